@@ -1,4 +1,4 @@
-"""A sweep that is killed (kill -9) again and again and rerun each time ends like an undisturbed one.
+"""A sweep that is repeatedly killed (kill -9) and rerun ends like an undisturbed one.
 
 Each kill comes at a random moment and hits the sweep's own process, one of its workers, or all of them. In the end
 there are as many FINISHED runs as jobs and no RUNNING ones, no point of a curve is duplicated, and every weights digest

@@ -60,7 +60,7 @@ def show_ratio(name: str, over: Sequence[float], under: Sequence[float], goal: s
 
 
 def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
-    """Write the raw numbers and the description of the machine to the file of `--json`; print the latter."""
+    """Print the description of the machine, and write it with the raw numbers to the file named by `--json`."""
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "cores": cpu_count(),

@@ -1,8 +1,8 @@
 """Measure the share of planned confirmations that confirm a true lead.
 
 Each simulated sweep has k configurations with n seeds each. One configuration is truly ahead of all others, by the
-number that `confirm=` is given. If it leads the sweep, lenet_exp plans a confirmation, which is simulated and judged as
-a real one. Goal for equal spreads: 80 to 90 % are confirmed if the median plan has at least ten seeds.
+number that is passed to `confirm=`. If it leads the sweep, lenet_exp plans a confirmation, which is simulated and
+judged as a real one. Goal for equal spreads: 80 to 90 % are confirmed if the median plan has at least ten seeds.
 
 The second table shows the share of sweeps in which `lenet-compare` warns of an outlier although there is none. Goal for
 equal spreads and normal noise: at most 1 % of sweeps.

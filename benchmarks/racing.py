@@ -1,11 +1,11 @@
-"""Further seeds of a search: in what share of searches the best configuration is dropped, and how many seeds are spent.
+"""Further seeds of a search: the share of searches that drop the best configuration, and the number of seeds spent.
 
-The true means of the searches are known. `searches.seed_race.SeedRace` says which configuration gets its next seed, as
-in a search with `n_trials`; all runs that are trained in parallel take the same time. The table has the share of
-searches that dropped the truly best configuration, the share of all seeds that was spent, and how far the chosen one is
-below the best, in spreads: with the race, and where each configuration gets all seeds.
+The true means of the searches are known. `searches.seed_race.SeedRace` selects the configuration that gets its next
+seed, as in a search with `n_trials`; all runs that are trained in parallel take the same time. The table has the share
+of searches that dropped the truly best configuration, the share of all seeds that was spent, and how far the chosen one
+is below the best, in spreads: with the race, and where each configuration gets all seeds.
 
-    python -m benchmarks.racing                # about five minutes of one core
+    python -m benchmarks.racing                # about five minutes on one core
     python -m benchmarks.racing --workers 1    # takes eight times as long
 """
 
@@ -27,7 +27,7 @@ class Scenario:
     """A kind of simulated search.
 
     Attributes:
-        means: draws the true means, in spreads; the best one is at a random place.
+        means: draws the true means, in spreads; the best one is at a random position.
         spreads: draws the standard deviations over seeds.
         noise: draws numbers with mean 0 and variance 1.
     """

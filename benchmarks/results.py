@@ -115,7 +115,7 @@ def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
     configs = [compose([f"experiment={recipe}", f"dataset={dataset}", f"seed={seed}"]) for seed in seeds]
     try:
         fingerprints = {fingerprint(config, data_digests(config)) for config in configs}
-    except DataError:  # and so there can be no run
+    except DataError:  # so there can be no run
         return []
     query = f"tags.recipe = '{recipe}' and tags.kind = 'run' and attributes.status = 'FINISHED'"
     found = store.client.search_runs([store.experiment_id], query)

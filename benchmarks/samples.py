@@ -1,4 +1,4 @@
-"""Write the files that the commands of the documentation read: pictures, a dataset, a model.
+"""Write the files that the commands in the documentation read: pictures, a dataset, and a model.
 
 `python -m benchmarks.samples` writes the same files into ./samples each time and downloads nothing.
 
@@ -8,7 +8,7 @@
     samples/set             a dataset of your own, one folder of pictures per class: circle, cross, square
     samples/ancestor.pkl    the bundled model of MNIST, as the argparse script saved its models
 
-It is trained with
+The dataset is trained with
 
     lenet-train dataset=folder data_root=samples dataset.folder=set 'dataset.class_names=[circle,cross,square]'
         dataset.val_size=30 dataset.shows=things batch_size=10 num_epoch=10

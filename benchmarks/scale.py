@@ -1,9 +1,9 @@
-"""Cost of each part of sweeps with 100, 1,000, 3,000 and 10,000 runs, and whether any part grows faster than that.
+"""Cost of each part of sweeps with 100 to 10,000 runs, and whether any cost grows faster than the number of runs.
 
-Recorded curves replace training (`scale_recorded.py`); everything else is the program's own: composing, checking,
-freezing, worker processes, run folders, uploads to MLflow, the end of the sweep. Then come the commands that users run
-afterward: the same command again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and
-MLflow's sorted page in Chromium, if installed. One process runs at a time; CPU seconds are more reliable than seconds.
+Recorded curves replace training (`scale_recorded.py`); everything else is real: composing, checking, freezing, worker
+processes, run folders, uploads to MLflow, and the end of the sweep. Then come the commands that users run afterward:
+the same command again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and MLflow's sorted
+page in Chromium, if installed. One process runs at a time; CPU seconds are more reliable than seconds.
 
     python -m benchmarks.scale --json scale.jsonl               # into SQLite; one line per size, as soon as it is done
     python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
@@ -38,7 +38,7 @@ from lenet_exp.tracking.stores.database import driver_uri
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
 SIZES = {96: (SMALL, 1), 1008: ({}, 1), 3024: ({}, 3), 10080: ({}, 10)}  # runs: narrower flags, and seeds
-SAMPLED = 0.25  # seconds between two looks at the sweep's process
+SAMPLED = 0.25  # seconds between two samples of the sweep's process
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Scale:
         store: sqlite, postgresql, or http.
         commands: costs by command: `sweep`, `again`, `dry run`, ...
         phases: CPU seconds of the sweep's own process while it made the jobs (`jobs`), while they ran (`runs`; nearly
-            all of it is uploads), and at the end (`end`); `workers`: of its workers.
+            all of it is uploads), and at the end (`end`); `workers`: CPU seconds of its workers.
         bytes: size of the run folders, the sweep's folder, MLflow's artifacts, and its database if it is a file.
         page: seconds until MLflow's sorted table shows its first rows.
     """

@@ -1,12 +1,12 @@
 """The share of a grid that a search must train to find the best: searches replayed on a table of real curves.
 
-The table (`search_table.py`) has the curve of every configuration of a grid over FashionMNIST. A replay asks and tells
-as `hydra/sweeper=search` does, with four simulated workers that take the recorded seconds, and each repetition draws
-with its own seed. A search sees one training seed: that of its repetition. The benchmark judges the configuration that
-the search would name after a given number of epochs: its regret is how far its mean over the table's seeds is below
-that of the grid's best configuration.
+The table (`search_table.py`) has the curve of every configuration of a grid over FashionMNIST. A replay asks for trials
+and reports results as `hydra/sweeper=search` does, with four simulated workers that take the recorded seconds, and each
+repetition draws with its own seed. A search sees one training seed: that of its repetition. The benchmark judges the
+configuration that the search would name after a given number of epochs: its regret is how far its mean over the table's
+seeds is below that of the grid's best configuration.
 
-    python -m benchmarks.search                                     # all ways; about an hour of one core
+    python -m benchmarks.search                                     # all ways; about an hour on one core
     python -m benchmarks.search --ways tpe,asha random,none --repetitions 10
     python -m benchmarks.search --tried                             # the settings that were tried for the defaults
     python -m benchmarks.search --json x.json, and later --read x.json --output x.md --plot x.png

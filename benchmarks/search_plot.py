@@ -24,7 +24,7 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
     """Plot the medians of all ways, and for the first ones the range of four fifths of the repetitions.
 
     Args:
-        regret: by way: (repetitions, epochs spent from 0), as fractions.
+        regret: by way: (repetitions, epochs spent, counted from 0), as fractions.
     """
     ways = sorted(regret, key=lambda name: float(np.median(regret[name][:, -1]) + regret[name][:, -1].mean()))
     banded = {ways[0], *(name for name in ways if name.startswith(("random, none", "batches")))}

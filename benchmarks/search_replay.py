@@ -147,7 +147,7 @@ def _defaults() -> Search:
 
 @dataclass(frozen=True)
 class Way:
-    """Options of a replayed search: flags `search.*` of these names, at their defaults if empty.
+    """Options of a replayed search: the `search.*` flags with these names, at their defaults if empty.
 
     Attributes:
         workers: number of parallel trainings.
@@ -190,9 +190,9 @@ class Replayed:
     """The result of a replayed search.
 
     Attributes:
-        spent: epochs trained when it named a different configuration.
-        named: that configuration.
-        epochs, seconds: at its end.
+        spent: numbers of epochs after which the search named a different configuration.
+        named: the configurations that it named.
+        epochs, seconds: totals at the end of the search.
         trials, pruned, diverged: number of trials, and how many of them were pruned or diverged.
     """
 
@@ -205,7 +205,7 @@ class Replayed:
     diverged: int = 0
 
     def at(self, epochs: int) -> int | None:
-        """Return the configuration that it would name after this many epochs, or None before its first result."""
+        """Return the configuration that the search would name after this many epochs; None before its first result."""
         known = [name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs]
         return known[-1] if known else None
 
@@ -229,8 +229,8 @@ def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials:
 def quick_copies() -> Iterator[None]:
     """Speed up Optuna, which copies and compares the distributions of all trials at each step.
 
-    Here these are a few constant objects, and an in-memory study replaces trials instead of changing them. No decision
-    depends on this.
+    Here, the distributions are a few constant objects, and an in-memory study replaces trials instead of changing them.
+    No decision depends on this.
     """
     choice, trial = optuna.distributions.CategoricalDistribution, FrozenTrial
     with ExitStack() as stack:
@@ -286,7 +286,7 @@ class _Replay:
         return self.found
 
     def _next(self, now: float) -> bool | None:
-        """Ask for the next trial. Return whether it trains; None if there is none left."""
+        """Ask for the next trial. Return whether it trains, or None if no trial is left."""
         repeated = 0
         while not (self._over() or self.trials.exhausted()):
             if max(repeated, self.fruitless) >= MOST_REPEATED:
@@ -368,7 +368,7 @@ class _Replay:
 
 
 def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: float) -> Replayed:
-    """Replay without pruning; repeated configurations are trained again."""
+    """Replay without pruning; repeated configurations are retrained."""
     found, best = Replayed(), -math.inf
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition))
     flags = _flags(table)

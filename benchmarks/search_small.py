@@ -1,9 +1,9 @@
-"""How many trials of a small search finish, by pruner; the defaults of `asha` were chosen by this.
+"""The number of trials of a small search that finish, by pruner; the defaults of `asha` were chosen by this number.
 
 Searches of 15 and 30 trials of 5, 9, and 20 epochs are replayed on the table of curves as `search.py` does. Curves of 5
 epochs are the first 5 of the table's 9; curves of 20 epochs are interpolated. The baseline trial is left out.
 
-    python -m benchmarks.search_small                    # a few minutes of one core
+    python -m benchmarks.search_small                    # a few minutes on one core
     python -m benchmarks.search_small --tried            # the settings that were tried for the default
 """
 

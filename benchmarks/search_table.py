@@ -92,7 +92,7 @@ def known() -> Iterator[dict[str, Any]]:
 
 
 def train(workers: int) -> None:
-    """Train the missing curves, in an order in which a part of the table is a sample of the whole."""
+    """Train the missing curves, in an order that makes any part of the table a sample of the whole."""
     there = {(c["number"], c["seed"]) for c in known()}
     todo = [(n, s) for s in SEEDS for n in np.random.default_rng(s).permutation(len(configurations())).tolist()]
     todo = [pair for pair in todo if pair not in there]

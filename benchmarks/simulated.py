@@ -1,4 +1,4 @@
-"""Simulated sweeps with known truth, and the statistics of their pairs of configurations."""
+"""Simulated sweeps whose true means are known, and the statistics of their pairs of configurations."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def equal(k: int) -> tuple[float, ...]:
 
 
 def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> AccuracyTable:
-    """Return accuracies of simulated sweeps; in paired ones a seed affects all configurations."""
+    """Return accuracies of simulated sweeps; in paired ones, a seed affects all configurations."""
     k, n, splits = scenario.k, scenario.n, scenario.splits
     spreads = np.array(scenario.spreads or equal(k)) + (0.0 if scenario.spreads else 1.0)
     own = rng.normal(size=(sweeps, k, n, splits))

@@ -1,6 +1,6 @@
 """An epoch costs little more than its arithmetic: fit / bare <= 1.1; ancestor / fit >= 4; ancestor / native >= 15.
 
-Four ways to train one epoch (batch 256, SELU, SGD 0.01, momentum 0.9, weight decay 5e-4) and validate once:
+There are four ways to train one epoch (batch 256, SELU, SGD 0.01, momentum 0.9, weight decay 5e-4) and validate once:
   ancestor  as ordinary scripts do: DataLoader, transforms per sample, contiguous, activation before pooling
   bare      a hand-tuned loop that does nothing else: tensors in memory, channels-last, pooling first, fused SGD
   fit       lenet_exp.training.fit.fit, the loop behind lenet-train, with engine=torch
@@ -60,7 +60,7 @@ class Net(nn.Module):
 
 
 class Ancestor:
-    """The ordinary script. With `fraction` < 1 only the first batches are timed, and the time is scaled."""
+    """The ordinary script. With `fraction` < 1, only the first batches are timed, and the time is scaled."""
 
     def __init__(self, images: datasets.MNIST, val_size: int, fraction: float) -> None:
         train, val = random_split(images, [len(images) - val_size, val_size])

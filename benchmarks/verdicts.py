@@ -1,11 +1,11 @@
 """Measure the error rates of verdicts on simulated sweeps whose true means are known.
 
 In a sweep, k configurations have n seeds each. "False" is the share of sweeps whose leader is called ahead of a
-configuration that is as good or better. In "hold", all printed intervals contain the true differences. In "best kept",
-no configuration with the truly best mean is excluded. "Power" is the share of truly worse configurations that a truly
-best leader is called ahead of. In "wins", it is called ahead of all. For comparison, the table shows Holm's method over
-the k-1 comparisons with the leader, as if the leader had been named in advance. Goals with normal noise: false <= 5.5
-%, hold >= 94.5 %.
+configuration that is as good or better; "hold", the share whose printed intervals all contain the true differences;
+"best kept", the share that exclude no configuration with the truly best mean. "Power" is the share of truly worse
+configurations that a truly best leader is called ahead of; "wins", the share of sweeps in which it is called ahead of
+all. For comparison, the table shows Holm's method over the k-1 comparisons with the leader, as if the leader had been
+named in advance. Goals with normal noise: false <= 5.5 %, hold >= 94.5 %.
 
     python -m benchmarks.verdicts                       # 10,000 sweeps per scenario
     python -m benchmarks.verdicts --quick               # 1,000, without 200 configurations

@@ -32,7 +32,7 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
     """Return the configuration that `lenet-train <overrides>` would train, after all checks.
 
     Args:
-        overrides: such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list of one.
+        overrides: such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list with one item.
 
     Raises:
         ConfigError: an override is invalid.
@@ -51,7 +51,7 @@ def train(
 
     Args:
         config: a `Config` from `compose`, a dict of the same form, or overrides such as `["dataset=digits",
-            "num_epoch=10"]`; a string counts as a list of one.
+            "num_epoch=10"]`; a string counts as a list with one item.
         on_epoch: called once with each epoch's result, in order, including epochs that were trained before. If it
             returns a true value before the last epoch, the run ends as `pruned` and can resume later.
 
@@ -87,8 +87,8 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     Calling it again trains only the missing runs. In a script, call it under `if __name__ == "__main__":`.
 
     Args:
-        overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a list of
-            one.
+        overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a list with
+            one item.
 
     Returns:
         The leaderboard, as `compare` returns it. It is empty with `sweep.dry_run=true`, which only prints what would be

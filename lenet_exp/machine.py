@@ -127,7 +127,7 @@ def command_line() -> str:
 
 @cache
 def git_state() -> dict[str, str]:
-    """Return `git_commit` and `git_dirty` for the running code; empty outside a git checkout of its own."""
+    """Return `git_commit` and `git_dirty` for the running code; empty if the code is not in its own git checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {}

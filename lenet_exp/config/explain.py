@@ -21,7 +21,7 @@ def explain_hydra(error: Exception) -> str:
     """Return one line with the problem, the value, what is allowed, and the nearest valid name.
 
     Raises:
-        KeyboardInterrupt, Terminated: a signal was the cause.
+        KeyboardInterrupt, Terminated: a signal caused the error.
     """
     raise_stop(error)
     if isinstance(error, OverrideParseException):

@@ -19,7 +19,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
-    """Return the dataset's folder after downloading it, unless another process has done so meanwhile.
+    """Return the dataset's folder after downloading it, unless another process has downloaded it meanwhile.
 
     The next download removes what an interrupted one left behind.
 

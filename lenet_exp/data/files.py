@@ -32,7 +32,7 @@ def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """Return the uncompressed content of a file and its SHA-256, after comparing the latter with the known digest.
+    """Return the uncompressed content of a file and its SHA-256, after comparing the digest with the known one.
 
     Raises:
         DataError: the file can't be read, or its content does not match the dataset.

@@ -50,7 +50,7 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Return the value of a record.json after checking its digest and that of its history.
+    """Return the value in a record.json after checking its digest and that of its history.
 
     The value is None if the file was removed meanwhile.
 

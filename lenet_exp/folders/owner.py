@@ -1,8 +1,8 @@
 """Ownership of a run or sweep folder: one process at a time, until it releases the folder or dies.
 
-On one machine a flock decides, which the kernel releases even on kill -9. A network file system may hide a flock from
-other machines. For those machines, the owner writes its name to owner.json and touches the file every few seconds. An
-owner on another machine counts as alive while that heartbeat is fresh by the file system's clock.
+On one machine, ownership is a flock, which the kernel releases even on kill -9. A network file system may hide a flock
+from other machines. For those machines, the owner writes its name to owner.json and touches the file every few seconds.
+An owner on another machine counts as alive while that heartbeat is fresh by the file system's clock.
 """
 
 from __future__ import annotations

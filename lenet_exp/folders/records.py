@@ -17,7 +17,7 @@ from lenet_exp.training.epoch import EpochResult
 class Outcome(StrEnum):
     """The state of a run: how it ended, or that it has not. A sweep is running, finished, failed, or killed.
 
-    A pruned run ended as intended but has no result: a new request for its configuration resumes from its checkpoint.
+    A pruned run ended as intended but has no result: training its configuration again resumes from its checkpoint.
     """
 
     finished = "finished"

@@ -74,7 +74,7 @@ class JobResult:
         outcome: any outcome, including "running" and "not started".
         reason: why the job did not finish, in one line.
         record: the run's record, if there is one.
-        repeated: whether the result existed before this start, or an earlier job of the sweep has the same run.
+        repeated: whether the result existed before this start, or an earlier job in the sweep has the same run.
         earlier: whether the record is from an earlier start.
     """
 
@@ -111,7 +111,7 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
 
     Args:
         running: whether the job is being trained; ignored if it has a record or an error.
-        again: whether an earlier job of the sweep has the same run.
+        again: whether an earlier job in the sweep has the same run.
     """
     record = job.folder.record()
     error = sweep.error(job.number) if record is None or not record.is_result else None

@@ -203,7 +203,7 @@ class RunFolder:
                 os.listdir(self.path)  # opening a folder refreshes its cached names (close-to-open consistency)
 
     def record_damage(self) -> str | None:
-        """Return why a run that had ended has no valid record, or None if that is not the case."""
+        """Return why the record of a run that had ended is invalid; None if the record is valid or missing."""
         return "its record is corrupt" if (self.path / "record.json").exists() and self.record() is None else None
 
     def result(self) -> Record | None:
@@ -265,7 +265,7 @@ class RunFolder:
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:
-        """Return whether MLflow has no metrics of this run yet, so that starting over would log none twice."""
+        """Return whether MLflow has no metrics from this run yet, so that starting over would log no metric twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:

@@ -1,4 +1,4 @@
-"""The target of `lenet-sweep rm`: a sweep, a run, or a whole experiment."""
+"""The target of `lenet-sweep rm`: a sweep, a run, or an entire experiment."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def augments(options: Augmentation) -> bool:
 def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
     """Return changed copies of a batch (n, 1, side, side) in [-1, 1]; each image is changed independently.
 
-    With `rotate`, `scale`, `shear` or `elastic`, shifts are by fractions of a pixel, otherwise by whole pixels.
+    With `rotate`, `scale`, `shear`, or `elastic`, shifts are by fractions of a pixel; otherwise, by whole pixels.
 
     Args:
         rng: generator on the images' device.

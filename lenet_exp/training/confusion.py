@@ -18,7 +18,7 @@ def confusion_matrix(truth: Tensor, predictions: Tensor) -> list[list[int]]:
 def named_matrix(counts: list[list[int]], class_names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
     """Return the class names and the part of a 10 x 10 confusion matrix that has classes.
 
-    Outputs without a class (of a dataset with fewer than 10) are kept as `output 7` if something was predicted as such.
+    If a dataset has fewer than 10 classes, an output without a class is kept, as `output 7`, if it was ever predicted.
     """
     used = [i for i in range(10) if i < len(class_names) or any(row[i] for row in counts)]
     names = [class_names[i] if i < len(class_names) else f"output {i}" for i in used]

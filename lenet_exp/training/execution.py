@@ -19,7 +19,7 @@ def choose_device(device: str) -> torch.device:
     """Return the torch device of a `device` flag; CUDA is set to deterministic algorithms.
 
     Raises:
-        ConfigError: this machine has no such device.
+        ConfigError: this machine does not have the device.
     """
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":

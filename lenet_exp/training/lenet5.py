@@ -50,7 +50,7 @@ class LeNet5(nn.Module):
         return cast(Tensor, self.fc3(x))
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
-        # Maximum and a monotone function commute; after pooling, the activation has a quarter of the work.
+        # Maximum and a monotone function commute; after pooling, the activation does a quarter of the work.
         if self.pool_first:
             return cast(Tensor, activation(F.max_pool2d(x, 2)))
         return F.max_pool2d(activation(x), 2)

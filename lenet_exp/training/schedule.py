@@ -27,7 +27,7 @@ def lr_factor(
 
     Args:
         step: counted from 0.
-        steps: number of steps in the whole training.
+        steps: total number of steps in the training.
         cosine, power: functions that give the same bits on every machine, if needed.
     """
     if schedule.shape is ScheduleShape.constant:

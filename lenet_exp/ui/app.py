@@ -43,8 +43,8 @@ class PathHidden:
 class TokenRequired:
     """An ASGI application that requires a token: in a link, then as a cookie, or as `Authorization: Bearer`.
 
-    The cookie has a random value of its own, because browsers send a host's cookies to all of its ports. SameSite is
-    Lax so that links in an exported report, which is another site, work.
+    The cookie has its own random value, because browsers send a host's cookies to all of its ports. SameSite is Lax so
+    that links in an exported report, which is another site, work.
     """
 
     def __init__(self, token: str, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""Safe reader for the original script's whole-module pickles, which runs none of a file's code.
+"""Safe reader for the original script's whole-module pickles that runs no code from a file.
 
 The pickle is first scanned without being executed; any global or opcode that such files don't need is refused by name.
 Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
