@@ -33,7 +33,7 @@ class Comparison:
             every flag that follows from the recipe.
         leads: for each group, the difference between the leader and the group. None for the leader itself and for
             groups without a fair sample: no run finished, or some diverged.
-        leader: the best group with two or more replicates; otherwise the first group; None if no run finished. In a
+        leader: the best group with two or more replicates; without one, the first group; None if no run finished. In a
             confirmation, the leader being tested.
         design: what was decided before the first result; None if unknown.
         searched: the search that made these runs; None for a grid, or if more than one sweep is compared.

@@ -22,7 +22,7 @@ EXECUTION = {"device", "num_threads", "engine"}
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a run was made, as far as MLflow knows: these fields of a `Record`."""
+    """How a run was made, as far as MLflow knows: the following fields of a `Record`."""
 
     data_digests: Mapping[str, str]
     execution: Mapping[str, str | int]

@@ -60,7 +60,7 @@ class PortableWork:
 
 @dataclass(frozen=True)
 class PlaceInfo:
-    """A place's description of itself and of how it sees the outputs folder.
+    """A place's description of itself and of its view of the outputs folder.
 
     Attributes:
         wrong: why the place cannot use the outputs folder; empty if it can.

@@ -53,7 +53,7 @@ def run_alone(
 
     Args:
         name: name of the MLflow run; by default, the dataset, activation, and optimizer.
-        default_threads: used for `num_threads=null`; by default all cores.
+        default_threads: used for `num_threads=null`; by default, all cores.
         on_start, prune: see `run`.
         deliver: opens the store after everything else has been checked; by default, this process uploads.
 

@@ -107,7 +107,8 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
 
 
 def has_start_option(search: Search) -> bool:
-    """Return whether the user set the epoch at which the pruner starts; otherwise it spares trials in their warm-up."""
+    """Return whether the user set the epoch at which the pruner starts; otherwise, it spares trials in their
+    warm-up."""
     return BEGINS.get(search.pruner) in search.pruner_options
 
 

@@ -41,7 +41,7 @@ def end_sweep(
     config: Config,
     end: SweepEnd,
 ) -> bool:
-    """End a sweep. Return whether all its runs ended well (`Outcome.ended_well`).
+    """End a sweep. Return whether all its runs ended as intended (finished or pruned).
 
     Args:
         results: results of all jobs, none of which is still training.

@@ -61,7 +61,7 @@ class SlurmMessages:
         return plan
 
     def close(self, session: str) -> None:
-        """End a session. Its places see that no more work will come."""
+        """End a session. Its places detect that no more work will come."""
         (self.folder / "plan.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / session, ignore_errors=True)
 

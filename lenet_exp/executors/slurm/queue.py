@@ -75,7 +75,7 @@ class Queue:
         """Submit an array of jobs; return the ids of its members.
 
         Args:
-            log: path of the members' logs; `%a` stands for a member's number.
+            log: path of the members' logs; `%a` is replaced with a member's number.
 
         Raises:
             ConfigError: Slurm refused the array.

@@ -1,4 +1,4 @@
-"""Loads trained networks from run folders, files and MLflow. Only tensors and JSON are read; no code is run.
+"""Loads trained networks from run folders, files, and MLflow. Only tensors and JSON are read; no code is run.
 
 Weights are checked against their record. A class that the record names is checked before it is imported
 (training/trained/trust.py).

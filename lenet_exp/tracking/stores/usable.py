@@ -21,7 +21,7 @@ def check_store(uri: str, *, write: bool = True) -> None:
     """Check a store. A server that is unreachable now is accepted.
 
     Args:
-        write: whether runs will be written; otherwise they are only read.
+        write: whether runs will be written; otherwise, they are only read.
 
     Raises:
         StoreError: the database file or its folder cannot be used, or the database's driver is missing.
