@@ -23,7 +23,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
 from lenet_exp.searches.trials import Choose
 
-MOST_CORNERS = 32  # pairs of corners
+MOST_CORNERS = 32  # maximum number of pairs of corners
 SAMPLE = 8
 ABSENT = "-"  # the value of a flag that has no effect
 
@@ -32,7 +32,7 @@ class JobMaker:
     """Builds configurations and jobs from the values of flags.
 
     Args:
-        compose: composes overrides by Hydra.
+        compose: composes overrides with Hydra.
         fixed: overrides that all trials share.
     """
 

@@ -82,10 +82,10 @@ def _first_pruned(search: Search, config: Config) -> int:
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
-    """Compose and check the corners of the space and a sample of it.
+    """Compose and check the corners of the space and a sample from it.
 
     Args:
-        overrides: all overrides of the command.
+        overrides: all overrides in the command.
 
     Raises:
         ConfigError, DataError: part of the search is invalid.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 LEVEL = 0.05
 ALONE = 4.0  # factor on the variance of a configuration with a single seed
 MOST = 50  # compare each configuration with this many of the best means
-FEW = 3  # configurations with two seeds that are needed to estimate the spread and drop a configuration
+FEW = 3  # number of configurations with two seeds needed to estimate the spread and drop a configuration
 LEAST = 10  # below this number, all are assumed to have the largest spread
 
 Floats = NDArray[np.float64]
@@ -32,8 +32,8 @@ class SeedVariances:
     """Estimated seed-to-seed variances of the configurations.
 
     Attributes:
-        variance: (configurations,): moderated.
-        df: (configurations,): degrees of freedom of each.
+        variance: (configurations,): shrunken variances.
+        df: (configurations,): degrees of freedom of each variance.
     """
 
     variance: Floats
@@ -65,7 +65,7 @@ def moderated(table: Floats) -> SeedVariances | None:
     """Return each configuration's variance over seeds, after removing the effect that a seed has on all of them.
 
     Args:
-        table: (configurations, seeds); NaN from the first seed that a configuration lacks.
+        table: (configurations, seeds); NaN starting at the first seed that a configuration lacks.
 
     Returns:
         None if fewer than `FEW` configurations have two seeds.
@@ -85,7 +85,7 @@ def moderated(table: Floats) -> SeedVariances | None:
         most = np.where(several, 1.0, ALONE) * own.max()
         return SeedVariances(most, np.full(len(n), df.sum()))
     prior, prior_df = _prior(own[several], df[several])
-    prior_df = min(prior_df, float(df.sum()))  # at most as many as all of them have together
+    prior_df = min(prior_df, float(df.sum()))  # at most as many as all configurations have together
     variance = (prior_df * prior + df * own) / (prior_df + df)
     return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 

@@ -48,7 +48,7 @@ def check_installed() -> None:
 
 
 def seed_of(search: Search, trial: int, attempt: int) -> int:
-    """Return the seed of one trial's sampler. It does not depend on earlier draws."""
+    """Return the seed for one trial's sampler. It does not depend on earlier draws."""
     text = f"{search.seed}/{trial}/{attempt}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4])
 
@@ -113,7 +113,7 @@ def has_start_option(search: Search) -> bool:
 
 
 def suggest(trial: Any, flag: Flag) -> object:
-    """Return a value of a flag for an Optuna trial."""
+    """Return a value for a flag in an Optuna trial."""
     values = flag.values
     if isinstance(values, Choice):
         return trial.suggest_categorical(flag.name, values.options)

@@ -40,7 +40,7 @@ class SearchRun:
         self._epoch_counts = EpochCounts()
         self._start = time.monotonic()
         self._training: dict[str, int] = {}  # runs being trained, and the job that each is trained for
-        self._duplicates: dict[str, list[int]] = {}  # jobs that wait for another job's run
+        self._duplicates: dict[str, list[int]] = {}  # jobs that are waiting for another job's run
         self._epochs: dict[int, dict[int, EpochValidation]] = {}  # epochs of trials that have not ended
         self._fruitless = 0  # trials in a row that trained no epoch
         self._ended_by = ""
@@ -52,7 +52,7 @@ class SearchRun:
         name = f"lenet_exp {self.sweep.id}"
         self.database = open_database(self.sweep.path, name, self.objective.directions, planned.search.storage)
         known, first, baseline = self.database.trials, planned.first_pruned, None
-        if not known and planned.search.sampler is not SamplerName.grid:  # a grid contains it anyway
+        if not known and planned.search.sampler is not SamplerName.grid:  # a grid contains the baseline anyway
             baseline = planned.maker.baseline()
         self.trials = Trials(
             name, planned.search, planned.flags, planned.num_epoch, known, first, self.database.rules, baseline

@@ -1,4 +1,4 @@
-"""Plans grid sweeps from their overrides and trains them by a launcher."""
+"""Plans grid sweeps from their overrides and trains them with a launcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launches the jobs of a sweep in local processes, or by the launcher that Hydra is configured with."""
+"""Launches the jobs of a sweep in local processes, or with the launcher that Hydra is configured with."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LocalLaunching:
 
 @dataclass(frozen=True)
 class HydraLaunching:
-    """Launches jobs by the launcher that Hydra is configured with: one from lenet_exp, Hydra, or another plugin.
+    """Launches jobs with the launcher that Hydra is configured with: one from lenet_exp, Hydra, or another plugin.
 
     Attributes:
         context: the sweeper's context.
@@ -154,7 +154,7 @@ class JobLoader:
 
 
 def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this_process: bool) -> None:
-    """Run jobs by a launcher from Hydra or another plugin: basic, joblib, ray, or submitit.
+    """Run jobs with a launcher from Hydra or another plugin: basic, joblib, ray, or submitit.
 
     If the launcher fails, an error is logged and the sweep ends with status 1.
     """
