@@ -23,7 +23,7 @@ struct Relu {
   }
 };
 
-/// Also RReLU outside of training.
+/// Also RReLU outside training.
 struct LeakyRelu {
   float slope;
   Activated operator()(Floats z) const {

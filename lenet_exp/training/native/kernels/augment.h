@@ -1,4 +1,4 @@
-// Random changes of training images, drawn for each image, with the same bits on every CPU.
+// Random changes to training images, drawn for each image, with the same bits on every CPU.
 //
 // The distributions are those of training/augmentation.py; the comparison with torch in double precision is in
 // tests/training/native/test_augment.py.
@@ -34,7 +34,7 @@ struct Words {
   }
 };
 enum { angle_word, size_word, shear_word, x_word, y_word, flip_word };      // indices of block 0's first words
-enum { erase_word, height_word, width_word, top_word, left_word };          // and of its second words
+enum { erase_word, height_word, width_word, top_word, left_word };          // and of block 0's second words
 
 inline float part_of_one(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }        // [0, 1)
 inline float to_either_side(uint32_t word) { return 2.0f * part_of_one(word) - 1.0f; }               // [-1, 1)
@@ -61,7 +61,7 @@ struct Smooth {
   }
 };
 
-/// Draws smooth random moves along x and y, of variance 1 each (Simard, Steinkraus and Platt 2003).
+/// Draws smooth random displacements along x and y, with variance 1 each (Simard, Steinkraus, and Platt 2003).
 inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&field)[2][side][side]) {
   Floats noise[2][control];
   for (int row = 0; row < control; ++row) {  // normal numbers (Box and Muller 1958)
@@ -108,7 +108,7 @@ inline Affine draw_affine(const Augment& how, const Words& words) {
           s,             c,             middle + to_either_side(words.first[y_word]) * static_cast<float>(how.shift)};
 }
 
-/// Returns bilinear values at 16 positions (in pixels) of a framed image; outside of the image is background.
+/// Returns bilinear values at 16 positions (in pixels) of a framed image; outside the image is background.
 inline Floats bilinear(const float* frame, Floats x, Floats y) {
   const Floats first = broadcast(-1.0f), last = broadcast(static_cast<float>(side)), half = broadcast(0.5f);
   x = larger_or_nan(first, smaller_or_nan(last, x));

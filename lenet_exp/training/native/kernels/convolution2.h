@@ -7,7 +7,7 @@
 
 namespace lenet {
 
-/// Convolves. A sum starts at 0 and follows the kernel's rows, columns and the maps of s2; the bias is added last.
+/// Convolves. A sum starts at 0 and follows the kernel's rows, columns, and the maps of s2; the bias is added last.
 /// With `pool`, the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]). Otherwise
 /// all four go to `out` ([phase][place][map]).
 template <bool pool>
@@ -50,7 +50,7 @@ template <bool pool>
 /// Vectors of a kernel's row of 30 that are processed together; all ten of a kernel if registers allow.
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
-/// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each of them often.
+/// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each of them many times.
 [[gnu::noinline]]
 inline void spread_rows(const float* s2, float* rows) {
   for (int y = 0; y < side2; ++y)

@@ -8,13 +8,13 @@ using namespace lenet;
 #pragma GCC visibility push(default)
 extern "C" {
 
-/// Returns the number of floats in an array of parameters, gradients or states.
+/// Returns the number of floats in an array of parameters, gradients, or states.
 int64_t lenet_parameters() { return parameters; }
 
 /// Returns the bytes of memory, aligned to 64 bytes, that `lenet_gradient` and `lenet_evaluate` need for a batch.
 int64_t lenet_memory(int64_t images, int64_t threads) { return Work::bytes(images, threads); }
 
-/// Computes loss and hits of a batch, and the gradient of the mean loss.
+/// Computes the loss and hits of a batch, and the gradient of the mean loss.
 void lenet_gradient(const Options* options, const Batch* batch, const float* weights, float* gradient, char* memory,
                     Outcome* outcome) {
   *outcome = batch_gradient(*options, *batch, weights, gradient, memory);
@@ -23,7 +23,7 @@ void lenet_gradient(const Options* options, const Batch* batch, const float* wei
 /// Clips the gradient, executes the optimizer's step, and updates the average.
 void lenet_update(const Update* how, float* weights, const float* gradient) { update(*how, weights, gradient); }
 
-/// Computes loss, hits and predicted classes (count,) of a batch.
+/// Computes the loss, hits, and predicted classes (count,) of a batch.
 void lenet_evaluate(const Options* options, const Batch* batch, const float* weights, int64_t* predictions,
                     char* memory, Outcome* outcome) {
   *outcome = evaluate(*options, *batch, weights, predictions, memory);

@@ -1,4 +1,4 @@
-// exp, tanh, log, sine and cosine of 16 floats with the same bits on every CPU; C libraries differ by release and CPU.
+// exp, tanh, log, sine, and cosine of 16 floats with the same bits on every CPU; C libraries differ by release and CPU.
 //
 // The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf).
 // Errors are below 2 units in the last place, which the tests check.
@@ -33,7 +33,7 @@ inline Floats exp(Floats x) {
   return fma(e.scale, e.rest, e.scale);
 }
 
-/// Computes e^x - 1, accurate near 0 too.
+/// Computes e^x - 1, also accurate near 0.
 inline Floats exp_minus_1(Floats x) {
   const Exponential e = exponential(x);
   return fma(e.scale, e.rest, e.scale - broadcast(1.0f));

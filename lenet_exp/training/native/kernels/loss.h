@@ -8,7 +8,7 @@ namespace lenet {
 
 struct Logits {  // logits of 16 images
   Floats of[classes], largest;
-  Ints predicted;  // the class of the largest logit, the first of equals
+  Ints predicted;  // the class of the largest logit, the first in a tie
 };
 
 inline Logits by_class(const float (*logits)[row3], int images) {

@@ -23,7 +23,7 @@ constexpr int kernel_row = 2 * lanes;
 
 static_assert(maps2 == lanes, "conv2's output channels are the lanes");
 
-// Parameters, gradients and optimizer states are arrays of `parameters` floats.
+// Parameters, gradients, and optimizer states are arrays of `parameters` floats.
 constexpr int conv1_weight = 0;                                     // [map][ky][kx]
 constexpr int conv1_bias = conv1_weight + 160;
 constexpr int conv2_weight = conv1_bias + lanes;                    // [ky][kx][map of s2][map]

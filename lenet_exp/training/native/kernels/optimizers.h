@@ -1,4 +1,4 @@
-// SGD, Adam, AdamW and RMSprop as torch.optim defines them, with clipping before and a moving average after.
+// SGD, Adam, AdamW, and RMSprop as torch.optim defines them, with clipping before and a moving average after.
 //
 // The caller computes coefficients in double precision; they are rounded here.
 #pragma once
@@ -22,7 +22,7 @@ inline double norm(const float* gradient) {
   return __builtin_sqrt(total);
 }
 
-/// Each optimizer takes a vector's position, gradient and weights, and returns the new weights.
+/// Each optimizer takes a vector's position, gradient, and weights, and returns the new weights.
 struct Sgd {
   float* momentum_buffer;
   Floats lr, momentum, fresh;

@@ -1,4 +1,4 @@
-// The caller's arguments: options, batches and optimizers. All fields have 8 bytes; library.py mirrors them.
+// The caller's arguments: options, batches, and optimizers. All fields have 8 bytes; library.py mirrors them.
 #pragma once
 #include <stdint.h>
 

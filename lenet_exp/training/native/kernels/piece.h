@@ -1,4 +1,4 @@
-// One piece of a batch: forward pass, loss and backward pass.
+// One piece of a batch: forward pass, loss, and backward pass.
 #pragma once
 #include "activations.h"
 #include "convolution1.h"
@@ -55,7 +55,7 @@ inline void convolutions_forward(const Options& options, const Batch& batch, con
   }
 }
 
-/// Multiplies by 0 with probability `dropout_rate`, else by 1 / (1 - dropout_rate), and keeps the factors.
+/// Multiplies by 0 with probability `dropout_rate`, otherwise by 1 / (1 - dropout_rate), and keeps the factors.
 inline void drop_out(const Options& options, Noise noise, int block, float* h, float* factors, int vectors) {
   const Floats keep = broadcast(static_cast<float>(1 - options.dropout_rate));
   const Floats scale = broadcast(static_cast<float>(1 / (1 - options.dropout_rate))), zero = broadcast(0.0f);
@@ -104,7 +104,7 @@ inline void multiply_by(const float* factors, float* gradient, int size) {
   for (int i = 0; i < size; i += lanes) store(gradient + i, load(gradient + i) * load(factors + i));
 }
 
-/// Computes the gradients of h2, h1 and s4.
+/// Computes the gradients of h2, h1, and s4.
 inline void dense_backward(const Options& options, const Weights& weights, int rows, Piece& work, Dense* dense,
                            Floats (&slope_sums)[4]) {
   const bool drops = options.training && options.dropout_rate > 0;
@@ -162,7 +162,7 @@ inline void evaluate_piece(const Options& options, const Batch& batch, const flo
   for (int n = 0; n < range.images; ++n) predictions[range.first + n] = predicted[n];
 }
 
-/// Computes everything that a training step needs of a piece. dense: of the piece's images.
+/// Computes everything that a training step needs from a piece. dense: of the piece's images.
 inline void train_piece(const Options& options, const Batch& batch, const Weights& weights, Range range, Piece& work,
                         Dense* dense, Sums& sums) {
   convolutions_forward(options, batch, weights.parameters, range, work, dense);

@@ -1,6 +1,6 @@
 // Counter-based random numbers, which can be computed in any order, in any thread, on any CPU.
 //
-// Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011, Parallel random numbers: as easy as 1, 2, 3).
+// Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, and Shaw 2011, Parallel random numbers: as easy as 1, 2, 3).
 #pragma once
 #include "vector.h"
 

@@ -1,6 +1,6 @@
-// Vectors of sixteen floats, whatever the CPU's register size: the same lanes, and so the same bits, everywhere.
+// Vectors of sixteen floats, independent of the CPU's register size: the same lanes, and so the same bits, everywhere.
 //
-// All rounding is standard: sums, products, quotients, roots and fused multiply-adds follow IEEE 754, and
+// All rounding is standard: sums, products, quotients, roots, and fused multiply-adds follow IEEE 754, and
 // the compiler must not contract operations (-ffp-contract=off).
 #pragma once
 #include <stdint.h>
@@ -105,7 +105,7 @@ inline Mask not_a_number(Floats a) {
 inline Mask operator|(Mask a, Mask b) {
   return each_part<Mask>([&](auto i) { return part::either(a.part[i], b.part[i]); });
 }
-/// `a` in lanes where the mask is set, else `b`.
+/// `a` in lanes where the mask is set, otherwise `b`.
 inline Floats select(Mask where, Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::select(where.part[i], a.part[i], b.part[i]); });
 }

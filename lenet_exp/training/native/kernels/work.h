@@ -4,10 +4,10 @@
 
 namespace lenet {
 
-// A batch is split into pieces of this many images, whatever the number of threads.
+// A batch is split into pieces of this many images, independent of the number of threads.
 constexpr int piece_images = 16;
 
-/// Data that all pieces read: the parameters, and some of the weights in another order.
+/// Data that all pieces read: the parameters, and some of the weights in a different order.
 struct alignas(64) Weights {
   float conv2_by_map[maps2][kernel][kernel_row];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
   float fc1_transposed[units1][flat];            // [unit][place][map]
