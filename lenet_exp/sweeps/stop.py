@@ -38,7 +38,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         if sweep.owner() != owner:
             return _stopped(sweep)
         time.sleep(0.2)
-    print(f"sweep {sweep.id}: process {owner.pid} is still running; run the same command again to keep waiting")
+    print(f"sweep {sweep.id}: process {owner.pid} is still running; rerun the same command to keep waiting")
     return 1
 
 

@@ -154,7 +154,7 @@ def test_mistyped_store_causes_no_wait(main, ready):
     ("typed", "named"),
     [
         (["--sweep=last"], "did you mean sweep=?"),
-        (["sweep=last", "run=abcd"], "sweep= and run=: "),
+        (["sweep=last", "run=abcd"], "sweep= and run= "),
         (["sweep=last"], "sweep=last: "),
         (["run=abcd"], "abcd: "),
         (["tracking.uri=ftp://x"], "tracking.uri=ftp://x: "),

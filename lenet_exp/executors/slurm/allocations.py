@@ -134,9 +134,9 @@ class Allocations:
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)
         if ours:
-            log.info("Slurm: reusing %s of an earlier session (%s)", _allocations(len(ours)), ", ".join(ours))
+            log.info("Slurm: reusing %s from an earlier session (%s)", _allocations(len(ours)), ", ".join(ours))
         if others:
-            words = "Slurm: cancelled %s of an earlier session with other options (%s)"
+            words = "Slurm: cancelled %s from an earlier session with different options (%s)"
             log.info(words, _allocations(len(others)), ", ".join(others))
         return {one: _Allocation(self._clock()) for one in ours}
 
