@@ -289,7 +289,7 @@ def test_a_question_is_answered_once_and_only_in_its_turn(new, jobs):
     [
         ({"wrong": "it is not there"}, "it is not there"),
         ({"source": "0" * 64}, "0" * 12),
-        ({"torch": "1.0"}, "torch 1.0"),
+        ({"torch": "1.0"}, "PyTorch 1.0"),
         ({"lacks": "no compiler"}, "no compiler"),
         ({"data": "dataset=mnist is another"}, "dataset=mnist is another"),
     ],
