@@ -333,7 +333,7 @@ def test_killed_reproduction_resumes_with_the_same_result(ready):
     both = [end(p) for p in [start(f"run={path}", outputs=ready, program="reproduce") for _ in range(2)]]
     assert [done.returncode for done in both] == [0, 0], [done.stdout + done.stderr for done in both]
     assert sum("resuming in" in done.stderr for done in both) == 1
-    assert sum("waiting: " in done.stderr for done in both) == 1
+    assert sum("waiting for " in done.stderr for done in both) == 1
     assert not list(ready.glob("reproduced/*/runs"))
 
 

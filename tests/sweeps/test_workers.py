@@ -110,7 +110,6 @@ def test_other_launchers_warn_about_unsupported_flags(ready):
     assert done.returncode == 0, done.stderr
     (said,) = [text for text in done.stderr.splitlines() if "sweep.workers, sweep.time_limit" in text]
     assert "hydra/launcher=local" in said
-    assert "docs/reference/launchers.md" in done.stderr
 
 
 def test_two_equal_sweeps_at_once_train_each_run_once(ready):
@@ -118,7 +117,7 @@ def test_two_equal_sweeps_at_once_train_each_run_once(ready):
     both = [end(process) for process in [start(*line, outputs=ready) for _ in range(2)]]
     assert [done.returncode for done in both] == [0, 0], both[0].stderr + both[1].stderr
     assert sorted(counts(done)[1:] for done in both) == [(0, 4), (4, 0)]
-    assert sum("waiting: " in done.stderr for done in both) == 1
+    assert sum("waiting for " in done.stderr for done in both) == 1
     assert [run.info.status for run in runs(client(ready))] == ["FINISHED"] * 4
     assert [run.info.status for run in runs(client(ready), "sweep")] == ["FINISHED"]
 
