@@ -345,7 +345,7 @@ def test_killed_reproduction_resumes_with_the_same_result(ready):
         ("run=champion:digits", "run=champion:digits: "),
         ("run=0123456789abcdef0123456789abcdef", "mlflow.db"),
         ("run=x chek=true", "check=?"),
-        ("run=x sweep=y", "sweep=: "),
+        ("run=x sweep=y", "sweep="),
         ("sweep=nope", "nope: "),
         ("run=champion:mnist trust=a/b", "trust=a/b: "),
     ],
