@@ -11,11 +11,12 @@ from lenet_exp.errors import UserError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from lenet_exp.folders.results import RunResult
     from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
-    from lenet_exp.training.lenet5 import LeNet5
+
 
 __all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "search", "sweep", "train"]
 
@@ -196,7 +197,7 @@ def compare(
     return table
 
 
-def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> LeNet5:
+def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> nn.Module:
     """Return the best network of a run, in eval mode on the CPU.
 
     The weights are checked against the digest in the run's record.

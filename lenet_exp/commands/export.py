@@ -52,14 +52,15 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.addresses import default_uri
     from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
     from lenet_exp.tracking.models.load import load_model
+    from lenet_exp.tracking.models.model import registered_name
 
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()
     model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
     if path is None:
-        known = model.record.dataset if model.record else None
+        record = model.record
         # The original script's files have the dataset in their name.
-        stem = f"lenet5-{known}" if known else Path(model.name).stem
+        stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES

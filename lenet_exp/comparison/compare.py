@@ -14,6 +14,7 @@ from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
 from lenet_exp.comparison.search_summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
+from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
 from lenet_exp.folders.records import SweepPlan
@@ -234,7 +235,7 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
     with_values = {flag: {g.flags[flag] for g in groups if flag in g.flags} for flag in order}
-    chosen = [flag for flag in order if len(with_values[flag]) > 1]
+    chosen = [f for f in order if len(with_values[f]) > 1 and (f in swept or not _follows(f, groups))]
     for flag in order:  # flags whose mere presence distinguishes groups
         if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
             more = [f for f in order if f in {*chosen, flag}]
@@ -243,6 +244,18 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
         named = [RECIPE, *(f for f in first if f != RECIPE)]
         chosen = [f for f in chosen if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])]
     return chosen
+
+
+def _follows(flag: str, groups: Sequence[Group]) -> bool:
+    """Return whether a keyword differs only between classes, such as `model.units` of two models."""
+    group, dot, _ = flag.partition(".")
+    if not dot or group not in CLASS_GROUPS:
+        return False
+    values: dict[str, set[str]] = {}
+    for g in groups:
+        if flag in g.flags:
+            values.setdefault(g.flags.get(group, ""), set()).add(g.flags[flag])
+    return all(len(of_class) == 1 for of_class in values.values())
 
 
 def _kinds(groups: Sequence[Group], flags: Sequence[str]) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from lenet_exp.comparison.pairs import Replicate
+from lenet_exp.config.class_groups import OWN_KEYS
 from lenet_exp.config.params import params, text
-from lenet_exp.config.schema import ALWAYS, Config, knobs
+from lenet_exp.config.schema import ALWAYS, LENET5, Config, knobs
 from lenet_exp.config.targets import effective
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
@@ -78,13 +79,16 @@ class ComparedRun:
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split the flags of a run into the flags of a `ComparedRun` and the seed."""
-    known = shown | {flag: value for flag, value in _neutral().items() if flag not in shown}
+    known = shown | {flag: value for flag, value in _neutral("model" in shown).items() if flag not in shown}
     return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
 
 
 @cache
-def _neutral() -> dict[str, str]:
-    return {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
+def _neutral(has_model: bool) -> dict[str, str]:
+    """Return the values of flags that a run does not have; its model is LeNet-5, unless it names one."""
+    found = {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
+    lenet5 = {"model": "lenet5"} | {f"model.{k}": text(v) for k, v in LENET5.items() if k not in OWN_KEYS}
+    return found | ({} if has_model else lenet5)
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:

@@ -8,17 +8,32 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ClassGroup:
-    """Rules for the options of a config group that name classes."""
+    """Rules for the options of a config group that name classes.
+
+    Attributes:
+        base: dotted path of the class that their classes must be subclasses of.
+        own: keys that describe the option and are no keywords of its class.
+        supplied: keywords that an option must not set, each with the flag that sets it.
+        neutral: dotted path of the class that, with its default keywords, leaves a run as if the group did not exist.
+    """
 
     base: str
     own: frozenset[str] = frozenset({"_target_", "name"})
     supplied: Mapping[str, str] = field(default_factory=dict)
+    neutral: str | None = None
 
 
 # Keywords that control how an optimizer's step is executed; lenet_exp selects the fastest that the device supports.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
+_IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")
+
 CLASS_GROUPS = {
+    "model": ClassGroup(
+        base="torch.nn.Module",
+        supplied=_IMAGES | {"activation": "activation", "dropout_rate": "regularization.dropout_rate"},
+        neutral="lenet_exp.training.lenet5.LeNet5",
+    ),
     "activation": ClassGroup(base="torch.nn.Module", own=frozenset({"_target_", "name", "monotone"})),
     "optimizer": ClassGroup(
         base="torch.optim.Optimizer",

@@ -16,7 +16,7 @@ from yaml import YAMLError
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
-from lenet_exp.config.schema import ALWAYS, Config, knobs, within
+from lenet_exp.config.schema import ALWAYS, LENET5, Config, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -45,6 +45,8 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         task = OmegaConf.masked_copy(task, [str(k) for k in task if k != "hydra"])
     try:
         OmegaConf.set_struct(task, False)
+        if schema is Config and "model" not in task:
+            task.model = LENET5
         config = cast(
             ConfigT,
             OmegaConf.to_object(OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)),
@@ -68,7 +70,7 @@ def _structured(schema: Hashable) -> DictConfig:
     """Return the schema with neutral values, which fill in what an older release's config.yaml lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
-        if f.metadata["neutral"] is not ALWAYS:
+        if f.metadata["neutral"] is not ALWAYS and flag != "model":  # whose options have keys of their own
             OmegaConf.update(node, flag, f.metadata["neutral"])
     return node
 

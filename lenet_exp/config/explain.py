@@ -90,7 +90,9 @@ def explain_flag(key: str) -> str:
         return f"{key}: not a flag of the chosen {group}" + (
             f"; only available for {', '.join(having)}" if having else ""
         )
-    hint = _same_leaf(key.rpartition(".")[2], known) or nearest(key, known)
+    section = key.rpartition(".")[0]
+    near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
+    hint = near or _same_leaf(key.rpartition(".")[2], known) or nearest(key, known)
     return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
+from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
-from lenet_exp.config.targets import effective_keywords, option_class
+from lenet_exp.config.targets import effective, effective_keywords, option_class
 from lenet_exp.files import Json
 
 # Increase this if the same configuration gives different weights; tests compare stored golden losses.
@@ -30,15 +31,23 @@ def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
 def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Json]:
     """Return the values that `fingerprint` hashes."""
     settings: dict[str, Json] = {}
+    config = effective(config)
     for flag, _, f in knobs():
         value = value_of(config, flag)
         if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
             continue
-        settings[flag] = _option(flag, value) if isinstance(value, dict) else value
+        found = _option(flag, value) if isinstance(value, dict) else value
+        if found is not None:
+            settings[flag] = found
     return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings}
 
 
-def _option(group: str, option: Option) -> Option:
+def _option(group: str, option: Option) -> Option | None:
+    """Return the class of an option and its effective keywords; None if they leave a run as it is without the group."""
+    if not option:
+        return None
     cls = option_class(group, option)
     named = {"class": f"{cls.__module__}.{cls.__qualname__}", "keywords": effective_keywords(group, option)}
+    if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
+        return None
     return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

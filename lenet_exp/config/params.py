@@ -21,7 +21,8 @@ def params(config: Config) -> dict[str, str]:
     Args:
         config: an effective configuration, as in a record.
     """
-    found = {"dataset": config.dataset.name} | {group: str(getattr(config, group)["name"]) for group in CLASS_GROUPS}
+    options = {group: getattr(config, group) for group in CLASS_GROUPS}
+    found = {"dataset": config.dataset.name} | {group: str(o["name"]) for group, o in options.items() if o}
     for key, value in plain(config).items():
         if key in _NOT_PARAMS:
             continue

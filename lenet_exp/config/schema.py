@@ -17,6 +17,15 @@ from omegaconf import MISSING
 
 Option = dict[str, Any]  # the content of an option file: a class and its keywords
 DEVICE = "auto (the first available of cuda, mps, cpu), cpu, cuda, cuda:<number>, or mps"
+LENET5: Option = {  # conf/model/lenet5.yaml; the model of records without one
+    "name": "lenet5",
+    "_target_": "lenet_exp.training.lenet5.LeNet5",
+    "channels": [6, 16],
+    "kernel_size": 5,
+    "units": [120, 84],
+    "pooling": "max",
+    "width": 1.0,
+}
 ALWAYS = object()  # a neutral value that equals no value, so the field always counts in the fingerprint
 
 
@@ -315,10 +324,11 @@ class Search:
 class Config:
     """The configuration of a run.
 
-    `activation` and `optimizer` hold a class (`_target_`) and its keywords; see targets.py.
+    `model`, `activation`, and `optimizer` hold a class (`_target_`) and its keywords; see targets.py.
     """
 
     dataset: Dataset = field(default_factory=Dataset)
+    model: Option = knob("network: name, _target_ (a torch.nn.Module), keywords", neutral=LENET5)
     activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, keywords")
     optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
     regularization: Regularization = field(default_factory=Regularization)

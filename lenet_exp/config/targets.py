@@ -82,10 +82,16 @@ def effective_keywords(group: str, option: Option) -> Option:
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}
 
 
+def taken(model: Option) -> set[str]:
+    """Return which of `activation` and `dropout_rate` a model's class takes."""
+    accepted = inspect.signature(option_class("model", model)).parameters
+    return {"activation", "dropout_rate"} & accepted.keys()
+
+
 def effective(config: Config, *, imports: bool = True) -> Config:
     """Return the effective configuration, for records and comparisons.
 
-    It omits passwords and keywords that have no effect (`momentum` under Adam).
+    It omits passwords and what has no effect (`momentum` under Adam, an activation that the model does not take).
 
     Args:
         imports: whether classes may be imported to look up their keywords; otherwise all keywords are kept.
@@ -95,6 +101,13 @@ def effective(config: Config, *, imports: bool = True) -> Config:
         option = getattr(config, group)
         used = keywords(group, option).keys() | known.own if imports else option.keys()
         options[group] = {"name": option_name(option)} | {k: v for k, v in option.items() if k in used}
+    if imports:  # sizes as their class takes them, so that 1 and 1.0 are one width
+        sizes = keywords("model", config.model)
+        options["model"] |= {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
+    if imports and "activation" not in taken(config.model):
+        options["activation"] = {}
+    if imports and "dropout_rate" not in taken(config.model):
+        options["regularization"] = replace(config.regularization, dropout_rate=0.0)
     return replace(config, **options, tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)))
 
 
@@ -119,10 +132,13 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{flag}={value}: must be a finite number")
         return value if isinstance(default, int) and isinstance(value, int) else float(value)
     elif isinstance(default, tuple):
-        numbers = isinstance(value, Iterable) and not isinstance(value, str) and list(value)
-        if not numbers or len(numbers) != len(default) or not all(_is_number(v) for v in numbers):
-            raise ConfigError(f"{flag}={value}: must be {len(default)} numbers, like [{', '.join(map(str, default))}]")
-        return tuple(float(v) for v in numbers)
+        numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
+        sizes = all(isinstance(d, int) for d in default)  # of layers, of which there may be more or fewer
+        right = numbers and all(isinstance(v, int) if sizes else _is_number(v) for v in numbers)
+        if not right or not (sizes or len(numbers) == len(default)):
+            wanted = "whole numbers" if sizes else f"{len(default)} numbers"
+            raise ConfigError(f"{flag}={value}: must be {wanted}, like [{', '.join(map(str, default))}]")
+        return tuple(numbers) if sizes else tuple(float(v) for v in numbers)
     return value
 
 

@@ -95,6 +95,16 @@ def data_digests(config: Config) -> dict[str, str]:
     return _split_digests(source, config.data_root, *split)
 
 
+def train_count(config: Config) -> int:
+    """Return the number of training images.
+
+    Raises:
+        DataError: see `load_training_data`.
+    """
+    d = config.dataset
+    return d.train_size or len(_raw(_source(d), config.data_root).labels) - d.val_size
+
+
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
     """Return the datasets for these configurations in memory that other processes can map.
 

@@ -19,14 +19,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.tracking.models.load import TrainedModel, load_file
-from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.trained.ancestor import activation_option
 from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
@@ -49,8 +48,8 @@ class Format:
         tolerance: the largest allowed difference between logits, as a share of the largest logit.
     """
 
-    write: Callable[[LeNet5, dict[str, str], Path], None]
-    read: Callable[[Path, str | None], Answer]
+    write: Callable[[nn.Module, dict[str, str], Path], None]
+    read: Callable[[Path, list[str]], Answer]
     tolerance: float
 
 
@@ -81,7 +80,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
         try:
             with _quiet():
                 chosen.write(model.network, metadata(model), aside)
-                answer = chosen.read(aside, _target(model))
+                answer = chosen.read(aside, _classes(model))
                 difference, allowed = _compare(model.network, answer, chosen.tolerance)
         except Exception as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation may not work
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
@@ -114,17 +113,21 @@ def metadata(model: TrainedModel) -> dict[str, str]:
         return facts | {"network": json.dumps(network), "weights_digest": digest}
     config = model.record.config
     known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
-    about = {"dataset": model.record.dataset, "activation": option_name(config.activation)}
+    about = {"dataset": model.record.dataset}
+    if config.activation:
+        about["activation"] = option_name(config.activation)
     about["class_names"] = json.dumps(config.dataset.class_names)
     return facts | about | known | {"record": json.dumps(record_to_json(model.record))}
 
 
-def _target(model: TrainedModel) -> str | None:
-    return None if model.record is None else str(model.record.config.activation["_target_"])
+def _classes(model: TrainedModel) -> list[str]:
+    """Return the classes of a model, which were trusted when it was found."""
+    options = [] if model.record is None else [model.record.config.model, model.record.config.activation]
+    return [str(option["_target_"]) for option in options if option]
 
 
 @torch.inference_mode()
-def _compare(network: LeNet5, answer: Answer, tolerance: float) -> tuple[float, float]:
+def _compare(network: nn.Module, answer: Answer, tolerance: float) -> tuple[float, float]:
     """Return the largest difference between logits, and the largest allowed difference."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
@@ -138,7 +141,7 @@ def _compare(network: LeNet5, answer: Answer, tolerance: float) -> tuple[float, 
     return float(largest), tolerance * float(scale)
 
 
-def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
+def _write_onnx(network: nn.Module, facts: dict[str, str], path: Path) -> None:
     import onnx
 
     program = torch.onnx.export(
@@ -174,11 +177,11 @@ def _read_onnx(path: Path) -> Answer:
     return answer
 
 
-def _write_pt2(network: LeNet5, facts: dict[str, str], path: Path) -> None:
+def _write_pt2(network: nn.Module, facts: dict[str, str], path: Path) -> None:
     write_atomic(path, export_archive(network, {"metadata.json": json.dumps(facts, indent=1)}))
 
 
-def _write_safetensors(network: LeNet5, facts: dict[str, str], path: Path) -> None:
+def _write_safetensors(network: nn.Module, facts: dict[str, str], path: Path) -> None:
     save_weights(path, network.state_dict(), facts)
 
 

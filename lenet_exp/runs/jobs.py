@@ -14,9 +14,9 @@ from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import Config, EngineName, Tracking
-from lenet_exp.config.targets import keywords, option_name
-from lenet_exp.data.images import data_digests
+from lenet_exp.config.schema import LENET5, Config, EngineName, Tracking, value_of
+from lenet_exp.config.targets import keywords, option_name, taken
+from lenet_exp.data.images import data_digests, train_count
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
@@ -24,9 +24,12 @@ from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
-from lenet_exp.training.check import check_config
+from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
+
+# Flags that a class may not take, and the group that names the class.
+IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
 
 log = logging.getLogger("lenet_exp")
 
@@ -46,7 +49,9 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     _check_store(config.tracking)
     choose_device(config.device)
     (job,) = freeze_jobs([], [[]], [config])
-    described = f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
+    model = [option_name(config.model)] if option_name(config.model) != LENET5["name"] else []
+    activation = [option_name(config.activation)] if "activation" in taken(config.model) else []
+    described = " ".join([config.dataset.name, *model, *activation, option_name(config.optimizer)])
     return replace(job, name=name or described)
 
 
@@ -98,6 +103,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
     for overrides, config in zip(jobs, configs, strict=True):
         try:
             fingerprints.append(fingerprint(config, data_digests(config)))
+            check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
     groups, found = set(config_groups()), []
@@ -127,11 +133,23 @@ def engine_words(jobs: Sequence[Job]) -> list[str]:
     return [f"engine{f' for {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
 
 
-def without_momentum(configs: Sequence[Config]) -> list[str]:
-    """Return the optimizers without momentum, if the sweep varies momentum."""
-    deaf = {option_name(c.optimizer) for c in configs if "momentum" not in keywords("optimizer", c.optimizer)}
-    swept = {c.optimizer.get("momentum") for c in configs}
-    return sorted(deaf) if len(swept) > 1 else []
+def without_effect(configs: Sequence[Config]) -> list[str]:
+    """Return a line for each swept flag that some of the jobs ignore."""
+    found = []
+    for flag, group in IGNORED.items():
+        name = flag.rpartition(".")[2]
+        values = {str(_value(config, flag)) for config in configs}
+        options = {option_name(o): o for config in configs if (o := getattr(config, group))}
+        deaf = sorted(
+            n for n, o in options.items() if name not in (taken(o) if group == "model" else keywords(group, o))
+        )
+        if deaf and len(values) > 1:
+            found.append(f"{flag} has no effect for {', '.join(deaf)}")
+    return found
+
+
+def _value(config: Config, flag: str) -> object:
+    return config.optimizer.get("momentum") if flag == "optimizer.momentum" else value_of(config, flag)
 
 
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
-from lenet_exp.training.trained.trust import check_activation, check_optimizer, check_trust
+from lenet_exp.training.trained.trust import check_network, check_optimizer, check_trust
 
 FOLDER = "reproduced"  # subfolder of the outputs folder
 
@@ -110,7 +110,7 @@ def _as_executed(
     """
     had, kept = record.execution, record.config
     if not recorded.is_ours:  # its classes and mirrors may come from an untrusted configuration
-        check_activation(recorded.name, kept.activation, trust)
+        check_network(recorded.name, kept, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))
     if record.engine not in {EngineName.torch, EngineName.native}:

@@ -14,10 +14,10 @@ from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
 from lenet_exp.config.quick import Compose, QuickComposer
-from lenet_exp.config.schema import Config, has_effect, knobs
+from lenet_exp.config.schema import Config, Option, has_effect, knobs
 from lenet_exp.config.search import without_search
 from lenet_exp.config.space import Choice, Flag, FloatRange
-from lenet_exp.config.targets import keywords
+from lenet_exp.config.targets import keywords, taken
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
@@ -51,7 +51,11 @@ class JobMaker:
         Raises:
             ConfigError: the options cannot be composed with the fixed overrides.
         """
-        found = {flag.key: flag.values.text(choose(flag)) for flag in self.flags if flag.group}
+        found: dict[str, str] = {}
+        options = [flag for flag in self.flags if flag.group]
+        for flag in sorted(options, key=lambda flag: flag.name != "model"):  # first, since it may take no activation
+            if flag.name != "activation" or "activation" in taken(_option(self._node(found), "model")):
+                found[flag.key] = flag.values.text(choose(flag))
         node = self._node(found)
         there = [flag for flag in self.flags if not flag.group and _is_there(node, flag)]
         free = [flag for flag in there if flag.name not in self._only_with]
@@ -195,11 +199,18 @@ def _is_there(node: DictConfig, flag: Flag) -> bool:
     parent: Any = OmegaConf.select(node, section) if section else node
     if not OmegaConf.is_dict(parent) or last not in parent:
         return False
+    its = taken(_option(node, "model"))
+    if (group == "activation" and group not in its) or (last == "dropout_rate" and last not in its):
+        return False
     if group not in CLASS_GROUPS or not key:
         return True
+    return key.partition(".")[0] in keywords(group, _option(node, group))
+
+
+def _option(node: DictConfig, group: str) -> Option:
     option = OmegaConf.to_container(node[group], resolve=True)
     assert isinstance(option, dict)
-    return key.partition(".")[0] in keywords(group, {str(k): v for k, v in option.items()})
+    return {str(k): v for k, v in option.items()}
 
 
 def _end(flag: Flag, n: int, end: int) -> object:

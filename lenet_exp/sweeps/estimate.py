@@ -122,7 +122,15 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
-        kind = [c.dataset.name, c.activation, c.optimizer["_target_"], c.batch_size, c.augmentation, c.training]
+        kind = [
+            c.dataset.name,
+            c.model,
+            c.activation,
+            c.optimizer["_target_"],
+            c.batch_size,
+            c.augmentation,
+            c.training,
+        ]
         kinds[str([*kind, job.engine])].append(job)
     found: dict[int, float] = {}
     for kind in kinds.values():

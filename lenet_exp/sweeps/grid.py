@@ -20,7 +20,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
 from lenet_exp.outputs import check_outputs
-from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_momentum
+from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_effect
 from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.estimate import estimate_lines
@@ -67,13 +67,12 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     check_fresh(configs[0], frozen)
     lines = [str(o.input_line) for o in overrides]
     kept = [hide_password(line) for line in lines if line.startswith(MAKES_JOBS) or not line.startswith("sweep.")]
-    deaf = without_momentum(configs)
     return GridPlan(
         sweep=sweep_of(configs[0].tracking.experiment, frozen),
         jobs=frozen,
         config=configs[0],
         request=SweepRequest(command=command_line(), overrides=kept, swept=swept),
-        notes=[f"optimizer.momentum has no effect for {', '.join(deaf)}"] if deaf else [],
+        notes=without_effect(configs),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lenet_exp.config.schema import Option
-from lenet_exp.config.targets import keywords, option_class
+from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.errors import ConfigError
 
 
@@ -39,11 +39,19 @@ class ActivationFactory:
 
     @torch.no_grad()
     def is_monotone(self) -> bool:
-        """Return whether the option says `monotone: true` and no parameter, such as a slope, makes it untrue."""
+        """Return whether the option says `monotone: true` and no parameter, such as a slope, makes it untrue.
+
+        Raises:
+            ConfigError: the activation cannot be applied.
+        """
         if not self.option.get("monotone", False):
             return False
         with torch.random.fork_rng(devices=[]):  # a random activation has no generator yet
-            values = self()(torch.linspace(-20, 20, 4001))
+            activation = self()
+            try:
+                values = activation(torch.linspace(-20, 20, 4001))
+            except Exception as e:  # a class of the user's own may raise anything
+                raise ConfigError(f"activation={option_name(self.option)}: cannot be used in LeNet-5: {e}") from e
         return bool((values.cummax(0).values - values <= 2e-6).all())  # tolerate one unit in the last place
 
 

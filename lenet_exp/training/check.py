@@ -6,14 +6,26 @@ import json
 from functools import lru_cache
 
 import torch
+from torch import nn
 
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError
-from lenet_exp.training.network import build_network
+from lenet_exp.training.network import IMAGE_SIZE, IN_CHANNELS, NUM_CLASSES, build_network
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
+
+DRAW_GLOBALLY = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    nn.RReLU,
+)
+INSTEAD = "lenet_exp.training.activations.Dropout, or RReLU there"
 
 
 def check_config(config: Config) -> None:
@@ -23,32 +35,66 @@ def check_config(config: Config) -> None:
         ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
     """
     check_flags(config)
-    _check_activation(config)
+    _check_network(config)
     _check_optimizer(config)
 
 
-def _check_activation(config: Config) -> None:
+def check_batches(config: Config, images: int) -> None:
+    """Check that no batch is too small for the network.
+
+    Args:
+        images: number of training images.
+
+    Raises:
+        ConfigError: the last batch holds one image, and batch norm needs two.
+    """
+    if images % config.batch_size == 1 and _check_network(config):
+        raise ConfigError(
+            f"batch_size={config.batch_size}: the last batch of {images:,} images has one, and batch norm needs two; "
+            "must be another size"
+        )
+
+
+def _check_network(config: Config) -> bool:
+    """Check the network of a configuration, and return whether it has batch norm."""
     dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # the rate's range was checked before
-    _try_network(json.dumps([config.activation, dropout_rate], sort_keys=True, default=str))
+    return _try_network(json.dumps([config.model, config.activation, dropout_rate], sort_keys=True, default=str))
 
 
 # The jobs of a sweep differ in few options, so successful checks are cached; errors are not.
 @lru_cache(maxsize=1024)
-def _try_network(options: str) -> None:
-    activation, dropout_rate = json.loads(options)
+def _try_network(options: str) -> bool:
+    model, activation, dropout_rate = json.loads(options)
     state = torch.random.get_rng_state()
+    network = build_network(activation, dropout_rate, noise=torch.Generator(), model=model)
+    is_lenet5 = model["_target_"] == LENET5["_target_"]
+    named = f"activation={option_name(activation)}" if is_lenet5 else f"model={option_name(model)}"
+    if foreign := next((type(m).__name__ for m in network.modules() if isinstance(m, DRAW_GLOBALLY)), None):
+        raise ConfigError(f"{named}: has nn.{foreign}, whose runs cannot be repeated; use {INSTEAD}")
     try:
-        model = build_network(activation, dropout_rate, noise=torch.Generator())
-        model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
+        images = torch.linspace(-1, 1, 2 * IN_CHANNELS * IMAGE_SIZE**2).reshape(2, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
+        logits = network.train()(images)
+        if logits.shape != (2, NUM_CLASSES):
+            raise ConfigError(f"{named}: two images give {list(logits.shape)} logits; must be [2, {NUM_CLASSES}]")
+        logits.sum().backward()
+        with torch.inference_mode():
+            once, again = network.eval()(images), network(images)
     except ConfigError:
         raise
     except Exception as e:
-        raise ConfigError(f"activation={option_name(activation)}: cannot be used in LeNet-5: {e}") from e
+        raise ConfigError(f"{named}: cannot be used on images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels: {e}") from e
     if not torch.equal(state, torch.random.get_rng_state()):
         raise ConfigError(
-            f"activation={option_name(activation)}: uses the global random state, so runs cannot be reproduced. "
+            f"{named}: uses the global random state, so runs cannot be reproduced. "
             "Give the class a `generator` attribute (see lenet_exp/training/activations.py)."
         )
+    if not torch.equal(once, again):
+        raise ConfigError(f"{named}: gives other logits each time in eval mode; must be deterministic")
+    if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
+        raise ConfigError(f"{named}: its parameter {idle} gets no gradient; must be used, or have requires_grad=False")
+    if other := next((n for n, t in network.state_dict().items() if not isinstance(t, torch.Tensor)), None):
+        raise ConfigError(f"{named}: its state {other} is no tensor, so it could not be saved")
+    return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for m in network.modules())
 
 
 def _check_optimizer(config: Config) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
-from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.initial import initialize
-from lenet_exp.training.network import build_network
+from lenet_exp.training.network import network_of
 from lenet_exp.training.optimizer import build_optimizer
 
 
@@ -61,19 +59,19 @@ class Lane:
     """
 
     config: Config
-    model: LeNet5
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     lr: float
     order: torch.Generator
     noise: torch.Generator
     distortions: torch.Generator
-    average: LeNet5 | None = None
+    average: nn.Module | None = None
     best: Best | None = None
     progress: tuple[int, float] | None = None
     position: Position = field(default_factory=Position)
 
     @property
-    def eval_model(self) -> LeNet5:
+    def eval_model(self) -> nn.Module:
         """The network that is validated and saved."""
         return self.average or self.model
 
@@ -109,13 +107,8 @@ def new_lane(config: Config, device: torch.device) -> Lane:
     )
 
 
-def _network(config: Config, device: torch.device, noise: torch.Generator) -> LeNet5:
-    model = build_network(
-        config.activation,
-        config.regularization.dropout_rate,
-        weights=generator(config.seed, "weights"),
-        noise=noise,
-    ).to(device)
+def _network(config: Config, device: torch.device, noise: torch.Generator) -> nn.Module:
+    model = network_of(config, generator(config.seed, "weights"), noise).to(device)
     if config.engine is EngineName.native:
         initialize(model, config.seed)
-    return cast(LeNet5, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack it
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stubs lack it

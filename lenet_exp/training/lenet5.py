@@ -1,8 +1,9 @@
-"""LeNet-5 (LeCun et al. 1998, section II.B) with max-pooling and a configurable activation."""
+"""LeNet-5 (LeCun et al. 1998, section II.B) with configurable activation, pooling, and sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -13,36 +14,79 @@ from lenet_exp.training.activations import ActivationFactory, Dropout
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
+POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"max": F.max_pool2d, "average": F.avg_pool2d}
+LARGEST = {"channels": 1024, "units": 16_384}  # of a layer, after scaling
+
 
 class LeNet5(nn.Module):
-    """LeNet-5: conv 6@5x5, max-pool, conv 16@5x5, max-pool, 400-120-84-10; 61,706 parameters (PReLU adds 4).
+    """Two convolutions, each with 2x2 pooling, and three linear layers.
 
-    Initial weights are drawn from torch's global random state, as PyTorch draws them by default; see network.py.
+    With the defaults: conv 6@5x5, pool, conv 16@5x5, pool, 400-120-84-10; 61,706 parameters (PReLU adds 4). Initial
+    weights are drawn from torch's global random state, as PyTorch draws them by default; see network.py.
 
     Args:
         activation: creates the four activations.
         dropout_rate: rate after fc1 and fc2, in [0, 1).
+        in_channels: of an image.
+        num_classes: number of logits.
+        image_size: height and width of an image in pixels.
+        channels: outputs of the two convolutions.
+        kernel_size: height and width of their kernels, without padding.
+        units: outputs of the first two linear layers.
+        pooling: `max` or `average`.
+        width: scales channels and units, rounded up.
+
+    Raises:
+        ValueError: a size is out of range, or the image is too small for the kernels.
     """
 
-    def __init__(self, activation: ActivationFactory, dropout_rate: float) -> None:
+    def __init__(
+        self,
+        activation: ActivationFactory,
+        dropout_rate: float = 0.0,
+        *,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: int = 32,
+        channels: Sequence[int] = (6, 16),
+        kernel_size: int = 5,
+        units: Sequence[int] = (120, 84),
+        pooling: str = "max",
+        width: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.conv1 = _drawn_later(lambda: nn.Conv2d(1, 6, 5))
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling}: expected one of: {', '.join(POOLINGS)}")
+        if not 0 < width <= 1024:
+            raise ValueError(f"width={width:g}: must be > 0 and <= 1024")
+        conv1, conv2 = _scaled("channels", channels, width)
+        fc1, fc2 = _scaled("units", units, width)
+        if not isinstance(kernel_size, int) or kernel_size < 1:
+            raise ValueError(f"kernel_size={kernel_size}: must be a whole number >= 1")
+        side = (image_size - kernel_size + 1) // 2
+        side = (side - kernel_size + 1) // 2
+        if side < 1:
+            raise ValueError(
+                f"kernel_size={kernel_size}: must be smaller, for images of {image_size}x{image_size} pixels"
+            )
+        self.conv1 = _drawn_later(lambda: nn.Conv2d(in_channels, conv1, kernel_size))
         self.act1 = activation()
-        self.conv2 = _drawn_later(lambda: nn.Conv2d(6, 16, 5))
+        self.conv2 = _drawn_later(lambda: nn.Conv2d(conv1, conv2, kernel_size))
         self.act2 = activation()
-        self.fc1 = _drawn_later(lambda: nn.Linear(400, 120))
+        self.fc1 = _drawn_later(lambda: nn.Linear(conv2 * side**2, fc1))
         self.act3 = activation()
         self.drop1 = Dropout(dropout_rate)
-        self.fc2 = _drawn_later(lambda: nn.Linear(120, 84))
+        self.fc2 = _drawn_later(lambda: nn.Linear(fc1, fc2))
         self.act4 = activation()
         self.drop2 = Dropout(dropout_rate)
-        self.fc3 = _drawn_later(lambda: nn.Linear(84, 10))
-        self.pool_first = activation.is_monotone()
+        self.fc3 = _drawn_later(lambda: nn.Linear(fc2, num_classes))
+        self.pool = POOLINGS[pooling]
+        self.pool_first = pooling == "max" and activation.is_monotone()
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
             _initialize(layer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, 10) of images (n, 1, 32, 32) in [-1, 1]."""
+        """Return the logits (n, num_classes) of images (n, in_channels, image_size, image_size) in [-1, 1]."""
         x = self._pooled(self.conv1(images), self.act1)
         x = self._pooled(self.conv2(x), self.act2)
         x = self.drop1(self.act3(self.fc1(x.flatten(1))))
@@ -51,9 +95,23 @@ class LeNet5(nn.Module):
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
         # Maximum and a monotone function commute; after pooling, the activation does a quarter of the work.
-        if self.pool_first:
-            return cast(Tensor, activation(F.max_pool2d(x, 2)))
-        return F.max_pool2d(activation(x), 2)
+        return cast(Tensor, activation(self.pool(x, 2))) if self.pool_first else self.pool(activation(x), 2)
+
+
+def _scaled(name: str, sizes: Sequence[int], width: float) -> list[int]:
+    """Return two layers' sizes times `width`, rounded up.
+
+    Raises:
+        ValueError: there are not two, or one is out of range.
+    """
+    shown = f"{name}={list(sizes)}"
+    if len(sizes) != 2:
+        raise ValueError(f"{shown}: must be two numbers")
+    scaled = [math.ceil(size * width) for size in sizes]
+    if min(sizes) < 1 or max(scaled) > LARGEST[name]:
+        at = "" if width == 1 else f" at width={width:g}"
+        raise ValueError(f"{shown}{at}: must be from 1 to {LARGEST[name]:,}")
+    return scaled
 
 
 def _drawn_later(layer: Callable[[], Layer]) -> Layer:

@@ -245,7 +245,7 @@ def test_help_has_a_line_for_each_flag_with_its_default_and_fits_on_a_page(main,
     flags = {flag for flag, _, _ in knobs(schema)} | groups
     first = {flag for flag in flags if not flag.startswith(("dataset.", "search.", "sweep."))}
     assert flags - {*listed(everything)} == first - {*listed(page)} == set()
-    assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {"activation", "optimizer"}
+    assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {"activation", "model", "optimizer"}
     assert [flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))] == []
     assert [len(found) for found in map(listed, (page, everything))] == [
         len({*listed(page)}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import torch
 import yaml
 
 import lenet_exp
+from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
-from lenet_exp.training.trained.trust import check_activation
+from lenet_exp.training.trained.trust import check_network
 from lenet_exp.training.trained.weights import load_weights, save_weights
 
 SWISH = "from torch import nn\nclass Swish(nn.SiLU): pass\n"
@@ -98,7 +100,7 @@ def test_every_shipped_activation_and_those_of_torch_may_be_named():
     options = [yaml.safe_load(file.read_text()) for file in (CONF_DIR / "activation").glob("*.yaml")]
     options += [{"_target_": "torch.nn.GELU", "approximate": "tanh"}, {"_target_": "torch.nn.modules.activation.Mish"}]
     for option in options:
-        check_activation("a model", option, None)
+        check_network("a model", replace(compose(), activation=option), None)
         build_network(option, 0.0)
 
 
@@ -120,14 +122,15 @@ NO_ACTIVATIONS = [
 @pytest.mark.parametrize("option", [None, [], *({"_target_": target} for target in NO_ACTIVATIONS)], ids=repr)
 def test_class_that_is_no_activation_is_refused(option):
     with pytest.raises(UserError) as caught:
-        check_activation("a model", option, None)
+        check_network("a model", replace(compose(), activation=option), None)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("value", [10**12, "/etc/passwd", "x" * 33, {"a": 1}, [1, "/"], [[1]]], ids=repr)
 def test_a_keyword_that_is_no_number_or_plain_word_is_refused(value):
+    config = replace(compose(), activation={"_target_": "torch.nn.PReLU", "num_parameters": value})
     with pytest.raises(UserError, match="num_parameters"):
-        check_activation("a model", {"_target_": "torch.nn.PReLU", "num_parameters": value}, None)
+        check_network("a model", config, None)
 
 
 HOSTILE: dict[str, Any] = {

@@ -78,14 +78,15 @@ def _write(job: Job, run: Run, store: Store) -> bool:
 
 def _record(job: Job, run_id: str, store: Store) -> Record:
     """Download and check the run's record, since its network will be rebuilt from the classes that it names."""
-    from lenet_exp.training.trained.trust import check_activation
+    from lenet_exp.training.trained.trust import check_network
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(store.client.download_artifacts(run_id, "record.json", scratch))
         record, reason = read_record(path), digest_error(read_json(path))
     if reason is not None:
         raise ValueError(f"its record.json is not valid ({reason})")
-    check_activation("its model", record.config.activation, str(job.config.activation["_target_"]))
+    asked = [str(option["_target_"]) for option in (job.config.model, job.config.activation)]
+    check_network("its model", record.config, asked)
     if record.fingerprint != job.fingerprint or record.outcome is not Outcome.finished:
         raise ValueError("its record.json belongs to another run")
     return record

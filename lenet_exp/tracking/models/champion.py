@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
+from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import log_shipped, shipped_record
 from lenet_exp.tracking.stores.store import Store, retry_until_granted
 
@@ -33,11 +34,6 @@ TRY_SECONDS = 2.0  # retry for this long if another process writes at the same t
 log = logging.getLogger("lenet_exp")
 
 
-def registered_name(dataset: str) -> str:
-    """Return the name of a dataset's registered model: `lenet5-mnist`."""
-    return f"lenet5-{dataset}"
-
-
 def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     """Register the run's model and move the alias, if the model is better than the current champion. Idempotent.
 
@@ -49,7 +45,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
     """
     from mlflow.exceptions import MlflowException
 
-    name = registered_name(record.dataset)
+    name = registered_name(record.dataset, record.config.model)
     if not _is_comparable(record) or name in store.denied:
         return False
     store.outputs.mkdir(parents=True, exist_ok=True)
@@ -88,7 +84,7 @@ def _register_if_best(store: Store, name: str, record: Record, run_id: str, mode
     if mine is None:
         if not _beats(record, present):
             return False
-        shipped = shipped_record(record.dataset)
+        shipped = shipped_record(record.dataset) if name == registered_name(record.dataset) else None
         is_first = _make_model(store, name, run_id)
         known = {version.tags.get("fingerprint") for version in versions}
         if shipped is not None and is_first and shipped.fingerprint not in known:

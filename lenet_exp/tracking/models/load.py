@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from lenet_exp.addresses import hide_password, sqlite_path, store_name
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config
@@ -21,14 +23,14 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.models.champion import ALIAS, champion, registered_name
+from lenet_exp.tracking.models.champion import ALIAS, champion
 from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
+from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.stores.store import connect
-from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.ancestor import load_ancestor
-from lenet_exp.training.trained.trust import check_activation, check_trust
+from lenet_exp.training.trained.trust import Trust, check_network, check_trust
 from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -46,14 +48,14 @@ class TrainedModel:
         shipped: whether the model came with this package, rather than from a run.
     """
 
-    network: LeNet5
+    network: nn.Module
     name: str
     record: Record | None = None
     run_id: str | None = None
     shipped: bool = False
 
 
-def load_model(name: str | None, uri: str, dataset: str, trust: str | None = None) -> TrainedModel:
+def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
     """Load the model that `trained_model` names.
 
     Args:
@@ -85,7 +87,7 @@ def load_model(name: str | None, uri: str, dataset: str, trust: str | None = Non
     return load_registered(model, alias or ALIAS, uri, trust)
 
 
-def load_run(run_id: str, uri: str, trust: str | None = None) -> TrainedModel:
+def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
     """Load the logged model of an MLflow run."""
     client, name = connect(uri), f"runs:/{run_id}"
     with store_errors(name, uri):
@@ -93,14 +95,14 @@ def load_run(run_id: str, uri: str, trust: str | None = None) -> TrainedModel:
     return TrainedModel(_of_record(name, record, weights, trust), name, record, run_id)
 
 
-def load_registered(name: str, alias: str, uri: str, trust: str | None = None) -> TrainedModel:
+def load_registered(name: str, alias: str, uri: str, trust: Trust = None) -> TrainedModel:
     """Load the version of a registered model that an alias points to."""
     client = connect(uri)
     with store_errors(f"trained_model={name}@{alias}", uri):
         return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
 
 
-def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedModel:
+def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
     """Load the champion of a dataset: the registered one or, without one, the model that the package ships."""
     version = find_champion(dataset, uri)
     if version is None:
@@ -148,7 +150,7 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
     return replace(load_file(path), name=f"{registered_name(dataset)} (bundled with lenet_exp)", shipped=True)
 
 
-def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: str | None) -> TrainedModel:
+def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: Trust) -> TrainedModel:
     location = client.get_model_version_download_uri(version.name, version.version)
     weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
     its = shipped_record(record.dataset)
@@ -158,7 +160,7 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
     return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id, shipped)
 
 
-def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None = None) -> TrainedModel:
+def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None) -> TrainedModel:
     """Load the best model of a run folder.
 
     Args:
@@ -176,7 +178,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
     )
 
 
-def load_file(path: Path, trust: str | None = None) -> TrainedModel:
+def load_file(path: Path, trust: Trust = None) -> TrainedModel:
     """Load a `.safetensors` file from `model_path` or lenet-export. A file exported from a model without a record
     has no record."""
     try:
@@ -192,11 +194,11 @@ def load_file(path: Path, trust: str | None = None) -> TrainedModel:
     return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
 
 
-def _of_record(name: str, record: Record, weights: Weights, trust: str | None) -> LeNet5:
+def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
     return _checked(name, record.config, record.weights_digest, weights, trust)
 
 
-def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: str | None) -> LeNet5:
+def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:
     """Rebuild a network and check its weights.
 
     Args:
@@ -204,11 +206,11 @@ def _checked(name: str, config: Config, known: str | None, weights: Weights, tru
         known: the weights' digest; None if unknown.
     """
     try:
-        check_activation(name, config.activation, trust)
+        check_network(name, config, trust)
         network = rebuild(config, weights)
     except UserError:
         raise
-    except Exception as e:  # custom activations may raise anything
+    except Exception as e:  # custom classes may raise anything
         raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if known is not None and known != digest:

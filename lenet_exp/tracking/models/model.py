@@ -7,6 +7,7 @@ data/model.pt2, ...   read by MLflow's serving, with a signature and a dynamic b
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lenet_exp.config.params import params
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import LENET5, Config, Option
+from lenet_exp.config.targets import option_name
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_to_json
 from lenet_exp.tracking.stores.store import Store
@@ -63,6 +65,17 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
     outputs = store.client.get_run(run_id).outputs
     if not any(output.model_id == model_id for output in (outputs.model_outputs if outputs else [])):
         store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
+
+
+def registered_name(dataset: str, model: Option = LENET5) -> str:
+    """Return the name of the models of a network and a dataset in MLflow: `lenet5-mnist`.
+
+    Only LeNet5 has the name `lenet5`. Characters that MLflow refuses become `_`.
+    """
+    name = re.sub(r"[^\w.-]", "_", option_name(model))
+    if name == LENET5["name"] and model["_target_"] != LENET5["_target_"]:
+        name = f"other_{name}"
+    return f"{name}-{dataset}"
 
 
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
@@ -123,7 +136,7 @@ def warm_up() -> None:
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
     return store.client.create_logged_model(
         store.experiment_id,
-        name=f"lenet5-{record.dataset}",
+        name=registered_name(record.dataset, record.config.model),
         source_run_id=run_id,
         params=params(record.config),
         tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},

@@ -19,9 +19,10 @@ from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.models.champion import ALIAS, registered_name
+from lenet_exp.tracking.models.champion import ALIAS
 from lenet_exp.tracking.models.load import find_champion, store_errors
 from lenet_exp.tracking.models.logged import logged_model, read_record, read_weights
+from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.epoch import EpochResult

@@ -15,8 +15,9 @@ from lenet_exp.training.lenet5 import LeNet5
 
 
 @torch.no_grad()
-def initialize(model: LeNet5, seed: int) -> None:
+def initialize(model: nn.Module, seed: int) -> None:
     """Draw the weights that `LeNet5` draws from the seed, except for the last bits."""
+    assert isinstance(model, LeNet5)
     weights = generator(seed, "weights")
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):
         assert isinstance(layer, nn.Conv2d | nn.Linear)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from lenet_exp.config.schema import Augmentation, Config
-from lenet_exp.config.targets import keywords, option_class, option_name
+from lenet_exp.config.targets import effective_keywords, keywords, option_class, option_name
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.library import Augment, Options
@@ -27,11 +27,16 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 def why_unsupported(config: Config) -> str | None:
     """Return why the kernels can't train a configuration, in half a line, or None if they can."""
-    checks: tuple[Callable[[Config], str | None], ...] = (_unknown_device, _unknown_activation, _unknown_optimizer)
+    checks: tuple[Callable[[Config], str | None], ...] = (
+        _unknown_device,
+        _unknown_model,
+        _unknown_activation,
+        _unknown_optimizer,
+    )
     return next((why for check in checks if (why := check(config)) is not None), None)
 
 
-def network_options(config: Config, model: LeNet5, threads: int) -> Options:
+def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
     """Return the options for training a network, without a step's key."""
     cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
     number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
@@ -41,7 +46,7 @@ def network_options(config: Config, model: LeNet5, threads: int) -> Options:
         activation=number,
         alpha=alpha,
         upper=upper,
-        pool_first=model.pool_first,
+        pool_first=bool(model.pool_first),
         training=True,
         dropout_rate=config.regularization.dropout_rate,
         label_smoothing=config.training.label_smoothing,
@@ -74,6 +79,13 @@ def _unknown_device(config: Config) -> str | None:
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     cpu = config.device == "cpu" or (config.device == "auto" and not accelerated)
     return None if cpu else f"device={config.device} is not the CPU"
+
+
+def _unknown_model(config: Config) -> str | None:
+    if option_class("model", config.model) is not LeNet5:
+        return f"model={option_name(config.model)} is not LeNet-5"
+    differing = effective_keywords("model", config.model)
+    return next((f"model.{key}={config.model[key]} is not its default" for key in differing), None)
 
 
 def _unknown_activation(config: Config) -> str | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.arithmetic import whole_power
 from lenet_exp.training.native.layout import SLOTS, new_array
 from lenet_exp.training.native.library import Update
@@ -21,7 +20,7 @@ class OptimizerRule:
     The existing state of a resumed training is used; otherwise the first step creates it.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, model: LeNet5) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         (group,) = optimizer.param_groups
         self._optimizer = optimizer
         self._parameters = dict(model.named_parameters())

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lenet_exp.config.schema import Option
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_regular
 from lenet_exp.training.activations import RReLU
-from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.network import build_network
 
 # The opcodes that torch.save writes for such a module (protocol 2); none of them looks up names in any other way.
@@ -70,7 +69,7 @@ class _Inert:
 _STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.items()}
 
 
-def load_ancestor(path: Path) -> LeNet5:
+def load_ancestor(path: Path) -> nn.Module:
     """Return the network in a `.pkl` file from the original script, in eval mode on the CPU.
 
     Raises:
@@ -126,7 +125,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"trained_model={path}: cannot be read ({e.strerror})") from e
 
 
-def _rebuild(module: Any) -> LeNet5:
+def _rebuild(module: Any) -> nn.Module:
     """Return the network with the weights and the activation of the inert module."""
     children: dict[str, Any] = module._modules
     activation = activation_option(children["activation1"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,10 +17,21 @@ from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, UserError
 
 OURS = "lenet_exp.training.activations.RReLU"
+OUR_MODELS = frozenset(
+    {
+        "lenet_exp.training.lenet5.LeNet5",
+        "lenet_exp.training.lenet5_1998.LeNet5Published",
+        "lenet_exp.training.fully_connected.FullyConnected",
+        "lenet_exp.training.fully_connected.Linear",
+    }
+)
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # such as GELU's approximate=tanh
 LARGEST = 10**6  # a whole number may be a size, such as PReLU's num_parameters
+
+
+Trust = str | Sequence[str] | None
 
 
 @cache
@@ -45,43 +57,45 @@ def trusted_optimizers() -> frozenset[str]:
     )
 
 
-def check_trust(trust: str | None) -> None:
+def check_trust(trust: Trust) -> None:
     """Check the value of `trust=`.
 
     Raises:
         ConfigError: it is not the name of a class or module.
     """
-    if trust is not None and not NAME.fullmatch(trust):
+    if not all(map(NAME.fullmatch, _names(trust))):
         raise ConfigError(f"trust={trust}: must be a class or module, such as trust=package.module.Class")
 
 
-def check_activation(of: str, option: Any, trust: str | None) -> None:
-    """Refuse an activation that a file names and that is not trusted.
+def check_network(of: str, config: Config, trust: Trust) -> None:
+    """Refuse a network whose model or activation a file names and that is not trusted.
 
     Args:
         of: the model, for the message.
-        trust: a class or module that the user trusts in addition to the activations of torch and lenet_exp.
+        trust: a class or module, or several, that the user trusts in addition to those of torch and lenet_exp.
 
     Raises:
-        UserError: the class is not trusted, or a keyword is not a number, true, false, null, or a plain word.
+        UserError: a class is not trusted, or a keyword is not a number, true, false, null, or a plain word.
     """
-    _check(of, "activation", option, trusted_activations(), trust)
+    _check(of, "model", config.model, OUR_MODELS, trust)
+    if config.activation != {}:  # some models take none
+        _check(of, "activation", config.activation, trusted_activations(), trust)
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
     """Refuse an optimizer that a file names and that is not trusted: retraining runs its code.
 
     Raises:
-        UserError: see `check_activation`.
+        UserError: see `check_network`.
     """
     _check(of, "optimizer", option, trusted_optimizers(), trust)
 
 
-def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | None) -> None:
+def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust) -> None:
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
         raise UserError(f"{of}: its record does not name a class for its {what}")
-    if target not in known and not (trust is not None and f"{target}.".startswith(f"{trust}.")):
+    if target not in known and not any(f"{target}.".startswith(f"{name}.") for name in _names(trust)):
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
             f"if you trust it, add trust={target}"
@@ -93,10 +107,15 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | 
 
 def foreign_class(config: Config) -> str | None:
     """Return the first class of a configuration that is in another package's module and not imported yet, or None."""
-    for target in (_target(getattr(config, group)) for group in CLASS_GROUPS):
-        if target != OURS and not target.startswith(TORCHS) and target.rpartition(".")[0] not in sys.modules:
+    for target in (_target(option) for group in CLASS_GROUPS if (option := getattr(config, group))):
+        ours = target in OUR_MODELS | {OURS} or target.startswith(TORCHS)
+        if not ours and target.rpartition(".")[0] not in sys.modules:
             return target
     return None
+
+
+def _names(trust: Trust) -> Sequence[str]:
+    return [trust] if isinstance(trust, str) else trust or []
 
 
 def _target(option: Option) -> str:

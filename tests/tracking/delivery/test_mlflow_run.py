@@ -46,7 +46,7 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
         "engine": tracked.folder.record().engine,
     }
     assert shown.items() <= params.items()
-    assert len(params) == 36
+    assert len(params) == 42
     assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
 
 

@@ -1,0 +1,50 @@
+"""Networks of a user's own, for tests of `model=`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """A small residual network with batch norm."""
+
+    def __init__(self, in_channels: int, num_classes: int, activation: Callable[[], nn.Module], maps: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, maps, 5, stride=4)
+        self.norm = nn.BatchNorm2d(maps)
+        self.block = nn.Sequential(nn.Conv2d(maps, maps, 3, padding=1), nn.BatchNorm2d(maps), activation())
+        self.head = nn.Linear(maps, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.norm(self.stem(images))
+        return self.head((x + self.block(x)).mean((2, 3)))
+
+
+class Wrong(nn.Module):
+    """A network with one of several mistakes."""
+
+    def __init__(self, num_classes: int, mistake: str = "none") -> None:
+        super().__init__()
+        self.mistake = mistake
+        self.fc = nn.Linear(1024, num_classes + (mistake == "shape"))
+        self.idle = nn.Linear(2, 2) if mistake == "idle" else nn.Identity()
+        self.drop = nn.Dropout() if mistake == "dropout" else nn.Identity()
+        if mistake == "constructor":
+            raise RuntimeError("broken")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        if self.mistake == "global":
+            x = x + torch.rand(1)
+        if self.mistake == "error":
+            x = x[:, :3]
+        return self.fc(self.drop(x))
+
+    def get_extra_state(self) -> object:
+        return {"a": 1} if self.mistake == "state" else torch.zeros(1)
+
+    def set_extra_state(self, state: object) -> None:
+        pass

@@ -1,0 +1,193 @@
+"""The models of `model=`: their shapes and parameters, what counts in the fingerprint, and what is refused."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.fingerprint import fingerprint, fingerprinted
+from lenet_exp.config.params import params
+from lenet_exp.config.schema import LENET5
+from lenet_exp.config.targets import effective, keywords
+from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.tracking.models.model import registered_name
+from lenet_exp.training.activations import ActivationFactory
+from lenet_exp.training.check import check_batches, check_config
+from lenet_exp.training.engine import why_not_native
+from lenet_exp.training.fit import fit
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import network_of
+from lenet_exp.training.snapshot import restore, snapshot
+from lenet_exp.training.trained.trust import check_network, foreign_class
+from lenet_exp.training.trained.weights import weights_digest
+from tests.training.small import configure, start, train
+
+PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850}
+OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
+TANH = ActivationFactory({"_target_": "torch.nn.Tanh", "monotone": True})
+
+
+def own(model: dict[str, Any], *overrides: str):
+    return replace(configure(*overrides), model=model)
+
+
+def test_lenet5_yaml_has_the_defaults_of_the_class():
+    option = yaml.safe_load((CONF_DIR / "model" / "lenet5.yaml").read_text())
+    assert option == LENET5
+    defaults = {name: p.default for name, p in inspect.signature(LeNet5).parameters.items()}
+    assert {name: defaults[name] for name in keywords("model", option)} == keywords("model", option)
+
+
+@pytest.mark.parametrize("model", sorted(f.stem for f in (CONF_DIR / "model").glob("*.yaml")))
+def test_a_shipped_model_has_its_parameters_and_learns(model):
+    lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh")
+    assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
+    assert results[-1].val_accuracy > 0.7
+
+
+@settings(max_examples=30)
+@given(
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    kernel=st.integers(1, 9),
+    units=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    width=st.sampled_from([0.1, 0.5, 1.0, 1.5]),
+    size=st.sampled_from([28, 32, 40]),
+    in_channels=st.integers(1, 3),
+    pooling=st.sampled_from(["max", "average"]),
+)
+def test_any_lenet_has_the_layers_of_its_options(channels, kernel, units, width, size, in_channels, pooling):
+    side = ((size - kernel + 1) // 2 - kernel + 1) // 2
+    shape = {"in_channels": in_channels, "num_classes": 7, "image_size": size}
+    options = {"channels": channels, "kernel_size": kernel, "units": units, "width": width, "pooling": pooling}
+    if side < 1:
+        with pytest.raises(ValueError, match="kernel_size"):
+            LeNet5(TANH, **shape, **options)
+        return
+    network = LeNet5(TANH, **shape, **options)
+    c1, c2, u1, u2 = (math.ceil(n * width) for n in (*channels, *units))
+    expected = (in_channels * kernel**2 + 1) * c1 + (c1 * kernel**2 + 1) * c2
+    expected += (c2 * side**2 + 1) * u1 + (u1 + 1) * u2 + (u2 + 1) * 7
+    assert sum(p.numel() for p in network.parameters()) == expected
+    assert network(torch.zeros(2, in_channels, size, size)).shape == (2, 7)
+
+
+def test_only_what_differs_from_lenet5_counts_in_the_fingerprint():
+    digests = {"train": "a", "validation": "b"}
+    config = configure()
+    base = fingerprint(config, digests)
+    assert "model" not in fingerprinted(config, digests)["settings"]
+    for same in (LENET5 | {"width": 1}, LENET5 | {"name": "mine"}, {"_target_": LENET5["_target_"]}):
+        assert fingerprint(replace(config, model=same), digests) == base
+    for other in ("model.width=2", "model.pooling=average", "model.units=[120,85]", "model=linear"):
+        assert fingerprint(configure(other), digests) != base
+
+
+def test_what_a_model_does_not_take_is_no_part_of_its_configuration():
+    digests = {"train": "a", "validation": "b"}
+    lines = (["activation=relu"], ["activation=leaky_relu", "regularization.dropout_rate=0.3"])
+    one, other = (configure("model=linear", *line) for line in lines)
+    assert fingerprint(one, digests) == fingerprint(other, digests)
+    shown = params(effective(other))
+    assert shown["model"] == "linear"
+    assert not [flag for flag in shown if flag.startswith("activation")]
+    assert shown["regularization.dropout_rate"] == "0.0"
+
+
+def test_the_native_engine_trains_only_the_network_that_it_is_compiled_for():
+    wide = configure("model.width=2", "engine=auto")
+    assert "model.width" in str(why_not_native(wide))
+    assert "linear" in str(why_not_native(configure("model=linear", "engine=auto")))
+
+
+def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
+    config = own(OWN, "num_epoch=2", "training.ema_decay=0.9", "dataset.train_size=100", "activation=relu")
+    check_config(config)
+    whole, data = start(config)
+    results = [r for (r,) in fit([whole], data)]
+    first, _ = start(config)
+    stops = iter([False, False, True])
+    assert [r for (r,) in fit([first], data, stop=lambda: next(stops))] == []
+    second, _ = start(config)
+    restore(second, *snapshot(first))
+    assert [r for (r,) in fit([second], data)][-1].weights_digest == results[-1].weights_digest
+    assert weights_digest(second.model.state_dict()) == weights_digest(whole.model.state_dict())
+    assert "norm.running_mean" in whole.average.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (LENET5 | {"kernel_size": 15}, "model.kernel_size=15"),
+        (LENET5 | {"kernel_size": 2.5}, "model.kernel_size=2.5"),
+        (LENET5 | {"channels": [0, 3]}, "model.channels=[0, 3]"),
+        (LENET5 | {"channels": [2000, 3]}, "1,024"),
+        (LENET5 | {"channels": []}, "model.channels=[]"),
+        (LENET5 | {"units": [3]}, "model.units=[3]"),
+        (LENET5 | {"pooling": "avg"}, "max, average"),
+        (LENET5 | {"width": -1}, "model.width=-1"),
+        (LENET5 | {"in_channels": 3}, "model.in_channels=3"),
+        ({"_target_": "tests.tools.networks.Missing"}, "tests.tools.networks.Missing"),
+        ({"_target_": "torch.optim.SGD"}, "torch.optim.SGD"),
+        ({"_target_": "torch.nn.Linear", "in_features": 4}, "out_features"),
+        *(
+            ({"_target_": "tests.tools.networks.Wrong", "mistake": mistake}, says)
+            for mistake, says in {
+                "shape": "[2, 10]",
+                "idle": "idle.weight",
+                "dropout": "Dropout",
+                "constructor": "broken",
+                "global": "global random state",
+                "error": "cannot be used",
+                "state": "extra_state",
+            }.items()
+        ),
+    ],
+)
+def test_a_mistake_in_a_model_is_one_line_before_training(option, says):
+    with pytest.raises(ConfigError) as caught:
+        check_config(own(option))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_may_name_only_models_that_are_trusted():
+    check_network("it", configure("model=linear"), None)
+    check_network("it", own(OWN), ["mine", "tests.tools.networks"])
+    with pytest.raises(UserError, match="trust="):
+        check_network("it", own(OWN), "tests.tools.network")
+    assert foreign_class(own(OWN | {"_target_": "elsewhere.Net"})) == "elsewhere.Net"
+    assert foreign_class(configure("model=linear")) is None
+
+
+def test_only_lenet5_is_registered_under_its_name():
+    names = [registered_name("mnist", option) for option in (LENET5, OWN, OWN | {"name": "lenet5"})]
+    assert names == ["lenet5-mnist", "residual-mnist", "other_lenet5-mnist"]
+
+
+def test_initial_weights_come_from_the_seed_alone():
+    def digest(seed: int) -> str:
+        return weights_digest(start(own(OWN, f"seed={seed}"))[0].model.state_dict())
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = digest(0)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert digest(0) == first != digest(1)
+    assert weights_digest(network_of(own(OWN)).state_dict()) != first
+
+
+def test_a_last_batch_of_one_image_is_refused_for_batch_norm_alone():
+    with pytest.raises(ConfigError, match="batch_size=32"):
+        check_batches(own(OWN), 97)
+    check_batches(own(OWN), 98)
+    check_batches(configure(), 97)
