@@ -27,7 +27,7 @@ lenet-compare: compare configurations over their seeds.
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
                                          .tex (table for a paper), .csv, or .json
-  lenet-compare by=last                  compare accuracy after the last epoch instead of the best one
+  lenet-compare by=last                  compare accuracy after the last epoch instead of after the best one
 
   tracking.uri=      store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        MLflow experiment for filter= (default: lenet_exp)
@@ -36,7 +36,7 @@ How it works
   Only validation accuracy is compared. The leader is tested against every other configuration: with a paired test if
   they have seeds in common, otherwise with Welch's test. Tests are corrected for all pairs of configurations
   (Shaffer's method).
-  A leader that beats every other configuration at p <= 0.05 wins without this correction (Gutmann and Maymin's rule).
+  To win, a leader must beat every other configuration in uncorrected tests at p <= 0.05 (Gutmann and Maymin's rule).
   In at most 5 of 100 comparisons, an equally good configuration is called worse. In 95 of 100 comparisons, all
   intervals for the leader's leads contain the true values. Neither rate holds if runs of a configuration
   occasionally collapse; a warning names such runs.

@@ -17,20 +17,19 @@ lenet-sweep: list, watch, stop, and remove sweeps.
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save a checkpoint and can be resumed
   lenet-sweep du                   show disk usage by kind of file, and what can be removed
   lenet-sweep rm sweep=<which>     show what would be removed, here and in MLflow, what would be kept, and why;
-                                   also experiment=<name> (all of its runs) or run=<which> (a run that is not part of
-                                   a sweep)
+                                   also accepts experiment=<name> (all of its runs) or run=<which> (a run that is
+                                   not part of a sweep)
     dry_run=false                  actually remove it; if the removal is interrupted, rerun the same command
-    mlflow=false                   leave MLflow unchanged (if the store no longer exists)
-  lenet-sweep clean                remove user names, passwords, and tokens for stores from files written by earlier
-                                   releases
+    mlflow=false                   leave MLflow unchanged (use this if the store no longer exists)
+  lenet-sweep clean                remove users, passwords, and tokens of stores from files of earlier releases
 
 sweep=: last, a sweep's id (or its first digits), its MLflow run id, or its folder.
 rm keeps runs that another sweep uses or whose model is registered.
 MLflow can restore deleted runs until you run mlflow gc.
-Before anything else, list, status, watch, and stop mark as killed all sweeps and runs whose process died, here and in
-MLflow.
+The commands list, status, watch, and stop first mark all sweeps and runs whose process has died as killed, on disk
+and in MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
-The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
+The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}

@@ -16,7 +16,7 @@ lenet-sync: upload results that MLflow missed or lost.
 
 Nothing is uploaded twice. Runs and sweeps that are still running are skipped, because their process uploads them.
 Sweeps and runs whose process died are marked as killed, here and in MLflow; you can resume them.
-The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
+The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if anything is missing.
 """
 

@@ -41,7 +41,7 @@ lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C
   token=             token to require (default: a random one); set $LENET_EXP_UI_TOKEN instead to hide it from other
                      users of this machine
 
-The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
+The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
 KNOWN: dict[str, str | None] = {

@@ -177,7 +177,7 @@ class Schedule:
     shape: ScheduleShape = knob(
         "after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant
     )
-    warmup: float = knob("fraction of the steps during which the lr rises", ge=0, lt=1, neutral=0.0)
+    warmup: float = knob("fraction of the steps during which the learning rate rises", ge=0, lt=1, neutral=0.0)
     start: float = knob("lr at the first step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
     final: float = knob("lr after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
     drops: int = knob(
@@ -370,11 +370,11 @@ class Config:
         "search: start no trial after this many seconds in total (null: no limit)", gt=0, neutral=None, result=False
     )
     seeds: int = knob(
-        "search: number of seeds for each configuration that may be best", ge=1, le=1000, neutral=1,
+        "search: number of seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: at the end, confirm a lead of this many points on new seeds (null: no)",
+        "search: at the end, confirm a lead of this many points on new seeds (null: do not confirm)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)

@@ -22,7 +22,7 @@ class SharedTensor:
 
 
 def to_shared_memory(tensor: Tensor) -> SharedTensor:
-    """Copy a dense tensor, in the order of its shape, to new memory behind an inheritable descriptor."""
+    """Copy a dense tensor, in row-major order, to new shared memory backed by an inheritable file descriptor."""
     content = tensor.contiguous().numpy()
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("lenet_exp", 0)

@@ -45,7 +45,7 @@ class Owner:
 
     @property
     def here(self) -> bool:
-        """True if the owner runs on this machine."""
+        """True if the owner is running on this machine."""
         return self.host == host()
 
 

@@ -125,7 +125,7 @@ class Record(Stored):
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
 
     def missing_properties(self, other: Record) -> list[str]:
-        """Return the names of properties that the other run's bits depend on and that this older record lacks."""
+        """Return the properties that the other run's exact results depend on and that this older record lacks."""
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         return [key for key in theirs if key not in mine]
 

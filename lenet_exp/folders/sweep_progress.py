@@ -92,7 +92,7 @@ class SweepProgress:
 
     @property
     def share(self) -> float:
-        """The completed share of the sweep, from 0 to 1."""
+        """The completed fraction of the sweep, from 0 to 1."""
         search = self.plan.search
         if search is not None:
             return min(1.0, max((spent / budget for spent, budget in _budgets(search)), default=0.0))

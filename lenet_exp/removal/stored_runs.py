@@ -55,10 +55,10 @@ def ids_in(folder: RunFolder) -> dict[str, list[str]]:
 
 
 def open_stored(name: str, outputs: Path) -> Store:
-    """Open the store that folders name.
+    """Open the store named in run or sweep folders.
 
     Raises:
-        StoreError: the store does not answer, can't be written, or its password was not stored.
+        StoreError: the store does not respond or cannot be written to, or its password was not stored.
     """
     uri = full_uri(name)
     if HIDDEN in uri:

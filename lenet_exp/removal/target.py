@@ -23,11 +23,11 @@ class Target:
     """The sweeps and runs that one removal covers.
 
     Attributes:
-        pending: the folder to which they are moved; it may hold what an interrupted removal has moved.
+        pending: the folder to which they are moved; it may already contain what an interrupted removal moved.
         words: the description of the target.
         sweeps: sweeps that are still in place.
         runs: names of the run folders, in place or moved.
-        alone: runs that stay because they were trained alone before the sweep.
+        alone: runs that stay because they were trained individually before the sweep.
     """
 
     pending: PendingRemoval

@@ -36,7 +36,8 @@ def print_usage(outputs: Path) -> None:
     _line("interrupted removal", kinds["being removed"], "\n  lenet-sweep list (prints the command that finishes it)")
     if kinds["MLflow database"]:
         uri = sqlite_uri(outputs / "mlflow.db")
-        print(f"to remove runs deleted in MLflow, run:\n  mlflow gc --tracking-uri {uri} --backend-store-uri {uri}")
+        how = f"mlflow gc --tracking-uri {uri} --backend-store-uri {uri}"
+        print(f"to permanently remove runs that were deleted in MLflow, run:\n  {how}")
 
 
 def kinds_of(outputs: Path) -> Counter[str]:

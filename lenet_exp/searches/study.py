@@ -54,8 +54,8 @@ class StudyDatabase:
 
     Attributes:
         trials: the trials that existed at the start, in order.
-        seconds: seconds searched by earlier starts.
-        rules: version of the defaults when the study was created.
+        seconds: seconds spent searching in earlier sessions.
+        rules: version of the defaults in effect when the study was created.
     """
 
     def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:

@@ -134,7 +134,7 @@ Launching = LocalLaunching | HydraLaunching
 class JobLoader:
     """Returns frozen jobs to a launcher that expects to compose configurations, so that conf/ is read only once.
 
-    A job's overrides have an additional item, `job_number=<its number>`.
+    Each job's overrides include an additional item, `job_number=<its number>`.
     """
 
     def __init__(self, sweep: Path) -> None:

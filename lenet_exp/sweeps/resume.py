@@ -25,7 +25,7 @@ OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "conf
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
-    """Return the sweep that `sweep.resume=` names, and the configuration of the current overrides.
+    """Return the sweep that `sweep.resume=` names, and the configuration composed from the current overrides.
 
     Raises:
         ConfigError: the sweep was not found.

@@ -30,7 +30,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         if not left:
             raise ConfigError(f"sweep {sweep.id} is not running")
         cancel(left)
-        print(f"sweep {sweep.id}: cancelled Slurm jobs {', '.join(job.id for job in left)}")
+        print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(job.id for job in left)}")
         return _stopped(sweep)
     _ask(sweep, owner)
     deadline = time.monotonic() + WAIT_SECONDS

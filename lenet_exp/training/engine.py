@@ -59,7 +59,7 @@ class TorchEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss and the predicted classes (n_val,), on the CPU, of the validation images."""
+        """Return the mean loss over the validation images and their predicted classes (n_val,), on the CPU."""
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:

@@ -217,7 +217,10 @@ class Display:
         return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 
     def level_alone(self) -> int:
-        """Return the log level of lines that only a single run prints; in a sweep, they go to the run's own log."""
+        """Return the log level for lines that are printed only when a run is not part of a sweep.
+
+        In a sweep, they go to the run's own log.
+        """
         return logging.INFO if self._sweep is None else logging.DEBUG
 
     @contextmanager

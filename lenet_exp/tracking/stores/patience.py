@@ -127,7 +127,7 @@ class StoreCalls:
         return cast(T, value)
 
     def wait(self, ready: Callable[[], bool], limit: Limit, seconds: float = TURN_SECONDS) -> None:
-        """Wait until `ready`, while another thread may make calls.
+        """Wait until `ready()` returns true; other threads may make calls in the meantime.
 
         Raises:
             StoreTimeout: see `run`.

@@ -78,7 +78,7 @@ def check_artifacts(experiment: str, location: str) -> None:
     folder = Path(unquote(parts.path))
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise StoreError(f"tracking.experiment={experiment}: its artifact folder {folder} cannot be written")
+        raise StoreError(f"tracking.experiment={experiment}: its artifact folder {folder} is not writable")
 
 
 def check_answers(uri: str, seconds: float) -> None:

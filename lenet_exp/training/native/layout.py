@@ -19,7 +19,7 @@ class ParameterSlot:
     strides: tuple[int, ...]
 
     def of(self, array: Tensor) -> Tensor:
-        """Return the view of the parameter in an array (PARAMETERS,)."""
+        """Return a view of this parameter in a flat array (PARAMETERS,)."""
         return array.as_strided(self.shape, self.strides, array.storage_offset() + self.offset)
 
 
