@@ -40,7 +40,7 @@ class Advice:
 
     Attributes:
         sweep: id of the sweep that the step is about; empty if it is not about exactly one sweep.
-        points: the difference to confirm, or that was not confirmed, in percentage points.
+        points: the difference to confirm, or the one that was not confirmed, in percentage points.
     """
 
     step: NextStep
@@ -83,7 +83,7 @@ def advice(comparison: Comparison) -> Advice | None:
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """Return the advice to confirm the observed difference, or a larger one that 100 seeds can detect. None if no
+    """Return the advice to confirm the observed difference, or a larger one that 100 seeds can detect; None if no
     confirmation can be planned."""
     searched = step is NextStep.baseline
     try:

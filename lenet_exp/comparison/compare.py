@@ -1,4 +1,4 @@
-"""The comparison of any set of runs, one per dataset, since accuracies on different images cannot be compared."""
+"""Comparisons of any set of runs, one per dataset, because accuracies on different images are not comparable."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Comparison:
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The groups that may be best: the leader and those that it is not significantly ahead of.
+        """The groups that may be best: the leader and every group that it is not significantly ahead of.
 
         Groups without a result or with a diverged run are excluded, as are those that a search dropped.
         """
@@ -89,8 +89,8 @@ class Comparison:
     def test_leads(self) -> list[Difference | None]:
         """Differences in test accuracy between the leader and each group; see `leads`.
 
-        The scored runs are those whose validation accuracy selected the leader, and a lucky seed is lucky on both sets.
-        So all pairs count, unless the leader was named beforehand.
+        The validation accuracy of these same runs selected the leader, and a lucky seed is lucky on both sets. The
+        correction therefore covers all pairs, unless the leader was named beforehand.
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
         return _leads(self.tested, leader, named=self.design is not None and self.design.confirms is not None)
@@ -101,7 +101,7 @@ class Comparison:
         return self.leader is not None and all(run.test_accuracy() is not None for run in self.leader.finished)
 
     def is_baseline(self, group: Group) -> bool:
-        """Return whether a group is the baseline of a confirmation, which no earlier sweep had tried."""
+        """Return whether a group is a confirmation's baseline: a configuration that no earlier sweep had tried."""
         return self.design is not None and self.design.against and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
@@ -126,7 +126,7 @@ def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comp
 
 
 def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """Compare the runs of a running sweep, without its search, which would need the history of all runs."""
+    """Compare the runs of a running sweep. The search is left out, because it would need the history of all runs."""
     return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
@@ -144,8 +144,8 @@ def compare_runs(
     """Compare runs, separately for each dataset, in the order in which the datasets appear.
 
     Args:
-        swept: flags to name first. Execution flags distinguish configurations only if they were swept. A swept
-            split does not distinguish configurations; like the seed, it is a source of chance.
+        swept: flags to name first. Execution flags distinguish configurations only if they were swept. A swept split
+            does not distinguish configurations; like the seed, it is a source of random variation.
         by: the epoch whose accuracy is compared.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
@@ -229,8 +229,8 @@ def _with_recipes(groups: Sequence[Group]) -> list[Group]:
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
-    """Return the flags that differ between groups, except those that only accompany another flag (`betas` with
-    Adam)."""
+    """Return the flags that differ between groups, except those that merely accompany another flag (such as `betas`
+    with Adam)."""
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
@@ -247,7 +247,7 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
 
 
 def _follows(flag: str, groups: Sequence[Group]) -> bool:
-    """Return whether a keyword differs only between classes, such as `model.units` of two models."""
+    """Return whether a keyword differs only because the classes differ, such as `model.units` for two models."""
     group, dot, _ = flag.partition(".")
     if not dot or group not in CLASS_GROUPS:
         return False

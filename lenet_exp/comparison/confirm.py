@@ -25,12 +25,12 @@ class Confirmation:
 
     Attributes:
         leader: the configuration that the other sweep named.
-        leads: the leader's differences from the configurations that the other sweep could not exclude, on new seeds
-            alone (`against_fixed`).
+        leads: the leader's differences, on new seeds only, from the configurations that the other sweep could not
+            exclude (`against_fixed`).
         unsteady: configurations with diverged runs; the leader is not compared with their other runs.
         points: the difference that the confirmation was designed to detect, as a fraction.
         missing: number of runs without a result.
-        known: number of runs that existed before the confirmation began, so that someone may have seen their results.
+        known: number of runs that existed before the confirmation began, so their results may have been seen.
     """
 
     leader: Group
@@ -42,8 +42,8 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is ahead of all others, with no diverged and no previously known runs. None while runs
-        are missing."""
+        """Whether the leader is ahead of all others, with no diverged and no previously known runs; None while runs are
+        missing."""
         if self.missing:
             return None
         return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
@@ -66,11 +66,11 @@ class ConfirmationPlan:
     """The plan of a confirmation.
 
     Attributes:
-        groups: the leader and those that cannot be excluded as best or, if the leader is ahead of all, the next
-            best. Against a baseline, the leader alone.
+        groups: the leader and every group that cannot be excluded as best or, if the leader is ahead of all, the next
+            best group. Against a baseline, only the leader.
         seeds: number of seeds per group.
-        detects: the true lead over all others, as a fraction, that is confirmed with a probability of 80 %; None if no
-            spread is known.
+        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80 %; None
+            if no spread is known.
     """
 
     groups: list[Group]
@@ -82,7 +82,8 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
     """Plan a confirmation of a sweep's leader.
 
     Args:
-        points: the true lead over each other configuration, as a fraction, to confirm with a probability of 80 %.
+        points: the true lead over every other configuration, as a fraction, that should be confirmed with a probability
+            of 80 %.
         seeds: number of new seeds; None: as many as `points` requires.
 
     Raises:
@@ -135,7 +136,7 @@ def _no_spread(comparison: Comparison) -> str:
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
-    """Return the power of the leader against the other groups; None if no spread is known.
+    """Return the power to find the leader ahead of the other groups; None if no spread is known.
 
     The power is computed from the variances of the paired differences between the leader and all groups, or,
     without common seeds, from the variances within groups.

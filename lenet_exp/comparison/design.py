@@ -32,20 +32,21 @@ class Design:
     """The decisions about a comparison that were made before its results were seen.
 
     Attributes:
-        runs: number of runs in all its sweeps.
-        known: runs that had begun before their sweep was first started, so that their results may have influenced
-            the sweep. A single such run per dataset leaves no choice; it counts only if seeds must be new.
+        runs: number of runs in all compared sweeps.
+        known: number of runs that had begun before their sweep was first started, so their results may have influenced
+            the sweep. A single such run per dataset leaves nothing to choose from, so it counts only if seeds must be
+            new.
         sweeps: number of sweeps compared together.
         confirms: id of the sweep whose leader this sweep tests, on seeds not used to select that leader.
         points: the difference that the test was designed to detect, as a fraction.
-        leader: the run that identifies that leader: the first run requested.
+        leader: id of the run that identifies that leader: the first run requested.
         searched: whether a search made the runs and can add seeds to them.
         sweep: id of the sweep; empty unless there is exactly one.
         against: whether the leader is tested against a baseline that the other sweep had not tried.
         running: whether a process is training for the sweep.
         tests: ended tests of the sweep's leader, latest first.
-        left: for a search that added seeds only to promising configurations, the runs of those it could not
-            exclude. None: all configurations got the same number of seeds.
+        left: for a search that added seeds only to promising configurations, the runs of the configurations that it
+            could not exclude. None: all configurations got the same number of seeds.
     """
 
     runs: int

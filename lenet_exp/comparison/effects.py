@@ -44,8 +44,8 @@ class Effect:
     """The effect of one flag.
 
     Attributes:
-        share: the part of the variance of all finished runs due to differences between the flag's levels (omega
-            squared, which subtracts what chance alone would cause); NaN if unknown.
+        share: the fraction of the variance over all finished runs that is due to differences between the flag's levels
+            (omega squared, which subtracts what chance alone would cause); NaN if unknown.
     """
 
     flag: str
@@ -61,7 +61,7 @@ class Effects:
     shares, `interactions`, and `seeds` add up to 1.
 
     Attributes:
-        seeds: share of the variance within groups, which is seed-to-seed variation.
+        seeds: share of the variance that lies within groups: the seed-to-seed variation.
         interactions: share of the interactions between flags; None if the grid is not full, because the shares then
             overlap.
         no_shares: why there are no shares; None if there are shares.
@@ -132,7 +132,7 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
 
 
 def number(text: str) -> float | None:
-    """Return a flag's value as a number, or None."""
+    """Return a flag's value as a number; None if it is not a number."""
     try:
         value = float(text)
     except ValueError:
@@ -157,7 +157,7 @@ def _levels(values: Iterable[str]) -> Callable[[str], str]:
 
 
 def _between(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -> float:
-    """Return the sum of squares between the levels, over runs."""
+    """Return the sum of squares between a flag's levels, over all runs."""
     runs: dict[str, list[float]] = {}
     for g in groups:
         runs.setdefault(level_of(g.flags.get(flag, "-")), []).extend(g.accuracy.values())
@@ -205,7 +205,7 @@ def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
-    """Return whether each combination of values has the same number of runs. Otherwise, shares overlap."""
+    """Return whether every combination of values has the same number of runs; if not, the shares overlap."""
     counts = {tuple(g.flags.get(f, "-") for f in flags): g.n for g in groups}
     combinations = math.prod(len({g.flags.get(f, "-") for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1

@@ -28,7 +28,7 @@ class Group:
 
     Attributes:
         flags: the flags that all its runs share, without the seed.
-        on_test: whether accuracies are test accuracies, as far as `lenet-predict` has measured them.
+        on_test: whether accuracies are test accuracies, which exist only for runs that `lenet-predict` has scored.
     """
 
     flags: dict[str, str]
@@ -38,7 +38,7 @@ class Group:
 
     @cached_property
     def ended(self) -> list[ComparedRun]:
-        """Finished and diverged runs, one per replicate: the last one given."""
+        """Finished and diverged runs; if a replicate has several, only the last one."""
         found = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
         return [found[replicate] for replicate in sorted(found)]
 

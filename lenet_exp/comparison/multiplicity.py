@@ -25,8 +25,8 @@ def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
         levels: (comparisons,), ascending.
 
     Returns:
-        Which comparisons are significant, and (...) the level at which the procedure stopped, which applies to all
-        others.
+        Which comparisons are significant, and the level (...) at which the procedure stopped, which applies to all
+        remaining comparisons.
     """
     known = np.where(np.isnan(p), np.inf, p)
     ordered = np.sort(known, axis=-1)
@@ -47,8 +47,8 @@ def shaffer_levels(groups: int) -> Floats:
     """Return the levels for all pairs of groups by Shaffer 1986, Modified sequentially rejective multiple test
     procedures (S1).
 
-    They extend Holm's: if some pairs differ, not all others can be equal. If one pair of three groups differs, at most
-    one other pair can be equal.
+    They are less strict than Holm's levels, because not all other pairs can be equal if some pairs differ. For example,
+    if one pair of three groups differs, at most one other pair can be equal.
     """
     pairs = comb(groups, 2)
     at_most = np.zeros(pairs, dtype=np.int64)
@@ -62,7 +62,8 @@ def shaffer_levels(groups: int) -> Floats:
 
 @cache
 def _true_at_once(groups: int) -> int:
-    """Return how many pairs of groups can be equal while all others differ, as bits: bit i is set if i is possible."""
+    """Return how many pairs of groups can be equal while all others differ, as a bit mask: bit i is set if i pairs can
+    be."""
     if groups < 2:
         return 1
     found = 0

@@ -14,7 +14,8 @@ NORMAL = 0.954  # the median difference of two draws from a normal distribution,
 
 
 def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Return the runs that are far below the median of the others of their configuration, as (configuration, run).
+    """Return the runs that are far below the median of the others of their configuration, as (configuration, run)
+    indices.
 
     The standard deviation is the larger of two estimates, each from the median difference of two runs: over all
     configurations, and over the run's own configuration without the run, since configurations may differ in spread. If

@@ -72,8 +72,8 @@ class Pairs:
         points: difference between the means; over common replicates if paired.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
         error: standard error of `points`.
-        n: number of common replicates if paired; otherwise, of replicates in the smaller group.
-        paired: whether the test uses common replicates; otherwise, it is Welch's.
+        n: number of common replicates if paired; otherwise, number of replicates in the smaller group.
+        paired: whether the test uses only common replicates; otherwise, it is Welch's test.
         p: two-sided p-value of Student's t; NaN if it cannot be computed.
     """
 
@@ -91,7 +91,7 @@ class Pairs:
 
 
 def means(values: Floats, table: AccuracyTable) -> GroupMeans:
-    """Return the means of rows of values, and their variances.
+    """Return the mean of each row of values, and the variance of that mean.
 
     Replicates are independent if they share one split, or if each has its own split. In a crossed design (each of
     several seeds with each of several splits), replicates that share a seed or a split are not: the variance is then
@@ -128,9 +128,9 @@ def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], 
 def pairs(table: AccuracyTable) -> Pairs:
     """Return all pairs (0, 1), (0, 2), ..., (1, 2), ..., in the order of `numpy.triu_indices(groups, 1)`.
 
-    A pair is compared by common replicates if it has at least two, and they are at least half of the smaller group.
-    Other pairs use Welch's statistic (Welch 1947). With five or more replicates, its degrees of freedom are
-    Satterthwaite's, which are accurate for such numbers (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987,
+    A pair is compared over its common replicates if there are at least two, and they make up at least half of the
+    smaller group. Other pairs use Welch's statistic (Welch 1947). With five or more replicates, its degrees of freedom
+    are Satterthwaite's, which are accurate for such numbers (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987,
     Welch's approximate solution for the Behrens-Fisher problem). With fewer replicates, they are those of the smaller
     group, which is conservative (Mickey, Brown 1966, Bounds on the distribution functions of the Behrens-Fisher
     statistic).

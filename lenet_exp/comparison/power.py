@@ -22,11 +22,11 @@ DRAWS = 4000
 
 
 class Power:
-    """The power to find a leader ahead of each of m others, with one test each and Holm's correction over them.
+    """The power to find a leader ahead of all of m other groups, with one test per group and Holm's correction.
 
     The spreads are estimates, so the power is averaged over the true values that they allow: an estimate with df
-    degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps that such a plan is
-    made from, as far as their spreads agree. It is computed from fixed random draws.
+    degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps from which such plans
+    are made, to the extent that their spreads agree. It is computed from fixed random draws.
 
     Args:
         sd: (m,) estimated standard deviations of the paired differences between the leader and each other group.
@@ -71,8 +71,8 @@ class Power:
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Shrink variances (with their degrees of freedom) toward the pooled one, as far as they agree. The pooled one
-    is last.
+    """Shrink variances toward the pooled variance, to the extent that they agree. Each variance has its degrees of
+    freedom; the pooled one is last.
 
     Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
 

@@ -49,7 +49,7 @@ class ComparedRun:
         split: the split_seed if it distinguishes replicates rather than configurations; otherwise 0.
         test_accuracy: returns the test accuracy; None if `lenet-predict` has not scored the run.
         recipe: the recipe that the run was composed from, if recipes were swept (`experiment=a,b`); otherwise, empty.
-        mlflow_runs: returns the ids of its MLflow runs, by the name of the store.
+        mlflow_runs: returns the ids of its MLflow runs, by store name.
         epochs: number of finished epochs; None if unknown.
         provenance: how the run was made; None if unknown.
     """
@@ -85,14 +85,14 @@ def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
 
 @cache
 def _neutral(has_model: bool) -> dict[str, str]:
-    """Return the values of flags that a run does not have; its model is LeNet-5, unless it names one."""
+    """Return the neutral values of flags that a run lacks; its model is LeNet-5 unless the run names one."""
     found = {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
     lenet5 = {"model": "lenet5"} | {f"model.{k}": text(v) for k, v in LENET5.items() if k not in OWN_KEYS}
     return found | ({} if has_model else lenet5)
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
-    """Return the runs of a sweep from their run folders, each once."""
+    """Read the runs of a sweep from their run folders, each run once."""
     runs = {result.job.run: result for result in results}
     return [_from_result(result) for result in runs.values()]
 

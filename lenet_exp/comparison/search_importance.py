@@ -15,13 +15,14 @@ BEST = 0.2  # the fraction of trials that is compared with all trials
 
 
 def search_importance(searched: SearchSummary) -> dict[str, float]:
-    """Return the importance of each searched flag that all trials have: from 0 to 1, with sum 1, highest first.
+    """Return the importance of each searched flag that all trials have: values from 0 to 1 that sum to 1, highest
+    first.
 
     Return an empty dictionary if too few trials have ended or Optuna is not installed.
 
     PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials with the values in all
-    trials. It uses
-    ranks, so pruned trials count too: they rank below finished ones, by the number of epochs, as in a TPE sampler.
+    trials. It uses ranks, so pruned trials count too: they rank below finished ones, by their number of epochs, as in
+    the TPE sampler.
         Diverged trials rank last.
     """
     try:

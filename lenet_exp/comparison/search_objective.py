@@ -52,7 +52,7 @@ class SearchObjective:
 
     @property
     def sign(self) -> int:
-        """1 if a larger value of the first objective is better, otherwise -1."""
+        """1 if a larger value of the first objective is better; otherwise, -1."""
         return 1 if self.directions[0] == "maximize" else -1
 
     @property
@@ -75,8 +75,8 @@ class SearchObjective:
     def trial_result(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
         """Return the outcome and values of a trial, given its run.
 
-        With a target, a trial that reached the target is finished, even though its run was stopped there. A trial
-        that did not reach the target counts as pruned.
+        With a target, a trial that reached it counts as finished, even though its run was stopped there. A trial that
+        did not reach it counts as pruned.
         """
         if outcome is Outcome.diverged:
             return outcome, self.worst

@@ -114,7 +114,7 @@ class SearchSummary:
         target: the target accuracy (a fraction), if there is one.
         runs: the runs, in the order in which they were requested.
         begun: when the search was first started, in milliseconds since 1970. Earlier epochs do not count as cost.
-        config_dir: arguments that name the user's own options.
+        config_dir: command-line arguments that name the folder of the user's own options.
     """
 
     how: str
@@ -164,7 +164,7 @@ class SearchSummary:
 
     @property
     def best_command(self) -> str | None:
-        """The command that trains the best trial, with all digits; None if no trial has finished."""
+        """The command that trains the best trial, with values in full precision; None if no trial has finished."""
         if self.best is None:
             return None
         overrides = next(run.overrides for run in self.runs if run.trial == self.best.number)

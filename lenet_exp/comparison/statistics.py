@@ -21,7 +21,8 @@ class Difference:
 
     Attributes:
         points: the difference between the means; over the common replicates if paired.
-        n: number of replicates (seeds, or pairs of seed and split): common ones, or those in the smaller group.
+        n: number of replicates (seeds, or pairs of seed and split): the common ones if paired; otherwise, those in the
+            smaller group.
         test: paired, welch, or none if there are too few seeds or no spread.
         p: two-sided, uncorrected; NaN without a test.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
@@ -45,8 +46,8 @@ class Difference:
 
     @property
     def ahead(self) -> bool:
-        """Whether the first group is significantly better. Over common seeds, it may even be worse than its mean
-        suggests."""
+        """Whether the first group is significantly better. Over the common seeds, the group with the higher mean may be
+        worse."""
         return self.differs and self.points > 0
 
 
@@ -69,16 +70,16 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
 
 
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with each other group, if these accuracies selected the leader, as the group with the best
-    mean.
+    """Compare the leader with every other group, if these same accuracies selected the leader as the group with the
+    best mean.
 
-    Any pair could have become leader and other, so all k(k-1)/2 pairs count (`significant_pairs`). Simulations
+    Any pair could have become the leader and its rival, so all k(k-1)/2 pairs count (`significant_pairs`). Simulations
     (`benchmarks/verdicts.py`) show that in at most 5 % of comparisons the leader is called ahead of a group that is
     equally good, and that in at least 95 % all intervals contain the true differences. The intervals are Bonferroni's
     over all pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
 
-    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level over all pairs. That finds
-    no difference that Shaffer's method would not.
+    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level over all pairs. This finds
+    no difference that Shaffer's method would miss.
     """
     table = AccuracyTable.of([leader, *others])
     k = len(others) + 1
@@ -94,11 +95,11 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with each other group, if the leader was named before these accuracies were known, as in a
+    """Compare the leader with every other group, if the leader was named before these accuracies were known, as in a
     confirmation.
 
-    Only these k-1 comparisons count: Holm's method, at 5 % for all together. The intervals are Bonferroni's over
-    these comparisons, cut at 0 in the same way.
+    Only these k-1 comparisons count. Holm's method limits the error rate for all of them together to 5 %. The intervals
+    are Bonferroni's over these comparisons, cut at 0 in the same way.
     """
     if not others:
         return []
@@ -110,10 +111,10 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
 def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tuple[Bools, Floats]:
     """Return which pairs of groups differ significantly, and the level for each.
 
-    Two rules apply, which keep the error rate separately and together. First, all pairs, by Shaffer's method. Second,
-    whether the leader is ahead of all others: each of these comparisons may use the full level, since a false winner
-    has to beat the truly best group (Gutmann, Maymin 1987, Is the selected population the best?; Hung, Fithian 2019,
-    Rank verification for exponential families).
+    Two rules apply, which control the error rate both separately and together. The first tests all pairs by Shaffer's
+    method. The second tests whether the leader is ahead of all others. Each of its comparisons can use the full level,
+    because a false winner has to beat the truly best group (Gutmann, Maymin 1987, Is the selected population the best?;
+    Hung, Fithian 2019, Rank verification for exponential families).
 
     Args:
         p, points: (..., pairs), as returned by `pairs`.
@@ -130,7 +131,7 @@ def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Fl
     """Test only the leader's pairs, with Bonferroni's level over all pairs instead of Shaffer's.
 
     Args:
-        p, points: (..., groups - 1): for the leader against each other group.
+        p, points: (..., groups - 1): for the leader against every other group.
     """
     level = np.full(p.shape[:-1], LEVEL / comb(groups, 2))
     return _or_wins(p <= level[..., None], level, p, points, np.ones_like(p, dtype=bool))
@@ -140,12 +141,12 @@ def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: 
     """Add the rule for a leader that is ahead of all others.
 
     Args:
-        ahead: (..., pairs): lead over the other group, in pairs that are `involved`.
+        ahead: (..., pairs): the leader's lead over the other group, for pairs that are `involved`.
     """
     beaten = (ahead > 0) & (p <= LEVEL)
     open_pairs = (involved & ~beaten).sum(axis=-1)[..., None]
     wins = involved & (open_pairs == 0)
-    # If the leader beats all but one, the comparison with that one may use the full level.
+    # If the leader beats all but one, the comparison with that one can use the full level.
     alone = involved & (open_pairs == 1)
     return differs | wins, np.where(wins | alone, LEVEL, level[..., None])
 
@@ -155,7 +156,7 @@ def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, F
     differ."""
     from scipy.special import stdtrit
 
-    df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow; compute few
+    df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow, so compute each one once
     half = stdtrit(df, 1 - LEVEL / (2 * comparisons))[where].reshape(found.df.shape) * found.error
     low, high = found.points - half, found.points + half
     low = np.where(differs & (found.points > 0), np.maximum(low, 0.0), low)

@@ -1,4 +1,4 @@
-"""The verdict of a comparison as a value: how the leader compares with each other configuration."""
+"""The verdict of a comparison as a value: how the leader compares with every other configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Relation(StrEnum):
 
     ahead = "ahead"
     alike = "alike"  # no significant difference
-    dropped = "dropped"  # no significant difference, and a search gave the other no more seeds
+    dropped = "dropped"  # no significant difference, and a search stopped giving seeds to the other
     flat = "flat"  # no spread, so no test is possible
     single = "single"  # one of the two has only one seed
 
@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def not_ahead(self) -> list[Difference]:
-        """The differences in which the leader is not significantly ahead."""
+        """The leader's differences from the configurations that it is not significantly ahead of."""
         return [lead for _, lead, relation in self.compared if relation is not Relation.ahead]
 
     @property

@@ -125,11 +125,11 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
 def _side(
     flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
 ) -> dict[str, str]:
-    """Drop the keywords that only one side's class has. They follow from the class if they have the default values
+    """Drop the keywords that only one side's class accepts. They follow from the class if they have the default values
     of its option.
 
     Raises:
-        ConfigError: the keywords have different values.
+        ConfigError: the keywords have values other than these defaults.
     """
     alone = [flag for flag in flags if flag not in other]
     if not alone:

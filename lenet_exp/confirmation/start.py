@@ -41,7 +41,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
 
     Raises:
         ConfigError: the sweep was not found, or the confirmation cannot be planned or run.
-        KeyboardInterrupt, Terminated: a signal arrived; the confirmation was stopped first.
+        KeyboardInterrupt, Terminated: a signal arrived; raised after the confirmation has stopped.
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)

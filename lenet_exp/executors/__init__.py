@@ -1,1 +1,1 @@
-"""Runs jobs side by side: on this machine, on a Ray cluster, or under Slurm."""
+"""Executors, which run jobs in parallel: on this machine, on a Ray cluster, or under Slurm."""

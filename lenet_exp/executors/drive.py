@@ -22,16 +22,16 @@ def drive(
     max_failures: int | None,
     on_done: Callable[[JobEnd], bool | None],
 ) -> None:
-    """Run the jobs. A job is taken from `jobs` only when a place is free, so jobs may be created while the sweep is
+    """Run the jobs. A job is taken from `jobs` only when a place is free, so jobs can be created while the sweep is
     running.
 
     Args:
-        jobs: None means that no job is available now, but one may be after other jobs have ended.
+        jobs: the jobs; None in their place means that no job is available until others have ended.
         max_failures: after this many failures in a row, start no more jobs and ask the running ones to stop. None:
             no limit.
-        on_done: called with each job's end, except for jobs that stop because others failed and jobs whose process is
-            lost while stopping; those resume at the next start. Return True to count the job as failed even though it
-            returned a value.
+        on_done: called with the end of every job, except for jobs that stop because others failed and jobs whose
+            process is lost while stopping. These jobs resume at the next start. Return True to count the job as failed
+            even though it returned a value.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal asked the sweep to stop, and all running jobs have ended.

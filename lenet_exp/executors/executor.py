@@ -1,4 +1,4 @@
-"""The interface of executors, which run the jobs of a sweep side by side: on this machine or on a cluster."""
+"""The interface of executors, which run the jobs of a sweep in parallel, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """The maximum number of jobs that run at once. Additional jobs wait."""
+        """The maximum number of jobs that run simultaneously. Additional jobs wait."""
 
     @property
     def running(self) -> set[int]:
@@ -34,7 +34,7 @@ class Executor(Protocol):
         """Start no more jobs and ask the running ones to stop; `next_done` still returns them."""
 
     def kill(self) -> None:
-        """End everything at once. Checkpoints are kept."""
+        """Kill all running jobs immediately. Their checkpoints are kept."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,7 +42,7 @@ class Executor(Protocol):
 
 
 class ClusterExecutor:
-    """The common part of executors whose `Places` decide which job runs where."""
+    """A base class for executors whose `Places` decide which job runs where."""
 
     _places: Places
 
@@ -99,15 +99,16 @@ class WorkSpec:
 
     Attributes:
         task: called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`: a function that
-            reports an epoch and returns whether to prune the run. None means that the sweep's process is gone.
+            reports an epoch and returns whether to prune the run, or None if the sweep's process is gone.
         prepare: called once in each process, before its first job, with the datasets.
-        sets: the jobs' datasets, in memory that processes on this machine map if they inherit its file descriptors.
+        sets: the jobs' datasets, in shared memory that processes on this machine can map if they inherit its file
+            descriptors.
         cores: number of cores per job.
         jobs: number of jobs; None if the number is not known in advance.
         output: file for stdout and stderr of the processes.
         answer: called in the sweep's own process, within `next_done`. A report may arrive twice, for example after a
             lost process.
-        remote: for executors that cannot send Python objects to their processes.
+        remote: the same work as data, for executors that cannot send Python objects to their processes.
     """
 
     task: Callable[..., object]

@@ -1,4 +1,4 @@
-"""A process on a machine of a cluster that runs jobs of a sweep one after the other, each in a child process.
+"""A process on a cluster machine that runs the jobs of a sweep one after the other, each in a child process.
 
 The executor sends it messages. If this process or the executor's dies, the running job notices, writes a checkpoint,
 and ends (see `lenet_exp.executors.local.pool`).
@@ -95,7 +95,7 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
     """Check that a place runs jobs exactly as this machine would.
 
     Raises:
-        ConfigError: the place does not.
+        ConfigError: the place would run jobs differently, or cannot run them.
     """
     where = f"node {place.host}"
     if place.wrong:
@@ -147,7 +147,7 @@ class Host:
         self._answers.put(None)  # unblocks a job that is waiting for an answer
 
     def close(self) -> None:
-        """End the child process and its job at once."""
+        """End the child process and its job immediately."""
         if self._pool is not None:
             self._pool.kill()
             self._pool.close()
@@ -185,7 +185,7 @@ class Host:
 
 
 def _wrong(path: Path, content: str) -> str:
-    """Return why a folder cannot be shared with the executor; empty if it can be read, written, and locked."""
+    """Return why a folder cannot be shared with the executor; empty if it can be read, written to, and locked."""
     try:
         if path.read_text() != content:
             return "this node has a different folder there"

@@ -162,8 +162,8 @@ class Places:
         """Handle the loss of a place. Checkpoints of its job are kept.
 
         Args:
-            counts: whether the loss counts as an attempt of the job. It does not have to if the cluster preempted
-                the place and the job made progress.
+            counts: whether the loss counts as one of the job's attempts. It should not if the cluster preempted the
+                place and the job made progress.
         """
         found = self._places.get(place)
         if found is None:

@@ -1,8 +1,8 @@
 """A pool of worker processes that survives the death of any of them.
 
 Each worker has a process group of its own (setsid), so that Ctrl-C reaches only the pool's process. A worker runs one
-job after the other. If one dies, its job is retried and the others continue. If the pool's process dies, the workers
-finish cleanly.
+job after the other. If a worker dies, its job is retried and the others continue. If the pool's process dies, the
+workers finish cleanly.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Pool:
         self.close()
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queue a job; `job` is a number that the caller chooses; the job's `JobEnd` repeats it.
+        """Queue a job. The caller chooses the number `job`, and the job's `JobEnd` repeats it.
 
         If the pool has an `answer`, `function` gets one more argument: a function that sends a question and returns the
         answer.
@@ -243,7 +243,7 @@ class Pool:
             worker.process.wait(STOP_SECONDS)
 
     def _limit(self, worker: _Worker) -> float:
-        """Seconds until the worker reaches its time limit or its deadline to stop."""
+        """Return the number of seconds until the worker reaches its time limit or its deadline to stop."""
         if worker.stop_by is not None:
             return worker.stop_by - time.monotonic()
         return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0

@@ -48,7 +48,7 @@ class PoolExecutor:
         self._pool.stop()
 
     def kill(self) -> None:
-        """Kill all workers at once."""
+        """Kill all workers immediately."""
         self._pool.kill()
 
     def __enter__(self) -> PoolExecutor:

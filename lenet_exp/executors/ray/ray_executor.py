@@ -32,8 +32,8 @@ def _has_ended_itself(job: Job) -> bool:
     """Return whether a run whose place is gone has written a checkpoint and ended, for example because its node was
     drained.
 
-    The run needs a moment for that, and the loss of its place may be reported earlier; so this function waits a few
-    seconds.
+    The run needs a moment for that, and the loss of its place may be reported earlier. Therefore, this function waits a
+    few seconds.
     """
     deadline = time.monotonic() + ENDING_SECONDS
     while (record := job.folder.record()) is None and time.monotonic() < deadline:
@@ -91,7 +91,7 @@ class RayExecutor(ClusterExecutor):
         self._do(self._places.stop())
 
     def kill(self) -> None:
-        """Close all places at once."""
+        """Close all places immediately."""
         closing = [actor.close.remote() for actor in self._actors.values()]
         with contextlib.suppress(Exception):  # lost actors do not need to be ended
             ray.wait(closing, num_returns=len(closing), timeout=2.0)

@@ -1,4 +1,4 @@
-"""Manages the Slurm allocations of a sweep: submits them as needed, takes over those from an earlier start, and
+"""Manages the Slurm allocations of a sweep: submits them as needed, takes over those from an earlier session, and
 detects lost ones."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 QUEUE_SECONDS = 5.0  # between two queries of the controller, which all users share
-AWAY_SECONDS = 30.0  # the same, while the controller does not answer or refuses
+AWAY_SECONDS = 30.0  # the same, while the controller does not respond or rejects queries
 QUIET_SECONDS = 300.0  # a running allocation that sends nothing for this long is canceled
 
 log = logging.getLogger("lenet_exp")
@@ -74,7 +74,7 @@ class Allocations:
         known.came = {name for name in known.came if name.split("-")[1] == restart} | {place}
 
     def ask_for(self, places: int) -> None:
-        """Submit allocations, unless the current ones will open enough places or the limit is reached.
+        """Submit allocations, unless the current ones are expected to open enough places or the limit is reached.
 
         Raises:
             ConfigError: Slurm refused the first allocations. Later refusals are retried, since the controller may be
@@ -129,7 +129,8 @@ class Allocations:
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """Take over allocations from an earlier start of this sweep; cancel those submitted with different options."""
+        """Take over allocations from an earlier session of this sweep; cancel those submitted with different
+        options."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)

@@ -30,7 +30,7 @@ class MessageFolder:
             sender: part of the file name; messages of one sender keep their order.
 
         Raises:
-            OSError: the folder is gone or cannot be written.
+            OSError: the folder is gone or cannot be written to.
         """
         self._sent += 1
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
@@ -67,7 +67,7 @@ class Heartbeats:
         """Send a heartbeat.
 
         Raises:
-            OSError: the folder is gone or cannot be written.
+            OSError: the folder is gone or cannot be written to.
         """
         with (self._folder / name).open("w") as file:  # Some network file systems do not propagate a bare touch.
             file.write(f"{os.getpid()}\n")

@@ -50,7 +50,7 @@ class SlurmMessages:
         self.folder = folder
 
     def open(self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
-        """Begin a new session and invalidate earlier ones. Running places detect it and join."""
+        """Begin a new session and invalidate earlier ones. Running places detect the new session and join it."""
         plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe)
         for name in ("driver", "beats"):
             (self.folder / plan.session / name).mkdir(parents=True)

@@ -19,14 +19,14 @@ class SlurmOptions:
 
     Attributes:
         allocations: number of Slurm jobs, submitted as an array.
-        tasks: number of runs at once in each allocation.
+        tasks: number of simultaneous runs in each allocation.
         cpus: CPUs per run.
         partition, account, time: see `sbatch`; None: the cluster's default.
         requeue: whether Slurm may restart an allocation that was preempted or lost its node.
         sbatch: additional options, such as `{"mem-per-cpu": "2G", "exclusive": True}`.
         before: Bash commands that run before Python starts.
         lost_after: seconds of silence, or of absence from the queue, after which a place counts as lost.
-        workers: total number of runs at once; None: no limit.
+        workers: total number of simultaneous runs; None: no limit.
     """
 
     allocations: int = 1
@@ -43,7 +43,7 @@ class SlurmOptions:
 
     @property
     def places(self) -> int:
-        """The maximum number of runs at once."""
+        """The maximum number of simultaneous runs."""
         return min(self.allocations * self.tasks, self.workers or self.allocations * self.tasks)
 
 

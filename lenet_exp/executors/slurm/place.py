@@ -152,7 +152,7 @@ class Place:
         """End the place once the running job has written a checkpoint.
 
         Args:
-            ask_at: when to ask the job to stop, if it has not ended.
+            ask_at: when to ask the job to stop, if it has not ended by then.
         """
         if not self._why:
             self._why, self._ask_at = why, ask_at

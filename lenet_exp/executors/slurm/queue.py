@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lenet_exp.errors import ConfigError
 
-COMMAND_SECONDS = 60.0  # a busy controller answers slowly
+COMMAND_SECONDS = 60.0  # a busy controller responds slowly
 OVER = frozenset({"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
 WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 
@@ -97,8 +97,8 @@ class Queue:
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`, including recently ended ones. None: the queue
-        does not respond."""
+        """Return the user's jobs whose names begin with `prefix`, including recently ended ones; None if the queue does
+        not respond."""
         try:
             done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
         except (OSError, subprocess.TimeoutExpired):

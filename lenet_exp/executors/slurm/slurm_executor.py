@@ -42,7 +42,7 @@ class SlurmExecutor(ClusterExecutor):
         clock: returns the seconds since any fixed time.
 
     Raises:
-        ConfigError: Slurm refused an allocation (at the first `next_done`).
+        ConfigError: Slurm refused an allocation; raised by the first `next_done`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SlurmExecutor(ClusterExecutor):
 
     @property
     def capacity(self) -> int:
-        """The maximum number of runs at once."""
+        """The maximum number of simultaneous runs."""
         limits = [self._options.places, self._work.jobs]
         return max(1, min(limit for limit in limits if limit is not None))
 

@@ -53,7 +53,7 @@ class SlurmLauncher(ExecutorLauncher):
             Queue().check(Path(script.name), allocation_arguments(options))
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor, which takes over allocations from an earlier start of the sweep."""
+        """Create the executor, which takes over allocations from an earlier session of the sweep."""
         from lenet_exp.executors.slurm.queue import Queue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
