@@ -106,7 +106,8 @@ class _Scored:
 def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """Evaluate a sweep's leader on the test set, with each of its finished runs; print and log the results.
 
-    For a confirmation, evaluate all its configurations; with `configurations=all`, every configuration.
+    For a confirmation, evaluate all its configurations. With `configurations=all`, evaluate every configuration of any
+    sweep.
 
     Args:
         only_its_dataset: whether to evaluate only the sweep's runs on `config.dataset`; otherwise, each dataset of
@@ -138,7 +139,7 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
 
 
 def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
-    """Log to the sweep's own run the numbers for a single leader, and the report, which now has test results."""
+    """Log a single leader's results, and the report, which now includes test results, to the sweep's own run."""
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     result = [scored.as_json() for scored in sides]
@@ -157,7 +158,7 @@ def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
 
 
 def _heading(scored: _Scored) -> str:
-    """Return a line that says whose result follows, and why it is scored."""
+    """Return a line that names the configuration whose result follows, and says why it was evaluated."""
     group, comparison = scored.group, scored.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
@@ -195,10 +196,10 @@ def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_it
 
 
 def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedModel:
-    """Return the leader's run that is best by validation accuracy.
+    """Return the model of the leader's run with the best validation accuracy.
 
     Raises:
-        UserError: as in `score_leaders`, or the sweep has several datasets.
+        UserError: see `score_leaders`; or the sweep has several datasets.
     """
     leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:

@@ -13,10 +13,10 @@ Mask = NDArray[np.bool_]
 
 COARSE = 36  # longest side of the reduced picture for the paper's color
 SMOOTH = 160  # longest side of the reduced picture for the light
-WIDEST = 0.3  # widest stroke, as a share of the mean side length; wider structures are paper or shadow
+WIDEST = 0.3  # widest stroke, as a fraction of the mean side length; wider structures are paper or shadow
 HUE = 2.0  # weight of color differences relative to lightness, which shadows also change
 LEAST = 16 / 255  # minimum contrast
-SMALLEST = 0.0003  # minimum share of the picture that ink covers
+SMALLEST = 0.0003  # minimum fraction of the picture that ink covers
 ABOVE_NOISE = 8  # minimum contrast, relative to the lowest tenth of the picture
 NOISE = 0.03  # assumed noise of a pixel's logarithm; avoids division by 0 in noiseless pictures
 BLACK = 24.0  # added to all values before the logarithm, since darker values are noise
@@ -38,8 +38,8 @@ class Ink:
 def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
     """Find the ink in a picture (height, width, 3) of values from 0 to 255. Return None if nothing stands out.
 
-    Light falls equally on paper and ink, so logarithms are compared with the logarithms of the nearby paper. The three
-    colors are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
+    Light falls equally on paper and ink, so the logarithm of each color is compared with that of the nearby paper. The
+    three colors are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
 
     Args:
         lines: pixels of ruled lines, which count as paper.

@@ -24,7 +24,7 @@ from lenet_exp.prediction.ruled_lines import without_lines
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 LONGEST, SHORTEST = 640, 320  # longest side for finding drawings; smaller pictures are enlarged
 BROADEST = 1.43  # width / height; 99 % of MNIST's digits are narrower
-INK = 0.25  # minimum share of the contrast for a pixel to count as part of a thing
+INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of a thing
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
 
 
 def _breadth(drawing: np.ndarray) -> float:
-    """Return the width as a share of the height."""
+    """Return the width as a fraction of the height."""
     height, width = cropped(drawing).shape
     return float(width / height)
 

@@ -1,8 +1,8 @@
 """Exports a trained network for other programs: ONNX, PT2, or safetensors.
 
-A file counts as written only after its format's own reader has read it and it has given the same answers as the
-network. Its input is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output is `logits` (n, 10). The record
-is in its metadata.
+A file counts as written only after its format's own reader has read it and its outputs have matched the network's. Its
+input is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output is `logits` (n, 10). The record is in its
+metadata.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # batch sizes for testing a file
-TOLERANCE = 1e-4  # share of the largest logit; other runtimes sum in a different order
+TOLERANCE = 1e-4  # fraction of the largest logit; other runtimes sum in a different order
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
@@ -40,12 +40,12 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """How a network is written, and how it is read back as other programs would read it.
+    """A file format: how a network is written, and how it is read back as other programs would read it.
 
     Attributes:
         read: returns a function that runs the file; its second argument is the activation's class, which was trusted
             when the model was loaded.
-        tolerance: the largest allowed difference between logits, as a share of the largest logit.
+        tolerance: the largest allowed difference between logits, as a fraction of the largest logit.
     """
 
     write: Callable[[nn.Module, dict[str, str], Path], None]
@@ -71,7 +71,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
         The largest difference between the logits of the file and the network, and the largest allowed difference.
 
     Raises:
-        UserError: the network cannot be exported, the file gives different answers, or `path` cannot be written.
+        UserError: the network cannot be exported, the file's outputs differ, or `path` cannot be written to.
         OSError: the temporary folder is full.
     """
     chosen = FORMATS[name]

@@ -71,14 +71,14 @@ def score_and_log(
 
 
 def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
-    """Classify pictures, print the results, and draw what the network saw.
+    """Classify pictures, print the results, and save a figure of what the network saw.
 
     Args:
-        model: the network to use; None: the one that `config` names.
+        model: the model to use; None: the one that `config` names.
 
     Raises:
         DataError: no picture was found, or none can be read.
-        RunsFailed: at the end, if some pictures cannot be read.
+        RunsFailed: some pictures cannot be read; raised at the end.
     """
     check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]

@@ -11,10 +11,10 @@ from scipy import ndimage
 from lenet_exp.prediction.paper import Array, Mask
 
 STEEPEST = 0.16  # the largest slope of a line, up or down: 9 degrees
-FAINTEST = 0.12  # minimum ink of a line, as a share of the writing's ink
-COVERED = 0.6  # minimum share of the picture's width that a line covers
-THICKEST = 0.02  # maximum thickness of a line, as a share of the picture's longer side
-ENDS = 0.06  # a line is visible within this share of both edges, unlike a long straight stroke
+FAINTEST = 0.12  # minimum ink of a line, as a fraction of the writing's ink
+COVERED = 0.6  # minimum fraction of the picture's width that a line covers
+THICKEST = 0.02  # maximum thickness of a line, as a fraction of the picture's longer side
+ENDS = 0.06  # unlike a long straight stroke, a line is visible within this fraction of both edges
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _lines(amount: Array) -> RuledLines | None:
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return, for each row at the picture's middle, the share of its line that is visible; the share is lower for
-    lines that leave the picture."""
+    """Return, for the line through each row at the picture's middle, the fraction that is visible. The fraction is
+    lower for lines that leave the picture."""
     height, width = seen.shape
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)
@@ -110,7 +110,7 @@ def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _taken_away(amount: Array, ruling: RuledLines) -> Array:
-    """Remove the ink of lines. Keep ink where a stroke continues above and below, or is darker than the line."""
+    """Remove the ink of lines. Keep the ink of a stroke that continues above and below, or is darker than the line."""
     on = ruling.pixels
     thick = int(np.median(_runs(on)))
     through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")

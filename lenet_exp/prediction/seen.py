@@ -1,4 +1,4 @@
-"""Draws what the network saw: each drawing as the network's input, with its file name and the answer."""
+"""Plots what the network saw: each drawing as the network's input, with its file name and the predicted class."""
 
 from __future__ import annotations
 
