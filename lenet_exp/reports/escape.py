@@ -29,17 +29,17 @@ def inline(text: str) -> str:
 
 
 def as_line(text: str) -> str:
-    """Escape text for a line of Markdown, so that it is neither a heading nor a list item."""
+    """Escape text for a line of Markdown, so that the line becomes neither a heading nor a list item."""
     return _FIRST.sub(lambda m: f"{m[1]}\\{m[2]}" if not m[2].isdigit() else f"{m[1]}{m[2]}\\", inline(text))
 
 
 def code(text: str) -> str:
-    """Format text as Markdown code, if Markdown can show it as code."""
+    """Format text as Markdown code; if Markdown cannot show it as code, escape it."""
     return inline(text) if re.search("[`<>&]", text) or printable(text) != text else f"`{text}`"
 
 
 def html(text: str) -> str:
-    """Escape text for HTML within Markdown, with character references for anything that either could interpret."""
+    """Escape text for HTML within Markdown. Anything that either could interpret becomes a character reference."""
     return _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", printable(text))
 
 

@@ -123,7 +123,7 @@ def _names(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
 
 
 def _width(names: Sequence[str]) -> float:
-    """Return the approximate share of a figure's width that the longest name takes."""
+    """Return the approximate fraction of a figure's width that the longest name takes."""
     return 0.0088 * max(map(len, names), default=0)
 
 

@@ -2,7 +2,7 @@
 
 MLflow's page shows 100 pixels of a description in a column, 554 pixels wide on a screen of 1280 pixels, and hides the
 rest behind "Show more". Therefore the configurations are arranged side by side, in HTML: Markdown paragraphs have
-margins, and Markdown tables have a header row. MLflow accepts these few tags.
+margins, and Markdown tables have a header row. MLflow accepts the few tags used here.
 """
 
 from __future__ import annotations

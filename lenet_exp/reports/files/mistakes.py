@@ -91,7 +91,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """Return probabilities (n, 10) of `images[index]`, on the CPU."""
+    """Return the class probabilities (n, 10) for `images[index]`, on the CPU."""
     network.eval()
     return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
 

@@ -59,7 +59,8 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
 
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
-    """Return a figure of a confusion matrix: counts as text, errors in color (the diagonal would dominate)."""
+    """Return a figure of a confusion matrix: counts as text, and only errors in color, since the diagonal would
+    dominate."""
     class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})

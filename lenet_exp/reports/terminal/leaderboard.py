@@ -63,7 +63,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
 
 
 def behind(name: str, lead: Difference | None) -> dict[str, float]:
-    """Return the leader's difference and its interval as fractions, NaN if unknown; keys begin with `name`."""
+    """Return the leader's lead and its interval as fractions, NaN if unknown; keys begin with `name`."""
     found = lead or Difference(math.nan, 0)
     return {name: found.points, f"{name}_low": found.low, f"{name}_high": found.high}
 

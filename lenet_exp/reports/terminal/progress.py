@@ -127,7 +127,7 @@ class Display:
 
     Args:
         to: the console; by default, stderr.
-        say: prints a line without a terminal; by default, as a log line.
+        say: called with each line if there is no terminal; by default, logs it.
     """
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
@@ -187,7 +187,7 @@ class Display:
             self._said = time.monotonic()
 
     def _show_running(self, runs: Sequence[RunningJob]) -> None:
-        """Show a bar for each run, as far as there is room."""
+        """Show a bar for as many runs as fit on the terminal."""
         if self._progress is None:
             return
         shown = {run.job.number: run for run in runs[: self._room]}
