@@ -1,4 +1,4 @@
-"""Compares two trainings of one configuration: which epochs and values differ."""
+"""Compares two runs of one configuration: which epochs and values differ."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
 @dataclass(frozen=True)
 class EpochDifference:
-    """An epoch that differs between two trainings.
+    """An epoch that differs between two runs.
 
     Attributes:
         figures: which of `FIGURES` differ.
-        weights: whether the weights differ; None if one training has no digest.
+        weights: whether the weights differ; None if one run has no digest.
     """
 
     epoch: int
@@ -27,12 +27,12 @@ class EpochDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """The bitwise differences between two trainings; false if there are none.
+    """The bitwise differences between two runs; false if there are none.
 
     Attributes:
         epochs: the epochs that differ.
         result: the parts of the result that differ, with both values as text.
-        last: the last epoch that both trainings have; 0 if the record has no epochs.
+        last: the last epoch that both runs have; 0 if the record has no epochs.
     """
 
     epochs: list[EpochDifference]
@@ -55,14 +55,14 @@ class Difference:
 
     @property
     def of_figures_alone(self) -> bool:
-        """Whether all differing epochs are known to have the same weights, so that only the numbers were changed."""
+        """Whether all differing epochs are known to have identical weights, so only the numbers were changed."""
         return bool(self.epochs) and all(e.weights is False for e in self.epochs)
 
 
 def differences(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult]
 ) -> Difference:
-    """Compare a repeated training with the record and the epochs of the first one.
+    """Compare a repeated run with the record and the epochs of the original run.
 
     A pruned, killed, or failed run is compared over the epochs that it has.
     """

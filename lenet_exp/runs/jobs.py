@@ -28,7 +28,7 @@ from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
 
-# Flags that a class may not take, and the group that names the class.
+# Flags that a class might not accept, and the group that names the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
 
 log = logging.getLogger("lenet_exp")
@@ -94,7 +94,7 @@ def _check_store(tracking: Tracking) -> None:
 
 
 def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
-    """Freeze checked jobs. Read their datasets, whose digests are part of the fingerprints.
+    """Freeze jobs that have been checked. Their datasets are read, since data digests are part of the fingerprints.
 
     Raises:
         DataError, ConfigError: a job's data is not available; the message names the job's overrides.
@@ -156,11 +156,11 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
     """Return the name of each job's run folder.
 
     If a sweep trains one fingerprint with several executions (device, threads, engine), each gets its own run. The
-    first uses the default folder, unless that folder holds a run with a different one of these executions. The number
-    of threads counts only if the exact weights depend on it.
+    first execution uses the default folder, unless that folder holds a run of another one of these executions. The
+    number of threads counts only if the exact weights depend on it.
 
     Args:
-        configs: with the chosen engines.
+        configs: the configurations, with the chosen engines.
     """
     executions: list[tuple[object, ...]] = [
         (

@@ -33,7 +33,7 @@ def reproduce_in_parallel(
     Args:
         jobs: one for each run.
         hear: called with each result as soon as it is available.
-        checking: whether to only check, without training; see `check`.
+        checking: whether to check the runs without training; see `check`.
         uri: address of the MLflow store.
         data_root, trust: see `reproduce`.
 

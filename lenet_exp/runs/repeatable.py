@@ -38,7 +38,7 @@ class RepeatableRun:
     Attributes:
         config: the record's configuration, with its device, threads, and engine; it uploads and writes nothing.
         job: a job with its own outputs folder.
-        excuse: why the weights may legitimately differ here; empty if they must be identical.
+        excuse: why the weights can legitimately differ here; empty if they must be identical.
     """
 
     record: Record

@@ -25,7 +25,7 @@ log = logging.getLogger("lenet_exp")
 def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
     """Train a run again as it was executed and compare it epoch by epoch. The run's own folder is only read.
 
-    The training is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed; afterward,
+    The repeated run is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed. Afterward,
     it is kept only if the result differs. If two processes reproduce the same run, the second waits.
 
     Args:
@@ -86,7 +86,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
 
 
 def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
-    """Train the job. An interrupted training is resumed; a complete one is repeated."""
+    """Train the job. An interrupted run is resumed; a complete one is repeated."""
     record, folder = ready.record, ready.job.folder
     ended = folder.record()
     whole = ended is not None and ended.outcome not in {Outcome.killed, Outcome.failed}

@@ -44,11 +44,11 @@ def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
 def compare_trainings(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult], excuse: str
 ) -> ReproduceResult:
-    """Compare a repeated training with the recorded one.
+    """Compare a repeated run with the recorded one.
 
     Args:
-        record, epochs: the first training; without epochs, only the results are compared.
-        excuse: why the weights may legitimately differ; empty if they must be identical.
+        record, epochs: the original run; without epochs, only the results are compared.
+        excuse: why the weights can legitimately differ; empty if they must be identical.
     """
     found = differences(record, epochs, again, again_epochs)
     if not found:

@@ -53,12 +53,13 @@ def run_alone(
 
     Args:
         name: name of the MLflow run; by default, the dataset, activation, and optimizer.
-        default_threads: used for `num_threads=null`; by default, all cores.
+        default_threads: number of threads for `num_threads=null`; by default, the number of cores.
         on_start, prune: see `run`.
         deliver: opens the store after everything else has been checked; by default, this process uploads.
 
     Raises:
-        ConfigError, DataError, StoreError: before anything is trained.
+        ConfigError, DataError, StoreError: the configuration is invalid, or the data or the store cannot be used;
+            raised before anything is trained.
         BaseException: see `run`.
     """
     job = lone_job(config, name)
@@ -84,11 +85,11 @@ def run(
 
     Args:
         delivery: uploads the run to MLflow.
-        default_threads: used for `num_threads=null`, unless an earlier attempt used a different number.
+        default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
         forced_ms: runs that began before this time (ms since 1970) are retrained.
         on_start: called with the run folder once it is ready, before training.
-        prune: called with each epoch's result except the last, and again for epochs from an earlier attempt. Return
-            True to end the run as `pruned`; it can be resumed.
+        prune: called with the result of every epoch except the last, and again for epochs from an earlier attempt.
+            Return True to end the run as `pruned`; it can be resumed.
         display: the display of a sweep that trains in this process; by default, the run has its own.
 
     Raises:

@@ -33,8 +33,8 @@ class Training:
     """The training of a run, from the current state of its lane.
 
     Attributes:
-        prune: called with each epoch's result except the last, and again for epochs that have a checkpoint. Return True
-            to end the run as `pruned`; it can be resumed.
+        prune: called with the result of every epoch except the last, and again for epochs that have a checkpoint.
+            Return True to end the run as `pruned`; it can be resumed.
     """
 
     folder: RunFolder
@@ -91,7 +91,7 @@ class Training:
         return record
 
     def _show_mistakes(self, best: Best) -> None:
-        """Draw the images that the best weights misclassify, with a separate network, so that the lane does not
+        """Draw the images that the best weights misclassify. A separate network is used so that the lane does not
         change."""
         try:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
