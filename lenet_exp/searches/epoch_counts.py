@@ -24,7 +24,7 @@ class EpochCounts:
         self._later: dict[int, int] = {}  # epochs trained for ended jobs of later seeds
 
     def resumed(self, job: Job) -> None:
-        """Record a job whose run an earlier start began."""
+        """Record a job whose run began in an earlier session."""
         self._told[job.number] = len(job.folder.history().epochs)
 
     def epoch(self, number: int, epoch: int) -> None:
@@ -51,7 +51,7 @@ class EpochCounts:
 
         Args:
             firsts: number of each trial's first job.
-            committed: for running jobs, count only epochs with a checkpoint, which a kill cannot undo.
+            committed: whether to count only epochs of running jobs that have a checkpoint, which a kill cannot undo.
         """
 
         def told_of(number: int) -> int:

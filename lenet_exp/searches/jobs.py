@@ -53,7 +53,7 @@ class JobMaker:
         """
         found: dict[str, str] = {}
         options = [flag for flag in self.flags if flag.group]
-        for flag in sorted(options, key=lambda flag: flag.name != "model"):  # first, since it may take no activation
+        for flag in sorted(options, key=lambda flag: flag.name != "model"):  # first, since not all take an activation
             if flag.name != "activation" or "activation" in taken(_option(self._node(found), "model")):
                 found[flag.key] = flag.values.text(choose(flag))
         node = self._node(found)

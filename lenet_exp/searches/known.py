@@ -1,4 +1,4 @@
-"""Finds the jobs from earlier starts of a search, and the trial and seed of each."""
+"""Finds the jobs from earlier sessions of a search, and the trial and seed of each job."""
 
 from __future__ import annotations
 

@@ -191,8 +191,8 @@ def _check_sweep(asked: Config) -> None:
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
-    """Return the sweep folder, named after 16 hex digits of a hash of the space, the method, and what each corner
-    would train."""
+    """Return the sweep folder. Its name is the beginning (16 hex digits) of a hash over the experiment, the method, the
+    space, and the runs of the corners."""
     how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]

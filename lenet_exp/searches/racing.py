@@ -3,9 +3,9 @@
 A configuration is dropped if another one is ahead of it, by a one-sided t test of their mean difference over the seeds
 that both have. A spread cannot be estimated well from a few seeds, so each configuration's variance is shrunk toward a
 common value (Smyth 2004, Linear models and empirical Bayes methods, section 4). All possible tests share the level
-(`configurations` - 1 others, `seeds` - 1 looks). So the best configuration is dropped, by any other and at any look, in
-at most a fraction `LEVEL` of searches whose configurations have similar spreads. A configuration with a single seed is
-assumed to have twice the spread of the others. A configuration with a larger spread is dropped more often:
+(`configurations` - 1 others, `seeds` - 1 looks). Therefore, the best configuration is dropped, at any look, in at most
+a fraction `LEVEL` of the searches whose configurations have similar spreads. A configuration with a single seed is
+assumed to have twice the spread of the others. A configuration with a larger spread is dropped more often.
 `python -m benchmarks.racing` simulates both.
 """
 
@@ -41,7 +41,7 @@ class SeedVariances:
 
 
 def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurations: int) -> set[int]:
-    """Return the configurations that are behind another one.
+    """Return the configurations that are significantly behind another one.
 
     Args:
         accuracies: accuracies of each configuration's first seeds. All use the same seeds in the same order. A diverged
@@ -128,8 +128,8 @@ def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:
-    """Return, for each configuration, whether any of the best is ahead of it, over the seeds that both have. Shape:
-    (configurations,)."""
+    """Return whether any of the best configurations is ahead of each configuration (configurations,), over the seeds
+    that both have."""
     from scipy.special import stdtr
 
     n = (~np.isnan(table)).sum(1)

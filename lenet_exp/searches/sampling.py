@@ -21,7 +21,7 @@ OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seed
 OLDEST = 5  # oldest supported major version of Optuna
 RULES = 2  # version of the defaults for new studies; older studies keep 1
 REDUCTION_FACTOR = 2  # of asha; this value and the next were chosen with benchmarks/search_small.py
-FIRST_SHARE = 1 / 2  # share of the epochs after which asha first compares
+FIRST_SHARE = 1 / 2  # fraction of the epochs after which asha first compares
 BEGINS = {  # the option that sets the epoch at which a pruner starts
     PrunerName.asha: "min_resource",
     PrunerName.hyperband: "min_resource",
@@ -107,7 +107,7 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
 
 
 def has_start_option(search: Search) -> bool:
-    """Return whether the user set the epoch at which the pruner starts; otherwise, it spares trials in their
+    """Return whether the user set the epoch at which the pruner starts. If not, the pruner spares trials in their
     warm-up."""
     return BEGINS.get(search.pruner) in search.pruner_options
 

@@ -31,7 +31,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class SearchRun:
-    """One start of a search, and the `Listener` of its session."""
+    """One session of a search, which is the `Listener` of the sweep's session."""
 
     def __init__(self, planned: PlannedSearch) -> None:
         self.planned = planned
@@ -66,7 +66,7 @@ class SearchRun:
         for trial in self.trials.all():
             job = session.jobs[self._firsts[trial.number]]
             if trial.user_attrs.get(OUTCOME) == Outcome.failed and job.folder.record() is None:
-                session.sweep.end_job(job.number, str(trial.user_attrs.get(REASON)))  # a new start does not keep errors
+                session.sweep.end_job(job.number, str(trial.user_attrs.get(REASON)))  # new sessions discard old errors
             elif OUTCOME in trial.user_attrs:
                 self._seed_ended(job)
         unended = self._unended()
@@ -108,7 +108,7 @@ class SearchRun:
         return outcome in {Outcome.failed, Outcome.diverged}
 
     def _unended(self) -> list[Job]:
-        """Return the unfinished jobs from an earlier start, and record the finished jobs of later seeds."""
+        """Return the unfinished jobs from an earlier session, and record the finished jobs of later seeds."""
         running = [self.session.jobs[self._firsts[n]] for n in self.trials.running()]
         for job in self.session.jobs:
             if self._seed_of(job):
@@ -155,7 +155,7 @@ class SearchRun:
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
 
     def _over(self, share: float) -> str:
-        """Return the budget, epochs or seconds, of which at least this share is spent; empty if there is none."""
+        """Return the budget (epochs or seconds) of which at least this fraction is spent; empty if there is none."""
         asked = self.planned.asked
         if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
             return f"max_epochs={asked.max_epochs}"

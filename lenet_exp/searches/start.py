@@ -44,16 +44,17 @@ class SearchResult:
 
 
 def train_search(planned: PlannedSearch, command: str, launching: Launching) -> None:
-    """Search until a budget is spent. With `sweep.dry_run=true`, print the plan; with `sweep.detach=true`, submit the
-    search.
+    """Search until a budget is spent. With `sweep.dry_run=true`, only print the plan; with `sweep.detach=true`, only
+    submit the search.
 
     Args:
         command: the command to record.
         launching: provides a launcher with an executor.
 
     Raises:
-        ConfigError, StoreError: before anything is trained.
-        RunsFailed: at the end, if a run did not finish.
+        ConfigError, StoreError: the search cannot be run, or the store cannot be used; raised before anything is
+            trained.
+        RunsFailed: a run did not finish; raised at the end.
     """
     if planned.config.sweep.detach:
         check_detachable(launching.launcher(planned.sweep, planned.config)[0])
@@ -86,7 +87,8 @@ def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
         The plan and the result. The best configuration is not confirmed yet.
 
     Raises:
-        ConfigError, DataError, StoreError: before anything is trained.
+        ConfigError, DataError, StoreError: the search is invalid, or the data or the store cannot be used; raised
+            before anything is trained.
     """
     with composing():
         planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)

@@ -1,7 +1,7 @@
 """The study of a search on disk: Optuna's database, for `optuna-dashboard` and `optuna.load_study`.
 
 A trial is stored completely, with all its values, before its job. A thread writes its epochs and its end, because a
-database commit may take longer than an epoch. If a kill loses some of them, they are restored from the run folder. A
+database commit can take longer than an epoch. If a kill loses some of them, they are restored from the run folder. A
 trial's state is written last. Nothing in the database is a pickle.
 
 If the database becomes unavailable during a search (disk full, server unreachable), no run waits for it. Writes are
@@ -34,7 +34,7 @@ from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-# Attributes of the study: its outputs folder, seconds searched, `RULES`.
+# Attributes of the study: its outputs folder, seconds spent searching, `RULES`.
 OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 # Errors that do not mean that the file is corrupt.
@@ -74,7 +74,7 @@ class StudyDatabase:
             raise ValueError("its trials are not numbered consecutively")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._wrong = ""  # why the database cannot be written now
+        self._wrong = ""  # why the database cannot be written to now
         self._lost = 0
         self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
         self._writer.start()
@@ -98,7 +98,7 @@ class StudyDatabase:
         self._later(self._end, copy.deepcopy(trial))
 
     def keep_seconds(self, seconds: float) -> None:
-        """Store the number of seconds searched."""
+        """Store the number of seconds spent searching."""
         self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # attempts to draw a valid configuration that has not been requested
-BY_SAMPLER = 4  # the sampler makes the first attempts; later ones are random, since a sampler may repeat itself forever
+BY_SAMPLER = 4  # the sampler makes the first attempts; later ones are random, since a sampler can repeat itself forever
 DRAWN = "drawn"  # user attribute: the sampler's state over all trials
 STATES = {
     Outcome.finished: TrialState.COMPLETE,
@@ -42,7 +42,7 @@ class Trials:
         name: name of the study, which determines Hyperband's brackets.
         num_epoch: the maximum number of epochs per trial.
         first: the epoch after which the pruner starts, unless an option sets it.
-        known: trials from an earlier start, in order.
+        known: trials from an earlier session, in order.
         rules: version of the study's defaults.
         baseline: values of the first trial; if None, the sampler draws them.
 
@@ -68,7 +68,7 @@ class Trials:
         self._pruner = new_pruner(search, num_epoch, first, rules)
         self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
-        # Runs wait for the answer to each report, so one that reported a later epoch was not pruned before it.
+        # A run waits for the answer to each report. So a run that reported a later epoch was not pruned before it.
         self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
         self._fill([_fresh(trial) for trial in known])
         new_sampler(search, flags, 0)
@@ -110,10 +110,10 @@ class Trials:
         """Create the next trial. Return the result of `make` for its values, and the trial.
 
         Args:
-            make: called with a function that draws the value of a flag. Raises ConfigError if the values do not go
-                together; then others are drawn.
-            had: whether the result was requested before. Then other values are drawn, a few times, unless there have
-                been as many trials as configurations.
+            make: called with a function that draws the value of a flag. It raises ConfigError if the values are
+                incompatible; in that case, others are drawn.
+            had: returns whether the result was requested before. If so, other values are drawn, a few times, unless
+                there have been as many trials as configurations.
 
         Raises:
             ConfigError: the last attempt failed.
@@ -158,12 +158,13 @@ class Trials:
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
-        """Report a trial's value after an epoch. Return whether to prune it; repeated reports give the same answer.
+        """Report a trial's value after an epoch. Return whether to prune it; repeated reports return the same answer.
 
         With two objectives, no trial is pruned.
 
         Args:
-            spared: never prune now. The pruner still records the value, because it compares other trials with it.
+            spared: whether the trial must not be pruned now. The pruner still records the value, because it compares
+                other trials with it.
         """
         if not self._objective.may_prune:
             return False
@@ -193,7 +194,7 @@ class Trials:
         return max(self.whole(), key=lambda t: (self._objective.sign * t.values[0], -t.number), default=None)
 
     def whole(self) -> list[FrozenTrial]:
-        """Return the trials with a value that did not diverge."""
+        """Return the trials that have a value and did not diverge."""
         return [trial for trial in self.all() if self._is_whole(trial)]
 
     def value(self, number: int) -> list[float] | None:
