@@ -32,7 +32,8 @@ def load_comparisons(
     experiment: str,
     by: CompareBy = CompareBy.best,
 ) -> tuple[list[Comparison], RunSource]:
-    """Compare the runs of one or more sweeps, or those that a filter selects. Return the comparisons and their source.
+    """Compare the runs of one or more sweeps, or the runs that a filter selects. Return the comparisons and their
+    source.
 
     Args:
         by: the epoch whose accuracy is compared.

@@ -1,4 +1,4 @@
-"""Submits a checked sweep to the cluster for `sweep.detach`, so that the command returns at once."""
+"""Submits a checked sweep to the cluster for `sweep.detach`, so that the command returns immediately."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class SweepEnd:
     Attributes:
         outcome: finished, failed, or killed.
         stopped_by: name of the signal that stopped it; empty if none did.
-        seconds: how long the sweep ran since this start.
+        seconds: how long the sweep ran in this session.
     """
 
     outcome: Outcome

@@ -27,7 +27,7 @@ from lenet_exp.training.lane import new_lane
 TIMED_STEPS = 12
 # Measured on two cores: from the start of the command to the first step, and from the last upload to the end.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
-RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, if there is none to measure
+RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow, if there is no run to measure
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:

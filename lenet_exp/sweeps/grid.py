@@ -77,12 +77,12 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
 
 
 def train_grid(plan: GridPlan, launching: Launching) -> None:
-    """Train the missing runs of a grid. With `sweep.dry_run=true`, print them; with `sweep.detach=true`, submit the
-    grid.
+    """Train the missing runs of a grid. With `sweep.dry_run=true`, only print them; with `sweep.detach=true`, only
+    submit the grid.
 
     Raises:
-        ConfigError, StoreError: before anything is trained.
-        RunsFailed: at the end, if a run did not finish.
+        ConfigError, StoreError: the grid cannot be run, or the store cannot be used; raised before anything is trained.
+        RunsFailed: a run did not finish; raised at the end.
     """
     for note in plan.notes:
         log.info("%s", note)
@@ -114,7 +114,8 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         The sweep folder; None with `sweep.dry_run=true`, which prints the plan.
 
     Raises:
-        ConfigError, DataError, StoreError: before anything is trained.
+        ConfigError, DataError, StoreError: the grid is invalid, or the data or the store cannot be used; raised before
+            anything is trained.
     """
     with composing():
         parsed = OverridesParser.create().parse_overrides(allow_new_keys(list(overrides)))

@@ -36,7 +36,8 @@ def run_job(
     Args:
         delivery: uploads the run to MLflow.
         prune: see `runs.run`.
-        interruptible: an interrupt does not end the job; the process that sent the interrupt decides how to continue.
+        interruptible: whether an interrupt leaves the job open, because the process that sent the interrupt decides how
+            to continue.
         display: the sweep's display, if the job trains in the sweep's own process.
 
     Raises:
@@ -85,6 +86,6 @@ def one_line(error: BaseException) -> str:
 
 
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
-    """Run a job as Hydra's task; by default, in another process, whose run folder the sweep's own process uploads."""
+    """Run a job as Hydra's task. Without a `delivery`, the sweep's own process uploads the run folder."""
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
     return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or NoDelivery(), display=display)

@@ -60,7 +60,7 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
     """End a sweep whose process died, and its runs. All can be resumed. Return whether there was anything to do.
 
-    A store that does not yet know how the sweep ended is updated.
+    A store that does not yet show how the sweep ended is updated.
     """
     if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False

@@ -126,7 +126,8 @@ class Session:
         """Train jobs with the executor of a launcher.
 
         Args:
-            jobs: taken one at a time when a place is free, so they may be created and added while the sweep is running.
+            jobs: the jobs, taken one at a time when a place is free, so they can be created and added while the sweep
+                is running.
             environment: additional environment variables of its processes.
             like: jobs with the same datasets and number of threads; all jobs, if they are known.
             listener: receives every epoch and the end of every job.
@@ -196,7 +197,7 @@ def sweep_session(
     Raises:
         ConfigError: the outputs folder cannot be written; nothing was started.
         StoreError: the MLflow store cannot be used.
-        RunsFailed: at the end, if a run did not finish.
+        RunsFailed: a run did not finish; raised at the end.
     """
     outputs = sweep.outputs
     check_outputs(outputs)

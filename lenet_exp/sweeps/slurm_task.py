@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the sweep's jobs. If the sweep is restarted, replace this process with a new one without old state."""
+    """Run the sweep's jobs. If the sweep is restarted, replace this process with a new one that has no old state."""
     # Before any thread starts: an unblocked thread would let the signal kill the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     from lenet_exp.errors import UserError

@@ -1,4 +1,5 @@
-"""The MLflow stores for the runs in an outputs folder. Each is opened once, so an unreachable one causes one wait."""
+"""The MLflow stores for the runs in an outputs folder. Each store is opened once, so an unreachable store causes only
+one wait."""
 
 from __future__ import annotations
 
