@@ -104,8 +104,8 @@ def delivered_run(folder: RunFolder, store: Store) -> str | None:
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
-    """Return MLflow runs that were created for this attempt just before a crash, or by a request whose answer came too
-    late."""
+    """Return MLflow runs that were created for this attempt just before a crash, or by a request whose response came
+    too late."""
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
     if found and found[0].data.tags.get("kind") == REPLACED:  # its replacement was deleted

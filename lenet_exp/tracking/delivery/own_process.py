@@ -33,7 +33,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class SubprocessDelivery:
-    """A `Delivery` by another process, which starts at once. `opened` accesses the store for the first time."""
+    """A `Delivery` by another process, which starts immediately. `opened` accesses the store for the first time."""
 
     def __init__(self) -> None:
         self._lost = False

@@ -3,14 +3,14 @@
 The state of a store in a process:
 
                  every upload is tried       fails, and so does opening it again: one warning
-    answers -->         UP          ---------------------------------------------------------->  AWAY  --+
+    responds -->        UP          ---------------------------------------------------------->  AWAY  --+
                         ^                                                                         |  ^   | fails
-                        +--------------------------------- answers -------------------------------+  +---+
+                        +-------------------------------- responds -------------------------------+  +---+
 
 While it is AWAY, uploads that can be made later are skipped for `AWAY_SECONDS`; others (the end of a run or sweep) are
 tried. Both are skipped for `WAITED_SECONDS` after a timeout, and until the time in a Retry-After header. Requests have
-a time limit (`store.REQUEST_SECONDS`), and so has waiting for slow or endless answers (`stores/patience.py`), so that
-neither the first step nor the end is delayed by 10 s. If one run's upload fails while the store answers, only that run
+a time limit (`store.REQUEST_SECONDS`), and so has waiting for slow or endless responses (`stores/patience.py`), so that
+neither the first step nor the end is delayed by 10 s. If one run's upload fails while the store responds, only that run
 is affected.
 """
 
@@ -86,16 +86,16 @@ class StoreDelivery:
     Args:
         tracking: the store and what to upload.
         outputs: the outputs folder that contains the runs; by default, this process's outputs folder.
-        in_sweep: whether the runs belong to a sweep. Then `tracking.models=best` uploads only the sweep's best model,
+        in_sweep: whether the runs belong to a sweep. If so, `tracking.models=best` uploads only the sweep's best model,
             an unavailable store is retried only occasionally, and the sweep reports remaining uploads at its end.
-        patient: whether nothing else is waiting, so that the store may answer slowly.
+        patient: whether nothing else is waiting, so that a slow store is tolerated.
 
     Attributes:
         store: the open store; None until it is opened, and after a failure.
         parent: MLflow run id of the sweep that the runs belong to.
 
     Raises:
-        StoreError: the store answers but cannot be used.
+        StoreError: the store responds but cannot be used.
     """
 
     def __init__(
@@ -181,8 +181,8 @@ class StoreDelivery:
         """Return the result of an idempotent action; log a failure and return None, so that training does not fail.
 
         Args:
-            last: whether the action cannot be made later. Then it is tried even if the store has just failed.
-            limit: how long the store may take; longer if nothing is waiting for it.
+            last: whether the action cannot be made later. If so, it is tried even if the store has just failed.
+            limit: how long the store is allowed to take; longer if nothing is waiting for it.
         """
         if self._skips(last):
             return None

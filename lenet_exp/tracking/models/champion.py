@@ -41,7 +41,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
     default split with the full training set are comparable.
 
     Returns:
-        Whether the run is now the champion. If this user may not write the model, one warning is logged.
+        Whether the run is now the champion. If this user is not allowed to write to the model, one warning is logged.
     """
     from mlflow.exceptions import MlflowException
 
@@ -141,7 +141,7 @@ def _versions(store: Store, name: str) -> Sequence[ModelVersion]:
 
 
 def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -> ModelVersion | None:
-    """Return the version registered for this result, possibly by an attempt whose answer was lost."""
+    """Return the version registered for this result, possibly by an attempt whose response was lost."""
     accuracy = str(record.best_val_accuracy)
     own = (v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy)
     return next(own, None)

@@ -62,8 +62,8 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
         name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
             of the dataset.
         uri: address of the MLflow store.
-        trust: a class or module that the model may name as its activation, besides classes from PyTorch and this
-            package.
+        trust: a class or module that the model is allowed to name as its activation, besides classes from PyTorch and
+            this package.
 
     Raises:
         UserError: the model was not found, is not trusted, or its weights do not match its record.
@@ -115,7 +115,7 @@ def find_champion(dataset: str, uri: str) -> ModelVersion | None:
     """Return the registered champion of a dataset; None if there is no champion or no store.
 
     Raises:
-        UserError: the store does not answer.
+        UserError: the store does not respond.
     """
     database = sqlite_path(uri)
     if database is not None and not database.exists():
@@ -130,7 +130,7 @@ def store_errors(what: str, uri: str) -> Iterator[None]:
     """Convert errors from requests to a store.
 
     Raises:
-        UserError: the store lacks what was requested, or does not answer.
+        UserError: the store lacks what was requested, or does not respond.
     """
     from mlflow.exceptions import MlflowException
 

@@ -31,7 +31,7 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
 
     Raises:
         UserError: the run has no model, the model cannot be read, or the record names different weights than the run.
-        MlflowException: the store does not answer.
+        MlflowException: the store does not respond.
     """
     models = run.outputs.model_outputs if run.outputs else []
     if not models:

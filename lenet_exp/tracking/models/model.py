@@ -68,7 +68,7 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 
 
 def registered_name(dataset: str, model: Option = LENET5) -> str:
-    """Return the name of the models of a network and a dataset in MLflow: `lenet5-mnist`.
+    """Return the name under which MLflow registers models of this network on this dataset: `lenet5-mnist`.
 
     Only LeNet5 has the name `lenet5`. Characters that MLflow refuses become `_`.
     """
@@ -81,8 +81,8 @@ def registered_name(dataset: str, model: Option = LENET5) -> str:
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
     """Create the folder `path` from which MLflow serves the model: the exported network, its signature, and an example.
 
-    The folder equals the one that `mlflow.pytorch.save_model` creates, except that torch writes the archive; see
-    `export_archive`.
+    The folder has the same contents as the one that `mlflow.pytorch.save_model` creates, but torch writes the archive;
+    see `export_archive`.
 
     Raises:
         OSError: the folder cannot be written, for example because the disk is full.

@@ -78,7 +78,7 @@ def log_sweep_test(
 
     Args:
         uri: address of the store; None: the sweep's own store.
-        of: the leader; None if there are several, on several datasets.
+        leader: the leader's name; None if there are several leaders, on several datasets.
         result: all results, for test_result.json.
     """
     address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)

@@ -155,7 +155,7 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 
 
 def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
-    """Return a run folder's parts, with its differences from MLflow. If the store does not answer, compare nothing."""
+    """Return a run folder's parts, with its differences from MLflow. If the store does not respond, compare nothing."""
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
     except UserError as e:

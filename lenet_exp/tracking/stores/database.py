@@ -56,7 +56,7 @@ def refusal(error: BaseException) -> str | None:
 
 
 def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
-    """Connect once, create MLflow's tables if they do not exist, and check that runs may be written.
+    """Connect once, create MLflow's tables if they do not exist, and check that this user is allowed to write runs.
 
     Args:
         uri: an address as returned by `driver_uri`.
@@ -64,8 +64,8 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
         artifacts: where MLflow's experiment `Default` would keep artifacts, if it has to be created.
 
     Raises:
-        StoreError: the tables belong to a different MLflow version, or this user may not write them.
-        SQLAlchemyError: the database denies access or does not answer.
+        StoreError: the tables belong to a different MLflow version, or this user is not allowed to write to them.
+        SQLAlchemyError: the database denies access or does not respond.
     """
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool

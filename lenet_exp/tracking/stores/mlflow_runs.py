@@ -81,7 +81,7 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
 
 
 def shows_report(run: Run, digest: str) -> bool:
-    """Return whether a sweep's run has the description with this digest. After a restored backup it may not.
+    """Return whether a sweep's run has the description with this digest. After a backup is restored, it might not.
 
     Runs from older releases have no digest and count as having the description.
     """

@@ -1,6 +1,6 @@
 """Limits the time and memory that waiting for a store can take.
 
-MLflow's own time limit applies to each read from a socket, so an answer that arrives byte by byte or never ends stays
+MLflow's own time limit applies to each read from a socket, so a response that arrives byte by byte or never ends stays
 below it forever. Therefore every access to a store runs in a thread that is abandoned if a call takes too long, many
 calls are slow, or the process grows. Only the time within calls counts, not the time spent exporting models or drawing.
 """
@@ -55,7 +55,7 @@ PATIENT = Limit(call=300.0)  # for commands that only upload
 
 
 class StoreTimeout(Exception):
-    """The store did not answer in time. The request may still be executed."""
+    """The store did not respond in time. The request may still be executed."""
 
 
 class Abandoned(BaseException):

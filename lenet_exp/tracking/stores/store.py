@@ -55,7 +55,7 @@ class Store:
         experiment, experiment_id: the experiment of the runs.
         outputs: the outputs folder of the runs.
         seen: ids of runs known to exist in the store.
-        denied: registered models that this user may not write.
+        denied: registered models that this user is not allowed to write to.
     """
 
     uri: str
@@ -81,7 +81,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     Raises:
         StoreError: the store can never be used, it belongs to a different MLflow version, or the experiment was
             deleted.
-        StoreUnavailable: the store does not answer.
+        StoreUnavailable: the store does not respond.
     """
     outputs = outputs or outputs_dir()
     uri = store_uri(tracking.uri, outputs)
@@ -99,7 +99,7 @@ def connect(uri: str) -> MlflowClient:
     """Connect to an existing store.
 
     Raises:
-        StoreError: the database was not found, belongs to a different MLflow version, or does not answer.
+        StoreError: the database was not found, belongs to a different MLflow version, or does not respond.
     """
     database = sqlite_path(uri)
     if database is not None and not database.exists():
@@ -112,8 +112,8 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
-    """Return a client, after checking that the store answers, since MLflow would wait a long time, and that its
-    tables exist."""
+    """Return a client after checking that the store responds and that its tables exist. Without the check, MLflow would
+    wait a long time."""
     mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
@@ -123,10 +123,10 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Raise a StoreError if a request fails, for commands that need the answer.
+    """Raise a StoreError if a request fails, for commands that need the response.
 
     Raises:
-        StoreError: the store does not answer, or is not an MLflow store.
+        StoreError: the store does not respond, or is not an MLflow store.
     """
     try:
         with _explained(uri):
@@ -139,7 +139,7 @@ def answering(uri: str) -> Iterator[None]:
 def _explained(uri: str) -> Iterator[None]:
     """Convert MLflow's errors to StoreUnavailable or StoreError."""
     mlflow = import_mlflow()
-    from google.protobuf.json_format import ParseError  # raised for answers of other servers
+    from google.protobuf.json_format import ParseError  # raised for responses of other servers
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -164,9 +164,9 @@ def _explained(uri: str) -> Iterator[None]:
 
 
 def import_mlflow() -> ModuleType:
-    """Import mlflow without telemetry and with short timeouts, so that a store that does not answer fails quickly.
+    """Import mlflow without telemetry and with short timeouts, so that a store that does not respond fails quickly.
 
-    Retries by MLflow are disabled: if the answer to a request came too late, a retry would create a run twice.
+    Retries by MLflow are disabled: if the response to a request came too late, a retry would create a run twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would show the password
@@ -251,7 +251,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
 
 
 def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
-    """Write a tag, since a server with users does not say in advance who may write to an experiment."""
+    """Write a tag, since a server with users does not say in advance who is allowed to write to an experiment."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -85,7 +85,7 @@ def check_answers(uri: str, seconds: float) -> None:
     """Check that a database server accepts connections, since MLflow itself would retry for 100 seconds.
 
     Raises:
-        OSError: the server does not.
+        OSError: the server does not accept connections.
     """
     if uri.startswith(("http://", "https://", SQLITE)):
         return

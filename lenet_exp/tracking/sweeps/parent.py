@@ -42,7 +42,7 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
 
 
 def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
-    """Return whether the sweep's run shows how the sweep ended. After a restored backup it may not."""
+    """Return whether the sweep's run shows how the sweep ended. After a backup is restored, it might not."""
     run = store.client.get_run(run_id)
     ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store it
     status = STATUS.get(plan.outcome, "RUNNING")
