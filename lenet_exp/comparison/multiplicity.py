@@ -62,8 +62,7 @@ def shaffer_levels(groups: int) -> Floats:
 
 @cache
 def _true_at_once(groups: int) -> int:
-    """Return how many pairs of groups can be equal while all others differ, as a bit mask: bit i is set if i pairs can
-    be."""
+    """Return a bit mask in which bit i is set if i pairs of groups can be equal while all others differ."""
     if groups < 2:
         return 1
     found = 0

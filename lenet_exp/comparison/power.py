@@ -22,7 +22,7 @@ DRAWS = 4000
 
 
 class Power:
-    """The power to find a leader ahead of all of m other groups, with one test per group and Holm's correction.
+    """The power to find a leader ahead of all m other groups, with one test per group and Holm's correction.
 
     The spreads are estimates, so the power is averaged over the true values that they allow: an estimate with df
     degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps from which such plans
