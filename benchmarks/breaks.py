@@ -57,7 +57,7 @@ AWAY = "An unavailable, slow, or failing MLflow store"
 BACKUP = "When you rerun the sweep or run `lenet-sync`, a store"
 REMOVAL = "`lenet-sweep rm` removes nothing"
 STORES = "Any number of outputs folders"
-TOKEN = "The server of `lenet-ui`"
+TOKEN = "The server that `lenet-ui` starts"
 WORKERS = "A worker that dies"
 TOGETHER = "Overlapping sweeps"
 FINISHED = "When you rerun a sweep"
@@ -249,7 +249,7 @@ BREAKS = {
         tests="tests/runs/test_run.py -k pruned",
     ),
     "verdict": Break(
-        promise="corrected for all pairs of configurations, with Shaffer's method",
+        promise="corrected for all pairs of configurations by Shaffer's method",
         page="docs/explanation/statistics.md",
         file="lenet_exp/comparison/statistics.py",
         old="differs, level = step_down(p, shaffer_levels(groups))",
