@@ -1,4 +1,4 @@
-"""Launchers of lenet_exp for Hydra. The classes are defined elsewhere, because Hydra may load this module twice."""
+"""Launchers of lenet_exp for Hydra. The classes are defined elsewhere, because Hydra can load this module twice."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,24 +16,24 @@ class LocalLauncherConf:
     """Options of `hydra/launcher=local`."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
-    workers: Any = "${oc.select:sweep.workers,null}"  # parallel jobs; null: the machine's cores
-    retries: Any = "${oc.select:sweep.retries,1}"  # retries of a job whose process died
+    workers: Any = "${oc.select:sweep.workers,null}"  # number of parallel jobs; null: the machine's number of cores
+    retries: Any = "${oc.select:sweep.retries,1}"  # number of retries of a job whose process died
     time_limit: Any = "${oc.select:sweep.time_limit,null}"  # seconds per job
     fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
-    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # in a row
+    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # failures in a row
 
 
 @dataclass
 class RayLauncherConf(LocalLauncherConf):
-    """Options of `hydra/launcher=cluster_ray`. If workers is null, the cluster's size limits them."""
+    """Options of `hydra/launcher=cluster_ray`. If workers is null, the cluster's size limits their number."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
     address: str | None = None  # the cluster: auto, host:port, ray://host:port; null: a new one on this machine
-    cpus: float | None = None  # per run; null: its threads
-    gpus: float = 0.0  # per run; may be a fraction
+    cpus: float | None = None  # CPUs per run; null: the run's number of threads
+    gpus: float = 0.0  # GPUs per run; can be a fraction
     memory: int | None = None  # bytes per run
-    resources: dict[str, float] = field(default_factory=dict)  # per run, with the names of Ray's nodes
-    init: dict[str, Any] = field(default_factory=dict)  # more arguments for ray.init
+    resources: dict[str, float] = field(default_factory=dict)  # resources per run, with the names of Ray's nodes
+    init: dict[str, Any] = field(default_factory=dict)  # additional arguments for ray.init
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.searches.
 
 Hydra loads this module in every app, so everything else is imported late. Hydra does not add it to sys.modules, so
-annotations can't be postponed.
+annotations cannot be postponed.
 """
 
 from collections.abc import Mapping
@@ -143,7 +143,7 @@ class GridSweeper(Sweeper):
             raise RunsFailed
 
     def load(self) -> None:
-        """Show log lines on the terminal; the imports that follow take seconds."""
+        """Show log lines on the terminal, because the imports that follow take seconds."""
         print_waiting("loading PyTorch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -165,7 +165,7 @@ class GridSweeper(Sweeper):
 
     @cached_property
     def compose(self) -> "Compose":
-        """The function that composes the configuration of a job's overrides."""
+        """The function that composes a configuration from a job's overrides."""
         return partial(self.hydra_context.config_loader.load_sweep_config, self.config)
 
     @cached_property
@@ -177,7 +177,7 @@ class GridSweeper(Sweeper):
 
 
 class SearchSweeper(GridSweeper):
-    """Sweeper that asks Optuna for one job at a time; the space is written as for a grid."""
+    """Sweeper that gets one job at a time from Optuna; the space is written as for a grid."""
 
     name = "search"
 

@@ -26,7 +26,10 @@ def store_uri(uri: str | None, outputs: Path | None = None) -> str:
 
 
 def default_uri() -> str:
-    """Return the store for commands that are not Hydra apps: MLFLOW_TRACKING_URI or mlflow.db in the outputs folder."""
+    """Return the default store's address: MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
+
+    Commands that are not Hydra apps use it.
+    """
     return store_uri(os.environ.get("MLFLOW_TRACKING_URI"))
 
 
@@ -42,7 +45,7 @@ def sqlite_uri(database: Path) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the absolute path of an SQLite address's database file, or None for another kind of store."""
+    """Return the absolute path of the database file in an SQLite address, or None for any other kind of store."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
@@ -57,8 +60,9 @@ def frozen_uri(uri: str | None) -> str | None:
 def store_name(uri: str) -> str:
     """Return the name of a store in files and messages: its address without tokens and passwords.
 
-    A server's name contains neither user nor query. In a database address, these may select the database, so a digest
-    of them is used instead; passwords are not part of the digest. A name is returned unchanged.
+    A server's name contains neither user nor query. In a database address, these can select the database, so the name
+    contains a digest of them instead. Passwords are not part of the digest. A name passed as `uri` is returned
+    unchanged.
     """
     hidden = hide_password(uri)
     address = hidden.partition("?")[0]
@@ -67,7 +71,7 @@ def store_name(uri: str) -> str:
         return uri if address == uri else address.rstrip("/")
     if hidden == uri or uri.startswith(SQLITE):
         return address
-    user, query = _DATABASE.match(uri).groups("")  # type: ignore[union-attr]  # it matches any text
+    user, query = _DATABASE.match(uri).groups("")  # type: ignore[union-attr]  # the pattern matches any text
     options = [(key, _PWD.sub("", value)) for key, value in parse_qsl(query) if not _SECRET.search(key)]
     digest = hashlib.sha256(json.dumps([unquote(user), sorted(options)]).encode()).hexdigest()[:8]
     address = re.sub(r"://(?:\*\*\*@)?", f"://{HIDDEN}@", address, count=1)
@@ -89,7 +93,7 @@ def hide_password(text: str) -> str:
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 
 
-# Hydra may quote a colon as `\:`. A password with an unquoted slash never reaches a server, so it is not matched.
+# Hydra can quote a colon as `\:`. A password with an unquoted slash never reaches a server, so it is not matched.
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
 # Errors from requests show the address without the server: `url: /path?query`.
 _QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")

@@ -33,7 +33,7 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
     """Return the configuration that `lenet-train <overrides>` would train, after all checks.
 
     Args:
-        overrides: such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list with one item.
+        overrides: list such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list with one item.
 
     Raises:
         ConfigError: an override is invalid.
@@ -53,11 +53,12 @@ def train(
     Args:
         config: a `Config` from `compose`, a dict of the same form, or overrides such as `["dataset=digits",
             "num_epoch=10"]`; a string counts as a list with one item.
-        on_epoch: called once with each epoch's result, in order, including epochs that were trained before. If it
-            returns a true value before the last epoch, the run ends as `pruned` and can resume later.
+        on_epoch: function called once per epoch, in order, with the epoch's result; epochs that were trained before
+            are included. If it returns a true value before the last epoch, the run ends as `pruned` and can resume
+            later.
 
     Raises:
-        UserError: the configuration is invalid, or the data or the store can't be used.
+        UserError: the configuration is invalid, or the data or the store cannot be used.
     """
     from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.reports.terminal.progress import log_to_notebook
@@ -85,18 +86,18 @@ def train(
 def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     """Train a grid in parallel processes, as `lenet-train -m` does, and compare its runs.
 
-    Calling it again trains only the missing runs. In a script, call it under `if __name__ == "__main__":`.
+    Call it again to train only the missing runs. In a script, call it under `if __name__ == "__main__":`.
 
     Args:
-        overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a list with
-            one item.
+        overrides: list such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a
+            list with one item.
 
     Returns:
         The leaderboard, as `compare` returns it. It is empty with `sweep.dry_run=true`, which only prints what would be
             trained.
 
     Raises:
-        UserError: a configuration is invalid, or the data or the store can't be used. Failed runs do not raise; the
+        UserError: a configuration is invalid, or the data or the store cannot be used. Failed runs do not raise; the
             result lists them.
     """
     import pandas as pd
@@ -121,18 +122,19 @@ def search(
 ) -> SearchResult:
     """Search a space as `lenet-train -m hydra/sweeper=search` does.
 
-    Calling it again continues the search up to its budgets.
+    Call it again to continue the search up to its budgets.
 
     Args:
-        space: flags with an expression in Hydra's grammar, `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`, or with a
-            list of values.
+        space: for each searched flag, an expression in Hydra's grammar or a list of values:
+            `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`.
         overrides: flags for all trials, and `search.*`, `sweep.*`, and similar flags.
         n_trials, max_epochs, max_seconds: total budgets; at least one is required.
-        seeds: seeds per configuration. All but the first are used only while the configuration may be the best.
-        confirm: lead in percentage points that a final test of the best configuration on new seeds must confirm.
+        seeds: number of seeds per configuration. Seeds after the first are used only while the configuration may still
+            be the best.
+        confirm: lead, in percentage points, that a final test of the best configuration on new seeds must confirm.
 
     Raises:
-        UserError: the space or a configuration is invalid, or the data or the store can't be used.
+        UserError: the space or a configuration is invalid, or the data or the store cannot be used.
     """
     from lenet_exp.config.params import text
     from lenet_exp.reports.terminal.progress import log_to_notebook
@@ -165,7 +167,7 @@ def compare(
     `lenet-compare --help` explains the flags.
 
     Args:
-        by: "best" or "last", the epoch whose validation accuracy is compared.
+        by: epoch whose validation accuracy is compared: "best" or "last".
 
     Returns:
         One row per configuration, best first within its dataset; configurations with diverged runs come last. Columns:
@@ -173,12 +175,12 @@ def compare(
         - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where they have
           no effect);
         - `n`, `mean`, `sd`, `low`, `high`: validation accuracy as a fraction, with its 95 % confidence interval;
-        - `best_epoch`, `seconds_to_best`: means over the seeds; then the counts of outcomes;
+        - `best_epoch`, `seconds_to_best`: means over the seeds, followed by the counts of outcomes;
         - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
         - `not_excluded`: whether the configuration may be the best;
         - `run_ids`: MLflow ids of the finished runs in the order of their seeds (run folders if no store has them);
-        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: once `lenet-predict`
-          has scored runs.
+        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: present
+          once `lenet-predict` has scored runs.
 
     Raises:
         UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
@@ -203,11 +205,11 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
     The weights are checked against the digest in the run's record.
 
     Args:
-        model: `runs:/<MLflow run id>`, a `.safetensors` file of `model_path`, a registered name such as `lenet5-mnist`
+        model: `runs:/<MLflow run id>`, a `.safetensors` file in `model_path`, a registered name such as `lenet5-mnist`
             (its champion), or `name@alias`.
-        tracking_uri: the store; by default MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
-        trust: a class of your own, or a module, that the model may name as its activation. Activations of torch and
-            lenet_exp are always allowed. Any other class runs code that the model's file selects.
+        tracking_uri: address of the store; by default MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
+        trust: your own class or module that the model is allowed to name as its activation. Activations of torch and
+            lenet_exp are always allowed. Loading any other class would run code selected by the model's file.
 
     Raises:
         UserError: the model is not found, its weights do not match its record, or its activation is not trusted.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class NoCache(Exception):
-    """Error: there is no usable cache folder. The message is half a line that says why."""
+    """Raised if there is no usable cache folder. The message is a short phrase that says why."""
 
 
 def cache_folder(name: str) -> Path:
@@ -33,7 +33,7 @@ def claim_folder(folder: Path) -> None:
     """Create a private folder unless it exists.
 
     Raises:
-        NoCache: the folder can't be created, or others could write to it.
+        NoCache: the folder cannot be created, or others could write to it.
     """
     for part in (folder.parent, folder):  # whoever can write to the parent could replace the folder
         try:
@@ -46,5 +46,5 @@ def claim_folder(folder: Path) -> None:
 
 
 def is_ours(found: os.stat_result) -> bool:
-    """Return whether a file or folder belongs to this user and others can't write to it."""
+    """Return whether a file or folder belongs to this user and others cannot write to it."""
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

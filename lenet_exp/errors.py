@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """An error that the user can fix; the message is one line that says how. Exit status 2."""
+    """An error that the user can fix; the message is one line that says how. The command exits with status 2."""
 
     def _render_traceback_(self) -> list[str]:
         """Return the one line that IPython shows in a notebook."""
@@ -23,7 +23,7 @@ class DataError(UserError):
 
 
 class StoreError(UserError):
-    """An MLflow store that can't be used as it is."""
+    """An MLflow store that cannot be used as it is."""
 
 
 class DamagedError(UserError):
@@ -33,7 +33,7 @@ class DamagedError(UserError):
 
 
 class RunsFailed(Exception):
-    """Signal that runs failed or diverged and were reported: the command is complete and exits with status 1."""
+    """Raised after runs failed or diverged and were reported; the command is complete and exits with status 1."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
@@ -74,7 +74,7 @@ PLAIN_ERRORS = (
 def from_hydra(error: BaseException) -> bool:
     """Return whether one of `PLAIN_ERRORS` is Hydra's report on invalid overrides rather than a bug.
 
-    It is a report if Hydra, or a function that it called last, raised the error, and no code in lenet_exp did.
+    It is a report if Hydra, or a function that Hydra called last, raised the error, and no code in lenet_exp did.
     """
     last, trace = "", error.__traceback__
     while trace is not None:
@@ -85,7 +85,7 @@ def from_hydra(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its class if the message is empty."""
+    """Return the first line of an error's message, or the error's class if the message is empty."""
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any, TypeAlias
 
 from lenet_exp.errors import ConfigError, nearest
 
-LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, less the names that are appended
+LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, less room for appended names
 # A full or read-only disk, a full quota, or a file larger than `ulimit -f` allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
@@ -25,7 +25,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 
 def user_path(text: str) -> Path:
-    """Return a path as a user types it, with `~` expanded.
+    """Return the path that a user typed, with `~` expanded.
 
     Raises:
         ConfigError: the path names an unknown user's home, contains NUL, or is too long.
@@ -46,7 +46,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
     """Return the path that a user typed as `output=`, after checking that it can be written.
 
     Raises:
-        ConfigError: the path has a different extension, or can't be written.
+        ConfigError: the path has an extension that is not in `endings`, or cannot be written.
     """
     path = user_path(output).absolute()
     if path.suffix not in endings:
@@ -62,7 +62,7 @@ def write_output_file(path: Path, content: bytes | str) -> None:
     """Write a file that a user asked for with `output=`, as `write_atomic` does.
 
     Raises:
-        ConfigError: the file can't be written.
+        ConfigError: the file cannot be written.
     """
     try:
         write_atomic(path, content)
@@ -84,7 +84,7 @@ def open_lock(path: Path) -> IO[str]:
     """Open a file for `flock`, creating it if needed.
 
     Raises:
-        OSError: the path is not a regular file, or can't be written.
+        OSError: the path is not a regular file, or cannot be written.
     """
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
@@ -97,17 +97,19 @@ def read_regular(path: Path) -> bytes:
     """Return the content of a regular file.
 
     Raises:
-        OSError: the path is not a regular file, or can't be read.
+        OSError: the path is not a regular file, or cannot be read.
     """
     check_regular(path)
     return path.read_bytes()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write to a temporary file, fsync, and rename: after a crash, the file has its old or its new content.
+    """Write a file atomically: after a crash, the file has either its old or its new content.
+
+    The content is written to a temporary file, synced to disk, and renamed.
 
     Raises:
-        OSError: the file can't be written, or its folder's parent does not exist.
+        OSError: the file cannot be written, or its folder's parent does not exist.
     """
     path.parent.mkdir(exist_ok=True)  # not `parents=True`: an outputs folder that was moved must not be created again
     fd, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -131,8 +133,8 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
     The caller must be the only process that writes these files.
 
     Args:
-        keep: name of a file that other processes write.
-        only: name of the only file to clean up; by default all.
+        keep: name of a file whose temporary files are kept, because other processes write it.
+        only: name of the one file whose temporary files are removed; by default, those of all files are removed.
     """
     for aside in folder.iterdir():
         name = aside.name[1:-9]  # `<name>` of `.<name>.<8 characters>`; `.submitit` is submitit's folder
@@ -146,7 +148,7 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write dicts, lists, strings, and numbers as JSON, atomically. NaN is refused because JSON lacks it."""
+    """Write dicts, lists, strings, and numbers as JSON, atomically. NaN is rejected because JSON lacks it."""
     write_atomic(path, json_text(value))
 
 
@@ -172,7 +174,7 @@ def read_json(path: Path) -> Any:
     """Return the value in a JSON file, or None if the file does not exist.
 
     Raises:
-        OSError: the path is not a regular file, or can't be read.
+        OSError: the path is not a regular file, or cannot be read.
         ValueError: the content is not valid JSON.
     """
     try:

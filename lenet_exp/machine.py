@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lenet_exp.addresses import hide_password
 
-# Environment variables that affect the kernels of torch and the libraries below it, and so may change bits ...
+# Environment variables that affect the kernels of torch and the libraries below it, and so can change exact results ...
 STEERING = (
     "ATEN_",
     "CUBLAS_",
@@ -30,7 +30,7 @@ STEERING = (
     "OPENBLAS_",
     "TORCH_ALLOW_TF32_",
 )
-# ... except those for printing, caching, waiting, and the number of threads, which torch is given explicitly.
+# ... except those for printing, caching, waiting, and the number of threads, which is passed to torch explicitly.
 HARMLESS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
@@ -55,16 +55,17 @@ def cpu_count() -> int:
 
 
 def let_waiting_threads_sleep() -> None:
-    """Stop waiting OpenMP threads from spinning, which makes a run up to 40 times slower next to one busy process.
+    """Keep waiting OpenMP threads from spinning.
 
-    OpenMP reads this setting only from the environment, when torch is imported. The weights' bits do not depend on it.
+    Spinning makes a run up to 40 times slower next to one busy process. OpenMP reads this setting only from the
+    environment, when torch is imported. The trained weights do not depend on it.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def now_ms() -> int:
-    """Return the time in milliseconds since 1970."""
+    """Return the current time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -82,7 +83,7 @@ def cpu_model() -> str:
 def cpu_numbers() -> dict[str, str]:
     """Return the vendor's numbers `cpu_family` and `cpu_model`, if the system reports them.
 
-    CPU names hide differences in what CPUs can do; the numbers show them.
+    CPUs with different capabilities can share a name; these numbers distinguish them.
     """
     info = _cpuinfo()
     found = {

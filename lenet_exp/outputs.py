@@ -11,15 +11,15 @@ from lenet_exp.files import user_path
 
 
 def outputs_dir() -> Path:
-    """Return `$LENET_EXP_OUTPUTS`, or `outputs` in the working directory, as an absolute path that may not exist."""
+    """Return `$LENET_EXP_OUTPUTS`, or `outputs` in the working directory, as an absolute path; it need not exist."""
     return user_path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").absolute()
 
 
 def check_outputs(folder: Path) -> None:
-    """Check that an outputs folder can be written, leaving nothing behind.
+    """Check that an outputs folder can be written to, leaving nothing behind.
 
     Raises:
-        ConfigError: it can't be written.
+        ConfigError: the folder cannot be written to.
     """
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())

@@ -1,6 +1,6 @@
 """Handling of SIGINT and SIGTERM, and the end of a process.
 
-The first signal asks the work to end cleanly; the second ends the process at once. A parent command forwards its
+After the first signal, the work ends cleanly; the second signal ends the process at once. A parent command forwards its
 signals to its child.
 """
 
@@ -37,7 +37,7 @@ def _freeze() -> None:
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """Raised when SIGTERM arrives."""
 
 
 def raise_terminated(signum: int, frame: object) -> NoReturn:
@@ -66,10 +66,11 @@ def stop_signal() -> signal.Signals | None:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Record a first SIGINT or SIGTERM for `stop_signal` without raising it; a second one exits with status 130 or 143.
+    """Record the first SIGINT or SIGTERM for `stop_signal` without raising it.
 
-    On leaving, a recorded signal is raised as KeyboardInterrupt or Terminated. In threads other than the main one,
-    which receive no signals, nothing changes.
+    A second signal ends the process with status 130 or 143. On exit from the context, a recorded signal is raised as
+    KeyboardInterrupt or Terminated. In threads other than the main one, this has no effect, because they receive no
+    signals.
     """
     global _asked, _depth
     if threading.current_thread() is not threading.main_thread():
@@ -100,13 +101,13 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Run a command in its own process and return its exit status, 128 + n if signal n ended it.
+    """Run a command in its own process and return its exit status, or 128 + n if signal n ended it.
 
-    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process group:
-    otherwise a terminal's Ctrl-C would reach it twice and end it at once.
+    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process group.
+    Otherwise, a terminal's Ctrl-C would reach it twice and end it at once.
 
     Raises:
-        KeyboardInterrupt, Terminated: such a signal arrived, and the command has ended.
+        KeyboardInterrupt, Terminated: SIGINT or SIGTERM arrived; raised after the command has ended.
     """
     if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
         return _exit_status(subprocess.call(command))

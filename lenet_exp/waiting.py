@@ -1,4 +1,4 @@
-"""Status lines during slow steps: imports alone take seconds."""
+"""Status lines during slow steps, such as imports that take seconds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-FIRST_SECONDS = 5.0  # before the first line
-LINE_SECONDS = 30.0  # between lines
+FIRST_SECONDS = 5.0  # delay before the first line
+LINE_SECONDS = 30.0  # interval between lines
 
 T = TypeVar("T")
 

@@ -86,8 +86,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
     """Run or sweep as `hydra.main` does, or print the help.
 
-    `hydra.main` prints errors in its own way, which only an environment variable changes. It still handles everything
-    else (--cfg, --info, completion).
+    `hydra.main` prints errors in its own way, and only an environment variable changes that. It still handles
+    everything else (--cfg, --info, completion).
     """
     a = arguments
     others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
@@ -104,7 +104,7 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
             run(config_name, task, [*overrides, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"])
             return
         if a.cfg is not None:
-            # Only to raise errors.
+            # This call serves only to raise errors.
             app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
     run_as_hydra(config_name, task)
 
@@ -141,7 +141,7 @@ def _checked_arguments(program: str) -> Namespace:
         ConfigError: an argument is unknown, or the flags are not in one place.
     """
     parser = command_line_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse's own also prints the usage
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse's own method also prints the usage
     parser.add_argument("--help-all", action="store_true")
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]

@@ -27,12 +27,17 @@ LONGEST_WORD = 300  # characters of a word in a message; longer ones are shorten
 def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
     """Run `work` and exit with its status.
 
-    The status is 0 on success; 1 if a run failed or diverged, or if standard output could not be written; 2 for an
-    invalid request (one line on stderr); 130 or 143 on SIGINT or SIGTERM. lenet-reproduce returns 0 for identical, 1
-    for different, and 3 for not comparable results.
+    The exit status is:
+
+    - 0 on success;
+    - 1 if a run failed or diverged, or if standard output could not be written to;
+    - 2 for an invalid request, which is reported in one line on stderr;
+    - 130 on SIGINT or 143 on SIGTERM.
+
+    lenet-reproduce returns 0 for identical results, 1 for different ones, and 3 for results that are not comparable.
 
     Args:
-        full_error: whether to show a traceback instead of the line.
+        full_error: whether to show a traceback instead of the one-line error.
     """
     skip_gc_at_exit()
     signal.signal(signal.SIGTERM, raise_terminated)
@@ -74,7 +79,7 @@ def _check_directory() -> None:
     """Check that the working directory exists, which relative paths need.
 
     Raises:
-        ConfigError: it no longer exists.
+        ConfigError: the working directory no longer exists.
     """
     try:
         os.getcwd()

@@ -12,7 +12,7 @@ from lenet_exp.config.params import shown, text
 from lenet_exp.config.schema import OPTIMIZER_LIMITS, knobs, range_text, value_of
 from lenet_exp.files import Json
 
-SECOND_PAGE = {"dataset", "search", "sweep"}  # sections whose flags `--help` leaves to `--help-all`
+SECOND_PAGE = {"dataset", "search", "sweep"}  # sections whose flags only `--help-all` lists
 LONGEST_DEFAULT = 48  # characters
 
 

@@ -18,7 +18,7 @@ complete -o nospace -o default -W '{words}' {program}"""
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
-    """Return the values of `known` flags, with their defaults.
+    """Return the value of each flag in `known`, which holds the defaults of all flags.
 
     Raises:
         ConfigError: an argument is not `key=value` with a known key, or a Boolean flag is neither true nor false.
@@ -37,7 +37,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
 
 
 def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> list[str]:
-    """Return the words that a shell completes: `flag=`, or `flag=value` for each value of a flag with few values.
+    """Return the words that a shell can complete: `flag=`, or `flag=value` for each value of a flag with few values.
 
     Args:
         choices: the values of flags with few values, except Boolean flags.

@@ -15,7 +15,7 @@ from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
-    """Run Hydra's task and return the test accuracy (a fraction), NaN for pictures."""
+    """Run Hydra's task, a prediction, and return the test accuracy (a fraction), or NaN for pictures."""
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # before torch is loaded
     print_waiting("loading PyTorch")

@@ -1,6 +1,7 @@
-"""Standard output and error that do not stop a command if they can't be written.
+"""Standard output and error streams that do not stop a command if they cannot be written to.
 
-They also hide passwords in addresses, no matter which code prints them: Hydra prints the overrides of a failed job.
+They also hide passwords in addresses, no matter which code prints them. For example, Hydra prints the overrides of a
+failed job.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def print_secret(line: str) -> None:
 
 
 def guard_streams() -> tuple[Stream, Stream]:
-    """Replace this process's stdout and stderr by such streams and return them.
+    """Replace this process's stdout and stderr with guarded streams, and return them.
 
     A closed stream (`>&-`) is redirected to /dev/null, so that no file opened later takes its descriptor.
     """

@@ -16,7 +16,7 @@ from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
-    """Run Hydra's task, one run, and return its best validation accuracy or NaN.
+    """Train one run as Hydra's task, and return its best validation accuracy or NaN.
 
     Jobs from sweepers other than lenet_exp's are also run here.
     """

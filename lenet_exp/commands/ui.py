@@ -131,7 +131,7 @@ def _open(url: str) -> None:
 def _redirect(url: str) -> Iterator[str]:
     """Provide the address of a file, readable only by this user, that redirects to `url`.
 
-    All users of a machine can see the arguments of a browser. Some browsers can't read the temporary folder.
+    All users of a machine can see the arguments of a browser. Some browsers cannot read the temporary folder.
     """
     from lenet_exp.outputs import outputs_dir
 
@@ -145,7 +145,7 @@ def _redirect(url: str) -> Iterator[str]:
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
     """Return the requested or the latest sweep in the outputs folder, or None.
 
-    None means that no sweep was requested and none exists, or that only the store may have it.
+    None means that no sweep was requested and none exists, or that only the store can have the requested one.
     """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
@@ -187,13 +187,13 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
     """Return the sweep's own run in the store, or None.
 
     Raises:
-        ConfigError: the sweep was requested and is not in the store.
+        ConfigError: the sweep was requested but is not in the store.
     """
     from mlflow.exceptions import MlflowException
 
     from lenet_exp.addresses import hide_password
 
-    # Runs from any store, because a store's name changes when its folder is moved.
+    # Accept runs from any store, because a store's name changes when its folder is moved.
     for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
         try:
             run = client.get_run(run_id)
@@ -217,7 +217,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _token(value: str) -> str:
-    """Return the token for the links, empty for none."""
+    """Return the token for the links, or an empty string for none."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
         raise ConfigError("token=: must be none, or consist of letters, digits, and . _ ~ -")
     return "" if value == "none" else value

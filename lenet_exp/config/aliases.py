@@ -19,7 +19,7 @@ MOST_VALUES = 10_000
 def check_aliases(folder: Path) -> None:
     """Check that aliases do not expand a folder's option files beyond a limit.
 
-    Hydra copies the target of each YAML alias: a 1 kB file with aliases of aliases could take hours and all memory.
+    Hydra copies the target of each YAML alias, so a 1 kB file with nested aliases could take hours and all memory.
 
     Raises:
         ConfigError: an option file with aliases has more than `MOST_VALUES` values.
@@ -36,7 +36,7 @@ def check_aliases(folder: Path) -> None:
 def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
     """Return the number of values in a YAML node, counting an alias's target each time.
 
-    It is infinite if a node contains itself.
+    The number is infinite if a node contains itself.
     """
     if node not in known:
         known[node] = math.inf  # until its parts are counted

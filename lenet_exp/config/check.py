@@ -27,7 +27,7 @@ from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.machine import cpu_count
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # classes whose files are in MNIST's format
-# MLflow's schemes, without its deprecated plain-file store
+# URI schemes that MLflow supports, without its deprecated plain-file store
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -36,7 +36,7 @@ _WARM = "for a warm-up only, use schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
-    """Check everything that needs neither data nor torch's classes; `training.check.check_config` checks the rest.
+    """Check all flags as far as possible without data or torch's classes; `training.check.check_config` does the rest.
 
     Raises:
         ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
@@ -54,7 +54,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
     """Check the ranges of all numbers, the store's address, and names.
 
     Raises:
-        ConfigError: one of them is invalid.
+        ConfigError: a number, the address, or a name is invalid.
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
@@ -70,7 +70,7 @@ def check_value(flag: str, value: object) -> None:
     """Check a number against the range of a flag.
 
     Raises:
-        ConfigError: it is out of range.
+        ConfigError: the number is out of range.
     """
     limits = {f"optimizer.{key}": limits for key, limits in OPTIMIZER_LIMITS.items()}
     limits |= {name: f.metadata["limits"] for name, _, f in knobs()}
@@ -90,7 +90,7 @@ def check_name(flag: str, name: str) -> None:
 
 
 def _check_tags(tags: Iterable[str]) -> None:
-    """Check the names of tags; MLflow would refuse the run otherwise."""
+    """Check the names of tags, because MLflow rejects runs with invalid ones."""
     for name in tags:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
@@ -148,7 +148,7 @@ def check_store(uri: str | None) -> None:
     """Check the address of a store.
 
     Raises:
-        ConfigError: it is not a valid address.
+        ConfigError: the address is invalid.
     """
     if uri is None:
         return

@@ -11,10 +11,10 @@ class ClassGroup:
     """Rules for the options of a config group that name classes.
 
     Attributes:
-        base: dotted path of the class that their classes must be subclasses of.
-        own: keys that describe the option and are no keywords of its class.
-        supplied: keywords that an option must not set, each with the flag that sets it.
-        neutral: dotted path of the class that, with its default keywords, leaves a run as if the group did not exist.
+        base: dotted path of the required base class.
+        own: keys that describe the option and are not keywords of its class.
+        supplied: keywords that an option must not set, with the flags that set them instead.
+        neutral: dotted path of the class that, with its default keywords, gives the same run as without the group.
     """
 
     base: str
@@ -23,7 +23,7 @@ class ClassGroup:
     neutral: str | None = None
 
 
-# Keywords that control how an optimizer's step is executed; lenet_exp selects the fastest that the device supports.
+# Keywords that control how an optimizer's step is executed; lenet_exp selects the fastest way that the device supports.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
 _IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")

@@ -35,7 +35,7 @@ def typed(node: DictConfig | Mapping[str, Json]) -> Config:
 def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> ConfigT:
     """Return the composed configuration as an object of `schema`, with converted types and without unknown keys.
 
-    Ranges and torch's own checks of the optimizer are part of `check.check_config`.
+    Ranges are not checked here, and neither is the optimizer; see `training.check.check_config`.
 
     Raises:
         ConfigError: a flag is unknown, has the wrong type, or has no value.
@@ -70,7 +70,7 @@ def _structured(schema: Hashable) -> DictConfig:
     """Return the schema with neutral values, which fill in what an older release's config.yaml lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
-        if f.metadata["neutral"] is not ALWAYS and flag != "model":  # whose options have keys of their own
+        if f.metadata["neutral"] is not ALWAYS and flag != "model":  # its options have their own keys
             OmegaConf.update(node, flag, f.metadata["neutral"])
     return node
 
@@ -81,8 +81,9 @@ FREE = tuple(
 
 
 def allow_new_keys(overrides: list[str]) -> list[str]:
-    """Add Hydra's `++` to tags and options, whose keys are free: `tracking.tags.note=first`, or `tracking.tags={note:
-    first}`.
+    """Add Hydra's `++` to overrides of tags and options, which accept any key.
+
+    Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`.
     """
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
 

@@ -1,4 +1,4 @@
-"""Translation of Hydra's errors, four to nine lines each, into one line with the nearest valid name."""
+"""Translation of Hydra's errors, which have four to nine lines, into one line with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from another package, wh
 
 
 def explain_hydra(error: Exception) -> str:
-    """Return one line with the problem, the value, what is allowed, and the nearest valid name.
+    """Return Hydra's error as one line with the problem, the value, what is allowed, and the nearest valid name.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal caused the error.
@@ -82,7 +82,7 @@ def _unknown_group(text: str) -> str:
 
 
 def explain_flag(key: str) -> str:
-    """Return one line about an unknown flag."""
+    """Return the one-line error for an unknown flag."""
     known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
@@ -107,7 +107,7 @@ def known_flags() -> frozenset[str]:
 
 
 def explain_arguments(unknown: list[str]) -> str:
-    """Return one line about arguments such as `--dataset=X`: flags are written without dashes."""
+    """Return the one-line error for arguments such as `--dataset=X`; flags are written without dashes."""
     name, _, value = unknown[0].lstrip("-").partition("=")
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
     target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)

@@ -18,8 +18,9 @@ def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """Return the fingerprint of a configuration.
 
     It is the SHA-256 (hex) over `TRAINING_VERSION`, the data digests, and all settings that differ from their neutral
-    value. Paths, names, cadences, device, and threads do not count. Neither do keywords at the class's own default, nor
-    flags that have no effect, such as `momentum` for an optimizer without it or `schedule.drops` without drops.
+    value. Paths, names, intervals, device, and threads do not count. Keywords at their class's default and flags
+    without effect do not count, either. Examples are `momentum` for an optimizer that lacks it, and `schedule.drops`
+    without drops.
 
     Args:
         data_digests: digests of the images and labels that are used, by split.
@@ -43,7 +44,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Jso
 
 
 def _option(group: str, option: Option) -> Option | None:
-    """Return the class of an option and its effective keywords; None if they leave a run as it is without the group."""
+    """Return the class of an option and its effective keywords; None if the run is the same without the group."""
     if not option:
         return None
     cls = option_class(group, option)

@@ -1,4 +1,4 @@
-"""The jobs of a grid: they are counted first; then all combinations are made, except that some flags may be zipped."""
+"""The jobs of a grid: all combinations of values, except for zipped flags; they are counted before they are created."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 Together = list[list[str]]  # sets of flags that are zipped
 
 SEED_FLAGS = {"seed", "split_seed"}
-MOST_JOBS = 100_000  # without `sweep.max_jobs`
+MOST_JOBS = 100_000  # limit if `sweep.max_jobs` is not set
 
 
 def expand_grid(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
-    """Return the overrides of each job. All configurations come with their first seed before any comes with its second.
+    """Return the overrides of each job, ordered by seed: all configurations with their first seed come first.
 
     Args:
-        zipped: `sweep.zip`, not yet checked: flags that are zipped, or several lists of such flags.
-        most: `sweep.max_jobs`, not yet checked.
-        skipped: `sweep.skip`, not yet checked.
+        zipped: unchecked value of `sweep.zip`: flags that are zipped, or several lists of such flags.
+        most: unchecked value of `sweep.max_jobs`.
+        skipped: unchecked value of `sweep.skip`.
 
     Raises:
-        ConfigError: there are more jobs than `most`, or none; or zipped flags are not swept or differ in their number
-            of values.
+        ConfigError: there are no jobs or more than `most`, or zipped flags are not swept or have different numbers of
+            values.
     """
     _refuse_intervals(overrides)
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
@@ -54,11 +54,11 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
 def compose_jobs(
     jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
 ) -> list[Config]:
-    """Return the typed configuration of every job after checking its flags; this does not load torch.
+    """Return the typed configuration of every job after checking its flags, without loading torch.
 
     Args:
-        compose: returns the configuration for the overrides of a job.
-        each: iterates over the jobs, and may show progress.
+        compose: function that returns the configuration for the overrides of a job.
+        each: function that iterates over the jobs and can show progress.
 
     Raises:
         ConfigError: a job is invalid; the message describes the first such job and shows its overrides.
@@ -84,11 +84,11 @@ def check_size(
     more: str = "; to train them all, set sweep.max_jobs={jobs}",
     together: Together | None = None,
 ) -> None:
-    """Count the jobs of a grid before they are made.
+    """Check the number of jobs in a grid before they are created.
 
     Args:
-        most: maximum number of jobs; `sweep.max_jobs`, not yet checked.
-        more: how to allow more jobs, for the message.
+        most: maximum number of jobs: the unchecked value of `sweep.max_jobs`.
+        more: instruction for allowing more jobs, for the message.
         together: flags that are zipped.
 
     Raises:
@@ -118,7 +118,10 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """Return the axes of the grid: the values of a flag, or the rows of zipped flags, at the first one's position."""
+    """Return the axes of the grid. Each holds the values of one flag, or the rows of zipped flags.
+
+    The axis of zipped flags has the position of the first of them.
+    """
     axes, done = [], set[str]()
     for flag in columns:
         flags = next((group for group in together if flag in group), [flag])

@@ -2,8 +2,8 @@
 
 The private parts are the parser of Hydra's command line and the object that runs a job or a sweep, with its methods
 `run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in its own way and
-exits with status 1, which only an environment variable changes. tests/config/test_hydra_parts.py fails if one of them
-changes.
+exits with status 1. Only an environment variable changes that. tests/config/test_hydra_parts.py fails if any of the
+private parts changes.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from lenet_exp.config.conf_dir import CONF_DIR
 
 TaskFunction = Callable[[DictConfig], Any]
 HYDRA_1_3 = hydra.__version__.startswith("1.3.")
-VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}  # Hydra 1.4 warns about it
+VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}  # Hydra 1.4 warns about this argument
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Register or replace an OmegaConf resolver."""
-    # Each version warns about the other name.
+    # Each version warns about the function's name in the other.
     register = OmegaConf.register_new_resolver if HYDRA_1_3 else OmegaConf.register_resolver
     cast(Callable[..., None], register)(name, resolver, replace=True)
 
 
 @contextmanager
 def hydra_app(job_name: str = "app") -> Iterator[Any]:
-    """Provide Hydra for the folder `conf/`: its object with `run`, `multirun`, and `compose_config`."""
+    """Provide Hydra's object with `run`, `multirun`, and `compose_config` for the folder `conf/`."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 

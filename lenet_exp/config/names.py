@@ -23,7 +23,7 @@ def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
     """Return one job's values for the swept flags.
 
     Args:
-        swept: the flags with several values.
+        swept: names of the flags with several values.
         overrides: the job's overrides, `flag=value`.
     """
     values = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
@@ -34,7 +34,7 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
     """Return a job's name, built from its swept values.
 
     Args:
-        groups: flags that are config groups, whose value needs no flag name (`relu`).
+        groups: flags that are config groups, whose values need no flag name (`relu`).
     """
     parts = [value if flag in groups else f"{_short(flag)}={rounded(value)}" for flag, value in values.items()]
     return " ".join(parts) or f"job {number}"
@@ -43,7 +43,7 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
 def rounded(value: str) -> str:
     """Return a value for display, with equal numbers written alike: `0.0` as `0`, `5e-4` as `0.0005`.
 
-    Long numbers such as a sampler's 0.012345678901234 have four digits. Whole numbers and words stay unchanged.
+    Long numbers such as a sampler's 0.012345678901234 get four digits. Whole numbers and words stay unchanged.
     """
     if value.lstrip("+-").isdigit():
         return value

@@ -104,7 +104,7 @@ class _Field:
     """Properties of a dataclass field, computed once.
 
     Attributes:
-        section: whether the field is a section with its own flags. flag: whether it may be missing (`???`).
+        section: whether the field is a section with its own flags. flag: whether it can be missing (`???`).
         neutral: the value of a missing flag; ALWAYS if there is none.
     """
 

@@ -2,7 +2,7 @@
 
 Hydra takes 50 to 90 ms per job. An override such as `optimizer.lr=0.1` only sets one value in the configuration of the
 same options. Hydra still composes everything that is not that simple: options of groups, lists, interpolations, new or
-deleted keys, and values that others refer to. It also composes invalid overrides, so that the error comes from Hydra.
+deleted keys, and values that others use. It also composes invalid overrides, so that the error comes from Hydra.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.stopping import raise_stop
 
-REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # to another flag; `${oc.env:HOME}` calls a resolver
+REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # reference to another flag; `${oc.env:HOME}` calls a resolver
 SINGLE_VALUE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
 
 Compose = Callable[[list[str]], DictConfig]
@@ -41,7 +41,7 @@ class _SingleValue:
 
 @dataclass(frozen=True)
 class _BaseConfig:
-    """A configuration that Hydra composed without plain values: as written, and typed as plain values."""
+    """A configuration that Hydra composed without the plain overrides, as composed and as typed plain values."""
 
     written: Any
     values: Any
@@ -51,7 +51,7 @@ class QuickComposer:
     """Composer of a sweep's jobs.
 
     Args:
-        compose: composes overrides with Hydra.
+        compose: function that composes overrides with Hydra.
         without: the configuration composed from all overrides except the swept ones, if known.
         swept: the keys of the swept flags.
     """
@@ -68,7 +68,7 @@ class QuickComposer:
         """Return the typed configuration that Hydra would compose.
 
         Raises:
-            ConfigError, HydraException: the configuration can't be composed.
+            ConfigError, HydraException: the configuration cannot be composed.
         """
         parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
@@ -87,9 +87,9 @@ class QuickComposer:
         return typed(self._compose(list(overrides)))
 
     def _base(self, others: tuple[str, ...]) -> _BaseConfig | None:
-        """Return the configuration without plain values, or None.
+        """Return the configuration composed without the plain overrides, or None.
 
-        It is None if the configuration is invalid, which a plain value may correct, or if a value refers to others.
+        It is None if a value refers to others, or if that configuration is invalid; a plain override could correct it.
         """
         if others not in self._bases:
             self._bases[others] = None
@@ -118,7 +118,7 @@ def _parsed(text: str) -> _SingleValue | None:
 
 
 def _may_overlap(other: str, one: _SingleValue) -> bool:
-    """Return whether a non-plain override may affect the same value; an option of a group does not."""
+    """Return whether a non-plain override can affect the value of a plain one; choosing a group's option cannot."""
     key, _, value = other.partition("=")
     key, path = key.lstrip("+~"), ".".join(one.path)
     is_option = "." not in key and not value.startswith(("{", "["))

@@ -17,7 +17,7 @@ from omegaconf import MISSING
 
 Option = dict[str, Any]  # the content of an option file: a class and its keywords
 DEVICE = "auto (the first available of cuda, mps, cpu), cpu, cuda, cuda:<number>, or mps"
-LENET5: Option = {  # conf/model/lenet5.yaml; the model of records without one
+LENET5: Option = {  # conf/model/lenet5.yaml; the model for records that lack one
     "name": "lenet5",
     "_target_": "lenet_exp.training.lenet5.LeNet5",
     "channels": [6, 16],
@@ -121,13 +121,13 @@ def knob(
     """Declare a configuration field.
 
     Args:
-        meaning: its effect and unit, for `--help`.
-        ge, gt, le, lt: its range.
-        neutral: the value that leaves a run as if the field did not exist. A field at its neutral value is left out of
+        meaning: the field's effect and unit, for `--help`.
+        ge, gt, le, lt: the field's range.
+        neutral: value with which a run is the same as without the field. A field at its neutral value is left out of
             the fingerprint, so a new field does not change old fingerprints.
-        result: whether it can change the trained weights; if not, it never counts in the fingerprint.
-        only_with: a flag that this one depends on. `other`: this flag has an effect if `other` differs from its neutral
-            value; `other=value`: if `other` has this value.
+        result: whether the field can change the trained weights; if not, the fingerprint never includes it.
+        only_with: condition under which this flag has an effect. `other` means that the flag `other` must differ from
+            its neutral value; `other=value` means that it must have this value.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata = {"meaning": meaning, "limits": limits, "neutral": neutral, "result": result, "only_with": only_with}
@@ -409,7 +409,7 @@ class PredictConfig:
     tracking: Store = field(default_factory=Store)
 
 
-# Ranges of keywords that many of torch's optimizers share; torch checks more.
+# Ranges of keywords that many of torch's optimizers share; torch performs further checks.
 OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
     "lr": {"gt": 0},
     "momentum": {"ge": 0, "lt": 1},

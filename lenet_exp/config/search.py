@@ -17,7 +17,7 @@ def check_no_search(config: Config) -> None:
     """Check that no flag of a search is set outside a search.
 
     Raises:
-        ConfigError: one is set.
+        ConfigError: a search flag is set.
     """
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
@@ -27,7 +27,7 @@ def check_no_search(config: Config) -> None:
 
 
 def without_search(composed: DictConfig) -> DictConfig:
-    """Return a composed configuration with all search flags reset, as one trial trains it."""
+    """Return a composed configuration with all search flags reset, as it is trained in one trial."""
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
             OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)

@@ -11,15 +11,16 @@ from lenet_exp.errors import ConfigError, did_you_mean
 def without_skipped(
     jobs: Sequence[list[str]], skipped: object, columns: Mapping[str, Sequence[str]]
 ) -> list[list[str]]:
-    """Return the jobs that match none of the combinations.
+    """Return the jobs that match none of the skipped combinations.
 
     Args:
         jobs: overrides of each job, `flag=value`.
-        skipped: `sweep.skip`, not yet checked: dicts from flags to a value or a list of values.
-        columns: all overrides of each flag, `flag=value`.
+        skipped: unchecked value of `sweep.skip`: dicts from flags to a value or a list of values.
+        columns: for each flag, all its overrides, `flag=value`.
 
     Raises:
-        ConfigError: a combination names a flag that is not swept or a value that it does not take, or no job is left.
+        ConfigError: a combination names a flag that is not swept or a value that its flag does not take, or no
+            job is left.
     """
     if not skipped:
         return list(jobs)

@@ -81,7 +81,7 @@ class FloatRange:
     log: bool = False
 
     def text(self, value: object) -> str:
-        """Return the value as a grid over the same range writes it: in decimal arithmetic, 0.1 + 2 * 0.1 is 0.3."""
+        """Return the value as a grid over this range writes it: in decimal arithmetic, 0.1 + 2 * 0.1 is 0.3."""
         number = float(str(value))
         return repr(number if self.step is None else self._at(round((number - self.low) / self.step)))
 
@@ -113,7 +113,7 @@ class Flag:
     """A flag that is searched.
 
     Attributes:
-        key: as typed, perhaps with a `+`.
+        key: the flag's name as typed, possibly with a `+`.
         group: whether its values are options of a config group.
         typed: the full override, for messages.
     """
@@ -136,7 +136,7 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
         groups: names of the config groups.
 
     Raises:
-        ConfigError: the flag can't be searched, or its values are invalid.
+        ConfigError: the flag cannot be searched, or its values are invalid.
     """
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
@@ -158,7 +158,7 @@ def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
         composed: the configuration without the searched flags.
 
     Raises:
-        ConfigError: one of them is invalid.
+        ConfigError: a fixed flag, or an end of a searched one, is invalid.
     """
     check_ranges(typed(composed))
     for flag in (flag_of(o, config_groups()) for o in overrides if o.is_sweep_override()):

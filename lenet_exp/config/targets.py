@@ -23,12 +23,12 @@ def find_class(target: str, base: type) -> type:
     """Return the class at a dotted path.
 
     Raises:
-        ConfigError: it can't be imported, or is not a subclass of `base`.
+        ConfigError: the class cannot be imported, or is not a subclass of `base`.
     """
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-    except Exception as e:  # a user's module may raise anything
+    except Exception as e:  # a user's module can raise any exception
         raise ConfigError(f"_target_={target}: cannot be imported ({e})") from e
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
@@ -62,7 +62,7 @@ def keywords(group: str, option: Option) -> Option:
 
 
 def option_class(group: str, option: Option) -> type:
-    """Return the class of an option of a class group."""
+    """Return the class that an option in a class group names."""
     target = option.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{group}: its option file must set _target_ to the dotted path of a class")
@@ -76,14 +76,14 @@ def option_name(option: Option) -> str:
 
 
 def effective_keywords(group: str, option: Option) -> Option:
-    """Return the keywords, numbers as floats, that differ from the class's defaults and so can change the result."""
+    """Return the keywords that differ from the class's defaults and so can change the result; numbers are floats."""
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}
 
 
 def taken(model: Option) -> set[str]:
-    """Return which of `activation` and `dropout_rate` a model's class takes."""
+    """Return which of `activation` and `dropout_rate` a model's class accepts."""
     accepted = inspect.signature(option_class("model", model)).parameters
     return {"activation", "dropout_rate"} & accepted.keys()
 
@@ -91,17 +91,18 @@ def taken(model: Option) -> set[str]:
 def effective(config: Config, *, imports: bool = True) -> Config:
     """Return the effective configuration, for records and comparisons.
 
-    It omits passwords and what has no effect (`momentum` under Adam, an activation that the model does not take).
+    It omits passwords and values without effect, such as `momentum` under Adam or an activation that the model does
+    not accept.
 
     Args:
-        imports: whether classes may be imported to look up their keywords; otherwise all keywords are kept.
+        imports: whether to import classes to look up their keywords; otherwise, all keywords are kept.
     """
     options: dict[str, Any] = {}
     for group, known in CLASS_GROUPS.items():
         option = getattr(config, group)
         used = keywords(group, option).keys() | known.own if imports else option.keys()
         options[group] = {"name": option_name(option)} | {k: v for k, v in option.items() if k in used}
-    if imports:  # sizes as their class takes them, so that 1 and 1.0 are one width
+    if imports:  # convert sizes as their class does, so that 1 and 1.0 are the same width
         sizes = keywords("model", config.model)
         options["model"] |= {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
     if imports and "activation" not in taken(config.model):
@@ -133,7 +134,7 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         return value if isinstance(default, int) and isinstance(value, int) else float(value)
     elif isinstance(default, tuple):
         numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
-        sizes = all(isinstance(d, int) for d in default)  # of layers, of which there may be more or fewer
+        sizes = all(isinstance(d, int) for d in default)  # layer sizes, whose number can differ
         right = numbers and all(isinstance(v, int) if sizes else _is_number(v) for v in numbers)
         if not right or not (sizes or len(numbers) == len(default)):
             wanted = "whole numbers" if sizes else f"{len(default)} numbers"

@@ -19,12 +19,12 @@ log = logging.getLogger("lenet_exp")
 
 
 def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
-    """Return the dataset's folder after downloading it, unless another process has downloaded it meanwhile.
+    """Download a dataset, unless another process has done so in the meantime, and return its folder.
 
     The next download removes what an interrupted one left behind.
 
     Raises:
-        DataError: the dataset can't be downloaded; the message says what was tried and what else can be done.
+        DataError: the dataset cannot be downloaded; the message says what was tried and what else can be done.
     """
     folder = root / dataset.folder
     tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
@@ -72,7 +72,7 @@ def _fetch(cls: type, aside: Path) -> None:
 
 
 def _with_mirrors(dataset: Dataset) -> type:
-    """Return torchvision's class, with the mirrors of `dataset.mirrors` if there are any."""
+    """Return torchvision's class, with the mirrors in `dataset.mirrors` if there are any."""
     from torchvision import datasets
 
     cls: type = getattr(datasets, str(dataset.torchvision_class))

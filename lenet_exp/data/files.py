@@ -19,7 +19,7 @@ CHUNK = 2**24
 
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
-    """Return the first folder that has all files, plain or as .gz: under `data_root`, then in the system's folders."""
+    """Return the first folder with all files, plain or as .gz; folders under `data_root` precede the system's."""
     for folder in candidate_folders(dataset, root):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names):
             return folder
@@ -27,15 +27,15 @@ def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
 
 
 def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
-    """Return the folders in which a dataset may be, in search order."""
+    """Return the folders that can contain a dataset, in search order."""
     return [root / dataset.folder, *(Path(p) for p in dataset.also_in)]
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """Return the uncompressed content of a file and its SHA-256, after comparing the digest with the known one.
+    """Return the uncompressed content of a file and its SHA-256, after checking the digest against the known one.
 
     Raises:
-        DataError: the file can't be read, or its content does not match the dataset.
+        DataError: the file cannot be read, or its content does not match the dataset.
     """
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     try:
@@ -62,7 +62,7 @@ def _unpacked(path: Path) -> bytes:
     """Return the content of a .gz file.
 
     Raises:
-        ValueError: it unpacks to more than any dataset has; 1 MB can unpack to 1 GB.
+        ValueError: the unpacked content is larger than any dataset's; 1 MB can unpack to 1 GB.
     """
     parts, left = [], MAX_BYTES
     with gzip.open(path) as file:
@@ -76,7 +76,7 @@ def _unpacked(path: Path) -> bytes:
 
 @cache
 def known_digests() -> dict[str, str]:
-    """Return `<dataset>'s <file>` by SHA-256, for all known digests, to identify a wrong file."""
+    """Return a description `<dataset>'s <file>` for each known SHA-256, to identify a wrong file."""
     found: dict[str, str] = {}
     for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
         digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}

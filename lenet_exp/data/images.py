@@ -30,8 +30,8 @@ class TrainingData:
         images: (n, 1, 32, 32) float32 in [-1, 1].
         labels: (n,) int64.
         train_index, val_index: (n_train,), (n_val,) int64, disjoint.
-        digests: SHA-256 of the raw pixels and labels of `train` and `validation`, in the split's order.
-        source: folder or function that they were read from.
+        digests: SHA-256 of the raw pixels and labels, by split (`train`, `validation`), in the split's order.
+        source: folder or function that the images and labels were read from.
         files: SHA-256 of each file read, uncompressed.
     """
 
@@ -50,12 +50,12 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
     """Return a run's data on the run's device. All runs in the process share the tensors.
 
     Args:
-        config: with the engine already chosen; for the native engine, images are resized with lenet_exp's own
-            arithmetic.
+        config: configuration with the engine already chosen. For the native engine, images are resized with lenet_exp's
+            own arithmetic.
 
     Raises:
-        DataError: the dataset can't be read.
-        ConfigError: it is too small for `val_size` and `train_size`.
+        DataError: the dataset cannot be read.
+        ConfigError: the dataset is too small for `val_size` and `train_size`.
     """
     d = config.dataset
     source = _source(d)
@@ -82,7 +82,7 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """Return the SHA-256 of the raw pixels and labels of `train` and `validation`, as in `TrainingData`.
+    """Return the SHA-256 of the raw pixels and labels by split, as in `TrainingData.digests`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
@@ -106,7 +106,7 @@ def train_count(config: Config) -> int:
 
 
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
-    """Return the datasets for these configurations in memory that other processes can map.
+    """Load the datasets of these configurations into memory that other processes can map, and return them.
 
     A process that inherits their file descriptors calls `use_shared_datasets`. The kernel frees the memory when the
     last process that maps it ends, even on kill -9.
@@ -123,7 +123,7 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Make this process use these datasets from shared memory instead of reading the files."""
+    """Use these datasets from shared memory in this process, instead of reading their files."""
     _SHARED.update({s.key: s for s in sets})
 
 
@@ -162,7 +162,7 @@ class SharedDataset:
 
     @property
     def exact(self) -> bool:
-        """True if its images are resized for the native engine."""
+        """True if the images are resized for the native engine."""
         return self.key[2]
 
     @property
@@ -185,7 +185,7 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class _Source:
-    """A dataset on disk. Two are equal if their files and the way they are read are equal."""
+    """A dataset on disk. Two sources are equal if they have the same files and the same reader options."""
 
     key: str
     dataset: Dataset = field(compare=False)

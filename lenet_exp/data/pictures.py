@@ -28,7 +28,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: its format is not supported, or it is corrupt or too large; the message has one line.
+        ValueError: the format is not supported, or the file is corrupt or too large; the message has one line.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -49,7 +49,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def warn_if_colored(what: str, picture: Image.Image) -> None:
-    """Log a warning, once per `what`, if a picture has colors: the network sees it in gray."""
+    """Log a warning, once per `what`, if a picture has colors, because the network sees it in gray."""
     from PIL import ImageChops
 
     red, *others = picture.convert("RGB").split()

@@ -36,7 +36,7 @@ class RawImages:
     """Images (n, height, width) uint8 in [0, white], light on dark, and labels (n,) int64 in [0, 9].
 
     Attributes:
-        source: the folder or function that they come from.
+        source: the folder or function that the images come from.
         files: SHA-256 of each file read.
     """
 
@@ -48,10 +48,10 @@ class RawImages:
 
 
 def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
-    """Return the images of one part; `train` is everything that training and validation may use.
+    """Return the images of one part; `train` is everything that training and validation can use.
 
     Raises:
-        DataError: files are missing, can't be read, or have unexpected content.
+        DataError: files are missing, cannot be read, or have unexpected content.
     """
     raw = READERS[dataset.reader](dataset, user_path(data_root).absolute(), part)
     if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
@@ -89,7 +89,7 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read <folder>/<part>/<class name>/*.png, all of one size, light on dark."""
+    """Read <folder>/<part>/<class name>/*.png, which must all have the same size and be light on dark."""
     folder = (root / dataset.folder / part).resolve()
     if not folder.is_dir():
         raise DataError(

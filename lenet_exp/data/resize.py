@@ -1,6 +1,6 @@
-"""Resizing for the native engine, in arithmetic that gives the same bits on every CPU.
+"""Resizing for the native engine, in arithmetic that gives bit-identical results on every CPU.
 
-The bits of torch's resizing depend on the CPU's capabilities. Here each pixel is an explicit sum of products.
+The exact results of torch's resizing depend on the CPU's capabilities. Here, each pixel is an explicit sum of products.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 SIDE = 32  # LeNet-5's input
-CHUNK = 128  # images at a time, so that they fit in the cache
+CHUNK = 128  # images resized at a time, so that they fit in the cache
 
 
 def normalize_exactly(images: Tensor, white: int) -> Tensor:
     """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1].
 
-    Bilinear with antialiasing; equal to `images.normalize` except for the last bits.
+    The resizing is bilinear with antialiasing. The result equals that of `images.normalize` up to rounding.
     """
     pixels = images.numpy()
     out = np.empty((len(pixels), 1, SIDE, SIDE), dtype=np.float32)

@@ -1,4 +1,7 @@
-"""Tensors in memory that several processes map; the kernel frees it when the last process ends, even on kill -9."""
+"""Tensors in memory that several processes map.
+
+The kernel frees the memory when the last of these processes ends, even on kill -9.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
-    """Return the tensor, mapped without a copy; writes to it stay in this process."""
+    """Map a shared tensor without copying it, and return it; writes to it stay in this process."""
     count = math.prod(shared.shape)
     if count == 0:
         return torch.empty(shared.shape, dtype=shared.dtype)

@@ -1,7 +1,7 @@
-"""Tensors that unrelated processes of one user on one machine share, such as the workers on a Slurm node.
+"""Tensors shared by unrelated processes of one user on one machine, such as the workers on a Slurm node.
 
 A private folder lists the processes that hold a tensor, by the digest of its content. Other processes open the holder's
-descriptor (`/proc/<pid>/fd`). So the kernel frees the memory when the last process ends, and nothing is left behind.
+descriptor (`/proc/<pid>/fd`). The kernel frees the memory when the last process ends, so nothing is left behind.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from lenet_exp.data.shared_memory import SharedTensor, to_shared_memory
 
 
 def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: Path | None = None) -> SharedTensor:
-    """Return an array that another process on this machine shares, or a copy of it in new memory.
+    """Return the array in memory that another process on this machine shares, or in new memory if there is none.
 
     Args:
-        folder: a private folder; by default one in the temporary folder. If it can't be used, each process has a copy.
+        folder: a private folder; by default, one in the temporary folder. If it cannot be used, each process has its
+            own copy.
     """
     data = np.ascontiguousarray(content).data
     folder = folder or Path(tempfile.gettempdir()) / f"lenet_exp-shared-{os.getuid()}"
@@ -54,7 +55,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder.
 
     Raises:
-        OSError: the folder can't be used, or is not private.
+        OSError: the folder cannot be used, or is not private.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.lstat()

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
     from lenet_exp.training.lane import Best, Lane
 
-CHECKPOINT_SECONDS = 2.0  # between checkpoints, so that runs with very short epochs don't spend their time on fsync
+CHECKPOINT_SECONDS = 2.0  # between checkpoints, so that runs with very short epochs do not spend their time on fsync
 KEPT = 2  # the newest, and the previous one in case the newest is corrupt
 
 log = logging.getLogger("lenet_exp")
 
 
 class CorruptCheckpoint(Exception):
-    """A checkpoint can't be used; the message says why."""
+    """A checkpoint cannot be used; the message says why."""
 
 
 class Checkpoints:

@@ -250,7 +250,7 @@ class RunFolder:
         """Save the test result of a finished run.
 
         Raises:
-            OSError: the folder can't be written.
+            OSError: the folder cannot be written.
         """
         with self.claim():
             write_json(self.path / "test.json", with_digest(to_json(result)))

@@ -109,7 +109,7 @@ def choose_engine(config: Config) -> EngineChoice:
 
 
 def why_not_native(config: Config) -> str | None:
-    """Return why the native engine can't train a configuration here, in half a line, or None if it can."""
+    """Return why the native engine cannot train a configuration here, in half a line, or None if it can."""
     return why_unsupported(config) or why_no_kernels() or None
 
 

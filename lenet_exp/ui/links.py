@@ -1,6 +1,6 @@
 """Links into MLflow's UI that open a sweep as a flat list, best first, with the columns that differ.
 
-A link can't contain the whole view. MLflow reads the rest from a tag of the experiment, `mlflow.sharedViewState.<key>`:
+A link cannot contain the whole view. MLflow reads the rest from the experiment's tag `mlflow.sharedViewState.<key>`:
 the search and the state of the table and the charts, in JSON. tests/browser checks this with the oldest and the newest
 supported MLflow.
 """
@@ -61,7 +61,7 @@ class View:
     """A view of an experiment's page: which runs it lists, and how.
 
     Attributes:
-        key: its name in a link; a new view with the same key replaces it.
+        key: the view's name in a link; a new view with the same key replaces it.
         search: a filter that selects the runs, in MLflow's syntax.
         params: the columns before the metrics, and the axes of the parallel coordinates.
         grouped: params that define a configuration, whose runs become one line with a band; empty for one line per run.
@@ -152,7 +152,7 @@ def _link(client: MlflowClient, address: str, experiment: str, shows: str, view:
     try:
         client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{view.key}", view.tag_value())
         page += f"&viewStateShareKey={view.key}"
-    except MlflowException:  # a read-only server; the user selects the columns
+    except MlflowException:  # the server is read-only, so the user has to select the columns
         page += f"&searchFilter={quote(view.search)}&orderByKey={quote(f'metrics.`{BEST}`')}&orderByAsc=false"
     return Link(shows, page + mode)
 

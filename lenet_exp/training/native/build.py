@@ -87,8 +87,8 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
         folder: an existing private folder.
 
     Raises:
-        CompilerError: the compiler can't build the library.
-        OSError: the folder can't be written.
+        CompilerError: the compiler cannot build the library.
+        OSError: the folder cannot be written.
     """
     what = [
         ("compiler", compiler.version.encode()),

@@ -1,6 +1,7 @@
-"""Initial weights in arithmetic that gives the same bits on every CPU.
+"""Initial weights in arithmetic that gives bit-identical results on every CPU.
 
-The bits of torch's `uniform_` depend on ATEN_CPU_CAPABILITY; those of its `rand` and of single sums and products don't.
+The exact results of torch's `uniform_` depend on ATEN_CPU_CAPABILITY. Those of its `rand`, and of single sums and
+products, do not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lenet_exp.training.lenet5 import LeNet5
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw the weights that `LeNet5` draws from the seed, except for the last bits."""
+    """Draw the weights that `LeNet5` draws from the seed, up to rounding."""
     assert isinstance(model, LeNet5)
     weights = generator(seed, "weights")
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):

@@ -60,7 +60,7 @@ def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Return the arrays of a safetensors file, in the order in which they were saved, and its metadata.
 
     Raises:
-        OSError: it is not a regular file, or can't be read.
+        OSError: it is not a regular file, or cannot be read.
         SafetensorError, ValueError: it is not a valid safetensors file.
     """
     check_regular(path)
