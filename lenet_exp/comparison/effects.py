@@ -44,8 +44,8 @@ class Effect:
     """The effect of one flag.
 
     Attributes:
-        share: the fraction of the variance over all finished runs that is due to differences between the flag's levels
-            (omega squared, which subtracts what chance alone would cause); NaN if unknown.
+        share: the fraction of the variance over all finished runs that is due to differences between the flag's levels;
+            NaN if unknown. It is omega squared, which subtracts what chance alone would cause.
     """
 
     flag: str
@@ -62,7 +62,7 @@ class Effects:
 
     Attributes:
         seeds: share of the variance that lies within groups: the seed-to-seed variation.
-        interactions: share of the interactions between flags; None if the grid is not full, because the shares then
+        interactions: share due to interactions between flags; None if the grid is not full, because the shares then
             overlap.
         no_shares: why there are no shares; None if there are shares.
         aliased: whether shares are missing because all flags change together, so that their effects cannot be

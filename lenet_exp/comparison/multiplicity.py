@@ -1,6 +1,6 @@
 """Corrections for multiple comparisons, which keep one error rate for all comparisons together.
 
-All arrays may have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
+All arrays can have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
 """
 
 from __future__ import annotations

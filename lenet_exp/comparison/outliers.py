@@ -17,10 +17,10 @@ def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]
     """Return the runs that are far below the median of the others of their configuration, as (configuration, run)
     indices.
 
-    The standard deviation is the larger of two estimates, each from the median difference of two runs: over all
-    configurations, and over the run's own configuration without the run, since configurations may differ in spread. If
-    all runs are drawn from normal distributions with one spread, at most 1 % of sweeps have such a run (simulated:
-    `benchmarks/planning.py`).
+    The standard deviation is the larger of two estimates, each from the median difference of two runs. One is over all
+    configurations. The other is over the run's own configuration without the run, since configurations can differ in
+    spread. If all runs are drawn from normal distributions with one spread, at most 1 % of sweeps have such a run
+    (simulated: `benchmarks/planning.py`).
     """
     values = [np.asarray(runs) for runs in configurations]
     pooled = _deviation(np.concatenate([_differences(v) for v in values])) if values else 0.0

@@ -1,6 +1,6 @@
 """Differences between the means of groups, for all pairs at once, with standard errors and p-values.
 
-All arrays may have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
+All arrays can have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def means(values: Floats, table: AccuracyTable) -> GroupMeans:
     """Return the mean of each row of values, and the variance of that mean.
 
     Replicates are independent if they share one split, or if each has its own split. In a crossed design (each of
-    several seeds with each of several splits), replicates that share a seed or a split are not: the variance is then
-    clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway clustering; Owen 2007, The
-    pigeonhole bootstrap), with the degrees of freedom of the smaller number of clusters.
+    several seeds with each of several splits), replicates that share a seed or a split are not independent. The
+    variance is then clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway clustering; Owen
+    2007, The pigeonhole bootstrap), with the degrees of freedom of the smaller number of clusters.
 
     Args:
         values: (..., rows, replicates); NaN for missing values.
@@ -146,7 +146,7 @@ def first_against_others(table: AccuracyTable) -> Pairs:
 
 
 def _row(table: AccuracyTable, alone: GroupMeans, i: int) -> tuple[Any, ...]:
-    """Return the fields of `Pairs` for one group and each group after it."""
+    """Return the fields of `Pairs` for the pairs of one group with every later group."""
     from scipy.special import stdtr  # importing takes 0.2 s, which sweeps without repeated seeds avoid
 
     common = means(table.values[..., i : i + 1, :] - table.values[..., i + 1 :, :], table)

@@ -24,12 +24,12 @@ DRAWS = 4000
 class Power:
     """The power to find a leader ahead of all m other groups, with one test per group and Holm's correction.
 
-    The spreads are estimates, so the power is averaged over the true values that they allow: an estimate with df
+    The spreads are estimates, so the power is averaged over the true values that they allow. An estimate with df
     degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps from which such plans
     are made, to the extent that their spreads agree. It is computed from fixed random draws.
 
     Args:
-        sd: (m,) estimated standard deviations of the paired differences between the leader and each other group.
+        sd: (m,) estimated standard deviations of the paired differences between the leader and every other group.
         df: (m,) degrees of freedom of `sd`, at least 1.
         levels: (m,) levels of the tests, ascending; Holm's by default.
     """

@@ -57,7 +57,7 @@ class SearchObjective:
 
     @property
     def may_prune(self) -> bool:
-        """Whether trials may be pruned, which Optuna supports for a single objective only."""
+        """Whether trials can be pruned, which Optuna supports only for a single objective."""
         return len(self.directions) == 1
 
     def at(self, epochs: Sequence[EpochValidation]) -> float:

@@ -74,9 +74,9 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
     best mean.
 
     Any pair could have become the leader and its rival, so all k(k-1)/2 pairs count (`significant_pairs`). Simulations
-    (`benchmarks/verdicts.py`) show that in at most 5 % of comparisons the leader is called ahead of a group that is
-    equally good, and that in at least 95 % all intervals contain the true differences. The intervals are Bonferroni's
-    over all pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
+    (`benchmarks/verdicts.py`) confirm the error rates. In at most 5 % of comparisons, the leader is called ahead of a
+    group that is equally good. In at least 95 %, all intervals contain the true differences. The intervals are
+    Bonferroni's over all pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
 
     With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level over all pairs. This finds
     no difference that Shaffer's method would miss.
