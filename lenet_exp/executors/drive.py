@@ -26,12 +26,12 @@ def drive(
     running.
 
     Args:
-        jobs: the jobs; None in their place means that no job is available until others have ended.
+        jobs: the jobs to run. An item that is None means that no job is available until others have ended.
         max_failures: after this many failures in a row, start no more jobs and ask the running ones to stop. None:
             no limit.
         on_done: called with the end of every job, except for jobs that stop because others failed and jobs whose
-            process is lost while stopping. These jobs resume at the next start. Return True to count the job as failed
-            even though it returned a value.
+            process is lost while stopping. These jobs resume in the next session. Return True to count the job as
+            failed even though it returned a value.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal asked the sweep to stop, and all running jobs have ended.

@@ -98,7 +98,7 @@ class WorkSpec:
     """The facts about upcoming jobs that an executor needs.
 
     Attributes:
-        task: called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`: a function that
+        task: called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`. This function
             reports an epoch and returns whether to prune the run, or None if the sweep's process is gone.
         prepare: called once in each process, before its first job, with the datasets.
         sets: the jobs' datasets, in shared memory that processes on this machine can map if they inherit its file

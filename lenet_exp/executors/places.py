@@ -111,7 +111,7 @@ class Places:
         """Assign waiting jobs to free places, and request new places.
 
         Args:
-            room: number of places that may exist now.
+            room: number of places that are allowed to exist now.
 
         Raises:
             UserError: no place is left, and each new one was lost before it was ready.

@@ -2,7 +2,7 @@
 
 slurm/plan.json          what a place needs to know about the sweep; it is deleted when the sweep is over
 slurm/job.sh, <id>.log   the allocations' script and logs
-slurm/<session>/         one start of the sweep: driver/ and to-<place>/ hold messages, beats/ heartbeats
+slurm/<session>/         one session of the sweep: driver/ and to-<place>/ hold messages, beats/ heartbeats
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class SlurmOptions:
         tasks: number of simultaneous runs in each allocation.
         cpus: CPUs per run.
         partition, account, time: see `sbatch`; None: the cluster's default.
-        requeue: whether Slurm may restart an allocation that was preempted or lost its node.
+        requeue: whether Slurm is allowed to restart an allocation that was preempted or lost its node.
         sbatch: additional options, such as `{"mem-per-cpu": "2G", "exclusive": True}`.
         before: Bash commands that run before Python starts.
         lost_after: seconds of silence, or of absence from the queue, after which a place counts as lost.
