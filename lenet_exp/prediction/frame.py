@@ -19,7 +19,8 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
     """Return the frame (28, 28) of a drawing (height, width).
 
     As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled into a box of 20x20 pixels with its
-    proportions kept, then placed into 28x28 by its center of mass. Strokes finer or broader than MNIST's are adjusted.
+    proportions kept. It is then placed into 28x28 by its center of mass. Strokes finer or broader than MNIST's are
+    adjusted.
 
     Args:
         box: longest side of the drawing in the frame, in pixels.

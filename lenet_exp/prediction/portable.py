@@ -82,7 +82,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
                 chosen.write(model.network, metadata(model), aside)
                 answer = chosen.read(aside, _classes(model))
                 difference, allowed = _compare(model.network, answer, chosen.tolerance)
-        except Exception as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation may not work
+        except Exception as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation might not work
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
             raise UserError(f"{model.name}: cannot be exported to {name} ({first_line(e)})") from e

@@ -106,7 +106,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
 
 
 def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
-    """Print a line for a drawing and, before the first of several in a picture, one line for all of them."""
+    """Print a line for a drawing. Before the first of several drawings in a picture, print one line for all of them."""
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
@@ -121,7 +121,8 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
-    """Read pictures. Return them and the errors for the others. Each error is logged unless it is the only one."""
+    """Read pictures. Return the readable ones, and the errors for the others. Each error is logged unless it is the
+    only one."""
     pictures: list[Picture] = []
     wrong: list[DataError] = []
     for path in paths:
