@@ -1,4 +1,4 @@
-"""A comparison as text, the same in every report: the winner, its lead, and whether that could be chance."""
+"""A comparison as text, with the same words in every report: the winner, its lead, and whether that could be chance."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHOWN = 5  # maximum number of trials shown from a front
 IMPROVEMENTS = 8  # maximum number of improvements in a line
 FEW = 4  # maximum number of runs named in a line
-UNENDED = OPEN | {Outcome.killed}  # killed trials resume at the next start
+UNENDED = OPEN | {Outcome.killed}  # killed trials resume in the next session
 
 
 def how(plan: SearchPlan) -> str:

@@ -1,8 +1,8 @@
 """The description of a sweep's MLflow run: the verdict and the ten best configurations.
 
-MLflow's page shows 100 pixels of a description in a column, 554 pixels wide on a screen of 1280 pixels, and hides the
-rest behind "Show more". Therefore the configurations are arranged side by side, in HTML: Markdown paragraphs have
-margins, and Markdown tables have a header row. MLflow accepts the few tags used here.
+MLflow's page shows a description in a column that is 554 pixels wide on a screen of 1280 pixels. It shows the first 100
+pixels of its height and hides the rest behind "Show more". Therefore, the configurations are arranged side by side, in
+HTML: Markdown paragraphs have margins, and Markdown tables have a header row. MLflow accepts the few tags used here.
 """
 
 from __future__ import annotations

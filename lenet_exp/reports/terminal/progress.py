@@ -174,7 +174,7 @@ class Display:
     def waiting(self, line: str) -> None:
         """Show why nothing is training."""
         if not self._console.is_terminal:
-            if line != self._waits:  # print a change at once
+            if line != self._waits:  # print a change immediately
                 self._said = -math.inf
             self._waits = line
             self._line(line)
