@@ -31,7 +31,7 @@ def reproduce_in_parallel(
     """Reproduce the run of each job, with as many processes as the cores allow.
 
     Args:
-        jobs: one for each run.
+        jobs: the jobs, one for each run.
         hear: called with each result as soon as it is available.
         checking: whether to check the runs without training; see `check`.
         uri: address of the MLflow store.
@@ -39,7 +39,7 @@ def reproduce_in_parallel(
 
     Raises:
         UserError: see `reproduce`.
-        KeyboardInterrupt, Terminated: a signal arrived; each run resumes at the next start.
+        KeyboardInterrupt, Terminated: a signal arrived; each run resumes when the command is rerun.
     """
 
     def on_done(done: JobEnd) -> None:

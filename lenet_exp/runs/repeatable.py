@@ -54,7 +54,7 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
 
     Args:
         data_root: folder with the datasets; by default, the record's or, if that does not exist, this machine's.
-        trust: a class, or a module with all its classes, that a record from another outputs folder may name.
+        trust: a class, or a module with all its classes, that a record from another outputs folder is allowed to name.
 
     Raises:
         ConfigError: `trust` is not a valid name.
@@ -109,7 +109,7 @@ def _as_executed(
         UserError: this machine or release lacks something, or the record names an untrusted class.
     """
     had, kept = record.execution, record.config
-    if not recorded.is_ours:  # its classes and mirrors may come from an untrusted configuration
+    if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))

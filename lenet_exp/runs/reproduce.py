@@ -32,7 +32,7 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
         data_root, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` is not a valid name, or the outputs folder cannot be written.
+        ConfigError: `trust` is not a valid name, or the outputs folder cannot be written to.
         BaseException: the exception that ended the training.
     """
     ready = repeatable(recorded, data_root, trust)
@@ -68,7 +68,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         return not_comparable("the weights are missing; to retrain the run, omit check=true")
     try:
         judged = recompute_accuracy(ready.config, weights, ready.data)
-    except Exception as e:  # for example, weights from a different network; custom activations may raise anything
+    except Exception as e:  # for example, weights from a different network; custom activations can raise anything
         return differs(f"the weights do not fit the configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
     if moved == 0:

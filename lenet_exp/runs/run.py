@@ -93,7 +93,7 @@ def run(
         display: the display of a sweep that trains in this process; by default, the run has its own.
 
     Raises:
-        ConfigError: this machine lacks the device, or `model_path` cannot be written.
+        ConfigError: this machine lacks the device, or `model_path` cannot be written to.
         DataError: the data is missing, or has changed since the job was created.
         BaseException: the exception that ended the training; the record says `failed`, or `killed` after an interrupt.
     """
