@@ -142,8 +142,8 @@ class JobMaker:
         return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
 
     def corners(self) -> list[Job]:
-        """Compose and check the corners of the space: every option of every choice, with all numbers at their low
-        and high ends, and a few configurations in between.
+        """Compose and check the corners of the space and a few configurations in between. The corners are every option
+        of every choice, with all numbers at their low ends and at their high ends.
 
         Raises:
             ConfigError: one of them is invalid, or a flag never has an effect.

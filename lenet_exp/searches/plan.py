@@ -69,7 +69,7 @@ class PlannedSearch:
 
     @property
     def first_pruned(self) -> int:
-        """The first epoch after which a trial may be pruned: the end of the shortest warm-up."""
+        """The first epoch after which a trial can be pruned: the end of the shortest warm-up."""
         return min(_first_pruned(self.search, job.config) for job in self.corners)
 
     def is_spared(self, job: Job, epoch: int) -> bool:

@@ -1,10 +1,10 @@
 """Decides which configurations of a search deserve another seed: a race (Maron and Moore 1993) on paired seeds.
 
 A configuration is dropped if another one is ahead of it, by a one-sided t test of their mean difference over the seeds
-that both have. A spread cannot be estimated well from a few seeds, so each configuration's variance is shrunk toward a
-common value (Smyth 2004, Linear models and empirical Bayes methods, section 4). All possible tests share the level
-(`configurations` - 1 others, `seeds` - 1 looks). Therefore, the best configuration is dropped, at any look, in at most
-a fraction `LEVEL` of the searches whose configurations have similar spreads. A configuration with a single seed is
+that both have. A spread cannot be estimated well from a few seeds. Each configuration's variance is therefore shrunk
+toward a common value (Smyth 2004, Linear models and empirical Bayes methods, section 4). All possible tests share the
+level (`configurations` - 1 others, `seeds` - 1 looks). Therefore, the best configuration is dropped, at any look, in at
+most a fraction `LEVEL` of the searches whose configurations have similar spreads. A configuration with a single seed is
 assumed to have twice the spread of the others. A configuration with a larger spread is dropped more often.
 `python -m benchmarks.racing` simulates both.
 """

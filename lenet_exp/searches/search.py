@@ -94,7 +94,7 @@ class SearchRun:
         return self._seed_of(job) == 0 and self._note(job.trial_number, report.epoch, report)
 
     def ended(self, number: int) -> bool:
-        """Handle the end of a job. An interrupted job is not recorded; it resumes at the next start. Return whether
+        """Handle the end of a job. An interrupted job is not recorded; it resumes in the next session. Return whether
         the job failed."""
         job = self.session.jobs[number]
         self._training.pop(job.run, None)
@@ -142,7 +142,7 @@ class SearchRun:
                 yield job
 
     def _no_more_trials(self, repeated: int) -> str:
-        """Return why no additional trial may be created now; empty if one may be created."""
+        """Return why no additional trial can be created now; empty if one can be created."""
         asked = self.planned.asked
         if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
             return f"n_trials={asked.n_trials}"
@@ -186,7 +186,7 @@ class SearchRun:
         return self.session.add(replace(job, trial=trial, epochs_before=had))
 
     def _has_to_train(self, job: Job) -> bool:
-        """Return whether a job needs training. If its result exists, record it at once."""
+        """Return whether a job needs training. If its result exists, record it immediately."""
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False

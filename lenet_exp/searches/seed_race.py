@@ -1,9 +1,9 @@
 """Decides which configuration of a search gets another seed: one that may still be the best.
 
 The decision depends only on ended runs. While new trials are created, a configuration gets another seed if it is in the
-better half of those with as many seeds (asynchronous successive halving over seeds: Li et al. 2020, A system for
-massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that is not behind another
-one gets more seeds (`searches.racing`), starting with those that have the fewest.
+better half of the configurations with as many seeds (asynchronous successive halving over seeds: Li et al. 2020, A
+system for massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that is not behind
+another one gets more seeds (`searches.racing`), starting with those that have the fewest.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SeedRace:
         """Return the trial that gets another seed now, and the seed's number; None if there is none.
 
         Args:
-            asking: whether new trials may be created instead.
+            asking: whether new trials can be created instead.
         """
         if asking:
             return self._promoted()

@@ -5,7 +5,7 @@ database commit can take longer than an epoch. If a kill loses some of them, the
 trial's state is written last. Nothing in the database is a pickle.
 
 If the database becomes unavailable during a search (disk full, server unreachable), no run waits for it. Writes are
-retried in order until the search ends. The next start adds what is still missing, without training anything again.
+retried in order until the search ends. The next session adds what is still missing, without training anything again.
 """
 
 from __future__ import annotations
