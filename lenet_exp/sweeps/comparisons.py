@@ -61,7 +61,8 @@ def load_comparisons(
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
-    """Return the runs of sweeps, their swept flags, design, search (if there is only one sweep), and their source.
+    """Return the runs of one or more sweeps, with their swept flags, design, search (if there is only one sweep), and
+    source.
 
     A sweep that is not in the outputs folder is looked up in the store by its MLflow run id.
 

@@ -33,8 +33,8 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     """Check that the jobs can confirm the sweep that `sweep.confirms` names.
 
     Raises:
-        ConfigError: that sweep was not found, shares a seed with these jobs, or lacks one of their configurations; or
-            only one of `sweep.confirms` and `sweep.points` is set, or `sweep.against` is set without them.
+        ConfigError: that sweep was not found, shares a seed with these jobs, or lacks one of their configurations. Also
+            raised if only one of `sweep.confirms` and `sweep.points` is set, or `sweep.against` without them.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):

@@ -46,7 +46,7 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
         jobs: the known jobs; for a search, examples of jobs that it may create.
 
     Raises:
-        ConfigError: the launcher cannot submit it, Slurm refuses it, or the outputs folder cannot be written.
+        ConfigError: the launcher cannot submit it, Slurm refuses it, or the outputs folder cannot be written to.
         StoreError: the MLflow store cannot be used.
     """
     check_detachable(launcher)

@@ -90,8 +90,8 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
 
 def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:
-    """Return the seconds that parallel runs take, including their uploads, which another process makes on the same
-    cores.
+    """Return the number of seconds that parallel runs take. Their uploads are included, because another process makes
+    them on the same cores.
 
     Args:
         threads: number of threads per run.
@@ -112,7 +112,7 @@ def makespan(seconds: Iterable[float], places: int) -> float:
 
 
 def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
-    """Return the remaining seconds of each job; `threads` applies to `num_threads=null`."""
+    """Return the remaining time of each job, in seconds; `threads` applies to `num_threads=null`."""
     left = [job.config.num_epoch - len(job.folder.history().epochs) for job in jobs]
     return [n * seconds for n, seconds in zip(left, _epoch_seconds(jobs, threads), strict=True)]
 

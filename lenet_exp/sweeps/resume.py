@@ -38,8 +38,8 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     """Plan a grid that resumes with its stored jobs.
 
     Raises:
-        ConfigError: an override would change the jobs; its store needs a password that is not stored; or the grid
-            belongs to another outputs folder and names a class from neither PyTorch nor this package.
+        ConfigError: an override would change the jobs, or the store needs a password that is not stored. Also raised if
+            the grid belongs to another outputs folder and names a class from neither PyTorch nor this package.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
         raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
@@ -70,7 +70,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         allowed = "sweep.* flags, its budgets, seeds= and confirm="
         raise ConfigError(f"{other[0]}: a resumed search keeps its space; only {allowed} may change")
     plan = sweep.started()
-    if not is_in_own_outputs(sweep):  # its overrides may name foreign classes, and its runs are stored there
+    if not is_in_own_outputs(sweep):  # its overrides can name foreign classes, and its runs are stored there
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: this search is in a different outputs folder; to resume it, set "
             f"LENET_EXP_OUTPUTS={sweep.outputs}"

@@ -65,7 +65,7 @@ class Listener(Protocol):
 
 
 class Session:
-    """One start of a sweep, opened by `sweep_session`."""
+    """One session of a sweep, opened by `sweep_session`."""
 
     def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: StoreDelivery) -> None:
         self.sweep = sweep
@@ -77,7 +77,7 @@ class Session:
         self.live_report = LiveReport(delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
-        self.earlier: list[RunFolder] = []  # runs that had finished before this start
+        self.earlier: list[RunFolder] = []  # runs that had finished before this session
         self._settled = False
 
     def missing(self) -> list[Job]:
@@ -195,7 +195,7 @@ def sweep_session(
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
 
     Raises:
-        ConfigError: the outputs folder cannot be written; nothing was started.
+        ConfigError: the outputs folder cannot be written to; nothing was started.
         StoreError: the MLflow store cannot be used.
         RunsFailed: a run did not finish; raised at the end.
     """

@@ -26,7 +26,7 @@ class SweepWatcher:
 
     Args:
         jobs: all jobs of the sweep.
-        background: uploads in its own thread, since neither a stop request nor the terminal may wait for a store.
+        background: uploads in its own thread, since neither a stop request nor the terminal should wait for a store.
         report: the sweep's own report.
         display: shows the progress.
         delivers: whether jobs train in other processes, so that this one uploads them and logs their ends.
