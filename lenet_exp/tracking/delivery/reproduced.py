@@ -30,7 +30,7 @@ def tag_runs(
 
     Args:
         runs: addresses of stores, as returned by `store_name`, with the run's id in each.
-        uri: an address that may contain the password that is not stored.
+        uri: an address that can contain the password, which is not stored.
         weak: whether the result says nothing about the run, so that an earlier result is kept.
         say: prints a line.
 

@@ -9,9 +9,9 @@ The state of a store in a process:
 
 While it is AWAY, uploads that can be made later are skipped for `AWAY_SECONDS`; others (the end of a run or sweep) are
 tried. Both are skipped for `WAITED_SECONDS` after a timeout, and until the time in a Retry-After header. Requests have
-a time limit (`store.REQUEST_SECONDS`), and so has waiting for slow or endless responses (`stores/patience.py`), so that
-neither the first step nor the end is delayed by 10 s. If one run's upload fails while the store responds, only that run
-is affected.
+a time limit (`store.REQUEST_SECONDS`), and so does waiting for slow or endless responses (`stores/patience.py`).
+Therefore, neither the first step nor the end is delayed by 10 s. If one run's upload fails while the store responds,
+only that run is affected.
 """
 
 from __future__ import annotations

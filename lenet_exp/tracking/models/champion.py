@@ -1,9 +1,10 @@
 """The champion of a dataset: the registered model with the best validation accuracy, under the alias `champion`.
 
-MLflow has no compare-and-set for an alias: if two processes see the same champion, the later one wins. Therefore a
-process that registers a version sets the alias to the best of all versions, looks again, and is done once the champion
-is at least as good as every version. Its own version then gets the tag `settled`. A process that replaced a better
-champion restores it. If it is killed before that, the next upload of its run does so, since its version is not settled.
+MLflow has no compare-and-set for an alias: if two processes see the same champion, the later one wins. Therefore, a
+process that registers a version sets the alias to the best of all versions and looks again. It is done once the
+champion is at least as good as every version. Its own version then gets the tag `settled`. A process that replaced a
+better champion restores it. If it is killed before that, the next upload of its run does so, since its version is not
+settled.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
-# MLflow's error codes for an unknown model or alias; a server with users may deny access instead.
+# MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # versions; there is one for each champion so far
 TRY_SECONDS = 2.0  # retry for this long if another process writes at the same time

@@ -188,7 +188,7 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         config = from_plain(known["config"]) if record is None else record.config
     except FileNotFoundError as e:
         raise UserError(f"{path}: not found") from e
-    except Exception as e:  # the file may contain anything
+    except Exception as e:  # the file can contain anything
         raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
     digest = known.get("weights_digest") if record is None else record.weights_digest
     return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
@@ -210,7 +210,7 @@ def _checked(name: str, config: Config, known: str | None, weights: Weights, tru
         network = rebuild(config, weights)
     except UserError:
         raise
-    except Exception as e:  # custom classes may raise anything
+    except Exception as e:  # custom classes can raise anything
         raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if known is not None and known != digest:

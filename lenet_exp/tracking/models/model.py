@@ -85,7 +85,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
     see `export_archive`.
 
     Raises:
-        OSError: the folder cannot be written, for example because the disk is full.
+        OSError: the folder cannot be written to, for example because the disk is full.
     """
     with EXPORTING:
         import mlflow.pyfunc

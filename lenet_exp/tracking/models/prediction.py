@@ -43,7 +43,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     """Log `test_accuracy` and the confusion matrix to the model's run. Return None if there is no such run.
 
     Tags record how many times the test set was evaluated for the model (`test_opened`) and the test set's digest
-    (`test_digest`; digests of the files are in test_score.json). Results on a dataset other than the model's own are
+    (`test_digest`). Digests of the files are in test_score.json. Results on a dataset other than the model's own are
     not logged, because they would look like results on its own.
     """
     if model.record is None or model.record.dataset != config.dataset.name:

@@ -105,7 +105,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
 def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     """Return the stored parts of a run folder.
 
-    A folder outside the outputs folder may name other users' stores, so only its MLflow runs in the user's store count.
+    A folder outside the outputs folder can name other users' stores, so only its MLflow runs in the user's store count.
     """
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
@@ -127,7 +127,7 @@ def _of_file(path: Path, name: str) -> RecordedRun:
         weights, metadata = read_weights(path)
         value = json.loads(metadata["record"])
         record = record_from_json(value)
-    except Exception as e:  # the file may contain anything
+    except Exception as e:  # the file can contain anything
         raise UserError(f"{path}: not a lenet_exp model file with a record ({first_line(e)})") from e
     changed = digest_error(value)
     altered = f"{path}: its record is corrupt ({changed})" if changed else ""

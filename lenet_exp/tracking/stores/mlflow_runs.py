@@ -34,7 +34,7 @@ def _is_active(store: Store, run_id: str) -> bool:
     try:
         return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as e:
-        # A server with users does not say whether a run is missing or not visible to this user.
+        # A server with user accounts does not say whether a run is missing or not visible to this user.
         if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"}:
             return False
         raise

@@ -1,8 +1,9 @@
 """Limits the time and memory that waiting for a store can take.
 
 MLflow's own time limit applies to each read from a socket, so a response that arrives byte by byte or never ends stays
-below it forever. Therefore every access to a store runs in a thread that is abandoned if a call takes too long, many
-calls are slow, or the process grows. Only the time within calls counts, not the time spent exporting models or drawing.
+below it forever. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call takes
+too long, many calls are slow, or the process grows. Only the time within calls counts, not the time spent exporting
+models or drawing.
 """
 
 from __future__ import annotations

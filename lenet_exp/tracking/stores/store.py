@@ -251,7 +251,8 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
 
 
 def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
-    """Write a tag, since a server with users does not say in advance who is allowed to write to an experiment."""
+    """Write a tag to check for permission. A server with user accounts does not say in advance who is allowed to
+    write."""
     from mlflow.exceptions import MlflowException
 
     try:

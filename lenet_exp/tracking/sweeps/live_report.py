@@ -28,7 +28,7 @@ RESTS = 100  # pause this many times as long as the comparison took; comparing 1
 
 
 class LiveReport:
-    """The live report of one start of a sweep.
+    """The live report of one session of a sweep.
 
     Args:
         what: name of the sweep's own run, for messages.
