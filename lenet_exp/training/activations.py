@@ -1,4 +1,4 @@
-"""Activations of a network, and layers that draw from a `generator` that the run sets, not from global state."""
+"""Activations of a network, and layers that draw random numbers from the run's `generator`, not from global state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ActivationFactory:
     option: Option
 
     def __call__(self) -> nn.Module:
-        """Return a new module, and leave torch's global random state as it was.
+        """Return a new module without changing torch's global random state.
 
         Raises:
             ConfigError: the class rejects its keywords.
@@ -50,7 +50,7 @@ class ActivationFactory:
             activation = self()
             try:
                 values = activation(torch.linspace(-20, 20, 4001))
-            except Exception as e:  # a class of the user's own may raise anything
+            except Exception as e:  # the user's own class can raise any exception
                 raise ConfigError(f"activation={option_name(self.option)}: cannot be used in LeNet-5: {e}") from e
         return bool((values.cummax(0).values - values <= 2e-6).all())  # tolerate one unit in the last place
 
@@ -58,7 +58,7 @@ class ActivationFactory:
 class RReLU(nn.Module):
     """Randomized leaky ReLU (Xu et al. 2015, section 2.3).
 
-    Slopes are drawn from U(lower, upper) in training; in evaluation, the slope is their mean.
+    Slopes are drawn from U(lower, upper) in training; in evaluation, the slope is the mean of this distribution.
 
     Args:
         lower, upper: range of the slopes of negative inputs.
@@ -85,7 +85,7 @@ class Dropout(nn.Module):
     """Dropout (Srivastava et al. 2014), scaled in training so that evaluation is the identity.
 
     Args:
-        rate: share of values set to zero, in [0, 1).
+        rate: fraction of values set to zero, in [0, 1).
     """
 
     generator: torch.Generator | None = None

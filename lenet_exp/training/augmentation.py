@@ -96,7 +96,7 @@ def _coordinates(side: int, device: torch.device) -> Tensor:
 
 @cache
 def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Return weights (side, CONTROL) of the control points for each pixel.
+    """Return the weights (side, CONTROL) of the control points for each pixel.
 
     Their squares sum to 1, so that noise keeps its variance.
     """

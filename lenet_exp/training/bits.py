@@ -1,4 +1,4 @@
-"""Properties that a run's bits depend on, besides its fingerprint.
+"""Properties besides the fingerprint that a run's exact results depend on.
 
 This module does not load torch, so that comparing records is fast.
 """
@@ -13,11 +13,11 @@ WORDS = {"engine_why", "compiled"}  # descriptions in an execution
 
 
 def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
-    """Return the part of a record's `execution` and `versions` on which its engine's bits depend.
+    """Return the part of a record's `execution` and `versions` that affects the exact results of its engine.
 
-    The torch engine's bits depend on its whole execution except descriptions, and on torch's version. The native
-    engine's bits depend only on its kernels' arithmetic. If torch augmented the images, as in an older release, they
-    also depend on everything that the torch engine's bits do.
+    Results of the torch engine depend on its whole execution except descriptions, and on torch's version. Results of
+    the native engine depend only on its kernels' arithmetic. If torch augmented the images, as in older releases, they
+    also depend on everything that affects the torch engine.
     """
     found = {"engine": EngineName.torch.value, **execution}  # older releases had only torch
     if found["engine"] == EngineName.native and found.get("augmentation") != EngineName.torch:

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def confusion_matrix(truth: Tensor, predictions: Tensor) -> list[list[int]]:
-    """Return 10 x 10 counts: row = true class, column = predicted class."""
+    """Return the 10 x 10 counts by true class (row) and predicted class (column)."""
     counts = (truth.cpu() * 10 + predictions).bincount(minlength=100)
     return counts.reshape(10, 10).tolist()
 
 
 def named_matrix(counts: list[list[int]], class_names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
-    """Return the class names and the part of a 10 x 10 confusion matrix that has classes.
+    """Return the class names, and the rows and columns of a 10 x 10 confusion matrix that have a class.
 
     If a dataset has fewer than 10 classes, an output without a class is kept, as `output 7`, if it was ever predicted.
     """

@@ -29,7 +29,7 @@ class TorchEngine:
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return the function that executes one step of a lane.
 
-        It takes the image indices of a batch (n,) and the step (counted from 0; the whole training has `steps`). It
+        It takes the image indices of a batch (n,) and the step (counted from 0; the whole run has `steps` steps). It
         returns the batch's mean loss and its number of correct predictions.
         """
         model, optimizer, average = lane.model, lane.optimizer, lane.average
@@ -63,7 +63,7 @@ class TorchEngine:
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """Return an epoch's loss from the losses of its batches (steps,) and their shares of the images (steps,)."""
+        """Return an epoch's loss from its batches' losses (steps,) and their fractions of the images (steps,)."""
         return float(losses @ shares)
 
 
@@ -74,7 +74,7 @@ ASKED_FOR = "asked for"
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The chosen engine, and the reason for the choice in half a line."""
+    """The chosen engine, and the reason for the choice as a short phrase."""
 
     engine: EngineName
     why: str
@@ -90,7 +90,7 @@ class EngineChoice:
 def choose_engine(config: Config) -> EngineChoice:
     """Return the engine of a job, building the kernels if needed.
 
-    The choice is made when the job is created, never by timing.
+    The choice is made when the job is created, and is never based on timing.
 
     Raises:
         ConfigError: `engine=native` is not possible.
@@ -109,7 +109,7 @@ def choose_engine(config: Config) -> EngineChoice:
 
 
 def why_not_native(config: Config) -> str | None:
-    """Return why the native engine cannot train a configuration here, in half a line, or None if it can."""
+    """Return why the native engine cannot train a configuration here, as a short phrase, or None if it can."""
     return why_unsupported(config) or why_no_kernels() or None
 
 
@@ -117,10 +117,10 @@ def engine_of(config: Config) -> Engine:
     """Return the engine of a run.
 
     Args:
-        config: with the engine already chosen.
+        config: configuration with the engine already chosen.
 
     Raises:
-        ConfigError: this machine or release lacks the engine; a different engine would give different bits.
+        ConfigError: this machine or release lacks the engine; a different engine would not give the exact same results.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()

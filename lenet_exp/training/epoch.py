@@ -18,7 +18,7 @@ class EpochResult:
         step_losses: (iteration counted from 1, loss, milliseconds since 1970), every `num_iter_echo` iterations.
         time_ms: end of the epoch, in milliseconds since 1970.
         improved: whether the validation accuracy is the best so far.
-        weights_digest: digest of the validated weights; None in older releases.
+        weights_digest: digest of the validated weights; None in results of older releases.
     """
 
     epoch: int

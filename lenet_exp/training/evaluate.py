@@ -11,7 +11,7 @@ EVAL_BATCH = 1000
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) -> tuple[float, Tensor]:
-    """Return the mean cross-entropy and the predicted classes (n,), on the CPU, of `images[index]`; sets eval mode."""
+    """Return the mean cross-entropy over `images[index]` and the predicted classes (n,), on the CPU; set eval mode."""
     model.eval()
     losses, predictions = [], []
     for part in index.split(EVAL_BATCH):
@@ -23,6 +23,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
 
 @torch.inference_mode()
 def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
-    """Return the predicted classes (n,), on the CPU, of images (n, 1, 32, 32); sets eval mode."""
+    """Return the predicted classes (n,), on the CPU, for images (n, 1, 32, 32); set eval mode."""
     model.eval()
     return torch.cat([model(part).argmax(1) for part in images.split(batch_size)]).cpu()

@@ -1,4 +1,4 @@
-"""Execution of a run: device, threads, engine, CPU. Part of the record, not of the fingerprint."""
+"""Execution of a run: device, threads, engine, and CPU. It is part of the record, not of the fingerprint."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are used for parallel runs
-NATIVE_KERNEL = "native 1"  # increase if the same run gets different bits; see tests/training/native/digests.json
-NATIVE_AUGMENTATION = "native 1"  # the same for augmented runs only
+NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
+NATIVE_AUGMENTATION = "native 1"  # like NATIVE_KERNEL, for augmented runs only
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the torch device of a `device` flag; CUDA is set to deterministic algorithms.
+    """Return the torch device for a `device` flag; for CUDA, select deterministic algorithms.
 
     Raises:
         ConfigError: this machine does not have the device.
@@ -36,21 +36,21 @@ def choose_device(device: str) -> torch.device:
 
 
 def use_threads(*wanted: int | None) -> int:
-    """Set the number of threads to the first value that is given, and return it."""
+    """Set the number of threads to the first value that is not None, and return it."""
     threads = next(n for n in wanted if n)
     torch.set_num_threads(threads)
     return threads
 
 
 def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
-    """Return everything besides the fingerprint that the weights' bits may depend on.
+    """Return everything besides the fingerprint that the exact weights can depend on.
 
     Which part matters depends on the engine (`bits_depend_on`). The CPU also matters for a run on a GPU, because it
     creates the initial weights and the images.
 
     Args:
-        config: with the engine and number of threads already chosen.
-        engine_why: the reason for that engine, in half a line.
+        config: configuration with the engine and number of threads already chosen.
+        engine_why: the reason for choosing that engine, as a short phrase.
     """
     native = config.engine is EngineName.native
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
@@ -71,9 +71,9 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
 
 
 def threads_count(config: Config) -> bool:
-    """Return whether the bits of a run depend on the number of threads.
+    """Return whether the exact results of a run depend on the number of threads.
 
     Args:
-        config: with the engine already chosen.
+        config: configuration with the engine already chosen.
     """
     return config.engine is not EngineName.native

@@ -25,7 +25,7 @@ class Divergence:
     """The result of an epoch in which the loss became NaN or infinite.
 
     Attributes:
-        epoch, step: where it happened, both counted from 1.
+        epoch, step: the epoch and step in which the run diverged, both counted from 1.
         step_losses: losses of this epoch before that step: one every `num_iter_echo` iterations, and the last one.
     """
 
@@ -52,12 +52,12 @@ def fit(
     caller may stop after any result: `lane.position` is then at the start of the next epoch.
 
     Args:
-        lanes: exactly one, for now.
-        data: on the lanes' device.
-        echo: called every `num_iter_echo` iterations.
-        stop: called after each step; if it returns true, training ends and `lane.position` holds its position.
-            Resuming from it gives the same bits as an uninterrupted training.
-        engine: by default, the engine in the lanes' configuration.
+        lanes: the lanes to train; currently exactly one.
+        data: training data on the lanes' device.
+        echo: function called every `num_iter_echo` iterations.
+        stop: function called after each step. If it returns true, training stops and `lane.position` holds its
+            position. Resuming from there gives the same results, bit for bit, as an uninterrupted run.
+        engine: engine to use; by default, the one in the lanes' configuration.
 
     Raises:
         ConfigError: this machine lacks the engine.
@@ -100,7 +100,7 @@ def _train_epoch(
     stop: Callable[[], bool],
     start: float,
 ) -> _Trained | Divergence | None:
-    """Train the lane's current epoch to its end. Return None if `stop` ended it; the position is kept."""
+    """Train the lane's current epoch to its end. Return None if `stop` interrupted it; the position is kept."""
     batch_size, every, epoch = lane.config.batch_size, lane.config.num_iter_echo, lane.position.epoch
     n, device, steps = len(data.train_index), data.images.device, steps_an_epoch(lane, data)
     at, losses = lane.position, torch.zeros(steps, device=device)

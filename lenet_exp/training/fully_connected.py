@@ -15,18 +15,18 @@ LARGEST = 16_384  # units of a layer
 
 
 class FullyConnected(nn.Module):
-    """Linear layers with an activation and dropout after each but the last.
+    """Linear layers, with an activation and dropout after every layer but the last.
 
     Args:
-        activation: creates the activations.
-        dropout_rate: after each hidden layer, in [0, 1).
-        in_channels: of an image.
+        activation: factory that creates the activations.
+        dropout_rate: dropout rate after each hidden layer, in [0, 1).
+        in_channels: number of channels of an image.
         num_classes: number of logits.
         image_size: height and width of an image in pixels.
-        units: outputs of the hidden layers.
+        units: numbers of outputs of the hidden layers.
 
     Raises:
-        ValueError: a layer has no units, or too many.
+        ValueError: a layer has no units or too many of them.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class FullyConnected(nn.Module):
         self.layers = nn.Sequential(layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, in_channels, image_size, image_size), normalized to [-1, 1] -> logits (n, num_classes)."""
+        """Return the logits (n, num_classes) of images (n, in_channels, image_size, image_size) in [-1, 1]."""
         return cast(Tensor, self.layers(images.flatten(1)))
 
 
 class Linear(nn.Module):
-    """A linear classifier of the pixels.
+    """A linear classifier over the pixels.
 
     Args:
-        in_channels: of an image.
+        in_channels: number of channels of an image.
         num_classes: number of logits.
         image_size: height and width of an image in pixels.
     """
@@ -67,5 +67,5 @@ class Linear(nn.Module):
         self.fc = nn.Linear(in_channels * image_size**2, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, in_channels, image_size, image_size), normalized to [-1, 1] -> logits (n, num_classes)."""
+        """Return the logits (n, num_classes) of images (n, in_channels, image_size, image_size) in [-1, 1]."""
         return cast(Tensor, self.fc(images.flatten(1)))

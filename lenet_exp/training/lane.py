@@ -26,14 +26,14 @@ class Best:
 
 @dataclass(frozen=True)
 class Position:
-    """The position of a training: `epoch` (counted from 1), the number of its completed `steps`, and their results.
+    """The position of a run: `epoch` (counted from 1), the number of completed `steps` in it, and their results.
 
     Attributes:
         losses: (steps,) mean loss of each batch.
-        correct: number of correct predictions so far.
+        correct: number of correct predictions so far in this epoch.
         step_losses: see `EpochResult`.
         seconds: time spent in this epoch.
-        order: state of the order generator at the epoch's start; None at the start of an epoch.
+        order: state of the order generator at the epoch's start; None if no step of the epoch is completed.
     """
 
     epoch: int = 1

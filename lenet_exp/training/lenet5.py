@@ -15,7 +15,7 @@ from lenet_exp.training.activations import ActivationFactory, Dropout
 Layer = TypeVar("Layer", bound=nn.Module)
 
 POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"max": F.max_pool2d, "average": F.avg_pool2d}
-LARGEST = {"channels": 1024, "units": 16_384}  # of a layer, after scaling
+LARGEST = {"channels": 1024, "units": 16_384}  # largest sizes of a layer, after scaling
 
 
 class LeNet5(nn.Module):
@@ -25,16 +25,16 @@ class LeNet5(nn.Module):
     weights are drawn from torch's global random state, as PyTorch draws them by default; see network.py.
 
     Args:
-        activation: creates the four activations.
-        dropout_rate: rate after fc1 and fc2, in [0, 1).
-        in_channels: of an image.
+        activation: factory that creates the four activations.
+        dropout_rate: dropout rate after fc1 and fc2, in [0, 1).
+        in_channels: number of channels of an image.
         num_classes: number of logits.
         image_size: height and width of an image in pixels.
-        channels: outputs of the two convolutions.
-        kernel_size: height and width of their kernels, without padding.
-        units: outputs of the first two linear layers.
-        pooling: `max` or `average`.
-        width: scales channels and units, rounded up.
+        channels: numbers of output channels of the two convolutions.
+        kernel_size: height and width of the convolutions' kernels, which have no padding.
+        units: numbers of outputs of the first two linear layers.
+        pooling: kind of pooling, `max` or `average`.
+        width: factor for `channels` and `units`; the products are rounded up.
 
     Raises:
         ValueError: a size is out of range, or the image is too small for the kernels.
@@ -102,7 +102,7 @@ def _scaled(name: str, sizes: Sequence[int], width: float) -> list[int]:
     """Return two layers' sizes times `width`, rounded up.
 
     Raises:
-        ValueError: there are not two, or one is out of range.
+        ValueError: there are not exactly two sizes, or one is out of range.
     """
     shown = f"{name}={list(sizes)}"
     if len(sizes) != 2:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Table I: the maps of S2 that each map of C3 sees.
+# Table I: the maps of S2 that each map of C3 is connected to.
 SEES = (
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
     (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
@@ -18,12 +18,12 @@ class LeNet5Published(nn.Module):
     """C1 6@5x5, S2, C3 16@5x5 (sparse), S4, C5 120, F6 84, output: 60,000 parameters up to F6, as in the paper.
 
     Args:
-        in_channels: of an image; must be 1.
+        in_channels: number of channels of an image; must be 1.
         num_classes: number of logits.
         image_size: height and width of an image in pixels; must be 32.
 
     Raises:
-        ValueError: images of another shape.
+        ValueError: images must have a different shape.
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10, image_size: int = 32) -> None:
@@ -39,7 +39,7 @@ class LeNet5Published(nn.Module):
         self.output = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, 1, 32, 32), normalized to [-1, 1] -> logits (n, num_classes)."""
+        """Return the logits (n, num_classes) of images (n, 1, 32, 32), normalized to [-1, 1]."""
         x = self.s2(squash(self.c1(images)))
         x = self.s4(squash(self.c3(x)))
         x = squash(self.c5(x)).flatten(1)
@@ -48,7 +48,7 @@ class LeNet5Published(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Sum of 2x2 pixels, times a trainable coefficient per map, plus a trainable bias, squashed."""
+    """Subsampling layer: the squashed sum of 2x2 pixels, with a trainable coefficient and bias per map."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -56,12 +56,12 @@ class Subsampling(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, maps, 2h, 2w) -> (n, maps, h, w)."""
+        """Subsample maps (n, maps, 2h, 2w) to (n, maps, h, w)."""
         return squash(4 * F.avg_pool2d(x, 2) * self.coefficient + self.bias)
 
 
 class SparseConv2d(nn.Module):
-    """C3: 16 maps of 5x5 kernels, each over some of the six maps of S2; 1,516 parameters."""
+    """Layer C3: 16 maps, each with 5x5 kernels over some of the six maps of S2; 1,516 parameters."""
 
     see: Tensor
 
@@ -79,7 +79,7 @@ class SparseConv2d(nn.Module):
         self.bias = nn.Parameter((2 * torch.rand(len(SEES)) - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, 6, h, w) -> (n, 16, h - 4, w - 4)."""
+        """Convolve maps (n, 6, h, w) to (n, 16, h - 4, w - 4)."""
         kernels = x.new_zeros(len(SEES), 6, 5, 5).masked_scatter(self.see[:, :, None, None], self.weight)
         return F.conv2d(x, kernels, self.bias)
 

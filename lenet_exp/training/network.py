@@ -1,4 +1,4 @@
-"""The network of a configuration: the only place that constructs one."""
+"""Construction of a configuration's network; no other module constructs one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def build_network(
 
     Args:
         activation: an activation's option (`_target_`, keywords, `monotone`).
-        dropout_rate: in [0, 1).
+        dropout_rate: dropout rate, in [0, 1).
         weights: generator whose state the initial weights are drawn from; it is not advanced.
         noise: generator for dropout masks and random slopes, on the device that the network will train on.
         model: a model's option (`_target_`, keywords). Its class gets the shape of images, the number of classes, the
-            activation, and the dropout rate, as far as its signature has them.
+            activation, and the dropout rate, if its signature has these parameters.
 
     Raises:
         ConfigError: the class of the model or of the activation rejects its keywords.
@@ -52,7 +52,7 @@ def build_network(
             network: nn.Module = cls(**{k: v for k, v in supplied.items() if k in accepted}, **given)
         except ConfigError:
             raise
-        except Exception as e:  # a class of the user's own may raise anything
+        except Exception as e:  # the user's own class can raise any exception
             why = first_line(e)
             if why.partition("=")[0] in given:
                 raise ConfigError(f"model.{why}") from e
@@ -75,7 +75,7 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     """Return the network of a configuration with trained weights, in eval mode on the CPU.
 
     Args:
-        config: only its model, activation and dropout are read.
+        config: configuration, of which only the model, activation, and dropout rate are read.
     """
     network = network_of(config)
     network.load_state_dict(weights)

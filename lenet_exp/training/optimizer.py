@@ -13,7 +13,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError
 
-# Known to work on LeNet-5, and supported natively.
+# These optimizers are known to work on LeNet-5, and are supported natively.
 KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 NOT_COMPILED = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 

@@ -1,4 +1,4 @@
-"""The learning rate of each step, a pure function of the step: a stopped run needs no scheduler state.
+"""The learning rate at each step, a pure function of the step, so that a stopped run needs no scheduler state.
 
 The values equal those of torch's schedulers when stepped once per batch: LinearLR (warm-up and `linear`),
 CosineAnnealingLR, MultiStepLR, and OneCycleLR. Tests compare them.
@@ -19,16 +19,16 @@ def lr_factor(
     cosine: Callable[[float], float] = math.cos,
     power: Callable[[float, float], float] = math.pow,
 ) -> float:
-    """Return the learning rate as a share of `optimizer.lr`, in [0, 1].
+    """Return the learning rate as a fraction of `optimizer.lr`, in [0, 1].
 
     `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period) and `step` rise linearly from `start` during
     the first `warmup * steps` steps. They would reach `final` one step after the last. `one_cycle` (Smith and Topin
     2018; with cosines and a constant momentum) reaches `final` in the last step.
 
     Args:
-        step: counted from 0.
-        steps: total number of steps in the training.
-        cosine, power: functions that give the same bits on every machine, if needed.
+        step: number of the step, counted from 0.
+        steps: total number of steps in the run.
+        cosine, power: functions to use; pass ones with bit-identical results on every machine if needed.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0
@@ -49,7 +49,7 @@ def lr_factor(
 
 
 def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
-    """Return the first epoch (counted from 1) without a step in the warm-up."""
+    """Return the first epoch (counted from 1) without warm-up steps."""
     if schedule.shape is ScheduleShape.constant:
         return 1
     return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is slightly more than 3

@@ -36,7 +36,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct predictions."""
+        """The fraction of correct predictions."""
         return self.correct / self.total
 
     def as_json(self) -> dict[str, Json]:

@@ -47,7 +47,7 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
 
 
 def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
-    """Restore a lane to its snapshot, without the best weights.
+    """Restore a lane from its snapshot, without the best weights.
 
     Raises:
         KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network, optimizer, or release;
@@ -90,7 +90,7 @@ def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """The state of an optimizer: tensors `optimizer.<parameter>.<name>`, plain values per parameter, and per group."""
+    """An optimizer's state: tensors `optimizer.<parameter>.<name>`, and plain values per parameter and per group."""
 
     tensors: dict[str, Tensor]
     state: dict[str, dict[str, Plain]]
@@ -101,7 +101,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
     """Return the state of an optimizer.
 
     Raises:
-        TypeError: it contains something other than tensors and plain values.
+        TypeError: the state contains something other than tensors and plain values.
     """
     found, state = OptimizerState({}, {}, []), optimizer.state_dict()
     for index, entry in state["state"].items():

@@ -1,4 +1,7 @@
-"""Powers and cosines from sums and products only, which give the same bits everywhere; C libraries differ."""
+"""Powers and cosines computed from sums and products only, with bit-identical results on every machine.
+
+The results of C libraries differ.
+"""
 
 from __future__ import annotations
 

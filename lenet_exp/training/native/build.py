@@ -1,7 +1,7 @@
 """The kernels' library for this machine: compiled once, stored in a private folder, verified before use.
 
-Opening a library runs its code. Therefore the folder and its files must belong to this user and must not be writable by
-others. The library must have the digest that was recorded when it was built.
+Opening a library runs its code. Therefore, the folder and its files must belong to this user and must not be writable
+by others. The library must have the digest that was recorded when it was built.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class BuildError(Exception):
-    """There is no library; the message is half a line that says why."""
+    """Raised if there is no library; the message is a short phrase that says why."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def build(folder: Path | None = None) -> Library:
     """Return the library, built by the first compiler that works.
 
     Args:
-        folder: where libraries are stored; by default `cache_folder(KEPT)`.
+        folder: folder in which libraries are stored; by default `cache_folder(KEPT)`.
 
     Raises:
         BuildError: the CPU or the folder is unsuitable, or no compiler can build the library.
@@ -88,7 +88,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
 
     Raises:
         CompilerError: the compiler cannot build the library.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written to.
     """
     what = [
         ("compiler", compiler.version.encode()),

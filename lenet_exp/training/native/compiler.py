@@ -24,7 +24,7 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidd
 
 
 class CompilerError(Exception):
-    """The compiler cannot be run, takes too long, or reports an error; the message is half a line."""
+    """Raised if the compiler cannot be run, takes too long, or reports an error; the message is a short phrase."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class _Outcome(ctypes.Structure):
 
 
 class Kernels:
-    """The functions of a library built from kernels/, which must be trusted because opening it runs its code.
+    """The functions of a library built from kernels/. The library must be trusted, because opening it runs its code.
 
     Args:
         built: CPU type and compiler, for the user.
@@ -158,7 +158,7 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | str:
-    """Return this machine's kernels, built if needed, or the reason why there are none, in half a line."""
+    """Return this machine's kernels, built if needed, or the reason why there are none, as a short phrase."""
     try:
         library = build()
         return Kernels(library.path, library.built)
@@ -169,12 +169,12 @@ def kernels() -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Return why this machine has no kernels, in half a line; empty if it has them."""
+    """Return why this machine has no kernels, as a short phrase; empty if it has them."""
     built = kernels()
     return built if isinstance(built, str) else ""
 
 
 def describe_kernels() -> str:
-    """Return CPU type and compiler of this machine's kernels; empty if there are none."""
+    """Return the CPU type and compiler of this machine's kernels; empty if there are none."""
     built = kernels()
     return built.built if isinstance(built, Kernels) else ""

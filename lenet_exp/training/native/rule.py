@@ -17,7 +17,7 @@ SGD, ADAM, RMSPROP = range(3)  # same as in kernels/options.h
 class OptimizerRule:
     """The step of SGD, Adam, AdamW, or RMSprop for an optimizer with one group of parameters.
 
-    The existing state of a resumed training is used; otherwise the first step creates it.
+    A resumed run keeps its existing state; otherwise, the first step creates it.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
@@ -26,7 +26,7 @@ class OptimizerRule:
         self._parameters = dict(model.named_parameters())
         self._arrays = {name: new_array() for name in _state_names(optimizer, group)}
         self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
-        self._steps = 0  # completed steps
+        self._steps = 0  # number of completed steps
         self._began = False
         self._take_over()
         self.update = _update(optimizer, group)

@@ -1,4 +1,4 @@
-"""Safe reader for the original script's whole-module pickles that runs no code from a file.
+"""Safe reader for the original script's whole-module pickles; it runs no code from a file.
 
 The pickle is first scanned without being executed; any global or opcode that such files do not need is refused by name.
 Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
@@ -90,7 +90,7 @@ def refuse_foreign(content: bytes, path: Path) -> None:
     """Scan the pickle without executing it.
 
     Raises:
-        UserError: it contains a global or an opcode that the original script's files do not have.
+        UserError: the pickle contains a global or an opcode that the original script's files do not have.
     """
     allowed = PLAIN | _STAND_INS.keys()
     try:

@@ -12,10 +12,10 @@ from torch import nn
 def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -> bytes:
     """Return the archive of a network that takes images (n, 1, 32, 32), for any n.
 
-    It is made in memory: if torch itself writes to a full disk, the process ends with SIGABRT.
+    The archive is created in memory, because torch ends the process with SIGABRT if it writes to a full disk itself.
 
     Args:
-        files: additional files in the archive, by name.
+        files: contents of additional files in the archive, by name.
     """
     shapes = ({0: torch.export.Dim("n")},)  # an example with 1 image would fix n to 1
     program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=shapes, strict=False)

@@ -1,7 +1,7 @@
-"""Rules on which classes a file may name. A model's record names its activation; a sweep's job also its optimizer.
+"""Rules for the classes that a file is allowed to name.
 
-The file's author chose the name, and importing a module runs it. Therefore the name is checked before anything is
-imported.
+A model's record names its activation; a sweep's job also names its optimizer. The file's author chose the name, and
+importing a module runs its code. Therefore, the name is checked before anything is imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OUR_MODELS = frozenset(
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # such as GELU's approximate=tanh
-LARGEST = 10**6  # a whole number may be a size, such as PReLU's num_parameters
+LARGEST = 10**6  # a whole number can be a size, such as PReLU's num_parameters
 
 
 Trust = str | Sequence[str] | None
@@ -36,7 +36,7 @@ Trust = str | Sequence[str] | None
 
 @cache
 def trusted_activations() -> frozenset[str]:
-    """Return the activations in torch and lenet_exp."""
+    """Return the names of the activations in torch and lenet_exp."""
     from torch.nn.modules import activation as theirs
 
     names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # not an activation
@@ -46,7 +46,7 @@ def trusted_activations() -> frozenset[str]:
 
 @cache
 def trusted_optimizers() -> frozenset[str]:
-    """Return torch's optimizers."""
+    """Return the names of torch's optimizers."""
     from torch import optim
 
     return frozenset(
@@ -61,14 +61,14 @@ def check_trust(trust: Trust) -> None:
     """Check the value of `trust=`.
 
     Raises:
-        ConfigError: it is not the name of a class or module.
+        ConfigError: the value is not the name of a class or module.
     """
     if not all(map(NAME.fullmatch, _names(trust))):
         raise ConfigError(f"trust={trust}: must be a class or module, such as trust=package.module.Class")
 
 
 def check_network(of: str, config: Config, trust: Trust) -> None:
-    """Refuse a network whose model or activation a file names and that is not trusted.
+    """Check that the classes that a file names for a network, its model and activation, are trusted.
 
     Args:
         of: the model, for the message.
@@ -78,12 +78,12 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
         UserError: a class is not trusted, or a keyword is not a number, true, false, null, or a plain word.
     """
     _check(of, "model", config.model, OUR_MODELS, trust)
-    if config.activation != {}:  # some models take none
+    if config.activation != {}:  # some models have no activation
         _check(of, "activation", config.activation, trusted_activations(), trust)
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
-    """Refuse an optimizer that a file names and that is not trusted: retraining runs its code.
+    """Check that the optimizer class that a file names is trusted, because retraining runs its code.
 
     Raises:
         UserError: see `check_network`.
@@ -106,7 +106,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
 
 
 def foreign_class(config: Config) -> str | None:
-    """Return the first class of a configuration that is in another package's module and not imported yet, or None."""
+    """Return a configuration's first class that is in another package and has not been imported yet, or None."""
     for target in (_target(option) for group in CLASS_GROUPS if (option := getattr(config, group))):
         ours = target in OUR_MODELS | {OURS} or target.startswith(TORCHS)
         if not ours and target.rpartition(".")[0] not in sys.modules:

@@ -60,8 +60,8 @@ def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Return the arrays of a safetensors file, in the order in which they were saved, and its metadata.
 
     Raises:
-        OSError: it is not a regular file, or cannot be read.
-        SafetensorError, ValueError: it is not a valid safetensors file.
+        OSError: the path is not a regular file, or cannot be read.
+        SafetensorError, ValueError: the file is not a valid safetensors file.
     """
     check_regular(path)
     with safe_open(str(path), framework="numpy") as f:
