@@ -40,7 +40,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class CorruptCheckpoint(Exception):
-    """A checkpoint cannot be used; the message says why."""
+    """Raised if a checkpoint cannot be used; the message says why."""
 
 
 class Checkpoints:

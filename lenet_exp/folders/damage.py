@@ -21,7 +21,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
     """Return the value in a JSON file, or None if the file does not exist.
 
     Args:
-        of: converts the parsed JSON to the value; raises ValueError if it cannot.
+        of: function that converts the parsed JSON to the value, or raises ValueError if the JSON is invalid.
         what_now: the consequence of damage, for the message.
 
     Raises:

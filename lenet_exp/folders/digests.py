@@ -52,7 +52,7 @@ def verified(value: Any) -> Any:
 def verified_with_history(value: Any, record: Path) -> Any:
     """Return the value in a record.json after checking its digest and that of its history.
 
-    The value is None if the file was removed meanwhile.
+    The value is None if the file has been removed in the meantime.
 
     Raises:
         ValueError: the record does not match its digest.
@@ -63,7 +63,7 @@ def verified_with_history(value: Any, record: Path) -> Any:
         changed, other = digest_error(value), _other_history(value, history)
         if changed is None and other is None:
             return value
-        again = read_json(record)  # another process may have started the run over
+        again = read_json(record)  # another process could have started the run over
         if again == value:
             raise ValueError(changed) if changed is not None else damage_error(history, str(other), AGAIN)
         value = again

@@ -13,12 +13,12 @@ from lenet_exp.outputs import outputs_dir
 
 
 def is_mlflow_run_id(which: str) -> bool:
-    """Return whether a name has the form of an MLflow run id, and so may name a sweep that only the store knows."""
+    """Return whether a name has the form of an MLflow run id, and so can name a sweep that only the store has."""
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
 def find_sweep(which: str) -> SweepFolder:
-    """Return the sweep that `last`, an MLflow run id, a sweep's id, or a sweep folder names.
+    """Return the sweep with the given name: `last`, an MLflow run id, a sweep's id, or a sweep folder.
 
     Raises:
         ConfigError: no sweep is found.
@@ -45,7 +45,7 @@ def find_sweep(which: str) -> SweepFolder:
 
 
 def find_run(which: str) -> RunFolder:
-    """Return the run that a run folder or its id (or the id's first digits) names.
+    """Return the run with the given name: a run folder, or a run's id or the id's first digits.
 
     Raises:
         ConfigError: no run is found, or several match.

@@ -26,9 +26,9 @@ class Job(Stored):
         config: the configuration as requested: `engine=auto` stays `auto`.
         fingerprint: hash that identifies the experiment.
         run: name of its run folder. Jobs with the same run are trained once.
-        engine: the engine that executes its steps; `engine_why`: the reason, in half a line.
+        engine: the engine that executes its steps; `engine_why`: the reason, as a short phrase.
         trial: the trial of a search; None in a grid.
-        epochs_before: in a search, epochs that the run already had, which do not count toward the budget.
+        epochs_before: in a search, number of epochs that the run already had; they do not count toward the budget.
         outputs: the outputs folder; not stored, because the sweep's folder is inside it.
     """
 

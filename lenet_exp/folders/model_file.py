@@ -21,7 +21,7 @@ class ModelFile:
     Its metadata key `record` holds the run's record as JSON.
 
     Raises:
-        ConfigError: the folder cannot be created or written.
+        ConfigError: the folder cannot be created or written to.
     """
 
     def __init__(self, folder: str, dataset: str, run_id: str) -> None:

@@ -28,7 +28,7 @@ from lenet_exp.folders.damage import damage_error, read_or_none
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
-DELIVERED = "delivered.json"  # the only file that a process other than the owner may write
+DELIVERED = "delivered.json"  # the only file that a process other than the owner is allowed to write
 REMOVE = "remove it, then rerun the same command to resume"
 WRONG_KIND = {errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 DEAD_SECONDS = 60.0  # an owner on another machine counts as dead after this long without a heartbeat
@@ -98,7 +98,7 @@ def owner_of(folder: Path) -> Owner | None:
 
 @contextmanager
 def _held(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder's lock once it is free. If the folder was moved away meanwhile, lock its replacement."""
+    """Hold the folder's lock once it is free. If the folder is moved away in the meantime, lock its replacement."""
     said = False
     while True:
         with _lock(folder) as lock:
@@ -122,7 +122,7 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_symlink():  # the owner may empty the folder, so a link must not lead it to other files
+        if folder.is_symlink():  # the owner can empty the folder, so a link must not lead it to other files
             raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:

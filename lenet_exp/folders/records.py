@@ -15,7 +15,7 @@ from lenet_exp.training.epoch import EpochResult
 
 
 class Outcome(StrEnum):
-    """The state of a run: how it ended, or that it has not. A sweep is running, finished, failed, or killed.
+    """The state of a run: its outcome, or running. A sweep is running, finished, failed, or killed.
 
     A pruned run ended as intended but has no result: training its configuration again resumes from its checkpoint.
     """
@@ -50,18 +50,18 @@ class Record(Stored):
         config: the effective configuration (`targets.effective`).
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: SHA-256 of each file read.
         source_digest: digest of the program's own files (`config.source_digest`); informative only.
-        execution: device, threads, and everything else that the bits depend on.
+        execution: device, threads, and everything else that exact results depend on.
         created_ms, ended_ms: milliseconds since 1970.
         outcome: None while the run is being trained.
-        reason: why the run did not finish, in one line.
+        reason: the reason, in one line, why the run did not finish.
         epochs: number of completed epochs.
         seconds: training time, including time before interruptions; `seconds_to_best`: until the end of the best epoch.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run, after `epochs`.
         best_val_accuracy: a fraction, at `best_epoch` (counted from 1); `weights_digest` is from that epoch.
-        confusion_matrix: for the validation images: rows are true classes, columns are predicted classes.
-        digest, history_digest: digests of the rest of record.json and of history.json (`digests`); None in older
-            releases.
+        confusion_matrix: counts for the validation images; rows are true classes, columns are predicted classes.
+        digest, history_digest: digests of the rest of record.json and of history.json (`digests`); None in files
+            of older releases.
     """
 
     name: str = ""
@@ -114,7 +114,7 @@ class Record(Stored):
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Return both values of everything that the bits depend on and that differs from the other record, by name.
+        """Return, by name, both values of each property that affects exact results and differs between the two records.
 
         If the result is empty, one run can resume where the other stopped. A property that an older release did not
         record counts as equal.
@@ -164,7 +164,7 @@ class BestWeights(Stored):
 
 @dataclass(frozen=True)
 class Checkpoint(Stored):
-    """A state from which training can resume: its file, the best weights at that time, and the seconds of training."""
+    """A state from which training can resume: its file, the best weights, and the seconds of training until then."""
 
     state: str
     sha256: str
@@ -204,7 +204,7 @@ class Progress:
     """The progress of a run.
 
     Attributes:
-        ends: end of each epoch in a checkpoint, in milliseconds since 1970; `seconds`: duration of each.
+        ends: end of each epoch in a checkpoint, in milliseconds since 1970; `seconds`: duration of each epoch.
     """
 
     ends: tuple[int, ...]
@@ -227,7 +227,7 @@ class DeliveredRun(Stored):
         ended_ms: the end of the run according to the store; None while the store shows the run as running.
         model: whether the store has the best model.
         sweeps: MLflow runs of the sweeps that include this run.
-        former: earlier MLflow runs of this run that somebody deleted; if one is restored, it does not count.
+        former: earlier MLflow runs of this run that somebody deleted; they do not count, even if restored.
         begun: whether the store has the data from the run's start: parameters, datasets, and sweeps.
     """
 
@@ -270,7 +270,7 @@ class SearchPlan(Stored):
         trials: number of trials started; `told`: number of trials that ended.
         epochs: epochs trained so far.
         seeds: maximum number of seeds per configuration.
-        seconds: duration of the search over all its starts.
+        seconds: total duration of the search over all its starts.
         best_trial, best_value: the best finished trial and its objective, as a mean over its seeds. `best_job` is its
             first job, and `best_seeds` its number of seeds.
         left: first runs of the configurations that may be the best; None if there was no seed race.
@@ -318,14 +318,14 @@ class SweepPlan(Stored):
         runs: number of jobs.
         tracking_uri: name of the sweep's store; None means mlflow.db in the outputs folder.
         outcome: running, finished, failed, or killed. `stopped_by`: the signal that stopped it.
-        shown: by MLflow run, a digest of the content of its description.
-        remade: whether a corrupt sweep.json was replaced at a start.
+        shown: by MLflow run, the digest of its description's content.
+        remade: whether a start replaced a corrupt sweep.json.
         ended_ms: time of the last end.
         untold: stores that have not yet received the current start or the sweep's end.
         confirms: the sweep whose leader this one tests on new seeds, with the power to detect a difference of `points`
-            percentage points; `confirmed`: the answer, once all its runs have ended.
+            percentage points; `confirmed`: the result, once all its runs have ended.
         counted: by start, the counts of outcomes at its end, and `ended_ms`.
-        directory: the working directory of the command; empty in older releases.
+        directory: the working directory of the command; empty in files of older releases.
         search: the request for a search; None for a grid.
     """
 
@@ -369,7 +369,7 @@ def record_from_json(value: Any) -> Record:
 
 
 def record_to_json(record: Record) -> Any:
-    """Return a record as JSON; the outcome and results are left out while the run has not ended."""
+    """Return a record as JSON; the outcome and results are left out until the run has ended."""
     value = without_secrets(to_json(record))
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in FINAL_FIELDS}
 
@@ -378,7 +378,7 @@ def _check_name(name: str) -> None:
     """Check that a name is a plain file name in the run folder.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the name is not a plain file name.
     """
     if not name or name in {".", ".."} or "/" in name or "\0" in name or not name.isascii():
         raise ValueError(f"not a file name: {name!r:.60}")

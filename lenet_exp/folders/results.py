@@ -24,7 +24,7 @@ class RunResult:
     Attributes:
         folder: the run folder.
         record: the record with the outcome, the best accuracy and its epoch, and digests.
-        mlflow_run_id: None if the store was unavailable, or if another process uploads.
+        mlflow_run_id: the run's id in MLflow; None if the store was unavailable, or if another process uploads the run.
         repeated: whether the run had been trained before and only its result was returned.
     """
 
@@ -45,12 +45,12 @@ class RunResult:
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """Best validation accuracy as a fraction; None before the first epoch ended. Diverged runs have one, too."""
+        """Best validation accuracy as a fraction; None until the first epoch has ended. Diverged runs have one, too."""
         return self.record.best_val_accuracy
 
     @property
     def best_epoch(self) -> int | None:
-        """The best epoch, counted from 1; None before the first epoch ended."""
+        """The best epoch, counted from 1; None until the first epoch has ended."""
         return self.record.best_epoch
 
     @property
@@ -72,7 +72,7 @@ class JobResult:
 
     Attributes:
         outcome: any outcome, including "running" and "not started".
-        reason: why the job did not finish, in one line.
+        reason: the reason, in one line, why the job did not finish.
         record: the run's record, if there is one.
         repeated: whether the result existed before this start, or an earlier job in the sweep has the same run.
         earlier: whether the record is from an earlier start.
@@ -95,7 +95,7 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
     """Return the current result of each job.
 
     Args:
-        since_ms: runs that ended before this time count as trained before.
+        since_ms: time in milliseconds since 1970; runs that ended before it count as trained before.
     """
     found, seen = [], set()
     active = set(sweep.active())

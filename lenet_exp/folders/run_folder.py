@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names for this long (acdirmax)
 OTHER = "it was changed after it was written"
-CACHED_RUNS = 50_000  # cached runs per process, of 15 kB each
+CACHED_RUNS = 50_000  # number of cached runs per process, 15 kB each
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -98,7 +98,7 @@ class RunFolder:
     def start(self, begun: Record) -> Checkpoints:
         """Start the run over: empty the folder except for the log, and write job.json."""
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
-        # record.json goes first: it is invalid without its history.
+        # record.json is removed first, because it is invalid without its history.
         for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):
             if old.name not in {"lock", "owner.json", "run.log"}:
                 remove(old)
@@ -125,7 +125,7 @@ class RunFolder:
         return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
-        """Return the record that the current attempt began with, or None if there is no run."""
+        """Return the record with which the current attempt began, or None if there is no run."""
         started = read_or_none(self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN)
         return started or self.record()
 
@@ -134,7 +134,7 @@ class RunFolder:
         return read_history(self.path)
 
     def progress(self) -> Progress:
-        """Return the run's progress according to its last checkpoint; the file is read again only if it changed."""
+        """Return the run's progress according to its last checkpoint; the file is read again only if it has changed."""
         return _progress(self.path, _stamp(self.path / "history.json"))
 
     def best_weights(self) -> dict[str, Tensor] | None:
@@ -250,7 +250,7 @@ class RunFolder:
         """Save the test result of a finished run.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written to.
         """
         with self.claim():
             write_json(self.path / "test.json", with_digest(to_json(result)))

@@ -46,10 +46,10 @@ def read_text(path: Path) -> str:
 
 
 def files_with_secrets(outputs: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each file that contains a secret, with the folder of its run or sweep first."""
+    """Yield, for each file that contains a secret, the folder of its run or sweep and the file."""
     for folder in (folder for kind in FOLDERS for folder in sorted((outputs / kind).glob("*"))):
         for path in [*sorted(folder.rglob("*")), *_model_files(folder)]:
-            with suppress(OSError, ValueError, SafetensorError):  # the file was removed meanwhile, or is corrupt
+            with suppress(OSError, ValueError, SafetensorError):  # the file was removed, or is corrupt
                 texts = _texts(path)
                 if texts != _cleaned(texts):
                     yield folder, path

@@ -1,8 +1,8 @@
 """A sweep on disk: outputs/sweeps/<key>/. The same command has the same key, so rerunning it resumes this sweep.
 
-jobs.jsonl     the frozen jobs, one per line; a sweep may add jobs while it runs
+jobs.jsonl     the frozen jobs, one per line; a sweep can add jobs while it runs
 sweep.json     the request, the number of jobs, the MLflow run, the number of starts
-stop           asks the sweep's process to stop
+stop           requests that the sweep's process stop
 active/<n>     job n is being trained
 ended/<n>      job n has ended (JSON: why it failed before it had a record, or null)
 workers.log    output of the workers; workers-<host>.log on each node
@@ -68,12 +68,12 @@ class SweepFolder:
         """Freeze the jobs, count the start, and return the plan.
 
         Args:
-            jobs: the same runs as at an earlier start, perhaps with a different `model_path` or similar.
-            asked: changed fields of `SweepPlan`.
+            jobs: jobs with the same runs as at an earlier start; settings such as `model_path` can differ.
+            asked: new values of fields of `SweepPlan`.
         """
         kept = self.kept_plan()
         if kept is not None and kept.runs > len(jobs):
-            self._write(replace(kept, runs=len(jobs)))  # first: fewer lines than `runs` would be corrupt
+            self._write(replace(kept, runs=len(jobs)))  # first, because fewer lines than `runs` would be corrupt
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         lost = kept is None and (self.path / "sweep.json").exists()
         plan = replace(kept or SweepPlan(created_ms=now_ms(), remade=lost), **asked)
@@ -92,7 +92,7 @@ class SweepFolder:
             f.write(_line(job))
             f.flush()
             os.fsync(f.fileno())
-        self.save(runs=job.number + 1)  # after the line: every counted job must be in the file
+        self.save(runs=job.number + 1)  # after the line, because every counted job must be in the file
 
     def plan(self) -> SweepPlan | None:
         """Return the plan of the sweep, or None before the first start.

@@ -21,9 +21,9 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 
 OWNER_SECONDS = 10.0  # between lookups of a run's owner, which create a file on a network file system
 
-# Measured with digits and MNIST on two cores. They matter for short runs.
-RUN_SECONDS = 0.3  # time of a run outside its epochs
-UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time of its upload, by content
+# These times were measured with digits and MNIST on two cores. They matter for short runs.
+RUN_SECONDS = 0.3  # time that a run spends outside its epochs
+UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, by content
 UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # of a sweep: time until the first upload, and time for the report
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
@@ -52,13 +52,14 @@ class SweepProgress:
     Attributes:
         results: the result of each job. A job that this start retrains (it was killed, failed, or is forced) counts as
             not started.
-        trained: epochs trained in this start.
-        done, left: epochs of all runs, no matter when they were trained. A search counts only the jobs made so far.
-        seconds: time since this start.
-        spent: seconds of the `trained` epochs.
+        trained: number of epochs trained in this start.
+        done, left: numbers of completed and remaining epochs of all runs, no matter when they were trained.
+            A search counts only the jobs created so far.
+        seconds: seconds since this start began.
+        spent: training time of the `trained` epochs in seconds.
         runs: number of runs that this start trains; `runs_left`: those with epochs left.
         places: the largest number of runs that this start has trained in parallel.
-        upload: seconds to upload a run.
+        upload: estimated seconds to upload a run.
     """
 
     plan: SweepPlan
@@ -100,7 +101,7 @@ class SweepProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds left; None while unknown, as in a search that may add seeds."""
+        """Estimated seconds left; None while unknown, as in a search that can add seeds."""
         search = self.plan.search
         if search is None:
             if not self.trained:
@@ -130,7 +131,7 @@ class SweepMonitor:
     """Reader of a sweep's progress, for repeated calls.
 
     Args:
-        jobs: the jobs of the sweep's own process, a list that may grow; by default the jobs in the folder.
+        jobs: the jobs of the sweep's own process, a list that can grow; by default, the jobs in the folder.
         owners: whether to look up the owner of each running job and leave out jobs without one, whose process died.
     """
 
@@ -168,7 +169,7 @@ class SweepMonitor:
             self._jobs = self._sweep.jobs()
         if time.monotonic() - self._asked_at > OWNER_SECONDS:
             self._owners, self._asked_at = {}, time.monotonic()
-        active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: a job may end in between
+        active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: a job can end in between
         for job in self._jobs[len(self._results) :]:
             self._numbers.setdefault(job.run, []).append(job.number)
             self._results.append(self._before(job, plan))
@@ -210,7 +211,7 @@ class SweepMonitor:
         return JobResult(job, Outcome.not_started, "", None, again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:
-        """Read the result of an ended job and of others with its run; a network file system may show it later."""
+        """Read the result of an ended job and of others with its run; a network file system can show it later."""
         for number in self._numbers[job.run]:
             again = number != self._numbers[job.run][0]
             result = job_result(self._sweep, self._jobs[number], plan.started_ms, running=False, again=again)
