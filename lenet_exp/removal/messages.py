@@ -18,7 +18,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     """Print what goes, and what stays and why.
 
     Args:
-        done: whether it is being removed, rather than only shown.
+        done: whether the target is being removed, rather than only shown.
     """
     went, going, sweeps = "removed" if done else "would remove", plan.all_going(), plan.all_sweeps()
     print(printable(plan.target.words))

@@ -1,6 +1,6 @@
 """The plan of a removal: what goes and what stays.
 
-Each start of a removal makes a new plan, because other sweeps may use a run by then.
+Each start of a removal makes a new plan, because by then another sweep could use one of the runs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Plan:
     """The plan of a removal.
 
     Attributes:
-        sweeps, going: folders to remove that are still in place; moving one takes it out of the list.
+        sweeps, going: sweep and run folders to remove that are still in place; a folder that is moved leaves the list.
         staying: by run folder in place, the reason why it stays.
         stores: stores that contain some of the target's runs.
-        registered: by store, the MLflow runs and models that are registered models.
+        registered: by store, the registered model of each MLflow run and model that has one.
         notes: what the user needs to know or do.
     """
 
@@ -73,7 +73,7 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
     Raises:
         ConfigError: the target is in use, or something that stays needs it.
         DamagedError: another sweep is corrupt, so that its runs are unknown.
-        StoreError: a store does not answer, or its password was not stored.
+        StoreError: a store does not respond, or its password was not stored.
     """
     plan = Plan(target, list(target.sweeps))
     for sweep in target.sweeps:

@@ -1,6 +1,6 @@
 """`lenet-sweep rm`, in an order from which it can resume after a kill at any point.
 
-1. The sweep folders are moved to outputs/removing/<name>/, where no other command sees them. Otherwise a sweep without
+1. The sweep folders are moved to outputs/removing/<name>/, where no other command sees them. Otherwise, a sweep without
    some of its runs would seem to be unfinished.
 2. The run folders that no sweep needs are moved there, so that `lenet-sync` does not upload them again.
 3. The runs that the moved folders name are deleted in MLflow, and runs that stay leave the sweeps. This comes only now,
@@ -8,7 +8,7 @@
 4. The file `told` records that MLflow is done.
 5. The moved folders are deleted, `told` last.
 
-After a kill the same command finds outputs/removing/<name>/ and repeats these steps, all of which are idempotent.
+After a kill, the same command finds outputs/removing/<name>/ and repeats these steps, all of which are idempotent.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
 
 
 def remove(target: Target, *, mlflow: bool) -> int:
-    """Remove the target and return the exit status: 0, or 1 if something is left, which is printed.
+    """Remove the target and return the exit status: 0, or 1 if something is left. What is left is printed.
 
     Raises:
-        UserError: see `make_plan`; nothing is changed then.
+        UserError: see `make_plan`; in that case, nothing is changed.
     """
     pending = target.pending
     with exclusive_removal(pending.outputs):
@@ -75,7 +75,7 @@ def _move(plan: Plan) -> None:
         if owner is not None:
             raise ConfigError(f"sweep {sweep.id} is now running ({owner.host}, process {owner.pid})")
         plan.sweeps.remove(sweep)
-    keep_used(plan, [folder.id for folder in plan.going])  # again, because another sweep may have started meanwhile
+    keep_used(plan, [folder.id for folder in plan.going])  # again, because another sweep may have started since
     for folder in list(plan.going):
         plan.going.remove(folder)
         if pending.move_run(folder) is not None:

@@ -22,7 +22,7 @@ from lenet_exp.tracking.stores.usable import check_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-MOST = 50_000  # model versions or experiments
+MOST = 50_000  # largest number of model versions or experiments
 SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # tags that link a run to sweeps
 
 
@@ -32,9 +32,9 @@ class Changes:
 
     Attributes:
         delete: runs to delete, followed by the sweeps' own runs.
-        leave: runs that stay and leave the sweeps.
+        leave: runs that stay but no longer belong to the sweeps.
         removed: ids of the sweeps' own runs that are deleted.
-        kept: by id, why a run stays although its folder goes.
+        kept: by id, the reason why a run stays although its folder goes.
         registered: by run folder that goes, the registered model of its run.
     """
 
@@ -124,10 +124,10 @@ def changes_in(
 
 
 def apply(changes: Changes) -> None:
-    """Make the changes. Repeating them has no effect.
+    """Apply the changes. Repeating this has no effect.
 
     Raises:
-        StoreError: the store no longer answers.
+        StoreError: the store no longer responds.
     """
     client = changes.store.client
     with answering(changes.store.uri):

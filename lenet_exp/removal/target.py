@@ -23,7 +23,7 @@ class Target:
     """The sweeps and runs that one removal covers.
 
     Attributes:
-        pending: the folder to which they are moved; it may already contain what an interrupted removal moved.
+        pending: the folder to which they are moved; it can already contain what an interrupted removal moved.
         words: the description of the target.
         sweeps: sweeps that are still in place.
         runs: names of the run folders, in place or moved.
@@ -38,7 +38,7 @@ class Target:
 
 
 def find_target(key: str, which: str) -> Target:
-    """Return the target that `sweep=`, `run=` or `experiment=` names.
+    """Return the target that `sweep=`, `run=`, or `experiment=` names.
 
     Raises:
         ConfigError: the target is not found, or another removal must be finished first.

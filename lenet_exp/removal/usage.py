@@ -52,7 +52,7 @@ def kinds_of(outputs: Path) -> Counter[str]:
 def removable(outputs: Path) -> list[tuple[str, int, str]]:
     """Return what could be removed, as (description, bytes, command).
 
-    These are the largest sweeps, each with the runs that only it needs, and the runs that are in no sweep.
+    These are the largest sweeps, each with the runs that no other sweep needs, and the runs that are in no sweep.
 
     Raises:
         DamagedError: the jobs of a sweep are corrupt.
@@ -82,7 +82,7 @@ def size_of(path: Path) -> int:
 def _size(file: Path) -> int:
     try:
         return file.lstat().st_size
-    except FileNotFoundError:  # the file was deleted meanwhile
+    except FileNotFoundError:  # the file has been deleted in the meantime
         return 0
 
 

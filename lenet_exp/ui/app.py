@@ -4,8 +4,8 @@ MLflow's assistant runs shell commands on the server's machine for anybody who r
 who may also choose the language model. On a shared machine, one user's server would thus give a shell to all other
 users.
 
-`lenet-ui` passes a token in the environment, which all requests then need: by default every user of a machine can
-connect to its loopback address.
+`lenet-ui` passes a token in the environment, and all requests must then contain it. Without a token, every user of the
+machine could connect to the server at its loopback address.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class PathHidden:
-    """An ASGI application that answers 404 below a path, behind any prefix."""
+    """An ASGI application that responds with 404 to requests below a path, behind any prefix."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         self.path, self.app = path, app
@@ -76,7 +76,7 @@ def _equal(given: str, expected: str) -> bool:
 
 
 def protected(token: str) -> ASGIApp:
-    """Return MLflow's pages behind a token; with an empty token, they are not protected."""
+    """Return MLflow's pages as an application that requires a token; an empty token means no protection."""
     served = PathHidden(assistant_router.prefix, mlflows)
     return TokenRequired(token, served) if token else served
 

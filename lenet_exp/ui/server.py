@@ -1,4 +1,4 @@
-"""MLflow's UI on a port of this machine while a context is open; by default only this machine can reach it."""
+"""MLflow's UI on a port of this machine while a context is open; by default, only this machine can reach it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ EVERYWHERE = "0.0.0.0"
 PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # networks
 END_SECONDS = 15.0
 POLL_SECONDS = 0.2
-WORDS = 2000  # characters of the server's last output in an error
+WORDS = 2000  # number of characters of the server's last output in an error
 
 
 def free_port(port: int, host: str) -> int:
-    """Return this port, or a free one if it is taken.
+    """Return this port, or a free one if it is in use.
 
     Args:
         host: an address or a name of this machine; 0.0.0.0 means all addresses.
 
     Raises:
-        ConfigError: the host is not this machine's, or the port is not allowed.
+        ConfigError: the host is not an address of this machine, or the port is not allowed.
     """
     for wanted in (port, 0):
         try:
@@ -86,10 +86,10 @@ class Server:
         return False
 
     def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until `until` returns true, inside `stopping.graceful`. Return false if a signal came first.
+        """Wait until `until()` returns true; return false if a signal arrives first. Call it inside `stopping.graceful`.
 
         Raises:
-            StoreError: the server ended.
+            StoreError: the server exited.
         """
         while stop_signal() is None:
             if self.process.poll() is not None:
@@ -106,10 +106,10 @@ class Server:
 
 @contextlib.contextmanager
 def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
-    """Run MLflow's server on the store `uri`; on leaving, end it with all its child processes.
+    """Run MLflow's server on the store `uri`; on exit from the context, end it with all its child processes.
 
     Args:
-        token: required from each request; empty for none.
+        token: token that each request must contain; empty for none.
     """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     if not any(found.name == APP for found in entry_points(group="mlflow.app")):
