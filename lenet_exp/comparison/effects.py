@@ -85,7 +85,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     freedom = len(values) - len(with_runs)
     aliased = _aliased(with_runs, flags)
     no_shares = _no_shares(total, freedom, len(values)) or aliased
-    # The sum of squares that chance alone causes per degree of freedom.
+    # This is the sum of squares that chance alone causes per degree of freedom.
     luck = within / freedom if no_shares is None else math.nan
 
     def share(between: float, levels: int) -> float:
@@ -188,7 +188,7 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
 
 
 def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
-    """Return half the 95 % interval of the difference between the mean of some groups and the mean of all.
+    """Return half the width of the 95 % interval of the difference between the mean of some groups and the mean of all.
 
     Welch's interval, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of
     estimates of variance components).

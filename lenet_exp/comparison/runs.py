@@ -15,8 +15,8 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.training.trained.trust import foreign_class
 
-# Flags that no comparison is about: paths, and how often progress is reported.
 RECIPE = "experiment"  # the group of recipes; it is not a flag of a configuration, but users know configurations by it
+# Flags that no comparison is about: paths, and how often progress is reported.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
 EXECUTION = {"device", "num_threads", "engine"}
 
