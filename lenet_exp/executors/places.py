@@ -22,7 +22,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class OpenPlace:
-    """Create a new place, which gets this number."""
+    """Create a new place with this number."""
 
     place: int
 

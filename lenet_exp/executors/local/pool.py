@@ -186,7 +186,7 @@ class Pool:
         with theirs, contextlib.ExitStack() as stack:
             output = stack.enter_context(self._output.open("ab")) if self._output else None
             process = subprocess.Popen(
-                # -P: without it, a torch.py in the working directory would be imported first
+                # Without -P, a torch.py in the working directory would be imported first.
                 [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -61,7 +61,7 @@ class Cluster:
                 f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; run the command on a node that has a "
                 "GPU, because the device is selected here"
             )
-        # With Ray's names.
+        # The keys are Ray's names.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
         self.actor = _actor(options)
         _connect(options.address, options.init)

@@ -17,7 +17,7 @@ Message = Mapping[str, Any]  # JSON
 
 
 class MessageFolder:
-    """A folder into which any process puts messages, and from which one process takes them."""
+    """A folder into which any process can put messages, and from which one process takes them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

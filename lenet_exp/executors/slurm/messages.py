@@ -44,7 +44,7 @@ class PlacePlan:
 
 
 class SlurmMessages:
-    """The folder `slurm` of a sweep."""
+    """The folder `slurm` in a sweep's folder, with its plan and messages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -116,7 +116,7 @@ def read_report(message: Message) -> EpochReport:
     """Read an epoch's report from a message.
 
     Raises:
-        ValueError, KeyError, TypeError: the message holds none.
+        ValueError, KeyError, TypeError: the message is malformed.
     """
     accuracy, loss = (float(message[name]) for name in ("val_accuracy", "val_loss"))
     return EpochReport(int(message["number"]), int(message["epoch"]), accuracy, loss)
@@ -126,7 +126,7 @@ def read_job_end(message: Message) -> JobEnd:
     """Read a job's end from a message.
 
     Raises:
-        ValueError, KeyError, TypeError: the message holds none.
+        ValueError, KeyError, TypeError: the message is malformed.
     """
     error: BaseException | None = None if message["error"] is None else RuntimeError(message["error"])
     if message["interrupted"]:

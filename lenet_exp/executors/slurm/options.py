@@ -1,4 +1,4 @@
-"""Slurm options for a sweep, and the job scripts made from them. This module runs nothing."""
+"""Slurm options for a sweep, and the job scripts made from them. This module starts no processes."""
 
 from __future__ import annotations
 

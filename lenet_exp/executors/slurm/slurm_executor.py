@@ -36,7 +36,7 @@ class SlurmExecutor(ClusterExecutor):
     """An `Executor` on a Slurm cluster.
 
     Args:
-        command: starts a place; the path of the sweep folder is appended.
+        command: the command that starts a place; the path of the sweep folder is appended.
         retries: how many times to retry a job whose process or node died without notice.
         time_limit: seconds that a job may take; None: no limit.
         clock: returns the seconds since any fixed time.
