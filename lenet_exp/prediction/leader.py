@@ -240,8 +240,8 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
 
 
 def _for(config: PredictConfig, sweep: SweepFolder, record: Record, only_its_dataset: bool) -> PredictConfig:
-    """Return the configuration for a run: with the run's dataset, unless a different one was requested, and the
-    store of the run's sweep."""
+    """Return the configuration for evaluating a run. It has the run's dataset, unless a different one was requested,
+    and the store of the run's sweep."""
     uri = config.tracking.uri or sweep.started().tracking_uri
     dataset = config.dataset if only_its_dataset else record.config.dataset
     return replace(config, dataset=dataset, tracking=replace(config.tracking, uri=uri))

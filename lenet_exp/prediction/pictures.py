@@ -24,7 +24,7 @@ from lenet_exp.prediction.ruled_lines import without_lines
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 LONGEST, SHORTEST = 640, 320  # longest side for finding drawings; smaller pictures are enlarged
 BROADEST = 1.43  # width / height; 99 % of MNIST's digits are narrower
-INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of a thing
+INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of an object
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
-    """Convert a picture of a thing to light on dark, with all its shades. The picture's edge counts as background."""
+    """Convert a picture of an object to light on dark, with all its shades. The picture's edge counts as background."""
     warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))

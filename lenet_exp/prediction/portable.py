@@ -121,7 +121,7 @@ def metadata(model: TrainedModel) -> dict[str, str]:
 
 
 def _classes(model: TrainedModel) -> list[str]:
-    """Return the classes of a model, which were trusted when it was found."""
+    """Return the classes that a model's record names; they were trusted when the model was found."""
     options = [] if model.record is None else [model.record.config.model, model.record.config.activation]
     return [str(option["_target_"]) for option in options if option]
 
