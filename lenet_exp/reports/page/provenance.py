@@ -14,7 +14,7 @@ MOST = 12  # maximum number of values listed for a fact
 
 
 def facts(comparison: Comparison) -> dict[str, str]:
-    """Return facts by name. A fact has several values if runs differ."""
+    """Return facts about the runs, by name. A fact has several values if runs differ."""
     runs = [run for group in comparison.groups for run in group.runs]
     made = [run.provenance for run in runs if run.provenance is not None]
 
