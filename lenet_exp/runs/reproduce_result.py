@@ -24,7 +24,7 @@ class ReproduceStatus(IntEnum):
 
 @dataclass(frozen=True)
 class ReproduceResult:
-    """A status, the line that explains it, and lines with details."""
+    """The outcome of reproducing a run: a status, a line that explains it, and lines with details."""
 
     verdict: ReproduceStatus
     line: str
