@@ -29,7 +29,7 @@ from lenet_exp.searches.sampling import check_installed, has_start_option, new_p
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
-# Part of the name of a search's folder: older releases used these class names.
+# These are part of the name of a search's folder, so they keep the class names of older releases.
 KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
 
@@ -82,7 +82,7 @@ def _first_pruned(search: Search, config: Config) -> int:
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
-    """Compose and check the corners of the space and a sample from it.
+    """Plan a search: compose and check the corners of the space and a sample from it.
 
     Args:
         overrides: all overrides in the command.

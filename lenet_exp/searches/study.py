@@ -37,7 +37,7 @@ FILE = "study.db"
 # Attributes of the study: its outputs folder, seconds spent searching, `RULES`.
 OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
-# Errors that do not mean that the file is corrupt.
+# These errors do not mean that the file is corrupt.
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
 WAIT_SECONDS = 10.0  # wait this long for a trial to be written, then start its job anyway
 RETRY_SECONDS = 5.0
