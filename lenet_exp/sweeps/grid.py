@@ -40,7 +40,7 @@ class GridPlan:
         sweep: its folder.
         jobs: all jobs of the grid, checked and frozen.
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
-        notes: messages to log before it starts.
+        notes: messages to log before the grid starts.
     """
 
     sweep: SweepFolder

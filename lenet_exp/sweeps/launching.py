@@ -132,7 +132,7 @@ Launching = LocalLaunching | HydraLaunching
 
 
 class JobLoader:
-    """Returns frozen jobs to a launcher that expects to compose configurations, so that conf/ is read only once.
+    """Supplies frozen jobs to a launcher that expects to compose configurations, so that conf/ is read only once.
 
     Each job's overrides include an additional item, `job_number=<its number>`.
     """

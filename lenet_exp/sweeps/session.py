@@ -201,7 +201,7 @@ def sweep_session(
     """
     outputs = sweep.outputs
     check_outputs(outputs)
-    # Opened first, so that an unusable store leaves nothing behind.
+    # The store is opened first, so that an unusable one leaves nothing behind.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()

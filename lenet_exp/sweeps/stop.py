@@ -16,7 +16,7 @@ WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Ask a sweep to stop and wait. Return 0, or 1 if it is still running after two minutes.
+    """Ask a sweep to stop, and wait until it has. Return 0, or 1 if it is still running after two minutes.
 
     If the sweep has no process, its jobs in Slurm's queue are canceled.
 

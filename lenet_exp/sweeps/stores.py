@@ -31,7 +31,7 @@ class Stores:
 
     @property
     def given(self) -> bool:
-        """Whether all results go to one store."""
+        """Whether all results go to one given store."""
         return self._uri is not None
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
