@@ -36,7 +36,7 @@ class BackgroundDelivery:
         self._changed = threading.Condition()
         self._closed = False
         self._samples = False  # whether system metrics are being logged
-        # A daemon, so that a store that hangs cannot delay the process's exit.
+        # The thread is a daemon, so that a store that hangs cannot delay the process's exit.
         self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
 
     def adopt(self, job: Job) -> None:

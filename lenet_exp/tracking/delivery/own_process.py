@@ -40,7 +40,7 @@ class SubprocessDelivery:
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                # -P: without it, an mlflow.py in the working directory would be imported first
+                # Without -P, an mlflow.py in the working directory would be imported first.
                 [sys.executable, "-P", "-m", "lenet_exp.tracking.delivery.own_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

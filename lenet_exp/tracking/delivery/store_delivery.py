@@ -152,7 +152,7 @@ class StoreDelivery:
         self.attempt(what, lambda store: None)
 
     def clear_parent(self) -> None:
-        """Assign the next runs to no sweep."""
+        """Stop assigning runs to a sweep."""
         self.parent = self._open_parent = None
 
     def live(self, folder: RunFolder) -> str | None:

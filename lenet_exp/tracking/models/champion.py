@@ -113,7 +113,7 @@ def _make_model(store: Store, name: str, run_id: str) -> bool:
 
 
 def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:
-    # not models:/<id>: MLflow would look that up in the process's global store
+    # MLflow would look up models:/<id> in the process's global store, so that form is not used.
     source = store.client.get_logged_model(model_id).artifact_location
     tags = {
         "fingerprint": record.fingerprint,

@@ -48,7 +48,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     name = f"{record.dataset}, bundled with lenet_exp"
     run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
     run_id = str(run.info.run_id)
-    # Repeated after a crash: MLflow keeps only one copy of equal points and params.
+    # After a crash, these are logged again; MLflow keeps only one copy of equal points and params.
     metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
     client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in params(record.config).items()])
     client.log_text(run_id, metadata["record"], "record.json")

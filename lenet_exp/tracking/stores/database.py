@@ -15,7 +15,7 @@ POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
 LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
 
-# Errors that persist until a user fixes them. While connecting, libpq reports only the server's message, no code.
+# These errors persist until a user fixes them. While connecting, libpq reports only the server's message, no code.
 # If the server uses a different language, the store counts as unavailable, and training continues with a warning.
 REFUSES = re.compile(
     r"(?:\w+ authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for|invalid \w+ value|"

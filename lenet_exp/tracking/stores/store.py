@@ -1,4 +1,4 @@
-"""Opens the MLflow store that `tracking.*` names, and creates the local one once."""
+"""Opens the MLflow store that `tracking.*` names, and creates the local store if it does not exist."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def import_mlflow() -> ModuleType:
 
     for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # This logger prints the traceback of errors that are also raised: over 100 lines if SQLite is locked.
+    # This logger prints the tracebacks of errors that are also raised, over 100 lines if SQLite is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if not event.contains(Engine, "before_cursor_execute", _wait_less):
         event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
@@ -195,7 +195,7 @@ def request_seconds() -> float:
 
 
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
-    """Shorten, in each statement that opens a session, the 20 s that MLflow lets SQLite wait for another writer."""
+    """Shorten the 20 s that MLflow lets SQLite wait for another writer, in each statement that opens a session."""
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
     return statement, parameters
@@ -298,7 +298,7 @@ def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]
 
 
 def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]) -> dict[str, Run]:
-    """Return those runs that exist and are not deleted, with one query per thousand ids."""
+    """Return the runs that exist and are not deleted, by id. One query covers a thousand ids."""
     wanted, found = list(dict.fromkeys(ids)), {}
     for start in range(0, len(wanted), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])

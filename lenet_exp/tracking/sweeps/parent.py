@@ -61,7 +61,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store it
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
-    # One point per start of the sweep. Earlier ones are repeated, in case the store has lost them.
+    # There is one point per session of the sweep. Earlier points are repeated in case the store has lost them.
     counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
     sweep.save(counted=counted)
     for start, points in counted.items():
@@ -117,7 +117,7 @@ def _name(plan: SweepPlan) -> str:
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
     """Return a run that was created for this sweep just before a crash, or before sweep.json became corrupt."""
-    # Not by MLflow's filter on start_time, which fails for older releases with PostgreSQL and psycopg 3.
+    # MLflow's filter on start_time is not used, since it fails in older releases with PostgreSQL and psycopg 3.
     wanted = f"tags.sweep = '{sweep.id}'"
     for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
         tags = run.data.tags

@@ -51,7 +51,7 @@ def report_sweep(
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = final_description(comparisons, links_of(store, results), report)
-    # Both together and last, so that a restored backup either has the full report or visibly lacks it.
+    # Both are set together and last, so that a restored backup either has the full report or visibly lacks it.
     set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
 
