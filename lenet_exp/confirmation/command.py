@@ -121,7 +121,7 @@ def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
-    """Return the columns as overrides of one sweep, with new seeds, and new splits if they varied."""
+    """Return the columns as overrides of one sweep, with new seeds and, if splits varied, new splits."""
     fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
     left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT}
     kept = {k: v for k, v in columns.items() if k not in left_out}
