@@ -17,7 +17,7 @@ HIDDEN = "***"
 
 
 def store_uri(uri: str | None, outputs: Path | None = None) -> str:
-    """Return the store's address: `uri`, or by default mlflow.db in the outputs folder.
+    """Return the store's address: `uri`, or, by default, mlflow.db in the outputs folder.
 
     Args:
         uri: value of `tracking.uri`, whose default is MLFLOW_TRACKING_URI.

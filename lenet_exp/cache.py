@@ -1,6 +1,6 @@
 """A private cache folder for files that are made once per machine, such as compiled kernels.
 
-Its files may contain code that is executed. Therefore, the folder and its files must belong to this user and must not
+Its files can contain code that is executed. Therefore, the folder and its files must belong to this user and must not
 be writable by others.
 """
 
@@ -16,7 +16,7 @@ class NoCache(Exception):
 
 
 def cache_folder(name: str) -> Path:
-    """Return `lenet_exp/<name>` in $XDG_CACHE_HOME, by default in ~/.cache.
+    """Return `lenet_exp/<name>` in $XDG_CACHE_HOME, or by default in ~/.cache.
 
     Raises:
         NoCache: this user has no home folder.

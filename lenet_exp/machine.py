@@ -50,7 +50,7 @@ PACKAGES = ("lenet_exp", "torch", "torchvision", "numpy", "hydra-core", "omegaco
 
 
 def cpu_count() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores that this process is allowed to use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -45,7 +45,7 @@ class Stream:
 
 
 def print_secret(line: str) -> None:
-    """Print a line that may contain a secret, such as a link with a token."""
+    """Print a line that can contain a secret, such as a link with a token."""
     out: object = sys.stdout
     if isinstance(out, Stream):
         out.write(f"{line}\n", secret=True)

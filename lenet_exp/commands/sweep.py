@@ -135,7 +135,7 @@ def rm(values: dict[str, str | None]) -> int:
     target = find_target(key, which)
     if not dry_run:
         return remove(target, mlflow=mlflow)
-    which = target.pending.name if which == "last" else which  # `last` may name a different sweep by then
+    which = target.pending.name if which == "last" else which  # `last` could name a different sweep by then
     without = "" if mlflow else " mlflow=false"
     return show(target, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
 

@@ -95,7 +95,7 @@ def run(arguments: list[str]) -> int:
     if port and taken != port:
         print(f"port {port} is in use; using port {taken}", file=sys.stderr)
     print(f"starting MLflow's UI on {hide_password(uri)} ...", file=sys.stderr)
-    # Signals are recorded instead of raised: an exception raised inside a library may be lost there.
+    # Signals are recorded instead of raised: an exception raised inside a library can be lost there.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
         if server.wait(server.answers):

@@ -27,7 +27,7 @@ def plain(config: Config) -> dict[str, Json]:
 
 
 def from_plain(values: object) -> Config:
-    """Return the configuration that plain values describe; another release may have written them.
+    """Return the configuration that plain values describe; another release can have written them.
 
     A missing flag gets its neutral value. A flag without a neutral value stays missing (`???`).
 

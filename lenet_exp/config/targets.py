@@ -71,7 +71,7 @@ def option_class(group: str, option: Option) -> type:
 
 
 def option_name(option: Option) -> str:
-    """Return the option's name, by default the class's name in lower case."""
+    """Return the option's name: by default, the class's name in lower case."""
     return str(option.get("name") or str(option["_target_"]).rpartition(".")[2].lower())
 
 

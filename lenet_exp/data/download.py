@@ -40,7 +40,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
         with open_lock(root / f".{dataset.name}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             there = find_folder(dataset, root, names)
-            if there is not None:  # another process downloaded it meanwhile
+            if there is not None:  # another process downloaded it in the meantime
                 return there
             shutil.rmtree(aside, ignore_errors=True)
             log.info("dataset=%s: not found in %s; downloading", dataset.name, tried)

@@ -47,7 +47,7 @@ class TrainingData:
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
-    """Return a run's data on the run's device. All runs in the process share the tensors.
+    """Return the training data of a run on its device. All runs in the process share the tensors.
 
     Args:
         config: configuration with the engine already chosen. For the native engine, images are resized with lenet_exp's

@@ -1,4 +1,4 @@
-"""Reading files that may be corrupt. A corrupt file affects only its own run or sweep and is reported in one line."""
+"""Reading files that can be corrupt. A corrupt file affects only its own run or sweep and is reported in one line."""
 
 from __future__ import annotations
 

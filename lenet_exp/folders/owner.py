@@ -1,6 +1,6 @@
 """Ownership of a run or sweep folder: one process at a time, until it releases the folder or dies.
 
-On one machine, ownership is a flock, which the kernel releases even on kill -9. A network file system may hide a flock
+On one machine, ownership is a flock, which the kernel releases even on kill -9. A network file system can hide a flock
 from other machines. For those machines, the owner writes its name to owner.json and touches the file every few seconds.
 An owner on another machine counts as alive while that heartbeat is fresh by the file system's clock.
 """
@@ -157,7 +157,7 @@ def _owner(value: Any) -> Owner:
 
 
 def _elsewhere(folder: Path) -> Owner | None:
-    """Return an owner on another machine, whose flock may not be visible here, or None."""
+    """Return an owner on another machine, whose flock might not be visible here, or None."""
     owner = _named(folder)
     if owner is None or owner.here:
         return None

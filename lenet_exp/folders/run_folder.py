@@ -48,7 +48,7 @@ from lenet_exp.training.trained.weights import Arrays, load_arrays
 if TYPE_CHECKING:
     from torch import Tensor
 
-HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names for this long (acdirmax)
+HIDDEN_SECONDS = 60.0  # NFS can cache a folder's names for this long (acdirmax)
 OTHER = "it was changed after it was written"
 CACHED_RUNS = 50_000  # number of cached runs per process, 15 kB each
 
@@ -195,7 +195,7 @@ class RunFolder:
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
-        """Wait until record.json appears, intact or not: a network file system may show a new file late."""
+        """Wait until record.json appears, intact or not: a network file system can show a new file late."""
         deadline = time.monotonic() + HIDDEN_SECONDS
         while not (self.path / "record.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -217,7 +217,7 @@ class RunFolder:
         return None if error is None else str(error).rpartition(";")[0]
 
     def checked_result(self) -> Record | None:
-        """Return the result, or None if its weights file is corrupt, which is logged. The file may be missing."""
+        """Return the result, or None if its weights file is corrupt, which is logged. A missing file is accepted."""
         result = self.result()
         error = self._weights_error() if result is not None else None
         if error is not None:

@@ -37,7 +37,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """Read a value as `read_as` does, without secrets that files from earlier releases may contain."""
+    """Read a value as `read_as` does, without secrets that files from earlier releases can contain."""
     return read_as(kind, without_secrets(value))
 
 

@@ -162,7 +162,7 @@ class SweepFolder:
         Raises:
             DamagedError: jobs are missing or corrupt.
         """
-        plan, lines = self.plan(), self._lines()  # in this order, because jobs may be added in between
+        plan, lines = self.plan(), self._lines()  # in this order, because jobs can be added in between
         runs = plan.runs if plan is not None else 0
         if lines and len(lines) > runs and not lines[-1].endswith("\n"):
             del lines[-1]  # the sweep was killed while it added a job
@@ -258,7 +258,7 @@ def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
         except DamagedError as e:
             if not quietly:
                 warn_once(e)
-        except FileNotFoundError:  # the sweep was removed meanwhile
+        except FileNotFoundError:  # the sweep was removed in the meantime
             continue
     return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
 

@@ -49,7 +49,7 @@ def fit(
 
     The best epoch has the highest validation accuracy at its end; ties go to the earlier epoch. A lane whose loss is
     not finite yields a `Divergence` and ends. A lane that stops early ends after the epoch that triggered the stop. The
-    caller may stop after any result: `lane.position` is then at the start of the next epoch.
+    caller can stop after any result: `lane.position` is then at the start of the next epoch.
 
     Args:
         lanes: the lanes to train; currently exactly one.

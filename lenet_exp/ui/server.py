@@ -86,7 +86,9 @@ class Server:
         return False
 
     def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until `until()` returns true; return false if a signal arrives first. Call it inside `stopping.graceful`.
+        """Wait until `until()` returns true; return false if a signal arrives first.
+
+        Call it inside `stopping.graceful`.
 
         Raises:
             StoreError: the server exited.
@@ -155,7 +157,7 @@ def _allowed(host: str, port: int) -> list[str]:
 
 def _environment(uri: str, token: str) -> dict[str, str]:
     return os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # may contain a password; arguments are visible to all
+        "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # can contain a password; arguments are visible to all
         TOKEN: token,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed here
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -29,7 +29,7 @@ def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Targe
     """Return the best target, or the reason why there is none.
 
     Args:
-        machine, cpuinfo: values of `platform.machine` and /proc/cpuinfo; by default this machine's.
+        machine, cpuinfo: values of `platform.machine` and /proc/cpuinfo; by default, this machine's.
     """
     machine = platform.machine() if machine is None else machine
     if machine in {"aarch64", "arm64"}:
