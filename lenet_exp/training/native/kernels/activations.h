@@ -1,7 +1,7 @@
-// The seven activations. Each returns its value and `kept`, which its gradient needs from the forward pass: the
-// derivative, or for PReLU, whose slope has a gradient too, the input.
+// The seven activations. Each returns its value and `kept`, which its gradient needs from the forward pass. `kept` is
+// the derivative; for PReLU, whose slope also has a gradient, it is the input.
 //
-// At 0 the derivative is that of the negative side, as in torch (for RReLU, of the positive side). NaN stays NaN.
+// At 0, the derivative is that of the negative side, as in torch; for RReLU, that of the positive side. NaN stays NaN.
 #pragma once
 #include "functions.h"
 #include "options.h"
@@ -23,7 +23,7 @@ struct Relu {
   }
 };
 
-/// Also RReLU outside training.
+/// Leaky ReLU; also RReLU outside training.
 struct LeakyRelu {
   float slope;
   Activated operator()(Floats z) const {
@@ -55,7 +55,7 @@ struct Prelu {
   Activated operator()(Floats z) const { return {select(at_most_0(z), z * broadcast(slope), z), z}; }
 };
 
-/// In training: each z has its own slope, a uniform number scaled by `range` and shifted by `lower`.
+/// RReLU in training: each z has its own slope, a uniform number scaled by `range` and shifted by `lower`.
 struct Rrelu {
   float lower, range;
   Activated operator()(Floats z, Floats uniform) const {
@@ -77,7 +77,7 @@ template <class Function> struct Plain {
 struct Noisy {
   Rrelu function;
   Noise noise;
-  int first;  // block of random numbers
+  int first;  // first block of random numbers
   void operator()(Floats z1, Floats z2, int block, Activated& a1, Activated& a2) const {
     Floats u1, u2;
     noise.draw(first + block, u1, u2);
@@ -103,7 +103,7 @@ inline void with_activation(const Options& options, const float* parameters, int
   }
 }
 
-/// Activates `vectors` vectors of z; `value` may be `z`. `function` is passed by value so that stores can't alias it.
+/// Activates `vectors` vectors of z; `value` can be `z`. `function` is passed by value, so that stores cannot alias it.
 template <class Function>
 inline void activate(Function function, const float* z, float* value, float* kept, int vectors) {
   for (int i = 0; i < vectors; i += 2) {

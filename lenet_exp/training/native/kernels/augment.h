@@ -1,7 +1,7 @@
-// Random changes to training images, drawn for each image, with the same bits on every CPU.
+// Random changes to training images, drawn for each image, with bit-identical results on every CPU.
 //
-// The distributions are those of training/augmentation.py; the comparison with torch in double precision is in
-// tests/training/native/test_augment.py.
+// The distributions are those of training/augmentation.py. tests/training/native/test_augment.py compares the results
+// with those of torch in double precision.
 #pragma once
 #include <string.h>
 
@@ -21,7 +21,7 @@ struct Augment {
 
 constexpr float background = -1.0f;
 constexpr int control = lanes;          // control points along each axis of the field of `elastic`
-constexpr int margin = 2, framed = side + 2 * margin;  // an image with the margin that bilinear weights read
+constexpr int margin = 2, framed = side + 2 * margin;  // an image with the margin that bilinear lookups read
 
 /// The random words of one image, in blocks of 32: block 0 has the parameters, blocks 1 to 16 the field.
 struct Words {
@@ -108,12 +108,12 @@ inline Affine draw_affine(const Augment& how, const Words& words) {
           s,             c,             middle + to_either_side(words.first[y_word]) * static_cast<float>(how.shift)};
 }
 
-/// Returns bilinear values at 16 positions (in pixels) of a framed image; outside the image is background.
+/// Returns bilinear values at 16 positions (in pixels) of a framed image; positions outside it get the background.
 inline Floats bilinear(const float* frame, Floats x, Floats y) {
   const Floats first = broadcast(-1.0f), last = broadcast(static_cast<float>(side)), half = broadcast(0.5f);
   x = larger_or_nan(first, smaller_or_nan(last, x));
   y = larger_or_nan(first, smaller_or_nan(last, y));
-  const Floats left = nearest(x - half), top = nearest(y - half);  // for whole numbers, may be one less than the floor
+  const Floats left = nearest(x - half), top = nearest(y - half);  // for whole numbers, can be one less than the floor
   const Floats place = fma(top, broadcast(static_cast<float>(framed)), left) +
                        broadcast(static_cast<float>(margin * framed + margin));
   const Ints at = to_ints(place);

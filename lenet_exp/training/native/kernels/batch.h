@@ -1,7 +1,7 @@
 // A batch: its pieces, then the dense layers' gradients, on the requested number of threads.
 //
-// The assignment of work to threads varies but changes no bits: each piece has its own output, each dense gradient
-// is one sum over the images in order, and the pieces' sums are added in order.
+// The assignment of work to threads varies but does not change the exact results. Each piece has its own output, each
+// dense gradient is one sum over the images in order, and the pieces' sums are added in order.
 #pragma once
 #include <pthread.h>
 #include <stddef.h>
@@ -48,7 +48,7 @@ template <class Body> class Shared {
     int running = 1;
     for (; running < threads; ++running) {
       started[running] = {this, running, {}};
-      // If no thread can be created, the existing ones do all the work.
+      // If no more threads can be created, the existing ones do all the work.
       if (pthread_create(&started[running].id, nullptr, &Shared::begin, &started[running]) != 0) break;
     }
     work(0);
@@ -175,7 +175,7 @@ inline Outcome batch_gradient(const Options& options, const Batch& batch, const 
   const Work work(memory, batch.count, threads);
   const int64_t pieces = Work::piece_count(batch.count);
   prepare(parameters_now, *work.weights);
-  // The padding; everything else is written below.
+  // Only the padding is cleared, because everything else is written below.
   memset(gradient, 0, conv2_weight * sizeof(float));
   memset(gradient + slopes, 0, lanes * sizeof(float));
   memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));

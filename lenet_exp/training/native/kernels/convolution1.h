@@ -7,7 +7,7 @@
 
 namespace lenet {
 
-/// Splits an image into its even and odd columns, so that the maps' even columns are contiguous, as are the odd ones.
+/// Splits an image into its even and odd columns, so that the maps' even columns, and their odd ones, are contiguous.
 [[gnu::noinline]]
 inline void part_columns(const float* image, Piece& work) {
   for (int y = 0; y < side; ++y) {
@@ -33,7 +33,7 @@ inline void fetch(const float* image, int part) {
 /// Convolves. Each row of s2 pools two rows of the maps, whose even and odd columns are its four phases.
 ///
 /// A sum starts at 0 and follows the kernel's rows, each from left to right; the bias is added last.
-/// With `pool`, the largest phase goes to `out` and its place in the maps to `chosen` (planar2 each). Otherwise all
+/// With `pool`, the largest phase goes to `out` and its place in the maps to `chosen` (planar2 each). Otherwise, all
 /// phases go to `out` (4 * planar2). The two lanes beyond a row are unused. next: an image to prefetch.
 template <bool pool>
 [[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, const float* next, float* out,

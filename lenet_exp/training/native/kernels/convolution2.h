@@ -8,7 +8,7 @@
 namespace lenet {
 
 /// Convolves. A sum starts at 0 and follows the kernel's rows, columns, and the maps of s2; the bias is added last.
-/// With `pool`, the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]). Otherwise
+/// With `pool`, the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]). Otherwise,
 /// all four go to `out` ([phase][place][map]).
 template <bool pool>
 [[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
@@ -47,7 +47,7 @@ template <bool pool>
     }
 }
 
-/// Vectors of a kernel's row of 30 that are processed together; all ten of a kernel if registers allow.
+/// Vectors of a kernel's row of 30 that are processed together; all ten of a kernel if there are enough registers.
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
 /// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each of them many times.

@@ -32,8 +32,8 @@ void lenet_evaluate(const Options* options, const Batch* batch, const float* wei
 /// Writes augmented copies (count, 32, 32) of a batch's images.
 void lenet_augment(const Augment* how, const Batch* batch, float* to) { augment(*how, *batch, to); }
 
-/// For the tests: exp, e^x - 1, tanh (0 to 2), log (3), or sine and cosine of x turns (4, 5) of `count` floats, a
-/// multiple of 16.
+/// For the tests: computes exp, e^x - 1, or tanh (0 to 2), log (3), or the sine or cosine of x turns (4, 5) of `count`
+/// floats; `count` must be a multiple of 16.
 void lenet_function(int64_t which, const float* x, float* y, int64_t count) {
   for (int64_t i = 0; i < count; i += lanes) {
     const Floats a = load(x + i);
@@ -47,7 +47,7 @@ void lenet_function(int64_t which, const float* x, float* y, int64_t count) {
   }
 }
 
-/// For the tests: Threefry-2x32 with a key for `count` counters, a multiple of 16.
+/// For the tests: computes Threefry-2x32 with a key for `count` counters; `count` must be a multiple of 16.
 void lenet_random(int32_t key1, int32_t key2, const int32_t* first, const int32_t* second, int32_t* out1,
                   int32_t* out2, int64_t count) {
   for (int64_t i = 0; i < count; i += lanes) {

@@ -1,4 +1,6 @@
-// exp, tanh, log, sine, and cosine of 16 floats with the same bits on every CPU; C libraries differ by release and CPU.
+// exp, tanh, log, sine, and cosine of 16 floats, with bit-identical results on every CPU.
+//
+// Those of C libraries differ between releases and CPUs.
 //
 // The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf).
 // Errors are below 2 units in the last place, which the tests check.
@@ -7,7 +9,7 @@
 
 namespace lenet {
 
-constexpr float lowest_exponent = -87.0f, highest_exponent = 88.0f;  // e^x is a normal float between them
+constexpr float lowest_exponent = -87.0f, highest_exponent = 88.0f;  // between these, e^x is a normal float
 
 struct Exponential {  // e^x = scale * (1 + rest)
   Floats scale, rest;
@@ -82,7 +84,7 @@ inline Floats log(Floats x) {
 /// Computes sine and cosine of 2 pi * turns, for turns from -1/2 to slightly above 1.
 inline void sine_and_cosine(Floats turns, Floats& sine, Floats& cosine) {
   const Floats quarters = nearest(turns * broadcast(4.0f)), zero = broadcast(0.0f);
-  const Floats x = fma(quarters, broadcast(-0.25f), turns) * broadcast(6.28318530717958648f);  // to pi / 4 either side
+  const Floats x = fma(quarters, broadcast(-0.25f), turns) * broadcast(6.28318530717958648f);  // within pi / 4 of 0
   const Floats square = x * x;
   Floats p = broadcast(-1.9515295891e-4f);
   p = fma(p, square, broadcast(8.3321608736e-3f));

@@ -11,11 +11,11 @@ enum class Rule : int64_t { sgd, adam, rmsprop };
 
 struct Options {
   Activation activation;
-  double alpha;               // ELU's alpha, leaky ReLU's slope, RReLU's lower
-  double upper;               // RReLU's
+  double alpha;               // ELU's alpha, leaky ReLU's slope, or RReLU's lower
+  double upper;               // RReLU's upper
   int64_t pool_first;         // whether to pool before the activation
   int64_t training;           // whether to apply dropout and random slopes
-  double dropout_rate;        // of h1 and h2
+  double dropout_rate;        // rate for h1 and h2
   double label_smoothing;
   int64_t key1, key2;         // key of the step's random numbers
   int64_t threads;
@@ -41,7 +41,7 @@ struct Update {
   int64_t decoupled;          // whether weight decay is decoupled from the gradient
   int64_t maximize;
   double momentum;            // sgd, rmsprop
-  double fresh;               // sgd: the gradient's share in the momentum, 1 - dampening (1 in the first step)
+  double fresh;               // sgd: the gradient's weight in the momentum, 1 - dampening (1 in the first step)
   int64_t nesterov;
   double beta1, beta2;        // adam
   double correction1, correction2;  // adam: 1 - beta^step

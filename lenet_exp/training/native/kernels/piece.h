@@ -55,7 +55,7 @@ inline void convolutions_forward(const Options& options, const Batch& batch, con
   }
 }
 
-/// Multiplies by 0 with probability `dropout_rate`, otherwise by 1 / (1 - dropout_rate), and keeps the factors.
+/// Multiplies by 0 with probability `dropout_rate`, or else by 1 / (1 - dropout_rate), and keeps the factors.
 inline void drop_out(const Options& options, Noise noise, int block, float* h, float* factors, int vectors) {
   const Floats keep = broadcast(static_cast<float>(1 - options.dropout_rate));
   const Floats scale = broadcast(static_cast<float>(1 / (1 - options.dropout_rate))), zero = broadcast(0.0f);
@@ -77,7 +77,7 @@ constexpr long dense_row = sizeof(Dense) / sizeof(float);
 inline void dense_forward(const Options& options, const float* parameters, Range range, Piece& work, Dense* dense) {
   const bool drops = options.training && options.dropout_rate > 0;
   const int rows = range.images;
-  // fc1's rows are [map][place], s4 is [place][map].
+  // fc1's rows are [map][place], but s4 is [place][map].
   multiply<row1 / lanes>({dense->s4, parameters + fc1_weight, dense->h1, parameters + fc1_bias, rows, maps2, places4,
                           dense_row, 1, maps2, places4 * row1, row1, dense_row, false});
   for (int n = 0; n < rows; ++n) {
@@ -162,7 +162,7 @@ inline void evaluate_piece(const Options& options, const Batch& batch, const flo
   for (int n = 0; n < range.images; ++n) predictions[range.first + n] = predicted[n];
 }
 
-/// Computes everything that a training step needs from a piece. dense: of the piece's images.
+/// Computes everything that a training step needs from a piece. dense: the entries of the piece's images.
 inline void train_piece(const Options& options, const Batch& batch, const Weights& weights, Range range, Piece& work,
                         Dense* dense, Sums& sums) {
   convolutions_forward(options, batch, weights.parameters, range, work, dense);

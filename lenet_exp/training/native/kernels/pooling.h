@@ -1,6 +1,6 @@
 // 2 x 2 maximum pooling. NaN counts as the largest value.
 //
-// The first of equal values is chosen, but the last NaN (as in torch).
+// Of equal values, the first is chosen; of several NaNs, the last, as in torch.
 #pragma once
 #include "vector.h"
 

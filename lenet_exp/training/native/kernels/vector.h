@@ -1,4 +1,4 @@
-// Vectors of sixteen floats, independent of the CPU's register size: the same lanes, and so the same bits, everywhere.
+// Vectors of 16 floats. Their lanes do not depend on the CPU's register size, so exact results do not, either.
 //
 // All rounding is standard: sums, products, quotients, roots, and fused multiply-adds follow IEEE 754, and
 // the compiler must not contract operations (-ffp-contract=off).
@@ -91,11 +91,11 @@ inline Floats smaller_or_nan(Floats a, Floats b) {
 inline Floats nearest(Floats a) {
   return each_part<Floats>([&](auto i) { return part::nearest(a.part[i]); });
 }
-/// a > b; false if one is NaN.
+/// a > b; false if either is NaN.
 inline Mask operator>(Floats a, Floats b) {
   return each_part<Mask>([&](auto i) { return part::greater(a.part[i], b.part[i]); });
 }
-/// a <= b; false if one is NaN.
+/// a <= b; false if either is NaN.
 inline Mask operator<=(Floats a, Floats b) {
   return each_part<Mask>([&](auto i) { return part::at_most(a.part[i], b.part[i]); });
 }
@@ -158,7 +158,7 @@ inline Floats gather(const float* from, Ints at) {
   return each_part<Floats>([&](auto i) { return part::gather(from, at.part[i]); });
 }
 
-/// The lowest byte of each lane, 16 bytes.
+/// The lowest byte of each lane: 16 bytes in all.
 inline void store_bytes(int8_t* at, Ints a) { part::store_bytes(at, a.part); }
 
 /// Loads 32 floats, those at even and those at odd indices separately.
@@ -166,13 +166,13 @@ inline void load_alternate(const float* at, Floats& even, Floats& odd) {
   part::load_alternate(at, even.part, odd.part);
 }
 
-/// 0 to 15.
+/// The numbers 0 to 15.
 inline Ints lane_numbers() {
   alignas(64) static const int32_t numbers[lanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   return load(numbers);
 }
 
-/// The sum of all lanes: i and i + 8, then i and i + 4, i + 2, i + 1.
+/// The sum of all lanes: adds lanes i and i + 8, then i and i + 4, i + 2, and i + 1.
 inline float sum_of_lanes(Floats a) {
   float lane[lanes];
   store(lane, a);

@@ -1,4 +1,6 @@
-// The working memory of a step. Arrays are aligned to cache lines (64 bytes): a load across two lines costs double.
+// The working memory of a step.
+//
+// Arrays are aligned to cache lines (64 bytes), because a load across two lines takes twice as long.
 #pragma once
 #include "network.h"
 
@@ -35,18 +37,18 @@ struct alignas(64) Sums {
 
 /// The working memory of one thread.
 struct alignas(64) Piece {
-  // of the current image
-  float image[pixels + lanes];              // conv1's gradient reads whole octets that may start at its last pixels
+  // Data of the current image.
+  float image[pixels + lanes];              // conv1's gradient reads whole octets that can start at its last pixels
   float even[side][2 * lanes], odd[side][2 * lanes];  // its even and odd columns
   float phases[4 * planar2];              // a convolution's output before pooling
-  float planar[planar2], planar_kept[planar2];  // conv1's as [map][y][x]
+  float planar[planar2], planar_kept[planar2];  // conv1's output as [map][y][x]
   float s2_gradient[padded2];
-  float rows[side2 * width2 * kernel_row];  // of s2's windows: [y][x], see `spread_rows`
-  // of all images of the piece
+  float rows[side2 * width2 * kernel_row];  // rows of s2's windows: [y][x]; see `spread_rows`
+  // Data of all images of the piece.
   float s2[piece_images][padded2];        // [y][x][map]
   float kept1[piece_images][padded2];     // same layout as s2
   float kept2[piece_images][flat], kept3[piece_images][row1], kept4[piece_images][row2];
-  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // the place of the largest of four
+  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // the place of the largest of four values
   float dropout1[piece_images][row1], dropout2[piece_images][row2];    // factors
   float logits[piece_images][row3];
   float s4_gradient[piece_images][flat];
