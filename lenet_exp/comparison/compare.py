@@ -52,7 +52,7 @@ class Comparison:
     def not_excluded(self) -> list[Group]:
         """The groups that may be best: the leader and every group that it is not significantly ahead of.
 
-        Groups without a result or with a diverged run are excluded, as are those that a search dropped.
+        Groups without a result, with a diverged run, or dropped by a search are excluded.
         """
         stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
         found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]

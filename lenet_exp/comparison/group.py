@@ -136,7 +136,8 @@ class Group:
 def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:
     """Group runs by configuration, best mean first.
 
-    Configurations with diverged runs follow, fewest diverged first; those without a finished run are last.
+    Configurations with diverged runs follow, fewest diverged runs first. Configurations without a finished run are
+    last.
     """
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""A run in the form that a comparison needs, no matter where it was read from."""
+"""Runs in the form that a comparison needs, no matter where they were read from."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class SearchSummary:
 
     @cached_property
     def best(self) -> SearchedTrial | None:
-        """The best trial: the best mean among those with the most finished runs."""
+        """The best trial: the one with the best mean among the trials with the most finished runs."""
         finished = [t for t in self.trials if t.finished]
         return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
 
@@ -231,7 +231,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
     """Summarize a search from the results of its jobs; return None for a grid.
 
     Args:
-        results: results of its jobs, in order.
+        results: results of the sweep's jobs, in order.
     """
     if plan.search is None:
         return None

@@ -24,7 +24,7 @@ class Difference:
         n: number of replicates (seeds, or pairs of seed and split): the common ones if paired; otherwise, those in the
             smaller group.
         test: paired, welch, or none if there are too few seeds or no spread.
-        p: two-sided, uncorrected; NaN without a test.
+        p: two-sided p-value, uncorrected; NaN if there is no test.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
         df: degrees of freedom of `spread`; Satterthwaite's are not integers.
         level: the level that p is compared with, corrected for the number of comparisons.
