@@ -1,4 +1,4 @@
-"""The executor of a Ray cluster: an actor for each place, wherever Ray finds the resources for it.
+"""The executor of a Ray cluster. Each place is an actor, which Ray creates where it finds the resources.
 
 Ray places the actors and reports when one dies. A job whose process or node is lost resumes from its last checkpoint at
 another place, as `Places` decides.

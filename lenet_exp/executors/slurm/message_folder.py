@@ -36,7 +36,7 @@ class MessageFolder:
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
-        """Remove and return new messages, each with its sender. A corrupt message is returned as an empty one.
+        """Remove and return new messages with their senders. A corrupt message is returned as an empty one.
 
         Raises:
             OSError: the folder is gone or cannot be read.

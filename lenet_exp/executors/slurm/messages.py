@@ -44,7 +44,7 @@ class PlacePlan:
 
 
 class SlurmMessages:
-    """The folder `slurm` in a sweep's folder, with its plan and messages."""
+    """The `slurm` folder inside a sweep's folder: the plan and the messages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
