@@ -31,8 +31,8 @@ class RuledLines:
 
 
 def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
-    """Remove ruled lines from ink (height, width). Return the ink, a mask of the lines (None without lines), and
-    the slope of the lines (0 without lines)."""
+    """Remove ruled lines from ink (height, width). Return the ink, a mask of the lines (None if there are none), and
+    the slope of the lines (0 if there are none)."""
     across, slope = _lines(amount), 0.0
     upright = _lines(amount.T)
     left, found = amount, None
