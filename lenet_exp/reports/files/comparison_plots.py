@@ -37,7 +37,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def leaderboard_figure(comparison: Comparison) -> Figure:
-    """Return a figure of the best configurations: each mean with its 95 % interval, and each seed."""
+    """Return a figure of the best configurations: means with 95 % intervals, and individual seeds."""
     groups = [g for g in comparison.groups if g.n][:LEADERS]
     height = 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups)

@@ -40,7 +40,7 @@ class Misclassified:
 
 
 def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -> list[Misclassified]:
-    """Return all misclassified validation images, those with the highest confidence first.
+    """Return all misclassified validation images, highest confidence first.
 
     Args:
         predictions: (n_val,) classes that the network predicted; confidences are computed only for misclassified
@@ -56,8 +56,8 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
 
 
 def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name: str) -> bytes | None:
-    """Return a PNG of up to 25 mistakes, five per row, each with its truth, answer, and confidence; None without
-    mistakes.
+    """Return a PNG of up to 25 mistakes, five per row, with their true classes, predicted classes, and confidences;
+    None if there are no mistakes.
 
     Args:
         mistakes: all mistakes, in order; the title shows their number.
