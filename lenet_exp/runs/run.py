@@ -172,8 +172,8 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Log if a saved result was trained with settings other than those requested, or with a different torch
-    version, since its exact weights may differ."""
+    """Log if a saved result was trained with other settings than requested, or with a different torch version. In both
+    cases, its exact weights may differ."""
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
