@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from lenet_exp.folders.job import Job
 
-HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # attributes of a trial: its run's epochs, before and for it
+HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # trial attributes: earlier epochs, epochs trained for it, and run
 
 
 class EpochCounts:
@@ -37,7 +37,7 @@ class EpochCounts:
         self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
 
     def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
-        """Return how many of a run's epochs were trained for a trial: those that neither existed before nor count
+        """Return how many of a run's epochs were trained for a trial: the epochs that neither existed before nor count
         for another trial."""
         run = trials[number].user_attrs.get(RUN)
         same = [t for t in trials if t.number == number or t.user_attrs.get(RUN) == run]

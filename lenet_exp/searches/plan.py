@@ -38,8 +38,9 @@ class PlannedSearch:
     """A search that can be started.
 
     Attributes:
-        sweep: its folder. The experiment, space, fixed flags, sampler, and pruner determine its name; budgets do not.
-        search: its sampler, pruner, and objective.
+        sweep: the sweep folder. The experiment, space, fixed flags, sampler, and pruner determine its name; budgets do
+            not.
+        search: the sampler, pruner, and objective.
         asked: the search with its budgets, as stored in the folder.
         corners: the configurations that were checked.
         config: configuration of the first corner; its `sweep.*` and `tracking.*` apply to the search.

@@ -1,8 +1,8 @@
 """The study of a search on disk: Optuna's database, for `optuna-dashboard` and `optuna.load_study`.
 
-A trial is stored completely, with all its values, before its job. A thread writes its epochs and its end, because a
-database commit can take longer than an epoch. If a kill loses some of them, they are restored from the run folder. A
-trial's state is written last. Nothing in the database is a pickle.
+A trial is stored completely, with all its values, before its job starts. A thread writes its epochs and its end,
+because a database commit can take longer than an epoch. If a kill loses some of them, they are restored from the run
+folder. A trial's state is written last. Nothing in the database is a pickle.
 
 If the database becomes unavailable during a search (disk full, server unreachable), no run waits for it. Writes are
 retried in order until the search ends. The next session adds what is still missing, without training anything again.

@@ -141,7 +141,7 @@ class Trials:
         raise AssertionError
 
     def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
-        """Return the drawn trial as the next one; refused draws do not count."""
+        """Return the drawn trial as the next trial; refused draws do not count."""
         trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
         if refused:
             self._fill([*before, self._frozen(trial.number)])
