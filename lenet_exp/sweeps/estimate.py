@@ -64,7 +64,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
     Args:
         budgets: the remaining budgets.
-        corners: configurations at the corners of its space.
+        corners: jobs at the corners of the search space.
     """
     epochs = _epoch_seconds(corners, SWEEP_THREADS)
     whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]

@@ -37,7 +37,7 @@ class GridPlan:
     """A grid that can be started.
 
     Attributes:
-        sweep: its folder.
+        sweep: the sweep folder.
         jobs: all jobs of the grid, checked and frozen.
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
         notes: messages to log before the grid starts.

@@ -128,7 +128,7 @@ class Session:
         Args:
             jobs: the jobs, taken one at a time when a place is free, so they can be created and added while the sweep
                 is running.
-            environment: additional environment variables of its processes.
+            environment: additional environment variables for the launched processes.
             like: jobs with the same datasets and number of threads; all jobs, if they are known.
             listener: receives every epoch and the end of every job.
         """
@@ -190,7 +190,7 @@ def sweep_session(
     """Open a sweep; resume it if it was started before.
 
     Args:
-        sweep: its folder, whose name identifies the sweep.
+        sweep: the sweep folder, whose name identifies the sweep.
         jobs: the jobs known at the start, or a function that returns them once the sweep is owned.
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
 
