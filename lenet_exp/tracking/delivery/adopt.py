@@ -54,7 +54,7 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
 
 
 def _write(job: Job, run: Run, store: Store) -> bool:
-    """Create the run folder of a run trained elsewhere: its record, its weights, and its entry for MLflow."""
+    """Create the folder of a run that was trained elsewhere: the record, the weights, and the entry for MLflow."""
     from mlflow.exceptions import MlflowException
 
     run_id, folder, errors = run.info.run_id, job.folder, (UserError, ValueError, OSError, MlflowException)

@@ -18,8 +18,8 @@ log = logging.getLogger("lenet_exp")
 
 
 class BackgroundDelivery:
-    """A `Delivery` in the background. Its thread uploads each requested run folder once, no matter how many times
-    it was requested.
+    """A `Delivery` in the background. Its thread uploads each requested run folder once, even if it was requested
+    several times.
 
     Callers wait only for the end of a single run. At the end of a sweep, results that the thread did not upload are
     uploaded after it is closed.

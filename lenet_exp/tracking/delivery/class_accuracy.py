@@ -15,7 +15,7 @@ LONGEST = 200  # MLflow's limit for the full name is 250 characters
 
 
 def class_points(record: Record) -> Iterator[Metric]:
-    """Yield one point of the best epoch for each class with validation images; none without a confusion matrix."""
+    """Yield the best epoch's point for each class that has validation images; none if there is no confusion matrix."""
     from mlflow.entities import Metric
 
     names = metric_names(record.config.dataset.class_names)

@@ -132,7 +132,7 @@ class StoreDelivery:
             self.adopt_all([job], owned=True)
 
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
-        """Before training, check which of these runs the store has, and take over those that others finished."""
+        """Before training, check which of these runs the store has, and take over the runs that others finished."""
         self.check_stored([job.folder for job in jobs])
         self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 

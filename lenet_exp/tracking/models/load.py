@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network in eval mode on the CPU, its name for users, and its record.
+    """A network in eval mode on the CPU, with its name for users and its record.
 
     Attributes:
         record: the run's record; None for a model from the original script.

@@ -43,13 +43,13 @@ class RecordedRun:
     """The stored parts of a run.
 
     Attributes:
-        name: its name for users.
+        name: the run's name for users.
         record: the run's record; None if the record is missing or invalid.
         altered: a line that names what was changed after the run was recorded; empty if nothing was changed.
-        epochs: the results of all epochs, in order; empty without a run folder.
+        epochs: the results of all epochs, in order; empty if there is no run folder.
         weights: the best weights; None if they are not available.
-        folder: its run folder, if it has one.
-        mlflow_runs: its MLflow runs: addresses of the stores, as returned by `store_name`, and run ids.
+        folder: the run folder, if there is one.
+        mlflow_runs: the MLflow runs, as pairs of a store's address (as returned by `store_name`) and a run id.
     """
 
     name: str
