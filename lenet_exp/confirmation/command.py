@@ -111,7 +111,7 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the overrides that the jobs were composed from, by flag, with those of the first job first."""
+    """Return the overrides that the jobs were composed from, by flag. The flags of the first job come first."""
     columns: dict[str, list[str]] = {}
     for job in jobs:
         own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
