@@ -9,7 +9,7 @@ import numpy as np
 from lenet_exp.comparison.multiplicity import Floats
 
 FEWEST = 3  # minimum number of runs in a configuration
-FAR = 6.0  # standard deviations
+FAR = 6.0  # minimum distance from the median, in standard deviations
 NORMAL = 0.954  # the median difference of two draws from a normal distribution, in standard deviations
 
 

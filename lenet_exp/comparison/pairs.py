@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Replicate = tuple[int, int]  # seed, split_seed: these distinguish the runs of a configuration
 Floats = NDArray[np.float64]
 
-APPROXIMATE_FROM = 5  # replicates
+APPROXIMATE_FROM = 5  # minimum number of replicates for Satterthwaite's approximation
 NO_SPREAD = 1e-9  # rounding error of accuracies (fractions) whose differences are all equal
 
 

@@ -17,7 +17,7 @@ PLANNED = 0.82  # so that simulated sweeps reach 80 % on average (`benchmarks/pl
 MOST_SEEDS = 1000  # maximum for a confirmation
 LEAST_SEEDS = 3  # minimum for a confirmation; two would not show whether the spread is as expected
 LARGE = 3.0  # a difference, in spreads, that any useful number of seeds detects
-HOPELESS = 0.1  # power
+HOPELESS = 0.1  # power at which a difference is missed nine times in ten
 DRAWS = 4000
 
 
@@ -25,8 +25,8 @@ class Power:
     """The power to find a leader ahead of all m other groups, with one test per group and Holm's correction.
 
     The spreads are estimates, so the power is averaged over the true values that they allow. An estimate with df
-    degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps from which such plans
-    are made, to the extent that their spreads agree. It is computed from fixed random draws.
+    degrees of freedom is sd * sqrt(chi2(df) / df). The power therefore holds on average over the sweeps from which such
+    plans are made, to the extent that their spreads agree. It is computed from fixed random draws.
 
     Args:
         sd: (m,) estimated standard deviations of the paired differences between the leader and every other group.
@@ -49,8 +49,8 @@ class Power:
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
 
     def of(self, points: float, seeds: int) -> float:
-        """Return the probability of finding the leader ahead of all others, if its true lead over each is `points`
-        (a fraction)."""
+        """Return the probability of finding the leader ahead of all others, if its true lead over each of them is
+        `points` (a fraction)."""
         from scipy.special import stdtrit
 
         df = seeds - 1

@@ -46,7 +46,7 @@ class ComparedRun:
         curve: returns the validation accuracy of each epoch.
         last: returns the validation accuracy of the last epoch; None if there is none.
         data: digests of the data files; empty if unknown.
-        split: the split_seed if it distinguishes replicates rather than configurations; otherwise 0.
+        split: the split_seed if it distinguishes replicates rather than configurations; otherwise, 0.
         test_accuracy: returns the test accuracy; None if `lenet-predict` has not scored the run.
         recipe: the recipe that the run was composed from, if recipes were swept (`experiment=a,b`); otherwise, empty.
         mlflow_runs: returns the ids of its MLflow runs, by store name.

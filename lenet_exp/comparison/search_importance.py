@@ -22,8 +22,7 @@ def search_importance(searched: SearchSummary) -> dict[str, float]:
 
     PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials with the values in all
     trials. It uses ranks, so pruned trials count too: they rank below finished ones, by their number of epochs, as in
-    the TPE sampler.
-        Diverged trials rank last.
+    the TPE sampler. Diverged trials rank last.
     """
     try:
         import optuna
