@@ -38,7 +38,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     """Return the job of a single run, outside a sweep.
 
     Args:
-        name: by default, the dataset, activation, and optimizer.
+        name: the job's name; by default, the dataset, activation, and optimizer.
 
     Raises:
         ConfigError: the configuration is invalid.

@@ -53,7 +53,7 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
     or impossible.
 
     Args:
-        data_root: folder with the datasets; by default, the record's or, if that does not exist, this machine's.
+        data_root: folder with the datasets; by default, the record's folder or, if that does not exist, this machine's.
         trust: a class, or a module with all its classes, that a record from another outputs folder is allowed to name.
 
     Raises:
