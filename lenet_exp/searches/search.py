@@ -25,7 +25,7 @@ from lenet_exp.training.engine import EngineChoice
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
 MOST_REPEATED = 100  # trials in a row that trained nothing: the space is nearly exhausted, or training fails
-TRIALS_SHARE = 2 / 3  # of epochs and seconds, if configurations get several seeds; the rest is for the additional seeds
+TRIALS_SHARE = 2 / 3  # fraction of epochs and seconds for first seeds, if there are several; the rest is for the others
 
 log = logging.getLogger("lenet_exp")
 

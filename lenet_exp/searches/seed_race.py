@@ -19,7 +19,7 @@ class SeedRace:
 
     Args:
         most: the maximum number of seeds per configuration.
-        sign: 1 if a larger value is better, otherwise -1.
+        sign: 1 if a larger value is better; otherwise, -1.
     """
 
     def __init__(self, most: int, sign: int) -> None:

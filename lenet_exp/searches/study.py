@@ -207,8 +207,8 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         url: address of the user's own database.
 
     Raises:
-        ConfigError: the user's database cannot be used, or its study belongs to another outputs folder; or study.db is
-            intact but cannot be used now or by this release of Optuna.
+        ConfigError: the user's database cannot be used, or its study belongs to another outputs folder. Also raised if
+            study.db is intact but cannot be used now or by this release of Optuna.
     """
     if url is not None:
         try:
