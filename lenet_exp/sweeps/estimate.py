@@ -34,7 +34,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     """Return lines that describe and estimate a sweep. Nothing is trained or written.
 
     Args:
-        sweep: None for a single run.
+        sweep: the sweep folder; None for a single run.
     """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}

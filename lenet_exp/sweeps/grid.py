@@ -56,7 +56,7 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     Args:
         overrides: the overrides that span the grid.
         jobs: the overrides of each job.
-        configs: the configuration of each job, its flags checked.
+        configs: the configuration of each job, whose flags have been checked.
 
     Raises:
         ConfigError, DataError, StoreError: a job is invalid or cannot be trained.

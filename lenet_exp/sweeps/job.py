@@ -41,7 +41,7 @@ def run_job(
         display: the sweep's display, if the job trains in the sweep's own process.
 
     Raises:
-        Exception: the job failed; the reason is in its record or, without one, in the sweep folder.
+        Exception: the job failed; the reason is in its record or, if there is no record, in the sweep folder.
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False

@@ -59,7 +59,7 @@ class HydraLaunching:
 
     Attributes:
         context: the sweeper's context.
-        config: composed for the sweep, with the node `hydra`.
+        config: the configuration composed for the sweep, with the node `hydra`.
     """
 
     context: HydraContext
@@ -98,7 +98,7 @@ class HydraLaunching:
         """Return the launcher for the jobs of a sweep, and the environment of its processes.
 
         Args:
-            config: its `sweep.*` apply to the sweep.
+            config: a configuration whose `sweep.*` apply to the sweep.
             session: the sweep's session, once it is open. It uploads and displays runs that train in this process.
         """
         composed = copy.deepcopy(self.config)

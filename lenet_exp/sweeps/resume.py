@@ -63,7 +63,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         now: the current overrides, including `sweep.resume=`.
 
     Raises:
-        ConfigError: an override would change the search; or the search belongs to another outputs folder, or needs a
+        ConfigError: an override would change the search, or the search belongs to another outputs folder or needs a
             password that is not stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:

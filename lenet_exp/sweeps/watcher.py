@@ -22,13 +22,14 @@ log = logging.getLogger("lenet_exp")
 
 
 class SweepWatcher:
-    """A thread of the sweep's own process. Use it as a context manager around the launching.
+    """A thread in the sweep's own process that monitors its jobs. Use it as a context manager around the launch.
 
     Args:
         jobs: all jobs of the sweep.
-        background: uploads in its own thread, since neither a stop request nor the terminal should wait for a store.
+        background: the delivery, which uploads in its own thread, since neither a stop request nor the terminal should
+            wait for a store.
         report: the sweep's own report.
-        display: shows the progress.
+        display: the display that shows the progress.
         delivers: whether jobs train in other processes, so that this one uploads them and logs their ends.
     """
 
