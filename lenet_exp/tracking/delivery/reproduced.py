@@ -32,7 +32,7 @@ def tag_runs(
         runs: addresses of stores, as returned by `store_name`, with the run's id in each.
         uri: an address that can contain the password, which is not stored.
         weak: whether the result says nothing about the run, so that an earlier result is kept.
-        say: prints a line.
+        say: a function that prints a line.
 
     Returns:
         Whether all stores were reachable.

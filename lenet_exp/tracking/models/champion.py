@@ -29,14 +29,15 @@ ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
-MOST = 10_000  # versions; there is one for each champion so far
+MOST = 10_000  # maximum number of versions; there is one for each champion so far
 TRY_SECONDS = 2.0  # retry for this long if another process writes at the same time
 
 log = logging.getLogger("lenet_exp")
 
 
 def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
-    """Register the run's model and move the alias, if the model is better than the current champion. Idempotent.
+    """Register the run's model and move the alias, if the model is better than the current champion. Repeated calls
+    change nothing.
 
     The first champion to beat is the model that the package ships for the dataset, if there is one. Only runs on the
     default split with the full training set are comparable.
