@@ -106,7 +106,7 @@ class _Scored:
 def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """Evaluate a sweep's leader on the test set, with each of its finished runs; print and log the results.
 
-    For a confirmation, evaluate all its configurations. With `configurations=all`, evaluate every configuration of any
+    For a confirmation, evaluate all its configurations. With `configurations=all`, evaluate every configuration of the
     sweep.
 
     Args:

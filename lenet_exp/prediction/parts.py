@@ -42,7 +42,7 @@ class _Group:
 
 
 def find_drawings(amount: Array, several: bool) -> list[Mask]:
-    """Return the drawings in ink (height, width), in reading order, each as a mask; empty if there are none.
+    """Return the drawings in ink (height, width), in reading order, as masks; empty if there are none.
 
     Args:
         several: whether there may be several drawings; otherwise, all ink is one drawing.

@@ -29,7 +29,7 @@ from lenet_exp.training.score import Score
 
 DRAWN = "predictions"  # subfolder of the outputs folder
 LONGEST_NAME = 150  # maximum size in bytes of the model's name within a file name, which is limited to 255
-MOST_SHOWN = 100  # maximum number of drawings in the picture of what the network saw
+MOST_SHOWN = 100  # maximum number of drawings in the figure of what the network saw
 
 log = logging.getLogger("lenet_exp")
 
