@@ -33,7 +33,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def remark(comparison: Comparison, position: int) -> str:
-    """Return how the leader compares with the configuration at a position, and its unfinished runs."""
+    """Return how the leader compares with the configuration at a position, and that configuration's unfinished runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(lead)] if lead else []

@@ -23,7 +23,7 @@ class RunSource:
 
     @property
     def server(self) -> str | None:
-        """The address of MLflow's server; None if there is no server, so that lenet-ui serves the pages."""
+        """The address of MLflow's server; None if there is no server, in which case lenet-ui serves the pages."""
         if self.store is None or not self.store.startswith(("http://", "https://")):
             return None
         scheme, _, rest = self.store.rstrip("/").partition("://")

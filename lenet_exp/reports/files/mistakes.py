@@ -1,4 +1,5 @@
-"""The worst mistakes of a network on the validation images. Drawn without matplotlib, because workers draw them."""
+"""The worst mistakes of a network on the validation images. They are drawn without matplotlib, because workers draw
+them."""
 
 from __future__ import annotations
 
