@@ -75,7 +75,7 @@ class RecordedRun:
 
 
 def find_recorded(which: str, uri: str) -> RecordedRun:
-    """Find a run.
+    """Find a run and return its stored parts.
 
     Args:
         which: a run folder, its id or first digits, an MLflow run id, a `.safetensors` file from `model_path`, or

@@ -49,7 +49,7 @@ def driver_uri(uri: str, seconds: int = 0) -> str:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Return why a database denies access, in a few words. None if the database may be unavailable, or for any other
+    """Return why a database denies access, in a few words; None if the database may be unavailable, or for any other
     error."""
     found = REFUSES.search(str(error))
     return re.sub(r'\b(user|role) "[^"]*"', r'\1 "***"', found.group().strip()) if found else None

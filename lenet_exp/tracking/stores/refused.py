@@ -12,7 +12,7 @@ from lenet_exp.tracking.stores.database import is_postgres, refusal
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with them"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-# The response from a `lenet-ui` server to a request without its token.
+# This is the response from a `lenet-ui` server to a request without its token.
 TOKEN_REQUIRED = (
     "token required: open a link that lenet-ui printed where it was started, or set MLFLOW_TRACKING_TOKEN to the "
     "token= of that link"

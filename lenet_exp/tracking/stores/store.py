@@ -269,7 +269,7 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
 def retry_until_granted(write: Callable[[], T]) -> T:
     """Call `write`, and retry for a few seconds if permission is denied.
 
-    MLflow first creates an experiment or a model, and grants its user the right to write it a moment later.
+    MLflow first creates an experiment or a model, and grants its user the right to write to it a moment later.
 
     Raises:
         MlflowException: permission is still denied, or another error occurs.

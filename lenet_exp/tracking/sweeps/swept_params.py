@@ -10,7 +10,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.store import Store
 
 SHOWN = 20  # maximum number of values listed; beyond that, the first ones and their number
-LONGEST = 500  # characters
+LONGEST = 500  # maximum number of characters in the list
 
 
 def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
