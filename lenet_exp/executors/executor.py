@@ -80,7 +80,7 @@ Ask = Callable[[EpochReport], bool | None]
 
 @dataclass(frozen=True)
 class RemoteWork:
-    """The data that a process on another machine needs besides the sweep folder. Stored as JSON.
+    """The data that a process on another machine needs in addition to the sweep folder. It is stored as JSON.
 
     Attributes:
         argv: the sweep's command.
@@ -98,15 +98,15 @@ class WorkSpec:
     """The facts about upcoming jobs that an executor needs.
 
     Attributes:
-        task: called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`. This function
-            reports an epoch and returns whether to prune the run, or None if the sweep's process is gone.
+        task: a function that is called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`.
+            This function reports an epoch and returns whether to prune the run, or None if the sweep's process is gone.
         prepare: called once in each process, before its first job, with the datasets.
         sets: the jobs' datasets, in shared memory that processes on this machine can map if they inherit its file
             descriptors.
         cores: number of cores per job.
         jobs: number of jobs; None if the number is not known in advance.
         output: file for stdout and stderr of the processes.
-        answer: called in the sweep's own process, within `next_done`. A report may arrive twice, for example after a
+        answer: called in the sweep's own process, within `next_done`. A report can arrive twice, for example after a
             lost process.
         remote: the same work as data, for executors that cannot send Python objects to their processes.
     """

@@ -66,7 +66,8 @@ class PlaceInfo:
         wrong: why the place cannot use the outputs folder; empty if it can.
         lacks: why the place has no native engine; empty if it has an engine or does not need one.
         source, torch: digest of lenet_exp's source, and the version of torch.
-        data: the dataset that is missing there or differs; empty if all match or were sent with the work.
+        data: name of the dataset that is missing or different at the place; empty if all match or were sent with the
+            work.
     """
 
     host: str

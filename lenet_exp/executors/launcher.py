@@ -46,7 +46,7 @@ class ExecutorLauncher(Launcher):
         """
 
     def check(self, cores: int) -> None:
-        """Check what can be checked before anything is written.
+        """Check that jobs can be launched, before anything is written.
 
         Args:
             cores: number of cores per job.

@@ -1,6 +1,6 @@
 """Decides which job runs at which place of a cluster, and what to do when a place is lost.
 
-The result depends on events only: no clock, file, or cluster is read, so tests can try every order of events
+The result depends only on events: no clock, file, or cluster is read, so tests can try every order of events
 (tests/sweeps/test_schedules.py). An executor passes events in and carries out the returned commands. Events that are
 late, repeated, or from a closed place change nothing.
 """

@@ -35,7 +35,7 @@ class JobEnd:
     Attributes:
         job: the job's number, as submitted.
         value: the value that the job returned.
-        error: the exception it raised, or None.
+        error: the exception that the job raised; None if it raised none.
         lost: why there is neither a value nor an error, such as `killed by SIGKILL`; None if there is one.
         over_limit: whether the job was lost because it exceeded its time limit.
     """
@@ -140,7 +140,7 @@ class Pool:
     def stop(self) -> None:
         """Start no more jobs and ask the running ones to stop; `next_done` still returns them.
 
-        Workers get the signal that this process received or, without one, SIGTERM.
+        Workers get the signal that this process received or, if there was none, SIGTERM.
         """
         self._waiting.clear()
         self._stopping = True

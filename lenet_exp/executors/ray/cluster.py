@@ -15,7 +15,7 @@ from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.executors.host import Host
 from lenet_exp.machine import cpu_count
 
-REACH_SECONDS = 10.0  # to connect to the cluster's address
+REACH_SECONDS = 10.0  # maximum time to connect to the cluster's address
 NAMESPACE = "lenet_exp"
 AT_ONCE = 4  # concurrent calls to an actor: the running one, `stop`, and `close`
 
@@ -29,7 +29,7 @@ class RayOptions:
     Attributes:
         address: address of a cluster (`auto`, host:port, ray://host:port); None: start one on this machine.
         workers: number of places; None: as many as fit on the cluster.
-        cpus, gpus, memory: per run; gpus may be a fraction; memory is in bytes.
+        cpus, gpus, memory: resources per run. gpus can be a fraction; memory is in bytes.
         resources: Ray's custom resources per run.
         init: additional arguments for `ray.init`.
     """
@@ -82,8 +82,8 @@ class Cluster:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Return whether the next place would fail in the same way, for example because a node lacks lenet_exp. A lost
-    node is not such an error."""
+    """Return whether the next place would fail in the same way, for example because a node lacks lenet_exp. The loss of
+    a node is not such an error."""
     return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
 
 

@@ -1,7 +1,7 @@
 """The executor of a Ray cluster. Each place is an actor, which Ray creates where it finds the resources.
 
-Ray places the actors and reports when one dies. A job whose process or node is lost resumes from its last checkpoint at
-another place, as `Places` decides.
+Ray also reports when an actor dies. A job whose process or node is lost resumes from its last checkpoint at another
+place, as `Places` decides.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Heartbeats:
         """Return the seconds since the last new heartbeat of each process.
 
         Args:
-            now: seconds, from the same clock in each call.
+            now: the current time in seconds, from the same clock in each call.
         """
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):

@@ -30,7 +30,7 @@ class PlacePlan:
     """The part of a sweep that a place needs.
 
     Attributes:
-        session: identifies the start of the sweep.
+        session: identifies the session of the sweep.
         work: the sweep's `RemoteWork`.
         asks, time_limit: see `PortableWork`.
         probe: the name of a file in the sweep folder that holds its own name.
@@ -75,7 +75,7 @@ class SlurmMessages:
         return None if value is None else read_as(PlacePlan, value)
 
     def driver(self, session: str) -> MessageFolder:
-        """Return the folder of messages from places."""
+        """Return the folder of messages from places to the sweep."""
         return MessageFolder(self.folder / session / "driver")
 
     def place(self, session: str, name: str) -> MessageFolder:

@@ -79,7 +79,7 @@ def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
 
 
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
-    """Return the Bash script for the job that drives a sweep. When its time runs out, it requeues itself and
+    """Return the Bash script for the job that drives a sweep. When the job's time runs out, the job requeues itself and
     resumes."""
     return "\n".join(
         [
@@ -102,7 +102,7 @@ def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """Return the name of a sweep's allocations. Allocations with different options have a different name."""
+    """Return the name of a sweep's allocations. Allocations with different options have different names."""
     return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
 
 
