@@ -58,7 +58,7 @@ def frozen_uri(uri: str | None) -> str | None:
 
 
 def store_name(uri: str) -> str:
-    """Return the name of a store in files and messages: its address without tokens and passwords.
+    """Return the name that identifies a store in files and messages: its address without tokens and passwords.
 
     A server's name contains neither user nor query. In a database address, these can select the database, so the name
     contains a digest of them instead. Passwords are not part of the digest. A name passed as `uri` is returned

@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
 
 def compose(overrides: str | Sequence[str] | None = None) -> Config:
-    """Return the configuration that `lenet-train <overrides>` would train, after all checks.
+    """Check the configuration that `lenet-train <overrides>` would train, and return it.
 
     Args:
         overrides: list such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list with one item.
@@ -120,7 +120,7 @@ def search(
     seeds: int = 1,
     confirm: float | None = None,
 ) -> SearchResult:
-    """Search a space as `lenet-train -m hydra/sweeper=search` does.
+    """Search a space of configurations as `lenet-train -m hydra/sweeper=search` does.
 
     Call it again to continue the search up to its budgets.
 
@@ -162,7 +162,7 @@ def compare(
     experiment: str = "lenet_exp",
     by: str = "best",
 ) -> pd.DataFrame:
-    """Return the leaderboard for one sweep, for several, or for the runs that match a filter.
+    """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
     `lenet-compare --help` explains the flags.
 

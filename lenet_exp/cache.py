@@ -1,4 +1,4 @@
-"""A private cache folder for files that are made once per machine, such as compiled kernels.
+"""A private cache folder for files that are created once per machine, such as compiled kernels.
 
 Its files can contain code that is executed. Therefore, the folder and its files must belong to this user and must not
 be writable by others.
@@ -30,7 +30,7 @@ def cache_folder(name: str) -> Path:
 
 
 def claim_folder(folder: Path) -> None:
-    """Create a private folder unless it exists.
+    """Create a private folder if it does not exist, and check that it is private.
 
     Raises:
         NoCache: the folder cannot be created, or others could write to it.

@@ -10,7 +10,7 @@ class UserError(Exception):
     """An error that the user can fix; the message is one line that says how. The command exits with status 2."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return the one line that IPython shows in a notebook."""
+        """Return the single line that IPython shows in a notebook."""
         return [f"{type(self).__name__}: {printable(str(self))}"]
 
 
@@ -23,7 +23,7 @@ class DataError(UserError):
 
 
 class StoreError(UserError):
-    """An MLflow store that cannot be used as it is."""
+    """An MLflow store that cannot be used in its current state."""
 
 
 class DamagedError(UserError):

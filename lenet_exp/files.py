@@ -43,7 +43,7 @@ def user_path(text: str) -> Path:
 
 
 def output_path(output: str, endings: Sequence[str]) -> Path:
-    """Return the path that a user typed as `output=`, after checking that it can be written.
+    """Return the path that a user typed as `output=`, after checking that the file can be written.
 
     Raises:
         ConfigError: the path has an extension that is not in `endings`, or cannot be written.
@@ -59,7 +59,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
 
 
 def write_output_file(path: Path, content: bytes | str) -> None:
-    """Write a file that a user asked for with `output=`, as `write_atomic` does.
+    """Write the file that a user requested with `output=`, as `write_atomic` does.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -71,7 +71,7 @@ def write_output_file(path: Path, content: bytes | str) -> None:
 
 
 def check_regular(path: Path) -> None:
-    """Check that a path is a regular file: reading a pipe would block, and reading a device would never end.
+    """Check that a path is a regular file, because reading a pipe would block and reading a device would never end.
 
     Raises:
         OSError: the path is not a regular file.

@@ -1,4 +1,4 @@
-"""Facts about this machine and process for records: host, cores, versions, git commit, command."""
+"""Facts about this machine and process for records: host, cores, versions, git commit, and command."""
 
 from __future__ import annotations
 

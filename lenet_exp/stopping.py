@@ -60,7 +60,7 @@ def signal_from(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
 
 
 def stop_signal() -> signal.Signals | None:
-    """Return the signal that arrived inside `graceful`, or None."""
+    """Return the signal that has arrived inside `graceful`, or None."""
     return _asked
 
 

@@ -130,7 +130,7 @@ def _with_search_path(arguments: Namespace) -> list[str]:
 
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:
-    """Return whether the sweeper is not one of lenet_exp's, which count their jobs."""
+    """Return whether the sweeper comes from another package; only lenet_exp's sweepers count their jobs first."""
     return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 

@@ -88,7 +88,7 @@ def _check_directory() -> None:
 
 
 def _lost(error: OSError) -> str | None:
-    """Return a line about the disk, outputs folder, or /dev/null that the command lost, or None for other errors."""
+    """Return a line about an unusable disk, outputs folder, or /dev/null; None for any other error."""
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."

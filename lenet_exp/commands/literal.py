@@ -1,4 +1,4 @@
-"""Literal parsing of `key=value` for the commands that are not Hydra apps: no grammar and no quoting."""
+"""Literal parsing of `key=value`, without grammar or quoting, for the commands that are not Hydra apps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of ranges and cross-field rules."""
+"""Checks of the ranges of flags, and of rules that involve several flags."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def check_value(flag: str, value: object) -> None:
 
 
 def check_name(flag: str, name: str) -> None:
-    """Check a name that becomes part of paths and of a model's name in MLflow's registry.
+    """Check a name that becomes part of paths and of the name of a registered model in MLflow.
 
     Raises:
         ConfigError: the name is not allowed.
@@ -180,7 +180,7 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_optimizer(config: Config) -> None:
-    """Check keywords that many optimizers share; config/targets.py, which loads torch, checks the others."""
+    """Check the keywords that many optimizers share; config/targets.py, which loads torch, checks the others."""
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
         flag, value = f"optimizer.{key}", config.optimizer[key]
         for number in value if isinstance(value, list) else [value]:

@@ -67,7 +67,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    """Return the schema with neutral values, which fill in what an older release's config.yaml lacks."""
+    """Return the schema with neutral values, which replace the values that an older release's config.yaml lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
         if f.metadata["neutral"] is not ALWAYS and flag != "model":  # its options have their own keys
@@ -154,7 +154,7 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
 
 
 def _raw(given: DictConfig, key: str) -> Any:
-    """Return a value as it was given, with interpolations unresolved."""
+    """Return a value as given, with interpolations unresolved."""
     node: Any = OmegaConf.to_container(given)
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None

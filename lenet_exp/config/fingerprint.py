@@ -1,4 +1,4 @@
-"""The fingerprint of an experiment: a hash of every setting that can change its result, and of nothing else."""
+"""The fingerprint of an experiment: a hash of exactly the settings that can change its result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Jso
 
 
 def _option(group: str, option: Option) -> Option | None:
-    """Return the class of an option and its effective keywords; None if the run is the same without the group."""
+    """Return an option's class and effective keywords; None if the run is the same without the group."""
     if not option:
         return None
     cls = option_class(group, option)

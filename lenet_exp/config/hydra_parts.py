@@ -1,9 +1,9 @@
 """Differences between Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's private parts.
 
-The private parts are the parser of Hydra's command line and the object that runs a job or a sweep, with its methods
-`run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in its own way and
-exits with status 1. Only an environment variable changes that. tests/config/test_hydra_parts.py fails if any of the
-private parts changes.
+The private parts are the parser of Hydra's command line, and the object with the methods `run`, `multirun`, and
+`compose_config`, which runs a job or a sweep. `hydra.main` calls the same methods, but it prints errors in its own way
+and exits with status 1. Only an environment variable changes that. tests/config/test_hydra_parts.py fails if any of
+the private parts changes.
 """
 
 from __future__ import annotations

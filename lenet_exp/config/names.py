@@ -41,7 +41,7 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
 
 
 def rounded(value: str) -> str:
-    """Return a value for display, with equal numbers written alike: `0.0` as `0`, `5e-4` as `0.0005`.
+    """Return a value for display, with equal numbers in the same form: `0.0` as `0`, `5e-4` as `0.0005`.
 
     Long numbers such as a sampler's 0.012345678901234 get four digits. Whole numbers and words stay unchanged.
     """

@@ -48,7 +48,7 @@ class _BaseConfig:
 
 
 class QuickComposer:
-    """Composer of a sweep's jobs.
+    """Composer for the configurations of a sweep's jobs.
 
     Args:
         compose: function that composes overrides with Hydra.

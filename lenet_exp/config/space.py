@@ -24,7 +24,7 @@ LARGEST = 2**53  # a float represents all whole numbers up to this
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several options, written as on the command line."""
+    """A choice between several options, which are written as on the command line."""
 
     options: tuple[str, ...]
 
@@ -34,7 +34,7 @@ class Choice:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """The values that are checked before the search."""
+        """The values to check before the search: all of them."""
         return self.options
 
     @property

@@ -1,4 +1,4 @@
-"""Reserved MLflow tags: the program finds runs by them, so a user's tags must have other names."""
+"""Reserved MLflow tags: lenet_exp finds runs by these tags, so a user's tags must have different names."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json
 
 
 def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return the program's tags after checking that each is in the list of reserved names."""
+    """Return the program's tags after checking that all of their names are reserved."""
     unknown = [name for name in own if not is_own(name)]
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: config/tags.py does not know of it")

@@ -1,4 +1,4 @@
-"""The files of a dataset: find them, read them once, and refuse files with unexpected content."""
+"""The files of a dataset: find them, read them once, and reject files with unexpected content."""
 
 from __future__ import annotations
 

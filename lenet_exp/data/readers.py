@@ -1,4 +1,4 @@
-"""Readers for datasets in their formats on disk. Only prediction reads the test part."""
+"""Readers for the file formats of datasets. Only predictions read the test part."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read scikit-learn's digits from its file: importing scikit-learn would take longer than training on them."""
+    """Read scikit-learn's digits from its file, because importing scikit-learn would take longer than training."""
     package = find_spec("sklearn")
     file = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
     try:

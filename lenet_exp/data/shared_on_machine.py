@@ -72,7 +72,7 @@ def _note(holders: Path, descriptor: int) -> None:
 
 
 def _opened(line: str, size: int, digest: str) -> int | None:
-    """Open another process's descriptor, or return None if it is gone or now has different content."""
+    """Open another process's descriptor, or return None if the descriptor is gone or now has different content."""
     process, _, number = line.partition(" ")
     if not (process.isdigit() and number.isdigit()):
         return None

@@ -1,1 +1,1 @@
-"""Run and sweep folders on disk, from which everything else is derived: checkpoints, owners, and records."""
+"""Run and sweep folders on disk, with their checkpoints, owners, and records; everything else is derived from them."""

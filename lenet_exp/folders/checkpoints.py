@@ -1,4 +1,4 @@
-"""Checkpoints, from which a run resumes. Each is written in one atomic step.
+"""Checkpoints from which a run can resume. Each is written in one atomic step.
 
 history.json             epochs so far, the best one, and the two newest checkpoints (key `commits`); written last
 state-<epoch>-<steps>.safetensors   network, optimizer, generators, position
@@ -44,7 +44,7 @@ class CorruptCheckpoint(Exception):
 
 
 class Checkpoints:
-    """Reader and writer of the checkpoints in one run folder, which this process must own."""
+    """Reader and writer of the checkpoints in a run folder that this process owns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class Checkpoints:
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
-        """Add an epoch's result for the next `write`; a result that the history already has keeps its timestamps."""
+        """Add an epoch's result for the next `write`; a result that is already in the history keeps its timestamps."""
         if result.epoch > len(self._epochs):
             self._epochs.append(result)
 
@@ -66,7 +66,7 @@ class Checkpoints:
         return list(self._epochs)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the seconds of training until the end of an epoch (counted from 1)."""
+        """Return the training time in seconds until the end of an epoch (counted from 1)."""
         return History(self._epochs).seconds_to(epoch)
 
     def due(self) -> bool:
@@ -93,7 +93,7 @@ class Checkpoints:
         self._written_at = time.monotonic()
 
     def write_results(self, best: Best | None) -> None:
-        """Write the results without a state to resume from, at the end of training."""
+        """Write the results at the end of training, without a state to resume from."""
         self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
@@ -174,12 +174,12 @@ class Checkpoints:
 
 
 def read_history(path: Path) -> History:
-    """Return a run folder's history; empty if there is none or if it is corrupt, which is logged."""
+    """Return a run folder's history, or an empty one if it is missing or corrupt; corruption is logged."""
     return read_or_none(path / "history.json", _history, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write the history of a run that has a record, which holds the history's digest."""
+    """Write the history of a run that has a record; the history's digest is in the record."""
     write_json(path / "history.json", to_json(history))
 
 

@@ -1,4 +1,4 @@
-"""The folder with the user's own option files that a sweep was started with."""
+"""The folder with the user's own option files with which a sweep was started."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
 
 
 def warn_once(error: DamagedError) -> None:
-    """Log a warning, once per corrupt file: the files of a folder are read many times."""
+    """Log a warning once per corrupt file, because the files in a folder are read many times."""
     try:
         which = (error.path, error.path.stat().st_mtime_ns)
     except OSError:

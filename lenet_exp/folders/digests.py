@@ -50,7 +50,7 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Return the value in a record.json after checking its digest and that of its history.
+    """Return the value in a record.json after checking its digest and its history's digest.
 
     The value is None if the file has been removed in the meantime.
 
@@ -78,7 +78,7 @@ def digest_error(value: Any) -> str | None:
 
 
 def _other_history(value: Any, path: Path) -> str | None:
-    """Return why the history does not belong to a record, or None if it does."""
+    """Return why a history does not belong to its record, or None if it does."""
     try:
         same = value.get("history_digest") == _history_digest(path)
     except (ValueError, OSError) as e:

@@ -28,7 +28,7 @@ def final_record(
     data: TrainingData | None = None,
     reason: str = "",
 ) -> Record:
-    """Return the record of a run that ended now; `Record` explains the fields."""
+    """Return the record of a run that has just ended; `Record` explains the fields."""
     truth = data.labels[data.val_index] if data is not None else None
     return replace(
         begun,

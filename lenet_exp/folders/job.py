@@ -62,7 +62,7 @@ class Job(Stored):
 
 
 def job_from_json(value: Any, outputs: Path) -> Job:
-    """Return the job in one line of jobs.jsonl.
+    """Return the job that a line of jobs.jsonl holds.
 
     Args:
         outputs: the outputs folder that holds the sweep.
@@ -76,5 +76,5 @@ def job_from_json(value: Any, outputs: Path) -> Job:
 
 
 def job_to_json(job: Job) -> Any:
-    """Return a job in the form of a line of jobs.jsonl."""
+    """Return a job as the JSON value of a line in jobs.jsonl."""
     return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))

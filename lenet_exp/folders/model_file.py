@@ -1,4 +1,4 @@
-"""The best model so far as one file in `model_path`."""
+"""The file in `model_path` with a run's best model so far."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Owner:
 
 @contextmanager
 def own(folder: Path, what: str) -> Iterator[None]:
-    """Own `folder` inside the context; wait, with a log line, while another process owns it.
+    """Own `folder` inside the context; while another process owns it, log a line and wait.
 
     Args:
         what: name of the folder in that log line.
@@ -71,7 +71,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
 
 def move_away(folder: Path, to: Path) -> Owner | None:
-    """Move a folder that nobody owns. If it has a living owner, return the owner and do not move the folder.
+    """Move a folder unless it has a living owner; return the owner, or None if the folder was moved.
 
     A process that waits for the folder creates it again.
     """

@@ -110,7 +110,7 @@ class Record(Stored):
 
     @property
     def engine(self) -> str:
-        """The engine that executed the run; torch in records that name no engine."""
+        """The engine that executed the run; torch for records that name no engine."""
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
@@ -125,7 +125,7 @@ class Record(Stored):
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
 
     def missing_properties(self, other: Record) -> list[str]:
-        """Return the properties that the other run's exact results depend on and that this older record lacks."""
+        """Return the properties that this older record lacks and on which the other run's exact results depend."""
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         return [key for key in theirs if key not in mine]
 
@@ -151,7 +151,7 @@ class TestResult(Stored):
 
 @dataclass(frozen=True)
 class BestWeights(Stored):
-    """The best epoch so far and its weights file; entries from older releases have no digest."""
+    """The best epoch so far and the file with its weights; entries from older releases have no digest."""
 
     epoch: int
     val_accuracy: float
@@ -193,7 +193,7 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the seconds of training until an epoch (counted from 1) ends; None if the history lacks the epoch."""
+        """Return the training time in seconds until the end of an epoch (counted from 1); None without this epoch."""
         if epoch is None or len(self.epochs) < epoch:
             return None
         return sum(e.epoch_seconds for e in self.epochs[:epoch])

@@ -134,7 +134,7 @@ def best_of(results: Sequence[JobResult]) -> JobResult | None:
 
 
 def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
-    """Return a line about how a job ended, for the terminal."""
+    """Return a line for the terminal that says how a job ended."""
     record = job.folder.record()
     if error is not None:
         return f"failed: {error}"

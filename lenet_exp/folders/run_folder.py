@@ -130,7 +130,7 @@ class RunFolder:
         return started or self.record()
 
     def history(self) -> History:
-        """Return the epochs in checkpoints; empty if there are none."""
+        """Return the history of the epochs in checkpoints; it is empty if there are none."""
         return read_history(self.path)
 
     def progress(self) -> Progress:
@@ -212,12 +212,12 @@ class RunFolder:
         return record if record is not None and record.is_result else None
 
     def damaged_weights(self) -> str | None:
-        """Return why the file of the best weights is corrupt, or None if it is intact or missing."""
+        """Return why the file of the best weights is corrupt, or None if the file is intact or missing."""
         error = self._weights_error()
         return None if error is None else str(error).rpartition(";")[0]
 
     def checked_result(self) -> Record | None:
-        """Return the result, or None if its weights file is corrupt, which is logged. A missing file is accepted."""
+        """Return the result, or None if its weights file is corrupt, which is logged; the file can be missing."""
         result = self.result()
         error = self._weights_error() if result is not None else None
         if error is not None:
@@ -225,7 +225,7 @@ class RunFolder:
         return result if error is None else None
 
     def _weights_error(self) -> DamagedError | None:
-        """Return the error in the file of the best weights, or None if it is intact or missing."""
+        """Return the error in the file of the best weights, or None if the file is intact or missing."""
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
@@ -265,7 +265,7 @@ class RunFolder:
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:
-        """Return whether MLflow has no metrics from this run yet, so that starting over would log no metric twice."""
+        """Return whether MLflow has no metrics from this run yet, so that starting over cannot log a metric twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:

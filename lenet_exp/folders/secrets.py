@@ -79,7 +79,7 @@ def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """Return the model files of a run in its `model_path`."""
+    """Return the model files that a run wrote to its `model_path`."""
     begun = RunFolder(folder).begun()
     place = begun.config.model_path if begun is not None else None
     return sorted(Path(place).glob(f"*_{folder.name[:8]}{MODEL}")) if place else []

@@ -25,7 +25,7 @@ class Stored:
 
 
 def to_json(value: Any) -> Any:
-    """Return a stored value as JSON values."""
+    """Return a stored value as plain JSON values."""
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     if isinstance(value, Config):

@@ -123,7 +123,7 @@ class SweepFolder:
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "") -> None:
-        """Record how this start of the sweep ended, for the stores.
+        """Record how this start of the sweep ended, so that it can be reported to the stores.
 
         Args:
             stopped_by: the signal that stopped the sweep.
@@ -135,7 +135,10 @@ class SweepFolder:
         self.save(untold=[name for name in self.started().untold if name != store])
 
     def mark_unreported(self, store: str) -> None:
-        """Record, before anything else changes in a store, that the sweep's end must still be reported to it."""
+        """Record that the sweep's end must still be reported to a store.
+
+        Call this before anything else changes in the store.
+        """
         untold = self.started().untold
         if store not in untold:
             self.save(untold=[*untold, store])
@@ -177,7 +180,7 @@ class SweepFolder:
         return self._job("".join(self._lines()[number : number + 1]))
 
     def ask_to_stop(self) -> None:
-        """Ask the process that runs the sweep, on any machine, to stop."""
+        """Request that the process running the sweep, on any machine, stop."""
         (self.path / "stop").touch()
 
     def is_asked_to_stop(self) -> bool:

@@ -1,4 +1,4 @@
-"""The progress of a running sweep, computed from its folder and its runs' folders only.
+"""The progress of a running sweep, computed only from its folder and its runs' folders.
 
 This works for every executor and from any process. The progress is read every second, so a job that ended is read only
 once.
@@ -128,7 +128,7 @@ def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
 
 
 class SweepMonitor:
-    """Reader of a sweep's progress, for repeated calls.
+    """Reader of a sweep's progress that can be called repeatedly.
 
     Args:
         jobs: the jobs of the sweep's own process, a list that can grow; by default, the jobs in the folder.
@@ -201,7 +201,7 @@ class SweepMonitor:
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """Return the earlier result of a job that this start has not begun, if it remains valid."""
+        """Return the earlier result, if it remains valid, of a job that this start has not begun."""
         again = self._numbers[job.run][0] != job.number
         record = job.folder.record()
         if record is not None and _stays(record, plan):

@@ -1,4 +1,4 @@
-"""Output of `lenet-sweep rm`: what goes, what stays (and why), and what must be done by hand."""
+"""Output of `lenet-sweep rm`: what is removed, what stays (and why), and what must be done by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEW = 10  # runs that are listed by name
 
 
 def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
-    """Print what goes, and what stays and why.
+    """Print what is removed, what stays, and why it stays.
 
     Args:
         done: whether the target is being removed, rather than only shown.
@@ -47,7 +47,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
 
 
 def print_trash(changes: Sequence[Changes]) -> None:
-    """Print how to empty the trash of the stores."""
+    """Print how to permanently delete the deleted runs that the stores still keep."""
     for name in (change.store.name for change in changes if change.delete):
         where = name if not name.startswith("http") else "<the server's database>"
         print(

@@ -1,4 +1,4 @@
-"""The plan of a removal: what goes and what stays.
+"""The plan of a removal: what is removed and what stays.
 
 Each start of a removal makes a new plan, because by then another sweep could use one of the runs.
 """
@@ -48,11 +48,11 @@ class Plan:
         return self.target.pending.outputs / "runs"
 
     def all_sweeps(self) -> list[SweepFolder]:
-        """Return the sweeps that go, including those already moved."""
+        """Return the sweeps to remove, including those already moved."""
         return [*self.target.pending.sweeps(), *self.sweeps]
 
     def all_going(self) -> list[RunFolder]:
-        """Return the run folders that go, including those already moved."""
+        """Return the run folders to remove, including those already moved."""
         return [*self.target.pending.runs(), *self.going]
 
     def changes(self) -> list[Changes]:
@@ -89,12 +89,12 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 
 
 def keep_used(plan: Plan, runs: list[str]) -> None:
-    """Divide run folders into those that go and those that stay.
+    """Divide run folders into those to remove and those that stay.
 
     Runs that another sweep needs, or that were trained alone before this sweep, stay.
 
     Raises:
-        ConfigError: a run that goes is being trained.
+        ConfigError: a run to remove is being trained.
     """
     users = users_of(plan.target.pending.outputs, {sweep.id for sweep in plan.sweeps})
     moved = {folder.id for folder in plan.target.pending.runs()}
@@ -163,7 +163,7 @@ def _ask_stores(plan: Plan) -> None:
 
 
 def _study(sweep: SweepFolder) -> str:
-    """Return how to delete the study of a search from the user's own database; empty if there is none."""
+    """Return how to delete a search's study from the user's own database; empty if there is no such study."""
     plan = sweep.kept_plan()
     storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
     if storage in ([], ["null"]):

@@ -1,4 +1,4 @@
-"""The runs that a sweep needs, and the sweeps of an outputs folder that need a run."""
+"""The runs that a sweep needs, and the sweeps in an outputs folder that need a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # the command
 
 
 def runs_of(sweep: Path) -> list[str]:
-    """Return the names of the run folders of a sweep's jobs, in order, without parsing the rest of the jobs.
+    """Return the run folder's name for each of a sweep's jobs, in order, without parsing the rest of the jobs.
 
     Raises:
         DamagedError: jobs.jsonl is corrupt.
@@ -30,7 +30,7 @@ def runs_of(sweep: Path) -> list[str]:
 
 
 def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
-    """Return, by run folder, the sweeps that need it.
+    """Return the sweeps that need each run folder, by run folder.
 
     Args:
         but: ids of sweeps that do not count.
@@ -47,7 +47,7 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
 
 
 def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
-    """Return the run folders of a sweep that were started outside any sweep, before this one was first started.
+    """Return the sweep's run folders that were started outside any sweep before this sweep was first started.
 
     Raises:
         DamagedError: see `runs_of`.

@@ -27,7 +27,7 @@ EXIT_LEFT = 1
 
 
 def show(target: Target, *, mlflow: bool, command: str) -> int:
-    """Print what would go, what would stay (and why), and the command that removes it, without changing anything.
+    """Print what would be removed, what would stay (and why), and the command to run, without changing anything.
 
     Raises:
         UserError: see `make_plan`.
@@ -83,7 +83,7 @@ def _move(plan: Plan) -> None:
 
 
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
-    """Remove, from the upload records of runs that stay, the sweeps that go.
+    """Delete the removed sweeps from the upload records of runs that stay.
 
     This comes before MLflow's own change, which would otherwise look like lost data.
     """

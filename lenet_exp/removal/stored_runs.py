@@ -1,4 +1,4 @@
-"""The MLflow runs of a removal: which are deleted, which stay, and how they are deleted.
+"""The MLflow runs that a removal affects: which are deleted, which stay, and how they are deleted.
 
 An MLflow run is deleted only if a folder in this outputs folder names it and its tags name that folder. Runs and models
 are deleted as on MLflow's own page: they can be restored until `mlflow gc`.
@@ -34,8 +34,8 @@ class Changes:
         delete: runs to delete, followed by the sweeps' own runs.
         leave: runs that stay but no longer belong to the sweeps.
         removed: ids of the sweeps' own runs that are deleted.
-        kept: by id, the reason why a run stays although its folder goes.
-        registered: by run folder that goes, the registered model of its run.
+        kept: by id, the reason why a run stays although its folder is removed.
+        registered: by removed run folder, the registered model of its run.
     """
 
     store: Store
@@ -47,7 +47,7 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """Return, by store, the MLflow runs of a run folder: the current one and those of earlier attempts."""
+    """Return a run folder's MLflow runs by store: the current run and those of earlier attempts."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
@@ -68,7 +68,7 @@ def open_stored(name: str, outputs: Path) -> Store:
 
 
 def registered_in(store: Store) -> dict[str, str]:
-    """Return, by MLflow run and by model, the name of its registered model."""
+    """Return the name of the registered model, by MLflow run and by model."""
     with answering(store.uri):
         return {
             str(key): f"{version.name} version {version.version}"
@@ -89,7 +89,7 @@ def changes_in(
 
     Args:
         going, staying: run folders.
-        sweeps: sweeps that go.
+        sweeps: sweeps to remove.
     """
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
     parents = {run_id: sweep for sweep in sweeps if (run_id := _own_run(sweep, store)) is not None}

@@ -1,1 +1,1 @@
-"""The network and its training. Nothing here imports Hydra or MLflow."""
+"""The network and its training. No module in this package imports Hydra or MLflow."""

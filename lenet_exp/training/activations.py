@@ -15,7 +15,7 @@ from lenet_exp.errors import ConfigError
 
 @dataclass(frozen=True)
 class ActivationFactory:
-    """Creates the activation modules of a network.
+    """Factory for the activation modules of a network.
 
     Attributes:
         option: an activation's option (`_target_`, keywords, `monotone`).
@@ -74,7 +74,7 @@ class RReLU(nn.Module):
         self.upper = upper
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the activated input, of the same shape."""
+        """Return the activated input, which has the same shape."""
         if not self.training:
             return nn.functional.leaky_relu(x, (self.lower + self.upper) / 2)
         slopes = torch.empty_like(x).uniform_(self.lower, self.upper, generator=self.generator)

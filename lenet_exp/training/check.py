@@ -1,4 +1,4 @@
-"""All checks before training: flags, and PyTorch's own checks of the network and optimizer."""
+"""All checks before training: those of the flags, and PyTorch's own checks of the network and optimizer."""
 
 from __future__ import annotations
 

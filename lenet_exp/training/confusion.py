@@ -1,4 +1,4 @@
-"""Confusion matrices. This module does not load torch, for code that only draws them."""
+"""Confusion matrices. This module does not load torch, because plotting code does not need it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class EngineChoice:
 
     @property
     def words(self) -> str:
-        """A description for the user."""
+        """A description of the choice for the user."""
         if self.engine is EngineName.native:
             return f"native, compiled for {describe_kernels()}"
         return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, because {self.why}"

@@ -1,4 +1,4 @@
-"""Loss and predictions of a network on images that it is not trained on."""
+"""Loss and predictions of a network on images that are not used to train it."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> Iterator[list[EpochResult | Divergence]]:
-    """Train the lanes from their positions to `num_epoch` epochs, keeping the best weights of each in `lane.best`.
+    """Train the lanes from their positions to `num_epoch` epochs, keeping each lane's best weights in `lane.best`.
 
     The best epoch has the highest validation accuracy at its end; ties go to the earlier epoch. A lane whose loss is
     not finite yields a `Divergence` and ends. A lane that stops early ends after the epoch that triggered the stop. The

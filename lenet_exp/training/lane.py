@@ -77,7 +77,7 @@ class Lane:
 
     @property
     def stopped_early(self) -> bool:
-        """True if validation did not improve for `training.patience` epochs before the last epoch."""
+        """True if validation accuracy did not improve for `training.patience` epochs before the last epoch."""
         patience, last = self.config.training.patience, self.position.epoch - 1
         if patience is None or self.progress is None or last >= self.config.num_epoch:
             return False

@@ -99,7 +99,7 @@ class LeNet5(nn.Module):
 
 
 def _scaled(name: str, sizes: Sequence[int], width: float) -> list[int]:
-    """Return two layers' sizes times `width`, rounded up.
+    """Return the sizes of two layers, multiplied by `width` and rounded up.
 
     Raises:
         ValueError: there are not exactly two sizes, or one is out of range.

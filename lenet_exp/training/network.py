@@ -24,7 +24,7 @@ def build_network(
     *,
     model: Option = LENET5,
 ) -> nn.Module:
-    """Return a network with initial weights, in training mode on the CPU. Torch's global random state stays as it was.
+    """Return a network with initial weights, in training mode on the CPU. Torch's global random state is unchanged.
 
     Args:
         activation: an activation's option (`_target_`, keywords, `monotone`).

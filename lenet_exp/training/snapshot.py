@@ -1,4 +1,4 @@
-"""Conversion of a lane's state to tensors and JSON values, from which training resumes bit for bit (no pickle)."""
+"""Conversion of a lane's state to tensors and JSON, without pickle, so that resumed runs have bit-identical results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Plain = int | float | bool | str | None
 
 
 def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
-    """Return the network, average, optimizer, generators, and position of a lane as tensors and JSON.
+    """Return a lane's network, average, optimizer, generators, and position as tensors and JSON.
 
     The best weights have their own file.
 

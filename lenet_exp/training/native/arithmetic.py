@@ -25,7 +25,7 @@ def whole_power(base: float, exponent: int) -> float:
 
 
 def power(base: float, exponent: float) -> float:
-    """Return base ** exponent, for a base and an exponent >= 0, rounded from 40 digits."""
+    """Return base ** exponent, for a base and an exponent >= 0, computed with 40 digits and then rounded."""
     if exponent == 0 or base in (0.0, 1.0):
         return 1.0 if exponent == 0 else base
     return float(Context(prec=40).power(Decimal(base), Decimal(exponent)))

@@ -107,7 +107,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
 
 
 def _compile(library: Path, compiler: Compiler, target: Target) -> None:
-    """Compile the library to a temporary folder, move it, then write its digest, without which it is not used."""
+    """Compile the library in a temporary folder, move it, then write its digest; it is not used without the digest."""
     aside = library.with_suffix(".building")
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
@@ -144,7 +144,7 @@ def _checked(library: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a library; wait, with a log line, while another process builds it."""
+    """Hold a library's lock; while another process builds the library, log a line and wait."""
     with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,7 +51,7 @@ class Compiler:
         return "ziglang" in self.command or Path(self.command[0]).name == "zig"
 
     def arguments(self, target: Target) -> tuple[str, ...]:
-        """Return all arguments except the files."""
+        """Return all arguments except the file names."""
         if self.is_zig:  # zig would build a C++ library first
             return (*FLAGS, "-nostdlib++", *target.zig)
         if "clang" in self.version:

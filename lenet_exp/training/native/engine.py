@@ -72,7 +72,7 @@ class NativeEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return loss and predictions on the validation images; see `TorchEngine`."""
+        """Return the loss and the predictions on the validation images; see `TorchEngine`."""
         _check(data)
         options = _options(lane)
         options.training = False
@@ -98,7 +98,7 @@ def _key(rng: torch.Generator) -> list[int]:
 
 
 def _check(data: TrainingData) -> None:
-    """Check labels and indices, which the kernels use unchecked."""
+    """Check the labels and indices, because the kernels do not check them."""
     n = len(data.images)
     for name, numbers, limit in (
         ("label", data.labels, 10),

@@ -96,7 +96,7 @@ class Kernels:
     def gradient(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
     ) -> tuple[float, int]:
-        """Compute the gradient of the mean loss of the images `index`.
+        """Compute the gradient of the mean loss over the images at `index`.
 
         Args:
             images, labels: (n, 1, 32, 32) float32, (n,) int64.

@@ -73,7 +73,7 @@ class OptimizerRule:
 
 
 def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Return the optimizer's state for each field of the structure."""
+    """Return the name of the optimizer's state for each field of the structure."""
     if isinstance(optimizer, torch.optim.SGD):
         return {"state1": "momentum_buffer"}
     if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
@@ -82,7 +82,7 @@ def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
 
 
 def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> list[str]:
-    """Return the names of the states that the optimizer keeps with its options."""
+    """Return the names of the state tensors that the optimizer keeps with its options."""
     option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
     return [name for name in _fields(optimizer).values() if name not in option or group[option[name]]]
 
