@@ -39,7 +39,7 @@ class SlurmExecutor(ClusterExecutor):
         command: the command that starts a place; the path of the sweep folder is appended.
         retries: how many times to retry a job whose process or node died without notice.
         time_limit: seconds that a job may take; None: no limit.
-        clock: returns the seconds since any fixed time.
+        clock: a function that returns the seconds since any fixed time.
 
     Raises:
         ConfigError: Slurm refused an allocation; raised by the first `next_done`.
