@@ -156,7 +156,7 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """Return one line per flag with its levels, and one about chance. For a search, return its history and the
+    """Return one line per flag with its levels, and one line about chance. For a search, return its history and the
     importance of flags, since pruning decides which trials finish."""
     if comparison.searched is not None:
         return search_lines(comparison.searched)

@@ -1,4 +1,4 @@
-"""Rich's console and table for untrusted text (parameters, names), which they show literally."""
+"""Variants of Rich's console and table that show untrusted text (parameters, names) literally."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Display:
 
     Args:
         to: the console; by default, stderr.
-        say: called with each line if there is no terminal; by default, logs it.
+        say: a function that is called with each line if there is no terminal; by default, it logs the line.
     """
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:

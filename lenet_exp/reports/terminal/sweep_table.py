@@ -26,8 +26,8 @@ def ranked(results: Sequence[JobResult]) -> list[JobResult]:
 
 
 def at_chance(record: Record | None) -> bool:
-    """Return whether a run ended no better than always predicting the most frequent class (validation accuracy,
-    within 2 sigma)."""
+    """Return whether a run's validation accuracy is no better than that of always predicting the most frequent class,
+    within 2 sigma."""
     if record is None or record.outcome is not Outcome.finished:
         return False
     matrix, accuracy = record.confusion_matrix, record.best_val_accuracy
@@ -104,8 +104,8 @@ def print_sweep(
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """Yield a line for each run that learned nothing, diverged, failed, or was killed; for many, the first ones and
-    their number."""
+    """Yield a line for each run that learned nothing, diverged, failed, or was killed; if there are many, the first
+    ones and their number."""
     kinds: dict[str, list[str]] = {}
     for result in rows:
         name = result.job.name
