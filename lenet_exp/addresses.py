@@ -37,7 +37,7 @@ def sqlite_uri(database: Path) -> str:
     """Return the address of an SQLite database file.
 
     Raises:
-        ConfigError: the path has a character that different SQLAlchemy releases interpret differently.
+        ConfigError: the path contains a character that different SQLAlchemy releases interpret differently.
     """
     if {"%", "?"} & set(str(database)):
         raise ConfigError(f"{database}: the path must not contain % or ?; set LENET_EXP_OUTPUTS to another folder")

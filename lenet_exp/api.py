@@ -128,7 +128,7 @@ def search(
         space: for each searched flag, an expression in Hydra's grammar or a list of values:
             `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`.
         overrides: flags for all trials, and `search.*`, `sweep.*`, and similar flags.
-        n_trials, max_epochs, max_seconds: total budgets; at least one is required.
+        n_trials, max_epochs, max_seconds: budgets for the entire search; at least one is required.
         seeds: number of seeds per configuration. Seeds after the first are used only while the configuration may still
             be the best.
         confirm: lead, in percentage points, that a final test of the best configuration on new seeds must confirm.

@@ -17,7 +17,7 @@ from typing import IO, Any, TypeAlias
 from lenet_exp.errors import ConfigError, nearest
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, less room for appended names
-# A full or read-only disk, a full quota, or a file larger than `ulimit -f` allows.
+# Errors from a full or read-only disk, a full quota, or a file larger than `ulimit -f` allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 # The content of a JSON file.

@@ -138,7 +138,7 @@ def _checked_arguments(program: str) -> Namespace:
     """Return the arguments as Hydra's parser reads them.
 
     Raises:
-        ConfigError: an argument is unknown, or the flags are not in one place.
+        ConfigError: an argument is unknown, or the overrides are not next to each other.
     """
     parser = command_line_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse's own method also prints the usage

@@ -11,7 +11,7 @@ from lenet_exp.errors import ConfigError, did_you_mean, one_of
 
 YES_OR_NO = ("true", "false")
 INSTALL = ["-sc", "install=bash"]  # same argument as for the Hydra apps
-# Makes `=` part of a word, as Hydra's script does.
+# This script makes `=` part of a word, as Hydra's does.
 BASH = """\
 COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
 complete -o nospace -o default -W '{words}' {program}"""

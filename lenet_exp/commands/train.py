@@ -60,7 +60,7 @@ def train_alone(
     """Train one run, print its result, and return its best validation accuracy.
 
     Args:
-        deliver: see `run_alone`; None selects its default.
+        deliver: function that starts the upload of results; None selects the default of `run_alone`.
 
     Raises:
         RunsFailed: the run did not finish.

@@ -81,7 +81,7 @@ def check_name(flag: str, name: str) -> None:
     """Check a name that becomes part of paths and of the name of a registered model in MLflow.
 
     Raises:
-        ConfigError: the name is not allowed.
+        ConfigError: the name is invalid.
     """
     if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(

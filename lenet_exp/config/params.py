@@ -19,7 +19,7 @@ def params(config: Config) -> dict[str, str]:
     """Return the effective flags as strings, without flags that have no effect or that an older record lacks.
 
     Args:
-        config: an effective configuration, as in a record.
+        config: an effective configuration, such as a record contains.
     """
     options = {group: getattr(config, group) for group in CLASS_GROUPS}
     found = {"dataset": config.dataset.name} | {group: str(o["name"]) for group, o in options.items() if o}

@@ -32,7 +32,7 @@ def from_plain(values: object) -> Config:
     A missing flag gets its neutral value. A flag without a neutral value stays missing (`???`).
 
     Raises:
-        ValueError: the values are not a configuration.
+        ValueError: the values do not describe a configuration.
     """
     return read_as(Config, values)
 
@@ -41,7 +41,7 @@ def read_as(kind: type[T], value: object) -> T:
     """Return a dataclass with its nested dataclasses, or a list of dataclasses, read from plain values.
 
     Raises:
-        ValueError: a field without a default is missing, or a value has the wrong type or is an invalid time.
+        ValueError: a field without a default is missing, a value has the wrong type, or a time is invalid.
     """
     try:
         return cast(T, _read(kind, value))

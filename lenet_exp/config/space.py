@@ -114,7 +114,7 @@ class Flag:
 
     Attributes:
         key: the flag's name as typed, possibly with a `+`.
-        group: whether its values are options of a config group.
+        group: whether the flag's values are options of a config group.
         typed: the full override, for messages.
     """
 

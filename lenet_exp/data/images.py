@@ -29,10 +29,10 @@ class TrainingData:
     Attributes:
         images: (n, 1, 32, 32) float32 in [-1, 1].
         labels: (n,) int64.
-        train_index, val_index: (n_train,), (n_val,) int64, disjoint.
+        train_index, val_index: (n_train,) and (n_val,) int64, disjoint.
         digests: SHA-256 of the raw pixels and labels, by split (`train`, `validation`), in the split's order.
         source: folder or function that the images and labels were read from.
-        files: SHA-256 of each file read, uncompressed.
+        files: SHA-256 of the uncompressed content of each file read.
     """
 
     name: str

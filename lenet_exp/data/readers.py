@@ -37,7 +37,7 @@ class RawImages:
 
     Attributes:
         source: the folder or function that the images come from.
-        files: SHA-256 of each file read.
+        files: SHA-256 of the content of each file read.
     """
 
     images: Tensor

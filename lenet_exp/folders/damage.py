@@ -22,7 +22,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
     Args:
         of: function that converts the parsed JSON to the value, or raises ValueError if the JSON is invalid.
-        what_now: the consequence of damage, for the message.
+        what_now: the consequence of the corruption, for the message.
 
     Raises:
         DamagedError: the file is corrupt.
@@ -36,7 +36,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
-    """Return the value in a JSON file as `read` does, but log damage and return None."""
+    """Return the value in a JSON file as `read` does; if the file is corrupt, log that and return None."""
     try:
         return read(path, of, what_now)
     except DamagedError as e:

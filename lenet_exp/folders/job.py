@@ -22,12 +22,12 @@ class Job(Stored):
         number: position in the sweep, counted from 0.
         name: short name that shows the swept values.
         swept: the values of the swept flags.
-        overrides: the overrides from which Hydra composed it.
+        overrides: the overrides from which Hydra composed the job.
         config: the configuration as requested: `engine=auto` stays `auto`.
         fingerprint: hash that identifies the experiment.
-        run: name of its run folder. Jobs with the same run are trained once.
-        engine: the engine that executes its steps; `engine_why`: the reason, as a short phrase.
-        trial: the trial of a search; None in a grid.
+        run: name of the job's run folder. Jobs with the same run are trained only once.
+        engine: the engine that executes the training steps; `engine_why`: the reason, as a short phrase.
+        trial: the trial of the search; None in a grid.
         epochs_before: in a search, number of epochs that the run already had; they do not count toward the budget.
         outputs: the outputs folder; not stored, because the sweep's folder is inside it.
     """

@@ -54,10 +54,10 @@ def own(folder: Path, what: str) -> Iterator[None]:
     """Own `folder` inside the context; while another process owns it, log a line and wait.
 
     Args:
-        what: name of the folder in that log line.
+        what: name of the folder in the log line.
 
     Raises:
-        DamagedError: something else is in the place of the folder or its lock.
+        DamagedError: the folder or its lock is a link or a different kind of file.
         UserError: the file system does not support flock.
     """
     with _held(folder, what):

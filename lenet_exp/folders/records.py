@@ -51,14 +51,16 @@ class Record(Stored):
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: SHA-256 of each file read.
         source_digest: digest of the program's own files (`config.source_digest`); informative only.
         execution: device, threads, and everything else that exact results depend on.
-        created_ms, ended_ms: milliseconds since 1970.
-        outcome: None while the run is being trained.
+        created_ms, ended_ms: start and end of the run, in milliseconds since 1970.
+        outcome: how the run ended; None while the run is being trained.
         reason: the reason, in one line, why the run did not finish.
         epochs: number of completed epochs.
-        seconds: training time, including time before interruptions; `seconds_to_best`: until the end of the best epoch.
+        seconds: training time, including time before interruptions; `seconds_to_best`: the part of it until the end of
+            the best epoch.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run, after `epochs`.
-        best_val_accuracy: a fraction, at `best_epoch` (counted from 1); `weights_digest` is from that epoch.
+        best_val_accuracy: best validation accuracy, a fraction, which `best_epoch` (counted from 1) reached;
+            `weights_digest` is from that epoch.
         confusion_matrix: counts for the validation images; rows are true classes, columns are predicted classes.
         digest, history_digest: digests of the rest of record.json and of history.json (`digests`); None in files
             of older releases.
@@ -139,7 +141,7 @@ class TestResult(Stored):
     """The content of test.json: a run's test accuracy, from the last `lenet-predict sweep=`.
 
     Attributes:
-        accuracy: a fraction.
+        accuracy: test accuracy as a fraction.
         data_digest: SHA-256 of the test set's pixels and labels.
         weights_digest: digest of the scored weights; the result is valid only for these.
     """
@@ -180,7 +182,7 @@ class History(Stored):
     """The content of history.json.
 
     Attributes:
-        epochs: the completed epochs in order; `best`: the best of them.
+        epochs: results of the completed epochs, in order; `best`: the best epoch so far.
         commits: the checkpoints, newest first.
         resumed: number of times the run resumed.
         diverged: step losses of the epoch in which the run diverged.
@@ -266,9 +268,9 @@ class SearchPlan(Stored):
     """The request for a search, and its progress.
 
     Attributes:
-        n_trials, max_epochs, max_seconds: budgets; None means no limit.
+        n_trials, max_epochs, max_seconds: budgets of the search; None means no limit.
         trials: number of trials started; `told`: number of trials that ended.
-        epochs: epochs trained so far.
+        epochs: number of epochs trained so far.
         seeds: maximum number of seeds per configuration.
         seconds: total duration of the search over all its starts.
         best_trial, best_value: the best finished trial and its objective, as a mean over its seeds. `best_job` is its
@@ -312,7 +314,7 @@ class SweepPlan(Stored):
 
     Attributes:
         created_ms, started_ms: first and last start, in milliseconds since 1970.
-        starts: number of starts.
+        starts: number of times that the sweep was started.
         mlflow_runs: the sweep's own MLflow run, by store.
         forced_ms: runs that ended before this time are retrained (`sweep.force`).
         runs: number of jobs.
@@ -320,7 +322,7 @@ class SweepPlan(Stored):
         outcome: running, finished, failed, or killed. `stopped_by`: the signal that stopped it.
         shown: by MLflow run, the digest of its description's content.
         remade: whether a start replaced a corrupt sweep.json.
-        ended_ms: time of the last end.
+        ended_ms: time at which the sweep last ended.
         untold: stores that have not yet received the current start or the sweep's end.
         confirms: the sweep whose leader this one tests on new seeds, with the power to detect a difference of `points`
             percentage points; `confirmed`: the result, once all its runs have ended.

@@ -71,7 +71,7 @@ class JobResult:
     """The result of one job.
 
     Attributes:
-        outcome: any outcome, including "running" and "not started".
+        outcome: the job's outcome, which can also be "running" or "not started".
         reason: the reason, in one line, why the job did not finish.
         record: the run's record, if there is one.
         repeated: whether the result existed before this start, or an earlier job in the sweep has the same run.

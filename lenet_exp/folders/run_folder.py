@@ -57,7 +57,7 @@ def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
     """Return the name of a run's folder: 32 hex digits.
 
     Args:
-        execution: device and threads, if a sweep runs one fingerprint under several of them.
+        execution: device and threads, if a sweep trains the same fingerprint with several devices or thread counts.
     """
     return hashlib.sha256("\n".join(map(str, (experiment, fingerprint, *execution))).encode()).hexdigest()[:32]
 
@@ -189,7 +189,7 @@ class RunFolder:
         """Return the final record, or None if there is none.
 
         Raises:
-            DamagedError: the record or its history was changed or is corrupt.
+            DamagedError: the record or its history was edited or is corrupt.
         """
         path = self.path / "record.json"
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))

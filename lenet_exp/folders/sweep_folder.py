@@ -126,7 +126,7 @@ class SweepFolder:
         """Record how this start of the sweep ended, so that it can be reported to the stores.
 
         Args:
-            stopped_by: the signal that stopped the sweep.
+            stopped_by: the name of the signal that stopped the sweep.
         """
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms())
 
@@ -199,7 +199,7 @@ class SweepFolder:
         """Mark a job as ended.
 
         Args:
-            error: why it failed before it had a record; None otherwise.
+            error: the reason why the job failed before it had a record; None otherwise.
         """
         write_json(self.path / "ended" / str(number), without_secrets(error))
         (self.path / "active" / str(number)).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ OWNER_SECONDS = 10.0  # between lookups of a run's owner, which create a file on
 # These times were measured with digits and MNIST on two cores. They matter for short runs.
 RUN_SECONDS = 0.3  # time that a run spends outside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, by content
-UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # of a sweep: time until the first upload, and time for the report
+UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -36,7 +36,7 @@ class RunningJob:
     Attributes:
         epochs: number of epochs in checkpoints.
         best: best validation accuracy so far, a fraction; None before the first checkpoint.
-        owner: the process that trains it; None if owners are not looked up.
+        owner: the process that trains the job; None if owners are not looked up.
     """
 
     job: Job

@@ -28,10 +28,10 @@ class Plan:
 
     Attributes:
         sweeps, going: sweep and run folders to remove that are still in place; a folder that is moved leaves the list.
-        staying: by run folder in place, the reason why it stays.
+        staying: by run folder that stays in place, the reason why it stays.
         stores: stores that contain some of the target's runs.
         registered: by store, the registered model of each MLflow run and model that has one.
-        notes: what the user needs to know or do.
+        notes: notes on what the user needs to know or do.
     """
 
     target: Target

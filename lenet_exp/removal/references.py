@@ -33,7 +33,7 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
     """Return the sweeps that need each run folder, by run folder.
 
     Args:
-        but: ids of sweeps that do not count.
+        but: ids of sweeps to ignore.
 
     Raises:
         DamagedError: the jobs of a sweep are corrupt, so that its runs are unknown.

@@ -88,7 +88,7 @@ def changes_in(
     """Return the changes in one store.
 
     Args:
-        going, staying: run folders.
+        going, staying: run folders to remove, and run folders that stay.
         sweeps: sweeps to remove.
     """
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}

@@ -23,8 +23,9 @@ class Target:
     """The sweeps and runs that one removal covers.
 
     Attributes:
-        pending: the folder to which they are moved; it can already contain what an interrupted removal moved.
-        words: the description of the target.
+        pending: the folder to which the sweeps and runs are moved; it can already contain some of them after an
+            interrupted removal.
+        words: a description of the target.
         sweeps: sweeps that are still in place.
         runs: names of the run folders, in place or moved.
         alone: runs that stay because they were trained individually before the sweep.

@@ -42,7 +42,7 @@ class ActivationFactory:
         """Return whether the option says `monotone: true` and no parameter, such as a slope, makes it untrue.
 
         Raises:
-            ConfigError: the activation cannot be applied.
+            ConfigError: the activation cannot be applied to test values.
         """
         if not self.option.get("monotone", False):
             return False

@@ -120,7 +120,7 @@ def engine_of(config: Config) -> Engine:
         config: configuration with the engine already chosen.
 
     Raises:
-        ConfigError: this machine or release lacks the engine; a different engine would not give the exact same results.
+        ConfigError: this machine or release lacks the engine; results of a different engine would not be identical.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()

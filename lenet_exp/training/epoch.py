@@ -12,12 +12,12 @@ class EpochResult:
     Accuracies are fractions, times are in seconds.
 
     Attributes:
-        epoch: counted from 1.
+        epoch: number of the epoch, counted from 1.
         train_loss, train_accuracy: running means over the epoch's batches, on augmented images and smoothed labels.
         lr: learning rate of the epoch's last step.
         step_losses: (iteration counted from 1, loss, milliseconds since 1970), every `num_iter_echo` iterations.
         time_ms: end of the epoch, in milliseconds since 1970.
-        improved: whether the validation accuracy is the best so far.
+        improved: whether the epoch's validation accuracy is the best so far.
         weights_digest: digest of the validated weights; None in results of older releases.
     """
 

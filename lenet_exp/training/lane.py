@@ -31,7 +31,7 @@ class Position:
     Attributes:
         losses: (steps,) mean loss of each batch.
         correct: number of correct predictions so far in this epoch.
-        step_losses: see `EpochResult`.
+        step_losses: losses of single steps; see `EpochResult`.
         seconds: time spent in this epoch.
         order: state of the order generator at the epoch's start; None if no step of the epoch is completed.
     """

@@ -23,7 +23,7 @@ class LeNet5Published(nn.Module):
         image_size: height and width of an image in pixels; must be 32.
 
     Raises:
-        ValueError: images must have a different shape.
+        ValueError: `in_channels` is not 1, or `image_size` is not 32.
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10, image_size: int = 32) -> None:

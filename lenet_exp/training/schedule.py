@@ -28,7 +28,7 @@ def lr_factor(
     Args:
         step: number of the step, counted from 0.
         steps: total number of steps in the run.
-        cosine, power: functions to use; pass ones with bit-identical results on every machine if needed.
+        cosine, power: functions to use; if needed, pass ones with bit-identical results on every machine.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0

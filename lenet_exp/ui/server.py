@@ -37,7 +37,7 @@ def free_port(port: int, host: str) -> int:
     """Return this port, or a free one if it is in use.
 
     Args:
-        host: an address or a name of this machine; 0.0.0.0 means all addresses.
+        host: an address or name of this machine; 0.0.0.0 means all of its addresses.
 
     Raises:
         ConfigError: the host is not an address of this machine, or the port is not allowed.

@@ -71,7 +71,7 @@ class Kernels:
     """The functions of a library built from kernels/. The library must be trusted, because opening it runs its code.
 
     Args:
-        built: CPU type and compiler, for the user.
+        built: CPU type and compiler of the library, for the user.
     """
 
     def __init__(self, path: Path, built: str = "") -> None:
@@ -99,9 +99,9 @@ class Kernels:
         """Compute the gradient of the mean loss over the images at `index`.
 
         Args:
-            images, labels: (n, 1, 32, 32) float32, (n,) int64.
-            index: (count,) int64, each below n.
-            weights: (PARAMETERS,).
+            images, labels: (n, 1, 32, 32) float32 and (n,) int64.
+            index: (count,) int64, indices of images, each less than n.
+            weights: (PARAMETERS,), the network's parameters.
             gradient: (PARAMETERS,), overwritten.
 
         Returns:

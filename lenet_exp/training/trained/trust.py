@@ -71,7 +71,7 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
     """Check that the classes that a file names for a network, its model and activation, are trusted.
 
     Args:
-        of: the model, for the message.
+        of: name of the model, for the message.
         trust: a class or module, or several, that the user trusts in addition to those of torch and lenet_exp.
 
     Raises:
