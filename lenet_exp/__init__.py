@@ -1,8 +1,8 @@
 """lenet_exp: sweeps of LeNet-5 on MNIST-like data.
 
-`train` trains one configuration, `sweep` a grid of them, and `search` looks for the best one. `compare` reports which
-configuration won. `load` returns a trained network, and `compose` returns the configuration that would be trained. All
-of them raise `UserError` for errors that the user can fix.
+`train` trains one configuration, `sweep` trains a grid of them, and `search` looks for the best one. `compare` reports
+which configuration won. `load` returns a trained network, and `compose` returns the configuration that would be
+trained. All of them raise `UserError` for errors that the user can fix.
 
 Importing this package is fast: torch and mlflow are imported on first use.
 """

@@ -74,7 +74,7 @@ PLAIN_ERRORS = (
 def from_hydra(error: BaseException) -> bool:
     """Return whether one of `PLAIN_ERRORS` is Hydra's report on invalid overrides rather than a bug.
 
-    It is a report if Hydra, or a function that Hydra called last, raised the error, and no code in lenet_exp did.
+    It is a report if the error was raised by Hydra, or by a function that Hydra called last, and not by lenet_exp.
     """
     last, trace = "", error.__traceback__
     while trace is not None:

@@ -131,7 +131,8 @@ def _open(url: str) -> None:
 def _redirect(url: str) -> Iterator[str]:
     """Provide the address of a file, readable only by this user, that redirects to `url`.
 
-    All users of a machine can see the arguments of a browser. Some browsers cannot read the temporary folder.
+    The file hides `url`, because all users of a machine can see the arguments of a browser. Some browsers cannot read
+    the temporary folder.
     """
     from lenet_exp.outputs import outputs_dir
 

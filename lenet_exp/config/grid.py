@@ -120,7 +120,7 @@ def _flag(override: Override) -> str:
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
     """Return the axes of the grid. Each holds the values of one flag, or the rows of zipped flags.
 
-    The axis of zipped flags has the position of the first of them.
+    The axis of zipped flags is at the position of the first of these flags.
     """
     axes, done = [], set[str]()
     for flag in columns:

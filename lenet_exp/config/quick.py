@@ -89,7 +89,8 @@ class QuickComposer:
     def _base(self, others: tuple[str, ...]) -> _BaseConfig | None:
         """Return the configuration composed without the plain overrides, or None.
 
-        It is None if a value refers to others, or if that configuration is invalid; a plain override could correct it.
+        It is None if a value refers to others, or if that configuration is invalid. A plain override could
+        correct it.
         """
         if others not in self._bases:
             self._bases[others] = None

@@ -56,7 +56,7 @@ def check_tags(tags: Mapping[str, Json]) -> None:
 def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json]:
     """Return the tags of a new run: the user's and the program's.
 
-    A configuration from an older release was not checked; its tags do not override the program's.
+    Tags in a configuration from an older release were not checked; they do not override the program's.
     """
     return {**{name: value for name, value in users.items() if not is_own(name)}, **checked(own)}
 

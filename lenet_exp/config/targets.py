@@ -1,6 +1,6 @@
 """The classes that option files name by `_target_`: find them, check their keywords, and build them.
 
-A new activation or optimizer is one YAML file: `_target_`, keywords, and for an activation `monotone`.
+A new activation or optimizer is one YAML file with `_target_`, keywords, and, for an activation, `monotone`.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Checkpoints:
     def restore(self, lane: Lane) -> bool:
         """Restore a new lane from the newest intact checkpoint and return whether there was one.
 
-        A corrupt checkpoint is logged. If none is intact, the run starts over.
+        A corrupt checkpoint is logged. If no checkpoint is intact, the run starts over.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
         for checkpoint in history.commits if history is not None else []:

@@ -1,6 +1,6 @@
 """Digests of records, histories, and jobs, which detect corruption and edits.
 
-They guard against accidents, not against forgery: anybody who edits a record can also compute its digest. Files from
+They protect against accidents, not against forgery: anybody who edits a record can also compute its digest. Files from
 older releases have no digest and are accepted. A history contains its own digest until the run's record is written;
 then the record holds it.
 """

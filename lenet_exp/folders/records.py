@@ -17,7 +17,7 @@ from lenet_exp.training.epoch import EpochResult
 class Outcome(StrEnum):
     """The state of a run: its outcome, or running. A sweep is running, finished, failed, or killed.
 
-    A pruned run ended as intended but has no result: training its configuration again resumes from its checkpoint.
+    A pruned run ended as intended but has no result. Training its configuration again resumes from its checkpoint.
     """
 
     finished = "finished"

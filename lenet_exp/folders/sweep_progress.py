@@ -1,7 +1,7 @@
 """The progress of a running sweep, computed only from its folder and its runs' folders.
 
-This works for every executor and from any process. The progress is read every second, so a job that ended is read only
-once.
+This works for every executor and from any process. Progress is read every second, so each job that has
+ended is read only once.
 """
 
 from __future__ import annotations

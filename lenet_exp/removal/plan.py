@@ -91,7 +91,7 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 def keep_used(plan: Plan, runs: list[str]) -> None:
     """Divide run folders into those to remove and those that stay.
 
-    Runs that another sweep needs, or that were trained alone before this sweep, stay.
+    Runs stay if another sweep needs them, or if they were trained individually before this sweep.
 
     Raises:
         ConfigError: a run to remove is being trained.

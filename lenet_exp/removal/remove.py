@@ -3,8 +3,8 @@
 1. The sweep folders are moved to outputs/removing/<name>/, where no other command sees them. Otherwise, a sweep without
    some of its runs would seem to be unfinished.
 2. The run folders that no sweep needs are moved there, so that `lenet-sync` does not upload them again.
-3. The runs that the moved folders name are deleted in MLflow, and runs that stay leave the sweeps. This comes only now,
-   because a folder must name each MLflow run until it is deleted.
+3. The runs that the moved folders name are deleted in MLflow, and the sweeps are removed from runs that stay. This
+   step comes after the moves, because a folder must name each MLflow run until it is deleted.
 4. The file `told` records that MLflow is done.
 5. The moved folders are deleted, `told` last.
 
@@ -85,7 +85,7 @@ def _move(plan: Plan) -> None:
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
     """Delete the removed sweeps from the upload records of runs that stay.
 
-    This comes before MLflow's own change, which would otherwise look like lost data.
+    This comes before the change in MLflow, which would otherwise look like lost data.
     """
     for run in plan.staying:
         folder = RunFolder(plan.runs / run)

@@ -1,7 +1,7 @@
 """The MLflow runs that a removal affects: which are deleted, which stay, and how they are deleted.
 
 An MLflow run is deleted only if a folder in this outputs folder names it and its tags name that folder. Runs and models
-are deleted as on MLflow's own page: they can be restored until `mlflow gc`.
+are deleted as on MLflow's own page: they can be restored until you run `mlflow gc`.
 """
 
 from __future__ import annotations

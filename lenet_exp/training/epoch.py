@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class EpochResult:
     """Results of one epoch of one run.
 
-    Accuracies are fractions, times are in seconds.
+    Accuracies are fractions, and times are in seconds.
 
     Attributes:
         epoch: number of the epoch, counted from 1.

@@ -21,7 +21,7 @@ LARGEST = {"channels": 1024, "units": 16_384}  # largest sizes of a layer, after
 class LeNet5(nn.Module):
     """Two convolutions, each with 2x2 pooling, and three linear layers.
 
-    With the defaults: conv 6@5x5, pool, conv 16@5x5, pool, 400-120-84-10; 61,706 parameters (PReLU adds 4). Initial
+    The defaults give conv 6@5x5, pool, conv 16@5x5, pool, 400-120-84-10; 61,706 parameters (PReLU adds 4). Initial
     weights are drawn from torch's global random state, as PyTorch draws them by default; see network.py.
 
     Args:

@@ -45,8 +45,8 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
 def _load_no_compiler() -> None:
     """Keep torch from importing its compiler, which takes a second.
 
-    torch excludes some optimizer methods from compilation, and imports its compiler at their first call to mark them.
-    They are marked as excluded here, since nothing is compiled.
+    torch excludes some optimizer methods from compilation. To mark them as excluded, it imports its compiler when they
+    are first called. They are marked here instead, because nothing is compiled.
     """
     for name in NOT_COMPILED:
         method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)

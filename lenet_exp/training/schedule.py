@@ -21,7 +21,7 @@ def lr_factor(
 ) -> float:
     """Return the learning rate as a fraction of `optimizer.lr`, in [0, 1].
 
-    `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period) and `step` rise linearly from `start` during
+    `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period), and `step` rise linearly from `start` during
     the first `warmup * steps` steps. They would reach `final` one step after the last. `one_cycle` (Smith and Topin
     2018; with cosines and a constant momentum) reaches `final` in the last step.
 

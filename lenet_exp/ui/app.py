@@ -1,7 +1,7 @@
 """MLflow's pages as `lenet-ui` serves them, without its assistant (`mlflow server --app-name lenet-ui`).
 
-MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine and
-who can also choose the language model. On a shared machine, one user's server would thus give a shell to all other
+MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine.
+They can also choose the language model. On a shared machine, one user's server would thus give a shell to all other
 users.
 
 `lenet-ui` passes a token in the environment, and all requests must then contain it. Without a token, every user of the

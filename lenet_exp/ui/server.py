@@ -145,7 +145,7 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
 def _allowed(host: str, port: int) -> list[str]:
     """Return the allowed hosts and origins as arguments.
 
-    MLflow refuses others, so that a page from another site cannot make a browser send requests.
+    MLflow rejects requests from others, so that a page from another site cannot make a browser send requests.
     """
     if is_local(host):
         return []

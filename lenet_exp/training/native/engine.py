@@ -1,7 +1,7 @@
 """The native engine: implements `Engine` (training/engine.py) with the kernels, on the CPU.
 
 Parameters, average, and optimizer state of a lane remain torch tensors. During training, they are views of the kernels'
-arrays, so they are current after each step and checkpoints work as for any engine.
+arrays, so they are current after each step, and checkpoints work as with any engine.
 """
 
 from __future__ import annotations

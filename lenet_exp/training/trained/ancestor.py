@@ -1,7 +1,7 @@
 """Safe reader for the original script's whole-module pickles; it runs no code from a file.
 
-The pickle is first scanned without being executed; any global or opcode that such files do not need is refused by name.
-Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
+The pickle is first scanned without being executed; any global or opcode that such files do not need is rejected by
+name. Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import nn
 def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -> bytes:
     """Return the archive of a network that takes images (n, 1, 32, 32), for any n.
 
-    The archive is created in memory, because torch ends the process with SIGABRT if it writes to a full disk itself.
+    The archive is created in memory, because torch would end the process with SIGABRT if it wrote to a full disk.
 
     Args:
         files: contents of additional files in the archive, by name.
