@@ -59,7 +59,7 @@ class GridSweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the context and the configuration; refuse programs other than lenet-train."""
+        """Store the context and the configuration; reject programs other than lenet-train."""
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
             raise CompactHydraException(f"hydra/sweeper={self.name}: only for lenet-train; use hydra/sweeper=basic")
@@ -102,7 +102,7 @@ class GridSweeper(Sweeper):
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
-        """Resume a grid or a search, no matter which sweeper is configured now."""
+        """Resume a grid or a search, whichever sweeper is configured now."""
         self.load()
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid

@@ -166,7 +166,7 @@ class BestWeights(Stored):
 
 @dataclass(frozen=True)
 class Checkpoint(Stored):
-    """A state from which training can resume: its file, the best weights, and the seconds of training until then."""
+    """A state from which training can resume: its file, the best weights, and the training time (s) until then."""
 
     state: str
     sha256: str

@@ -45,7 +45,7 @@ class RunResult:
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """Best validation accuracy as a fraction; None until the first epoch has ended. Diverged runs have one, too."""
+        """Best validation accuracy as a fraction, also of a diverged run; None until the first epoch has ended."""
         return self.record.best_val_accuracy
 
     @property
@@ -55,7 +55,7 @@ class RunResult:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, including those before interruptions."""
+        """Training time in seconds, including the time before interruptions."""
         return self.record.seconds
 
     def __repr__(self) -> str:

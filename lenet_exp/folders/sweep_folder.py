@@ -119,7 +119,7 @@ class SweepFolder:
         return plan
 
     def has_digest(self) -> bool:
-        """Return whether sweep.json has a digest; without one, as in earlier releases, an edit goes unnoticed."""
+        """Return whether sweep.json has a digest. Without one, as in earlier releases, an edit is not detected."""
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "") -> None:

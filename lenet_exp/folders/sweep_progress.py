@@ -53,7 +53,7 @@ class SweepProgress:
         results: the result of each job. A job that this start retrains (it was killed, failed, or is forced) counts as
             not started.
         trained: number of epochs trained in this start.
-        done, left: numbers of completed and remaining epochs of all runs, no matter when they were trained.
+        done, left: numbers of completed and remaining epochs of all runs, whenever they were trained.
             A search counts only the jobs created so far.
         seconds: seconds since this start began.
         spent: training time of the `trained` epochs in seconds.

@@ -15,7 +15,7 @@ WORDS = {"engine_why", "compiled"}  # descriptions in an execution
 def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
     """Return the part of a record's `execution` and `versions` that affects the exact results of its engine.
 
-    Results of the torch engine depend on its whole execution except descriptions, and on torch's version. Results of
+    Results of the torch engine depend on its entire execution except descriptions, and on torch's version. Results of
     the native engine depend only on its kernels' arithmetic. If torch augmented the images, as in older releases, they
     also depend on everything that affects the torch engine.
     """

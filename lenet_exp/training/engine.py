@@ -29,7 +29,7 @@ class TorchEngine:
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return the function that executes one step of a lane.
 
-        It takes the image indices of a batch (n,) and the step (counted from 0; the whole run has `steps` steps). It
+        It takes the image indices of a batch (n,) and the step (counted from 0; the entire run has `steps` steps). It
         returns the batch's mean loss and its number of correct predictions.
         """
         model, optimizer, average = lane.model, lane.optimizer, lane.average

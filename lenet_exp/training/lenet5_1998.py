@@ -15,7 +15,9 @@ SEES = (
 
 
 class LeNet5Published(nn.Module):
-    """C1 6@5x5, S2, C3 16@5x5 (sparse), S4, C5 120, F6 84, output: 60,000 parameters up to F6, as in the paper.
+    """LeNet-5 with the published layers, with 60,000 parameters up to F6, as in the paper.
+
+    The layers are C1 6@5x5, S2, C3 16@5x5 (sparse), S4, C5 120, F6 84, and the output.
 
     Args:
         in_channels: number of channels of an image; must be 1.
