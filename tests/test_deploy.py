@@ -146,7 +146,7 @@ class Lab:
         """A user, as the guide makes one; the environment in which commands are hers."""
         told = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
         places = {"deploy/tls/ca.crt": self.ca, "https://mlflow.example.org": self.address, "alice": name}
-        told = substituted(told, places | {"a-password-of-hers": f"{SECRET}-of-{name}"})
+        told = substituted(told, places | {"alices-password": f"{SECRET}-of-{name}"})
         variables = {**os.environ, "MLFLOW_ADMIN_PASSWORD": self.admin}
         made = subprocess.run(["bash", "-c", told], env=variables, capture_output=True, text=True)
         assert f'"username":"{name}"' in made.stdout, (made.stdout, made.stderr)

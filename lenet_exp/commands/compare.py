@@ -37,7 +37,7 @@ How it works
   they have seeds in common, otherwise with Welch's test. Tests are corrected for all pairs of configurations
   (Shaffer's method).
   To win, a leader must beat every other configuration in uncorrected tests at p <= 0.05 (Gutmann and Maymin's rule).
-  In at most 5 of 100 comparisons, an equally good configuration is called worse. In 95 of 100 comparisons, all
+  In at most 5 of 100 comparisons, an equally good configuration is declared worse. In 95 of 100 comparisons, all
   intervals for the leader's leads contain the true values. Neither rate holds if runs of a configuration
   occasionally collapse; a warning names such runs.
   The winner's lead is biased upward. Intervals cover seed-to-seed variation only (and splits, if split_seed is swept).

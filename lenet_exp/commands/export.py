@@ -28,7 +28,7 @@ tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in t
 
 Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10).
 The file is checked against the model before it is saved. Its metadata contains the training record.
-lenet-predict and lenet_exp.load read the .safetensors file.
+lenet-predict and lenet_exp.load can read .safetensors files.
 """
 
 FORMATS = ("onnx", "pt2", "safetensors")  # same as in prediction/portable.py, which imports torch

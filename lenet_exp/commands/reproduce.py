@@ -24,7 +24,7 @@ lenet-reproduce: retrain a run from its record and compare the results bit for b
 
 The run is retrained in outputs/reproduced, with the device, number of threads, and engine in its record, and compared
 epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction is interrupted, rerun
-the same command to resume it. The result is also saved in MLflow, as the run's tag reproduced or record_checked.
+the same command to resume it. The result is also saved in MLflow, in the run's tag 'reproduced' or 'record_checked'.
 Exit status: 0 if identical bit for bit (check=true: consistent), 1 if different, 2 if the request is invalid, 3 if not
 comparable: for example, PyTorch gave a different result on a different CPU, or the data is missing. For a sweep: 1 if
 any run is different, otherwise 3 if any is not comparable.

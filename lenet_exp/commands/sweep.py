@@ -21,12 +21,12 @@ lenet-sweep: list, watch, stop, and remove sweeps.
                                    not part of a sweep)
     dry_run=false                  actually remove it; if the removal is interrupted, rerun the same command
     mlflow=false                   leave MLflow unchanged (use this if the store no longer exists)
-  lenet-sweep clean                remove users, passwords, and tokens of stores from files of earlier releases
+  lenet-sweep clean                remove store user names, passwords, and tokens from files of earlier releases
 
 sweep=: last, a sweep's id (or its first digits), its MLflow run id, or its folder.
 rm keeps runs that another sweep uses or whose model is registered.
 MLflow can restore deleted runs until you run mlflow gc.
-The commands list, status, watch, and stop first mark all sweeps and runs whose process has died as killed, on disk
+The commands list, status, watch, and stop first mark as killed all sweeps and runs whose process has died, on disk
 and in MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.

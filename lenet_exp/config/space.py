@@ -24,7 +24,7 @@ LARGEST = 2**53  # a float represents all whole numbers up to this
 
 @dataclass(frozen=True)
 class Choice:
-    """A choice between several options, which are written as on the command line."""
+    """A choice among several options, written as they are on the command line."""
 
     options: tuple[str, ...]
 

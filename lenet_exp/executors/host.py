@@ -104,8 +104,9 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
             f"{where} cannot use {folder} ({place.wrong}); set LENET_EXP_OUTPUTS to a folder that all nodes share"
         )
     if place.source != source_digest():
+        here = source_digest()[:12]
         raise ConfigError(
-            f"{where} has a different version of lenet_exp ({place.source[:12]}, here {source_digest()[:12]})"
+            f"{where} has a different version of lenet_exp ({place.source[:12]}; this machine has {here})"
         )
     if place.torch != versions()["torch"]:
         raise ConfigError(f"{where} has PyTorch {place.torch} (here {versions()['torch']})")

@@ -116,7 +116,7 @@ class Record(Stored):
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Return, by name, both values of each property that affects exact results and differs between the two records.
+        """Return, by name, both values of each property that affects bit-exact results and differs between the records.
 
         If the result is empty, one run can resume where the other stopped. A property that an older release did not
         record counts as equal.

@@ -199,7 +199,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     """Return the model of the leader's run with the best validation accuracy.
 
     Raises:
-        UserError: see `score_leaders`; or the sweep has several datasets.
+        UserError: as for `score_leaders`, or the sweep has several datasets.
     """
     leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:

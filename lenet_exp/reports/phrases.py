@@ -91,7 +91,7 @@ def outcomes(groups: Sequence[Group]) -> str:
 
 
 def diverged_on(group: Group) -> str:
-    """Return `diverged on 3 of 6 seeds`."""
+    """Return a phrase such as `diverged on 3 of 6 seeds`."""
     return f"diverged on {group.diverged} of {group.replicates} {_unit(group)}"
 
 
@@ -191,7 +191,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
-    """Return `relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
+    """Return a sentence such as `relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."

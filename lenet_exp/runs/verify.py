@@ -54,7 +54,7 @@ class RecomputedAccuracy:
     Attributes:
         accuracy: a fraction.
         matrix: the confusion matrix.
-        close: number of images whose two top classes are so close that another CPU may rank them differently.
+        close: number of images whose top two classes are so close that another CPU may rank them differently.
     """
 
     accuracy: float

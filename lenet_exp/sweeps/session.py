@@ -126,11 +126,11 @@ class Session:
         """Train jobs with the executor of a launcher.
 
         Args:
-            jobs: the jobs, taken one at a time when a place is free, so they can be created and added while the sweep
+            jobs: the jobs, taken one at a time as slots become free, so they can be created and added while the sweep
                 is running.
             environment: additional environment variables for the launched processes.
-            like: jobs with the same datasets and number of threads; all jobs, if they are known.
-            listener: receives every epoch and the end of every job.
+            like: sample jobs that have the datasets and the number of threads of `jobs`; all jobs, if they are known.
+            listener: is notified of every epoch and of the end of every job.
         """
 
         def on_done(done: JobEnd) -> bool:

@@ -61,7 +61,7 @@ class RReLU(nn.Module):
     Slopes are drawn from U(lower, upper) in training; in evaluation, the slope is the mean of this distribution.
 
     Args:
-        lower, upper: range of the slopes of negative inputs.
+        lower, upper: range of the slopes for negative inputs.
     """
 
     generator: torch.Generator | None = None

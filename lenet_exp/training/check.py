@@ -75,7 +75,9 @@ def _try_network(options: str) -> bool:
         images = torch.linspace(-1, 1, 2 * IN_CHANNELS * IMAGE_SIZE**2).reshape(2, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
         logits = network.train()(images)
         if logits.shape != (2, NUM_CLASSES):
-            raise ConfigError(f"{named}: two images give {list(logits.shape)} logits; must be [2, {NUM_CLASSES}]")
+            raise ConfigError(
+                f"{named}: two images give logits of shape {list(logits.shape)}; must be [2, {NUM_CLASSES}]"
+            )
         logits.sum().backward()
         with torch.inference_mode():
             once, again = network.eval()(images), network(images)

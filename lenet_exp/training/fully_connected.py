@@ -41,7 +41,7 @@ class FullyConnected(nn.Module):
     ) -> None:
         super().__init__()
         if not units or not all(1 <= size <= LARGEST for size in units):
-            raise ValueError(f"units={list(units)}: must be one or more numbers from 1 to {LARGEST:,}")
+            raise ValueError(f"units={list(units)}: must be one or more integers from 1 to {LARGEST:,}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for n, (inputs, outputs) in enumerate(pairwise([in_channels * image_size**2, *units]), 1):
             layers |= {f"fc{n}": nn.Linear(inputs, outputs), f"act{n}": activation(), f"drop{n}": Dropout(dropout_rate)}

@@ -77,7 +77,8 @@ class Lane:
 
     @property
     def stopped_early(self) -> bool:
-        """True if validation accuracy did not improve for `training.patience` epochs before the last epoch."""
+        """True if training stopped before the last epoch because validation accuracy did not improve for
+        `training.patience` epochs."""
         patience, last = self.config.training.patience, self.position.epoch - 1
         if patience is None or self.progress is None or last >= self.config.num_epoch:
             return False

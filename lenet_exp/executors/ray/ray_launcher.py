@@ -24,7 +24,7 @@ class RayLauncher(ExecutorLauncher):
     name = "cluster_ray"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor. Connect to the cluster unless `check` has done so."""
+        """Create the executor. Connect to the cluster unless `check` has already done so."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 
