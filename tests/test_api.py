@@ -185,7 +185,7 @@ def test_a_sweep_from_python_is_the_commands_and_its_frame_has_numbers(store, ma
     pd.testing.assert_frame_equal(table, lenet_exp.compare(sweep="last"))
     done = main("-m", *line, "sweep.dry_run=true")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"\b2 done\b", done.stdout)
+    assert re.search(r"\b2 already trained\b", done.stdout)
     assert lenet_exp.sweep([*line, "sweep.dry_run=true"]).empty
     for wrong in ("optimizer.lr=-1,1", "sweep.detach=true", "optimizer.lr=interval(0,1)"):
         with pytest.raises(ConfigError) as caught:

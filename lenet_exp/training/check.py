@@ -79,8 +79,6 @@ def _try_network(options: str) -> bool:
             raise ConfigError(
                 f"{named}: two images give logits of shape {list(logits.shape)}; must be [2, {NUM_CLASSES}]"
             )
-        if model["_target_"] not in OUR_MODELS:
-            _check_own_network(named, network, images)
     except ConfigError:
         raise
     except Exception as e:
@@ -90,6 +88,11 @@ def _try_network(options: str) -> bool:
             f"{named}: uses the global random state, so runs cannot be reproduced. "
             "Give the class a `generator` attribute (see lenet_exp/training/activations.py)."
         )
+    if model["_target_"] not in OUR_MODELS:
+        try:
+            _check_own_network(named, network, images)
+        except RuntimeError as e:
+            raise ConfigError(f"{named}: cannot be trained: {e}") from e
     return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for m in network.modules())
 
 

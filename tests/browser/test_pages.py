@@ -79,7 +79,7 @@ def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
     for method, path in asked:
         with pytest.raises(HTTPError) as refused:
             urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", served.headers, method=method))
-        assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no assistant")
+        assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no MLflow assistant")
 
 
 def test_a_link_lets_a_browser_in_for_as_long_as_the_server_runs(chromium, served, tmp_path):

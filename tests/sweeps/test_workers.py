@@ -78,11 +78,11 @@ def test_a_run_over_its_time_limit_fails_and_the_others_go_on(ready, tmp_path, m
     monkeypatch.setattr(pool, "STOP_SECONDS", 1.0)
     (tmp_path / "die-0").touch()
     line = (*LINE, "activation=dies", "activation.how=hang", "activation.after=10", "num_epoch=1", "seed=range(2)")
-    limits = ("sweep.time_limit=10", "sweep.workers=1")
+    limits = ("sweep.time_limit=20", "sweep.workers=1")
     done = lenet_train(*line, *limits, outputs=ready, **{FOLDER: str(tmp_path)})
     assert done.returncode == 1
     (said,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]
-    assert " 10 s" in said
+    assert " 20 s" in said
     assert counts(done)[0] == {"finished": 1, "failed": 1}
     assert {run.info.status for run in runs(client(ready))} == {"FINISHED", "FAILED"}
 
