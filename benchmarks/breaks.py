@@ -241,7 +241,7 @@ BREAKS = {
         tests="tests/config/test_quick.py -k once",
     ),
     "pruned": Break(
-        promise="A pruned run is not a result",
+        promise="A pruned run does not count as a result",
         page="docs/how-to/search.md",
         file="lenet_exp/folders/records.py",
         old="RESULTS = frozenset({Outcome.finished, Outcome.diverged})",
