@@ -24,9 +24,9 @@ HOME = "/home/me"  # replaces it in a page
 LEFT_OUT = " ..."
 CHEAPER = ("tracking.plots=false", "tracking.models=none")  # and prints the same
 VARIES = (  # times, speeds, cores, ids, paths
-    (re.compile(r"(about )?(\d+(\.\d+)? (s|min|h)\b|(half )?a minute)"), "TIME"),
+    (re.compile(r"(about )?(\d+(\.\d+)? (s|min|minutes?|h)\b|(half )?a minute)"), "TIME"),
     (re.compile(r"[\d,]+ images/s"), "SPEED"),
-    (re.compile(r"if \d+ train side by side"), "CORES"),
+    (re.compile(r"with \d+ workers?"), "CORES"),
     (re.compile(r"(?<!weights )\b(?=[a-f]*\d)[0-9a-f]{8,32}\b"), "ID"),
     (re.compile(r"\S*/outputs\b"), "outputs"),
     (re.compile("|".join(f" {flag}" for flag in CHEAPER), re.IGNORECASE), ""),

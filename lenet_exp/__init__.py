@@ -1,4 +1,4 @@
-"""lenet_exp: sweeps of LeNet-5 on MNIST-like data.
+"""lenet_exp: sweeps of LeNet-5 and other small networks on MNIST-like data.
 
 `train` trains one configuration, `sweep` trains a grid of them, and `search` looks for the best one. `compare` reports
 which configuration won. `load` returns a trained network, and `compose` returns the configuration that would be

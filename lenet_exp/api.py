@@ -208,11 +208,12 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
         model: `runs:/<MLflow run id>`, a `.safetensors` file in `model_path`, a registered name such as `lenet5-mnist`
             (its champion), or `name@alias`.
         tracking_uri: address of the store; by default MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
-        trust: your own class or module that the model is allowed to name as its activation. Activations of torch and
-            lenet_exp are always allowed. Loading any other class would run code selected by the model's file.
+        trust: your own class or module that the model is allowed to name as its network or activation; several are
+            separated by commas. Classes of torch and lenet_exp are always allowed. Loading any other class would run
+            code selected by the model's file.
 
     Raises:
-        UserError: the model is not found, its weights do not match its record, or its activation is not trusted.
+        UserError: the model is not found, its weights do not match its record, or its classes are not trusted.
     """
     from lenet_exp.addresses import default_uri
     from lenet_exp.reports.terminal.progress import log_to_notebook

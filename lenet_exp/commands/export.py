@@ -22,8 +22,9 @@ format=         onnx, pt2, or safetensors
 trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
                 original script (default: the champion of dataset=)
 dataset=        dataset whose champion is exported (default: mnist)
-output=         output file (default: lenet5-<dataset>.<format> in the working directory)
-trust=          your own class or module that the model may use as its activation, for example trust=mine.Swish
+output=         output file (default: <model>-<dataset>.<format> in the working directory)
+trust=          your own class or module (several: separated by commas) that the model may use as its network or
+                activation, for example trust=mine.Swish
 tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
 Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from typing import Any
 
@@ -32,7 +33,8 @@ def train(cfg: DictConfig) -> float:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
     if config.sweep.resume is not None:
-        raise ConfigError(f"sweep.resume={config.sweep.resume}: needs -m: lenet-train -m sweep.resume=...")
+        which = f"sweep.resume={shlex.quote(config.sweep.resume)}"
+        raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")
     if config.sweep.dry_run:
         estimate_alone(config)
         return math.nan

@@ -31,7 +31,7 @@ lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C
   lenet-ui sweep=<which>       a different sweep: its id (or its first digits), its MLflow run id, or its folder
   lenet-ui sweep=all           all runs of the experiment
   lenet-ui open=true           open the first link in a browser
-  lenet-ui port=5000           port to listen on; if it is in use, the next free one
+  lenet-ui port=5000           port to listen on; if it is in use, another free one
   lenet-ui host=127.0.0.1      address to listen on: this machine only (default), or 0.0.0.0 for all of its addresses
   lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
 

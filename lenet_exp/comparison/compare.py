@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -235,7 +235,8 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
     with_values = {flag: {g.flags[flag] for g in groups if flag in g.flags} for flag in order}
-    chosen = [f for f in order if len(with_values[f]) > 1 and (f in swept or not _follows(f, groups))]
+    names = {s.lstrip("+") for s in swept}
+    chosen = [f for f in order if len(with_values[f]) > 1 and (f in names or not _follows(f, names, groups))]
     for flag in order:  # flags whose mere presence distinguishes groups
         if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
             more = [f for f in order if f in {*chosen, flag}]
@@ -246,10 +247,10 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _follows(flag: str, groups: Sequence[Group]) -> bool:
-    """Return whether a keyword differs only because the classes differ, such as `model.units` for two models."""
-    group, dot, _ = flag.partition(".")
-    if not dot or group not in CLASS_GROUPS:
+def _follows(flag: str, swept: Collection[str], groups: Sequence[Group]) -> bool:
+    """Return whether a keyword differs only because swept classes differ, such as `model.units` for two models."""
+    group = "model" if flag == "regularization.dropout_rate" else flag.partition(".")[0]  # some take no dropout
+    if "." not in flag or group not in CLASS_GROUPS or group not in swept:
         return False
     values: dict[str, set[str]] = {}
     for g in groups:

@@ -13,6 +13,7 @@ from lenet_exp.config.schema import ALWAYS, LENET5, Config, knobs
 from lenet_exp.config.targets import effective
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
 RECIPE = "experiment"  # the group of recipes; it is not a flag of a configuration, but users know configurations by it
@@ -113,7 +114,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         outcome=result.outcome,
         best_val_accuracy=record.best_val_accuracy if record is not None else None,
         best_epoch=record.best_epoch if record is not None else None,
-        seconds_to_best=record.seconds_to_best if record is not None else None,
+        seconds_to_best=_seconds_to_best(record, folder) if record is not None else None,
         curve=curve,
         last=lambda: next(reversed(curve()), None),
         data=_data(record) if record is not None else "",
@@ -134,6 +135,12 @@ def configuration(config: Config) -> dict[str, str]:
 def _effective(config: Config) -> Config:
     """Return the effective configuration without importing a class from a foreign module."""
     return effective(config, imports=foreign_class(config) is None)
+
+
+def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:
+    if record.seconds_to_best is not None:
+        return record.seconds_to_best
+    return folder.history().seconds_to(record.best_epoch)  # a record of an older release
 
 
 def _data(record: Record) -> str:

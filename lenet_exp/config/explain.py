@@ -9,6 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
+from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.config.schema import SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
@@ -98,10 +99,10 @@ def explain_flag(key: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """Return all dotted flags, the keywords of all activations and optimizers, and the names of sections."""
+    """Return all dotted flags, the keywords of all options that name classes, and the names of sections."""
     found = {flag for schema in SCHEMAS.values() for flag, _, _ in knobs(schema)}
     found |= {flag.partition(".")[0] for flag in found}
-    for file in (*CONF_DIR.glob("activation/*.yaml"), *CONF_DIR.glob("optimizer/*.yaml")):
+    for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
         found |= {f"{file.parent.name}.{key}" for key in map(str, OmegaConf.load(file)) if key != "_target_"}
     return frozenset(found.difference(config_groups()))
 

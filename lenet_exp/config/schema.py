@@ -389,7 +389,7 @@ class PredictConfig:
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
         "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the original "
-        "script (null: the champion of the dataset)"
+        "script (null: the champion of lenet5 on the dataset)"
     )
     sweep: str | None = knob(
         "score the leader of a sweep, one run per seed: last, its id (or first digits), or its folder (null: none)"
@@ -398,7 +398,9 @@ class PredictConfig:
         "with sweep=, which to score: fixed (the leader, or both sides of a confirmation) or all "
         "(for reporting only, not for selection)"
     )
-    trust: str | None = knob("your own class or module that the model may use as its activation (null: none)")
+    trust: str | None = knob(
+        "your own class or module that the model may use as its network or activation (null: none)"
+    )
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns such as *.png")
     several: bool = knob("look for several digits in a picture, in reading order (false: only one)")
     batch_size: int = knob("images per step", ge=1)

@@ -54,7 +54,7 @@ def keywords(group: str, option: Option) -> Option:
         if key in supplied:
             raise ConfigError(f"{group}.{key}={value}: must not be set here; it is set by {supplied[key]}")
         if key not in accepted:
-            there = f"; expected one of: {', '.join(k for k in accepted if k not in supplied)}"
+            there = f"; expected one of: {', '.join(k for k in accepted if k not in supplied) or 'no keywords'}"
             why = f"unknown keyword of {cls.__name__}{did_you_mean(key, accepted) or there}"
             raise ConfigError(f"{group}.{key}={value}: {why}")
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
@@ -100,6 +100,9 @@ def effective(config: Config, *, imports: bool = True) -> Config:
     options: dict[str, Any] = {}
     for group, known in CLASS_GROUPS.items():
         option = getattr(config, group)
+        if not option:  # an activation that the model does not take, in a record
+            options[group] = {}
+            continue
         used = keywords(group, option).keys() | known.own if imports else option.keys()
         options[group] = {"name": option_name(option)} | {k: v for k, v in option.items() if k in used}
     if imports:  # convert sizes as their class does, so that 1 and 1.0 are the same width
@@ -134,10 +137,10 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         return value if isinstance(default, int) and isinstance(value, int) else float(value)
     elif isinstance(default, tuple):
         numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
-        sizes = all(isinstance(d, int) for d in default)  # layer sizes, whose number can differ
-        right = numbers and all(isinstance(v, int) if sizes else _is_number(v) for v in numbers)
+        sizes = flag.startswith("model.") and all(isinstance(d, int) for d in default)  # their number can differ
+        right = numbers and all(_is_number(v) and (isinstance(v, int) or not sizes) for v in numbers)
         if not right or not (sizes or len(numbers) == len(default)):
-            wanted = "whole numbers" if sizes else f"{len(default)} numbers"
+            wanted = "integers" if sizes else f"{len(default)} numbers"
             raise ConfigError(f"{flag}={value}: must be {wanted}, like [{', '.join(map(str, default))}]")
         return tuple(numbers) if sizes else tuple(float(v) for v in numbers)
     return value

@@ -86,7 +86,7 @@ def _planned(
         same = f"{its.points:g}" == f"{request.points:g}" and configurations(done) == line.configurations
         if its.confirmed is not None and same:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
-                lines.append(f"{verdict(found)} (sweep {done.id})")
+                lines.append(f"sweep {done.id}: {verdict(found)}")
             return lines, None
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:

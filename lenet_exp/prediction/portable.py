@@ -43,7 +43,7 @@ class Format:
     """A file format: how a network is written, and how it is read back as other programs would read it.
 
     Attributes:
-        read: returns a function that runs the file; its second argument is the activation's class, which was trusted
+        read: returns a function that runs the file; its second argument lists the model's classes, which were trusted
             when the model was loaded.
         tolerance: the largest allowed difference between logits, as a fraction of the largest logit.
     """

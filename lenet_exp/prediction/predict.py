@@ -43,7 +43,7 @@ def predict_test_set(config: PredictConfig) -> float:
     score, path, logged = score_and_log(config, device, model)
     print_score(model, config, score)
     if model.shipped and config.trained_model is None:
-        print("This is the bundled model; none of your runs beats it. To score your last sweep, set sweep=last.")
+        print("This is the bundled model; none of your lenet5 runs beats it. To score your last sweep, set sweep=last.")
     if config.output is not None:
         about = {"trained_model": model.name, "dataset": config.dataset.name}
         write_output(user_path(config.output), about | score.as_json(), score_table(score))

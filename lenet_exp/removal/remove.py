@@ -34,7 +34,7 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
     """
     plan = make_plan(target, mlflow=mlflow)
     print_plan(plan, plan.changes(), done=False)
-    print(f"Nothing was removed. To remove everything listed, run: {command}")
+    print(f"Nothing was removed yet. To do so, run: {command}")
     return 0
 
 

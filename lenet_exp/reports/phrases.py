@@ -33,7 +33,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def remark(comparison: Comparison, position: int) -> str:
-    """Return how the leader compares with the configuration at a position, and that configuration's unfinished runs."""
+    """Return how the configuration at a position compares with the leader, and its unfinished runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(lead)] if lead else []
@@ -48,7 +48,7 @@ def remark(comparison: Comparison, position: int) -> str:
 
 
 def against_leader(lead: Difference) -> str:
-    """Return how the leader compares with one other configuration."""
+    """Return how a configuration compares with the leader."""
     if lead.test == "none":
         return _untested(lead)
     if lead.ahead:

@@ -31,7 +31,7 @@ def how(plan: SearchPlan) -> str:
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Return `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in all; best 98.00% by trial
+    """Return `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total; best 98.00% by trial
     3: ...`"""
     best = best_line(plan, results)
     said = [_counts(plan, results), f"best {best}" if best and not plan.front else best, _left(plan)]
@@ -70,7 +70,7 @@ def _left(plan: SearchPlan) -> str:
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     """Return `12 trials (5 finished, 7 pruned)` or `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with
-    the runs for additional seeds: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
+    the runs for additional seeds: `8 trials (2 finished, 6 pruned), 4 runs with additional seeds (4 finished)`."""
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
     of = max(len(firsts), plan.n_trials or 0)
@@ -104,7 +104,7 @@ def _outcomes(results: Iterable[JobResult]) -> str:
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
     """Return the first seed's result of the best trial."""
-    number = plan.best_job
+    number = plan.best_trial if plan.best_job is None else plan.best_job  # older releases: one job per trial
     return results[number] if number is not None and number < len(results) else None
 
 

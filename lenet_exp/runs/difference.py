@@ -44,7 +44,7 @@ class Difference:
 
     @property
     def where(self) -> str:
-        """The location: `in epoch 3 and later`, `in epoch 3 alone`, or `in the result`."""
+        """The location: `in epoch 3 and later`, `only in epoch 3`, or `in the result`."""
         if not self.epochs:
             return "in the result"
         numbers = [e.epoch for e in self.epochs]

@@ -34,7 +34,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
             known = number < len(trials) and number not in firsts and job.run == trials[number].user_attrs.get(RUN)
             firsts |= {number} if known else set()
         if known:
-            found.append(job)
+            found.append(replace(job, trial=number))
     for trial in trials:
         if trial.number not in firsts:
             params = trial.params

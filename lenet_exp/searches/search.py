@@ -149,7 +149,7 @@ class SearchRun:
         if self.trials.exhausted():
             return "all configurations in the grid were tried"
         if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
-            return f"the last {MOST_REPEATED} trials found nothing new to train"
+            return f"the last {MOST_REPEATED} trials trained no epoch"
         if (why := self._over(1.0)) or self.seeds.most == 1:
             return why
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""

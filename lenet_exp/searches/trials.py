@@ -208,7 +208,8 @@ class Trials:
     def front(self) -> list[FrozenTrial]:
         """Return the Pareto front of two objectives, best first by the first objective."""
         whole = [] if self._objective.may_prune else filter(self._is_whole, self._study.best_trials)
-        return sorted(whole, key=lambda t: (-t.values[0], t.number))
+        ordered = sorted(whole, key=lambda t: (-t.values[0], t.number))
+        return list({tuple(t.values): t for t in reversed(ordered)}.values())[::-1]  # the first of equal ones
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

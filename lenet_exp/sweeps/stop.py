@@ -38,7 +38,10 @@ def stop_sweep(sweep: SweepFolder) -> int:
         if sweep.owner() != owner:
             return _stopped(sweep)
         time.sleep(0.2)
-    print(f"sweep {sweep.id}: process {owner.pid} is still running; rerun the same command to keep waiting")
+    print(
+        f"sweep {sweep.id}: process {owner.pid} is still running; to follow it, run: lenet-sweep watch "
+        f"sweep={sweep.id}. A second lenet-sweep stop ends it at once."
+    )
     return 1
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lenet_exp.config.schema import Option
 from lenet_exp.config.targets import keywords, option_class, option_name
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, first_line
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class ActivationFactory:
         with torch.random.fork_rng(devices=[]):
             try:
                 return cast(nn.Module, cls(**kwargs))
-            except (TypeError, ValueError, AssertionError, RuntimeError) as e:
+            except Exception as e:  # the user's own class can raise any exception
                 shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
-                raise ConfigError(f"activation: {cls.__name__}({shown}): {e}") from e
+                raise ConfigError(f"activation: {cls.__name__}({shown}): {first_line(e)}") from e
 
     @torch.no_grad()
     def is_monotone(self) -> bool:

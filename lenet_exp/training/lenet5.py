@@ -58,17 +58,15 @@ class LeNet5(nn.Module):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling}: expected one of: {', '.join(POOLINGS)}")
         if not 0 < width <= 1024:
-            raise ValueError(f"width={width:g}: must be > 0 and <= 1024")
+            raise ValueError(f"width={width:g}: must be greater than 0 and at most 1024")
         conv1, conv2 = _scaled("channels", channels, width)
         fc1, fc2 = _scaled("units", units, width)
         if not isinstance(kernel_size, int) or kernel_size < 1:
-            raise ValueError(f"kernel_size={kernel_size}: must be a whole number >= 1")
+            raise ValueError(f"kernel_size={kernel_size}: must be an integer of at least 1")
         side = (image_size - kernel_size + 1) // 2
         side = (side - kernel_size + 1) // 2
         if side < 1:
-            raise ValueError(
-                f"kernel_size={kernel_size}: must be smaller, for images of {image_size}x{image_size} pixels"
-            )
+            raise ValueError(f"kernel_size={kernel_size}: too large for images of {image_size}x{image_size} pixels")
         self.conv1 = _drawn_later(lambda: nn.Conv2d(in_channels, conv1, kernel_size))
         self.act1 = activation()
         self.conv2 = _drawn_later(lambda: nn.Conv2d(conv1, conv2, kernel_size))

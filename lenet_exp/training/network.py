@@ -57,7 +57,7 @@ def build_network(
             if why.partition("=")[0] in given:
                 raise ConfigError(f"model.{why}") from e
             shown = ", ".join(f"{k}={v}" for k, v in given.items())
-            raise ConfigError(f"model={option_name(model)}: {cls.__name__}({shown}) is refused: {why}") from e
+            raise ConfigError(f"model={option_name(model)}: {cls.__name__}({shown}): {why}") from e
     for module in network.modules():
         if hasattr(module, "generator"):
             module.generator = noise  # type: ignore[assignment]

@@ -96,8 +96,9 @@ def test_inconclusive_result_keeps_an_earlier_one(original):
     [
         (*OPTIONS, "num_epoch=2", "num_threads=2", "optimizer=adam"),
         ("optimizer.lr=1e30", "num_epoch=2"),
+        ("model=linear", "num_epoch=2"),
     ],
-    ids=["every option", "diverged"],
+    ids=["every option", "diverged", "no activation"],
 )
 def test_export_works_with_every_option(line, ready, main):
     assert lenet_train(*LINE, *line, outputs=ready).returncode in {0, 1}

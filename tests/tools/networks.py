@@ -23,6 +23,17 @@ class Residual(nn.Module):
         return self.head((x + self.block(x)).mean((2, 3)))
 
 
+class Flat(nn.Module):
+    """A linear network with batch norm over single numbers."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(1024, num_classes), nn.BatchNorm1d(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.fc(images.flatten(1)))
+
+
 class Wrong(nn.Module):
     """A network with one of several mistakes."""
 
@@ -41,6 +52,10 @@ class Wrong(nn.Module):
             x = x + torch.rand(1)
         if self.mistake == "error":
             x = x[:, :3]
+        if self.mistake == "view":
+            x = images.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(len(images), -1)[:, :1024]
+        if self.mistake == "eval" and not self.training:
+            raise ValueError("no eval")
         return self.fc(self.drop(x))
 
     def get_extra_state(self) -> object:

@@ -147,6 +147,8 @@ def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
                 "constructor": "broken",
                 "global": "global random state",
                 "error": "cannot be used",
+                "view": "reshape",
+                "eval": "no eval",
                 "state": "extra_state",
             }.items()
         ),
@@ -186,8 +188,18 @@ def test_initial_weights_come_from_the_seed_alone():
     assert weights_digest(network_of(own(OWN)).state_dict()) != first
 
 
-def test_a_last_batch_of_one_image_is_refused_for_batch_norm_alone():
-    with pytest.raises(ConfigError, match="batch_size=32"):
-        check_batches(own(OWN), 97)
-    check_batches(own(OWN), 98)
+def test_a_batch_of_one_image_is_refused_if_the_model_cannot_train_on_it():
+    flat = {"_target_": "tests.tools.networks.Flat"}
+    for size, images in ((32, 97), (1, 100)):
+        with pytest.raises(ConfigError, match=f"batch_size={size}"):
+            check_batches(own(flat, f"batch_size={size}"), images)
+    check_batches(own(flat), 98)
+    check_batches(own(OWN), 97)  # its batch norm sees many pixels of an image
     check_batches(configure(), 97)
+
+
+@pytest.mark.parametrize("model", ["linear", "lenet5"])
+def test_an_effective_configuration_is_its_own(model):
+    config = effective(configure(f"model={model}", "activation=relu"))
+    assert effective(config) == effective(config, imports=False) == config
+    assert fingerprint(config, {}) == fingerprint(configure(f"model={model}", "activation=relu"), {})

@@ -137,7 +137,7 @@ class Allocations:
         if ours:
             log.info("Slurm: reusing %s from an earlier session (%s)", _allocations(len(ours)), ", ".join(ours))
         if others:
-            words = "Slurm: cancelled %s from an earlier session with different options (%s)"
+            words = "Slurm: canceled %s from an earlier session with different options (%s)"
             log.info(words, _allocations(len(others)), ", ".join(others))
         return {one: _Allocation(self._clock()) for one in ours}
 

@@ -97,7 +97,7 @@ def cells(comparison: Comparison, position: int) -> list[str]:
 
 
 def on_test(comparison: Comparison, position: int) -> str:
-    """Return the test accuracy and the leader's lead: `97.64 ± 0.30 (n=3); lead +0.34 (-0.10 to +0.78)`."""
+    """Return the test accuracy and the leader's lead: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`."""
     its, lead = comparison.tested[position], comparison.test_leads[position]
     return accuracy(its) + (f" (n = {its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
 

@@ -62,8 +62,8 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
         name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
             of the dataset.
         uri: address of the MLflow store.
-        trust: a class or module that the model is allowed to name as its activation, besides classes from PyTorch and
-            this package.
+        trust: a class or module that the model is allowed to name as its network or activation, besides classes from
+            PyTorch and this package.
 
     Raises:
         UserError: the model was not found, is not trusted, or its weights do not match its record.
@@ -144,8 +144,8 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
     path = shipped_file(dataset)
     if path is None:
         raise UserError(
-            f"dataset={dataset}: no champion in {hide_password(uri)}; run lenet-train dataset={dataset} first, or set "
-            "trained_model="
+            f"dataset={dataset}: no lenet5 champion in {hide_password(uri)}; run lenet-train dataset={dataset} first, "
+            "or set trained_model="
         )
     return replace(load_file(path), name=f"{registered_name(dataset)} (bundled with lenet_exp)", shipped=True)
 

@@ -63,7 +63,7 @@ def _user(uri: str) -> str | None:
     credentials."""
     from mlflow.utils.credentials import read_mlflow_creds
 
-    return "of the address" if urlsplit(uri).username else read_mlflow_creds().username
+    return "in tracking.uri" if urlsplit(uri).username else read_mlflow_creds().username
 
 
 def _words(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Rules for the classes that a file is allowed to name.
 
-A model's record names its activation; a sweep's job also names its optimizer. The file's author chose the name, and
-importing a module runs its code. Therefore, the name is checked before anything is imported.
+A model's record names its network and activation; a sweep's job also names its optimizer. The file's author chose the
+names, and importing a module runs its code. Therefore, names are checked before anything is imported.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # such as GELU's approximate=tanh
 LARGEST = 10**6  # a whole number can be a size, such as PReLU's num_parameters
-
 
 Trust = str | Sequence[str] | None
 
@@ -64,7 +63,9 @@ def check_trust(trust: Trust) -> None:
         ConfigError: the value is not the name of a class or module.
     """
     if not all(map(NAME.fullmatch, _names(trust))):
-        raise ConfigError(f"trust={trust}: must be a class or module, such as trust=package.module.Class")
+        raise ConfigError(
+            f"trust={trust}: must be a class or module, such as package.module.Class, or several separated by commas"
+        )
 
 
 def check_network(of: str, config: Config, trust: Trust) -> None:
@@ -98,7 +99,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
     if target not in known and not any(f"{target}.".startswith(f"{name}.") for name in _names(trust)):
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
-            f"if you trust it, add trust={target}"
+            f"if you trust it, add trust={target} (separate several names with commas)"
         )
     for key, value in option.items():
         if key not in OWN_KEYS and not all(map(_plain, value if isinstance(value, list) else [value])):
@@ -115,7 +116,7 @@ def foreign_class(config: Config) -> str | None:
 
 
 def _names(trust: Trust) -> Sequence[str]:
-    return [trust] if isinstance(trust, str) else trust or []
+    return trust.split(",") if isinstance(trust, str) else trust or []
 
 
 def _target(option: Option) -> str:
