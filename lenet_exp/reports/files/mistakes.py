@@ -18,7 +18,7 @@ from lenet_exp.training.evaluate import EVAL_BATCH
 MOST = 25
 COLUMNS = 5
 ENLARGED = 4  # enlargement of the images
-TILE = 210  # width of an image and its caption, in pixels
+TILE = 190  # width of an image and its caption, in pixels
 MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42  # around the sheet; between rows; height of a caption line and of the title
 PAPER, INK, TRUTH, WRONG = "#ffffff", "#111827", "#4b5563", "#b91c1c"
 
