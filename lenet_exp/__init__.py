@@ -1,8 +1,8 @@
-"""lenet_exp: sweeps of LeNet-5 and other small networks on MNIST-like data.
+"""Train, sweep, and compare LeNet-5 and other small networks on MNIST-like datasets.
 
-`train` trains one configuration, `sweep` trains a grid of them, and `search` looks for the best one. `compare` reports
-which configuration won. `load` returns a trained network, and `compose` returns the configuration that would be
-trained. All of them raise `UserError` for errors that the user can fix.
+`train` trains a single configuration, `sweep` trains a grid of configurations, and `search` searches for the best
+configuration. `compare` reports which configuration won. `load` returns a trained network, and `compose` returns the
+configuration that `train` would train. All these functions raise `UserError` for errors that the user can fix.
 
 Importing this package is fast: torch and mlflow are imported on first use.
 """

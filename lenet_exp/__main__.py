@@ -1,4 +1,4 @@
-"""Entry point for `python -m lenet_exp <name> ...`, which runs any command without its script."""
+"""Entry point for `python -m lenet_exp <name> ...`, which runs the command `lenet-<name>` without its script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMANDS = ("train", "predict", "compare", "export", "reproduce", "sweep", "sync
 
 
 def main() -> None:
-    """Run the command named by the first argument, as `lenet-<name>` does."""
+    """Run the command that the first argument names; `train`, for example, runs `lenet-train`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "(no command)"
     if name not in COMMANDS:
         expected = f"expected one of: {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"

@@ -1,4 +1,4 @@
-"""Addresses of MLflow stores: choose one, hide its secrets, and name it in files and messages."""
+"""Functions that select the address of an MLflow store, hide its secrets, and derive the store's name from it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ HIDDEN = "***"
 
 
 def store_uri(uri: str | None, outputs: Path | None = None) -> str:
-    """Return the store's address: `uri`, or, by default, mlflow.db in the outputs folder.
+    """Return the address of the MLflow store: `uri` or, by default, mlflow.db in the outputs folder.
 
     Args:
         uri: value of `tracking.uri`, whose default is MLFLOW_TRACKING_URI.
+        outputs: path of the outputs folder; by default, the folder that `outputs_dir` returns.
     """
     return uri or sqlite_uri((outputs or outputs_dir()) / "mlflow.db")
 
 
 def default_uri() -> str:
-    """Return the default store's address: MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
+    """Return the address of the default MLflow store, which commands other than Hydra apps use.
 
-    Commands that are not Hydra apps use it.
+    The address is the value of MLFLOW_TRACKING_URI or, if that is unset, mlflow.db in the outputs folder.
     """
     return store_uri(os.environ.get("MLFLOW_TRACKING_URI"))
 
@@ -50,7 +51,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def frozen_uri(uri: str | None) -> str | None:
-    """Return a store's address in the form stored in files: valid in any working directory, without user and query."""
+    """Return a store's address in the form that records contain: valid in any working directory, without secrets."""
     if uri is None:
         return None
     database = sqlite_path(uri)
@@ -58,11 +59,11 @@ def frozen_uri(uri: str | None) -> str | None:
 
 
 def store_name(uri: str) -> str:
-    """Return the name that identifies a store in files and messages: its address without tokens and passwords.
+    """Return the name that identifies a store in files and messages: the store's address without secrets.
 
-    A server's name contains neither user nor query. In a database address, these can select the database, so the name
-    contains a digest of them instead. Passwords are not part of the digest. A name passed as `uri` is returned
-    unchanged.
+    The name of an HTTP server contains neither a user nor a query. In a database address, the user and the query can
+    select the database, so the name contains a digest of both instead. Passwords are not part of the digest. A store
+    name that is passed as `uri` is returned unchanged.
     """
     hidden = hide_password(uri)
     address = hidden.partition("?")[0]
@@ -79,24 +80,28 @@ def store_name(uri: str) -> str:
 
 
 def full_uri(name: str, *known: str | None) -> str:
-    """Return the address of a store, given its name.
+    """Return the full address of the store with the given name.
 
-    The address is the first of `known` and MLFLOW_TRACKING_URI that has this name. If none has it, the name itself is
-    returned, which contains `***` where a secret is missing.
+    If neither an address in `known` nor MLFLOW_TRACKING_URI has this name, the name itself is returned. A name contains
+    `***` in place of each secret.
+
+    Args:
+        name: name of the store, from `store_name`.
+        known: addresses to try before MLFLOW_TRACKING_URI.
     """
     return next((u for u in (*known, os.environ.get("MLFLOW_TRACKING_URI")) if u and store_name(u) == name), name)
 
 
 def hide_password(text: str) -> str:
-    """Replace users, passwords, and queries in all addresses in a text with `***`."""
+    """Return a text in which `***` replaces the user, password, and query of every address."""
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 
 
-# Hydra can quote a colon as `\:`. A password with an unquoted slash never reaches a server, so it is not matched.
+# Hydra can quote a colon as `\:`. A password with an unquoted slash is never sent to a server, so it is not matched.
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
 # Errors from requests show the address without the server: `url: /path?query`.
 _QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")
 _DATABASE = re.compile(r"[^:]*://(?:([^:/@]*)(?::[^@]*)?@)?[^?]*(?:\?(.*))?", re.DOTALL)  # same groups as in SQLAlchemy
 _SECRET = re.compile("pass|pwd|token|secret|key$|auth", re.IGNORECASE)
-_PWD = re.compile(r"\b(pwd|password)=[^;]*", re.IGNORECASE)  # in `odbc_connect`
+_PWD = re.compile(r"\b(pwd|password)=[^;]*", re.IGNORECASE)  # in the value of `odbc_connect`

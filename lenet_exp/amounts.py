@@ -6,7 +6,7 @@ import math
 
 
 def megabytes(count: int) -> str:
-    """Format bytes as megabytes (10^6) with three digits: `0.02`, `12.3`, `10,240`."""
+    """Format a number of bytes in megabytes (10^6 bytes), with fewer decimals for larger sizes: `0.02`, `10,240`."""
     value = count / 1e6
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
@@ -17,7 +17,7 @@ def number_of(count: int, what: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as a duration: `45 s`, `12 min`, `2.5 h`, `3.1 days`."""
+    """Format a duration in seconds with a suitable unit: `45 s`, `12 min`, `2.5 h`, `3.1 days`."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     if seconds < 5400:

@@ -1,4 +1,4 @@
-"""The Python API: `lenet_exp.compose`, `train`, `sweep`, `search`, `compare`, `load`."""
+"""The functions of the Python API: `compose`, `train`, `sweep`, `search`, `compare`, and `load`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def __getattr__(name: str) -> Any:
 
 
 def compose(overrides: str | Sequence[str] | None = None) -> Config:
-    """Check the configuration that `lenet-train <overrides>` would train, and return it.
+    """Return the configuration that `lenet-train <overrides>` would train, after checking it.
 
     Args:
-        overrides: list such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list with one item.
+        overrides: list of overrides, such as `["dataset=digits", "num_epoch=10"]`; a string is treated as a list with a
+            single item.
 
     Raises:
         ConfigError: an override is invalid.
@@ -48,14 +49,16 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
 def train(
     config: Config | dict[str, Any] | str | Sequence[str], *, on_epoch: Callable[[EpochResult], object] | None = None
 ) -> RunResult:
-    """Train one configuration as `lenet-train` does, with a run folder and MLflow, and return its result.
+    """Train a single configuration, as `lenet-train` does, and return the result of the run.
+
+    The run is saved in a run folder and logged to MLflow.
 
     Args:
-        config: a `Config` from `compose`, a dict of the same form, or overrides such as `["dataset=digits",
-            "num_epoch=10"]`; a string counts as a list with one item.
-        on_epoch: function called once per epoch, in order, with the epoch's result; epochs that were trained before
-            are included. If it returns a true value before the last epoch, the run ends as `pruned` and can resume
-            later.
+        config: a `Config` from `compose`, a dict with the same structure, or overrides such as `["dataset=digits",
+            "num_epoch=10"]`; a string is treated as a list with a single item.
+        on_epoch: function that is called once per epoch, in order, with the epoch's result; earlier epochs of a
+            resumed run are included. If the function returns a true value before the last epoch, the run ends as
+            `pruned` and can be resumed later.
 
     Raises:
         UserError: the configuration is invalid, or the data or the store cannot be used.
@@ -77,28 +80,29 @@ def train(
     with log_to_notebook():
         result = run_alone(config, prune=prune)
     if on_epoch is not None:
-        for epoch in RunFolder(result.folder).history().epochs:  # the last one, or all if the run had a result
+        for epoch in RunFolder(result.folder).history().epochs:  # only the last epoch, or all if the run had a result
             if epoch.epoch not in told:
                 on_epoch(epoch)
     return result
 
 
 def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
-    """Train a grid in parallel processes, as `lenet-train -m` does, and compare its runs.
+    """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare the runs.
 
-    Call it again to train only the missing runs. In a script, call it under `if __name__ == "__main__":`.
+    Call `sweep` again with the same overrides to train only the missing runs. In a script, call it under
+    `if __name__ == "__main__":`.
 
     Args:
-        overrides: list such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a
-            list with one item.
+        overrides: list of overrides, such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string is
+            treated as a list with a single item.
 
     Returns:
-        The leaderboard, as `compare` returns it. It is empty with `sweep.dry_run=true`, which only prints what would be
+        The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints what would be
             trained.
 
     Raises:
-        UserError: a configuration is invalid, or the data or the store cannot be used. Failed runs do not raise; the
-            result lists them.
+        UserError: a configuration is invalid, or the data or the store cannot be used. Failed runs do not raise an
+            exception; the leaderboard lists them.
     """
     import pandas as pd
 
@@ -120,18 +124,22 @@ def search(
     seeds: int = 1,
     confirm: float | None = None,
 ) -> SearchResult:
-    """Search a space of configurations as `lenet-train -m hydra/sweeper=search` does.
+    """Search a space of configurations, as `lenet-train -m hydra/sweeper=search` does.
 
-    Call it again to continue the search up to its budgets.
+    Call `search` again with the same arguments to resume the search, or with larger budgets to extend it.
 
     Args:
-        space: for each searched flag, an expression in Hydra's grammar or a list of values:
+        space: dict that maps each searched flag to an expression in Hydra's grammar or to a list of values, such as
             `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`.
-        overrides: flags for all trials, and `search.*`, `sweep.*`, and similar flags.
+        overrides: overrides that apply to all trials, and flags of the search itself, such as `search.sampler=gp`.
         n_trials, max_epochs, max_seconds: budgets for the entire search; at least one is required.
-        seeds: number of seeds per configuration. Seeds after the first are used only while the configuration may still
-            be the best.
-        confirm: lead, in percentage points, that a final test of the best configuration on new seeds must confirm.
+        seeds: maximum number of seeds per configuration. Seeds after the first are used only while the configuration
+            may still be the best.
+        confirm: lead of the best configuration, in percentage points, to confirm on new seeds at the end; by default,
+            no lead is confirmed.
+
+    Returns:
+        The result of the search, with all trials and the best finished run.
 
     Raises:
         UserError: the space or a configuration is invalid, or the data or the store cannot be used.
@@ -157,30 +165,32 @@ def search(
 def compare(
     *,
     sweep: str | list[str] | None = None,
-    filter: str | None = None,  # same name as the command's flag
+    filter: str | None = None,  # the same name as the flag of lenet-compare
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",
 ) -> pd.DataFrame:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
-    `lenet-compare --help` explains the flags.
+    For a description of each argument, run `lenet-compare --help`.
 
     Args:
         by: epoch whose validation accuracy is compared: "best" or "last".
 
     Returns:
-        One row per configuration, best first within its dataset; configurations with diverged runs come last. Columns:
+        One row per configuration, best first within each dataset; configurations with diverged runs come last. Columns:
 
-        - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where they have
-          no effect);
-        - `n`, `mean`, `sd`, `low`, `high`: validation accuracy as a fraction, with its 95 % confidence interval;
-        - `best_epoch`, `seconds_to_best`: means over the seeds, followed by the counts of outcomes;
+        - `dataset`, `rank`, and one column for each flag that differs between configurations (numeric if all values
+          are numbers; NaN if the flag has no effect in a configuration);
+        - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard deviation, and 95 %
+          confidence interval of their validation accuracy, as fractions;
+        - `best_epoch`, `seconds_to_best`: means over the seeds, followed by the number of runs with each outcome;
         - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
         - `not_excluded`: whether the configuration may be the best;
-        - `run_ids`: MLflow ids of the finished runs in the order of their seeds (run folders if no store has them);
-        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: present
-          once `lenet-predict` has scored runs.
+        - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that no
+          store has);
+        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: results on the test
+          set, present once `lenet-predict` has scored runs.
 
     Raises:
         UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
@@ -200,17 +210,18 @@ def compare(
 
 
 def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> nn.Module:
-    """Return the best network of a run, in eval mode on the CPU.
+    """Return the network with the best weights of a run, in eval mode on the CPU.
 
     The weights are checked against the digest in the run's record.
 
     Args:
-        model: `runs:/<MLflow run id>`, a `.safetensors` file in `model_path`, a registered name such as `lenet5-mnist`
-            (its champion), or `name@alias`.
-        tracking_uri: address of the store; by default MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
-        trust: your own class or module that the model is allowed to name as its network or activation; several are
-            separated by commas. Classes of torch and lenet_exp are always allowed. Loading any other class would run
-            code selected by the model's file.
+        model: the model to load: `runs:/<MLflow run id>`, a `.safetensors` file in `model_path`, a registered name such
+            as `lenet5-mnist` (loads its champion), or `name@alias`.
+        tracking_uri: address of the MLflow store; by default, the value of MLFLOW_TRACKING_URI or, if that is unset,
+            mlflow.db in the outputs folder.
+        trust: your own class or module that the model is allowed to use as its network or activation; separate several
+            with commas. Classes from torch and lenet_exp are always allowed. All other classes must be listed, because
+            loading a class runs its code.
 
     Raises:
         UserError: the model is not found, its weights do not match its record, or its classes are not trusted.
@@ -228,7 +239,7 @@ def _listed(overrides: str | Sequence[str]) -> list[str]:
 
 
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a flag's values as numbers if all are numeric, with `-` (no effect) and `null` as NaN."""
+    """Return a flag's values as numbers, with `-` (no effect) and `null` as NaN, unless a value is not numeric."""
     import pandas as pd
 
     without = values.isin(["-", "null", "None"])

@@ -12,11 +12,11 @@ from pathlib import Path
 
 
 class NoCache(Exception):
-    """Raised if there is no usable cache folder. The message is a short phrase that says why."""
+    """Raised if no usable cache folder is available. The message is a short phrase with the reason."""
 
 
 def cache_folder(name: str) -> Path:
-    """Return `lenet_exp/<name>` in $XDG_CACHE_HOME, or by default in ~/.cache.
+    """Return the path of the cache folder `lenet_exp/<name>` in $XDG_CACHE_HOME or, by default, in ~/.cache.
 
     Raises:
         NoCache: this user has no home folder.
@@ -33,9 +33,9 @@ def claim_folder(folder: Path) -> None:
     """Create a private folder if it does not exist, and check that it is private.
 
     Raises:
-        NoCache: the folder cannot be created, or others could write to it.
+        NoCache: the folder cannot be created, or it is not owned by this user, or other users can write to it.
     """
-    for part in (folder.parent, folder):  # whoever can write to the parent could replace the folder
+    for part in (folder.parent, folder):  # a user who can write to the parent could replace the folder
         try:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = part.lstat()
@@ -46,5 +46,9 @@ def claim_folder(folder: Path) -> None:
 
 
 def is_ours(found: os.stat_result) -> bool:
-    """Return whether a file or folder belongs to this user and others cannot write to it."""
+    """Return whether this user owns a file or folder and other users cannot write to it.
+
+    Args:
+        found: status of the file or folder, from `os.lstat`.
+    """
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

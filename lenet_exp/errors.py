@@ -1,4 +1,4 @@
-"""Errors that users see. A command prints each as one line, without a traceback."""
+"""Exceptions for errors that users see. A command prints each error as a single line, without a traceback."""
 
 import difflib
 import re
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """An error that the user can fix; the message is one line that says how. The command exits with status 2."""
+    """Base class for errors that the user can fix.
+
+    The message is a single line with the problem and the fix. The command exits with status 2.
+    """
 
     def _render_traceback_(self) -> list[str]:
         """Return the single line that IPython shows in a notebook."""
@@ -15,25 +18,29 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """An invalid flag, or an invalid combination of flags."""
+    """Raised if a flag or a combination of flags is invalid."""
 
 
 class DataError(UserError):
-    """A dataset that is missing, unreadable, or too small."""
+    """Raised if a dataset is missing, unreadable, or too small."""
 
 
 class StoreError(UserError):
-    """An MLflow store that cannot be used in its current state."""
+    """Raised if an MLflow store cannot be used in its current state."""
 
 
 class DamagedError(UserError):
-    """A corrupt file of a run or sweep; the message names the file and the fix."""
+    """Raised if a file of a run or sweep is corrupt; the message contains the file's path and the fix.
+
+    Attributes:
+        path: path of the corrupt file.
+    """
 
     path: Path
 
 
 class RunsFailed(Exception):
-    """Raised after runs failed or diverged and were reported; the command is complete and exits with status 1."""
+    """Raised if runs failed or diverged, after the command has reported them. The command exits with status 1."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
@@ -48,7 +55,7 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return `; did you mean fashion_mnist?` for the closest valid name; empty if no name is close."""
+    """Return a hint such as `; did you mean fashion_mnist?`, or an empty string if no valid name is close."""
     hint = nearest(name, valid)
     return f"; did you mean {hint}?" if hint else ""
 
@@ -65,16 +72,17 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     return value
 
 
-# Errors that Hydra raises on unusual overrides, besides its own classes.
+# Built-in exceptions that Hydra raises for some invalid overrides, in addition to its own classes.
 PLAIN_ERRORS = (
     ValueError, AssertionError, TypeError, AttributeError, LookupError, ArithmeticError, OSError, RuntimeError,
 )  # fmt: skip
 
 
 def from_hydra(error: BaseException) -> bool:
-    """Return whether one of `PLAIN_ERRORS` is Hydra's report on invalid overrides rather than a bug.
+    """Return whether a built-in exception (one of `PLAIN_ERRORS`) reports invalid overrides rather than a bug.
 
-    It is a report if the error was raised by Hydra, or by a function that Hydra called last, and not by lenet_exp.
+    It reports invalid overrides if Hydra, or a library function that Hydra called, raised it. An exception from code in
+    lenet_exp indicates a bug.
     """
     last, trace = "", error.__traceback__
     while trace is not None:
@@ -85,7 +93,7 @@ def from_hydra(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the error's class if the message is empty."""
+    """Return the first line of an error's message, or the name of the error's class if the message is empty."""
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 

@@ -17,10 +17,10 @@ from typing import IO, Any, TypeAlias
 from lenet_exp.errors import ConfigError, nearest
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, less room for appended names
-# Errors from a full or read-only disk, a full quota, or a file larger than `ulimit -f` allows.
+# Error numbers for a full or read-only disk, an exceeded quota, or a file larger than `ulimit -f` allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
-# The content of a JSON file.
+# Type of the content of a JSON file.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
@@ -28,7 +28,7 @@ def user_path(text: str) -> Path:
     """Return the path that a user typed, with `~` expanded.
 
     Raises:
-        ConfigError: the path names an unknown user's home, contains NUL, or is too long.
+        ConfigError: the path refers to the home folder of an unknown user, contains a NUL character, or is too long.
     """
     try:
         if "\0" in text:
@@ -45,8 +45,12 @@ def user_path(text: str) -> Path:
 def output_path(output: str, endings: Sequence[str]) -> Path:
     """Return the path that a user typed as `output=`, after checking that the file can be written.
 
+    Args:
+        output: value of the flag `output`.
+        endings: allowed file extensions.
+
     Raises:
-        ConfigError: the path has an extension that is not in `endings`, or cannot be written.
+        ConfigError: the path has an extension that is not in `endings`, or the file cannot be written.
     """
     path = user_path(output).absolute()
     if path.suffix not in endings:
@@ -104,14 +108,14 @@ def read_regular(path: Path) -> bytes:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file atomically: after a crash, the file has either its old or its new content.
+    """Write a file atomically: after a crash, the file contains either its old or its new content.
 
     The content is written to a temporary file, synced to disk, and renamed.
 
     Raises:
         OSError: the file cannot be written, or its folder's parent does not exist.
     """
-    path.parent.mkdir(exist_ok=True)  # not `parents=True`: an outputs folder that was moved must not be created again
+    path.parent.mkdir(exist_ok=True)  # not `parents=True`, which would re-create an outputs folder that was moved
     fd, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as f:
@@ -134,10 +138,11 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
     Args:
         keep: name of a file whose temporary files are kept, because other processes write it.
-        only: name of the one file whose temporary files are removed; by default, those of all files are removed.
+        only: name of the only file whose temporary files are removed; by default, all temporary files are removed.
     """
     for aside in folder.iterdir():
-        name = aside.name[1:-9]  # `<name>` of `.<name>.<8 characters>`; `.submitit` is submitit's folder
+        # Temporary files are named `.<name>.<8 characters>`. The folder `.submitit` belongs to submitit.
+        name = aside.name[1:-9]
         if (
             aside.name.startswith(".")
             and aside.name[-9:-8] == "."
@@ -148,20 +153,25 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write dicts, lists, strings, and numbers as JSON, atomically. NaN is rejected because JSON lacks it."""
+    """Write a value to a JSON file, atomically.
+
+    Raises:
+        ValueError: the value contains NaN or infinity, which JSON does not support.
+        OSError: see `write_atomic`.
+    """
     write_atomic(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Return a value as the JSON text that `write_json` writes."""
+    """Return the JSON text that `write_json` writes for a value."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def from_json(text: bytes | str) -> Any:
-    """Parse JSON text strictly: numbers must be finite.
+    """Return the value of a JSON text, all of whose numbers must be finite.
 
     Raises:
-        ValueError: the text is not valid JSON.
+        ValueError: the text is not valid JSON, or a number is not finite.
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -184,7 +194,7 @@ def read_json(path: Path) -> Any:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with its content."""
+    """Remove a file or a link, if it exists, or a folder and its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""Facts about this machine and process for records: host, cores, versions, git commit, and command."""
+"""Properties of this machine and process that records contain: host, CPU, versions, git commit, and command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from lenet_exp.addresses import hide_password
 
-# Environment variables that affect the kernels of torch and the libraries below it, and so can change exact results ...
+# Prefixes of environment variables that affect the numerical kernels of torch and the libraries that it uses. These
+# variables can change exact results.
 STEERING = (
     "ATEN_",
     "CUBLAS_",
@@ -30,7 +31,8 @@ STEERING = (
     "OPENBLAS_",
     "TORCH_ALLOW_TF32_",
 )
-# ... except those for printing, caching, waiting, and the number of threads, which is passed to torch explicitly.
+# Endings of variables that cannot change results despite such a prefix. They control printing, caching, waiting, or the
+# number of threads, which is passed to torch explicitly.
 HARMLESS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
@@ -55,10 +57,10 @@ def cpu_count() -> int:
 
 
 def let_waiting_threads_sleep() -> None:
-    """Keep waiting OpenMP threads from spinning.
+    """Make waiting OpenMP threads sleep after a short time instead of spinning.
 
-    Spinning makes a run up to 40 times slower next to one busy process. OpenMP reads this setting only from the
-    environment, when torch is imported. The trained weights do not depend on it.
+    Spinning threads make a run up to 40 times slower if one other process is busy. Call this function before torch is
+    imported, because OpenMP reads the setting from the environment then. The trained weights do not depend on it.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -81,9 +83,10 @@ def cpu_model() -> str:
 
 
 def cpu_numbers() -> dict[str, str]:
-    """Return the vendor's numbers `cpu_family` and `cpu_model`, if the system reports them.
+    """Return the vendor's numbers for the CPU's family and model, as far as the system reports them.
 
-    CPUs with different capabilities can share a name; these numbers distinguish them.
+    The keys are `cpu_family` and `cpu_model`. CPUs with different capabilities can have the same name; these numbers
+    distinguish them.
     """
     info = _cpuinfo()
     found = {
@@ -101,7 +104,7 @@ def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
 
 @cache
 def _cpuinfo() -> dict[str, str]:
-    """Return Linux's description of the first core; empty on other systems."""
+    """Return the fields that Linux reports for the first core; the dict is empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
@@ -122,13 +125,16 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Return the typed command, quoted for a shell, without secrets in addresses."""
+    """Return the command that started this process, quoted for a shell and without secrets in addresses."""
     return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 @cache
 def git_state() -> dict[str, str]:
-    """Return `git_commit` and `git_dirty` for the running code; empty if the code is not in its own git checkout."""
+    """Return the git commit of the running code and whether the checkout has uncommitted changes.
+
+    The keys are `git_commit` and `git_dirty`. The dict is empty if the code is not in its own git checkout.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {}

@@ -1,4 +1,4 @@
-"""The outputs folder, which holds everything that runs write."""
+"""The outputs folder, which contains the folders of all runs and sweeps."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from lenet_exp.files import user_path
 
 
 def outputs_dir() -> Path:
-    """Return `$LENET_EXP_OUTPUTS`, or `outputs` in the working directory, as an absolute path; it need not exist."""
+    """Return the absolute path of the outputs folder, which need not exist.
+
+    The path is the value of LENET_EXP_OUTPUTS or, by default, `outputs` in the working directory.
+    """
     return user_path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").absolute()
 
 
 def check_outputs(folder: Path) -> None:
-    """Check that an outputs folder can be written to, leaving nothing behind.
+    """Check that an outputs folder is writable or can be created, without creating it.
 
     Raises:
-        ConfigError: the folder cannot be written to.
+        ConfigError: the folder is not writable and cannot be created.
     """
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())

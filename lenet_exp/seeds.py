@@ -8,7 +8,7 @@ import torch
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a random generator for one purpose (`weights`, `order`, `noise`, `split`).
 
-    Streams are independent: drawing more or fewer numbers from one (dropout on or off) does not change the others.
+    Streams are independent: drawing more numbers from one stream, for example with dropout, does not change the others.
     """
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,7 +1,7 @@
-"""Handling of SIGINT and SIGTERM, and the end of a process.
+"""Handling of SIGINT and SIGTERM, and of the exit of a process.
 
-After the first signal, the work ends cleanly; the second signal ends the process at once. A parent command forwards its
-signals to its child.
+After the first signal, the work ends cleanly. A second signal ends the process immediately. A parent command forwards
+the signals that it receives to its child process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LOOK_SECONDS = 0.1  # between two checks for signals to forward
+LOOK_SECONDS = 0.1  # interval between checks for signals to forward
 
 _asked: signal.Signals | None = None
 _depth = 0
@@ -32,7 +32,7 @@ def skip_gc_at_exit() -> None:
 
 
 def _freeze() -> None:
-    if "triton" not in sys.modules:  # part of torch's GPU builds; it prints uncollected objects on stderr
+    if "triton" not in sys.modules:  # triton is in torch's GPU builds; it prints uncollected objects to stderr
         gc.freeze()
 
 
@@ -46,7 +46,10 @@ def raise_terminated(signum: int, frame: object) -> NoReturn:
 
 
 def raise_stop(error: BaseException) -> None:
-    """Raise the KeyboardInterrupt or Terminated that another library wrapped in this error, if there is one."""
+    """Raise the KeyboardInterrupt or Terminated that caused an error, or return if neither did.
+
+    Libraries can wrap these exceptions in exceptions of their own.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt | Terminated):
@@ -60,7 +63,7 @@ def signal_from(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
 
 
 def stop_signal() -> signal.Signals | None:
-    """Return the signal that has arrived inside `graceful`, or None."""
+    """Return the signal that `graceful` has recorded, or None if no signal has arrived."""
     return _asked
 
 
@@ -69,8 +72,8 @@ def graceful() -> Iterator[None]:
     """Record the first SIGINT or SIGTERM for `stop_signal` without raising it.
 
     A second signal ends the process with status 130 or 143. On exit from the context, a recorded signal is raised as
-    KeyboardInterrupt or Terminated. In threads other than the main one, this has no effect, because they receive no
-    signals.
+    KeyboardInterrupt or Terminated. Outside the main thread, the context has no effect, because only the main thread
+    receives signals.
     """
     global _asked, _depth
     if threading.current_thread() is not threading.main_thread():
@@ -101,13 +104,13 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Run a command in its own process and return its exit status, or 128 + n if signal n ended it.
+    """Run a command in a child process and return its exit status, or 128 + n if signal n ended it.
 
     SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process group.
-    Otherwise, a terminal's Ctrl-C would reach it twice and end it at once.
+    Without it, Ctrl-C in a terminal would reach the command twice and end it immediately.
 
     Raises:
-        KeyboardInterrupt, Terminated: SIGINT or SIGTERM arrived; raised after the command has ended.
+        KeyboardInterrupt, Terminated: SIGINT or SIGTERM arrived while the command ran.
     """
     if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
         return _exit_status(subprocess.call(command))
@@ -117,7 +120,7 @@ def run_child(command: Sequence[str]) -> int:
     def note(signum: int, frame: object) -> None:
         came.append(signum)
 
-    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # as under nohup
+    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # nohup ignores SIGHUP
     before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up)}
     try:
         with subprocess.Popen(command, process_group=0) as process:

@@ -1,4 +1,4 @@
-"""Status lines during slow steps, such as imports that take seconds."""
+"""Status lines for slow steps, such as imports that take several seconds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,31 @@ T = TypeVar("T")
 
 
 def print_status(what: str) -> None:
-    """Print a status line to stderr, even without a terminal."""
+    """Print a status line to stderr, even if stderr is not a terminal.
+
+    Args:
+        what: description of the current step, without the final dots.
+    """
     if sys.stderr is not None:
         print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def print_waiting(what: str) -> None:
-    """Print a status line if stderr is a terminal."""
+    """Print a status line to stderr if stderr is a terminal.
+
+    Args:
+        what: description of the current step, without the final dots.
+    """
     if sys.stderr is not None and sys.stderr.isatty():
         print_status(what)
 
 
 def with_progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield the items; if this takes long, print the progress after 5 s and then every 30 s."""
+    """Yield the jobs in a sequence and print the progress to stderr, first after 5 s and then every 30 s.
+
+    Args:
+        what: description of the current step.
+    """
     due = time.monotonic() + FIRST_SECONDS
     for n, item in enumerate(items):
         if time.monotonic() > due:
