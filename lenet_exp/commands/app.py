@@ -150,7 +150,9 @@ def _checked_arguments(program: str) -> Namespace:
 
         _refuse(explain_arguments(dashed))
     if parsed.experimental_rerun is not None:  # including the shortened forms that argparse accepts
-        _refuse("--experimental-rerun: not supported, because Hydra unpickles the file, which can run any code")
+        _refuse(
+            "--experimental-rerun: not supported, because Hydra unpickles the file, which can execute arbitrary code"
+        )
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
@@ -161,7 +163,7 @@ def _checked_arguments(program: str) -> Namespace:
                 if program == "lenet-train"
                 else ""
             )
-            _refuse(f"{override}: must be one option{sweep}")
+            _refuse(f"{override}: must be a single option{sweep}")
     if unknown:  # argparse accepts positional arguments in one place only
         _refuse(f"{unknown[0]}: must come after -m and all other options, together with the other flags")
     return parsed

@@ -13,13 +13,14 @@ from lenet_exp.waiting import print_status
 USAGE = """
 lenet-compare: compare configurations over their seeds.
 
-  lenet-compare                          the last sweep
-  lenet-compare sweep=<id>,<id>          several sweeps together: last, ids (or first digits), MLflow run ids, folders
+  lenet-compare                          compare the configurations of the last sweep
+  lenet-compare sweep=<id>,<id>          compare several sweeps together; for each, give last, its ID (or the ID's first
+                                         digits), its MLflow run ID, or its folder
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
-                                         all runs in the store that match an MLflow filter; an empty filter=
+                                         compare all runs in the store that match an MLflow filter; an empty filter=
                                          matches every run
   lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
-                                         0.2 percentage points with 80 % power; run=true also runs it
+                                         0.2 percentage points with 80 % power; run=true also runs that command
   lenet-compare confirm=0.2 against=baseline
                                          test the leader against the same command without the swept flags
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
@@ -27,20 +28,20 @@ lenet-compare: compare configurations over their seeds.
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
                                          .tex (table for a paper), .csv, or .json
-  lenet-compare by=last                  compare accuracy after the last epoch instead of after the best one
+  lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
-  tracking.uri=      store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
+  tracking.uri=      MLflow store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        MLflow experiment for filter= (default: lenet_exp)
 
 How it works
   Only validation accuracy is compared. The leader is tested against every other configuration: with a paired test if
-  they have seeds in common, otherwise with Welch's test. Tests are corrected for all pairs of configurations
+  the two have seeds in common, otherwise with Welch's test. Tests are corrected for all pairs of configurations
   (Shaffer's method).
-  To win, a leader must beat every other configuration in uncorrected tests at p <= 0.05 (Gutmann and Maymin's rule).
-  In at most 5 of 100 comparisons, an equally good configuration is declared worse. In 95 of 100 comparisons, all
-  intervals for the leader's leads contain the true values. Neither rate holds if runs of a configuration
-  occasionally collapse; a warning names such runs.
-  The winner's lead is biased upward. Intervals cover seed-to-seed variation only (and splits, if split_seed is swept).
+  To win, the leader must beat every other configuration in uncorrected tests at p <= 0.05 (Gutmann and Maymin's rule).
+  At most 5 of 100 comparisons declare an equally good configuration worse. In 95 of 100 comparisons, all intervals for
+  the leader's leads contain the true values. Neither rate holds if runs of a configuration occasionally collapse;
+  a warning lists such runs.
+  The winner's lead is biased upward. Intervals cover only seed-to-seed variation (and splits, if split_seed is swept).
   Configurations with diverged runs rank last. No configuration wins while runs are missing.
 """
 
@@ -66,17 +67,17 @@ def compare(arguments: list[str]) -> int:
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
     points, run = _points(values["confirm"]), values["run"] == "true"
     if run and points is None:
-        raise ConfigError("run=true: needs a confirmation; add confirm=0.2, for example")
+        raise ConfigError("run=true: requires confirm=; for example, add confirm=0.2")
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
-        raise ConfigError(f"{alone}={values[alone]}: needs a confirmation; add confirm=0.2, for example")
+        raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
     others = [key for key in ("by", "experiment") if values[key] != KNOWN[key]]
     if points is not None and (
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
         raise ConfigError(
-            f"confirm={values['confirm']}: tests the leader of one sweep by its best epochs; accepts only "
-            "sweep=, against=, seeds=, run=, and tracking.uri="
+            f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
+            "and tracking.uri="
         )
     if points is not None:
         from lenet_exp.confirmation.command import ConfirmationRequest
@@ -117,7 +118,7 @@ def _points(value: str | None) -> float | None:
     except ValueError:
         points = math.nan
     if points is not None and not 0 < points < 100:
-        raise ConfigError(f"confirm={value}: must be percentage points, greater than 0 and less than 100")
+        raise ConfigError(f"confirm={value}: must be a number of percentage points greater than 0 and less than 100")
     return points
 
 

@@ -14,21 +14,23 @@ from lenet_exp.files import output_path
 USAGE = """
 lenet-export: export a trained model for use in other programs.
 
-  lenet-export format=onnx                        export the MNIST champion to lenet5-mnist.onnx (needs lenet_exp[onnx])
-  lenet-export format=pt2 dataset=fashion_mnist   export another champion, to load with torch.export.load
+  lenet-export format=onnx                        export the MNIST champion (requires lenet_exp[onnx])
+  lenet-export format=pt2 dataset=fashion_mnist   export a different champion, for use with torch.export.load
   lenet-export format=safetensors trained_model=runs:/<MLflow run id> output=/tmp/model.safetensors
+                                                  export the model of a run to a file of your choice
 
-format=         onnx, pt2, or safetensors
-trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
-                original script (default: the champion of dataset=)
-dataset=        dataset whose champion is exported (default: mnist)
-output=         output file (default: <model>-<dataset>.<format> in the working directory)
-trust=          your own class or module (several: separated by commas) that the model may use as its network or
-                activation, for example trust=mine.Swish
-tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
+  format=         file format: onnx, pt2, or safetensors (required)
+  trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
+                  original script (default: the champion of dataset=)
+  dataset=        dataset whose champion is exported (default: mnist)
+  output=         output file (default: <model>-<dataset>.<format> in the working directory)
+  trust=          your own class or module that the model may use as its network or activation, for example
+                  trust=mine.Swish; separate several with commas
+  tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10).
-The file is checked against the model before it is saved. Its metadata contains the training record.
+The exported model accepts float32 images of shape (n, 1, 32, 32), for any n, with values from -1 to 1. It returns
+logits of shape (n, 10).
+lenet-export checks the file against the model before saving it. The file's metadata contains the training record.
 lenet-predict and lenet_exp.load can read .safetensors files.
 """
 
@@ -68,10 +70,10 @@ def run(arguments: list[str]) -> int:
     batches = f"batches of {', '.join(map(str, others))}, and {last} images"
     print(printable(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)"))
     if difference == 0:
-        print(f"checked: logits of {batches} are identical bit for bit")
+        print(f"checked: logits of {batches} are bit-identical")
     else:
         print(f"checked: logits of {batches} differ by at most {difference:.1e}")
-        print(f"(tolerance: {allowed:.1e}, {TOLERANCE:g} times the largest logit)")
+        print(f"(tolerance: {allowed:.1e}, which is {TOLERANCE:g} times the largest logit)")
     return 0
 
 

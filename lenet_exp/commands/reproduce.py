@@ -8,26 +8,27 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
 USAGE = """
-lenet-reproduce: retrain a run from its record and compare the results bit for bit.
+lenet-reproduce: retrain a run from its record and check that the results are bit-identical.
 
-  lenet-reproduce run=<which>              one run: its folder, its id (or its first digits), its MLflow run id,
-                                           a .safetensors file from model_path, or champion:<dataset>
-  lenet-reproduce sweep=<which>            all runs of a sweep, in parallel: last, its id (or its first digits), its
-                                           MLflow run id, or its folder
+  lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or the ID's first digits), its
+                                           MLflow run ID, a .safetensors file from model_path, or champion:<dataset>
+  lenet-reproduce sweep=<which>            retrain all runs of a sweep in parallel; give last, its ID (or the ID's first
+                                           digits), its MLflow run ID, or its folder
   lenet-reproduce run=<which> check=true   train nothing; check the digests of the record, history, and weights, and the
                                            accuracy of the weights on the validation images
 
   data_root=      folder with the datasets (default: the folder in the record if it exists,
                   else $LENET_EXP_DATA, else data)
-  trust=          your own class or module that the record may use, for example trust=mine.Swish
+  trust=          your own class or module that the record may use, for example trust=mine.Swish; separate several
+                  with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-The run is retrained in outputs/reproduced, with the device, number of threads, and engine in its record, and compared
+The run is retrained in outputs/reproduced with the device, number of threads, and engine in its record, and compared
 epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction is interrupted, rerun
-the same command to resume it. The result is also saved in MLflow, in the run's tag 'reproduced' or 'record_checked'.
-Exit status: 0 if identical bit for bit (check=true: consistent), 1 if different, 2 if the request is invalid, 3 if not
-comparable: for example, PyTorch gave a different result on a different CPU, or the data is missing. For a sweep: 1 if
-any run is different, otherwise 3 if any is not comparable.
+the same command to resume it. The result is also saved in the tag 'reproduced' or 'record_checked' of the MLflow run.
+Exit status: 0 if the results are bit-identical (check=true: consistent), 1 if they differ, 2 if the request is invalid,
+3 if the results are not comparable: for example, PyTorch computed a different result on a different CPU, or the data is
+missing. For a sweep: 1 if any run differs, otherwise 3 if any run is not comparable.
 """
 
 KNOWN: dict[str, str | None] = {
@@ -49,10 +50,10 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, sweep, checks, uri = values["run"], values["sweep"], values["check"], values["tracking.uri"]
     if which and sweep:
-        raise ConfigError("run= and sweep= cannot both be set")
+        raise ConfigError("run= and sweep= cannot both be set; set only one of them")
     if not which and not sweep:
         raise ConfigError(
-            "run=: must be a run folder, a run id, an MLflow run id, or champion:<dataset>; or set sweep="
+            "run=: must be a run folder, a run ID, an MLflow run ID, or champion:<dataset>; or set sweep="
         )
     checking = checks == "true"
     from lenet_exp.addresses import default_uri

@@ -12,22 +12,22 @@ USAGE = """
 lenet-sweep: list, watch, stop, and remove sweeps.
 
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
-  lenet-sweep status [sweep=last]  show running and failed runs, where they run, and the time left
-  lenet-sweep watch [sweep=last]   follow a sweep until it ends; the exit status is 1 unless it finishes
+  lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
+  lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise with 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save a checkpoint and can be resumed
-  lenet-sweep du                   show disk usage by kind of file, and what can be removed
-  lenet-sweep rm sweep=<which>     show what would be removed, here and in MLflow, what would be kept, and why;
-                                   also accepts experiment=<name> (all of its runs) or run=<which> (a run that is
-                                   not part of a sweep)
-    dry_run=false                  actually remove it; if the removal is interrupted, rerun the same command
-    mlflow=false                   leave MLflow unchanged (use this if the store no longer exists)
-  lenet-sweep clean                remove store user names, passwords, and tokens from files of earlier releases
+  lenet-sweep du                   show disk usage by type of file, and what can be removed
+  lenet-sweep rm sweep=<which>     show what would be removed and what would be kept, here and in MLflow, and why;
+                                   instead of sweep=, also accepts experiment=<name> (all runs of an MLflow experiment)
+                                   or run=<which> (a run that is not part of a sweep)
+    dry_run=false                  remove the runs; if the removal is interrupted, rerun the same command to finish it
+    mlflow=false                   leave MLflow unchanged (for example, if the store no longer exists)
+  lenet-sweep clean                remove MLflow user names, passwords, and tokens that earlier releases saved in files
 
-sweep=: last, a sweep's id (or its first digits), its MLflow run id, or its folder.
-rm keeps runs that another sweep uses or whose model is registered.
+For sweep=, give last, the sweep's ID (or the ID's first digits), its MLflow run ID, or its folder.
+rm keeps runs that another sweep uses and runs whose model is registered.
 MLflow can restore deleted runs until you run mlflow gc.
-The commands list, status, watch, and stop first mark as killed all sweeps and runs whose process has died, on disk
-and in MLflow.
+The commands list, status, watch, and stop first check for sweeps and runs whose process has died, and mark them as
+killed on disk and in MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
@@ -126,7 +126,7 @@ def rm(values: dict[str, str | None]) -> int:
     named = [(key, value) for key in REMOVED if (value := values[key]) is not None]
     if len(named) != 1:
         typed = ", ".join(f"{key}=" for key, _ in named) or "(no flags)"
-        raise ConfigError(f"rm {typed}: expected one of: sweep=, experiment=, run=")
+        raise ConfigError(f"rm {typed}: expected exactly one of: sweep=, experiment=, run=")
     ((key, which),) = named
     dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show

@@ -8,13 +8,14 @@ from lenet_exp.errors import ConfigError
 USAGE = """
 lenet-sync: upload results that MLflow missed or lost.
 
-  lenet-sync                 all sweeps and runs in the outputs folder
-  lenet-sync sweep=<which>   one sweep: last, its id (or its first digits), its MLflow run id, or its folder
-  lenet-sync run=<which>     one run: its folder or its id (or its first digits)
+  lenet-sync                 upload all sweeps and runs in the outputs folder
+  lenet-sync sweep=<which>   upload one sweep; give last, its ID (or the ID's first digits), its MLflow run ID, or its
+                             folder
+  lenet-sync run=<which>     upload one run; give its folder or its ID (or the ID's first digits)
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
-Nothing is uploaded twice. Runs and sweeps that are still running are skipped, because their process uploads them.
+Nothing is uploaded twice. Sweeps and runs that are still running are skipped, because they upload their own results.
 Sweeps and runs whose process died are marked as killed, here and in MLflow; you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if anything is missing.
@@ -29,7 +30,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
     if which is not None and run is not None:
-        raise ConfigError("sweep= and run= cannot both be set")
+        raise ConfigError("sweep= and run= cannot both be set; set only one of them")
     from lenet_exp.config.check import check_store
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps

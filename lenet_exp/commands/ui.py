@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 USAGE = """
 lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop it.
 
-  lenet-ui                     the last sweep: its runs (best first), curves, parallel coordinates, and report
-  lenet-ui sweep=<which>       a different sweep: its id (or its first digits), its MLflow run id, or its folder
-  lenet-ui sweep=all           all runs of the experiment
+  lenet-ui                     show the last sweep: runs (best first), curves, parallel coordinates, and report
+  lenet-ui sweep=<which>       show a different sweep; give its ID (or the ID's first digits), its MLflow run ID, or its
+                               folder
+  lenet-ui sweep=all           show all runs of the experiment
   lenet-ui open=true           open the first link in a browser
-  lenet-ui port=5000           port to listen on; if it is in use, another free one
-  lenet-ui host=127.0.0.1      address to listen on: this machine only (default), or 0.0.0.0 for all of its addresses
+  lenet-ui port=5000           set the port to listen on; if it is in use, a free port is used instead
+  lenet-ui host=127.0.0.1      set the address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all addresses)
   lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
+
 
   tracking.uri=      MLflow store (default: the sweep's store; with sweep=all: $MLFLOW_TRACKING_URI, else mlflow.db in
                      the outputs folder); for an http(s):// server, only the links are printed
@@ -94,7 +96,7 @@ def run(arguments: list[str]) -> int:
     taken = free_port(port, host)
     if port and taken != port:
         print(f"port {port} is in use; using port {taken}", file=sys.stderr)
-    print(f"starting MLflow's UI on {hide_password(uri)} ...", file=sys.stderr)
+    print(f"starting MLflow's UI for {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded instead of raised: an exception raised inside a library can be lost there.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
@@ -109,7 +111,7 @@ def run(arguments: list[str]) -> int:
             if is_local(host) and "SSH_CONNECTION" in os.environ:
                 here = f"{os.environ.get('USER', 'you')}@{os.environ['SSH_CONNECTION'].split()[2]}"
                 there = f"ssh -N -L {taken}:{host}:{taken} {here}"
-                print(f"to open these links on your own machine, run there: {there}", file=sys.stderr)
+                print(f"to open these links on your own machine, run this command there: {there}", file=sys.stderr)
             print("Press Ctrl-C to stop.", flush=True)
             server.wait()
     return 0
@@ -220,7 +222,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 def _token(value: str) -> str:
     """Return the token for the links, or an empty string for none."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
-        raise ConfigError("token=: must be none, or consist of letters, digits, and . _ ~ -")
+        raise ConfigError("token=: must be none or consist only of letters, digits, and the characters . _ ~ -")
     return "" if value == "none" else value
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast, get_type_hints
 from omegaconf import MISSING
 
 Option = dict[str, Any]  # the content of an option file: a class and its keywords
-DEVICE = "auto (the first available of cuda, mps, cpu), cpu, cuda, cuda:<number>, or mps"
+DEVICE = "auto (the first available of cuda, mps, and cpu), cpu, cuda, cuda:<number>, or mps"
 LENET5: Option = {  # conf/model/lenet5.yaml; the model for records that lack one
     "name": "lenet5",
     "_target_": "lenet_exp.training.lenet5.LeNet5",
@@ -140,24 +140,28 @@ class Dataset:
     """The dataset, its files, and how it is split."""
 
     name: str = knob("name of the dataset", result=False)
-    reader: Reader = knob("file format: idx (like MNIST), pictures (one folder per class), digits", result=False)
-    folder: str = knob("folder with its files, absolute or relative to data_root", result=False)
-    also_in: list[str] = knob("other folders to search for its files", result=False)
-    files: dict[str, list[str]] = knob("idx: names of the image and label files for train and test", result=False)
+    reader: Reader = knob("file format: idx (as in MNIST), pictures (one folder per class), or digits", result=False)
+    folder: str = knob("folder with the dataset's files, absolute or relative to data_root", result=False)
+    also_in: list[str] = knob("other folders to search for the dataset's files", result=False)
+    files: dict[str, list[str]] = knob(
+        "idx: names of the image and label files of the training and test sets", result=False
+    )
     sha256: dict[str, str | None] = knob("SHA-256 of each uncompressed file (null: unknown)", result=False)
-    torchvision_class: str | None = knob("torchvision.datasets class that downloads it (null: none)", result=False)
+    torchvision_class: str | None = knob(
+        "torchvision.datasets class that downloads the dataset (null: none)", result=False
+    )
     mirrors: list[str] | None = knob("URLs to download from (null: torchvision's mirrors)", result=False)
     class_names: list[str] = knob("names of the classes, at most 10", result=False)
     picture_box: int = knob(
-        "pictures: longest side of the object in the 28x28 image, in pixels", ge=4, le=28, result=False
+        "pictures: longer side of the object in the 28x28 image, in pixels", ge=4, le=28, result=False
     )
     shows: PictureContent = knob(
-        "pictures: show digits (one or several), writing (one character), or things (with shades)",
+        "content of pictures: digits (one or several), writing (one character), or things",
         neutral=PictureContent.writing,
         result=False,
     )
-    val_size: int = knob("validation images, split from the training set with split_seed", ge=1, result=False)
-    train_size: int | None = knob("training images (null: all that remain)", ge=1, result=False)
+    val_size: int = knob("number of validation images, split from the training set with split_seed", ge=1, result=False)
+    train_size: int | None = knob("number of training images (null: all remaining images)", ge=1, result=False)
 
 
 @dataclass
@@ -165,9 +169,7 @@ class Regularization:
     """Penalties and dropout."""
 
     weight_decay: float = knob("L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
-    dropout_rate: float = knob(
-        "fraction of the outputs of fc1 and fc2 dropped during training", ge=0, lt=1, neutral=0.0
-    )
+    dropout_rate: float = knob("fraction of fc1 and fc2 outputs dropped during training", ge=0, lt=1, neutral=0.0)
 
 
 @dataclass
@@ -175,13 +177,17 @@ class Schedule:
     """The learning rate over the steps of training; see training/schedule.py."""
 
     shape: ScheduleShape = knob(
-        "after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant
+        "shape after the warm-up: constant, one_cycle, linear, cosine, or step", neutral=ScheduleShape.constant
     )
-    warmup: float = knob("fraction of the steps during which the learning rate rises", ge=0, lt=1, neutral=0.0)
-    start: float = knob("lr at the first step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
-    final: float = knob("lr after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
+    warmup: float = knob("fraction of training steps during which the learning rate rises", ge=0, lt=1, neutral=0.0)
+    start: float = knob(
+        "learning rate at the first step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.warmup"
+    )
+    final: float = knob(
+        "learning rate after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape"
+    )
     drops: int = knob(
-        "step: number of drops to reach schedule.final, each by the same factor", ge=1, only_with="schedule.shape=step"
+        "step: number of drops to schedule.final, each by the same factor", ge=1, only_with="schedule.shape=step"
     )
 
 
@@ -193,31 +199,35 @@ class Augmentation:
     rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)
     scale: float = knob("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
     shear: float = knob("maximum horizontal shear, in pixels per pixel", ge=0, le=2, neutral=0.0)
-    elastic: float = knob("mean displacement by elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("width of the regions that move together, in pixels", ge=1, le=32,
+    elastic: float = knob("mean displacement from elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
+    elastic_sigma: float = knob("smoothing width of the elastic distortion, in pixels", ge=1, le=32,
                                 only_with="augmentation.elastic")  # fmt: skip
-    flip: float = knob("fraction of images mirrored left to right", ge=0, le=1, neutral=0.0)
+    flip: float = knob("fraction of images flipped horizontally", ge=0, le=1, neutral=0.0)
     erase: float = knob("fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0)
-    erase_size: int = knob("longest side of that rectangle, in pixels", ge=1, le=32, only_with="augmentation.erase")
+    erase_size: int = knob(
+        "maximum side length of the erased rectangle, in pixels", ge=1, le=32, only_with="augmentation.erase"
+    )
 
 
 @dataclass
 class Training:
     """Loss, gradient clipping, weight averaging, and early stopping."""
 
-    label_smoothing: float = knob("fraction of each label spread over all classes", ge=0, lt=1, neutral=0.0)
+    label_smoothing: float = knob(
+        "fraction of each label that is spread evenly over all classes", ge=0, lt=1, neutral=0.0
+    )
     clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
-        "decay per step for the moving average of the weights (null: off)",
+        "decay factor per step for the moving average of weights (null: off)",
         ge=0,
         lt=1,
         neutral=None,
     )
     patience: int | None = knob(
-        "stop after this many epochs without an improvement in validation accuracy (null: never)", ge=1, neutral=None
+        "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "smallest improvement that counts, as a fraction", ge=0, lt=1, only_with="training.patience"
+        "minimum improvement in validation accuracy, as a fraction", ge=0, lt=1, only_with="training.patience"
     )
 
 
@@ -225,8 +235,8 @@ class Training:
 class Store:
     """The MLflow store."""
 
-    uri: str | None = knob("MLflow store (null: mlflow.db in the outputs folder)", result=False)
-    experiment: str = knob("MLflow experiment", result=False)
+    uri: str | None = knob("URI of the MLflow store (null: mlflow.db in the outputs folder)", result=False)
+    experiment: str = knob("name of the MLflow experiment", result=False)
 
 
 @dataclass
@@ -234,33 +244,33 @@ class Tracking(Store):
     """Options for logging to MLflow."""
 
     models: LoggedModels = knob(
-        "runs whose best model is logged: all, best (only the best run of the sweep), or none", result=False
+        "runs whose best model is logged: all, best (only the sweep's best run), or none", result=False
     )
-    plots: bool = knob("log plots: curves, confusion matrix, mistakes, comparisons", result=False)
-    tags: Option = knob("your own tags for the run, for example tracking.tags.note=first", result=False)
+    plots: bool = knob("log plots: curves, confusion matrix, mistakes, and comparisons", result=False)
+    tags: Option = knob("custom tags for the run; for example, tracking.tags.note=first", result=False)
 
 
 @dataclass
 class Sweep:
     """Options for a sweep."""
 
-    workers: int | None = knob("runs trained at the same time (null: cores / num_threads)", ge=1, le=4096, result=False)
-    retries: int = knob("how many times to retry a run whose process died", ge=0, le=1000, result=False)
-    fail_fast: bool = knob("start no more runs after one fails or diverges", result=False)
+    workers: int | None = knob("number of concurrent runs (null: CPU cores / num_threads)", ge=1, le=4096, result=False)
+    retries: int = knob("number of times to retry a run whose process died", ge=0, le=1000, result=False)
+    fail_fast: bool = knob("start no new runs after a run fails or diverges", result=False)
     max_failures: int | None = knob(
-        "start no more runs after this many failures in a row (null: no limit)", ge=1, result=False
+        "start no new runs after this many failures in a row (null: no limit)", ge=1, result=False
     )
     max_jobs: int = knob("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000, result=False)
     zip: list[Any] = knob(
-        "swept flags that take their values in parallel: [optimizer,optimizer.lr] or [[a,b],[c,d]]",
+        "swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]",
         neutral=[],
         result=False,
     )
     skip: list[Any] = knob(
-        "combinations of swept flags to skip: [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
+        "combinations of swept values to skip, such as [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
     )
     confirms: str | None = knob(
-        "sweep whose leader, the first configuration here, is tested on these seeds (lenet-compare confirm=)",
+        "set by lenet-compare confirm=: sweep whose leader is tested on new seeds",
         neutral=None,
         result=False,
     )
@@ -268,19 +278,21 @@ class Sweep:
         "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None, result=False
     )
     against: bool = knob(
-        "the second configuration is a baseline that is not part of sweep.confirms (lenet-compare against=)",
+        "set by lenet-compare against=: whether the second configuration is a baseline",
         neutral=False,
         result=False,
     )
-    time_limit: float | None = knob("seconds after which a run fails (null: no limit)", gt=0, result=False)
+    time_limit: float | None = knob(
+        "time limit per run, in seconds; slower runs fail (null: no limit)", gt=0, result=False
+    )
     force: bool = knob("retrain finished runs", result=False)
-    resume: str | None = knob("sweep to resume: last, its id, its MLflow run id, or its folder", result=False)
+    resume: str | None = knob("sweep to resume: last, its ID, its MLflow run ID, or its folder", result=False)
     dry_run: bool = knob(
-        "train nothing; print what would be trained, how long it would take, and how much disk space it would need",
+        "train nothing; print the planned runs, estimated time, and required disk space",
         result=False,
     )
     detach: bool = knob(
-        "submit the sweep to the cluster and exit (hydra/launcher=cluster_slurm)", neutral=False, result=False
+        "submit the sweep to the cluster and exit (requires hydra/launcher=cluster_slurm)", neutral=False, result=False
     )
 
 
@@ -289,33 +301,32 @@ class Search:
     """Options for `hydra/sweeper=search`; see searches/search.py. A single run ignores them."""
 
     sampler: SamplerName = knob(
-        "sampler that suggests trials: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
+        "sampler that suggests trials: tpe, gp, qmc, random, or grid", neutral=SamplerName.tpe, result=False
     )
     sampler_options: Option = knob(
-        "sampler options, named as in Optuna: search.sampler_options.n_startup_trials=5", neutral={}, result=False
+        "options for Optuna's sampler, such as search.sampler_options.n_startup_trials=5", neutral={}, result=False
     )
     pruner: PrunerName = knob(
-        "pruner that stops runs that fall behind: asha, hyperband, median, none",
+        "pruner that stops unpromising runs: asha, hyperband, median, or none",
         neutral=PrunerName.asha,
         result=False,
     )
     pruner_options: Option = knob(
-        "pruner options, named as in Optuna: search.pruner_options.reduction_factor=3", neutral={}, result=False
+        "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}, result=False
     )
     objective: Objective = knob(
-        "accuracy (best validation accuracy), loss (lowest validation loss), epochs or seconds (until "
-        "search.target), or front (Pareto front of accuracy and seconds)",
+        "accuracy, loss, epochs or seconds (to search.target), or front (accuracy and seconds)",
         neutral=Objective.accuracy,
         result=False,
     )
     seed: int = knob("seed for the sampler", ge=0, lt=2**63, neutral=0, result=False)
     storage: str | None = knob(
-        "database URL for the study, in SQLAlchemy's format (null: study.db in the sweep folder)",
+        "SQLAlchemy URL of the study's database (null: study.db in the sweep folder)",
         neutral=None,
         result=False,
     )
     target: float | None = knob(
-        "validation accuracy to reach, as a fraction (search.objective=epochs or seconds)", gt=0, le=1, neutral=None,
+        "validation accuracy to reach (search.objective=epochs or seconds)", gt=0, le=1, neutral=None,
         result=False
     )  # fmt: skip
 
@@ -328,16 +339,16 @@ class Config:
     """
 
     dataset: Dataset = field(default_factory=Dataset)
-    model: Option = knob("network: name, _target_ (a torch.nn.Module), keywords", neutral=LENET5)
-    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, keywords")
-    optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
+    model: Option = knob("network: name, _target_ (a torch.nn.Module), and keywords", neutral=LENET5)
+    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, and keywords")
+    optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, and keywords")
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: Training = field(default_factory=Training)
     num_epoch: int = knob("number of passes over the training set", ge=1)
-    batch_size: int = knob("images per step", ge=1, lt=2**63)
-    num_iter_echo: int = knob("steps between logged step losses", ge=1, result=False)
+    batch_size: int = knob("number of images per step", ge=1, lt=2**63)
+    num_iter_echo: int = knob("number of steps between log lines with the step loss", ge=1, result=False)
     seed: int = knob("seed for the weights, data order, dropout, and augmentation", ge=0, lt=2**63)
     split_seed: int = knob("seed for the split into training and validation images",
                            ge=0, lt=2**63, result=False)  # fmt: skip
@@ -348,33 +359,38 @@ class Config:
         result=False,
     )
     num_threads: int | None = knob(
-        "CPU threads (null: 1 with -m, otherwise all cores; a resumed run keeps its number)",
+        "number of CPU threads (null: 1 with -m, otherwise all cores)",
         ge=1,
         le=1024,
         result=False,
     )
     data_root: str = knob(
-        "folder with the datasets, in torchvision's layout ($LENET_EXP_DATA, else data)", result=False
+        "folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)", result=False
     )
-    model_path: str | None = knob("folder for the best model so far, as a .safetensors file (null: none)", result=False)
+    model_path: str | None = knob(
+        "folder in which to save the best model so far as a .safetensors file (null: none)", result=False
+    )
     n_trials: int | None = knob(
-        "search: total number of trials, including those of earlier sessions (null: no limit)",
+        "search: total number of trials, including earlier sessions (null: no limit)",
         ge=1,
         neutral=None,
         result=False,
     )
     max_epochs: int | None = knob(
-        "search: start no trial after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
+        "search: start no new trials after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
     )
     max_seconds: float | None = knob(
-        "search: start no trial after this many seconds in total (null: no limit)", gt=0, neutral=None, result=False
+        "search: start no new trials after this many seconds in total (null: no limit)",
+        gt=0,
+        neutral=None,
+        result=False,
     )
     seeds: int = knob(
-        "search: number of seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
+        "search: number of seeds for each configuration that may be best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: at the end, confirm a lead of this many points on new seeds (null: do not confirm)",
+        "search: lead to confirm on new seeds, in points (null: none)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)
@@ -388,26 +404,20 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
-        "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the original "
-        "script (null: the champion of lenet5 on the dataset)"
+        "model to use: name, name@alias, runs:/<MLflow run id>, or a file (null: the champion)"
     )
-    sweep: str | None = knob(
-        "score the leader of a sweep, one run per seed: last, its id (or first digits), or its folder (null: none)"
-    )
+    sweep: str | None = knob("sweep whose leader to score, one run per seed: last, ID, or folder (null: none)")
     configurations: ScoredConfigurations = knob(
-        "with sweep=, which to score: fixed (the leader, or both sides of a confirmation) or all "
-        "(for reporting only, not for selection)"
+        "configurations to score: fixed (the leader, or both sides of a confirmation) or all"
     )
-    trust: str | None = knob(
-        "your own class or module that the model may use as its network or activation (null: none)"
-    )
-    images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns such as *.png")
-    several: bool = knob("look for several digits in a picture, in reading order (false: only one)")
-    batch_size: int = knob("images per step", ge=1)
-    output: str | None = knob("write the results to this .json or .csv file (null: none)")
+    trust: str | None = knob("your own class or module that the model may use as network or activation (null: none)")
+    images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
+    several: bool = knob("find several digits in each picture, in reading order (false: expect a single digit)")
+    batch_size: int = knob("number of images per step", ge=1)
+    output: str | None = knob("file for the results, .json or .csv (null: none)")
     device: str = knob(DEVICE)
-    num_threads: int | None = knob("CPU threads (null: all cores)", ge=1)
-    data_root: str = knob("folder with the datasets, in torchvision's layout ($LENET_EXP_DATA, else data)")
+    num_threads: int | None = knob("number of CPU threads (null: all cores)", ge=1)
+    data_root: str = knob("folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)")
     tracking: Store = field(default_factory=Store)
 
 

@@ -212,7 +212,9 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
 def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scored]:
     """Return the configurations to score; each dataset's leader first."""
     if config.trained_model is not None:
-        raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model} cannot both be set")
+        raise ConfigError(
+            f"sweep={config.sweep} and trained_model={config.trained_model} cannot both be set; set only one of them"
+        )
     sweep = find_sweep(str(config.sweep))
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     by_run = {result.job.run: result for result in results}

@@ -42,7 +42,7 @@ def load_comparisons(
         UserError: a sweep, store, or run was not found, or MLflow does not understand the filter.
     """
     if sweep is not None and filter_string is not None:
-        raise ConfigError("sweep= and filter= cannot both be set")
+        raise ConfigError("sweep= and filter= cannot both be set; set only one of them")
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
         design, search = None, None

@@ -26,11 +26,11 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
-METHOD = """The leader is tested against every other configuration: with a paired test if they have seeds in common,
+METHOD = """The leader is tested against every other configuration: with a paired test if the two have seeds in common,
 otherwise with Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method). A leader that beats
-every other configuration at p ≤ 0.05 wins without this correction (Gutmann and Maymin's rule). In at most 5 of 100
-comparisons, an equally good configuration is called worse. In 95 of 100 comparisons, all intervals for the leader's
-leads contain the true values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is
+every other configuration at p ≤ 0.05 in uncorrected tests wins (Gutmann and Maymin's rule). At most 5 of 100
+comparisons declare an equally good configuration worse. In 95 of 100 comparisons, all intervals for the leader's leads
+contain the true values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is
 biased upward. Configurations with diverged runs rank last and are not tested."""
 
 
