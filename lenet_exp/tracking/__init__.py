@@ -1,1 +1,1 @@
-"""MLflow: stores, uploads, models, and the runs of sweeps."""
+"""MLflow integration: stores, uploads, models, and the MLflow runs that represent sweeps."""

@@ -1,4 +1,4 @@
-"""Takes over runs from a shared store that other users have finished and this outputs folder lacks."""
+"""Reuses runs from a shared store that other users have finished and that this outputs folder does not contain."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ log = logging.getLogger("lenet_exp")
 
 
 def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None:
-    """Take over the runs of these jobs that others finished, with one query per thousand runs. If the store is not
-    shared, do nothing.
+    """Copy finished runs of other users from a shared store into the folders of these jobs.
+
+    Jobs whose folders already contain a run are skipped. If the store is a SQLite file, which is not shared, this
+    function does nothing. One query covers a thousand runs.
 
     Args:
         owned: whether this process owns the jobs' folders.
@@ -54,7 +56,10 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
 
 
 def _write(job: Job, run: Run, store: Store) -> bool:
-    """Create the folder of a run that was trained elsewhere: the record, the weights, and the entry for MLflow."""
+    """Create the folder of a run that was trained elsewhere, with its record, weights, and MLflow entry.
+
+    Return whether the folder was created.
+    """
     from mlflow.exceptions import MlflowException
 
     run_id, folder, errors = run.info.run_id, job.folder, (UserError, ValueError, OSError, MlflowException)
@@ -77,7 +82,7 @@ def _write(job: Job, run: Run, store: Store) -> bool:
 
 
 def _record(job: Job, run_id: str, store: Store) -> Record:
-    """Download and check the run's record, since its network will be rebuilt from the classes that it names."""
+    """Download the record of an MLflow run and check it, because the network is later rebuilt from its class names."""
     from lenet_exp.training.trained.trust import check_network
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,7 +98,7 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
 
 
 def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
-    """Download the best weights from the logged model and check them against the record's digest."""
+    """Download the best weights of an MLflow run, check them against the record's digest, and save them."""
     weights, _ = logged_model(store.client, store.uri, run)
     if weights_digest(weights) != record.weights_digest:
         raise ValueError("the weights do not match the record")

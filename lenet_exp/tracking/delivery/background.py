@@ -1,4 +1,4 @@
-"""Uploads in a separate thread, so that training and monitoring never wait for a store."""
+"""Uploads results in a separate thread, so that training and monitoring never wait for an MLflow store."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ log = logging.getLogger("lenet_exp")
 
 
 class BackgroundDelivery:
-    """A `Delivery` in the background. Its thread uploads each requested run folder once, even if it was requested
-    several times.
+    """A `Delivery` that uploads run folders in a background thread.
 
-    Callers wait only for the end of a single run. At the end of a sweep, results that the thread did not upload are
-    uploaded after it is closed.
+    Several pending requests for the same folder cause only one upload. Callers wait only for the upload at the end of
+    a single run. After a sweep, call `close` and then upload the remaining results.
 
     Attributes:
-        models: whether to upload best models, too. False if this process trains, because exporting a model affects
-            state that all networks in a process share.
+        models: whether to upload best models, too. False if this process trains networks, because exporting a model
+            changes state that all networks in a process share.
     """
 
     def __init__(self, delivery: StoreDelivery) -> None:
@@ -36,19 +35,22 @@ class BackgroundDelivery:
         self._changed = threading.Condition()
         self._closed = False
         self._samples = False  # whether system metrics are being logged
-        # The thread is a daemon, so that a store that hangs cannot delay the process's exit.
+        # A daemon thread cannot delay the exit of the process, even if the store hangs.
         self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
 
     def adopt(self, job: Job) -> None:
-        """Take over a run that others finished, before it is trained here."""
+        """Reuse another user's finished run, if a shared store has one, instead of training the job."""
         self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
-        """Request an upload of the last checkpoint, if enough time has passed since the previous upload."""
+        """Request an upload of the last checkpoint. The upload is skipped if the previous one is too recent."""
         self.ask(folder.path, partial(self._live, folder))
 
     def send(self, folder: RunFolder) -> str | None:
-        """Upload a run that has ended and return its MLflow run id, or None on failure. In a sweep, only request it."""
+        """Upload a run that has ended and return its MLflow run ID, or None on failure.
+
+        In a sweep, only request the upload and return None.
+        """
         if self._delivery.in_sweep:
             self.ask((folder.path, "ended"), lambda: self._delivery.send(folder, model=None if self.models else False))
             return None
@@ -56,7 +58,7 @@ class BackgroundDelivery:
         return self._delivery.send(folder)
 
     def ask(self, what: object, action: Callable[[], object]) -> None:
-        """Request an action. A later request with the same key replaces an earlier one."""
+        """Request that the thread call `action`. A later request with the same key `what` replaces a pending one."""
         with self._changed:
             if self._closed:
                 return
@@ -66,7 +68,7 @@ class BackgroundDelivery:
             self._changed.notify()
 
     def close(self) -> None:
-        """Start no more actions. A running one finishes before other uploads of the same `StoreDelivery`."""
+        """Start no new uploads. An upload in progress still finishes before `StoreDelivery` starts another one."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -80,7 +82,7 @@ class BackgroundDelivery:
                 action = self._waiting.pop(next(iter(self._waiting)))
             try:
                 action()
-            except Exception:  # missed uploads are made at the end
+            except Exception:  # results that were not uploaded are uploaded at the end
                 log.debug("uploading", exc_info=True)
 
     def _live(self, folder: RunFolder) -> None:
@@ -91,9 +93,9 @@ class BackgroundDelivery:
 
 
 def open_background_delivery(tracking: Tracking, outputs: Path) -> BackgroundDelivery:
-    """Open the store for a single run.
+    """Open the store for the upload of a single run.
 
     Raises:
-        StoreError: see `StoreDelivery`.
+        StoreError: the store responds but cannot be used.
     """
     return BackgroundDelivery(StoreDelivery(tracking, outputs))

@@ -1,4 +1,7 @@
-"""The validation accuracy of each class as metrics `val_accuracy_<class>`, which MLflow lists after `val_accuracy`."""
+"""MLflow metrics `val_accuracy_<class>`: the validation accuracy for each class.
+
+MLflow lists them after `val_accuracy`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ from lenet_exp.folders.records import Record
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-LONGEST = 200  # MLflow's limit for the full name is 250 characters
+LONGEST = 200  # maximum length of a class name; MLflow limits the full metric name to 250 characters
 
 
 def class_points(record: Record) -> Iterator[Metric]:
-    """Yield the best epoch's point for each class that has validation images; none if there is no confusion matrix."""
+    """Yield a metric for each class that has validation images: its accuracy at the best epoch.
+
+    Yield nothing if the record has no confusion matrix.
+    """
     from mlflow.entities import Metric
 
     names = metric_names(record.config.dataset.class_names)
@@ -25,11 +31,11 @@ def class_points(record: Record) -> Iterator[Metric]:
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:
-    """Return the class names as valid and distinct MLflow metric names: `T-shirt/top` becomes `T-shirt_top`."""
+    """Convert class names to valid and distinct MLflow metric names: `T-shirt/top` becomes `T-shirt_top`."""
     names: list[str] = []
     for label, name in enumerate(class_names):
         safe = re.sub(r"[^\w\-. :]", "_", name)[:LONGEST]
-        if not safe.strip("."):  # `..` would be a path
+        if not safe.strip("."):  # MLflow would interpret `..` as a path
             safe = f"class {label}"
         while safe in names:
             safe += f"_{label}"

@@ -1,7 +1,7 @@
 """Uploads the contents of a run folder to MLflow. Uploads are idempotent: repeating one duplicates nothing.
 
-All time stamps are read from the folder, where each is stored once. If a point is sent again with its time stamp,
-MLflow treats it as the same point.
+All timestamps come from the run folder, which stores each timestamp once. If a metric is sent again with the same
+timestamp, MLflow does not create a second point.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ STATUS = {
     Outcome.failed: "FAILED",
 }
 MOST = 100  # maximum number of MLflow runs for one folder
-NOTE = "mlflow.note.content"  # the description on MLflow's page
+NOTE = "mlflow.note.content"  # tag that contains a run's description in MLflow's UI
 
 
 def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
-    """Bring MLflow up to date with the last checkpoint in `folder`.
+    """Upload the results in a run folder, up to its last checkpoint, that MLflow does not have yet.
 
     Args:
-        parent: MLflow run id of the sweep that the run belongs to.
-        model: whether to upload the best model, too, once the run is finished.
+        parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
+        model: whether to upload the best model, too, if the run is finished.
 
     Returns:
-        The MLflow run's id.
+        The ID of the MLflow run.
     """
     begun = folder.begun()
     if begun is None:
@@ -69,7 +69,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
         entry = replacement_entry(entry, store.name, run_id, surplus)
         store.seen.add(run_id)
-    if not entry.begun:  # new, or the store was restored from an older backup (restored.py)
+    if not entry.begun:  # the MLflow run is new, or the store was restored from an older backup (restored.py)
         _log_start(begun, store, entry.run_id)
         close_abandoned(folder, store)
         entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
@@ -98,17 +98,19 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
-    """Return the id of the folder's MLflow run in this store; None if the folder does not record one."""
+    """Return the MLflow run ID of a run folder in this store, or None if the folder does not record an ID."""
     entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
-    """Return MLflow runs that were created for this attempt just before a crash, or by a request whose response came
-    too late."""
+    """Return the IDs of MLflow runs that were already created for this run.
+
+    Such a run exists if the process crashed before it stored the ID, or if the response to its request came too late.
+    """
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
-    if found and found[0].data.tags.get("kind") == REPLACED:  # its replacement was deleted
+    if found and found[0].data.tags.get("kind") == REPLACED:  # the run that replaced it was deleted
         set_tags(store, found[0].info.run_id, {"kind": "run"})
     return [str(run.info.run_id) for run in found]
 
@@ -150,10 +152,10 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
 
 
 def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
-    """Upload the end of a run. Return the updated entry for the store."""
+    """Upload the final results of a run and return its updated entry for the store."""
     run_id = entry.run_id
     log_metrics(store, run_id, step_points(folder.history().diverged))
-    if record.is_result and record.best_epoch is not None:  # a killed run may be resumed and improve
+    if record.is_result and record.best_epoch is not None:  # a killed run may be resumed and may improve
         model_id = None
         if want_model:
             model_id = log_model(folder.best_arrays() or {}, record, store, run_id)
@@ -181,7 +183,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
 
 
 def _how_to_load(store: Store, run_id: str) -> str:
-    """Return Markdown for MLflow's page: Python code that loads the run's model."""
+    """Return a Markdown description for MLflow's UI: Python code that loads the run's model."""
     address = "" if HIDDEN in store.name else f", tracking_uri={json.dumps(store.name)}"
     return f'```python\nimport lenet_exp\n\nnetwork = lenet_exp.load("runs:/{run_id}"{address})\n```'
 

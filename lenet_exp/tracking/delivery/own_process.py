@@ -1,8 +1,8 @@
-"""Uploads a single run in a separate process, which imports mlflow while the run's process imports torch.
+"""Uploads a single run in a separate process, which imports mlflow while the training process imports torch.
 
-    SubprocessDelivery, in the run's process   -- a pipe -->   main, in the other one: BackgroundDelivery -> MLflow
+    training process: SubprocessDelivery   -- pipe -->   upload process: main, BackgroundDelivery   -->   MLflow
 
-Log messages of the other process are sent back over the pipe and logged here.
+The upload process sends its log messages back over the pipe, and the training process logs them.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ log = logging.getLogger("lenet_exp")
 
 
 class SubprocessDelivery:
-    """A `Delivery` by another process, which starts immediately. `opened` accesses the store for the first time."""
+    """A `Delivery` that uploads in a separate process.
+
+    The process starts immediately, but it does not access the store until `opened` is called.
+    """
 
     def __init__(self) -> None:
         self._lost = False
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                # Without -P, an mlflow.py in the working directory would be imported first.
+                # Without -P, Python would import an mlflow.py from the working directory instead of MLflow.
                 [sys.executable, "-P", "-m", "lenet_exp.tracking.delivery.own_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -58,32 +61,32 @@ class SubprocessDelivery:
         self._pipe.close()
 
     def opened(self, tracking: Tracking, outputs: Path) -> SubprocessDelivery:
-        """Open the store.
+        """Open the store in the upload process and return this object.
 
         Raises:
-            StoreError: see `StoreDelivery`.
+            StoreError: the store responds but cannot be used.
         """
         self._ask("open", tracking, outputs)
         return self
 
     def adopt(self, job: Job) -> None:
-        """Take over a run that others finished; see `BackgroundDelivery`."""
+        """Reuse another user's finished run, if a shared store has one, instead of training the job."""
         self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
-        """Request an upload of the last checkpoint; see `BackgroundDelivery`."""
+        """Request an upload of the last checkpoint. The upload is skipped if the previous one is too recent."""
         with self._warn_if_lost():
             self._pipe.send(("live", (folder,)))
             while self._pipe.poll():
                 log.handle(self._pipe.recv())
 
     def send(self, folder: RunFolder) -> str | None:
-        """Upload a run that has ended; see `BackgroundDelivery`."""
+        """Upload a run that has ended and return its MLflow run ID, or None on failure."""
         sent = self._ask("send", folder)
         return None if sent is None else str(sent)
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """Call a method in the uploading process. Return None if that process died."""
+        """Call a method in the upload process and return its result, or None if that process has exited."""
         with self._warn_if_lost():
             self._pipe.send((what, arguments))
             while isinstance(heard := self._pipe.recv(), logging.LogRecord):
@@ -106,7 +109,7 @@ class SubprocessDelivery:
 
 
 class _PipeHandler(QueueHandler):
-    """Sends log records over the pipe, with tracebacks as text."""
+    """A log handler that sends log records over a pipe, with tracebacks as text."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Convert the message and traceback to text, so that the record can be pickled."""
@@ -116,13 +119,16 @@ class _PipeHandler(QueueHandler):
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Send a record if its level is enabled."""
+        """Send a log record if its level is enabled."""
         if log.isEnabledFor(record.levelno):
             self.queue.send(record)  # type: ignore[attr-defined]  # a pipe
 
 
 def main() -> None:
-    """Run the uploading process until the pipe closes. The other process handles signals."""
+    """Run the upload process until the pipe closes.
+
+    The upload process ignores SIGINT and SIGTERM, which the training process handles.
+    """
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
@@ -152,16 +158,16 @@ def _serve(pipe: Connection, back: _PipeHandler) -> None:
             error = e
         if what != "live":
             assert back.lock is not None
-            with back.lock:  # the uploading thread logs to the same pipe
+            with back.lock:  # the upload thread logs to the same pipe
                 pipe.send((value, error))
         if what == "open":
             tracking = arguments[0]
-        elif what == "adopt":  # the run's process starts training now
+        elif what == "adopt":  # the training process starts to train now
             threading.Thread(target=_prepare_end, args=(tracking,), daemon=True).start()
 
 
 def _prepare_end(tracking: Tracking) -> None:
-    """Import what uploading the end of a run will need."""
+    """Import the modules that uploading the final results of a run requires."""
     if tracking.plots:
         import lenet_exp.reports.files.plots  # noqa: F401
     if tracking.models is not LoggedModels.none:

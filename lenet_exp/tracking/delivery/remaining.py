@@ -1,4 +1,4 @@
-"""Counts results that a store has not received yet, from the records in the run folders."""
+"""Counts results that have not been uploaded to a store yet, based on the upload records in the run folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lenet_exp.folders.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class UploadCount:
-    """A number of runs, best models, and sweeps' own runs."""
+    """Numbers of runs, best models, and MLflow runs that represent sweeps."""
 
     runs: int = 0
     models: int = 0
@@ -31,12 +31,12 @@ class UploadCount:
 
 
 def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> UploadCount:
-    """Return the results of one run that the store has not received.
+    """Count the results of a run that have not been uploaded to a store.
 
     Args:
         store: name of the store.
-        model: whether the best model of a finished run belongs in the store.
-        parent: the sweep's run under which it must be nested.
+        model: whether the best model must be uploaded, too, if the run is finished.
+        parent: MLflow run ID of the sweep under which the run must be nested; None if it need not be nested.
     """
     record = folder.record()
     if folder.begun() is None:
@@ -50,7 +50,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
 
 
 def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) -> UploadCount:
-    """Return the results of one run that a store received between two states."""
+    """Count the results of a run that were uploaded between two states of its entry for a store."""
     if after is None or after == before:
         return UploadCount()
     had_model = before is not None and before.run_id == after.run_id and before.model

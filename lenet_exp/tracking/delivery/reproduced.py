@@ -1,4 +1,4 @@
-"""Tags MLflow runs with the result of reproducing or checking the runs."""
+"""Tags MLflow runs with the results of `lenet-reproduce`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.errors import StoreError, first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
-LONGEST = 500  # maximum length, in characters, of a tag, which tables show
+LONGEST = 500  # maximum number of characters in a tag, because MLflow's tables show it
 
 log = logging.getLogger("lenet_exp")
 
@@ -26,13 +26,14 @@ def tag_runs(
     weak: bool,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Set `tag` (`reproduced` or `record_checked`) to the result, time, and host, in each reachable store.
+    """Set a tag of a run to a result, the time, and the host, in each reachable store.
 
     Args:
-        runs: addresses of stores, as returned by `store_name`, with the run's id in each.
-        uri: an address that can contain the password, which is not stored.
-        weak: whether the result says nothing about the run, so that an earlier result is kept.
-        say: a function that prints a line.
+        runs: pairs of a store's address, as returned by `store_name`, and the MLflow run ID in that store.
+        uri: address of the user's store. It can contain the password, which is not saved anywhere.
+        tag: name of the tag: `reproduced` or `record_checked`.
+        weak: whether the result is inconclusive. If so, an existing tag is kept.
+        say: function that prints a line.
 
     Returns:
         Whether all stores were reachable.
@@ -49,7 +50,7 @@ def tag_runs(
             client.set_tag(run_id, tag, str(value))
         except Exception as e:  # an unreachable store must not hide the result
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
-            all_reached = all_reached and not isinstance(e, StoreError)  # otherwise, only the run is gone
+            all_reached = all_reached and not isinstance(e, StoreError)  # for other errors, only the run is missing
         else:
             say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:

@@ -1,7 +1,8 @@
-"""Detects results that a store has lost, because runs were deleted or an older backup was restored.
+"""Detects uploaded results that an MLflow store has lost, because runs were deleted or an older backup was restored.
 
-`delivered.json` then lists more than the store has. It is reset to what the store has, so that the rest is uploaded
-again. A point that is uploaded again with its stored time stamp is the same point.
+In this case, `delivered.json` in a run folder lists results that the store does not have. They are removed from that
+list, so that they are uploaded again. If a metric is uploaded again with its stored timestamp, MLflow does not create
+a second point.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
-    """Reset the entries of uploaded runs that the store has lost, so that they are uploaded again.
+    """Mark results that the store has lost as not uploaded, so that they are uploaded again.
 
     One query checks a thousand runs. Runs that have ended are checked once per process.
     """
@@ -34,8 +35,10 @@ def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
 
 
 def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
-    """Return whether the store has fewer results for a run than were uploaded, or a different end. The end is sent
-    after all points."""
+    """Return whether the store's run lacks uploaded results or has a different end time.
+
+    The end time is uploaded after all metrics.
+    """
     models = run.outputs.model_outputs if run.outputs else []
     if _ended_ms(run) != entry.ended_ms or (entry.model and not models):
         return True
@@ -48,8 +51,11 @@ def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
 
 
 def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: Store) -> None:
-    """Reset the entry to the state of the store's run. None: the run is gone and will be created again, unless
-    someone restores it."""
+    """Reset a folder's entry to the state of the run in the store.
+
+    Args:
+        run: the run in the store; None if it was deleted. A deleted run is created again, unless someone restores it.
+    """
     with folder.delivery_lock():
         delivered = folder.delivered()
         if delivered.run_in(store.name) != entry:  # another process has uploaded in the meantime
@@ -58,7 +64,7 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: St
             entry,
             begun=False,
             epochs=0,
-            # An ended run's end is sent again; a resumed run is set to RUNNING again.
+            # The end of an ended run is uploaded again; a resumed run is set to RUNNING again.
             ended_ms=_ended_ms(run) if run is not None and folder.record() is None else None,
             model=False,
             reason=run.data.tags.get("reason", "") if run is not None else entry.reason,

@@ -1,17 +1,19 @@
-"""Uploads to one store without disturbing the training: an unavailable store causes only one warning and little delay.
+"""Uploads to one store without disturbing training: an unavailable store causes a single warning and little delay.
 
-The state of a store in a process:
+In each process, the store is either UP or AWAY:
 
-                 every upload is tried       fails, and so does opening it again: one warning
+                 every upload is tried       upload and reopening fail: print one warning
     responds -->        UP          ---------------------------------------------------------->  AWAY  --+
                         ^                                                                         |  ^   | fails
                         +-------------------------------- responds -------------------------------+  +---+
 
-While it is AWAY, uploads that can be made later are skipped for `AWAY_SECONDS`; others (the end of a run or sweep) are
-tried. Both are skipped for `WAITED_SECONDS` after a timeout, and until the time in a Retry-After header. Requests have
-a time limit (`store.REQUEST_SECONDS`), and so does waiting for slow or endless responses (`stores/patience.py`).
-Therefore, neither the first step nor the end is delayed by 10 s. If one run's upload fails while the store responds,
-only that run is affected.
+While the store is AWAY, uploads that can be made later are skipped for `AWAY_SECONDS`. Uploads at the end of a run or
+sweep are still tried. After a timeout, all uploads are skipped for `WAITED_SECONDS`. After a Retry-After header, they
+are skipped until the time in that header.
+
+Each request has a time limit (`store.REQUEST_SECONDS`), and so does the wait for slow or endless responses
+(`stores/patience.py`). Therefore, the first step and the end of a run are each delayed by less than 10 s. If the upload
+of one run fails while the store responds, only that run is affected.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
 from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavailable, open_store, request_seconds
 
-LIVE_SECONDS = 5.0  # the UI's curves are at most this and one epoch old
+LIVE_SECONDS = 5.0  # minimum time between two uploads of a running run
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
-QUICK_SECONDS = 1.0  # retry once if it fails this fast: the server may have closed the connection
+QUICK_SECONDS = 1.0  # retry an upload once if it fails within this time: the server may have closed the connection
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -54,20 +56,23 @@ T = TypeVar("T")
 
 
 class Delivery(Protocol):
-    """Uploads run folders to MLflow, during and after training."""
+    """The interface for uploading run folders to MLflow, during and after training."""
 
     def adopt(self, job: Job) -> None:
-        """Take over a run that others finished in a shared store, if the job's folder has no run."""
+        """Reuse another user's finished run from a shared store, if the job's folder does not contain a run."""
 
     def live(self, folder: RunFolder) -> object:
-        """Upload the last checkpoint, if enough time has passed since the previous upload."""
+        """Upload the last checkpoint, unless the previous upload is too recent."""
 
     def send(self, folder: RunFolder) -> str | None:
-        """Upload the last checkpoint. Return the MLflow run's id, or None on failure."""
+        """Upload the last checkpoint and return the MLflow run ID, or None on failure."""
 
 
 class NoDelivery:
-    """No uploads, for the workers of a sweep, which never import mlflow. The sweep's own process uploads for all."""
+    """A `Delivery` that uploads nothing, for the workers of a sweep.
+
+    Workers never import mlflow. The sweep's main process uploads all runs.
+    """
 
     def adopt(self, job: Job) -> None:
         """Do nothing."""
@@ -81,18 +86,18 @@ class NoDelivery:
 
 
 class StoreDelivery:
-    """Uploads to one store, for the runs of one process. Its threads take turns.
+    """A `Delivery` that uploads the runs of one process to one store, one upload at a time.
 
     Args:
-        tracking: the store and what to upload.
+        tracking: tracking settings, such as the store's address and what to upload.
         outputs: the outputs folder that contains the runs; by default, this process's outputs folder.
         in_sweep: whether the runs belong to a sweep. If so, `tracking.models=best` uploads only the sweep's best model,
             an unavailable store is retried only occasionally, and the sweep reports remaining uploads at its end.
-        patient: whether nothing else is waiting, so that a slow store is tolerated.
+        patient: whether to tolerate a slow store, because nothing else waits for the uploads.
 
     Attributes:
-        store: the open store; None until it is opened, and after a failure.
-        parent: MLflow run id of the sweep that the runs belong to.
+        store: the open store; None before it is opened and after a failure.
+        parent: MLflow run ID of the sweep that contains the runs; None if there is no sweep or its run is not open.
 
     Raises:
         StoreError: the store responds but cannot be used.
@@ -108,7 +113,7 @@ class StoreDelivery:
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
         self._not_before = self._last_not_before = (
-            0.0  # by time.monotonic(), for uploads that can be made later and for those that cannot
+            0.0  # times on the clock time.monotonic(), for uploads that can be made later and for the last ones
         )
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -123,51 +128,57 @@ class StoreDelivery:
 
     @property
     def name(self) -> str:
-        """The store's address without secrets."""
+        """The address of the store, without secrets."""
         return store_name(self.uri)
 
     def adopt(self, job: Job) -> None:
-        """Take over a run that others finished in a shared store. In a sweep, `adopt_all` has done so."""
+        """Reuse another user's finished run from a shared store. In a sweep, do nothing; it calls `adopt_all`."""
         if not self.in_sweep:
             self.adopt_all([job], owned=True)
 
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
-        """Before training, check which of these runs the store has, and take over the runs that others finished."""
+        """Check which results of these jobs the store still has, and reuse runs that other users finished.
+
+        Args:
+            owned: whether this process owns the jobs' folders.
+        """
         self.check_stored([job.folder for job in jobs])
         self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 
     def check_stored(self, folders: Iterable[RunFolder]) -> None:
-        """Check which results of many runs the store still has, since it may have been restored from an older
-        backup."""
+        """Mark results that the store has lost as not uploaded, for example after an older backup was restored."""
         self.attempt("what the store has", lambda store: reset_lost(folders, store), limit=PAGES)
 
     def set_parent(self, what: str, open_parent: Callable[[Store], str]) -> None:
-        """Assign the runs to a sweep.
+        """Nest all later uploads under the MLflow run of a sweep.
 
         Args:
-            what: name of the sweep's own MLflow run, for messages.
-            open_parent: opens that run and returns its id; called later if the store is unavailable.
+            what: name of the sweep's MLflow run, for messages.
+            open_parent: function that opens the sweep's MLflow run in a store and returns its ID. If the store is
+                unavailable, the function is called later.
         """
         self.parent, self._open_parent = None, open_parent
         self.attempt(what, lambda store: None)
 
     def clear_parent(self) -> None:
-        """Stop assigning runs to a sweep."""
+        """Stop nesting uploads under the MLflow run of a sweep."""
         self.parent = self._open_parent = None
 
     def live(self, folder: RunFolder) -> str | None:
-        """Upload the last checkpoint, if enough time has passed since the previous upload. Return the MLflow run's
-        id, or None."""
+        """Upload the last checkpoint and return the MLflow run ID, or None on failure.
+
+        If the previous upload is too recent, upload nothing and return None.
+        """
         if time.monotonic() - self._sent_at.get(folder.id, 0.0) < LIVE_SECONDS:
             return None
         return self._send(folder, model=False, last=False)
 
     def send(self, folder: RunFolder, *, model: bool | None = None, last: bool = False) -> str | None:
-        """Upload the last checkpoint. Return the MLflow run's id, or None on failure.
+        """Upload the last checkpoint and return the MLflow run ID, or None on failure.
 
         Args:
             model: whether to upload the best model, too; by default, as `tracking.models` specifies.
-            last: see `attempt`; a single run has no later chance.
+            last: whether this is the last chance to upload the run. For a run outside a sweep, this is always so.
         """
         if model is None:
             models = self._tracking.models
@@ -178,11 +189,16 @@ class StoreDelivery:
         return sent
 
     def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True, limit: Limit = WAITED) -> T | None:
-        """Return the result of an idempotent action; log a failure and return None, so that training does not fail.
+        """Call an idempotent action with the open store and return its result, or None on failure.
+
+        A failure is logged instead of raised, so that training does not fail.
 
         Args:
-            last: whether the action cannot be made later. If so, it is tried even if the store has just failed.
-            limit: how long the store is allowed to take; longer if nothing is waiting for it.
+            what: name of what the action uploads, for messages.
+            action: function that accepts the open store.
+            last: whether this is the last chance to call the action. If so, it is tried even if the store has just
+                failed.
+            limit: time limits for the store. They are longer if nothing waits for the uploads.
         """
         if self._skips(last):
             return None
@@ -194,7 +210,7 @@ class StoreDelivery:
             self._mark_unavailable(e)
             return None
         try:
-            return None if self._skips(last) else self._tried(action, limit)  # another thread may have failed
+            return None if self._skips(last) else self._tried(action, limit)  # another thread's upload may have failed
         except Exception as e:
             self._failed(what, e)
             return None
@@ -202,10 +218,11 @@ class StoreDelivery:
             self._turn.release()
 
     def warn_remaining(self, left: UploadCount, which: str) -> None:
-        """Warn about results that are not in the store at the end.
+        """Warn about results that have not been uploaded to the store, if there are any.
 
         Args:
-            which: lenet-sync's flag that selects them.
+            left: counts of these results.
+            which: flag of lenet-sync that selects these results.
         """
         if left:
             log.warning("missing in MLflow (%s): %s; to upload, run: lenet-sync%s", self.name, left, which)
@@ -217,7 +234,7 @@ class StoreDelivery:
                 try:
                     return deliver(folder, store, parent=self.parent, model=model)
                 except OSError as e:
-                    if model and e.errno in DISK_ERRORS:  # the run can end in MLflow without its model
+                    if model and e.errno in DISK_ERRORS:  # upload the end of the run without its model
                         deliver(folder, store, parent=self.parent, model=False)
                     raise
 
@@ -230,7 +247,7 @@ class StoreDelivery:
         return (self._outputs or outputs_dir()).exists()
 
     def _lost_outputs(self) -> bool:
-        """Return whether the outputs folder was moved or removed. Reopening the store could create the folder anew."""
+        """Return whether the outputs folder was moved or removed. Reopening the store could recreate the folder."""
         return self._had_outputs and not self._has_outputs()
 
     def _skips(self, last: bool) -> bool:
@@ -252,14 +269,15 @@ class StoreDelivery:
         return done
 
     def _in_time(self, action: Callable[[], T], limit: Limit) -> T:
-        """Run an action within a time limit; without one if the store is a database file on this machine."""
+        """Call an action with a time limit, or without a limit if the store is a database file on this machine."""
         return action() if self.uri.startswith(SQLITE) else self._calls.run(action, limit)
 
     def _opened(self) -> Store:
-        """Return the store, reopened after a failure, with the sweep's own run in it.
+        """Return the open store, in which the MLflow run of the sweep is open, too. Reopen the store after a failure.
 
         Raises:
-            StoreUnavailable, StoreError: see `open_store`.
+            StoreUnavailable: the store does not respond.
+            StoreError: the store cannot be used.
         """
         if self.store is None:
             self.store = open_store(self._tracking, self._outputs)
@@ -268,7 +286,7 @@ class StoreDelivery:
         return self.store
 
     def _failed(self, what: str, error: Exception) -> None:
-        """Find out whether the store is unavailable or only rejects this action, and warn once in each case."""
+        """Determine whether the store is unavailable or only rejects this action, and warn once in each case."""
         log.debug("bookkeeping failed", exc_info=True)
         if self._lost_outputs():
             return
@@ -304,24 +322,26 @@ class StoreDelivery:
 
 
 def _is_timeout(error: Exception) -> bool:
-    """Return whether a time limit was reached."""
+    """Return whether an error means that a time limit was reached."""
     return isinstance(error, StoreTimeout) or re.search(r"timed? ?out|database is locked", str(error), re.I) is not None
 
 
 def _is_overloaded(error: Exception) -> bool:
-    """Return whether a server is overloaded."""
+    """Return whether an error means that a server is overloaded."""
     return re.search(r"too many (429|503) error responses", str(error)) is not None
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason for an error, picked from several lines by MLflow, urllib3, and SQLAlchemy."""
+    """Return the reason for an error from a multi-line message by MLflow, urllib3, or SQLAlchemy."""
     known = re.search(KNOWN, str(error))
     return known.group() if known else hide_password(first_line(error))
 
 
 def _retry_after(uri: str) -> float | None:
-    """Ask an overloaded server how many seconds to wait before a retry. Return None if it does not say. MLflow's errors
-    omit this."""
+    """Request how many seconds to wait before a retry from an overloaded server, or return None if it does not say.
+
+    MLflow's errors do not include the Retry-After header.
+    """
     import requests
     from urllib3 import Retry
     from urllib3.exceptions import InvalidHeader

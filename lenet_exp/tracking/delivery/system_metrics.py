@@ -1,6 +1,6 @@
-"""CPU, memory, disk, network, and GPU use on this machine, as MLflow's `system/...` metrics.
+"""MLflow metrics `system/...`: the CPU, memory, disk, network, and GPU usage of this machine.
 
-These metrics describe the machine rather than a run, so a sweep logs them to its own run.
+These metrics describe the machine rather than a run, so a sweep logs them to the MLflow run that represents the sweep.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ log = logging.getLogger("lenet_exp")
 
 
 def log_system_metrics(store: Store, run_id: str) -> None:
-    """Start MLflow's monitor, if MLflow's own setting enables it. Its thread logs to the run until the run ends."""
+    """Start MLflow's system metrics monitor for a run, if MLflow's setting enables it.
+
+    The monitor's thread logs metrics until the run ends.
+    """
     from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING as SWITCH
 
     try:

@@ -1,10 +1,9 @@
-"""The champion of a dataset: the registered model with the best validation accuracy, under the alias `champion`.
+"""The champion for a dataset: the registered model with the best validation accuracy, under the alias `champion`.
 
-MLflow has no compare-and-set for an alias: if two processes see the same champion, the later one wins. Therefore, a
-process that registers a version sets the alias to the best of all versions and looks again. It is done once the
-champion is at least as good as every version. Its own version then gets the tag `settled`. A process that replaced a
-better champion restores it. If it is killed before that, the next upload of its run does so, since its version is not
-settled.
+MLflow cannot update an alias atomically: if two processes try to replace the same champion, the later update wins.
+Therefore, a process that registers a model version sets the alias to the best version and then checks it again. It
+repeats this until the champion is at least as good as every version. Then it adds the tag `settled` to its version. If
+the process is killed before that, the next upload of its run continues the procedure, because the tag is missing.
 """
 
 from __future__ import annotations
@@ -29,21 +28,26 @@ ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
-MOST = 10_000  # maximum number of versions; there is one for each champion so far
+MOST = 10_000  # maximum number of versions to query; each champion so far has a version
 TRY_SECONDS = 2.0  # retry for this long if another process writes at the same time
 
 log = logging.getLogger("lenet_exp")
 
 
 def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
-    """Register the run's model and move the alias, if the model is better than the current champion. Repeated calls
-    change nothing.
+    """Make a run's model the champion, if the model is better than the current champion.
 
-    The first champion to beat is the model that the package ships for the dataset, if there is one. Only runs on the
-    default split with the full training set are comparable.
+    The first champion to beat is the model that the package ships for the dataset, if any. Only runs that use the
+    default split and the full training set can become champion. If this user is not allowed to write to the registered
+    model, one warning is logged. Repeated calls change nothing.
+
+    Args:
+        record: the run's record.
+        run_id: ID of the MLflow run.
+        model_id: ID of the run's logged model.
 
     Returns:
-        Whether the run is now the champion. If this user is not allowed to write to the model, one warning is logged.
+        Whether the run's model is the champion now.
     """
     from mlflow.exceptions import MlflowException
 
@@ -69,7 +73,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """Return the current champion's version, or None."""
+    """Return the version of a registered model that is the current champion, or None if there is no champion."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -100,8 +104,10 @@ def _register_if_best(store: Store, name: str, record: Record, run_id: str, mode
 
 
 def _make_model(store: Store, name: str, run_id: str) -> bool:
-    """Create the registered model if it does not exist. Return whether it was created for this run, which then adds
-    the shipped model."""
+    """Create the registered model if it does not exist, and return whether it was created for this run.
+
+    The run for which it was created also registers the shipped model.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -114,7 +120,7 @@ def _make_model(store: Store, name: str, run_id: str) -> bool:
 
 
 def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:
-    # MLflow would look up models:/<id> in the process's global store, so that form is not used.
+    # A source models:/<id> is not used, because MLflow would look it up in the process's global store.
     source = store.client.get_logged_model(model_id).artifact_location
     tags = {
         "fingerprint": record.fingerprint,
@@ -127,7 +133,10 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
 
 
 def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
-    """Return the champion, once it is at least as good as every version on the same validation images."""
+    """Set the alias to the best version and return the champion.
+
+    Repeat this until the champion is at least as good as every version with the same validation images.
+    """
     while True:
         rivals = [version for version in _versions(store, name) if _is_on(version, mine)]
         best = max(rivals, key=lambda version: (_accuracy(version), -int(version.version)))
@@ -143,7 +152,10 @@ def _versions(store: Store, name: str) -> Sequence[ModelVersion]:
 
 
 def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -> ModelVersion | None:
-    """Return the version registered for this result, possibly by an attempt whose response was lost."""
+    """Return the version that is registered for a run's result, or None if there is no such version.
+
+    An earlier request whose response was lost may have registered it.
+    """
     accuracy = str(record.best_val_accuracy)
     own = (v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy)
     return next(own, None)
@@ -154,17 +166,17 @@ def _is_comparable(record: Record) -> bool:
 
 
 def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:
-    """Return whether both versions were validated on the same images."""
+    """Return whether two versions were validated on the same images."""
     return bool(version.tags.get("validation_digest") == mine.tags.get("validation_digest"))
 
 
 def _accuracy(version: ModelVersion) -> float:
-    """Return the validation accuracy; minus infinity for a version registered by another program."""
+    """Return a version's validation accuracy, or minus infinity if another program registered the version."""
     return float(version.tags.get("best_val_accuracy", "-inf"))
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a record beats the champion on the same validation images."""
+    """Return whether a run beats the champion on the same validation images, or there is no champion."""
     if present is None:
         return True
     same_images = present.tags.get("validation_digest") == record.data_digests["validation"]

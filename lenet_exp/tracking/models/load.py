@@ -1,7 +1,7 @@
-"""Loads trained networks from run folders, files, and MLflow. Only tensors and JSON are read; no code is run.
+"""Loads trained networks from run folders, files, and MLflow without executing code from them.
 
-Weights are checked against their record. A class that the record names is checked before it is imported
-(training/trained/trust.py).
+Only tensors and JSON are read. Weights are checked against the digest in their record. Classes that the record names
+are checked before they are imported (training/trained/trust.py).
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network in eval mode on the CPU, with its name for users and its record.
+    """A trained network with its name and its record.
 
     Attributes:
-        record: the run's record; None for a model from the original script.
-        run_id: the MLflow run that the model belongs to, if known.
-        shipped: whether the model came with this package, rather than from a run.
+        network: the network, in eval mode on the CPU.
+        name: the model's name in messages.
+        record: the run's record; None if the model has no record, for example if the original script trained it.
+        run_id: ID of the MLflow run that produced the model; None if unknown.
+        shipped: whether the model is bundled with this package.
     """
 
     network: nn.Module
@@ -56,17 +58,18 @@ class TrainedModel:
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
-    """Load the model that `trained_model` names.
+    """Load the model that the flag `trained_model` specifies.
 
     Args:
-        name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
-            of the dataset.
+        name: value of the flag: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, or `name@alias`;
+            None for the champion.
         uri: address of the MLflow store.
-        trust: a class or module that the model is allowed to name as its network or activation, besides classes from
+        dataset: name of the dataset whose champion is loaded if `name` is None.
+        trust: a class or module that the model may use as its network or activation, in addition to classes from
             PyTorch and this package.
 
     Raises:
-        UserError: the model was not found, is not trusted, or its weights do not match its record.
+        UserError: the model was not found or is not trusted, or its weights do not match its record.
     """
     check_trust(trust)
     if name is None:
@@ -96,14 +99,14 @@ def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
 
 
 def load_registered(name: str, alias: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the version of a registered model that an alias points to."""
+    """Load the version of a registered model to which an alias points."""
     client = connect(uri)
     with store_errors(f"trained_model={name}@{alias}", uri):
         return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
 
 
 def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the champion of a dataset: the registered one or, without one, the model that the package ships."""
+    """Load the registered champion for a dataset or, if there is none, the model that is bundled with the package."""
     version = find_champion(dataset, uri)
     if version is None:
         return _load_shipped(dataset, uri)
@@ -112,7 +115,7 @@ def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
 
 
 def find_champion(dataset: str, uri: str) -> ModelVersion | None:
-    """Return the registered champion of a dataset; None if there is no champion or no store.
+    """Return the registered champion for a dataset, or None if there is no champion or no store.
 
     Raises:
         UserError: the store does not respond.
@@ -127,10 +130,13 @@ def find_champion(dataset: str, uri: str) -> ModelVersion | None:
 
 @contextmanager
 def store_errors(what: str, uri: str) -> Iterator[None]:
-    """Convert errors from requests to a store.
+    """Convert errors from requests to a store, in a `with` block, to a UserError.
+
+    Args:
+        what: start of the error message.
 
     Raises:
-        UserError: the store lacks what was requested, or does not respond.
+        UserError: the requested run or model was not found, or the store does not respond.
     """
     from mlflow.exceptions import MlflowException
 
@@ -161,10 +167,11 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
 
 
 def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the best model of a run folder.
+    """Load the best model from a run folder.
 
     Args:
         record: the run's record.
+        uri: address of the MLflow store, which determines `TrainedModel.run_id`.
 
     Raises:
         UserError: the model's weights are missing or corrupt, or the model is not trusted.
@@ -179,8 +186,13 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None
 
 
 def load_file(path: Path, trust: Trust = None) -> TrainedModel:
-    """Load a `.safetensors` file from `model_path` or lenet-export. A file exported from a model without a record
-    has no record."""
+    """Load a `.safetensors` file that was saved by `model_path` or lenet-export.
+
+    A file that was exported from a model without a record does not contain a record either.
+
+    Raises:
+        UserError: the file was not found, is not a model file, or is not trusted.
+    """
     try:
         weights, metadata = read_weights(path)
         record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
@@ -199,11 +211,12 @@ def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.
 
 
 def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:
-    """Rebuild a network and check its weights.
+    """Rebuild a network from its configuration and weights, and check the weights.
 
     Args:
-        config: at least the network's part of the configuration.
-        known: the weights' digest; None if unknown.
+        name: the model's name in messages.
+        config: a configuration that contains at least the settings of the network.
+        known: expected digest of the weights; None if unknown.
     """
     try:
         check_network(name, config, trust)

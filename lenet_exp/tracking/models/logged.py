@@ -1,6 +1,6 @@
-"""Reads trained models from MLflow: only a record (JSON) and weights (tensors).
+"""Reads the records and weights of trained models from MLflow, without executing code from the store.
 
-`mlflow.pytorch.load_model` is not used, because it unpickles and imports anything that the artifact names.
+`mlflow.pytorch.load_model` is not used, because it unpickles the artifact and imports any module that it names.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import Tensor
 
-MAX_BYTES = 64 * 2**20  # limit for files that are read into memory
+MAX_BYTES = 64 * 2**20  # maximum size of files that are read into memory
 
 Weights = dict[str, "Tensor"]
 
 
 def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Record]:
-    """Return the weights of the model that a run logged, and the run's record.
+    """Return the weights and the record of the model that an MLflow run logged.
 
     Raises:
-        UserError: the run has no model, the model cannot be read, or the record names different weights than the run.
+        UserError: the run has no model, the model cannot be read, or its record has a different weights digest than
+            the run.
         MlflowException: the store does not respond.
     """
     models = run.outputs.model_outputs if run.outputs else []
@@ -41,7 +42,12 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
 
 
 def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[Weights, Record]:
-    """Return the weights of a run's model at an artifact location, and the run's record; see `logged_model`."""
+    """Return the weights and the record of a run's model at an artifact location.
+
+    Raises:
+        UserError: the model cannot be read, or its record has a different weights digest than the run.
+        MlflowException: the store does not respond.
+    """
     name = f"runs:/{run.info.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -55,10 +61,10 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
 
 
 def read_record(path: Path) -> Record:
-    """Read an untrusted record.json.
+    """Read a run's record from an untrusted file record.json.
 
     Raises:
-        ValueError: the file is too large or not a record.
+        ValueError: the file is too large or is not a record.
     """
     _check_size(path.stat().st_size)
     try:
@@ -72,7 +78,7 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
 
     Raises:
         FileNotFoundError: the file was not found.
-        ValueError: the file is too large or not a safetensors file.
+        ValueError: the file is too large or is not a safetensors file.
     """
     _check_size(path.stat().st_size)
     try:

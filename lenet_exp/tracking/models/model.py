@@ -1,7 +1,9 @@
-"""The best model of a run as an MLflow logged model.
+"""Uploads the best model of a run to MLflow as a logged model.
 
-weights.safetensors   read by this program (logged.py): tensors, and the record as metadata, as in `model_path`
-data/model.pt2, ...   read by MLflow's serving, with a signature and a dynamic batch size
+The logged model contains these files:
+
+weights.safetensors   for this program (logged.py): tensors, and the record as metadata, as in `model_path`
+data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batch size
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
 
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
-EXAMPLE_SIZE = 2  # an example of 1 image would fix the exported batch size at 1
-EXPORTING = threading.Lock()  # one thread at a time imports torch and exports a network
+EXAMPLE_SIZE = 2  # number of images in the example; a single image would fix the exported batch size at 1
+EXPORTING = threading.Lock()  # lets only one thread at a time import torch and export a network
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
-    """Upload a run's best weights as a logged model; complete one that a crash left incomplete. Return the model's
-    id."""
+    """Upload a run's best weights as a logged model and return the ID of the logged model.
+
+    If a crash interrupted an earlier upload, complete it.
+    """
     from mlflow.entities import LoggedModelStatus
 
     found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
@@ -51,14 +55,14 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str
 
 
 def has_files(store: Store, model_id: str) -> bool:
-    """Return whether the files of a logged model exist."""
+    """Return whether the store contains the files of a logged model."""
     return any(Path(file.path).name == WEIGHTS for file in store.client.list_logged_model_artifacts(model_id))
 
 
 def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
-    """Make a logged model the run's model, after everything else is complete.
+    """Record a logged model as the output of an MLflow run, after all other uploads for the model.
 
-    This is done once, because MLflow rejects a second attempt.
+    If it is already recorded, do nothing, because MLflow rejects a second attempt.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -68,9 +72,9 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 
 
 def registered_name(dataset: str, model: Option = LENET5) -> str:
-    """Return the name under which MLflow registers models of this network on this dataset: `lenet5-mnist`.
+    """Return the registered name in MLflow for models of a network on a dataset, such as `lenet5-mnist`.
 
-    Only LeNet5 has the name `lenet5`. Characters that MLflow refuses become `_`.
+    Only the class LeNet5 uses the name `lenet5`. Characters that MLflow rejects are replaced with `_`.
     """
     name = re.sub(r"[^\w.-]", "_", option_name(model))
     if name == LENET5["name"] and model["_target_"] != LENET5["_target_"]:
@@ -79,10 +83,10 @@ def registered_name(dataset: str, model: Option = LENET5) -> str:
 
 
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
-    """Create the folder `path` from which MLflow serves the model: the exported network, its signature, and an example.
+    """Create the folder from which MLflow serves a model: the exported network, its signature, and an input example.
 
-    The folder has the same contents as the one that `mlflow.pytorch.save_model` creates, but torch writes the archive;
-    see `export_archive`.
+    The contents are the same as those from `mlflow.pytorch.save_model`, except that `export_archive` writes the
+    exported network.
 
     Raises:
         OSError: the folder cannot be written to, for example because the disk is full.
@@ -97,13 +101,14 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         from lenet_exp.training.trained.exported import export_archive
 
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
-            mlflow.tracing.disable()  # 3.11 enables it after saving and creates a store in the working directory
+            # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
+            mlflow.tracing.disable()
         model = Model(run_id=run_id, model_id=model_id)
         mlflow.pyfunc.save_model(
             str(path),
             loader_module="mlflow.pytorch",
             model_config={"device": None},
-            uv_project_path=path,  # not the working directory, since it would copy uv's files from there
+            uv_project_path=path,  # by default, MLflow would copy uv's files from the working directory
             mlflow_model=model,
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
@@ -125,7 +130,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
 
 
 def warm_up() -> None:
-    """Import the modules that exporting a model needs, which takes a few seconds in a new process."""
+    """Import the modules that exporting a model requires, which takes a few seconds in a new process."""
     with EXPORTING:
         import mlflow.pyfunc  # noqa: F401
         import torch

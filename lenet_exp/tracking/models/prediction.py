@@ -1,4 +1,4 @@
-"""Logs test results to the MLflow run of the model, or to the sweep's own run."""
+"""Logs test results to the MLflow run of a model or of a sweep."""
 
 from __future__ import annotations
 
@@ -32,19 +32,26 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class LoggedTest:
-    """The MLflow run that a test result was logged to, and how many times the test set has been evaluated for its
-    model."""
+    """A test result that was logged to MLflow.
+
+    Attributes:
+        run_id: ID of the MLflow run that contains the result.
+        times: how many times the test set has been evaluated for the run's model.
+    """
 
     run_id: str
     times: int
 
 
 def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> LoggedTest | None:
-    """Log `test_accuracy` and the confusion matrix to the model's run. Return None if there is no such run.
+    """Log a test accuracy and a confusion matrix to the MLflow run of the model.
 
-    Tags record how many times the test set was evaluated for the model (`test_opened`) and the test set's digest
-    (`test_digest`). Digests of the files are in test_score.json. Results on a dataset other than the model's own are
-    not logged, because they would look like results on its own.
+    The tag `test_opened` records how many times the test set was evaluated for the model; the tag `test_digest`
+    records the digest of the test set. test_score.json contains the digests of the files. If the model was trained on
+    a different dataset, nothing is logged, because the result would look like a result on the model's own dataset.
+
+    Returns:
+        The MLflow run to which the result was logged; None if nothing was logged.
     """
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
@@ -73,13 +80,17 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
 def log_sweep_test(
     sweep: SweepFolder, uri: str | None, result: list[Any], leader: str | None, accuracy: float, sd: float | None
 ) -> str | None:
-    """Log the test results of a sweep's leader to the sweep's own run. Return the run's id; None if there is no such
-    run.
+    """Log the test results of a sweep's leader to the MLflow run of the sweep.
 
     Args:
-        uri: address of the store; None: the sweep's own store.
-        leader: the leader's name; None if there are several leaders, on several datasets.
+        uri: address of the store; None for the store to which the sweep was uploaded.
         result: all results, for test_result.json.
+        leader: name of the leader; None if the sweep has several datasets and thus several leaders.
+        accuracy: mean test accuracy of the leader, as a fraction.
+        sd: standard deviation of the test accuracy over seeds; None if there is only one seed.
+
+    Returns:
+        The ID of the sweep's MLflow run; None if there is no such run or the upload failed.
     """
     address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
     run = sweep.started().mlflow_runs.get(store_name(address))
@@ -100,7 +111,7 @@ def log_sweep_test(
 
 @contextmanager
 def or_warned(uri: str) -> Iterator[None]:
-    """Turn a store's errors into warnings, because they must not hide results."""
+    """Convert errors from a store, in a `with` block, to warnings, because an error must not hide the results."""
     try:
         yield
     except Exception as e:
@@ -108,7 +119,7 @@ def or_warned(uri: str) -> Iterator[None]:
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:
-    """Return the MLflow run that a model file belongs to, found through its run folder."""
+    """Return the ID of the MLflow run that was uploaded from the same run folder as a model, or None if not found."""
     folder = folder_id(record.config.tracking.experiment, record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)

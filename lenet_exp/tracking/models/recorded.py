@@ -1,4 +1,4 @@
-"""Finds the record of a run, in a run folder, in MLflow, or in a model file."""
+"""Finds the record of a run in a run folder, in MLflow, or in a model file."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  #
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """The stored parts of a run.
+    """A run's record, with the results and weights that were stored together with it.
 
     Attributes:
-        name: the run's name for users.
+        name: the run's name in messages.
         record: the run's record; None if the record is missing or invalid.
-        altered: a line that names what was changed after the run was recorded; empty if nothing was changed.
+        altered: a line that describes changes made after the run was recorded; empty if nothing was changed.
         epochs: the results of all epochs, in order; empty if there is no run folder.
         weights: the best weights; None if they are not available.
-        folder: the run folder, if there is one.
-        mlflow_runs: the MLflow runs, as pairs of a store's address (as returned by `store_name`) and a run id.
+        folder: the run folder; None if there is none.
+        mlflow_runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
     """
 
     name: str
@@ -62,24 +62,26 @@ class RecordedRun:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the run was trained in this outputs folder, so that the user's own configuration named its
-        classes."""
+        """Whether the run is in this outputs folder.
+
+        If so, its classes can be trusted, because they come from the user's own configuration.
+        """
         return self.folder is not None and self.folder.path.parent.parent.resolve() == outputs_dir().resolve()
 
     @property
     def id(self) -> str:
-        """The name of the run folder, wherever the folder is."""
+        """The name of the run folder, even if the folder is not on this machine; empty if the run has no record."""
         if self.folder is not None or self.record is None:
             return self.folder.id if self.folder is not None else ""
         return run_id(self.record.config.tracking.experiment, self.record.fingerprint)
 
 
 def find_recorded(which: str, uri: str) -> RecordedRun:
-    """Find a run and return its stored parts.
+    """Find a run and return its record, results, and weights.
 
     Args:
-        which: a run folder, its id or first digits, an MLflow run id, a `.safetensors` file from `model_path`, or
-            `champion:<dataset>`.
+        which: path of a run folder, a run ID or its first digits, an MLflow run ID, a `.safetensors` file from
+            `model_path`, or `champion:<dataset>`.
         uri: address of the MLflow store.
 
     Raises:
@@ -103,9 +105,10 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
 
 
 def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
-    """Return the stored parts of a run folder.
+    """Return the record, results, and weights in a run folder.
 
-    A folder outside the outputs folder can name other users' stores, so only its MLflow runs in the user's store count.
+    A run folder outside the outputs folder can name the stores of other users. Therefore, only its MLflow runs in the
+    user's own store are included.
     """
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
@@ -145,8 +148,11 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
 
 
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
-    """Return the stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that
-    folder exists here."""
+    """Return the record, results, and weights of an MLflow run.
+
+    If the run folder from which the MLflow run was uploaded exists on this machine, read that folder and compare it
+    with the MLflow run.
+    """
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
@@ -155,7 +161,10 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 
 
 def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
-    """Return a run folder's parts, with its differences from MLflow. If the store does not respond, compare nothing."""
+    """Compare a run folder with its MLflow run and return the recorded run, with any differences in `altered`.
+
+    If the store does not respond, print a warning and return the recorded run unchanged.
+    """
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
     except UserError as e:
@@ -164,7 +173,7 @@ def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
 
 
 def _differs(here: RecordedRun, stored: RecordedRun) -> str:
-    """Describe the differences between the store and the run folder; empty if there are none."""
+    """Describe the differences between an MLflow run and its run folder, or return an empty string if they match."""
     if stored.altered or here.record is None or stored.record is None:
         return stored.altered
     wrong = [name for name in RESULT if getattr(here.record, name) != getattr(stored.record, name)]
@@ -208,7 +217,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
 
 
 def _other_in_mlflow(run: Run, record: Record) -> str:
-    """Describe values that MLflow shows for a run and that its record contradicts."""
+    """Describe the tags and metrics of an MLflow run that differ from its record, or return an empty string."""
     shown = {**run.data.tags, **run.data.metrics}
     wrong = [f"{name} {shown[name]}" for name in RESULT if name in shown and shown[name] != getattr(record, name)]
     return f"MLflow shows {', '.join(wrong)}, which differs from its record.json" if wrong else ""

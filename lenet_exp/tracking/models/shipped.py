@@ -1,4 +1,4 @@
-"""The models that the package ships, one per dataset: the first champions to beat."""
+"""The models that are bundled with the package, one per dataset: the first champions that new runs must beat."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ SHIPPED = Path(__file__).resolve().parents[2] / "champions"
 
 
 def shipped_file(dataset: str) -> Path | None:
-    """Return the dataset's shipped model, in the format of `model_path`; None if there is none."""
+    """Return the path of the bundled model for a dataset, or None if there is none."""
     path = SHIPPED / f"{dataset}.safetensors"
     return path if path.exists() else None
 
 
 def shipped_record(dataset: str) -> Record | None:
-    """Return the record of the dataset's shipped model; None if there is none."""
+    """Return the record of the bundled model for a dataset, or None if there is none."""
     path = shipped_file(dataset)
     return record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
 
 
 def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
-    """Create an MLflow run (tag `kind`: shipped) for a dataset's shipped model, once per store.
+    """Create an MLflow run (tag `kind`: shipped) for the bundled model of a dataset, once per store.
+
+    Args:
+        record: the bundled model's record.
 
     Returns:
-        The model's record, the run's id, and the logged model's id.
+        The bundled model's record, the ID of the MLflow run, and the ID of the logged model.
     """
     from mlflow.entities import Metric, Param
 
@@ -48,7 +51,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     name = f"{record.dataset}, bundled with lenet_exp"
     run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
     run_id = str(run.info.run_id)
-    # After a crash, these are logged again; MLflow keeps only one copy of equal points and params.
+    # After a crash, metrics and params are logged again. MLflow keeps only one copy of identical metrics and params.
     metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
     client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in params(record.config).items()])
     client.log_text(run_id, metadata["record"], "record.json")

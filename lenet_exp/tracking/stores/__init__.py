@@ -1,1 +1,1 @@
-"""MLflow stores: opening and checking them, their errors, and time limits."""
+"""MLflow stores: opening and checking a store, its errors, and time limits for requests."""

@@ -1,4 +1,4 @@
-"""PostgreSQL databases as MLflow stores without a server: drivers, access checks, and creating the tables once."""
+"""PostgreSQL databases as MLflow stores, without an MLflow server: drivers, access checks, and table creation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
 LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
 
-# These errors persist until a user fixes them. While connecting, libpq reports only the server's message, no code.
-# If the server uses a different language, the store counts as unavailable, and training continues with a warning.
+# These errors persist until a user fixes them. When a connection fails, libpq reports only the server's message and
+# no error code. If the server uses a language other than English, the store counts as unavailable: training continues
+# with a warning.
 REFUSES = re.compile(
     r"(?:\w+ authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for|invalid \w+ value|"
     r"(?:role|database|root certificate file) \"[^\"]*\" (?:does not exist|is not permitted)|certificate verify failed|"
@@ -26,15 +27,18 @@ REFUSES = re.compile(
 
 
 def is_postgres(uri: str) -> bool:
-    """Return whether the address, with or without a driver, belongs to a PostgreSQL database."""
+    """Return whether an address, with or without a driver, is that of a PostgreSQL database."""
     return uri.partition(":")[0].partition("+")[0] == POSTGRES
 
 
 def driver_uri(uri: str, seconds: int = 0) -> str:
-    """Return the address for MLflow, with an installed driver and a connection timeout.
+    """Return a store's address for MLflow, with an installed driver and a connection timeout.
 
-    SQLAlchemy uses psycopg 3 for `postgresql://` only in release 2.1 and later. Addresses of other stores are returned
-    unchanged.
+    The driver is added because SQLAlchemy before release 2.1 does not use psycopg 3 for `postgresql://`. Addresses of
+    stores other than PostgreSQL databases are returned unchanged.
+
+    Args:
+        seconds: connection timeout in seconds; 0 for none.
     """
     if not is_postgres(uri):
         return uri
@@ -49,19 +53,19 @@ def driver_uri(uri: str, seconds: int = 0) -> str:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Return why a database denies access, in a few words; None if the database may be unavailable, or for any other
-    error."""
+    """Return a short reason why a database denies access, or None if the error has a different cause."""
     found = REFUSES.search(str(error))
     return re.sub(r'\b(user|role) "[^"]*"', r'\1 "***"', found.group().strip()) if found else None
 
 
 def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
-    """Connect once, create MLflow's tables if they do not exist, and check that this user is allowed to write runs.
+    """Connect to a database, create MLflow's tables if they do not exist, and check for permission to write runs.
 
     Args:
-        uri: an address as returned by `driver_uri`.
-        name: the address without secrets.
-        artifacts: where MLflow's experiment `Default` would keep artifacts, if it has to be created.
+        uri: address of the database, as returned by `driver_uri`.
+        name: address without secrets, for messages.
+        artifacts: artifact location for MLflow's experiment `Default`, if it has to be created.
+        write: whether to check for permission to write runs.
 
     Raises:
         StoreError: the tables belong to a different MLflow version, or this user is not allowed to write to them.
@@ -72,8 +76,8 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
 
     engine = create_engine(uri, poolclass=NullPool)
     try:
-        # MLflow creates its tables without a lock. This lock belongs to the transaction, so it works with a pooler
-        # and ends with the process.
+        # MLflow creates its tables without a lock. This lock belongs to the transaction. Therefore, it works with a
+        # connection pooler and is released when the process ends.
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             _make_tables(connection, uri, name, artifacts)
@@ -85,7 +89,7 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
 
 
 def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) -> None:
-    """Create the tables that MLflow would create at its first start, unless they exist."""
+    """Create the tables that MLflow creates when it first starts, unless they exist."""
     import mlflow
     from mlflow.store.db.base_sql_model import Base
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -96,7 +100,7 @@ def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) ->
             return
     elif inspect(connection).has_table("alembic_version"):
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        if revision is not None:  # MLflow would upgrade a shared database's tables without asking
+        if revision is not None:  # MLflow would upgrade the tables of a shared database without asking
             raise StoreError(
                 f"tracking.uri={name}: created by a different version of MLflow than {mlflow.__version__} "
                 f"(schema {revision}). If that version is older, back up the database, then run: "

@@ -1,4 +1,4 @@
-"""Finds runs in a store for a comparison, with an MLflow filter."""
+"""Finds runs in an MLflow store for a comparison, using an MLflow filter."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-VERSION = "version."  # prefix of tags
-SPLITS = {"training": "train"}  # MLflow's name for a split
+VERSION = "version."  # prefix of tags that contain the versions of libraries
+SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in records
 
 log = logging.getLogger("lenet_exp")
 
 
 def search(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
-    """Return the runs (never sweeps) of an experiment that match a filter, oldest first, and the flags that their
-    sweeps swept.
+    """Return the runs in an experiment that match a filter, and the flags that their sweeps varied.
+
+    The runs are sorted from oldest to newest. MLflow runs that represent sweeps are excluded.
 
     Raises:
-        ConfigError: MLflow does not understand the filter.
+        ConfigError: the filter is not valid in MLflow.
         StoreError: the store or experiment was not found.
     """
     client = connect(uri)

@@ -1,4 +1,4 @@
-"""MLflow runs: whether they exist, their tags, and runs that a run folder no longer uses."""
+"""Checks that MLflow runs exist, sets their tags, and ends runs that a run folder no longer uses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lenet_exp.tracking.stores.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SHOWN = "sweep_shown"  # tag of a sweep's run: digest of its description
-LIVE = "live"  # its value while the sweep is running
-REPLACED = "replaced"  # the tag `kind` of a run that another run replaces
+SHOWN = "sweep_shown"  # tag of a sweep's MLflow run that contains a digest of the run's description
+LIVE = "live"  # value of the tag `sweep_shown` while the sweep is running
+REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by another run
 
 
 def alive(store: Store, run_id: str) -> bool:
-    """Return whether the store has the run. Each run is looked up once per process."""
+    """Return whether a run exists in the store and is not deleted. A run that was found is not looked up again."""
     if run_id not in store.seen and _is_active(store, run_id):
         store.seen.add(run_id)
     return run_id in store.seen
@@ -34,14 +34,14 @@ def _is_active(store: Store, run_id: str) -> bool:
     try:
         return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as e:
-        # A server with user accounts does not say whether a run is missing or not visible to this user.
+        # A server with user accounts does not report whether a run is missing or only hidden from this user.
         if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"}:
             return False
         raise
 
 
 def close_abandoned(folder: RunFolder, store: Store) -> None:
-    """End MLflow runs from earlier attempts, which would otherwise stay RUNNING forever."""
+    """End the MLflow runs of earlier attempts to train a run, which would otherwise remain RUNNING forever."""
     for entry in folder.abandoned():
         if entry.store != store.name or not alive(store, entry.run_id):
             continue
@@ -51,11 +51,14 @@ def close_abandoned(folder: RunFolder, store: Store) -> None:
 
 
 def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplus: list[str]) -> DeliveredRun:
-    """Return the entry of a folder's new MLflow run.
+    """Return the entry for a run folder's new MLflow run.
 
     Args:
-        lost: entry of the deleted run that the new one replaces. It may be restored; the new run joins the same sweeps.
-        surplus: other runs of this folder in the store.
+        lost: entry for the deleted MLflow run that the new run replaces; None if there is none. The new run joins the
+            same sweeps.
+        store: name of the store.
+        run_id: ID of the new MLflow run.
+        surplus: IDs of other MLflow runs for this folder in the store.
     """
     if lost is None:
         return DeliveredRun(store, run_id, former=surplus, begun=False)
@@ -64,12 +67,12 @@ def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplu
 
 
 def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
-    """Tag a run with the sweeps that contain it; MLflow nests it under the first."""
+    """Tag an MLflow run with the sweeps that contain it. MLflow nests the run under the first sweep."""
     set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
-    """Mark the former MLflow run of a folder as replaced and end it, if someone restored it after its deletion."""
+    """Mark a folder's former MLflow runs as replaced and end them, if they were restored after their deletion."""
     for run_id in entry.former:
         if not _is_active(store, run_id):
             continue
@@ -81,37 +84,44 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
 
 
 def shows_report(run: Run, digest: str) -> bool:
-    """Return whether a sweep's run has the description with this digest. After a backup is restored, it might not.
+    """Return whether the MLflow run of a sweep has the description with this digest.
 
-    Runs from older releases have no digest and count as having the description.
+    The description can be missing after an older backup was restored. If the run has no digest, because it is from an
+    older release, return True.
     """
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
-    """Set the program's own tags."""
+    """Set tags of an MLflow run that contain values from lenet_exp."""
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
 
 
 def strings(tags: Mapping[str, Json]) -> dict[str, str]:
-    """Convert values to strings. REST accepts only strings, but MLflow's SQL store accepts anything, so errors would
-    show late."""
+    """Convert the values of tags to strings.
+
+    MLflow's REST API accepts only strings, but MLflow's SQL store accepts any type. Without this conversion, errors
+    would appear only with a server.
+    """
     return {str(k): text(v) for k, v in tags.items()}
 
 
 def program(command: str) -> str:
-    """Return the program in a command line, for a column in MLflow; the tag `command` has the full line."""
+    """Return the name of the program in a command, for the column Source in MLflow.
+
+    The tag `command` contains the full command.
+    """
     words = command.split()
     if words[:2] == ["python", "-m"]:
         return words[2].replace("lenet_exp.", "lenet-")
-    return words[0].strip("'") or "python"  # an interactive session has no name
+    return words[0].strip("'") or "python"  # an interactive session has no command
 
 
 def user() -> str:
-    """Return the user's name; `unknown` if it cannot be determined."""
+    """Return the name of the current user, or `unknown` if it cannot be determined."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # no such user id on this machine, as in some containers
+    except (OSError, KeyError):  # this machine has no user with this ID, as in some containers
         return "unknown"

@@ -1,9 +1,9 @@
-"""Limits the time and memory that waiting for a store can take.
+"""Limits the time and memory that requests to a store can take.
 
-MLflow's own time limit applies to each read from a socket, so a response that arrives byte by byte or never ends stays
-below it forever. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call takes
-too long, many calls are slow, or the process grows. Only the time within calls counts, not the time spent exporting
-models or drawing.
+MLflow's own time limit applies to each read from a socket. A response that arrives byte by byte or never ends does not
+reach it. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call takes too
+long, many calls are slow, or the process needs too much memory. Only the time within calls counts, not the time spent
+exporting models or drawing figures.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-QUICK_SECONDS = 1.0  # calls up to this long do not count as slow
+QUICK_SECONDS = 1.0  # a call that takes longer counts as slow
 TURN_SECONDS = 60.0  # maximum wait for another thread's action, such as uploading a model
-MOST_BYTES = 2**30  # maximum growth of the process in the meantime
+MOST_BYTES = 2**30  # maximum number of bytes by which the memory of the process can grow during a wait
 TICK_SECONDS = 0.1
 
 T = TypeVar("T")
@@ -34,18 +34,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limit:
-    """Time limits for calls, in seconds.
+    """Time limits for calls to a store, in seconds.
 
     Attributes:
-        call: limit for each call.
-        slow: limit for the total time beyond `QUICK_SECONDS` per call.
+        call: maximum duration of each call.
+        slow: maximum total time of slow calls, without the first `QUICK_SECONDS` of each call.
     """
 
     call: float
     slow: float = math.inf
 
     def times(self, factor: float) -> Limit:
-        """Return the limits multiplied by a factor; unchanged if the factor is at most 1."""
+        """Return the limits multiplied by a factor. A factor below 1 counts as 1."""
         return Limit(self.call * max(1.0, factor), self.slow * max(1.0, factor))
 
 
@@ -56,15 +56,15 @@ PATIENT = Limit(call=300.0)  # for commands that only upload
 
 
 class StoreTimeout(Exception):
-    """The store did not respond in time. The request may still be executed."""
+    """Raised when the store did not respond in time. It may still execute the request."""
 
 
 class Abandoned(BaseException):
-    """Ends an abandoned thread."""
+    """Raised in an abandoned thread to end it."""
 
 
 class StoreCalls:
-    """Runs and times calls to a store, in one thread at a time."""
+    """Runs actions that access a store, one at a time, and limits the duration of their calls."""
 
     def __init__(self) -> None:
         self._begun: float | None = None
@@ -74,8 +74,8 @@ class StoreCalls:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Time one call."""
-        if self._begun is not None:  # nested call
+        """Measure the duration of one call to the store, in a `with` block."""
+        if self._begun is not None:  # a call within another call
             yield
             return
         self._begun = time.monotonic()
@@ -85,28 +85,28 @@ class StoreCalls:
             self._slow, self._begun = self.slow(), None
 
     def seconds(self) -> float:
-        """Return the seconds that the current call has taken; 0 if no call is running."""
+        """Return the duration of the current call so far, in seconds, or 0 if no call is running."""
         begun = self._begun
         return 0.0 if begun is None else time.monotonic() - begun
 
     def slow(self) -> float:
-        """Return the seconds that all calls have taken beyond `QUICK_SECONDS` each."""
+        """Return the total time of slow calls in seconds, without the first `QUICK_SECONDS` of each call."""
         return self._slow + max(0.0, self.seconds() - QUICK_SECONDS)
 
     @property
     def stuck(self) -> bool:
-        """Whether an abandoned thread has not ended yet."""
+        """Whether a thread was abandoned and has not ended yet."""
         return self._given_up and self._busy()
 
     def _busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
     def run(self, action: Callable[[], T], limit: Limit) -> T:
-        """Run `action` in a thread and return its result.
+        """Call `action` in a separate thread and return its result.
 
         Raises:
-            StoreTimeout: the action took too long, or the process grew too much.
-            BaseException: any exception that `action` raises.
+            StoreTimeout: the action took too long, or the process needed too much memory.
+            BaseException: `action` raised this exception.
         """
         done: list[tuple[T | None, BaseException | None]] = []
 
@@ -117,7 +117,7 @@ class StoreCalls:
             except BaseException as e:
                 done.append((None, e))
 
-        self.wait(lambda: not self._busy(), limit)  # left behind by an interrupt
+        self.wait(lambda: not self._busy(), limit)  # an interrupt may have left a thread running
         self._begun, self._given_up = None, False
         self._thread = threading.Thread(target=work, name="store", daemon=True)
         self._thread.start()
@@ -128,10 +128,10 @@ class StoreCalls:
         return cast(T, value)
 
     def wait(self, ready: Callable[[], bool], limit: Limit, seconds: float = TURN_SECONDS) -> None:
-        """Wait until `ready()` returns true; other threads may make calls in the meantime.
+        """Wait until `ready()` returns true, while another thread may make calls to the store.
 
         Raises:
-            StoreTimeout: see `run`.
+            StoreTimeout: the calls or the wait took too long, or the process needed too much memory.
         """
         slow, size, deadline = self.slow(), _resident(), time.monotonic() + seconds
         while not ready():
@@ -148,7 +148,7 @@ class StoreCalls:
                 raise StoreTimeout("its answer is too large" if grown else "it timed out because it answers too slowly")
 
     def _abandon(self) -> None:
-        """End the thread as soon as it executes Python again; it may be in an endless read."""
+        """End the current thread as soon as it executes Python code again. Until then, it may be in an endless read."""
         self._given_up = True
         if self._thread is not None and self._thread.ident is not None:
             ident, error = ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned)
@@ -160,7 +160,7 @@ CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Time a call to a store, if it is made within `StoreCalls.run`."""
+    """Measure the duration of a call to a store, in a `with` block. Outside `StoreCalls.run`, do nothing."""
     calls = CURRENT.get()
     if calls is None:
         yield
@@ -170,7 +170,7 @@ def calling() -> Iterator[None]:
 
 
 class _TimedClient:
-    """A client whose calls are timed."""
+    """A wrapper for an MLflow client that measures the duration of each call."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -187,12 +187,12 @@ class _TimedClient:
 
 
 def timed_client(client: MlflowClient) -> MlflowClient:
-    """Wrap a client so that `StoreCalls` times its calls."""
+    """Wrap an MLflow client so that `StoreCalls` measures the duration of its calls."""
     return cast("MlflowClient", _TimedClient(client))
 
 
 def _resident() -> int:
-    """Return the memory that this process uses, in bytes; 0 if the system does not report it."""
+    """Return the memory usage of this process in bytes, or 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:

@@ -1,4 +1,4 @@
-"""MLflow metrics of a run: for its epochs, its steps, and its best epoch."""
+"""Creates and logs a run's MLflow metrics for its epochs, its steps, and its best epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 EPOCH_METRICS = (
-    "val_accuracy",  # MLflow's comparison of runs initially shows the first one
+    "val_accuracy",  # the first metric, because MLflow's comparison of runs initially shows the first metric
     "val_loss",
     "train_loss",
     "train_accuracy",
@@ -23,12 +23,12 @@ EPOCH_METRICS = (
     "images_per_second",
 )
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
-BATCH = 1000  # maximum number of metrics that MLflow accepts at once
-DIGEST = 36  # MLflow truncates a dataset's digest to this many characters
+BATCH = 1000  # maximum number of metrics that MLflow accepts in a request
+DIGEST = 36  # number of characters to which MLflow truncates the digest of a dataset
 
 
 def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
-    """Yield the metrics of epochs and of their steps."""
+    """Yield the metrics for epochs and for their steps."""
     from mlflow.entities import Metric
 
     for e in epochs:
@@ -38,7 +38,11 @@ def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
 
 
 def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
-    """Yield the loss at each step."""
+    """Yield a metric for the loss at each step.
+
+    Args:
+        losses: tuples of step, loss, and timestamp in milliseconds.
+    """
     from mlflow.entities import Metric
 
     for iteration, loss, time_ms in losses:
@@ -46,7 +50,10 @@ def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
 
 
 def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
-    """Yield the final metrics and, with a model, the best epoch's metrics again, linked to the model and its data."""
+    """Yield the final metrics of a run.
+
+    If the run has a model, also yield the best epoch's metrics again, linked to the model and the datasets.
+    """
     from mlflow.entities import Metric
 
     def linked(split: str) -> dict[str, str]:
@@ -57,7 +64,7 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
 
     for name in BEST_METRICS:
         value = getattr(record, name)
-        if value is not None:  # records from older releases lack some
+        if value is not None:  # records from older releases lack some values
             yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
     if model_id is not None and record.best_epoch is not None:
         best = folder.history().epochs[record.best_epoch - 1]
@@ -67,7 +74,7 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
 
 
 def log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
-    """Log points in batches of MLflow's maximum size."""
+    """Log metrics to an MLflow run, in batches of the maximum size that MLflow accepts."""
     waiting = list(points)
     for start in range(0, len(waiting), BATCH):
         store.client.log_batch(run_id, metrics=waiting[start : start + BATCH])

@@ -1,4 +1,4 @@
-"""Explains, in a few words, permanent errors from servers and databases, which the user must fix."""
+"""Explains errors from servers and databases that persist until the user fixes their cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.tracking.stores.database import is_postgres, refusal
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with them"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-# This is the response from a `lenet-ui` server to a request without its token.
+# A `lenet-ui` server sends this response to a request without its token.
 TOKEN_REQUIRED = (
     "token required: open a link that lenet-ui printed where it was started, or set MLFLOW_TRACKING_TOKEN to the "
     "token= of that link"
@@ -20,10 +20,10 @@ TOKEN_REQUIRED = (
 
 
 def why_refused(uri: str, error: Exception) -> str | None:
-    """Return why the store at `uri` cannot be used; None if it may only be unavailable.
+    """Return why the store at `uri` cannot be used, or None if it may only be temporarily unavailable.
 
     Args:
-        error: the error from a request.
+        error: error that a request to the store raised.
     """
     if is_postgres(uri) and refusal(error) is not None:
         return refusal(error)
@@ -59,14 +59,16 @@ def _who(uri: str) -> str:
 
 
 def _user(uri: str) -> str | None:
-    """Return the user that made a request: from the address, where it may be a token, or from MLflow's
-    credentials."""
+    """Return the user name that requests to a store use, or None if there is none.
+
+    The name comes from the address, which may contain a token instead, or from MLflow's credentials.
+    """
     from mlflow.utils.credentials import read_mlflow_creds
 
     return "in tracking.uri" if urlsplit(uri).username else read_mlflow_creds().username
 
 
 def _words(error: Exception) -> str:
-    """Return the message in a server's response, without the text that MLflow adds."""
+    """Return the message from a server's response, without the text that MLflow adds."""
     body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
     return hide_password(printable((body or str(error)).strip().splitlines()[0])) or "403"

@@ -1,4 +1,4 @@
-"""Opens the MLflow store that `tracking.*` names, and creates the local store if it does not exist."""
+"""Opens the MLflow store that the flags `tracking.*` specify, and creates a local store if it does not exist."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-REQUEST_SECONDS = 6  # timeout of a request to a server, so that waiting for a silent one takes less than 10 s
+REQUEST_SECONDS = 6  # timeout for a request, so that the wait for a server that does not respond is less than 10 s
 
 GRANT_SECONDS = 5
-PAGE = 1000  # number of runs that a query returns at once
-WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
-BUSY_SECONDS = 8  # how long to wait for another process that writes to SQLite
+PAGE = 1000  # maximum number of runs that a query returns
+WRITTEN_BY = "lenet_exp"  # tag of an experiment, written to check for permission
+BUSY_SECONDS = 8  # maximum wait for another process that writes to the same SQLite database
 
 
 T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be reached now. The results in the run folders can be uploaded later."""
+    """Raised when the store cannot be reached. The results are in the run folders and can be uploaded later."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """An open store.
+    """An open MLflow store.
 
     Attributes:
-        uri: the store's address.
-        client: MLflow's client.
-        experiment, experiment_id: the experiment of the runs.
-        outputs: the outputs folder of the runs.
-        seen: ids of runs known to exist in the store.
-        denied: registered models that this user is not allowed to write to.
+        uri: address of the store.
+        client: MLflow client for the store.
+        experiment, experiment_id: name and ID of the experiment that contains the runs.
+        outputs: the outputs folder that contains the runs.
+        seen: IDs of MLflow runs that are known to exist in the store.
+        denied: names of registered models that this user is not allowed to change.
     """
 
     uri: str
@@ -68,19 +68,19 @@ class Store:
 
     @property
     def name(self) -> str:
-        """The address without secrets."""
+        """The address of the store, without secrets."""
         return store_name(self.uri)
 
 
 def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
-    """Connect to a store; create the database and the experiment if they do not exist.
+    """Connect to a store, and create its database and experiment if they do not exist.
 
     Args:
+        tracking: address of the store and name of the experiment.
         outputs: the outputs folder; by default, this process's outputs folder.
 
     Raises:
-        StoreError: the store can never be used, it belongs to a different MLflow version, or the experiment was
-            deleted.
+        StoreError: the store cannot be used, it belongs to a different MLflow version, or the experiment was deleted.
         StoreUnavailable: the store does not respond.
     """
     outputs = outputs or outputs_dir()
@@ -112,8 +112,10 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
-    """Return a client after checking that the store responds and that its tables exist. Without the check, MLflow would
-    wait a long time."""
+    """Check that a store responds and that its tables exist, and return a client for it.
+
+    Without the check, MLflow would wait a long time for a store that does not respond.
+    """
     mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
@@ -123,10 +125,10 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Raise a StoreError if a request fails, for commands that need the response.
+    """Convert errors from requests in a `with` block to a StoreError, for commands that require a response.
 
     Raises:
-        StoreError: the store does not respond, or is not an MLflow store.
+        StoreError: the store does not respond or is not an MLflow store.
     """
     try:
         with _explained(uri):
@@ -137,9 +139,9 @@ def answering(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Convert MLflow's errors to StoreUnavailable or StoreError."""
+    """Convert MLflow's errors in a `with` block to StoreUnavailable or StoreError."""
     mlflow = import_mlflow()
-    from google.protobuf.json_format import ParseError  # raised for responses of other servers
+    from google.protobuf.json_format import ParseError  # raised if the server is not an MLflow server
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -160,13 +162,13 @@ def _explained(uri: str) -> Iterator[None]:
     except ValueError as e:
         if "MLFLOW_" not in str(e):
             raise
-        raise StoreError(first_line(e)) from e  # MLflow names the environment variable with the invalid value
+        raise StoreError(first_line(e)) from e  # MLflow's message names the environment variable with an invalid value
 
 
 def import_mlflow() -> ModuleType:
-    """Import mlflow without telemetry and with short timeouts, so that a store that does not respond fails quickly.
+    """Import mlflow without telemetry and with short timeouts, so that requests to an unavailable store fail quickly.
 
-    Retries by MLflow are disabled: if the response to a request came too late, a retry would create a run twice.
+    MLflow's retries are disabled, because a retry after a late response would create a run twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would show the password
@@ -179,7 +181,7 @@ def import_mlflow() -> ModuleType:
 
     for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # This logger prints the tracebacks of errors that are also raised, over 100 lines if SQLite is locked.
+    # This logger prints tracebacks for errors that are also raised: more than 100 lines if SQLite is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if not event.contains(Engine, "before_cursor_execute", _wait_less):
         event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
@@ -187,7 +189,7 @@ def import_mlflow() -> ModuleType:
 
 
 def request_seconds() -> float:
-    """Return the time limit of a request: `REQUEST_SECONDS`, or the user's setting for MLflow."""
+    """Return the time limit for a request in seconds: `REQUEST_SECONDS`, or the user's setting for MLflow."""
     import_mlflow()
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
@@ -195,15 +197,20 @@ def request_seconds() -> float:
 
 
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
-    """Shorten the 20 s that MLflow lets SQLite wait for another writer, in each statement that opens a session."""
+    """Shorten the time that SQLite waits for another writer, in each statement with which MLflow opens a session.
+
+    MLflow sets it to 20 s.
+    """
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
     return statement, parameters
 
 
 def _create_sqlite(path: Path) -> None:
-    """Create the database under a temporary name and move it into place, under a lock. MLflow creates tables
-    without a lock."""
+    """Create a SQLite database atomically: under a temporary name, while holding a lock.
+
+    The lock is required because MLflow creates its tables without a lock.
+    """
     if path.exists():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -229,12 +236,12 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
     found = client.get_experiment_by_name(name)
     if found is None:
         location = None
-        if not urlsplit(uri).scheme.startswith("http"):  # a database server stores no files
+        if not urlsplit(uri).scheme.startswith("http"):  # a database server does not store files
             location = f"{_artifacts_uri(sqlite_path(uri) or outputs / 'mlflow.db')}/{_path_safe(name)}"
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
+            found = client.get_experiment_by_name(name)  # another process has just created it
             if found is None:
                 raise
     if not found.experiment_id:
@@ -251,8 +258,10 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
 
 
 def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
-    """Write a tag to check for permission. A server with user accounts does not say in advance who is allowed to
-    write."""
+    """Check that this user is allowed to write to an experiment, by writing a tag.
+
+    A server with user accounts does not report in advance who is allowed to write.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -267,12 +276,12 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
 
 
 def retry_until_granted(write: Callable[[], T]) -> T:
-    """Call `write`, and retry for a few seconds if permission is denied.
+    """Call `write` and return its result, retrying for a few seconds if permission is denied.
 
-    MLflow first creates an experiment or a model, and grants its user the right to write to it a moment later.
+    MLflow grants a user permission to write to a new experiment or model only a moment after creating it.
 
     Raises:
-        MlflowException: permission is still denied, or another error occurs.
+        MlflowException: permission is still denied, or another error occurred.
     """
     from mlflow.exceptions import MlflowException
 
@@ -287,7 +296,7 @@ def retry_until_granted(write: Callable[[], T]) -> T:
 
 
 def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
-    """Yield the runs that match a query, in pages of a thousand."""
+    """Yield the runs in an experiment that match a query, requesting a thousand runs at a time."""
     token = None
     while True:
         page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
@@ -298,7 +307,10 @@ def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]
 
 
 def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]) -> dict[str, Run]:
-    """Return the runs that exist and are not deleted, by id. One query covers a thousand ids."""
+    """Return the runs with the given IDs that exist and are not deleted, keyed by ID.
+
+    One query covers a thousand IDs.
+    """
     wanted, found = list(dict.fromkeys(ids)), {}
     for start in range(0, len(wanted), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
@@ -308,6 +320,6 @@ def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[st
 
 
 def _path_safe(name: str) -> str:
-    """Return the name as a single path component, never `.` or `..`."""
+    """Convert a name to a single path component that is never `.` or `..`."""
     safe = re.sub(r"[^\w.-]", "_", name)
     return safe if safe.strip(".") else "_" * len(safe)

@@ -1,4 +1,4 @@
-"""Checks, before training and without contacting a server, whether the store at an address can ever hold runs."""
+"""Checks, before training and without contacting a server, whether the store at an address can be used."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ HEADER = b"SQLite format 3\0"
 
 
 def check_store(uri: str, *, write: bool = True) -> None:
-    """Check a store. A server that is unreachable now is accepted.
+    """Check that the store at an address can be used. An unreachable server passes the check.
 
     Args:
-        write: whether runs will be written; otherwise, they are only read.
+        write: whether runs will be written to the store, rather than only read.
 
     Raises:
         StoreError: the database file or its folder cannot be used, or the database's driver is missing.
@@ -34,7 +34,7 @@ def check_store(uri: str, *, write: bool = True) -> None:
 
 
 def _check_database(uri: str, database: Path, write: bool) -> None:
-    """Check a database file, or the folder in which a new one would be created."""
+    """Check that a database file can be used, or that it can be created in its folder."""
     if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
         _refuse(uri, "would be lost when the command ends; must be sqlite:///FILE")
     try:
@@ -46,7 +46,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
                 header = f.read(len(HEADER))
             if header and header != HEADER:
                 _refuse(uri, "file is not a database")
-        if write:  # SQLite writes its journal next to the file
+        if write:  # SQLite creates its journal in the same folder
             there = next(parent for parent in database.parents if parent.exists())
             with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
                 pass
@@ -55,7 +55,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
 
 
 def _check_driver(uri: str) -> None:
-    """Check that the driver that SQLAlchemy needs for a database server is installed."""
+    """Check that SQLAlchemy's driver for a database server is installed."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -67,7 +67,7 @@ def _check_driver(uri: str) -> None:
 
 
 def check_artifacts(experiment: str, location: str) -> None:
-    """Check that an experiment's artifact folder on this machine is writable.
+    """Check that the artifact folder of an experiment is writable, if it is on this machine.
 
     Raises:
         StoreError: the folder is not writable.
@@ -82,7 +82,7 @@ def check_artifacts(experiment: str, location: str) -> None:
 
 
 def check_answers(uri: str, seconds: float) -> None:
-    """Check that a database server accepts connections, since MLflow itself would retry for 100 seconds.
+    """Check that a database server accepts connections, because MLflow itself would retry for 100 seconds.
 
     Raises:
         OSError: the server does not accept connections.
@@ -93,7 +93,7 @@ def check_answers(uri: str, seconds: float) -> None:
 
     url = make_url(uri)
     port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name())
-    if url.host and port:  # otherwise, a socket file or a name that only the driver knows
+    if url.host and port:  # an address without them names a socket file or a service that only the driver can resolve
         with socket.create_connection((url.host, port), timeout=seconds):
             pass
 

@@ -1,1 +1,1 @@
-"""The MLflow run of a sweep: counts, reports, and parameters."""
+"""The MLflow run that represents a sweep: its counts, reports, and parameters."""

@@ -1,7 +1,7 @@
-"""Updates a sweep's own MLflow run while the sweep is running: counts, the best so far, the leaderboard, and the time
-left.
+"""Updates the MLflow run of a sweep while the sweep is running.
 
-Points are logged only if a value changed. Everything else is in tags, which the end of the sweep replaces.
+The run shows counts, the best result so far, the leaderboard, and the time left. Metrics are logged only if their
+values changed. All other information is in tags, which are replaced at the end of the sweep.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.parent import counts
 from lenet_exp.tracking.sweeps.report import LONGEST, links_of
 
-TELL_SECONDS = 8.0  # with other uploads of the same thread, MLflow's view is at most 10 s old
-RESTS = 100  # pause this many times as long as the comparison took; comparing 10,000 runs is slow
+TELL_SECONDS = 8.0  # including other uploads by the same thread, the state in MLflow is at most 10 s old
+RESTS = 100  # ratio of the pause after a comparison to its duration, because comparing 10,000 runs is slow
 
 
 class LiveReport:
-    """The live report of one session of a sweep.
+    """Reports the progress of a running sweep to the sweep's MLflow run.
 
     Args:
-        what: name of the sweep's own run, for messages.
+        delivery: uploads the report.
+        what: name of the sweep's MLflow run, for messages.
     """
 
     def __init__(self, delivery: StoreDelivery, what: str) -> None:
@@ -44,14 +45,14 @@ class LiveReport:
         self._closed = False
 
     def next(self, progress: SweepProgress) -> Callable[[], None] | None:
-        """Return an action that uploads the state of the sweep; None if it was uploaded a moment ago."""
+        """Return a function that uploads the state of the sweep, or None if the previous upload is too recent."""
         if self._closed or time.monotonic() - self._asked_at < TELL_SECONDS:
             return None
         self._asked_at = time.monotonic()
         return partial(self._tell, progress)
 
     def close(self) -> None:
-        """Stop reporting; the end of the sweep reports the rest."""
+        """Stop reporting. The final results are uploaded at the end of the sweep."""
         self._closed = True
 
     def _tell(self, progress: SweepProgress) -> None:

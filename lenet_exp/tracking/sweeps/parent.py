@@ -1,4 +1,4 @@
-"""A sweep's parent run in MLflow: its request, counts, jobs, and final state."""
+"""Creates and ends the MLflow run that represents a sweep, under which the sweep's runs are nested."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 
 
 def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
-    """Open the sweep's run in this store, or create it. Set it to RUNNING and return its id."""
+    """Open or create the MLflow run of a sweep, set it to RUNNING, and return its ID."""
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is not None and alive(store, run_id):
@@ -42,7 +42,10 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
 
 
 def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
-    """Return whether the sweep's run shows how the sweep ended. After a backup is restored, it might not."""
+    """Return whether the MLflow run of a sweep has the sweep's final state.
+
+    The final state can be missing after an older backup was restored.
+    """
     run = store.client.get_run(run_id)
     ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store it
     status = STATUS.get(plan.outcome, "RUNNING")
@@ -51,7 +54,7 @@ def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
-    """Log counts and jobs, and end the sweep's run. Repeated calls change nothing."""
+    """Log the counts and jobs of a sweep to its MLflow run, and end that run. Repeated calls change nothing."""
     from mlflow.entities import Metric
 
     plan = sweep.started()
@@ -61,7 +64,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store it
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
-    # There is one point per session of the sweep. Earlier points are repeated in case the store has lost them.
+    # Each session of the sweep has one point. Earlier points are logged again in case the store has lost them.
     counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
     sweep.save(counted=counted)
     for start, points in counted.items():
@@ -76,7 +79,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
 
 
 def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
-    """Return the outcomes of a sweep's runs, as metrics of its own run."""
+    """Return the metrics for the MLflow run of a sweep: the number of runs for each outcome, and the best result."""
     found = Counter(r.outcome for r in results)
     values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
     values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
@@ -90,7 +93,7 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
 
 
 def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> UploadCount:
-    """Return the results of a sweep that a store has not received, according to the folders' own records."""
+    """Count the results of a sweep that have not been uploaded to a store, based on the records in the folders."""
     plan, runs = sweep.started(), {r.job.run: r for r in results}
     parent = plan.mlflow_runs.get(store)
     wanted = models_of(results)
@@ -101,7 +104,7 @@ def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[Jo
 
 
 def models_of(results: Sequence[JobResult]) -> set[str]:
-    """Return the runs of a sweep whose best models belong in MLflow, as `tracking.models` specifies."""
+    """Return the IDs of the runs in a sweep whose best models must be uploaded, as `tracking.models` specifies."""
     models = results[0].job.config.tracking.models if results else LoggedModels.none
     if models is LoggedModels.best:
         return {best.job.run} if (best := best_of(results)) is not None else set()
@@ -116,7 +119,10 @@ def _name(plan: SweepPlan) -> str:
 
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
-    """Return a run that was created for this sweep just before a crash, or before sweep.json became corrupt."""
+    """Return the ID of an MLflow run that was already created for this sweep, or None if there is none.
+
+    Such a run exists after a crash or if sweep.json is corrupt.
+    """
     # MLflow's filter on start_time is not used, since it fails in older releases with PostgreSQL and psycopg 3.
     wanted = f"tags.sweep = '{sweep.id}'"
     for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):

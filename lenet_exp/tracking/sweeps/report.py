@@ -1,4 +1,7 @@
-"""Reports a sweep on its MLflow run: the verdict as the description; the page, Markdown, and pictures as files."""
+"""Adds a report to the MLflow run of a sweep.
+
+The verdict becomes the run's description. The HTML page, the Markdown report, and the figures become artifacts.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ from lenet_exp.tracking.stores.store import Store
 
 PAGE = "comparison.html"
 REPORT = "report.md"
-TRAINING = "workflowType=machine_learning"  # otherwise, MLflow shows its pages for language models
-LONGEST = 7900  # MLflow truncates descriptions to this many characters
+TRAINING = "workflowType=machine_learning"  # without this parameter, MLflow shows its pages for language models
+LONGEST = 7900  # maximum number of characters in a description, which MLflow would truncate
 
 
 def report_sweep(
@@ -34,7 +37,13 @@ def report_sweep(
     comparisons: Sequence[Comparison],
     with_pictures: bool,
 ) -> None:
-    """Update the description and pictures of a sweep's run, unless they are up to date."""
+    """Update the report in the MLflow run of a sweep, unless it is up to date.
+
+    Args:
+        results: results of all jobs in the sweep.
+        comparisons: comparisons of these results, one per dataset.
+        with_pictures: whether to upload the HTML page and the figures, too.
+    """
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
@@ -51,20 +60,21 @@ def report_sweep(
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = final_description(comparisons, links_of(store, results), report)
-    # Both are set together and last, so that a restored backup either has the full report or visibly lacks it.
+    # Both tags are set together, after everything else. Therefore, a run from a restored backup either has the full
+    # report or lacks the digest.
     set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
 
 
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
-    """Return a digest of the content of a report."""
+    """Return a digest of the results that a report shows."""
     told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
     told += [[r.job.run, reached] for r in results if (reached := r.job.folder.test_accuracy()) is not None]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
-    """Tag this sweep's run, and the run of the sweep whose leader it tested, with the result of the confirmation."""
+    """Tag two MLflow runs with the result of a confirmation: those of this sweep and of the sweep that it confirms."""
     tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
     its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
     set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
@@ -73,7 +83,10 @@ def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan)
 
 
 def _answers(store: Store, sweep: SweepFolder) -> list[str]:
-    """Return the results of all confirmations of the same sweep, oldest first: `mnist yes (0.2 points, <run>)`."""
+    """Return the results of all confirmations of the same sweep, oldest first.
+
+    Each result has the form `mnist yes (0.2 points, <run>)`.
+    """
     confirms, found = sweep.started().confirms, []
     for other in reversed(all_sweeps(sweep.outputs)):
         plan = other.started()
@@ -84,7 +97,7 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
 
 
 def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
-    """Return a function that returns the address of a group's best run."""
+    """Return a function that returns the address of the best run of a configuration, or None if it has no address."""
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
@@ -95,7 +108,10 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Upload the page and pictures. MLflow lists folders first, then files by name, so the page comes first."""
+    """Upload the HTML page, the leaderboard as CSV, and the figures to the MLflow run of a sweep.
+
+    MLflow sorts artifacts by name, so the page is listed first.
+    """
     from lenet_exp.reports.files.comparison_file import write_comparison
     from lenet_exp.reports.files.comparison_plots import figures
     from lenet_exp.reports.files.plots import png

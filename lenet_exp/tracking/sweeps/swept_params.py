@@ -1,4 +1,4 @@
-"""Swept flags and their values, as parameters of the sweep's own MLflow run."""
+"""Logs the flags that a sweep varies, with their values, as parameters of the sweep's MLflow run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.store import Store
 
-SHOWN = 20  # maximum number of values listed; beyond that, the first ones and their number
-LONGEST = 500  # maximum number of characters in the list
+SHOWN = 20  # maximum number of values in a list; the remaining values are counted
+LONGEST = 500  # maximum number of characters in a list
 
 
 def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
-    """Log parameters that the run lacks. MLflow does not allow changes, and the same jobs may be spelled
-    differently."""
+    """Log the swept flags and values of a sweep that its MLflow run does not have yet.
+
+    Existing parameters are kept, because MLflow does not allow changes. A rerun may specify the same jobs differently.
+    """
     from mlflow.entities import Param
 
     plan = sweep.started()
@@ -28,7 +30,10 @@ def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
 
 
 def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
-    """Return the values of each swept flag in the order of the jobs; for a search, its space as typed."""
+    """Return the values of each swept flag as text, keyed by flag.
+
+    The values are in the order of the jobs. For a search, the text is the flag's search space as typed.
+    """
     typed = dict(o.lstrip("+").split("=", 1) for o in plan.overrides if "=" in o)
     found = {}
     for flag in (swept.lstrip("+") for swept in plan.swept):
@@ -40,6 +45,6 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """Return values as a list: `relu, selu`."""
+    """Format values as a list: `relu, selu`."""
     more = f", and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(values[:SHOWN]) + more
