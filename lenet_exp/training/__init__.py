@@ -1,1 +1,1 @@
-"""The network and its training. No module in this package imports Hydra or MLflow."""
+"""Networks and their training. No module in this package imports Hydra or MLflow."""

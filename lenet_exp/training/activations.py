@@ -1,4 +1,4 @@
-"""Activations of a network, and layers that draw random numbers from the run's `generator`, not from global state."""
+"""Activations, and layers that draw random numbers from a `generator` of the run instead of torch's global state."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lenet_exp.errors import ConfigError, first_line
 
 @dataclass(frozen=True)
 class ActivationFactory:
-    """Factory for the activation modules of a network.
+    """Factory for a network's activation modules.
 
     Attributes:
-        option: an activation's option (`_target_`, keywords, `monotone`).
+        option: option of the activation: `_target_`, keyword arguments, and `monotone`.
     """
 
     option: Option
@@ -27,7 +27,7 @@ class ActivationFactory:
         """Return a new module without changing torch's global random state.
 
         Raises:
-            ConfigError: the class rejects its keywords.
+            ConfigError: the activation's class rejects its keyword arguments.
         """
         cls, kwargs = option_class("activation", self.option), keywords("activation", self.option)
         with torch.random.fork_rng(devices=[]):
@@ -39,7 +39,7 @@ class ActivationFactory:
 
     @torch.no_grad()
     def is_monotone(self) -> bool:
-        """Return whether the option says `monotone: true` and no parameter, such as a slope, makes it untrue.
+        """Return whether the option sets `monotone: true` and the activation is monotone with its parameters.
 
         Raises:
             ConfigError: the activation cannot be applied to test values.
@@ -58,10 +58,13 @@ class ActivationFactory:
 class RReLU(nn.Module):
     """Randomized leaky ReLU (Xu et al. 2015, section 2.3).
 
-    Slopes are drawn from U(lower, upper) in training; in evaluation, the slope is the mean of this distribution.
+    In training, slopes are drawn from U(lower, upper). In evaluation, the slope is the mean of this distribution.
 
     Args:
-        lower, upper: range of the slopes for negative inputs.
+        lower, upper: bounds of the slopes for negative inputs.
+
+    Raises:
+        ValueError: the bounds do not satisfy 0 <= lower <= upper.
     """
 
     generator: torch.Generator | None = None
@@ -74,7 +77,7 @@ class RReLU(nn.Module):
         self.upper = upper
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the activated input, which has the same shape."""
+        """Return the activations, which have the same shape as the input."""
         if not self.training:
             return nn.functional.leaky_relu(x, (self.lower + self.upper) / 2)
         slopes = torch.empty_like(x).uniform_(self.lower, self.upper, generator=self.generator)
@@ -95,7 +98,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input with dropped values in training, unchanged otherwise."""
+        """Return the input, with values dropped in training and unchanged in evaluation."""
         if not self.training or self.rate == 0:
             return x
         keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)

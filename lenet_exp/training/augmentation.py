@@ -1,7 +1,7 @@
-"""Random changes to batches of training images, drawn from one of the run's generators.
+"""Random augmentation of batches of training images.
 
-Uncovered and erased pixels get the background's value. All geometric changes except whole-pixel shifts and flips are
-combined into one bilinear resampling.
+Random numbers come from one of the run's generators. Uncovered and erased pixels are set to the background value. All
+geometric changes except whole-pixel shifts and flips are combined into one bilinear resampling.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Augmentation
 
-BACKGROUND = -1.0  # for images in [-1, 1], light on dark
-CONTROL = 16  # control points along each axis of the smooth field of `elastic`
+BACKGROUND = -1.0  # black, for images in [-1, 1] that are light on dark
+CONTROL = 16  # number of control points along each axis of the `elastic` displacement field
 
 
 def augments(options: Augmentation) -> bool:
-    """Return whether any augmentation is on."""
+    """Return whether any augmentation is enabled."""
     return _resamples(options) or any((options.shift, options.flip, options.erase))
 
 
 def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Return changed copies of a batch (n, 1, side, side) in [-1, 1]; each image is changed independently.
+    """Return randomly augmented copies of a batch (n, 1, side, side) in [-1, 1]; images are changed independently.
 
-    With `rotate`, `scale`, `shear`, or `elastic`, shifts are by fractions of a pixel; otherwise, by whole pixels.
+    If `rotate`, `scale`, `shear`, or `elastic` is set, images can shift by fractions of a pixel. If not, they shift by
+    whole pixels.
 
     Args:
-        rng: generator on the images' device.
+        rng: random number generator on the images' device.
     """
     if _resamples(options):
         images = _resample(images, options, rng)
@@ -49,7 +50,7 @@ def _resamples(options: Augmentation) -> bool:
 
 
 def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
-    """Shift each image by whole pixels: select a window of the padded image."""
+    """Shift each image by whole pixels, by selecting a window of the padded image."""
     n, _, side, _ = images.shape
     padded = F.pad(images.reshape(n, side, side), (farthest,) * 4, value=BACKGROUND)
     windows = padded.unfold(1, side, 1).unfold(2, side, 1)
@@ -58,20 +59,20 @@ def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
 
 
 def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Apply affine and elastic (Simard, Steinkraus, and Platt 2003) changes in one bilinear lookup."""
+    """Apply affine and elastic distortions (Simard, Steinkraus, and Platt 2003) in one bilinear resampling."""
     n, side = len(images), images.shape[-1]
     angle, size, shear, dx, dy = (2 * _uniform(rng, 5, n) - 1).unbind()
     angle = angle * math.radians(options.rotate)
     size = 1 + size * options.scale
     shear, dx, dy = shear * options.shear, dx * options.shift * 2 / side, dy * options.shift * 2 / side
     cos, sin = angle.cos() / size, angle.sin() / size
-    # Source of each pixel of the new image: rotation and size, then shear, in coordinates from -1 to 1.
-    # One matrix product with planes of x and y: F.affine_grid takes eight times as long.
+    # Compute each new pixel's source, in coordinates from -1 to 1: rotation and scale, then shear.
+    # One matrix product does this; F.affine_grid takes eight times as long.
     rows = torch.stack([cos + shear * sin, shear * cos - sin, dx, sin, cos, dy], dim=1).reshape(2 * n, 3)
     places = (rows @ _coordinates(side, images.device)).reshape(n, 2, side, side)
     if options.elastic:
         places += _field(n, side, options, rng)
-    # grid_sample pads with 0, so the background must be 0 in the meantime.
+    # grid_sample pads with 0, so the background is temporarily shifted to 0.
     grid = places.permute(0, 2, 3, 1)
     return F.grid_sample(images - BACKGROUND, grid, align_corners=False).add_(BACKGROUND)
 
@@ -83,7 +84,7 @@ def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Te
     """
     smooth = _gaussian(side, options.elastic_sigma, rng.device)
     noise = torch.randn(n, 2, CONTROL, CONTROL, generator=rng, device=rng.device)
-    # Two components of variance 1/2 each give a mean square length of 1.
+    # Two components with a variance of 1/2 each give a mean squared length of 1.
     return smooth @ noise @ smooth.T * (options.elastic * 2 / side * math.sqrt(0.5))
 
 
@@ -96,9 +97,9 @@ def _coordinates(side: int, device: torch.device) -> Tensor:
 
 @cache
 def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Return the weights (side, CONTROL) of the control points for each pixel.
+    """Return the Gaussian weights (side, CONTROL) of all control points at each pixel of an axis.
 
-    Their squares sum to 1, so that noise keeps its variance.
+    The squares of each pixel's weights sum to 1, which preserves the variance of noise.
     """
     pixels = torch.arange(side, device=device, dtype=torch.float32)
     points = (torch.arange(CONTROL, device=device, dtype=torch.float32) + 0.5) * side / CONTROL - 0.5
@@ -107,7 +108,7 @@ def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
 
 
 def _erase(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Erase a random rectangle (Zhong et al. 2020) with sides of 1 to `erase_size` pixels."""
+    """Erase a random rectangle from some images (Zhong et al. 2020); its sides are 1 to `erase_size` pixels."""
     n, side = len(images), images.shape[-1]
     chosen, *places = _uniform(rng, 5, n).unbind()
     height, width = (1 + (u * options.erase_size).floor() for u in places[:2])

@@ -8,9 +8,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def decay_at(decay: float, step: int) -> float:
-    """Return the decay at a step (counted from 1).
+    """Return the effective decay at a step (counted from 1).
 
-    It is smaller in early steps, so that the initial weights are forgotten sooner.
+    The decay is smaller in early steps, so that the average forgets the initial weights sooner.
     """
     return min(decay, (1 + step) / (10 + step))
 
@@ -19,8 +19,7 @@ def decay_at(decay: float, step: int) -> float:
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Move `average` toward `model` after a step (counted from 1): average = d * average + (1 - d) * model.
 
-    d is min(decay, (1 + step) / (10 + step)), so that an average over few steps forgets the initial weights sooner (as
-    in TensorFlow's ExponentialMovingAverage). Buffers are copied.
+    The factor d is `decay_at(decay, step)`, as in TensorFlow's ExponentialMovingAverage. Buffers are copied.
     """
     get_ema_multi_avg_fn(decay_at(decay, step))(list(average.parameters()), list(model.parameters()), 0)
     for kept, new in zip(average.buffers(), model.buffers(), strict=True):

@@ -1,4 +1,4 @@
-"""All checks before training: those of the flags, and PyTorch's own checks of the network and optimizer."""
+"""Checks before training, of a configuration's flags, network, and optimizer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INSTEAD = "lenet_exp.training.activations.Dropout, or RReLU there"
 
 
 def check_config(config: Config) -> None:
-    """Check a configuration completely.
+    """Check a configuration's flags, network, and optimizer.
 
     Raises:
         ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
@@ -47,7 +47,7 @@ def check_batches(config: Config, images: int) -> None:
         images: number of training images.
 
     Raises:
-        ConfigError: a batch holds one image, and the network's batch norm needs more.
+        ConfigError: a batch would contain a single image, and the network's batch normalization needs more.
     """
     if (images - 1) % config.batch_size == 0 and not _check_network(config):
         raise ConfigError(
@@ -57,12 +57,12 @@ def check_batches(config: Config, images: int) -> None:
 
 
 def _check_network(config: Config) -> bool:
-    """Check the network of a configuration, and return whether it can train on a batch of one image."""
-    dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # the rate's range was checked before
+    """Check a configuration's network. Return whether it can train on a batch of one image."""
+    dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # its range is already checked
     return _try_network(json.dumps([config.model, config.activation, dropout_rate], sort_keys=True, default=str))
 
 
-# The jobs of a sweep differ in few options, so successful checks are cached; errors are not.
+# The jobs of a sweep differ in only a few options, so successful checks are cached. Errors are not.
 @lru_cache(maxsize=1024)
 def _try_network(options: str) -> bool:
     model, activation, dropout_rate = json.loads(options)
@@ -93,10 +93,10 @@ def _try_network(options: str) -> bool:
 
 
 def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
-    """Check what the models of this package are known to do. Return whether the network can train on one image.
+    """Check gradients, state, and determinism of a user's network. Return whether it can train on one image.
 
-    They are left out because torch's backward pass hangs under some settings of its environment, such as
-    ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true, under which the native engine trains.
+    The models of lenet_exp skip these checks, because torch's backward pass hangs with some environment variables, such
+    as ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can train with them.
     """
     network(images).sum().backward()
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
@@ -109,7 +109,7 @@ def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
             raise ConfigError(f"{named}: gives different logits each time in eval mode; must be deterministic")
         try:
             network.train()(images[:1])
-        except ValueError:  # of batch norm
+        except ValueError:  # raised by batch normalization
             return False
     return True
 
@@ -124,7 +124,7 @@ def _check_optimizer(config: Config) -> None:
         return
     try:
         optimizer.step()
-    except Exception as e:  # LBFGS needs a closure, SparseAdam sparse gradients
+    except Exception as e:  # LBFGS needs a closure; SparseAdam needs sparse gradients
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: cannot be used for training: {e}") from e
     try:
         optimizer_state(optimizer)

@@ -1,4 +1,4 @@
-"""Engines, which execute training steps and evaluate networks: eager PyTorch, or native kernels."""
+"""Engines, which execute training steps and evaluate networks: eager PyTorch and native kernels."""
 
 from __future__ import annotations
 
@@ -24,13 +24,21 @@ Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class TorchEngine:
-    """Eager PyTorch, on any device. Every engine keeps weights, optimizer state, and generators in torch's objects."""
+    """Engine that uses eager PyTorch, on any device.
+
+    All engines keep weights, optimizer state, and generators in torch objects.
+    """
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
-        """Return the function that executes one step of a lane.
+        """Return a function that executes one training step of a lane.
 
-        It takes the image indices of a batch (n,) and the step (counted from 0; the entire run has `steps` steps). It
-        returns the batch's mean loss and its number of correct predictions.
+        The function accepts the image indices of a batch (n,) and the number of the step, counted from 0. It returns
+        the batch's mean loss and its number of correct predictions.
+
+        Args:
+            lane: state of the run to train.
+            data: training data on the lane's device.
+            steps: total number of steps in the run.
         """
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
@@ -59,11 +67,16 @@ class TorchEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss over the validation images and their predicted classes (n_val,), on the CPU."""
+        """Return the mean loss over the validation images, and their predicted classes (n_val,) on the CPU."""
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """Return an epoch's loss from its batches' losses (steps,) and their fractions of the images (steps,)."""
+        """Return an epoch's mean loss.
+
+        Args:
+            losses: mean loss of each batch (steps,).
+            shares: fraction of the training images in each batch (steps,).
+        """
         return float(losses @ shares)
 
 
@@ -74,26 +87,26 @@ ASKED_FOR = "asked for"
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The chosen engine, and the reason for the choice as a short phrase."""
+    """An engine, and the reason for choosing it as a short phrase."""
 
     engine: EngineName
     why: str
 
     @property
     def words(self) -> str:
-        """A description of the choice for the user."""
+        """Description of the choice for the user."""
         if self.engine is EngineName.native:
             return f"native, compiled for {describe_kernels()}"
         return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, because {self.why}"
 
 
 def choose_engine(config: Config) -> EngineChoice:
-    """Return the engine of a job, building the kernels if needed.
+    """Choose the engine for a job, and build the kernels if needed.
 
-    The choice is made when the job is created, and is never based on timing.
+    Jobs choose their engine when they are created. The choice is never based on timing.
 
     Raises:
-        ConfigError: `engine=native` is not possible.
+        ConfigError: `engine=native` is set, but the native engine cannot train this configuration here.
     """
     if config.engine is EngineName.torch:
         return EngineChoice(EngineName.torch, ASKED_FOR)
@@ -109,18 +122,20 @@ def choose_engine(config: Config) -> EngineChoice:
 
 
 def why_not_native(config: Config) -> str | None:
-    """Return why the native engine cannot train a configuration here, as a short phrase, or None if it can."""
+    """Return why the native engine cannot train a configuration on this machine; None if it can."""
     return why_unsupported(config) or why_no_kernels() or None
 
 
 def engine_of(config: Config) -> Engine:
-    """Return the engine of a run.
+    """Return an instance of a configuration's engine.
 
     Args:
         config: configuration with the engine already chosen.
 
     Raises:
-        ConfigError: this machine or release lacks the engine; results of a different engine would not be identical.
+        ConfigError: the engine is not available in this release or on this machine. It is not replaced by a different
+            engine, because the results would not be identical.
+        ValueError: the configuration's engine has not been chosen yet.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()

@@ -1,4 +1,4 @@
-"""Results of one epoch. This module does not load torch, so that commands that only read runs start fast."""
+"""Results of one epoch. This module does not import torch, so that commands that only read runs start fast."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Results of one epoch of one run.
-
-    Accuracies are fractions, and times are in seconds.
+    """Results of one epoch of a run. Accuracies are fractions.
 
     Attributes:
         epoch: number of the epoch, counted from 1.
-        train_loss, train_accuracy: running means over the epoch's batches, on augmented images and smoothed labels.
-        lr: learning rate of the epoch's last step.
-        step_losses: (iteration counted from 1, loss, milliseconds since 1970), every `num_iter_echo` iterations.
-        time_ms: end of the epoch, in milliseconds since 1970.
+        train_loss, train_accuracy: means over the epoch's batches, computed during training on augmented images (loss:
+            with smoothed labels).
+        lr: learning rate of the last step in the epoch.
+        epoch_seconds: duration of the epoch, in seconds.
+        step_losses: loss every `num_iter_echo` iterations, as (iteration counted from 1, loss, milliseconds since
+            1970).
+        time_ms: time at the end of the epoch, in milliseconds since 1970.
         improved: whether the epoch's validation accuracy is the best so far.
-        weights_digest: digest of the validated weights; None in results of older releases.
+        weights_digest: digest of the validated weights; None in results from older releases.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""Loss and predictions of a network on images that are not used to train it."""
+"""Loss and predictions of a network, on images that were not used to train it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ EVAL_BATCH = 1000
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) -> tuple[float, Tensor]:
-    """Return the mean cross-entropy over `images[index]` and the predicted classes (n,), on the CPU; set eval mode."""
+    """Return the mean cross-entropy over `images[index]`, and the predicted classes (n,) on the CPU.
+
+    The model remains in eval mode.
+    """
     model.eval()
     losses, predictions = [], []
     for part in index.split(EVAL_BATCH):
@@ -23,6 +26,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
 
 @torch.inference_mode()
 def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
-    """Return the predicted classes (n,), on the CPU, for images (n, 1, 32, 32); set eval mode."""
+    """Return the predicted classes (n,) for images (n, 1, 32, 32), on the CPU. The model remains in eval mode."""
     model.eval()
     return torch.cat([model(part).argmax(1) for part in images.split(batch_size)]).cpu()

@@ -1,4 +1,4 @@
-"""Execution of a run: device, threads, engine, and CPU. It is part of the record, not of the fingerprint."""
+"""Execution of a run: its device, threads, engine, and CPU. These are in its record, but not in its fingerprint."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
-SWEEP_THREADS = 1  # for num_threads=null: the cores are used for parallel runs
+SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for parallel runs
 NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
 NATIVE_AUGMENTATION = "native 1"  # like NATIVE_KERNEL, for augmented runs only
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the torch device for a `device` flag; for CUDA, select deterministic algorithms.
+    """Return the torch device for a `device` flag; for CUDA, also select deterministic algorithms.
 
     Raises:
-        ConfigError: this machine does not have the device.
+        ConfigError: the device is not available on this machine.
     """
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
@@ -36,21 +36,21 @@ def choose_device(device: str) -> torch.device:
 
 
 def use_threads(*wanted: int | None) -> int:
-    """Set the number of threads to the first value that is not None, and return it."""
+    """Set torch's number of threads to the first argument that is not None, and return that number."""
     threads = next(n for n in wanted if n)
     torch.set_num_threads(threads)
     return threads
 
 
 def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
-    """Return everything besides the fingerprint that the exact weights can depend on.
+    """Return the properties of a run's execution that can affect its exact weights.
 
-    Which part matters depends on the engine (`bits_depend_on`). The CPU also matters for a run on a GPU, because it
-    creates the initial weights and the images.
+    The engine determines which of these properties matter; see `bits_depend_on`. The CPU also matters for runs on a
+    GPU, because it creates the initial weights and the images.
 
     Args:
         config: configuration with the engine and number of threads already chosen.
-        engine_why: the reason for choosing that engine, as a short phrase.
+        engine_why: reason for choosing the engine, as a short phrase.
     """
     native = config.engine is EngineName.native
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()

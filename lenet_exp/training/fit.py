@@ -1,6 +1,7 @@
-"""The training loop: a generator that yields one result per lane for each epoch.
+"""The training loop: a generator that yields one result per lane after each epoch.
 
-It is independent of its listeners: the run folder, the progress display, and MLflow.
+A lane is the state of one run (see lane.py). The loop does not depend on the code that uses its results, such as the
+run folder, the progress display, and MLflow.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ class Divergence:
     """The result of an epoch in which the loss became NaN or infinite.
 
     Attributes:
-        epoch, step: the epoch and step in which the run diverged, both counted from 1.
-        step_losses: losses of this epoch before that step: one every `num_iter_echo` iterations, and the last one.
+        epoch: number of the epoch in which the run diverged, counted from 1.
+        step: number of the step at which the run diverged, counted from 1 over the entire run.
+        loss: first loss that was not finite.
+        step_losses: finite losses of this epoch, one every `num_iter_echo` iterations; see `EpochResult`. If training
+            diverged, the last finite loss is added.
     """
 
     epoch: int
@@ -45,22 +49,23 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> Iterator[list[EpochResult | Divergence]]:
-    """Train the lanes from their positions to `num_epoch` epochs, keeping each lane's best weights in `lane.best`.
+    """Train lanes through epoch `num_epoch`, and yield their results after each epoch.
 
-    The best epoch has the highest validation accuracy at its end; ties go to the earlier epoch. A lane whose loss is
-    not finite yields a `Divergence` and ends. A lane that stops early ends after the epoch that triggered the stop. The
-    caller can stop after any result: `lane.position` is then at the start of the next epoch.
+    Each lane starts at `lane.position`, and its best weights are kept in `lane.best`. The best epoch has the highest
+    validation accuracy; ties go to the earlier epoch. If a lane's loss is not finite, training yields a `Divergence`
+    and ends. Early stopping ends training after the epoch that triggers it. The caller can stop iterating after any
+    result; `lane.position` is then the start of the next epoch.
 
     Args:
-        lanes: the lanes to train; currently exactly one.
+        lanes: lanes to train; currently exactly one.
         data: training data on the lanes' device.
         echo: function called every `num_iter_echo` iterations.
-        stop: function called after each step. If it returns true, training stops and `lane.position` holds its
-            position. Resuming from there gives the same results, bit for bit, as an uninterrupted run.
-        engine: engine to use; by default, the one in the lanes' configuration.
+        stop: function called after each step. If it returns true, training stops and stores its position in
+            `lane.position`. A run resumed from there has results bit-identical to those of an uninterrupted run.
+        engine: engine to use; by default, the engine in the lanes' configuration.
 
     Raises:
-        ConfigError: this machine lacks the engine.
+        ConfigError: the engine is not available on this machine.
     """
     (lane,) = lanes
     engine = engine or engine_of(lane.config)
@@ -83,7 +88,7 @@ def steps_an_epoch(lane: Lane, data: TrainingData) -> int:
 
 @dataclass(frozen=True)
 class _Trained:
-    """An epoch that was trained but not yet validated."""
+    """Training results of an epoch that has not been validated yet."""
 
     loss: float
     accuracy: float
@@ -100,7 +105,7 @@ def _train_epoch(
     stop: Callable[[], bool],
     start: float,
 ) -> _Trained | Divergence | None:
-    """Train the lane's current epoch to its end. Return None if `stop` interrupted it; the position is kept."""
+    """Train the lane to the end of its current epoch. If `stop` interrupts it, save its position and return None."""
     batch_size, every, epoch = lane.config.batch_size, lane.config.num_iter_echo, lane.position.epoch
     n, device, steps = len(data.train_index), data.images.device, steps_an_epoch(lane, data)
     at, losses = lane.position, torch.zeros(steps, device=device)
@@ -149,7 +154,7 @@ def _train_epoch(
 def _validate_epoch(
     lane: Lane, data: TrainingData, engine: Engine, trained: _Trained, start: float
 ) -> EpochResult | Divergence:
-    """Validate the lane after an epoch, keep its weights if they are the best, and move on to the next epoch."""
+    """Validate the lane after an epoch, keep its weights if they are the best so far, and advance to the next epoch."""
     epoch = lane.position.epoch
     val_loss, predictions = engine.evaluate(lane, data)
     if not math.isfinite(val_loss):  # the last step made the weights invalid

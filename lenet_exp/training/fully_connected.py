@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from lenet_exp.training.activations import ActivationFactory, Dropout
 
-LARGEST = 16_384  # units of a layer
+LARGEST = 16_384  # maximum number of units in a layer
 
 
 class FullyConnected(nn.Module):
-    """Linear layers, with an activation and dropout after every layer but the last.
+    """A network of linear layers, with an activation and dropout after each layer except the last.
 
     Args:
         activation: factory that creates the activations.
         dropout_rate: dropout rate after each hidden layer, in [0, 1).
-        in_channels: number of channels of an image.
+        in_channels: number of image channels.
         num_classes: number of logits.
         image_size: height and width of an image in pixels.
-        units: numbers of outputs of the hidden layers.
+        units: number of outputs of each hidden layer.
 
     Raises:
-        ValueError: a layer has no units or too many of them.
+        ValueError: `units` is empty, or the size of a layer is out of range.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class FullyConnected(nn.Module):
         self.layers = nn.Sequential(layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) of images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
         return cast(Tensor, self.layers(images.flatten(1)))
 
 
 class Linear(nn.Module):
-    """A linear classifier over the pixels.
+    """A linear classifier whose inputs are the pixels.
 
     Args:
-        in_channels: number of channels of an image.
+        in_channels: number of image channels.
         num_classes: number of logits.
         image_size: height and width of an image in pixels.
     """
@@ -67,5 +67,5 @@ class Linear(nn.Module):
         self.fc = nn.Linear(in_channels * image_size**2, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) of images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
         return cast(Tensor, self.fc(images.flatten(1)))

@@ -1,4 +1,4 @@
-"""The state of one run that is being trained: network, optimizer, generators, position, and the best weights so far."""
+"""State of a run during training: its network, optimizer, generators, position, and best weights so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from lenet_exp.training.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch (counted from 1) with the best validation accuracy, and its weights (CPU) and predictions (n_val,)."""
+    """The epoch with the best validation accuracy so far.
+
+    Attributes:
+        epoch: number of the epoch, counted from 1.
+        val_accuracy: validation accuracy at the end of the epoch, as a fraction.
+        weights: weights at the end of the epoch, on the CPU.
+        predictions: predicted classes of the validation images (n_val,).
+    """
 
     epoch: int
     val_accuracy: float
@@ -26,14 +33,16 @@ class Best:
 
 @dataclass(frozen=True)
 class Position:
-    """The position of a run: `epoch` (counted from 1), the number of completed `steps` in it, and their results.
+    """The position of a run in its training, and the results so far in its current epoch.
 
     Attributes:
-        losses: (steps,) mean loss of each batch.
+        epoch: number of the current epoch, counted from 1.
+        steps: number of completed steps in this epoch.
+        losses: mean loss of each completed batch (steps,).
         correct: number of correct predictions so far in this epoch.
         step_losses: losses of single steps; see `EpochResult`.
-        seconds: time spent in this epoch.
-        order: state of the order generator at the epoch's start; None if no step of the epoch is completed.
+        seconds: time spent in this epoch so far, in seconds.
+        order: state of the order generator at the start of the epoch; None if no step of the epoch is complete.
     """
 
     epoch: int = 1
@@ -47,15 +56,15 @@ class Position:
 
 @dataclass
 class Lane:
-    """The state of one run that is being trained.
+    """The state of a run during training.
 
     Attributes:
-        lr: the optimizer's learning rate before the schedule changes it.
-        order, noise, distortions: generators for the image order, for dropout masks and random slopes, and for
-            augmentation.
-        average: the network with the moving average of the weights, if `training.ema_decay` is set.
-        progress: the last epoch (counted from 1) that improved the validation accuracy by `training.min_delta`, and
-            that accuracy.
+        lr: learning rate of the optimizer, before the schedule changes it.
+        order, noise, distortions: random number generators for the image order, for dropout masks and random slopes,
+            and for augmentation.
+        average: network with the moving average of the weights; None if `training.ema_decay` is not set.
+        progress: number of the last epoch (counted from 1) that improved the validation accuracy by more than
+            `training.min_delta`, and its validation accuracy; None before the end of the first epoch.
     """
 
     config: Config
@@ -77,8 +86,11 @@ class Lane:
 
     @property
     def stopped_early(self) -> bool:
-        """True if training stopped before the last epoch because validation accuracy did not improve for
-        `training.patience` epochs."""
+        """Whether training stopped early.
+
+        Training stops early after `training.patience` epochs in which validation accuracy did not improve, unless it
+        has already completed the last epoch.
+        """
         patience, last = self.config.training.patience, self.position.epoch - 1
         if patience is None or self.progress is None or last >= self.config.num_epoch:
             return False
@@ -91,7 +103,7 @@ class Lane:
 
 
 def new_lane(config: Config, device: torch.device) -> Lane:
-    """Return a lane at the start of training; all its randomness comes from `config.seed`."""
+    """Return a lane at the start of training. All random numbers of the run derive from `config.seed`."""
     noise = generator(config.seed, "noise", device)
     model = _network(config, device, noise)
     average = None if config.training.ema_decay is None else _network(config, device, noise)

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998, section II.B) with configurable activation, pooling, and sizes."""
+"""LeNet-5 (LeCun et al. 1998, section II.B) with configurable activation, pooling, and layer sizes."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from lenet_exp.training.activations import ActivationFactory, Dropout
 Layer = TypeVar("Layer", bound=nn.Module)
 
 POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"max": F.max_pool2d, "average": F.avg_pool2d}
-LARGEST = {"channels": 1024, "units": 16_384}  # largest sizes of a layer, after scaling
+LARGEST = {"channels": 1024, "units": 16_384}  # maximum layer sizes, after scaling by `width`
 
 
 class LeNet5(nn.Module):
-    """Two convolutions, each with 2x2 pooling, and three linear layers.
+    """LeNet-5: two convolutions, each followed by 2x2 pooling, and three linear layers.
 
-    The defaults give conv 6@5x5, pool, conv 16@5x5, pool, 400-120-84-10; 61,706 parameters (PReLU adds 4). Initial
-    weights are drawn from torch's global random state, as PyTorch draws them by default; see network.py.
+    The default layers are conv 6@5x5, pool, conv 16@5x5, pool, and linear 400-120-84-10, with 61,706 parameters (PReLU
+    adds 4). Initial weights have PyTorch's default distribution and come from torch's global random state; see
+    network.py.
 
     Args:
         activation: factory that creates the four activations.
         dropout_rate: dropout rate after fc1 and fc2, in [0, 1).
-        in_channels: number of channels of an image.
+        in_channels: number of image channels.
         num_classes: number of logits.
         image_size: height and width of an image in pixels.
-        channels: numbers of output channels of the two convolutions.
-        kernel_size: height and width of the convolutions' kernels, which have no padding.
-        units: numbers of outputs of the first two linear layers.
+        channels: number of output channels of each convolution.
+        kernel_size: height and width of the kernels; the convolutions have no padding.
+        units: number of outputs of each of the first two linear layers.
         pooling: kind of pooling, `max` or `average`.
-        width: factor for `channels` and `units`; the products are rounded up.
+        width: factor by which `channels` and `units` are multiplied; the products are rounded up.
 
     Raises:
         ValueError: a size is out of range, or the image is too small for the kernels.
@@ -84,7 +85,7 @@ class LeNet5(nn.Module):
             _initialize(layer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) of images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
         x = self._pooled(self.conv1(images), self.act1)
         x = self._pooled(self.conv2(x), self.act2)
         x = self.drop1(self.act3(self.fc1(x.flatten(1))))
@@ -92,7 +93,7 @@ class LeNet5(nn.Module):
         return cast(Tensor, self.fc3(x))
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
-        # Maximum and a monotone function commute; after pooling, the activation does a quarter of the work.
+        # Max pooling and a monotone activation commute. After pooling, the activation has a quarter of the inputs.
         return cast(Tensor, activation(self.pool(x, 2))) if self.pool_first else self.pool(activation(x), 2)
 
 
@@ -100,7 +101,7 @@ def _scaled(name: str, sizes: Sequence[int], width: float) -> list[int]:
     """Return the sizes of two layers, multiplied by `width` and rounded up.
 
     Raises:
-        ValueError: there are not exactly two sizes, or one is out of range.
+        ValueError: the number of sizes is not two, or a size is out of range.
     """
     shown = f"{name}={list(sizes)}"
     if len(sizes) != 2:
@@ -113,7 +114,7 @@ def _scaled(name: str, sizes: Sequence[int], width: float) -> list[int]:
 
 
 def _drawn_later(layer: Callable[[], Layer]) -> Layer:
-    """Return a layer whose weights are drawn later, without changing torch's global random state.
+    """Create a layer without changing torch's global random state; `_initialize` draws its weights later.
 
     `nn.utils.skip_init` would also work, but it imports sympy.
     """
@@ -122,7 +123,7 @@ def _drawn_later(layer: Callable[[], Layer]) -> Layer:
 
 
 def _initialize(layer: nn.Module) -> None:
-    """Draw PyTorch's default weights of convolutions and linear layers: U(-b, b) with b = 1 / sqrt(fan_in)."""
+    """Draw a layer's weights and biases as PyTorch does by default: from U(-b, b) with b = 1 / sqrt(fan_in)."""
     assert isinstance(layer.weight, Tensor)
     assert isinstance(layer.bias, Tensor)
     bound = layer.weight[0].numel() ** -0.5

@@ -15,12 +15,12 @@ SEES = (
 
 
 class LeNet5Published(nn.Module):
-    """LeNet-5 with the published layers, with 60,000 parameters up to F6, as in the paper.
+    """LeNet-5 with the published layers. Layers C1 to F6 have 60,000 parameters, as in the paper.
 
     The layers are C1 6@5x5, S2, C3 16@5x5 (sparse), S4, C5 120, F6 84, and the output.
 
     Args:
-        in_channels: number of channels of an image; must be 1.
+        in_channels: number of image channels; must be 1.
         num_classes: number of logits.
         image_size: height and width of an image in pixels; must be 32.
 
@@ -41,7 +41,7 @@ class LeNet5Published(nn.Module):
         self.output = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, num_classes) of images (n, 1, 32, 32), normalized to [-1, 1]."""
+        """Return the logits (n, num_classes) for images (n, 1, 32, 32) normalized to [-1, 1]."""
         x = self.s2(squash(self.c1(images)))
         x = self.s4(squash(self.c3(x)))
         x = squash(self.c5(x)).flatten(1)
@@ -50,7 +50,7 @@ class LeNet5Published(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Subsampling layer: the squashed sum of 2x2 pixels, with a trainable coefficient and bias per map."""
+    """Subsampling layer: 2x2 sums with a trainable coefficient and bias per map, followed by `squash`."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -58,12 +58,12 @@ class Subsampling(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Subsample maps (n, maps, 2h, 2w) to (n, maps, h, w)."""
+        """Subsample maps (n, maps, 2h, 2w) into maps (n, maps, h, w)."""
         return squash(4 * F.avg_pool2d(x, 2) * self.coefficient + self.bias)
 
 
 class SparseConv2d(nn.Module):
-    """Layer C3: 16 maps, each with 5x5 kernels over some of the six maps of S2; 1,516 parameters."""
+    """Layer C3: 16 maps, each connected to some of the six S2 maps by 5x5 kernels; 1,516 parameters."""
 
     see: Tensor
 
@@ -81,7 +81,7 @@ class SparseConv2d(nn.Module):
         self.bias = nn.Parameter((2 * torch.rand(len(SEES)) - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve maps (n, 6, h, w) to (n, 16, h - 4, w - 4)."""
+        """Convolve maps (n, 6, h, w) into maps (n, 16, h - 4, w - 4)."""
         kernels = x.new_zeros(len(SEES), 6, 5, 5).masked_scatter(self.see[:, :, None, None], self.weight)
         return F.conv2d(x, kernels, self.bias)
 

@@ -1,4 +1,4 @@
-"""Construction of a configuration's network; no other module constructs one."""
+"""Construction of networks from configurations. No other module constructs networks."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def build_network(
     """Return a network with initial weights, in training mode on the CPU. Torch's global random state is unchanged.
 
     Args:
-        activation: an activation's option (`_target_`, keywords, `monotone`).
+        activation: option of the activation: `_target_`, keyword arguments, and `monotone`.
         dropout_rate: dropout rate, in [0, 1).
-        weights: generator whose state the initial weights are drawn from; it is not advanced.
+        weights: generator from whose state the initial weights are drawn; the generator itself does not advance.
         noise: generator for dropout masks and random slopes, on the device that the network will train on.
-        model: a model's option (`_target_`, keywords). Its class gets the shape of images, the number of classes, the
-            activation, and the dropout rate, if its signature has these parameters.
+        model: option of the model: `_target_` and keyword arguments. The class also receives the image shape, number of
+            classes, activation, and dropout rate, if its signature has these parameters.
 
     Raises:
-        ConfigError: the class of the model or of the activation rejects its keywords.
+        ConfigError: the class of the model or of the activation rejects its keyword arguments.
     """
     cls, given = option_class("model", model), keywords("model", model)
     supplied = {
@@ -67,15 +67,16 @@ def build_network(
 def network_of(
     config: Config, weights: torch.Generator | None = None, noise: torch.Generator | None = None
 ) -> nn.Module:
-    """Return the network of a configuration with initial weights; see `build_network`."""
+    """Return a configuration's network with initial weights; see `build_network`."""
     return build_network(config.activation, config.regularization.dropout_rate, weights, noise, model=config.model)
 
 
 def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Return the network of a configuration with trained weights, in eval mode on the CPU.
+    """Return a configuration's network with trained weights, in eval mode on the CPU.
 
     Args:
-        config: configuration, of which only the model, activation, and dropout rate are read.
+        config: configuration; only its model, activation, and dropout rate are used.
+        weights: tensors of the network's state dict, keyed by name.
     """
     network = network_of(config)
     network.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""The optimizer that an option file names, in its fastest form."""
+"""Construction of a configuration's optimizer, in its fastest form."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError
 
-# These optimizers are known to work on LeNet-5, and are supported natively.
+# These optimizers are known to train LeNet-5, and the native engine supports them.
 KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 NOT_COMPILED = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
 def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimizer of a run, fused if torch supports it.
+    """Return a configuration's optimizer, fused if torch supports it.
 
     Raises:
-        ConfigError: torch rejects a value or a combination, or weight decay is requested from a class without it.
+        ConfigError: the optimizer rejects its arguments, or weight decay is set and the optimizer does not support it.
     """
     cls = option_class("optimizer", config.optimizer)
     kwargs = keywords("optimizer", config.optimizer)
@@ -43,10 +43,10 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
 
 
 def _load_no_compiler() -> None:
-    """Keep torch from importing its compiler, which takes a second.
+    """Prevent torch from importing its compiler, which takes a second.
 
-    torch excludes some optimizer methods from compilation. To mark them as excluded, it imports its compiler when they
-    are first called. They are marked here instead, because nothing is compiled.
+    torch excludes some optimizer methods from compilation, and imports its compiler to mark each method on its first
+    call. This function marks the methods instead, because lenet_exp never compiles networks.
     """
     for name in NOT_COMPILED:
         method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)

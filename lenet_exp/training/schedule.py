@@ -1,7 +1,7 @@
-"""The learning rate at each step, a pure function of the step, so that a stopped run needs no scheduler state.
+"""Learning rate schedules, as pure functions of the step: an interrupted run resumes without scheduler state.
 
-The values equal those of torch's schedulers when stepped once per batch: LinearLR (warm-up and `linear`),
-CosineAnnealingLR, MultiStepLR, and OneCycleLR. Tests compare them.
+The learning rates equal those of torch's LinearLR (warm-up and `linear`), CosineAnnealingLR, MultiStepLR, and
+OneCycleLR, if these advance once per batch. Tests verify this.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ def lr_factor(
 ) -> float:
     """Return the learning rate as a fraction of `optimizer.lr`, in [0, 1].
 
-    `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period), and `step` rise linearly from `start` during
-    the first `warmup * steps` steps. They would reach `final` one step after the last. `one_cycle` (Smith and Topin
-    2018; with cosines and a constant momentum) reaches `final` in the last step.
+    The shapes `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period), and `step` rise linearly from
+    `start` during the first `warmup * steps` steps. They would reach `final` one step after the last step. The shape
+    `one_cycle` (Smith and Topin 2018, with cosines and constant momentum) reaches `final` at the last step.
 
     Args:
         step: number of the step, counted from 0.
         steps: total number of steps in the run.
-        cosine, power: functions to use; if needed, pass ones with bit-identical results on every machine.
+        cosine, power: functions that compute a cosine and a power. For bit-identical results on every machine, pass
+            those of native/arithmetic.py.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0
@@ -52,7 +53,7 @@ def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
     """Return the first epoch (counted from 1) without warm-up steps."""
     if schedule.shape is ScheduleShape.constant:
         return 1
-    return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is slightly more than 3
+    return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.07 * 100 is slightly more than 7
 
 
 def _between(start: float, end: float, done: float, cosine: Callable[[float], float]) -> float:

@@ -1,4 +1,4 @@
-"""Accuracy of a network, in total and by class."""
+"""Test scores of a network, overall and per class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lenet_exp.files import Json
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of one class, as fractions; `support` is its number of test images."""
+    """Scores for one class, as fractions; `support` is the number of test images in the class."""
 
     name: str
     precision: float
@@ -23,7 +23,8 @@ class Score:
     """Results of a model on a test set.
 
     Attributes:
-        data_digest: SHA-256 of the test set's pixels and labels, in order; `files`: SHA-256 of each file read.
+        data_digest: SHA-256 digest of the test set's pixels and labels, in order.
+        files: SHA-256 digest of each file that was read.
     """
 
     correct: int
@@ -36,9 +37,9 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of correct predictions."""
+        """Fraction of correct predictions."""
         return self.correct / self.total
 
     def as_json(self) -> dict[str, Json]:
-        """Return all numbers as JSON values."""
+        """Return the accuracy and all fields as JSON values."""
         return {"accuracy": self.accuracy, **asdict(self)}

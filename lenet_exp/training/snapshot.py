@@ -1,4 +1,7 @@
-"""Conversion of a lane's state to tensors and JSON, without pickle, so that resumed runs have bit-identical results."""
+"""Conversion of a lane's state to tensors and JSON, and back, without pickle.
+
+The state is complete: a resumed run has results bit-identical to those of an uninterrupted run.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ Plain = int | float | bool | str | None
 def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
     """Return a lane's network, average, optimizer, generators, and position as tensors and JSON.
 
-    The best weights have their own file.
+    The best weights are not included, because they are saved in a separate file.
 
     Raises:
-        TypeError: the optimizer's state contains something other than tensors and plain values.
+        TypeError: a value in the optimizer's state is neither a tensor nor a number, a string, or None.
     """
     at = lane.position
     tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
@@ -47,11 +50,11 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
 
 
 def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
-    """Restore a lane from its snapshot, without the best weights.
+    """Restore a lane from a snapshot, except for its best weights.
 
     Raises:
-        KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network, optimizer, or release;
-            the lane is unchanged.
+        KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network, optimizer, or release.
+            The lane does not change.
     """
     before, then = snapshot(lane)
     before = {name: t.clone() for name, t in before.items()}
@@ -90,7 +93,13 @@ def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """An optimizer's state: tensors `optimizer.<parameter>.<name>`, and plain values per parameter and per group."""
+    """The state of an optimizer.
+
+    Attributes:
+        tensors: tensors, keyed by `optimizer.<parameter index>.<name>`.
+        state: plain values of each parameter's state, keyed by parameter index and name.
+        groups: plain values of each parameter group, keyed by name.
+    """
 
     tensors: dict[str, Tensor]
     state: dict[str, dict[str, Plain]]
@@ -101,7 +110,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
     """Return the state of an optimizer.
 
     Raises:
-        TypeError: the state contains something other than tensors and plain values.
+        TypeError: a value in the state is neither a tensor nor a number, a string, or None.
     """
     found, state = OptimizerState({}, {}, []), optimizer.state_dict()
     for index, entry in state["state"].items():
@@ -127,7 +136,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -
         _, index, key = name.split(".", 2)
         like = parameters[int(index)]
         if value.shape == like.shape and key != "step":
-            # Fused optimizers read parameter and buffers in memory order, so their layouts must be equal.
+            # Fused optimizers read a parameter and its buffers in memory order, so their layouts must match.
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         state[int(index)][key] = value.clone()
     groups = optimizer.state_dict()["param_groups"]

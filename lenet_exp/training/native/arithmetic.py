@@ -1,6 +1,6 @@
 """Powers and cosines computed from sums and products only, with bit-identical results on every machine.
 
-The results of C libraries differ.
+The results of C libraries differ between machines.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from decimal import Context, Decimal
 
-# Taylor series up to x^18, exact to the last place for |x| <= pi / 4.
+# Taylor series with ten terms each, accurate to the last digit for |x| <= pi / 4.
 _COSINE = [(-1) ** k / math.factorial(2 * k) for k in range(10)]
 _SINE = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10)]
 
 
 def whole_power(base: float, exponent: int) -> float:
-    """Return base ** exponent, for an exponent >= 0, by repeated squaring."""
+    """Return base ** exponent for an integer exponent >= 0, computed by repeated squaring."""
     result = 1.0
     while exponent:
         if exponent & 1:
@@ -25,7 +25,7 @@ def whole_power(base: float, exponent: int) -> float:
 
 
 def power(base: float, exponent: float) -> float:
-    """Return base ** exponent, for a base and an exponent >= 0, computed with 40 digits and then rounded."""
+    """Return base ** exponent for a base and an exponent >= 0, computed with 40 digits and then rounded."""
     if exponent == 0 or base in (0.0, 1.0):
         return 1.0 if exponent == 0 else base
     return float(Context(prec=40).power(Decimal(base), Decimal(exponent)))

@@ -1,7 +1,7 @@
-"""The kernels' library for this machine: compiled once, stored in a private folder, verified before use.
+"""Builds of the kernels' library for this machine: compiled once, stored in a private folder, and verified before use.
 
 Opening a library runs its code. Therefore, the folder and its files must belong to this user and must not be writable
-by others. The library must have the digest that was recorded when it was built.
+by others, and the library must match the digest that was recorded when it was built.
 """
 
 from __future__ import annotations
@@ -30,22 +30,27 @@ log = logging.getLogger("lenet_exp")
 
 
 class BuildError(Exception):
-    """Raised if there is no library; the message is a short phrase that says why."""
+    """Raised if the library cannot be built; the message is a short phrase with the reason."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A library file, with its CPU type and compiler: `avx512, g++ (Debian 12.4.0-5) 12.4.0`."""
+    """The compiled library of the kernels.
+
+    Attributes:
+        path: path of the library file.
+        built: CPU type and compiler, such as `avx512, g++ (Debian 12.4.0-5) 12.4.0`.
+    """
 
     path: Path
     built: str
 
 
 def build(folder: Path | None = None) -> Library:
-    """Return the library, built by the first compiler that works.
+    """Return the library, and build it with the first working compiler if needed.
 
     Args:
-        folder: folder in which libraries are stored; by default `cache_folder(KEPT)`.
+        folder: folder in which libraries are stored; by default, `cache_folder(KEPT)`.
 
     Raises:
         BuildError: the CPU or the folder is unsuitable, or no compiler can build the library.
@@ -81,13 +86,15 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
-    """Return the library built by one compiler, from the cache if possible.
+    """Return the path of a library built by one compiler, from the cache if possible.
 
     Args:
-        folder: an existing private folder.
+        folder: an existing private folder, in which libraries are cached.
+        compiler: compiler to use.
+        target: instruction set to compile for.
 
     Raises:
-        CompilerError: the compiler cannot build the library.
+        CompilerError: the compiler cannot build the library, or the library has changed since it was built.
         OSError: the folder cannot be written to.
     """
     what = [
@@ -107,7 +114,10 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
 
 
 def _compile(library: Path, compiler: Compiler, target: Target) -> None:
-    """Compile the library in a temporary folder, move it, then write its digest; it is not used without the digest."""
+    """Compile the library in a temporary folder, move it to its final path, and write its digest.
+
+    The digest is written last, because a library without a digest is never used.
+    """
     aside = library.with_suffix(".building")
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
@@ -144,7 +154,7 @@ def _checked(library: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a library's lock; while another process builds the library, log a line and wait."""
+    """Hold a library's lock. If another process is building the library, log a message and wait."""
     with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

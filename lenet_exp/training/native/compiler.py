@@ -1,4 +1,4 @@
-"""The C++ compilers of this machine: find them, read their versions, and run them with a time limit."""
+"""Find the C++ compilers on this machine, read their versions, and run them with a time limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_exp.training.native.target import Target
 
 VERSION_SECONDS = 60
 COMPILE_SECONDS = 600  # a compiler that takes longer is not used
-# Contraction would let compilers round a * b + c only once. The kernels use no C++ library, exceptions, or RTTI.
+# With contraction, compilers could round a * b + c only once. The kernels use no C++ library, exceptions, or RTTI.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
          "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
 
@@ -29,35 +29,35 @@ class CompilerError(Exception):
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler's command and version text."""
+    """A C++ compiler: its command, and the version text that it prints."""
 
     command: tuple[str, ...]
     version: str
 
     @property
     def name(self) -> str:
-        """The compiler's name for the user: `g++`, `ziglang`."""
+        """Name of the compiler for the user, such as `g++` or `ziglang`."""
         return "ziglang" if self.is_zig else Path(self.command[0]).name
 
     @property
     def says(self) -> str:
-        """The compiler's version, on one line."""
+        """Version of the compiler, on one line."""
         first = self.version.splitlines()[0].strip()
         return f"ziglang {first}" if self.is_zig else first
 
     @property
     def is_zig(self) -> bool:
-        """True if the compiler is zig."""
+        """Whether the compiler is zig."""
         return "ziglang" in self.command or Path(self.command[0]).name == "zig"
 
     def arguments(self, target: Target) -> tuple[str, ...]:
-        """Return all arguments except the file names."""
-        if self.is_zig:  # zig would build a C++ library first
+        """Return the compiler's arguments, without the names of the source and library files."""
+        if self.is_zig:  # without -nostdlib++, zig builds a C++ library first
             return (*FLAGS, "-nostdlib++", *target.zig)
         if "clang" in self.version:
             return (*FLAGS, "-nostdlib++", f"-march={target.march}")
-        # gcc would carry values between iterations of conv2's loop, and clone the dense layers' block
-        # without flattening it. Both spill sums from registers and make a step a third slower.
+        # Without these flags, gcc carries values between iterations of conv2's loop, and clones the dense
+        # layers' block without flattening it. Both spill sums from registers and make a step a third slower.
         return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
 
     def compile(self, source: Path, library: Path, target: Target, seconds: float = COMPILE_SECONDS) -> None:
@@ -74,7 +74,7 @@ class Compiler:
 
 
 def find_compilers() -> Iterator[Compiler]:
-    """Yield the working compilers among $CXX, clang++, g++, and the one from the extra `native`."""
+    """Yield the working compilers among $CXX, clang++, g++, and ziglang (from the optional extra `native`)."""
     named = os.environ.get("CXX", "")
     commands = [shlex.split(named)] if named.strip() else []
     commands += [[name] for name in ("clang++", "g++")]
@@ -93,7 +93,7 @@ def find_compilers() -> Iterator[Compiler]:
 
 
 def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command in its own session, so that a timeout ends all its processes."""
+    """Run a command in its own session. On a timeout, kill all processes in the session."""
     try:
         process = subprocess.Popen(
             command,

@@ -1,7 +1,7 @@
-"""The native engine: implements `Engine` (training/engine.py) with the kernels, on the CPU.
+"""The native engine, which trains on the CPU with the kernels and has the methods of `TorchEngine`.
 
-Parameters, average, and optimizer state of a lane remain torch tensors. During training, they are views of the kernels'
-arrays, so they are current after each step, and checkpoints work as with any engine.
+The parameters, average, and optimizer state of a lane remain torch tensors. During training, these tensors are views of
+the kernels' arrays. Therefore, they are up to date after each step, and checkpoints are the same as with `TorchEngine`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from lenet_exp.training.schedule import lr_factor
 
 
 class NativeEngine:
-    """Engine for lanes whose configuration the kernels support (`options.why_unsupported`).
+    """Engine for configurations that the kernels support; see `options.why_unsupported`.
 
     Args:
-        kernels: this machine's kernels (`library.kernels`).
+        kernels: kernels of this machine; see `library.kernels`.
     """
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
-        """Return the function that executes one step; see `TorchEngine`."""
+        """Return a function that executes one training step of a lane; see `TorchEngine.stepper`."""
         _check(data)
         config, kernels = lane.config, self._kernels
         schedule, average = config.schedule, lane.average
@@ -45,7 +45,7 @@ class NativeEngine:
         weights, gradient = move_parameters(lane.model), new_array()
         rule = OptimizerRule(lane.optimizer, lane.model)
         rule.update.clip_norm = config.training.clip_norm or 0.0
-        # Stored in a variable because it must live as long as the step that writes to its address.
+        # This variable keeps the array alive for as long as the kernels can write to its address.
         average_weights = None if average is None else move_parameters(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
         changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(config.augmentation)
@@ -72,7 +72,7 @@ class NativeEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the loss and the predictions on the validation images; see `TorchEngine`."""
+        """Return the mean loss over the validation images, and their predicted classes (n_val,) on the CPU."""
         _check(data)
         options = _options(lane)
         options.training = False
@@ -84,7 +84,10 @@ class NativeEngine:
         return total / len(data.val_index), torch.cat(predictions)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """Return an epoch's loss; see `TorchEngine`. The sum is exact, so the order of its terms does not matter."""
+        """Return an epoch's mean loss; see `TorchEngine.mean`.
+
+        The sum is exact, so it does not depend on the order of its terms.
+        """
         return math.fsum(loss * share for loss, share in zip(losses.tolist(), shares.tolist(), strict=True))
 
 
@@ -93,12 +96,12 @@ def _options(lane: Lane) -> Options:
 
 
 def _key(rng: torch.Generator) -> list[int]:
-    """Return the key of one step's random numbers: two 32-bit integers."""
+    """Draw the key of one step's random numbers: two 32-bit integers."""
     return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=rng)]
 
 
 def _check(data: TrainingData) -> None:
-    """Check the labels and indices, because the kernels do not check them."""
+    """Check that the labels and image indices are in range. The kernels do not check them."""
     n = len(data.images)
     for name, numbers, limit in (
         ("label", data.labels, 10),

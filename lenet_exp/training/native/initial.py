@@ -1,7 +1,7 @@
-"""Initial weights in arithmetic that gives bit-identical results on every CPU.
+"""Initial weights that are bit-identical on every CPU.
 
-The exact results of torch's `uniform_` depend on ATEN_CPU_CAPABILITY. Those of its `rand`, and of single sums and
-products, do not.
+The exact results of torch's `uniform_` depend on ATEN_CPU_CAPABILITY. The results of `torch.rand`, and of single sums
+and products, do not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lenet_exp.training.lenet5 import LeNet5
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw the weights that `LeNet5` draws from the seed, up to rounding."""
+    """Draw a network's initial weights. Except for rounding, they equal those that `LeNet5` draws for the seed."""
     assert isinstance(model, LeNet5)
     weights = generator(seed, "weights")
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):

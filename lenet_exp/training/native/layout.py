@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-PARAMETERS = 66912  # floats in the array; rows are padded with zeros to whole vectors
+PARAMETERS = 66912  # number of floats in the array; rows are padded with zeros to whole vectors
 
 
 @dataclass(frozen=True)
 class ParameterSlot:
-    """The position of a parameter in the array: its first float, its shape, and its strides."""
+    """The position of a parameter in the array: the offset of its first float, its shape, and its strides."""
 
     offset: int
     shape: tuple[int, ...]
@@ -23,7 +23,7 @@ class ParameterSlot:
         return array.as_strided(self.shape, self.strides, array.storage_offset() + self.offset)
 
 
-# In the parameter order of lenet5.py; the slopes exist only with PReLU.
+# Slots in the parameter order of lenet5.py. Only networks with PReLU have the slopes, act1.weight to act4.weight.
 SLOTS = {
     "conv1.weight": ParameterSlot(0, (6, 1, 5, 5), (25, 25, 5, 1)),
     "conv1.bias": ParameterSlot(160, (6,), (1,)),
@@ -43,13 +43,13 @@ SLOTS = {
 
 
 def new_array() -> Tensor:
-    """Return a new array (PARAMETERS,) of zeros; torch aligns it to 64 bytes."""
+    """Return a new array of zeros (PARAMETERS,), which torch aligns to 64 bytes."""
     return torch.zeros(PARAMETERS)
 
 
 @torch.no_grad()
 def copy_parameters(model: nn.Module) -> Tensor:
-    """Return an array with a copy of a network's parameters."""
+    """Return an array (PARAMETERS,) with a copy of a network's parameters."""
     array = new_array()
     for name, parameter in model.named_parameters():
         SLOTS[name].of(array).copy_(parameter)
@@ -57,7 +57,10 @@ def copy_parameters(model: nn.Module) -> Tensor:
 
 
 def move_parameters(model: nn.Module) -> Tensor:
-    """Copy the parameters to an array and make them views of it, so that the kernels train the network."""
+    """Move a network's parameters to a new array (PARAMETERS,), make them views of the array, and return it.
+
+    If the kernels train the array, they also train the network.
+    """
     array = copy_parameters(model)
     for name, parameter in model.named_parameters():
         parameter.data = SLOTS[name].of(array)

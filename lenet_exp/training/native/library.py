@@ -1,4 +1,4 @@
-"""The kernels' library: its functions, and the structures that they take (kernels/options.h, augment.h)."""
+"""The kernels' library: its functions and their argument structures (kernels/options.h, kernels/augment.h)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
 
 
 class Options(ctypes.Structure):
-    """Options of the network and of a step; mirrors kernels/options.h."""
+    """Options for the network and a training step; mirrors kernels/options.h."""
 
     _fields_ = _fields(
         (c_int64, "activation"),
@@ -33,7 +33,7 @@ class Options(ctypes.Structure):
 
 
 class Augment(ctypes.Structure):
-    """Options of the augmentation; mirrors kernels/augment.h."""
+    """Options for augmentation; mirrors kernels/augment.h."""
 
     _fields_ = _fields(
         (c_double, "shift rotate scale shear elastic sigma flip erase"),
@@ -42,7 +42,7 @@ class Augment(ctypes.Structure):
 
 
 class Update(ctypes.Structure):
-    """Options and arrays of an optimizer's step; mirrors kernels/options.h."""
+    """Options and arrays for an optimizer step; mirrors kernels/options.h."""
 
     _fields_ = _fields(
         (c_int64, "rule"),
@@ -68,10 +68,11 @@ class _Outcome(ctypes.Structure):
 
 
 class Kernels:
-    """The functions of a library built from kernels/. The library must be trusted, because opening it runs its code.
+    """The functions of a library compiled from kernels/. The library must be trusted, because opening it runs its code.
 
     Args:
-        built: CPU type and compiler of the library, for the user.
+        path: path of the library.
+        built: CPU type and compiler of the library, for messages.
     """
 
     def __init__(self, path: Path, built: str = "") -> None:
@@ -91,7 +92,7 @@ class Kernels:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         assert library.lenet_parameters() == PARAMETERS
-        self._rooms = threading.local()  # buffers per thread, because calls release the GIL
+        self._rooms = threading.local()  # one set of buffers per thread, because calls release the GIL
 
     def gradient(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
@@ -99,10 +100,12 @@ class Kernels:
         """Compute the gradient of the mean loss over the images at `index`.
 
         Args:
-            images, labels: (n, 1, 32, 32) float32 and (n,) int64.
-            index: (count,) int64, indices of images, each less than n.
-            weights: (PARAMETERS,), the network's parameters.
-            gradient: (PARAMETERS,), overwritten.
+            options: options for the network and the step.
+            images: all images (n, 1, 32, 32), float32.
+            labels: labels of the images (n,), int64.
+            index: indices of the batch's images (count,), int64; each must be less than n.
+            weights: parameters of the network (PARAMETERS,).
+            gradient: array for the gradient (PARAMETERS,); it is overwritten.
 
         Returns:
             The mean loss and the number of correct predictions.
@@ -115,13 +118,16 @@ class Kernels:
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
-        """Update the weights, optimizer state, and average with a gradient."""
+        """Execute an optimizer step: update the weights, the optimizer state, and the average, in place."""
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
     def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
-        """Return the mean loss and the predicted classes (count,); for the arguments, see `gradient`."""
+        """Return the mean loss and predicted classes (count,) for the images at `index`.
+
+        For the arguments, see `gradient`.
+        """
         batch, outcome = _batch(images, labels, index), _Outcome()
         predictions = torch.empty(len(index), dtype=torch.int64)
         memory = self._room(len(index), options.threads)
@@ -131,7 +137,7 @@ class Kernels:
         return outcome.loss, predictions
 
     def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Return augmented copies (count, 1, 32, 32) of a batch, valid until this thread's next call.
+        """Return augmented copies (count, 1, 32, 32) of the images at `index`, valid until this thread's next call.
 
         For the arguments, see `gradient`.
         """
@@ -144,7 +150,7 @@ class Kernels:
     def _room(self, images: int, threads: int) -> int:
         need = self._library.lenet_memory(images, threads)
         room: Tensor | None = getattr(self._rooms, "memory", None)
-        if room is None or room.nbytes < need:  # reused: allocating pages costs more than part of the arithmetic
+        if room is None or room.nbytes < need:  # reuse memory: new pages take time
             self._rooms.memory = room = torch.empty(need, dtype=torch.uint8)
         return room.data_ptr()
 
@@ -158,7 +164,7 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | str:
-    """Return this machine's kernels, built if needed, or the reason why there are none, as a short phrase."""
+    """Return this machine's kernels, built if needed, or a short phrase that says why they are not available."""
     try:
         library = build()
         return Kernels(library.path, library.built)
@@ -169,12 +175,12 @@ def kernels() -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Return why this machine has no kernels, as a short phrase; empty if it has them."""
+    """Return why the kernels are not available on this machine, as a short phrase; empty if they are available."""
     built = kernels()
     return built if isinstance(built, str) else ""
 
 
 def describe_kernels() -> str:
-    """Return the CPU type and compiler of this machine's kernels; empty if there are none."""
+    """Return the CPU type and compiler of this machine's kernels; empty if they are not available."""
     built = kernels()
     return built.built if isinstance(built, Kernels) else ""

@@ -13,7 +13,7 @@ from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.library import Augment, Options
 from lenet_exp.training.optimizer import KNOWN
 
-# In the order of kernels/options.h: a class, and its keywords for the kernels' `alpha` and `upper`.
+# In the order of kernels/options.h: each class, with the keyword arguments (name, default) for `alpha` and `upper`.
 _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
     (torch.nn.ReLU, ()),
     (torch.nn.LeakyReLU, (("negative_slope", 0.01),)),
@@ -37,7 +37,7 @@ def why_unsupported(config: Config) -> str | None:
 
 
 def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
-    """Return the options for training a network, without a step's key."""
+    """Return the kernels' options for training a network, without the key of a step."""
     cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
     number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
     values = [float(given.get(name, default)) for name, default in wanted]
@@ -55,7 +55,7 @@ def network_options(config: Config, model: torch.nn.Module, threads: int) -> Opt
 
 
 def augment_options(options: Augmentation, threads: int) -> Augment:
-    """Return the options of the augmentation of training images, without a step's key."""
+    """Return the kernels' options for augmenting training images, without the key of a step."""
     return Augment(
         shift=options.shift,
         rotate=options.rotate,
@@ -71,7 +71,7 @@ def augment_options(options: Augmentation, threads: int) -> Augment:
 
 
 def needs_random_numbers(config: Config) -> bool:
-    """Return whether a training step needs random numbers."""
+    """Return whether training steps need random numbers in addition to those for augmentation."""
     return config.regularization.dropout_rate > 0 or option_class("activation", config.activation) is RReLU
 
 

@@ -1,4 +1,4 @@
-"""A torch optimizer whose steps the kernels execute. Its state stays in torch, as views of the kernels' arrays."""
+"""Steps of torch optimizers, executed by the kernels. Their state remains in torch, as views of the kernels' arrays."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ SGD, ADAM, RMSPROP = range(3)  # same as in kernels/options.h
 
 
 class OptimizerRule:
-    """The step of SGD, Adam, AdamW, or RMSprop for an optimizer with one group of parameters.
+    """The arguments for the kernels' steps of an SGD, Adam, AdamW, or RMSprop optimizer.
 
-    A resumed run keeps its existing state; otherwise, the first step creates it.
+    A resumed run keeps its optimizer state. In a new run, the first step creates the state.
+
+    Args:
+        optimizer: optimizer with a single parameter group.
+        model: network whose parameters the optimizer updates.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
@@ -73,7 +77,7 @@ class OptimizerRule:
 
 
 def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Return the name of the optimizer's state for each field of the structure."""
+    """Return the names of an optimizer's state tensors, keyed by field of `Update`."""
     if isinstance(optimizer, torch.optim.SGD):
         return {"state1": "momentum_buffer"}
     if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
@@ -82,7 +86,7 @@ def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
 
 
 def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> list[str]:
-    """Return the names of the state tensors that the optimizer keeps with its options."""
+    """Return the names of the state tensors that an optimizer needs with its current options."""
     option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
     return [name for name in _fields(optimizer).values() if name not in option or group[option[name]]]
 

@@ -1,4 +1,4 @@
-"""Detection of the CPU's instruction set, among those that the kernels support."""
+"""Detection of the best instruction set that both the CPU and the kernels support."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # levels of the psABI
-_V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # CPU flags of x86-64-v3
+_V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # additional CPU flags of x86-64-v4
 
 
 @dataclass(frozen=True)
 class Target:
-    """A compilation target: the architecture's name for gcc and clang (`-march`), and the CPU and system for zig."""
+    """A target to compile for.
+
+    Attributes:
+        name: name of the instruction set, for messages.
+        march: value of `-march` for gcc and clang.
+        zig: arguments that select the system and CPU for zig.
+    """
 
     name: str
     march: str
@@ -26,10 +32,11 @@ NEON = Target("neon", "armv8-a", ("-target", "aarch64-linux-gnu.2.17", "-mcpu=ge
 
 
 def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Target | str:
-    """Return the best target, or the reason why there is none.
+    """Return the best target for a CPU, or a short phrase that says why the kernels do not support the CPU.
 
     Args:
-        machine, cpuinfo: values of `platform.machine` and /proc/cpuinfo; by default, this machine's.
+        machine: value of `platform.machine()`; by default, for this machine.
+        cpuinfo: content of /proc/cpuinfo; by default, for this machine.
     """
     machine = platform.machine() if machine is None else machine
     if machine in {"aarch64", "arm64"}:

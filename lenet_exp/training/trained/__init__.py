@@ -1,1 +1,1 @@
-"""Weights of trained models: digests, and reading them without running code."""
+"""Weights of trained models: their digests, and readers that run no code from a file."""

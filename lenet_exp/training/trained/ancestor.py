@@ -1,7 +1,7 @@
-"""Safe reader for the original script's whole-module pickles; it runs no code from a file.
+"""Safe reader for the whole-module pickles of the original script. It runs no code from a file.
 
-The pickle is first scanned without being executed; any global or opcode that such files do not need is rejected by
-name. Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
+First, the pickle is scanned without being executed. Globals and opcodes that such files do not need are rejected, and
+the error names them. Then, torch's weights-only unpickler reads the pickle, with an inert stand-in for each class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lenet_exp.files import read_regular
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.network import build_network
 
-# The opcodes that torch.save writes for such a module (protocol 2); none of them looks up names in any other way.
+# Opcodes that torch.save writes for such a module (protocol 2). Of these, only GLOBAL looks up a name.
 _OPCODES = """
     PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
     EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
@@ -40,7 +40,7 @@ PLAIN = frozenset(
     }
 )
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
-# Class in the pickle -> target here, and the attributes that become its keywords.
+# Class in the pickle -> `_target_`, and the attributes that become its keyword arguments.
 ACTIVATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ReLU": ("torch.nn.ReLU", ()),
     "LeakyReLU": ("torch.nn.LeakyReLU", ("negative_slope",)),
@@ -58,12 +58,12 @@ _MODULES = {f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS}
     "torch.nn.modules.pooling MaxPool2d": "MaxPool2d",
 }
 MAX_PICKLE_BYTES = 2**20  # a typical pickle is 3.4 kB
-MAX_OPCODES = 50_000  # ... and 1,358 opcodes
+MAX_OPCODES = 50_000  # a typical pickle has 1,358 opcodes
 MAX_BYTES = 64 * 2**20  # a typical file is 0.25 MB
 
 
 class _Inert:
-    """Stand-in for a class of the pickle: an object with attributes and no behavior."""
+    """Stand-in for a class in the pickle; it has attributes but no behavior."""
 
 
 _STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.items()}
@@ -73,7 +73,7 @@ def load_ancestor(path: Path) -> nn.Module:
     """Return the network in a `.pkl` file from the original script, in eval mode on the CPU.
 
     Raises:
-        UserError: the file is missing or does not contain such a LeNet-5.
+        UserError: the file cannot be read, or is not a LeNet-5 from the original script.
     """
     content = _read(path)
     refuse_foreign(content, path)
@@ -87,10 +87,15 @@ def load_ancestor(path: Path) -> nn.Module:
 
 
 def refuse_foreign(content: bytes, path: Path) -> None:
-    """Scan the pickle without executing it.
+    """Scan a file's pickle for foreign content, without executing it.
+
+    Args:
+        content: content of the file.
+        path: path of the file, for error messages.
 
     Raises:
-        UserError: the pickle contains a global or an opcode that the original script's files do not have.
+        UserError: the file is not a file of `torch.save`, is too large, or has a global or an opcode that the original
+            script's files do not have.
     """
     allowed = PLAIN | _STAND_INS.keys()
     try:
@@ -126,10 +131,10 @@ def _read(path: Path) -> bytes:
 
 
 def _rebuild(module: Any) -> nn.Module:
-    """Return the network with the weights and the activation of the inert module."""
+    """Return a LeNet-5 with the weights and the activation of an unpickled module."""
     children: dict[str, Any] = module._modules
     activation = activation_option(children["activation1"])
-    network = build_network(activation, dropout_rate=0.0)  # dropout acts in training only
+    network = build_network(activation, dropout_rate=0.0)  # dropout affects only training
     weights: dict[str, Tensor] = {}
     for name in LAYERS:
         for kind, parameter in children[name]._parameters.items():

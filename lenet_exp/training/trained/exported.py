@@ -1,4 +1,4 @@
-"""Networks as PyTorch's `.pt2` archives."""
+"""Export of networks as PyTorch `.pt2` archives."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import nn
 
 
 def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -> bytes:
-    """Return the archive of a network that takes images (n, 1, 32, 32), for any n.
+    """Return a `.pt2` archive of a network that accepts images (n, 1, 32, 32) for any n.
 
-    The archive is created in memory, because torch would end the process with SIGABRT if it wrote to a full disk.
+    The archive is created in memory, because torch aborts the process (SIGABRT) if it writes to a full disk.
 
     Args:
-        files: contents of additional files in the archive, by name.
+        network: network to export.
+        files: contents of additional files in the archive, keyed by name.
     """
     shapes = ({0: torch.export.Dim("n")},)  # an example with 1 image would fix n to 1
     program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=shapes, strict=False)

@@ -1,7 +1,8 @@
-"""Rules for the classes that a file is allowed to name.
+"""Checks of class names in files: only trusted classes are imported.
 
-A model's record names its network and activation; a sweep's job also names its optimizer. The file's author chose the
-names, and importing a module runs its code. Therefore, names are checked before anything is imported.
+A model's record names the classes of its network and activation; the file of a sweep's job also names its optimizer.
+The author of a file chooses these names, and importing a module runs its code. Therefore, names are checked before any
+module is imported.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ OUR_MODELS = frozenset(
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # such as GELU's approximate=tanh
-LARGEST = 10**6  # a whole number can be a size, such as PReLU's num_parameters
+LARGEST = 10**6  # an integer can be a size, such as PReLU's num_parameters
 
 Trust = str | Sequence[str] | None
 
 
 @cache
 def trusted_activations() -> frozenset[str]:
-    """Return the names of the activations in torch and lenet_exp."""
+    """Return the full names of the activation classes in torch and lenet_exp."""
     from torch.nn.modules import activation as theirs
 
     names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # not an activation
@@ -45,7 +46,7 @@ def trusted_activations() -> frozenset[str]:
 
 @cache
 def trusted_optimizers() -> frozenset[str]:
-    """Return the names of torch's optimizers."""
+    """Return the full names of torch's optimizer classes."""
     from torch import optim
 
     return frozenset(
@@ -60,7 +61,7 @@ def check_trust(trust: Trust) -> None:
     """Check the value of `trust=`.
 
     Raises:
-        ConfigError: the value is not the name of a class or module.
+        ConfigError: a name in the value is not a valid name of a class or module.
     """
     if not all(map(NAME.fullmatch, _names(trust))):
         raise ConfigError(
@@ -69,14 +70,15 @@ def check_trust(trust: Trust) -> None:
 
 
 def check_network(of: str, config: Config, trust: Trust) -> None:
-    """Check that the classes that a file names for a network, its model and activation, are trusted.
+    """Check that the model and activation classes named in a file are trusted.
 
     Args:
-        of: name of the model, for the message.
-        trust: a class or module, or several, that the user trusts in addition to those of torch and lenet_exp.
+        of: name of the model, for error messages.
+        config: configuration from the file.
+        trust: classes and modules that the user trusts, in addition to those in torch and lenet_exp.
 
     Raises:
-        UserError: a class is not trusted, or a keyword is not a number, true, false, null, or a plain word.
+        UserError: a class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
     """
     _check(of, "model", config.model, OUR_MODELS, trust)
     if config.activation != {}:  # some models have no activation
@@ -84,10 +86,10 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
-    """Check that the optimizer class that a file names is trusted, because retraining runs its code.
+    """Check that the optimizer class named in a file is trusted. Retraining runs its code.
 
     Raises:
-        UserError: see `check_network`.
+        UserError: the class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
     """
     _check(of, "optimizer", option, trusted_optimizers(), trust)
 
@@ -107,7 +109,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
 
 
 def foreign_class(config: Config) -> str | None:
-    """Return a configuration's first class that is in another package and has not been imported yet, or None."""
+    """Return a configuration's first class outside torch and lenet_exp whose module has not been imported, or None."""
     for target in (_target(option) for group in CLASS_GROUPS if (option := getattr(config, group))):
         ours = target in OUR_MODELS | {OURS} or target.startswith(TORCHS)
         if not ours and target.rpartition(".")[0] not in sys.modules:

@@ -1,4 +1,4 @@
-"""Weights on disk (safetensors, no pickle) and their digest. torch is loaded only for tensors."""
+"""Weights on disk (safetensors, without pickle), and their digests. This module imports torch only for tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDER = "order"
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 (hex) over names, shapes, and bytes, in state-dict order."""
+    """Return the SHA-256 digest (hex) of the weights' names, shapes, types, and values, in state-dict order."""
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
