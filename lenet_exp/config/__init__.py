@@ -1,1 +1,1 @@
-"""The configuration: composed from conf/ and the command line, typed, checked, and identified by a fingerprint."""
+"""Configurations of runs: composition from conf/ and the command line, validation, and fingerprints."""

@@ -1,4 +1,4 @@
-"""Limit on YAML aliases in a folder with the user's own option files."""
+"""Limit on the expansion of YAML aliases in a user's own option files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MOST_VALUES = 10_000
 
 
 def check_aliases(folder: Path) -> None:
-    """Check that aliases do not expand a folder's option files beyond a limit.
+    """Check that no option file in a folder expands to too many values through YAML aliases.
 
-    Hydra copies the target of each YAML alias, so a 1 kB file with nested aliases could take hours and all memory.
+    Hydra copies the target of each alias, so a 1 kB file with nested aliases could take hours and use all memory.
 
     Raises:
-        ConfigError: an option file with aliases has more than `MOST_VALUES` values.
+        ConfigError: an option file with aliases expands to more than `MOST_VALUES` values.
     """
     for file in chain.from_iterable(map(folder.glob, OPTION_FILES)):
         values = 0.0
@@ -34,12 +34,12 @@ def check_aliases(folder: Path) -> None:
 
 
 def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
-    """Return the number of values in a YAML node, counting an alias's target each time.
+    """Return the number of values in a YAML node, counting the target of an alias each time it is used.
 
     The number is infinite if a node contains itself.
     """
     if node not in known:
-        known[node] = math.inf  # until its parts are counted
+        known[node] = math.inf  # until its parts have been counted
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         if isinstance(node, yaml.MappingNode):
             parts = chain.from_iterable(parts)

@@ -1,4 +1,4 @@
-"""Checks of the ranges of flags, and of rules that involve several flags."""
+"""Checks for the ranges of flags and for rules that involve several flags."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # classes w
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LONGEST_NAME = 200  # bytes: the limit is 255 for a file's name and 250 for a tag's name in MLflow
+LONGEST_NAME = 200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
 _WARM = "for a warm-up only, use schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
-    """Check all flags as far as possible without data or torch's classes; `training.check.check_config` does the rest.
+    """Check all flags that can be checked without data or torch; `training.check.check_config` checks the others.
 
     Raises:
-        ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
+        ConfigError: a value is invalid; the message contains the flag, its value, and the allowed values.
     """
     check_ranges(config)
     check_no_search(config)
@@ -51,10 +51,10 @@ def check_flags(config: Config) -> None:
 
 
 def check_ranges(config: Config | PredictConfig) -> None:
-    """Check the ranges of all numbers, the store's address, and names.
+    """Check the ranges of all numbers, the device, the dataset, the store's address, and names.
 
     Raises:
-        ConfigError: a number, the address, or a name is invalid.
+        ConfigError: a value is invalid.
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
@@ -67,7 +67,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
 
 
 def check_value(flag: str, value: object) -> None:
-    """Check a number against the range of a flag.
+    """Check that a number is in the range of a flag.
 
     Raises:
         ConfigError: the number is out of range.
@@ -78,7 +78,7 @@ def check_value(flag: str, value: object) -> None:
 
 
 def check_name(flag: str, name: str) -> None:
-    """Check a name that becomes part of paths and of the name of a registered model in MLflow.
+    """Check a name that becomes part of file paths and of a registered model's name in MLflow.
 
     Raises:
         ConfigError: the name is invalid.
@@ -90,7 +90,7 @@ def check_name(flag: str, name: str) -> None:
 
 
 def _check_tags(tags: Iterable[str]) -> None:
-    """Check the names of tags, because MLflow rejects runs with invalid ones."""
+    """Check the names of tags, because MLflow rejects runs with invalid tag names."""
     for name in tags:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
@@ -138,14 +138,14 @@ def _check_device(device: str) -> None:
 
 
 def _check_threads(threads: int | None) -> None:
-    """Check the number of threads. With far more threads than cores, torch eventually hangs or crashes."""
+    """Check the number of threads: with far more threads than cores, torch eventually hangs or crashes."""
     most = MOST_THREADS_A_CORE * cpu_count()
     if threads is not None and threads > most:
         raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
 
 
 def check_store(uri: str | None) -> None:
-    """Check the address of a store.
+    """Check the address of an MLflow store.
 
     Raises:
         ConfigError: the address is invalid.
@@ -180,7 +180,7 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_optimizer(config: Config) -> None:
-    """Check the keywords that many optimizers share; config/targets.py, which loads torch, checks the others."""
+    """Check the arguments that many optimizers share; config/targets.py, which loads torch, checks the others."""
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
         flag, value = f"optimizer.{key}", config.optimizer[key]
         for number in value if isinstance(value, list) else [value]:

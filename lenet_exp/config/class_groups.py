@@ -1,4 +1,4 @@
-"""The config groups whose options name a class (`_target_`) and its keywords."""
+"""The config groups whose options specify a class (`_target_`) and its keyword arguments."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ClassGroup:
-    """Rules for the options of a config group that name classes.
+    """Rules for the options in a config group whose options specify classes.
 
     Attributes:
         base: dotted path of the required base class.
-        own: keys that describe the option and are not keywords of its class.
-        supplied: keywords that an option must not set, with the flags that set them instead.
-        neutral: dotted path of the class that, with its default keywords, gives the same run as without the group.
+        own: keys that describe the option and are not passed to its class.
+        supplied: keyword arguments that an option must not set, each with the flag that sets it instead.
+        neutral: dotted path of the class that, with its default arguments, gives the same run as without the group;
+            None if no class does.
     """
 
     base: str
@@ -23,7 +24,7 @@ class ClassGroup:
     neutral: str | None = None
 
 
-# Keywords that control how an optimizer's step is executed; lenet_exp selects the fastest way that the device supports.
+# Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest way for the device.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
 _IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")

@@ -1,4 +1,4 @@
-"""Conversion of the configuration that Hydra composed to a typed `Config`."""
+"""Composition of configurations with Hydra, and their conversion to a typed `Config`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ConfigT = TypeVar("ConfigT")
 
 
 def typed(node: DictConfig | Mapping[str, Json]) -> Config:
-    """Return the composed configuration of a run as a `Config`; see `typed_as`."""
+    """Convert the composed configuration of a run to a `Config`; see `typed_as`."""
     return typed_as(Config, node)
 
 
 def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> ConfigT:
-    """Return the composed configuration as an object of `schema`, with converted types and without unknown keys.
+    """Convert a composed configuration to an instance of the dataclass `schema`.
 
-    Ranges are not checked here, and neither is the optimizer; see `training.check.check_config`.
+    Values are converted to the types of their fields. `training.check.check_config` checks ranges and the optimizer.
 
     Raises:
         ConfigError: a flag is unknown, has the wrong type, or has no value.
@@ -67,10 +67,10 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    """Return the schema with neutral values, which replace the values that an older release's config.yaml lacks."""
+    """Return the schema with neutral values, which apply to flags that a config.yaml from an older release lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
-        if f.metadata["neutral"] is not ALWAYS and flag != "model":  # its options have their own keys
+        if f.metadata["neutral"] is not ALWAYS and flag != "model":  # each model has its own keys
             OmegaConf.update(node, flag, f.metadata["neutral"])
     return node
 
@@ -81,7 +81,7 @@ FREE = tuple(
 
 
 def allow_new_keys(overrides: list[str]) -> list[str]:
-    """Add Hydra's `++` to overrides of tags and options, which accept any key.
+    """Return the overrides with Hydra's prefix `++` added to those whose flag accepts any key.
 
     Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`.
     """
@@ -90,10 +90,10 @@ def allow_new_keys(overrides: list[str]) -> list[str]:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Prepare Hydra so that `composed` works inside the context, without Hydra's command line.
+    """Initialize Hydra for calls to `composed` inside the context, without Hydra's command line.
 
     Raises:
-        ConfigError: Hydra reports an error; the message has one line.
+        ConfigError: Hydra reports an error; the message is a single line.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -109,10 +109,11 @@ def composing() -> Iterator[None]:
 
 
 def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
-    """Compose the configuration for a run with Hydra.
+    """Compose the configuration of a run with Hydra.
 
     Args:
-        with_hydra: whether to include Hydra's own node, which holds the chosen option for each group.
+        overrides: overrides in Hydra's grammar.
+        with_hydra: whether to include Hydra's own node, which contains the chosen option for each config group.
     """
     from hydra import compose as hydra_compose
 
@@ -154,7 +155,7 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
 
 
 def _raw(given: DictConfig, key: str) -> Any:
-    """Return a value as given, with interpolations unresolved."""
+    """Return the value of a flag, with interpolations unresolved, or None if the flag is missing."""
     node: Any = OmegaConf.to_container(given)
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None

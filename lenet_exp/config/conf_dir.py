@@ -1,4 +1,4 @@
-"""The folder conf/ and its config groups."""
+"""The path of the folder conf/, and the names of its config groups."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ CONF_DIR = next(
 
 
 def config_groups() -> list[str]:
-    """Return the names of the config groups, which are the folders of conf/."""
+    """Return the names of the config groups, which are the subfolders of conf/."""
     return sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir())

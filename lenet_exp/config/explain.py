@@ -1,4 +1,4 @@
-"""Translation of Hydra's errors, which have four to nine lines, into one line with the nearest valid name."""
+"""One-line messages, with the nearest valid name, for Hydra's errors, which have four to nine lines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lenet_exp.config.schema import SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
-EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from another package, which an extra of lenet_exp installs
+EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from packages that an extra of lenet_exp installs
 
 
 def explain_hydra(error: Exception) -> str:
-    """Return Hydra's error as one line with the problem, the value, what is allowed, and the nearest valid name.
+    """Return a one-line message for an error from Hydra, with the value, the problem, and the nearest valid name.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal caused the error.
@@ -37,9 +37,9 @@ def explain_hydra(error: Exception) -> str:
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"
     if isinstance(error, OSError) and error.strerror:  # some of Hydra's errors are OSErrors
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, KeyError):  # an unknown environment variable
+    if isinstance(error, KeyError):  # an environment variable that is not set
         return f"{error.args[0]}: not found"
-    # An internal error of Hydra; OmegaConf's errors are subclasses of these.
+    # An exception of exactly one of these classes is an internal error of Hydra; OmegaConf raises subclasses of them.
     if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the flags cannot be parsed; write them as name=value (see --help)"
     text = str(error)
@@ -64,7 +64,7 @@ def explain_hydra(error: Exception) -> str:
 
 def _missing_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
-    # Hydra does not list the options if several were requested: augmentation=[shift,flip].
+    # Hydra does not list the options if several were requested, as in augmentation=[shift,flip].
     found = error.options or [file.stem for file in (CONF_DIR / group).glob("*.yaml")]
     if not group or not found:
         return first_line(error) + did_you_mean(str(error.missing_cfg_file), config_groups())
@@ -83,7 +83,7 @@ def _unknown_group(text: str) -> str:
 
 
 def explain_flag(key: str) -> str:
-    """Return the one-line error for an unknown flag."""
+    """Return a one-line message for a flag that is unknown or that the chosen option does not support."""
     known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
@@ -99,7 +99,7 @@ def explain_flag(key: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """Return all dotted flags, the keywords of all options that name classes, and the names of sections."""
+    """Return the names of all flags, including the arguments in option files, and of all sections of flags."""
     found = {flag for schema in SCHEMAS.values() for flag, _, _ in knobs(schema)}
     found |= {flag.partition(".")[0] for flag in found}
     for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
@@ -108,7 +108,7 @@ def known_flags() -> frozenset[str]:
 
 
 def explain_arguments(unknown: list[str]) -> str:
-    """Return the one-line error for arguments such as `--dataset=X`; flags are written without dashes."""
+    """Return a one-line message for arguments such as `--dataset=X`, because flags are written without dashes."""
     name, _, value = unknown[0].lstrip("-").partition("=")
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
     target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)
@@ -119,9 +119,9 @@ def explain_arguments(unknown: list[str]) -> str:
 
 
 def _same_leaf(name: str, flags: Iterable[str]) -> str | None:
-    """Return the flag whose last part is `name`, or None.
+    """Return the flag whose last part is `name`, or None if no flag matches.
 
-    This is the best guess for the original script's short names (lr, dropout_rate).
+    The original script used such short names (lr, dropout_rate).
     """
     return min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
 

@@ -1,4 +1,4 @@
-"""The fingerprint of an experiment: a hash of exactly the settings that can change its result."""
+"""The fingerprint of an experiment: a hash of the settings that can change its result, and of no others."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective, effective_keywords, option_class
 from lenet_exp.files import Json
 
-# Increase this if the same configuration gives different weights; tests compare stored golden losses.
+# Increase this number if a change to the code makes the same configuration give different weights. Tests compare losses
+# with stored values to detect such a change.
 TRAINING_VERSION = 1
 
 
 def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """Return the fingerprint of a configuration.
 
-    It is the SHA-256 (hex) over `TRAINING_VERSION`, the data digests, and all settings that differ from their neutral
-    value. Paths, names, intervals, device, and threads do not count. Keywords at their class's default and flags
-    without effect do not count, either. Examples are `momentum` for an optimizer that lacks it, and `schedule.drops`
-    without drops.
+    The fingerprint is the SHA-256 (hex) of `TRAINING_VERSION`, the data digests, and all settings that differ from
+    their neutral value. It does not depend on paths, names, intervals, the device, or the number of threads. It also
+    ignores default arguments of classes and flags without effect, such as `momentum` for an optimizer that lacks it.
 
     Args:
-        data_digests: digests of the images and labels that are used, by split.
+        data_digests: SHA-256 of the images and labels in each split.
     """
     text = json.dumps(fingerprinted(config, data_digests), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -44,7 +44,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Jso
 
 
 def _option(group: str, option: Option) -> Option | None:
-    """Return an option's class and effective keywords; None if the run is the same without the group."""
+    """Return an option's class and effective arguments, or None if the run is the same without the option's group."""
     if not option:
         return None
     cls = option_class(group, option)

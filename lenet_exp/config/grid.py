@@ -1,4 +1,7 @@
-"""The jobs of a grid: all combinations of values, except for zipped flags; they are counted before they are created."""
+"""The jobs of a grid: all combinations of the swept values, with zipped flags varied together.
+
+Jobs are counted before they are created.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,24 @@ from lenet_exp.config.skip import without_skipped
 from lenet_exp.errors import ConfigError, did_you_mean
 
 Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
-Together = list[list[str]]  # sets of flags that are zipped
+Together = list[list[str]]  # groups of flags that are zipped
 
 SEED_FLAGS = {"seed", "split_seed"}
-MOST_JOBS = 100_000  # limit if `sweep.max_jobs` is not set
+MOST_JOBS = 100_000  # maximum number of jobs if `sweep.max_jobs` is not set
 
 
 def expand_grid(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
-    """Return the overrides of each job, ordered by seed: all configurations with their first seed come first.
+    """Return the overrides of each job in a grid, ordered by seed: the first seed of every configuration comes first.
 
     Args:
-        zipped: unchecked value of `sweep.zip`: flags that are zipped, or several lists of such flags.
+        overrides: all overrides of the sweep, as parsed by Hydra.
+        zipped: unchecked value of `sweep.zip`: a list of flags that are zipped, or several such lists.
         most: unchecked value of `sweep.max_jobs`.
         skipped: unchecked value of `sweep.skip`.
 
     Raises:
-        ConfigError: there are no jobs or more than `most`, or zipped flags are not swept or have different numbers of
-            values.
+        ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, zipped flags are not swept or
+            have different numbers of values, or `skipped` is invalid.
     """
     _refuse_intervals(overrides)
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
@@ -54,14 +58,15 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
 def compose_jobs(
     jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
 ) -> list[Config]:
-    """Return the typed configuration of every job after checking its flags, without loading torch.
+    """Return the typed configuration of each job after checking its flags, without loading torch.
 
     Args:
+        jobs: overrides of each job.
         compose: function that returns the configuration for the overrides of a job.
         each: function that iterates over the jobs and can show progress.
 
     Raises:
-        ConfigError: a job is invalid; the message describes the first such job and shows its overrides.
+        ConfigError: a job is invalid; the message contains the problem and the overrides of the first such job.
     """
     configs = []
     for overrides in each(jobs):
@@ -74,7 +79,11 @@ def compose_jobs(
 
 
 def which_job(overrides: Sequence[str], jobs: Sequence[object]) -> str:
-    """Return the overrides of a job for an error message; empty if there is only one job."""
+    """Return a job's overrides as the end of an error message, or an empty string if the grid has only one job.
+
+    Args:
+        jobs: all jobs of the grid.
+    """
     return f" (job: {hide_password(' '.join(overrides))})" if len(jobs) > 1 else ""
 
 
@@ -88,15 +97,15 @@ def check_size(
 
     Args:
         most: maximum number of jobs: the unchecked value of `sweep.max_jobs`.
-        more: instruction for allowing more jobs, for the message.
-        together: flags that are zipped.
+        more: end of the error message, which explains how to allow more jobs.
+        together: groups of flags that are zipped.
 
     Raises:
         ConfigError: the overrides span more than `most` jobs.
     """
     if not isinstance(most, int):
         return
-    counts = {_flag(o): _count(o) for o in overrides}  # the last override of a flag counts
+    counts = {_flag(o): _count(o) for o in overrides}  # only the last override of a flag counts
     side_by_side = [max(counts.pop(flag) for flag in group) for group in together or []]
     jobs = math.prod([*counts.values(), *side_by_side])
     if jobs > most:
@@ -118,9 +127,9 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """Return the axes of the grid. Each holds the values of one flag, or the rows of zipped flags.
+    """Return the axes of the grid: the values of each flag, or the rows of each group of zipped flags.
 
-    The axis of zipped flags is at the position of the first of these flags.
+    The axis of a group is at the position of the group's first flag.
     """
     axes, done = [], set[str]()
     for flag in columns:
@@ -160,7 +169,7 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
 
 
 def _count(override: Override) -> int:
-    """Return the number of values of a flag; 1 for values that are expanded later, such as `glob(*)`."""
+    """Return the number of values in an override; 1 if Hydra expands the values later, as for `glob(*)`."""
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)

@@ -1,9 +1,9 @@
-"""Differences between Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's private parts.
+"""Compatibility with Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's private API.
 
-The private parts are the parser of Hydra's command line, and the object with the methods `run`, `multirun`, and
-`compose_config`, which runs a job or a sweep. `hydra.main` calls the same methods, but it prints errors in its own way
-and exits with status 1. Only an environment variable changes that. tests/config/test_hydra_parts.py fails if any of
-the private parts changes.
+lenet_exp uses two private parts of Hydra: the parser of its command line, and the object that runs a job or a sweep
+with the methods `run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in
+its own format and exits with status 1, unless an environment variable is set. tests/config/test_hydra_parts.py fails if
+the private API changes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}  # Hydra 1.4 warns a
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Register or replace an OmegaConf resolver."""
-    # Each version warns about the function's name in the other.
+    # Each version of OmegaConf warns about the name that the function has in the other version.
     register = OmegaConf.register_new_resolver if HYDRA_1_3 else OmegaConf.register_resolver
     cast(Callable[..., None], register)(name, resolver, replace=True)
 
 
 @contextmanager
 def hydra_app(job_name: str = "app") -> Iterator[Any]:
-    """Provide Hydra's object with `run`, `multirun`, and `compose_config` for the folder `conf/`."""
+    """Initialize Hydra for the folder conf/ and yield its object with `run`, `multirun`, and `compose_config`."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -48,5 +48,10 @@ def command_line_parser() -> ArgumentParser:
 
 
 def run_as_hydra(config_name: str, task: TaskFunction) -> None:
-    """Run the command line with `hydra.main`."""
+    """Run the current command with `hydra.main`.
+
+    Args:
+        config_name: name of the main configuration file in conf/, without extension.
+        task: function that Hydra calls with the composed configuration.
+    """
     hydra.main(config_path=str(CONF_DIR), config_name=config_name, **VERSION_BASE)(task)()

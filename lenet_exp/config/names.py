@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# MLflow shows about 15 characters of a name.
+# Short forms of flags for job names, because MLflow shows only about 15 characters of a name.
 SHORT = {
     "batch_size": "batch",
     "dropout_rate": "drop",
@@ -16,15 +16,15 @@ SHORT = {
     "weight_decay": "wd",
 }
 
-LONGEST_NUMBER = 9  # characters; longer numbers are shown with four digits
+LONGEST_NUMBER = 9  # characters; longer numbers are shown with four significant digits
 
 
 def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
-    """Return one job's values for the swept flags.
+    """Return a job's values for the swept flags.
 
     Args:
-        swept: names of the flags with several values.
-        overrides: the job's overrides, `flag=value`.
+        swept: names of the swept flags, possibly with the prefix `+`.
+        overrides: the job's overrides, each in the form `flag=value`.
     """
     values = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
     return {flag.lstrip("+"): values.get(flag.lstrip("+"), "") for flag in swept}
@@ -34,16 +34,19 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
     """Return a job's name, built from its swept values.
 
     Args:
-        groups: flags that are config groups, whose values need no flag name (`relu`).
+        number: number of the job, used in its name if no flag is swept.
+        values: the job's values for the swept flags.
+        groups: names of the config groups; their values are shown without the flag's name, for example, as `relu`.
     """
     parts = [value if flag in groups else f"{_short(flag)}={rounded(value)}" for flag, value in values.items()]
     return " ".join(parts) or f"job {number}"
 
 
 def rounded(value: str) -> str:
-    """Return a value for display, with equal numbers in the same form: `0.0` as `0`, `5e-4` as `0.0005`.
+    """Format a value for display, with equal numbers in the same form: `0.0` as `0`, `5e-4` as `0.0005`.
 
-    Long numbers such as a sampler's 0.012345678901234 get four digits. Whole numbers and words stay unchanged.
+    Long numbers, such as 0.012345678901234 from a sampler, are rounded to four significant digits. Integers and words
+    stay unchanged.
     """
     if value.lstrip("+-").isdigit():
         return value

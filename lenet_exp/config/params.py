@@ -1,4 +1,4 @@
-"""MLflow params for a configuration: one per flag, named as on the command line."""
+"""MLflow parameters of a configuration: one parameter per flag, with the flag's name on the command line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
-# Names and destinations, which are not settings of a run; the logged config.yaml contains them.
+# Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml contains them.
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
-# The dataset's name stands for its definition; these flags say how it is used.
+# Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
 
 
 def params(config: Config) -> dict[str, str]:
-    """Return the effective flags as strings, without flags that have no effect or that an older record lacks.
+    """Return the values of a configuration's flags as strings, without flags that are missing or have no effect.
 
     Args:
-        config: an effective configuration, such as a record contains.
+        config: effective configuration, such as the one in a record. Flags can be missing in records from older
+            releases.
     """
     options = {group: getattr(config, group) for group in CLASS_GROUPS}
     found = {"dataset": config.dataset.name} | {group: str(o["name"]) for group, o in options.items() if o}
@@ -36,12 +37,12 @@ def params(config: Config) -> dict[str, str]:
 
 
 def text(value: object) -> str:
-    """Return a value as it is written on the command line."""
+    """Return a single value in the form used on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def shown(value: object) -> str:
-    """Return a list or dict as it is written on the command line."""
+    """Return a list or dict in the form used on the command line."""
     return str(value).replace("'", "").replace(" ", "")

@@ -1,4 +1,4 @@
-"""Conversion of dataclasses to plain values for YAML and JSON, and back."""
+"""Conversion between dataclasses and plain values for YAML and JSON."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from lenet_exp.files import Json
 T = TypeVar("T")
 
 WHOLE = (str, float, bool, NoneType)
-OTHER = "other"  # the name of the field that keeps unknown keys
+OTHER = "other"  # name of the field that contains unknown keys
 LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
 def plain(config: Config) -> dict[str, Json]:
-    """Return the configuration as dicts, lists, strings, and numbers; `from_plain` and `compose.typed` read it back."""
+    """Convert a configuration to dicts, lists, strings, and numbers; `from_plain` and `compose.typed` reverse this."""
     return cast(dict[str, Json], _plain_value(asdict(config)))
 
 
 def from_plain(values: object) -> Config:
-    """Return the configuration that plain values describe; another release can have written them.
+    """Convert plain values, possibly from another release, to a configuration.
 
-    A missing flag gets its neutral value. A flag without a neutral value stays missing (`???`).
+    A missing flag is set to its neutral value. A missing flag without a neutral value stays missing (`???`).
 
     Raises:
         ValueError: the values do not describe a configuration.
@@ -38,10 +38,13 @@ def from_plain(values: object) -> Config:
 
 
 def read_as(kind: type[T], value: object) -> T:
-    """Return a dataclass with its nested dataclasses, or a list of dataclasses, read from plain values.
+    """Convert plain values to a dataclass with its nested dataclasses, or to a list of dataclasses.
+
+    Args:
+        kind: type of the result.
 
     Raises:
-        ValueError: a field without a default is missing, a value has the wrong type, or a time is invalid.
+        ValueError: a field without a default is missing, a value has the wrong type, or a timestamp is out of range.
     """
     try:
         return cast(T, _read(kind, value))
@@ -62,7 +65,7 @@ def _read(wanted: Any, value: Any) -> Any:
 
     Raises:
         TypeError: the value has a different type.
-        ValueError: a value inside it is invalid.
+        ValueError: a nested value is invalid.
     """
     kind = type(value)
     if wanted is Any or (kind is wanted and kind in WHOLE):
@@ -104,8 +107,11 @@ class _Field:
     """Properties of a dataclass field, computed once.
 
     Attributes:
-        section: whether the field is a section with its own flags. flag: whether it can be missing (`???`).
-        neutral: the value of a missing flag; ALWAYS if there is none.
+        section: whether the field is a section with its own flags.
+        flag: whether the field is a flag, which can be missing (`???`).
+        neutral: neutral value of the flag, used if the flag is missing; ALWAYS if it has no neutral value.
+        needed: whether the field has no default.
+        time: whether the field is a timestamp in milliseconds since 1970.
     """
 
     name: str

@@ -1,8 +1,9 @@
-"""Fast composition of many jobs: Hydra composes once per choice of options, and plain values are filled in.
+"""Fast composition of many configurations: Hydra composes once per choice of options, and single values are filled in.
 
-Hydra takes 50 to 90 ms per job. An override such as `optimizer.lr=0.1` only sets one value in the configuration of the
-same options. Hydra still composes everything that is not that simple: options of groups, lists, interpolations, new or
-deleted keys, and values that others use. It also composes invalid overrides, so that the error comes from Hydra.
+Hydra takes 50 to 90 ms per configuration. An override such as `optimizer.lr=0.1` only replaces a single value, which
+can be done without Hydra. Hydra still composes configurations with other overrides: options of config groups, lists,
+interpolations, new or deleted keys, and values that other flags refer to. It also composes invalid overrides, so error
+messages come from Hydra.
 """
 
 from __future__ import annotations
@@ -41,19 +42,24 @@ class _SingleValue:
 
 @dataclass(frozen=True)
 class _BaseConfig:
-    """A configuration that Hydra composed without the plain overrides, as composed and as typed plain values."""
+    """A configuration that Hydra composed without the overrides that set a single value.
+
+    Attributes:
+        written: the values as composed.
+        values: the values after conversion to their types, in plain form.
+    """
 
     written: Any
     values: Any
 
 
 class QuickComposer:
-    """Composer for the configurations of a sweep's jobs.
+    """Composer of the configurations of a sweep's jobs.
 
     Args:
-        compose: function that composes overrides with Hydra.
-        without: the configuration composed from all overrides except the swept ones, if known.
-        swept: the keys of the swept flags.
+        compose: function that composes a configuration from overrides with Hydra.
+        without: configuration composed from all overrides except the swept ones; None if it is not available.
+        swept: names of the swept flags.
     """
 
     def __init__(
@@ -65,7 +71,7 @@ class QuickComposer:
         self._bases: dict[tuple[str, ...], _BaseConfig | None] = {}
 
     def config(self, overrides: Sequence[str]) -> Config:
-        """Return the typed configuration that Hydra would compose.
+        """Return the typed configuration that Hydra would compose from the overrides.
 
         Raises:
             ConfigError, HydraException: the configuration cannot be composed.
@@ -87,10 +93,13 @@ class QuickComposer:
         return typed(self._compose(list(overrides)))
 
     def _base(self, others: tuple[str, ...]) -> _BaseConfig | None:
-        """Return the configuration composed without the plain overrides, or None.
+        """Return the configuration composed without the overrides that set a single value, or None.
 
-        It is None if a value refers to others, or if that configuration is invalid. A plain override could
-        correct it.
+        The result is None if a value refers to another flag or if the configuration is invalid. An override that sets a
+        single value could make the configuration valid.
+
+        Args:
+            others: overrides that do not simply set a single value.
         """
         if others not in self._bases:
             self._bases[others] = None
@@ -119,7 +128,7 @@ def _parsed(text: str) -> _SingleValue | None:
 
 
 def _may_overlap(other: str, one: _SingleValue) -> bool:
-    """Return whether a non-plain override can affect the value of a plain one; choosing a group's option cannot."""
+    """Return whether an override can affect a flag that a single-value override sets; choosing an option cannot."""
     key, _, value = other.partition("=")
     key, path = key.lstrip("+~"), ".".join(one.path)
     is_option = "." not in key and not value.startswith(("{", "["))
@@ -127,7 +136,7 @@ def _may_overlap(other: str, one: _SingleValue) -> bool:
 
 
 def _is_leaf(values: Any, path: tuple[str, ...]) -> bool:
-    """Return whether there is a single value at a path."""
+    """Return whether a path leads to a single value rather than to a dict or list."""
     for part in path:
         if not isinstance(values, dict) or part not in values:
             return False

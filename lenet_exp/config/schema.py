@@ -1,7 +1,7 @@
-"""Every flag of a run: its type, meaning, unit, and range, and whether it can change the result.
+"""Definitions of all flags: type, meaning, unit, range, and whether the flag can change the result of a run.
 
-conf/*.yaml holds the values. Fields here have no defaults, so that each value is defined in one place. This file
-imports neither torch nor mlflow, because `--help` reads it.
+The default values are in conf/*.yaml. The fields here have no defaults, so each default is defined in a single place.
+This module imports neither torch nor mlflow, because `--help` uses it and must be fast.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, cast, get_type_hints
 
 from omegaconf import MISSING
 
-Option = dict[str, Any]  # the content of an option file: a class and its keywords
+Option = dict[str, Any]  # the content of an option file: a class and its keyword arguments
 DEVICE = "auto (the first available of cuda, mps, and cpu), cpu, cuda, cuda:<number>, or mps"
-LENET5: Option = {  # conf/model/lenet5.yaml; the model for records that lack one
+LENET5: Option = {  # the content of conf/model/lenet5.yaml, for records that lack a model
     "name": "lenet5",
     "_target_": "lenet_exp.training.lenet5.LeNet5",
     "channels": [6, 16],
@@ -26,11 +26,11 @@ LENET5: Option = {  # conf/model/lenet5.yaml; the model for records that lack on
     "pooling": "max",
     "width": 1.0,
 }
-ALWAYS = object()  # a neutral value that equals no value, so the field always counts in the fingerprint
+ALWAYS = object()  # a neutral value that no value equals, so the fingerprint always includes the field
 
 
 class EngineName(StrEnum):
-    """Names of the engines."""
+    """Engines that can execute the training steps; `auto` selects one."""
 
     auto = "auto"
     native = "native"
@@ -54,7 +54,7 @@ class PictureContent(StrEnum):
 
 
 class ScheduleShape(StrEnum):
-    """Shapes of the learning rate schedule."""
+    """Shapes of the learning rate schedule after the warm-up."""
 
     constant = "constant"
     one_cycle = "one_cycle"
@@ -79,7 +79,7 @@ class LoggedModels(StrEnum):
 
 
 class SamplerName(StrEnum):
-    """Samplers of a search."""
+    """Samplers that suggest the trials of a search."""
 
     tpe = "tpe"
     gp = "gp"
@@ -89,7 +89,7 @@ class SamplerName(StrEnum):
 
 
 class PrunerName(StrEnum):
-    """Pruners of a search."""
+    """Pruners that stop runs of a search early."""
 
     asha = "asha"
     hyperband = "hyperband"
@@ -98,7 +98,7 @@ class PrunerName(StrEnum):
 
 
 class Objective(StrEnum):
-    """Objectives of a search."""
+    """Objectives that a search can optimize."""
 
     accuracy = "accuracy"
     loss = "loss"
@@ -118,26 +118,26 @@ def knob(
     result: bool = True,
     only_with: str | None = None,
 ) -> Any:
-    """Declare a configuration field.
+    """Declare a flag as a field of a configuration dataclass.
 
     Args:
-        meaning: the field's effect and unit, for `--help`.
-        ge, gt, le, lt: the field's range.
-        neutral: value with which a run is the same as without the field. A field at its neutral value is left out of
-            the fingerprint, so a new field does not change old fingerprints.
-        result: whether the field can change the trained weights; if not, the fingerprint never includes it.
-        only_with: condition under which this flag has an effect. `other` means that the flag `other` must differ from
-            its neutral value; `other=value` means that it must have this value.
+        meaning: description of the flag, with its unit, for `--help`.
+        ge, gt, le, lt: bounds of the flag's range (>=, >, <=, and <); None for no bound.
+        neutral: value at which a run is the same as without the flag. The fingerprint omits flags at their neutral
+            value, so adding a flag does not change existing fingerprints.
+        result: whether the flag can change the trained weights; if not, the fingerprint never includes it.
+        only_with: condition under which the flag has an effect. `other` means that the flag `other` must differ from
+            its neutral value; `other=value` means that `other` must have this value.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata = {"meaning": meaning, "limits": limits, "neutral": neutral, "result": result, "only_with": only_with}
     return field(default=MISSING, metadata=metadata)
 
 
-# The fingerprint contains the data digests, so it needs none of these fields.
+# The fingerprint includes the data digests, so it does not need to include these fields.
 @dataclass
 class Dataset:
-    """The dataset, its files, and how it is split."""
+    """Flags for the dataset: its files, their format, and the split."""
 
     name: str = knob("name of the dataset", result=False)
     reader: Reader = knob("file format: idx (as in MNIST), pictures (one folder per class), or digits", result=False)
@@ -166,7 +166,7 @@ class Dataset:
 
 @dataclass
 class Regularization:
-    """Penalties and dropout."""
+    """Flags for weight decay and dropout."""
 
     weight_decay: float = knob("L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
     dropout_rate: float = knob("fraction of fc1 and fc2 outputs dropped during training", ge=0, lt=1, neutral=0.0)
@@ -174,7 +174,7 @@ class Regularization:
 
 @dataclass
 class Schedule:
-    """The learning rate over the steps of training; see training/schedule.py."""
+    """Flags for the learning rate schedule; see training/schedule.py."""
 
     shape: ScheduleShape = knob(
         "shape after the warm-up: constant, one_cycle, linear, cosine, or step", neutral=ScheduleShape.constant
@@ -193,7 +193,7 @@ class Schedule:
 
 @dataclass
 class Augmentation:
-    """Random changes to batches of training images; see training/augmentation.py. Pixels refer to 32x32 images."""
+    """Flags for random changes to training images; see training/augmentation.py. Pixels refer to 32x32 images."""
 
     shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
     rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)
@@ -211,7 +211,7 @@ class Augmentation:
 
 @dataclass
 class Training:
-    """Loss, gradient clipping, weight averaging, and early stopping."""
+    """Flags for the loss, gradient clipping, weight averaging, and early stopping."""
 
     label_smoothing: float = knob(
         "fraction of each label that is spread evenly over all classes", ge=0, lt=1, neutral=0.0
@@ -233,7 +233,7 @@ class Training:
 
 @dataclass
 class Store:
-    """The MLflow store."""
+    """Flags that select the MLflow store and experiment."""
 
     uri: str | None = knob("URI of the MLflow store (null: mlflow.db in the outputs folder)", result=False)
     experiment: str = knob("name of the MLflow experiment", result=False)
@@ -241,7 +241,7 @@ class Store:
 
 @dataclass
 class Tracking(Store):
-    """Options for logging to MLflow."""
+    """Flags for logging to MLflow."""
 
     models: LoggedModels = knob(
         "runs whose best model is logged: all, best (only the sweep's best run), or none", result=False
@@ -252,7 +252,7 @@ class Tracking(Store):
 
 @dataclass
 class Sweep:
-    """Options for a sweep."""
+    """Flags for a sweep."""
 
     workers: int | None = knob("number of concurrent runs (null: CPU cores / num_threads)", ge=1, le=4096, result=False)
     retries: int = knob("number of times to retry a run whose process died", ge=0, le=1000, result=False)
@@ -298,7 +298,7 @@ class Sweep:
 
 @dataclass
 class Search:
-    """Options for `hydra/sweeper=search`; see searches/search.py. A single run ignores them."""
+    """Flags for a search (`hydra/sweeper=search`); see searches/search.py."""
 
     sampler: SamplerName = knob(
         "sampler that suggests trials: tpe, gp, qmc, random, or grid", neutral=SamplerName.tpe, result=False
@@ -335,7 +335,8 @@ class Search:
 class Config:
     """The configuration of a run.
 
-    `model`, `activation`, and `optimizer` hold a class (`_target_`) and its keywords; see targets.py.
+    `model`, `activation`, and `optimizer` are dicts with the dotted path of a class (`_target_`) and the keyword
+    arguments for the class.
     """
 
     dataset: Dataset = field(default_factory=Dataset)
@@ -400,7 +401,7 @@ class Config:
 
 @dataclass
 class PredictConfig:
-    """The configuration for a prediction: a model, and a test set or pictures."""
+    """The configuration of `lenet-predict`: a model, and a test set or pictures."""
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
@@ -421,7 +422,7 @@ class PredictConfig:
     tracking: Store = field(default_factory=Store)
 
 
-# Ranges of keywords that many of torch's optimizers share; torch performs further checks.
+# Ranges of arguments that many of torch's optimizers share. The optimizers perform further checks.
 OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
     "lr": {"gt": 0},
     "momentum": {"ge": 0, "lt": 1},
@@ -436,7 +437,7 @@ SCHEMAS: dict[str, type] = {"train": Config, "predict": PredictConfig}
 
 
 def knobs(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
-    """Return all leaf fields as (dotted flag, type, dataclass field)."""
+    """Return all flags of a schema, each as a tuple (dotted name, type, dataclass field)."""
     return _knobs(cast(Hashable, schema))
 
 
@@ -452,14 +453,14 @@ def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
 
 
 def value_of(config: Any, flag: str) -> Any:
-    """Return the value of a dotted flag in a configuration or in its plain form (dicts)."""
+    """Return the value of a flag, given by its dotted name, in a configuration or in its plain form (dicts)."""
     for part in flag.split("."):
         config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:
-    """Return whether a field of `Config` has an effect, given the flag in its `only_with`."""
+    """Return whether a flag has an effect in a configuration, according to its `only_with` (see `knob`)."""
     if f.metadata["only_with"] is None:
         return True
     flag, _, wanted = f.metadata["only_with"].partition("=")
@@ -473,13 +474,13 @@ WORDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less th
 
 
 def range_text(limits: dict[str, float | None], signs: dict[str, str] = SIGNS) -> str:
-    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`; empty without limits."""
+    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`, and a range without limits as an empty string."""
     bounds = {k: v for k, v in limits.items() if v is not None}
     return " and ".join(f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items())
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
-    """Return whether `value` is in the range; false for infinity, NaN, and whole numbers too large for a float."""
+    """Return whether a value is in a range; false for infinity, NaN, and integers that are too large for a float."""
     ge, gt, le, lt = (limits.get(k) for k in ("ge", "gt", "le", "lt"))
     return (
         abs(value) <= sys.float_info.max

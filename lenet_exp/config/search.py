@@ -1,4 +1,4 @@
-"""The flags of a search, which a single run ignores."""
+"""The flags that configure a search and have no effect outside a search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SWEEPER = "hydra/sweeper=search"
 
 
 def check_no_search(config: Config) -> None:
-    """Check that no flag of a search is set outside a search.
+    """Check that a configuration outside a search sets no search flags.
 
     Raises:
         ConfigError: a search flag is set.
@@ -27,7 +27,7 @@ def check_no_search(config: Config) -> None:
 
 
 def without_search(composed: DictConfig) -> DictConfig:
-    """Return a composed configuration with all search flags reset, as it is trained in one trial."""
+    """Reset all search flags in a composed configuration, as for a trial, and return the configuration."""
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
             OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)

@@ -1,4 +1,4 @@
-"""Combinations that a grid leaves out: `sweep.skip=[{optimizer:adam,optimizer.lr:0.1}]`."""
+"""Combinations of values that a grid skips: `sweep.skip=[{optimizer:adam,optimizer.lr:0.1}]`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ def without_skipped(
     """Return the jobs that match none of the skipped combinations.
 
     Args:
-        jobs: overrides of each job, `flag=value`.
-        skipped: unchecked value of `sweep.skip`: dicts from flags to a value or a list of values.
-        columns: for each flag, all its overrides, `flag=value`.
+        jobs: overrides of each job, each in the form `flag=value`.
+        skipped: unchecked value of `sweep.skip`: a list of dicts that map flags to a value or a list of values.
+        columns: all overrides of each flag, in the form `flag=value`, by flag.
 
     Raises:
-        ConfigError: a combination names a flag that is not swept or a value that its flag does not take, or no
-            job is left.
+        ConfigError: a combination contains a flag or a value that is not swept, or every job would be skipped.
     """
     if not skipped:
         return list(jobs)
@@ -37,7 +36,7 @@ def without_skipped(
 
 
 def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """Return the typed values of each flag that a combination matches."""
+    """Return the values, as typed by the user, that a combination matches for each of its flags."""
     found = {}
     for key, given in one.items():
         flag = str(key)
@@ -60,7 +59,7 @@ def _has(job: Sequence[str], combination: Mapping[str, set[str]]) -> bool:
 
 
 def _same(typed: str, value: object) -> bool:
-    """Return whether a value equals a typed one; 0.1 equals 1e-1."""
+    """Return whether a value equals the text that the user typed; 0.1 equals `1e-1`."""
     said = text(value)
     if typed.strip("'\"") == said or typed.lower() == said:
         return True

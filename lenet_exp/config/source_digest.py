@@ -1,4 +1,4 @@
-"""The digest of the program's own files, which identifies the code even outside a git checkout."""
+"""The digest of lenet_exp's own files, which identifies the code even outside a git checkout."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CODE = {".py", ".cpp", ".h"}
 
 @cache
 def source_digest() -> str:
-    """Return the SHA-256 (hex) over the names and contents of the package's installed code and of conf/.
+    """Return the SHA-256 (hex) of the names and contents of the package's code files and of conf/.
 
-    It is computed on first use. An editable install and a wheel of the same files have the same digest.
+    The digest is computed on first use. An editable install and a wheel of the same files have the same digest.
     """
     digest = hashlib.sha256()
     for name, path in sorted(_files()):

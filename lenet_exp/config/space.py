@@ -1,4 +1,4 @@
-"""The space of a search in Hydra's grammar: lists, ranges, intervals, tags, casts."""
+"""The space of a search, specified in Hydra's grammar: lists, ranges, intervals, tags, and casts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lenet_exp.errors import ConfigError, did_you_mean
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
 REPLICATES = {"seed", "split_seed"}  # searching them would only find lucky seeds
 EXECUTION = {"device", "engine", "num_threads"}
-LARGEST = 2**53  # a float represents all whole numbers up to this
+LARGEST = 2**53  # a float represents all integers up to this value exactly
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A choice among several options, written as they are on the command line."""
+    """A choice among several options, each in the form used on the command line."""
 
     options: tuple[str, ...]
 
@@ -34,7 +34,7 @@ class Choice:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """The values to check before the search: all of them."""
+        """The values to check before the search, which are all options."""
         return self.options
 
     @property
@@ -45,7 +45,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """Whole numbers from `low` to `high` inclusive, in steps from `low`."""
+    """Integers from `low` to `high`, inclusive, in increments of `step`."""
 
     low: int
     high: int
@@ -73,7 +73,7 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Numbers from `low` to `high` inclusive, in steps from `low` or continuous."""
+    """Numbers from `low` to `high`, inclusive, in increments of `step`; continuous if `step` is None."""
 
     low: float
     high: float
@@ -81,7 +81,7 @@ class FloatRange:
     log: bool = False
 
     def text(self, value: object) -> str:
-        """Return the value as a grid over this range writes it: in decimal arithmetic, 0.1 + 2 * 0.1 is 0.3."""
+        """Return the value in the form that a grid uses, computed in decimal arithmetic: 0.1 + 2 * 0.1 is 0.3."""
         number = float(str(value))
         return repr(number if self.step is None else self._at(round((number - self.low) / self.step)))
 
@@ -113,8 +113,9 @@ class Flag:
     """A flag that is searched.
 
     Attributes:
-        key: the flag's name as typed, possibly with a `+`.
-        group: whether the flag's values are options of a config group.
+        key: name of the flag as typed, possibly with the prefix `+`.
+        values: values among which the search chooses.
+        group: whether the flag is a config group, so that its values are the group's options.
         typed: the full override, for messages.
     """
 
@@ -125,12 +126,12 @@ class Flag:
 
     @property
     def name(self) -> str:
-        """The flag without `+`."""
+        """The name of the flag without the prefix `+`."""
         return self.key.lstrip("+")
 
 
 def flag_of(override: Override, groups: Collection[str]) -> Flag:
-    """Return the searched flag for an override with several values.
+    """Return the searched flag that an override with several values specifies.
 
     Args:
         groups: names of the config groups.
@@ -150,15 +151,16 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
 
 
 def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
-    """Check the types and ranges of the fixed flags of a search, and the ends of the searched ones.
+    """Check the types and ranges of a search's fixed flags, and the limits of its searched flags.
 
-    This does not load torch.
+    The check does not load torch.
 
     Args:
-        composed: the configuration without the searched flags.
+        overrides: all overrides of the search.
+        composed: configuration composed without the searched flags.
 
     Raises:
-        ConfigError: a fixed flag, or an end of a searched one, is invalid.
+        ConfigError: a fixed flag or a limit of a searched flag is invalid.
     """
     check_ranges(typed(composed))
     for flag in (flag_of(o, config_groups()) for o in overrides if o.is_sweep_override()):
@@ -200,7 +202,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
 
 
 def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Values:
-    """Return the values of `range()`; as in a grid, its stop is excluded."""
+    """Return the values of a `range()` expression, which excludes its stop, as in a grid."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
         raise ConfigError(f"{typed}: must be range(start,stop,step) of finite numbers, step not 0")
@@ -228,7 +230,7 @@ def _whole(low: int, high: int, step: int, log: bool, typed: str) -> IntegerRang
 
 
 def size(flags: Sequence[Flag]) -> int | None:
-    """Return the number of configurations in a space, or None if a flag is continuous."""
+    """Return the number of configurations in the space of these flags, or None if a flag is continuous."""
     counts = [_count(flag.values) for flag in flags]
     return math.prod(c for c in counts if c is not None) if None not in counts else None
 

@@ -1,4 +1,4 @@
-"""Reserved MLflow tags: lenet_exp finds runs by these tags, so a user's tags must have different names."""
+"""Names of reserved MLflow tags. lenet_exp finds runs by these tags, so a user's tags must have different names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PREFIXES = ("sweep", "swept", "version.", "git_", "mlflow.")
 
 
 def is_own(name: str) -> bool:
-    """Return whether a tag is reserved for the program."""
+    """Return whether the name of a tag is reserved for lenet_exp."""
     return name in NAMES or name.startswith(PREFIXES)
 
 
@@ -54,15 +54,24 @@ def check_tags(tags: Mapping[str, Json]) -> None:
 
 
 def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the tags of a new run: the user's and the program's.
+    """Return the tags of a new run: the user's tags and the tags that lenet_exp sets.
 
-    Tags in a configuration from an older release were not checked; they do not override the program's.
+    User tags with reserved names are omitted. They can exist in a configuration from an older release, which did not
+    check the names.
+
+    Args:
+        own: tags that lenet_exp sets.
+        users: tags that the user set.
     """
     return {**{name: value for name, value in users.items() if not is_own(name)}, **checked(own)}
 
 
 def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return the program's tags after checking that all of their names are reserved."""
+    """Return the tags that lenet_exp sets, after checking that all their names are reserved.
+
+    Raises:
+        ValueError: a name is not reserved.
+    """
     unknown = [name for name in own if not is_own(name)]
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: config/tags.py does not know of it")
@@ -70,7 +79,7 @@ def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 def _flat(tags: Mapping[str, Json], before: str = "") -> Iterator[tuple[str, Json]]:
-    """Yield tags with dotted names; Hydra splits `tracking.tags.mlflow.note=1` at the dots."""
+    """Yield each tag with its dotted name, because Hydra splits `tracking.tags.mlflow.note=1` into nested dicts."""
     for key, value in tags.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{key}.")

@@ -1,6 +1,7 @@
-"""The classes that option files name by `_target_`: find them, check their keywords, and build them.
+"""Lookup of the classes that option files specify as `_target_`, and checks of their keyword arguments.
 
-A new activation or optimizer is one YAML file with `_target_`, keywords, and, for an activation, `monotone`.
+To add an activation or an optimizer, add a YAML file with `_target_`, keyword arguments, and, for an activation,
+`monotone`.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ def find_class(target: str, base: type) -> type:
 
 
 def keywords(group: str, option: Option) -> Option:
-    """Return the checked keywords that an option file passes to its class, without `momentum` if the class lacks it.
+    """Return the checked arguments that an option passes to its class, without `momentum` if the class lacks it.
+
+    Args:
+        group: name of the option's config group.
+        option: content of the option file.
 
     Raises:
-        ConfigError: `_target_` is missing, the class lacks a keyword, or a value has the wrong type.
+        ConfigError: `_target_` is missing, the class does not accept an argument, or a value has the wrong type.
     """
     cls = option_class(group, option)
     accepted = inspect.signature(cls).parameters
@@ -62,7 +67,11 @@ def keywords(group: str, option: Option) -> Option:
 
 
 def option_class(group: str, option: Option) -> type:
-    """Return the class that an option in a class group names."""
+    """Return the class that an option specifies as `_target_`.
+
+    Raises:
+        ConfigError: `_target_` is missing or is not a class of the required kind.
+    """
     target = option.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{group}: its option file must set _target_ to the dotted path of a class")
@@ -71,19 +80,22 @@ def option_class(group: str, option: Option) -> type:
 
 
 def option_name(option: Option) -> str:
-    """Return the option's name: by default, the class's name in lower case."""
+    """Return the name of an option; by default, this is the name of its class in lowercase."""
     return str(option.get("name") or str(option["_target_"]).rpartition(".")[2].lower())
 
 
 def effective_keywords(group: str, option: Option) -> Option:
-    """Return the keywords that differ from the class's defaults and so can change the result; numbers are floats."""
+    """Return an option's arguments that differ from the defaults of its class, with all numbers as floats.
+
+    Only these arguments can change the result.
+    """
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}
 
 
 def taken(model: Option) -> set[str]:
-    """Return which of `activation` and `dropout_rate` a model's class accepts."""
+    """Return which of the arguments `activation` and `dropout_rate` a model's class accepts."""
     accepted = inspect.signature(option_class("model", model)).parameters
     return {"activation", "dropout_rate"} & accepted.keys()
 
@@ -91,21 +103,21 @@ def taken(model: Option) -> set[str]:
 def effective(config: Config, *, imports: bool = True) -> Config:
     """Return the effective configuration, for records and comparisons.
 
-    It omits passwords and values without effect, such as `momentum` under Adam or an activation that the model does
-    not accept.
+    The effective configuration omits passwords and values without effect, such as `momentum` for Adam or an activation
+    that the model does not accept.
 
     Args:
-        imports: whether to import classes to look up their keywords; otherwise, all keywords are kept.
+        imports: whether to import classes to look up the arguments that they accept; if false, all arguments are kept.
     """
     options: dict[str, Any] = {}
     for group, known in CLASS_GROUPS.items():
         option = getattr(config, group)
-        if not option:  # an activation that the model does not take, in a record
+        if not option:  # in a record of a run whose model accepts no activation
             options[group] = {}
             continue
         used = keywords(group, option).keys() | known.own if imports else option.keys()
         options[group] = {"name": option_name(option)} | {k: v for k, v in option.items() if k in used}
-    if imports:  # convert sizes as their class does, so that 1 and 1.0 are the same width
+    if imports:  # convert sizes as their class does, because 1 and 1.0 are the same width
         sizes = keywords("model", config.model)
         options["model"] |= {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
     if imports and "activation" not in taken(config.model):
@@ -122,7 +134,11 @@ def _canonical(value: Any) -> Any:
 
 
 def _checked(flag: str, value: Any, default: Any) -> Any:
-    """Return `value` converted to the type of the keyword's default, if the default shows the type."""
+    """Return a value, converted to the type of the argument's default if the default determines the type.
+
+    Raises:
+        ConfigError: the value cannot be converted.
+    """
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, int) and not within(number, {}):
             raise ConfigError(f"{flag}={value}: must be a finite number")
@@ -137,7 +153,7 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         return value if isinstance(default, int) and isinstance(value, int) else float(value)
     elif isinstance(default, tuple):
         numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
-        sizes = flag.startswith("model.") and all(isinstance(d, int) for d in default)  # their number can differ
+        sizes = flag.startswith("model.") and all(isinstance(d, int) for d in default)  # the number of sizes can differ
         right = numbers and all(_is_number(v) and (isinstance(v, int) or not sizes) for v in numbers)
         if not right or not (sizes or len(numbers) == len(default)):
             wanted = "integers" if sizes else f"{len(default)} numbers"
