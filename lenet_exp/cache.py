@@ -42,7 +42,7 @@ def claim_folder(folder: Path) -> None:
         except OSError as e:
             raise NoCache(f"{folder} cannot be created ({e.strerror})") from e
         if not stat.S_ISDIR(found.st_mode) or not is_ours(found):
-            raise NoCache(f"{part} must be a folder that is owned by you and that only you can write to")
+            raise NoCache(f"{part} must be a folder that you own and that only you can write to")
 
 
 def is_ours(found: os.stat_result) -> bool:

@@ -32,11 +32,11 @@ def user_path(text: str) -> Path:
     """
     try:
         if "\0" in text:
-            raise RuntimeError("this one contains a NUL character")
+            raise RuntimeError("it contains a NUL character")
         path = Path(text).expanduser()
         longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
         if longest > LONGEST_NAME or len(os.fsencode(path.absolute())) > LONGEST_PATH:
-            raise RuntimeError("this one is too long for the file system")
+            raise RuntimeError("it is too long for the file system")
         return path
     except (RuntimeError, UnicodeEncodeError) as e:
         raise ConfigError(f"{text!r}: must be a valid path ({e})") from e
@@ -56,7 +56,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
     if path.suffix not in endings:
         hint = nearest(path.suffix, endings)
         meant = f"; did you mean {path.stem}{hint}?" if hint else ""
-        raise ConfigError(f"output={output}: must end in {', '.join(endings)}{meant}")
+        raise ConfigError(f"output={output}: must end in {' or '.join(endings)}{meant}")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise ConfigError(f"output={output}: must be a file in an existing, writable folder")
     return path

@@ -105,7 +105,7 @@ def run(arguments: list[str]) -> int:
             if browser:
                 _open(stack.enter_context(_redirect(found[0].url)) if token else found[0].url)
             if not token or not is_local(host):
-                some = "every user of" if is_local(host) else "anyone who can reach"
+                some = "any user of" if is_local(host) else "anyone who can reach"
                 who = "anyone with these links" if token else f"{some} this machine"
                 print(f"host={host}: {who} can read and change these runs", file=sys.stderr)
             if is_local(host) and "SSH_CONNECTION" in os.environ:

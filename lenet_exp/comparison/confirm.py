@@ -96,8 +96,8 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
         raise ConfigError(
-            f"{asked}: {name} has fewer than two configurations with finished runs; to test one against the defaults, "
-            "add against=baseline"
+            f"{asked}: {name} has fewer than two configurations with finished runs; to test the leader against a "
+            "baseline, add against=baseline"
         )
     return _planned(comparison, candidates, candidates[1:], points, seeds)
 
@@ -124,15 +124,15 @@ def _planned(
         raise ConfigError(f"{asked}: {_no_spread(comparison)}")
     needed = power.seeds(points)
     if needed > MOST_SEEDS:
-        smaller = ", ".join(f"{n} would detect {power.detects(n) * 100:.2f} points" for n in (20, 50, 100))
-        raise ConfigError(f"{asked}: needs about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
+        smaller = ", ".join(f"{n} seeds would detect {power.detects(n) * 100:.2f} points" for n in (20, 50, 100))
+        raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
     return ConfirmationPlan(groups, needed, points)
 
 
 def _no_spread(comparison: Comparison) -> str:
     searched = comparison.design is not None and comparison.design.searched
     more = "seeds=5 to the search" if searched else "'seed=range(5)' to the sweep"
-    return f"needs at least two seeds per configuration; add {more}, or set the number of new seeds with seeds=10"
+    return f"requires at least two seeds per configuration; add {more}, or set the number of new seeds with seeds=10"
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:

@@ -110,10 +110,10 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
 def _no_shares(total: float, freedom: int, runs: int) -> str | None:
     """Return why shares cannot be computed; None if they can."""
     if runs < 2:
-        return "no two runs finished"
+        return "fewer than two runs finished"
     if total < NO_SPREAD**2 * runs:
         return "all runs have the same accuracy"
-    return None if freedom else "each configuration has only one run, so effects and chance cannot be separated"
+    return None if freedom else "each configuration has only one run, so effects cannot be separated from chance"
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:

@@ -102,7 +102,7 @@ def _check_tags(tags: Iterable[str]) -> None:
 
 def _check_experiment(name: str) -> None:
     if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
-        raise ConfigError(f"tracking.experiment={name}: must be a name of 1 to {LONGEST_NAME} bytes")
+        raise ConfigError(f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes")
 
 
 def _check_dataset(dataset: Dataset) -> None:
@@ -160,7 +160,10 @@ def check_store(uri: str | None) -> None:
             raise ValueError
     except ValueError:  # an invalid port, brackets without an address, or a slash in a user name
         shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
-        raise ConfigError(f"{shown}: invalid host or port (1 to 65535); write / in a user name as %2F") from None
+        raise ConfigError(
+            f"{shown}: invalid host or port; the port must be from 1 to 65535, and / in a user name or password must "
+            "be written as %2F"
+        ) from None
     scheme = parts.scheme.partition("+")[0]
     if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
         folder = "; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"

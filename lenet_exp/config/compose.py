@@ -141,7 +141,7 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
     if key in known:
         kind, value = known[key], _raw(given, key)
         if value == "???":
-            return f"{key}: no value is set; add {key}=..."
+            return f"{key}: value not set; add {key}=..."
         choices = [m.value for m in kind] if hasattr(kind, "__members__") else []
         allowed = f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
         return f"{key}={_show(value)}: {allowed}{did_you_mean(str(value), choices)}"
@@ -150,7 +150,9 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
     for flag in known:
         section, dot, _ = flag.partition(".")
         if dot and not isinstance(_raw(given, section), dict):
-            return f"{section}={_show(_raw(given, section))}: must not be set; set its flags, such as {flag}=..."
+            return (
+                f"{section}={_show(_raw(given, section))}: cannot be set as a whole; set its flags, such as {flag}=..."
+            )
     return f"{key}: {reason}" if key and key not in reason else reason
 
 

@@ -31,7 +31,7 @@ def explain_hydra(error: Exception) -> str:
         if not sign:
             return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
         how = f""": '{name}="{value}"'""" if value and '"' not in value and "'" not in value else ""
-        return f"{typed}: cannot be parsed; quote a value that has special characters{how}"
+        return f"{typed}: cannot be parsed; quote values that contain special characters{how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"
@@ -57,7 +57,7 @@ def explain_hydra(error: Exception) -> str:
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
-        return f"{_quoted(text) or text.splitlines()[0]}: several values need -m: lenet-train -m ..."
+        return f"{_quoted(text) or text.splitlines()[0]}: several values require -m; run: lenet-train -m ..."
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
 
@@ -88,8 +88,8 @@ def explain_flag(key: str) -> str:
     if key in known:
         group, _, flag = key.partition(".")
         having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
-        return f"{key}: not a flag of the chosen {group}" + (
-            f"; only available for {', '.join(having)}" if having else ""
+        return f"{key}: not a flag of the selected {group}" + (
+            f"; available only for {', '.join(having)}" if having else ""
         )
     section = key.rpartition(".")[0]
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
@@ -115,7 +115,8 @@ def explain_arguments(unknown: list[str]) -> str:
     if target is None:
         return f"unknown option '{unknown[0]}'; write flags as name=value (see --help)"
     options = [file.stem for file in (CONF_DIR / target).glob("*.yaml")]
-    return f"{unknown[0]}: flags have no dashes; did you mean {target}={nearest(value, options) or value or 'x'}?"
+    hint = f"{target}={nearest(value, options) or value or 'x'}"
+    return f"{unknown[0]}: flags do not start with dashes; did you mean {hint}?"
 
 
 def _same_leaf(name: str, flags: Iterable[str]) -> str | None:

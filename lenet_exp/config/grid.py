@@ -151,7 +151,7 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
     groups = zipped if all(isinstance(group, list) for group in zipped) else [zipped]
     flags = [str(flag) for group in groups for flag in group]
     by_name = {flag.lstrip("+"): flag for flag in swept}
-    allowed = "must be two or more swept flags, each named once: [a,b] or [[a,b],[c,d]]"
+    allowed = "must list two or more swept flags, each only once: [a,b] or [[a,b],[c,d]]"
     if any(len(group) < 2 for group in groups) or len(set(flags)) < len(flags):
         raise ConfigError(f"sweep.zip={shown(zipped)}: {allowed}")
     for flag in flags:
@@ -164,8 +164,10 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
 def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
         if len({len(columns[flag]) for flag in flags}) > 1:
-            numbers = ", ".join(f"{flag} has {len(columns[flag])}" for flag in flags)
-            raise ConfigError(f"sweep.zip={shown(flags)}: {numbers}; must have the same number of values")
+            numbers = ", ".join(f"{flag}: {len(columns[flag])}" for flag in flags)
+            raise ConfigError(
+                f"sweep.zip={shown(flags)}: must have the same number of values for all flags ({numbers})"
+            )
 
 
 def _count(override: Override) -> int:
@@ -176,6 +178,8 @@ def _count(override: Override) -> int:
     if isinstance(sweep, RangeSweep):
         start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
         if not step or not all(map(math.isfinite, (start, stop, step))):
-            raise ConfigError(f"{override.input_line}: must be range(start,stop,step) of finite numbers, step not 0")
+            raise ConfigError(
+                f"{override.input_line}: must be range(start,stop,step) with finite numbers and a nonzero step"
+            )
         return max(0, math.ceil((stop - start) / step))
     return 1

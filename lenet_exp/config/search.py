@@ -23,7 +23,9 @@ def check_no_search(config: Config) -> None:
         if flag.startswith(FLAGS):
             value = value_of(config, flag)
             if value != f.metadata["neutral"]:
-                raise ConfigError(f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...")
+                raise ConfigError(
+                    f"{flag}={value}: requires a search; run: lenet-train -m {SWEEPER} {flag}={value} ..."
+                )
 
 
 def without_search(composed: DictConfig) -> DictConfig:

@@ -31,7 +31,7 @@ def without_skipped(
     combinations = [_combination(one, swept) for one in skipped]
     left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
     if not left:
-        raise ConfigError(f"sweep.skip={shown(skipped)}: skips every job; must leave at least one")
+        raise ConfigError(f"sweep.skip={shown(skipped)}: skips all jobs; must leave at least one job")
     return left
 
 

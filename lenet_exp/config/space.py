@@ -142,11 +142,15 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
     if name in REPLICATES:
-        raise ConfigError(f"{typed}: must be one value; a search over {name} would select by chance")
+        raise ConfigError(
+            f"{typed}: must be a single value; a search over {name} would select configurations by chance"
+        )
     if name in EXECUTION:
-        raise ConfigError(f"{typed}: must be one value; {name} changes how a run is executed, not its configuration")
+        raise ConfigError(
+            f"{typed}: must be a single value; {name} changes how a run is executed, not its configuration"
+        )
     if name.startswith(WHOLE_SWEEP):
-        raise ConfigError(f"{typed}: must be one value; {name} applies to the whole search")
+        raise ConfigError(f"{typed}: must be a single value; {name} applies to the whole search")
     return Flag(key, _values(override, typed), name in groups, typed)
 
 
@@ -186,7 +190,7 @@ def _values(override: Override, typed: str) -> Values:
         if not found.options:
             raise ConfigError(f"{typed}: a searched flag must have at least one value")
     if log and not isinstance(found, Choice) and found.low <= 0:
-        raise ConfigError(f"{typed}: must be numbers greater than 0 with tag(log, ...)")
+        raise ConfigError(f"{typed}: all values must be numbers greater than 0 with tag(log, ...)")
     return found
 
 
@@ -195,7 +199,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     assert low is not None
     assert high is not None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ConfigError(f"{typed}: must be interval(low,high) of finite numbers, low <= high")
+        raise ConfigError(f"{typed}: must be interval(low,high) with finite numbers and low <= high")
     if isinstance(low, int) and isinstance(high, int):
         return _whole(low, high, 1, log, typed)
     return FloatRange(float(low), float(high), None, log)
@@ -205,7 +209,7 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     """Return the values of a `range()` expression, which excludes its stop, as in a grid."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
-        raise ConfigError(f"{typed}: must be range(start,stop,step) of finite numbers, step not 0")
+        raise ConfigError(f"{typed}: must be range(start,stop,step) with finite numbers and a nonzero step")
     whole = all(isinstance(number, int) for number in (start, stop, step))
     a, b, c = (Decimal(repr(number)) for number in (start, stop, step))
     count = math.ceil((b - a) / c)
@@ -215,7 +219,7 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
         raise ConfigError(f"{typed}: {count:,} values; must be at most {LARGEST:,}; use interval() instead")
     whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
-        raise ConfigError(f"{typed}: must be integers in steps of 1 with tag(log, ...); or use interval()")
+        raise ConfigError(f"{typed}: must be consecutive integers with tag(log, ...); otherwise, use interval()")
     last = a + (count - 1) * c
     low, high = min(a, last), max(a, last)
     if whole:

@@ -157,7 +157,7 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         right = numbers and all(_is_number(v) and (isinstance(v, int) or not sizes) for v in numbers)
         if not right or not (sizes or len(numbers) == len(default)):
             wanted = "integers" if sizes else f"{len(default)} numbers"
-            raise ConfigError(f"{flag}={value}: must be {wanted}, like [{', '.join(map(str, default))}]")
+            raise ConfigError(f"{flag}={value}: must be {wanted}, such as [{', '.join(map(str, default))}]")
         return tuple(numbers) if sizes else tuple(float(v) for v in numbers)
     return value
 

@@ -84,14 +84,14 @@ def _overrides(against: str) -> list[str]:
     Raises:
         ConfigError: the text is not a list of overrides, or a flag is swept.
     """
-    allowed = f"must be {BASELINE}, or flags in quotes: against='optimizer.lr=0.1 batch_size=64'"
+    allowed = f"must be {BASELINE} or quoted flags, such as against='optimizer.lr=0.1 batch_size=64'"
     try:
         words = shlex.split(against)
         parsed = OverridesParser.create().parse_overrides(words)
     except (ValueError, HydraException) as e:
         raise ConfigError(f"against={against}: cannot be parsed; {allowed}") from e
     if not words or any(o.is_sweep_override() for o in parsed):
-        raise ConfigError(f"against={against}: {'has several values for a flag' if words else 'empty'}; {allowed}")
+        raise ConfigError(f"against={against}: {'has several values for a flag' if words else 'is empty'}; {allowed}")
     if wrong := next((w for w in words if _key(w) in NEVER or _key(w).startswith(NO_CONFIGURATION)), None):
         raise ConfigError(f"against={against}: {wrong} does not change the configuration; {allowed}")
     return words

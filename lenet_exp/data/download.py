@@ -28,7 +28,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     """
     folder = root / dataset.folder
     tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
-    help_line = f"copy its files ({', '.join(names)}) to {folder} or set data_root; dataset=digits needs no files"
+    help_line = f"copy its files ({', '.join(names)}) to {folder}, or set data_root; dataset=digits requires no files"
     if dataset.torchvision_class is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
     cls = _with_mirrors(dataset)

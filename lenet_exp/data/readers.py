@@ -114,14 +114,14 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
                 raise DataError(f"dataset={dataset.name}: cannot read {path} as a picture: {e}") from e
             if images and pixels.shape != images[0].shape:
                 raise DataError(
-                    f"dataset={dataset.name}: {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, "
-                    f"others {images[0].shape[1]}x{images[0].shape[0]}; must all have the same size"
+                    f"dataset={dataset.name}: {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, but other "
+                    f"pictures have {images[0].shape[1]}x{images[0].shape[0]}; all pictures must have the same size"
                 )
             digest.update(f"{name}/{path.name}".encode() + pixels.tobytes())
             images.append(pixels)
             labels.append(label)
     if not images:
-        raise DataError(f"dataset={dataset.name}: no pictures in {folder}")
+        raise DataError(f"dataset={dataset.name}: no pictures found in {folder}")
     pixels_tensor = torch.from_numpy(np.stack(images))
     return RawImages(pixels_tensor, torch.tensor(labels), 255, str(folder), {part: digest.hexdigest()})
 
@@ -148,4 +148,4 @@ READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
 
 @cache
 def _tell_unchecked(name: str, folder: str) -> None:
-    log.info("dataset=%s: no digests of the files in %s are known; only their structure is checked", name, folder)
+    log.info("dataset=%s: no digests are known for the files in %s; only their structure is checked", name, folder)

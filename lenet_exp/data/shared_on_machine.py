@@ -60,7 +60,7 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.lstat()
     if about.st_uid != os.getuid() or about.st_mode & 0o077 or folder.is_symlink():
-        raise PermissionError(f"{folder}: must be owned by you and closed to other users")
+        raise PermissionError(f"{folder}: must be owned by you and inaccessible to other users")
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

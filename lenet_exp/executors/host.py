@@ -109,7 +109,7 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
             f"{where} has a different version of lenet_exp ({place.source[:12]}; this machine has {here})"
         )
     if place.torch != versions()["torch"]:
-        raise ConfigError(f"{where} has PyTorch {place.torch} (here {versions()['torch']})")
+        raise ConfigError(f"{where} has PyTorch {place.torch}, but this machine has {versions()['torch']}")
     if place.lacks:
         raise ConfigError(f"{where} has no native engine ({place.lacks}); set engine=torch")
     if place.data:

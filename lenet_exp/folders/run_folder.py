@@ -81,7 +81,7 @@ class RunFolder:
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Own the run inside the context; wait while another process owns it."""
-        with own(self.path, "this very run"):
+        with own(self.path, "this run"):
             yield
 
     @contextmanager

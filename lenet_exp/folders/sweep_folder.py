@@ -57,7 +57,7 @@ class SweepFolder:
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Own the sweep inside the context; wait while another process runs it."""
-        with own(self.path, "this very sweep"):
+        with own(self.path, "this sweep"):
             yield
 
     def owner(self) -> Owner | None:

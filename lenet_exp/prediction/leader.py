@@ -122,7 +122,9 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     check_places(config)
     device = prepare_device(config)
     if config.configurations is ScoredConfigurations.all:
-        log.warning("configurations=all: do not select a configuration by these test accuracies; they would be biased")
+        log.warning(
+            "configurations=all: do not select a configuration by these test accuracies; the result would be biased"
+        )
     sides = _configurations(config, only_its_dataset)
     for scored in sides:
         print(printable(_heading(scored)), flush=True)
@@ -204,7 +206,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
-        raise ConfigError(f"sweep={config.sweep}: several datasets in this sweep; set dataset= to one of: {names}")
+        raise ConfigError(f"sweep={config.sweep}: this sweep has several datasets; set dataset= to one of: {names}")
     folder, record = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
     return _model(_for(config, leader.sweep, record, only_its_dataset), folder, record)
 

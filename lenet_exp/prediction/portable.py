@@ -61,7 +61,7 @@ def check_format(name: str) -> None:
     """
     missing = [package for package in ONNX_PACKAGES if find_spec(package) is None] if name == "onnx" else []
     if missing:
-        raise ConfigError(f"format=onnx: needs {', '.join(missing)}; run: pip install 'lenet_exp[onnx]'")
+        raise ConfigError(f"format=onnx: requires {', '.join(missing)}; run: pip install 'lenet_exp[onnx]'")
 
 
 def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, float]:

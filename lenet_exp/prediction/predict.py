@@ -95,7 +95,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
     ]
     saved = _save(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
     first = f" (the first {MOST_SHOWN} of {len(shown)})" if len(shown) > MOST_SHOWN else ""
-    print(printable(f"what the network saw: {saved}{first}"))
+    print(printable(f"network input: {saved}{first}"))
     if config.output is not None:
         rows = pictures_table(answers, names)
         write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
@@ -111,13 +111,17 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
         said = " ".join(names[a.label] for a in answers[start : start + picture.of])
-        print(printable(f"{picture.path}: {said}  ({picture.of} digits; to read them as one, set several=false)"))
+        print(
+            printable(
+                f"{picture.path}: {said}  ({picture.of} digits; to read them as a single digit, set several=false)"
+            )
+        )
     ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kind = "dark on light" if picture.inverted else "light on dark"
     print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; read as {kind})"))
     if picture.wide:
-        log.warning("%s: wider than most digits; touching digits are read as one", picture.name)
+        log.warning("%s: wider than most digits; touching digits are read as a single digit", picture.name)
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:

@@ -101,5 +101,5 @@ def exclusive_removal(outputs: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            raise ConfigError(f"{outputs}: another lenet-sweep rm is running there; wait until it ends") from e
+            raise ConfigError(f"{outputs}: another lenet-sweep rm is running in this folder; wait until it ends") from e
         yield

@@ -34,7 +34,7 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
     """
     plan = make_plan(target, mlflow=mlflow)
     print_plan(plan, plan.changes(), done=False)
-    print(f"Nothing was removed yet. To do so, run: {command}")
+    print(f"Nothing has been removed yet. To proceed, run: {command}")
     return 0
 
 

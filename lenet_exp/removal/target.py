@@ -66,7 +66,7 @@ def find_target(key: str, which: str) -> Target:
         return Target(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], runs_of(sweep.path), alone)
     folder = find_run(which)
     if folder.begun() is None:
-        raise ConfigError(f"run={which}: no run in {folder.path}; must be a run folder or a run id")
+        raise ConfigError(f"run={which}: no run in {folder.path}; must be a run folder or a run ID")
     return Target(PendingRemoval(folder.path.parent.parent, folder.id), f"run {folder.id}", [], [folder.id])
 
 

@@ -67,7 +67,7 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
         words = f"sweep {path.name}, {number_of(len(own), 'run')}: {plan.command if plan is not None else ''}"
         found.append((words, size_of(path) + sum(runs[run] for run in own), f"lenet-sweep rm sweep={path.name}"))
     alone = [run for run in runs if run not in users and RunFolder(outputs / "runs" / run).begun() is not None]
-    how = "lenet-sweep rm run=<run id>, one by one"
+    how = "lenet-sweep rm run=<run id> (for each run)"
     lone = (f"{number_of(len(alone), 'run')} not part of a sweep", sum(runs[run] for run in alone), how)
     return [*sorted(found, key=lambda part: -part[1])[:FEW], lone]
 

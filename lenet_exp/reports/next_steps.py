@@ -112,6 +112,8 @@ def _luck(leader: Group) -> str:
         return f"intervals cover {source} only"
     luck = f"intervals cover {source} only ({images:,} validation images); "
     if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
-        return f"{luck}{percent(1.0)} here means at least {percent(max(0.0, 1 - 3 / images))} in general (95 %)"
+        return (
+            f"{luck}{percent(1.0)} here means at least {percent(max(0.0, 1 - 3 / images))} in general (95 % confidence)"
+        )
     error = math.sqrt(leader.mean * (1 - leader.mean) / images)
     return f"{luck}the sampling error of {percent(leader.mean)} is {error * 100:.2f} points"

@@ -41,7 +41,7 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append("dropped by the search")
     if position and group is comparison.leader:
         named = comparison.design is not None and comparison.design.confirms is not None
-        said.append("leader, named in advance" if named else "leader of those with several seeds")
+        said.append("leader, named in advance" if named else "leader of the configurations with several seeds")
     if group.diverged and group.n:
         said.append(f"{diverged_on(group)}, ranked last")
     return "; ".join([*said, *filter(None, [unfinished(group)])])

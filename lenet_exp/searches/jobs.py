@@ -180,7 +180,7 @@ class JobMaker:
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
         values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
         self.config(values)  # Hydra raises an error if the flag is unknown
-        raise ConfigError(f"{flag.typed}: has no effect with any configuration of this search")
+        raise ConfigError(f"{flag.typed}: has no effect with any configuration in this search")
 
     def _node(self, options: dict[str, str]) -> DictConfig:
         which = tuple(options.values())

@@ -140,13 +140,13 @@ def _flags(swept: Sequence[Override]) -> list[Flag]:
     names = [flag.name for flag in flags]
     twice = next((flag for flag in flags if names.count(flag.name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{twice.typed}: {twice.name} is set twice; must be set once")
+        raise ConfigError(f"{twice.typed}: {twice.name} is set twice; set it only once")
     return flags
 
 
 def _check_budgets(asked: Config) -> None:
     if all(getattr(asked, budget) is None for budget in BUDGETS) and asked.search.sampler is not SamplerName.grid:
-        raise ConfigError("hydra/sweeper=search: set a budget: n_trials=, max_epochs= or max_seconds=")
+        raise ConfigError("hydra/sweeper=search: no budget; set n_trials=, max_epochs=, or max_seconds=")
     check_ranges(asked)
 
 
@@ -154,13 +154,17 @@ def _check_objective(asked: Config) -> None:
     objective, target = asked.search.objective, asked.search.target
     waits = objective in {Objective.epochs, Objective.seconds}
     if waits and target is None:
-        raise ConfigError(f"search.objective={objective}: needs a target accuracy, for example search.target=0.98")
+        raise ConfigError(
+            f"search.objective={objective}: requires a target accuracy; for example, add search.target=0.98"
+        )
     if not waits and target is not None:
         raise ConfigError(f"search.target={target:g}: requires search.objective=epochs or seconds")
     if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
         raise ConfigError(f"seeds={asked.seeds}: must be 1 unless search.objective is accuracy or loss")
     if asked.confirm is not None and asked.seeds == 1:
-        raise ConfigError(f"confirm={asked.confirm:g}: needs at least two seeds per configuration; add seeds=5")
+        raise ConfigError(
+            f"confirm={asked.confirm:g}: requires at least two seeds per configuration; for example, add seeds=5"
+        )
     if asked.confirm is not None and objective is not Objective.accuracy:
         raise ConfigError(f"confirm={asked.confirm:g}: requires search.objective=accuracy")
 
@@ -178,12 +182,12 @@ def _check_sweep(asked: Config) -> None:
     """Check that no `sweep.*` flag is set that applies only to grids."""
     sweep = asked.sweep
     unheard = {
-        "zip": (sweep.zip, not sweep.zip, "a search cannot combine flags in parallel"),
+        "zip": (sweep.zip, not sweep.zip, "a search cannot pair the values of flags"),
         "skip": (sweep.skip, not sweep.skip, "a search cannot skip combinations"),
-        "confirms": (sweep.confirms, sweep.confirms is None, "a confirmation is a grid over seeds"),
-        "points": (sweep.points, sweep.points is None, "a confirmation is a grid over seeds"),
-        "against": (sweep.against, not sweep.against, "a confirmation is a grid over seeds"),
-        "force": (sweep.force, not sweep.force, "a search reuses finished runs"),
+        "confirms": (sweep.confirms, sweep.confirms is None, "a search cannot be a confirmation"),
+        "points": (sweep.points, sweep.points is None, "a search cannot be a confirmation"),
+        "against": (sweep.against, not sweep.against, "a search cannot be a confirmation"),
+        "force": (sweep.force, not sweep.force, "a search always reuses finished runs"),
         "resume": (sweep.resume, sweep.resume is None, "rerun the same command to resume a search"),
     }
     for flag, (value, good, why) in unheard.items():

@@ -38,7 +38,7 @@ def check_installed() -> None:
     try:
         import optuna
     except ImportError as e:
-        raise ConfigError("hydra/sweeper=search needs Optuna; run: pip install 'lenet_exp[search]'") from e
+        raise ConfigError("hydra/sweeper=search: requires Optuna; run: pip install 'lenet_exp[search]'") from e
     if int(optuna.__version__.partition(".")[0]) < OLDEST:
         raise ConfigError(
             f"hydra/sweeper=search: Optuna {optuna.__version__} is too old; run: pip install 'lenet_exp[search]'"

@@ -109,7 +109,9 @@ class StudyDatabase:
         self._storage.remove_session()
         self._storage.engine.dispose()
         if self._lost:
-            log.warning("%s lacks the end of this search; rerun the same command to complete it", self._where)
+            log.warning(
+                "%s: the last trials of this search are missing; rerun the same command to add them", self._where
+            )
 
     def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
         if self._wrong:  # the failed attempt may have written it

@@ -187,5 +187,7 @@ def _warn_unsupported_flags(launcher: Launcher, flags: Sweep) -> None:
     defaults = {"workers": None, "retries": 1, "fail_fast": False, "max_failures": None, "time_limit": None}
     without = [f"sweep.{flag}" for flag, value in defaults.items() if getattr(flags, flag) != value]
     if without:
-        log.warning("%s: no effect: %s; use hydra/launcher=local for them", name, ", ".join(without))
+        log.warning(
+            "%s: these flags have no effect: %s; to use them, set hydra/launcher=local", name, ", ".join(without)
+        )
     log.info("%s: if a process dies, the sweep may end; rerun the same command to resume it", name)

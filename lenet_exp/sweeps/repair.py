@@ -98,7 +98,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
         time.sleep(0.1)
     for run in (run for run in begun if run in ours and run in living):
         log.warning(
-            "%s: still training in process %d on %s, but no longer watched; stop the process with SIGTERM, then run "
+            "%s: still training in process %d on %s, but no longer monitored; stop the process with SIGTERM, then run "
             "lenet-sweep list to update MLflow",
             begun[run].name,
             living[run].pid,

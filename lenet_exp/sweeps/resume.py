@@ -67,8 +67,8 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
             password that is not stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
-        allowed = "sweep.* flags, its budgets, seeds= and confirm="
-        raise ConfigError(f"{other[0]}: a resumed search keeps its space; only {allowed} may change")
+        allowed = "sweep.* flags, budgets, seeds=, and confirm="
+        raise ConfigError(f"{other[0]}: a resumed search keeps its search space; only {allowed} may change")
     plan = sweep.started()
     if not is_in_own_outputs(sweep):  # its overrides can name foreign classes, and its runs are stored there
         raise ConfigError(

@@ -51,8 +51,8 @@ def check_batches(config: Config, images: int) -> None:
     """
     if (images - 1) % config.batch_size == 0 and not _check_network(config):
         raise ConfigError(
-            f"batch_size={config.batch_size}: leaves a batch of one image ({images:,} training images), which is too "
-            "small for the model's batch norm; set another size"
+            f"batch_size={config.batch_size}: leaves a last batch of one image ({images:,} training images), which is "
+            "too small for the model's batch norm; set another size"
         )
 
 
@@ -71,7 +71,7 @@ def _try_network(options: str) -> bool:
     ours = model["_target_"] in OUR_MODELS
     named = f"activation={option_name(activation)}" if ours and activation else f"model={option_name(model)}"
     if foreign := next((type(m).__name__ for m in network.modules() if isinstance(m, DRAW_GLOBALLY)), None):
-        raise ConfigError(f"{named}: has nn.{foreign}, whose runs cannot be repeated; use {INSTEAD}")
+        raise ConfigError(f"{named}: contains nn.{foreign}, which makes runs impossible to reproduce; use {INSTEAD}")
     try:
         images = torch.linspace(-1, 1, 2 * IN_CHANNELS * IMAGE_SIZE**2).reshape(2, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
@@ -100,13 +100,13 @@ def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
     """
     network(images).sum().backward()
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
-        raise ConfigError(f"{named}: its parameter {idle} gets no gradient; use it, or set its requires_grad=False")
+        raise ConfigError(f"{named}: its parameter {idle} receives no gradient; use it, or set requires_grad=False")
     if other := next((n for n, t in network.state_dict().items() if not isinstance(t, Tensor)), None):
         raise ConfigError(f"{named}: its state {other} is not a tensor, so it could not be saved")
     with torch.inference_mode():
         once, again = network.eval()(images), network(images)
         if not torch.allclose(once, again, rtol=0, atol=0, equal_nan=True):
-            raise ConfigError(f"{named}: gives different logits each time in eval mode; must be deterministic")
+            raise ConfigError(f"{named}: returns different logits each time in eval mode; must be deterministic")
         try:
             network.train()(images[:1])
         except ValueError:  # raised by batch normalization
@@ -119,7 +119,9 @@ def _check_optimizer(config: Config) -> None:
     parameter.grad = torch.zeros(1)
     optimizer = build_optimizer(config, [parameter])
     if "lr" not in optimizer.param_groups[0]:
-        raise ConfigError(f"optimizer={option_name(config.optimizer)}: must have an lr, for schedules and curves")
+        raise ConfigError(
+            f"optimizer={option_name(config.optimizer)}: must have an lr, which schedules and curves require"
+        )
     if type(optimizer) in KNOWN:  # skip the step, which would load torch's compiler
         return
     try:

@@ -54,7 +54,7 @@ def free_port(port: int, host: str) -> int:
                 raise ConfigError(f"host={host}: must be an address or name of this machine: {names}") from e
             if e.errno != errno.EADDRINUSE:
                 raise ConfigError(f"port={port}: cannot be used ({e.strerror}); must be from 1024 to 65535") from e
-    raise ConfigError(f"port={port}: no port of this machine is free")
+    raise ConfigError(f"port={port}: no free port found on this machine")
 
 
 def is_local(host: str) -> bool:

@@ -111,7 +111,7 @@ def test_a_second_one_waits_and_says_for_whom(tmp_path, caplog):
     taken = threading.Event()
 
     def take() -> None:
-        with own(tmp_path, "this very run"):
+        with own(tmp_path, "this run"):
             taken.set()
 
     thread = threading.Thread(target=take)
@@ -122,7 +122,7 @@ def test_a_second_one_waits_and_says_for_whom(tmp_path, caplog):
         assert taken.wait(30)
         thread.join()
     (said,) = caplog.messages
-    assert all(part in said for part in ("this very run", str(other.pid), host(), str(tmp_path)))
+    assert all(part in said for part in ("this run", str(other.pid), host(), str(tmp_path)))
 
 
 def test_the_kernel_frees_it_when_its_owner_is_killed(tmp_path):

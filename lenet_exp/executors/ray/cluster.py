@@ -67,7 +67,7 @@ class Cluster:
         _connect(options.address, options.init)
         nodes = _nodes()
         if not any(node.get("CPU") for node in nodes):  # an autoscaler may add nodes
-            log.warning("hydra/launcher=cluster_ray: the cluster has no node with CPUs yet; waiting for one")
+            log.warning("hydra/launcher=cluster_ray: waiting for a node with CPUs to join the cluster")
         elif not any(self._fits(node) for node in nodes):
             ray.shutdown()
             raise ConfigError(_no_room(self._needs, nodes))
@@ -128,4 +128,4 @@ def _no_room(needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
     asked = {name: value for name, value in needs.items() if value}
     most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in asked}
     wanted, have = (", ".join(f"{name}={value:g}" for name, value in found.items()) for found in (asked, most))
-    return f"hydra/launcher=cluster_ray: no node has {wanted}, which a run needs; the most of each on any node: {have}"
+    return f"hydra/launcher=cluster_ray: each run requires {wanted}, but the nodes have at most {have}"

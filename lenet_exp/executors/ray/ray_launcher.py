@@ -45,7 +45,7 @@ class RayLauncher(ExecutorLauncher):
         try:
             from lenet_exp.executors.ray.cluster import RayOptions
         except ImportError as e:
-            raise ConfigError("hydra/launcher=cluster_ray needs Ray; run: pip install 'lenet_exp[ray]'") from e
+            raise ConfigError("hydra/launcher=cluster_ray: requires Ray; run: pip install 'lenet_exp[ray]'") from e
         # Ray cannot handle OmegaConf containers.
         given: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()}
         cpus = given.pop("cpus")

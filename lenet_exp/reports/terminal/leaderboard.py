@@ -165,11 +165,11 @@ def effect_lines(comparison: Comparison) -> list[str]:
         return [f"no effects of single flags: {found.no_shares}"]
     lines = [_effect_line(effect) for effect in found.flags]
     if lines and found.no_shares is not None:
-        lines.append(f"no shares of the variance: {found.no_shares}")
+        lines.append(f"variance not attributed to flags: {found.no_shares}")
     elif lines:
         rest = ""
         if found.interactions is None:
-            rest = "; shares overlap, because combinations differ in their number of runs"
+            rest = "; the fractions overlap, because combinations differ in their number of runs"
         elif len(found.flags) > 1:
             rest = f"; interactions {found.interactions:.0%}"
         lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")

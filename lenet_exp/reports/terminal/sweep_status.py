@@ -50,7 +50,7 @@ def print_status(sweep: SweepFolder) -> None:
     console = wide_console()
     console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}")
     if not sweep.has_digest():
-        console.print("sweep.json has no digest: an earlier version wrote it, so edits cannot be detected")
+        console.print("sweep.json has no digest: an earlier release wrote it, so edits cannot be detected")
     console.print(plan.command, soft_wrap=True)
     if plan.search is not None:
         console.print(search_line(plan.search, results), soft_wrap=True)

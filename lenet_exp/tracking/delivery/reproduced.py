@@ -54,5 +54,5 @@ def tag_runs(
         else:
             say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:
-        say("not saved in MLflow: no MLflow run is known for this run")
+        say("not saved in MLflow: this run has no MLflow run")
     return all_reached

@@ -225,7 +225,7 @@ class StoreDelivery:
             which: flag of lenet-sync that selects these results.
         """
         if left:
-            log.warning("missing in MLflow (%s): %s; to upload, run: lenet-sync%s", self.name, left, which)
+            log.warning("missing in MLflow (%s): %s; to upload them, run: lenet-sync%s", self.name, left, which)
 
     def _send(self, folder: RunFolder, *, model: bool, last: bool) -> str | None:
         def send(store: Store) -> str:
@@ -292,7 +292,7 @@ class StoreDelivery:
             return
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             where = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-            self._warn(f"{where}; free some space, then run lenet-sync to upload what MLflow missed", once="disk")
+            self._warn(f"{where}; free some disk space, then run lenet-sync to upload the missing results", once="disk")
             return
         self.store = None
         if not (isinstance(error, StoreUnavailable | StoreError) or _is_timeout(error) or _is_overloaded(error)):

@@ -113,4 +113,4 @@ def _check_writable(connection: Connection, name: str) -> None:
     from sqlalchemy import text
 
     if not connection.execute(text("SELECT has_table_privilege('runs', 'INSERT')")).scalar():
-        raise StoreError(f"tracking.uri={name}: permission denied; this user may not write to table runs")
+        raise StoreError(f"tracking.uri={name}: permission denied; this user cannot write to the table runs")

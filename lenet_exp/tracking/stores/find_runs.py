@@ -48,7 +48,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
         ) from e
     known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
     if len(known) < len(runs):
-        log.warning("runs without dataset and seed skipped: %d", len(runs) - len(known))
+        log.warning("runs skipped because they lack a dataset or a seed: %d", len(runs) - len(known))
     sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
     swept: dict[str, None] = {}
     for parent in pages(client, found.experiment_id, "tags.kind = 'sweep'"):

@@ -145,7 +145,9 @@ class StoreCalls:
                 if ready():
                     return
                 self._abandon()
-                raise StoreTimeout("its answer is too large" if grown else "it timed out because it answers too slowly")
+                raise StoreTimeout(
+                    "its response is too large" if grown else "it timed out because it responds too slowly"
+                )
 
     def _abandon(self) -> None:
         """End the current thread as soon as it executes Python code again. Until then, it may be in an endless read."""

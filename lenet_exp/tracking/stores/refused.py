@@ -10,7 +10,7 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.tracking.stores.database import is_postgres, refusal
 
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
-LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with them"
+LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with both"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 # A `lenet-ui` server sends this response to a request without its token.
 TOKEN_REQUIRED = (
@@ -43,7 +43,7 @@ def why_refused(uri: str, error: Exception) -> str | None:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         why = words or "no reason given"
-        return f"its certificate is not trusted ({why}); set {CA} to its authority's certificate file"
+        return f"its certificate is not trusted ({why}); set {CA} to the certificate file of its authority"
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return "the server does not use TLS; use http://"
     if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:

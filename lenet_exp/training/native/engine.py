@@ -109,4 +109,4 @@ def _check(data: TrainingData) -> None:
         ("index", data.val_index, n),
     ):
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < limit:
-            raise ValueError(f"{name} {int(numbers.min())} to {int(numbers.max())}: must be 0 to {limit - 1}")
+            raise ValueError(f"{name} {int(numbers.min())} to {int(numbers.max())}: must be from 0 to {limit - 1}")
