@@ -1,1 +1,4 @@
-"""One thin file per command: parse, call, print, and return the exit status."""
+"""The command line programs, one module per command.
+
+Each module parses the arguments, calls the package, prints the results, and returns the exit status.
+"""

@@ -1,4 +1,4 @@
-"""Runner for the Hydra apps: one line per user error, and a correct exit status."""
+"""Runs the commands that are Hydra apps, with one-line error messages and a correct exit status."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, f
 from lenet_exp.machine import let_waiting_threads_sleep
 
 OUR_SWEEPERS = ("hydra/sweeper=grid", "hydra/sweeper=search")
-COMPOSABLE = {"augmentation"}  # groups whose options can be combined: augmentation=[shift,flip]
+COMPOSABLE = {"augmentation"}  # config groups whose options can be combined: augmentation=[shift,flip]
 
 
 def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
-    """Compose `conf/<config_name>.yaml` with the command line, run `task`, and exit."""
+    """Compose `conf/<config_name>.yaml` with the overrides from the command line, run `task`, and exit."""
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     let_waiting_threads_sleep()
     sys.argv[1:] = allow_new_keys(sys.argv[1:])
@@ -54,7 +54,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         except RunsFailed:
             status = EXIT_FAILED
         except UserError as e:
-            if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper raises it again
+            if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper raises the error again
                 raise
             status = print_error(program, str(e))
         except OSError as e:
@@ -67,7 +67,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     try:
         overrides = arguments.overrides
         if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
-            # Hydra's own sweepers build a list of all jobs, no matter how many there are.
+            # Hydra's own sweepers build a list of all jobs, no matter how long the list becomes.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
         _run_by_hydra(arguments, config_name, caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
@@ -86,15 +86,15 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
     """Run or sweep as `hydra.main` does, or print the help.
 
-    `hydra.main` prints errors in its own way, and only an environment variable changes that. It still handles
-    everything else (--cfg, --info, completion).
+    `hydra.main` itself is not used for this, because it prints errors in its own format unless an environment variable
+    is set. It still handles all other options, such as --cfg, --info, and shell completion.
     """
     a = arguments
     others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
     with hydra_app(job_name=config_name) as app:
         overrides = _with_search_path(a)
         if a.help or a.help_all:
-            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN  # RUN refuses several values
+            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN  # RUN rejects flags with several values
             composed = app.compose_config(config_name, overrides, mode, with_log_configuration=False)
             print(help_text(composed, SCHEMAS[config_name], everything=a.help_all))
             return
@@ -104,16 +104,16 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
             run(config_name, task, [*overrides, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"])
             return
         if a.cfg is not None:
-            # This call serves only to raise errors.
+            # The result is not used; this call only raises errors in the configuration.
             app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
     run_as_hydra(config_name, task)
 
 
 def _with_search_path(arguments: Namespace) -> list[str]:
-    """Return the overrides, with `--config-dir` as one of them.
+    """Return the overrides, including an override that corresponds to `--config-dir`.
 
     Raises:
-        ConfigError: the folder is not found, or a file in it has too many aliases.
+        ConfigError: the folder was not found, or a file in the folder contains too many YAML aliases.
     """
     overrides, key = list(arguments.overrides), "hydra.searchpath=["
     for path in re.findall(r"file://([^,'\"\]]+)", " ".join(o for o in overrides if o.startswith(key))):
@@ -130,18 +130,18 @@ def _with_search_path(arguments: Namespace) -> list[str]:
 
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:
-    """Return whether the sweeper comes from another package; only lenet_exp's sweepers count their jobs first."""
+    """Return whether the overrides select a sweeper from another package, which does not count its jobs in advance."""
     return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 
 def _checked_arguments(program: str) -> Namespace:
-    """Return the arguments as Hydra's parser reads them.
+    """Parse the command line with Hydra's parser and check the arguments.
 
     Raises:
-        ConfigError: an argument is unknown, or the overrides are not next to each other.
+        ConfigError: an argument is unknown or not supported, or the overrides are not next to each other.
     """
     parser = command_line_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse's own method also prints the usage
+    parser.error = _refuse  # type: ignore[method-assign]  # the original method also prints the usage
     parser.add_argument("--help-all", action="store_true")
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]
@@ -149,7 +149,7 @@ def _checked_arguments(program: str) -> Namespace:
         from lenet_exp.config.explain import explain_arguments
 
         _refuse(explain_arguments(dashed))
-    if parsed.experimental_rerun is not None:  # including the shortened forms that argparse accepts
+    if parsed.experimental_rerun is not None:  # argparse also accepts abbreviations of this option
         _refuse(
             "--experimental-rerun: not supported, because Hydra unpickles the file, which can execute arbitrary code"
         )
@@ -164,7 +164,7 @@ def _checked_arguments(program: str) -> Namespace:
                 else ""
             )
             _refuse(f"{override}: must be a single option{sweep}")
-    if unknown:  # argparse accepts positional arguments in one place only
+    if unknown:  # argparse requires positional arguments to be next to each other
         _refuse(f"{unknown[0]}: must come after -m and all other options, together with the other flags")
     return parsed
 

@@ -1,4 +1,4 @@
-"""lenet-compare: which configuration won, by how much, whether it could be chance, and what to do next."""
+"""lenet-compare: report which configuration won, its lead, whether the lead could be chance, and the next step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ How it works
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json")
-BY = ("best", "last")  # same as in comparison/group.py, which imports numpy
+BY = ("best", "last")  # same values as in comparison/group.py, which is not imported because it imports numpy
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,

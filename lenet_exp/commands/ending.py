@@ -1,4 +1,4 @@
-"""The end of a command: user errors on one line, and a correct exit status."""
+"""Ends a command: prints user errors on one line and returns a correct exit status."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ EXIT_FAILED = 1
 EXIT_WRONG = 2
 PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 
-LONGEST_WORD = 300  # characters of a word in a message; longer ones are shortened
+LONGEST_WORD = 300  # maximum number of characters in a word of a message; longer words are shortened
 
 
 def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
-    """Run `work` and exit with its status.
+    """Call `work` and exit with the status that it returns.
 
     The exit status is:
 
     - 0 on success;
-    - 1 if a run failed or diverged, or if standard output could not be written to;
-    - 2 for an invalid request, which is reported in one line on stderr;
-    - 130 on SIGINT or 143 on SIGTERM.
+    - 1 if a run failed or diverged, or if writing to standard output failed;
+    - 2 if the request is invalid, which is reported in one line on stderr;
+    - 130 after SIGINT or 143 after SIGTERM.
 
-    lenet-reproduce returns 0 for identical results, 1 for different ones, and 3 for results that are not comparable.
+    lenet-reproduce returns 0 if the results are identical, 1 if they differ, and 3 if they are not comparable.
 
     Args:
+        program: name of the command, for error messages.
+        work: function that runs the command.
         full_error: whether to show a traceback instead of the one-line error.
     """
     skip_gc_at_exit()
@@ -76,7 +78,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
 
 
 def _check_directory() -> None:
-    """Check that the working directory exists, which relative paths need.
+    """Check that the working directory exists, because relative paths depend on it.
 
     Raises:
         ConfigError: the working directory no longer exists.
@@ -88,7 +90,7 @@ def _check_directory() -> None:
 
 
 def _lost(error: OSError) -> str | None:
-    """Return a line about an unusable disk, outputs folder, or /dev/null; None for any other error."""
+    """Return a message about an unusable disk, outputs folder, or /dev/null, or None for any other error."""
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
@@ -98,7 +100,7 @@ def _lost(error: OSError) -> str | None:
 
 
 def print_error(program: str, line: str) -> int:
-    """Print an error to stderr and return its exit status."""
+    """Print an error message to stderr and return the exit status for errors."""
     words = (
         word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in hide_password(line).split()
     )

@@ -1,4 +1,4 @@
-"""lenet-export: a trained model as a file for other programs."""
+"""lenet-export: save a trained model as a file for other programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ lenet-export checks the file against the model before saving it. The file's meta
 lenet-predict and lenet_exp.load can read .safetensors files.
 """
 
-FORMATS = ("onnx", "pt2", "safetensors")  # same as in prediction/portable.py, which imports torch
+# These are the same values as in prediction/portable.py, which is not imported because it imports torch.
+FORMATS = ("onnx", "pt2", "safetensors")
 FLAGS: dict[str, str | None] = {
     "trained_model": None,
     "format": None,
@@ -62,7 +63,7 @@ def run(arguments: list[str]) -> int:
     model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
     if path is None:
         record = model.record
-        # The original script's files have the dataset in their name.
+        # The names of files from the original script contain the dataset.
         stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     difference, allowed = write_portable(model, chosen, path)

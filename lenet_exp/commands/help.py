@@ -1,4 +1,4 @@
-"""The help of lenet-train and lenet-predict: every flag with its default, meaning, and range, by group."""
+"""The help text of lenet-train and lenet-predict: each flag with its default, meaning, and range, grouped by topic."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lenet_exp.config.params import shown, text
 from lenet_exp.config.schema import OPTIMIZER_LIMITS, knobs, range_text, value_of
 from lenet_exp.files import Json
 
-SECOND_PAGE = {"dataset", "search", "sweep"}  # sections whose flags only `--help-all` lists
-LONGEST_DEFAULT = 48  # characters
+SECOND_PAGE = {"dataset", "search", "sweep"}  # sections with flags that only `--help-all` lists
+LONGEST_DEFAULT = 48  # maximum number of characters in a default value
 
 
 def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
-    """Return the page that `--help` or `--help-all` prints.
+    """Return the text that `--help` or `--help-all` prints.
 
     Args:
-        composed: the configuration with the given overrides and the node `hydra`.
-        schema: the dataclass of the configuration.
-        everything: whether to list the flags of `SECOND_PAGE`, too.
+        composed: the configuration, including the user's overrides and the node `hydra`.
+        schema: dataclass that defines the configuration.
+        everything: whether to list the flags in `SECOND_PAGE`, too.
     """
     hydra = composed.hydra
     node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])

@@ -1,4 +1,4 @@
-"""Literal parsing of `key=value`, without grammar or quoting, for the commands that are not Hydra apps."""
+"""Parses `key=value` arguments literally, without a grammar or quoting, for commands that are not Hydra apps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from lenet_exp.commands.ending import run_and_exit
 from lenet_exp.errors import ConfigError, did_you_mean, one_of
 
 YES_OR_NO = ("true", "false")
-INSTALL = ["-sc", "install=bash"]  # same argument as for the Hydra apps
-# This script makes `=` part of a word, as Hydra's does.
+INSTALL = ["-sc", "install=bash"]  # same arguments as for the Hydra apps
+# Like Hydra's script, this script makes `=` part of a word.
 BASH = """\
 COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
 complete -o nospace -o default -W '{words}' {program}"""
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
-    """Return the value of each flag in `known`, which holds the defaults of all flags.
+    """Parse arguments of the form `flag=value` and return the value of each known flag.
+
+    Args:
+        known: default values, keyed by flag.
 
     Raises:
-        ConfigError: an argument is not `key=value` with a known key, or a Boolean flag is neither true nor false.
+        ConfigError: an argument is not `flag=value` with a known flag, or the value of a Boolean flag is neither true
+            nor false.
     """
     values = dict(known)
     for argument in arguments:
@@ -37,10 +41,11 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
 
 
 def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> list[str]:
-    """Return the words that a shell can complete: `flag=`, or `flag=value` for each value of a flag with few values.
+    """Return the words that a shell can complete: `flag=`, or `flag=value` for each value in `choices`.
 
     Args:
-        choices: the values of flags with few values, except Boolean flags.
+        known: default values, keyed by flag. Boolean flags can be completed with true and false.
+        choices: possible values of other flags, keyed by flag.
     """
     values: dict[str, Sequence[str]] = {flag: YES_OR_NO for flag, default in known.items() if default in YES_OR_NO}
     values |= choices
@@ -48,10 +53,13 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
 
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int], completed: Sequence[str] = ()) -> NoReturn:
-    """Run `main` with the arguments and exit, or print the usage or the completion script for bash.
+    """Run a command and exit, or print its usage or its completion script for bash.
 
     Args:
-        completed: the words that bash completes.
+        program: name of the command.
+        usage: usage text that `--help` prints.
+        main: function that runs the command with the arguments and returns the exit status.
+        completed: words that bash can complete.
     """
 
     def work() -> int:

@@ -1,4 +1,4 @@
-"""lenet-predict: compose, find the model, then score the test set or classify pictures."""
+"""lenet-predict: load a trained model and evaluate it on the test set, or classify pictures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
-    """Run Hydra's task, a prediction, and return the test accuracy (a fraction), or NaN for pictures."""
+    """Predict classes as Hydra's task. Return the test accuracy as a fraction, or NaN for pictures."""
     config = typed_as(PredictConfig, cfg)
-    check_ranges(config)  # before torch is loaded
+    check_ranges(config)  # invalid values are reported before torch is loaded
     print_waiting("loading PyTorch")
     from lenet_exp.prediction.leader import best_of_leader, score_leaders
     from lenet_exp.prediction.predict import predict_pictures, predict_test_set
@@ -33,7 +33,10 @@ def predict(cfg: DictConfig) -> float:
 
 
 def with_lists(overrides: list[str]) -> list[str]:
-    """Turn `images=scan.png` and `images=*.png` into lists, so that they need no quotes beyond the shell's."""
+    """Convert overrides such as `images=scan.png` and `images=*.png` to lists.
+
+    Therefore, users need not add quotes for Hydra to such values.
+    """
     return [_as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o for o in overrides]
 
 

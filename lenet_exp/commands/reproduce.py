@@ -108,7 +108,7 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
         verdicts.append(answer.verdict)
         for line in (*answer.details, answer.line):
             print(printable(f"{job.name}: {line}"), flush=True)
-        if told:  # an unavailable store causes only one warning
+        if told:  # after the first warning about an unavailable store, no more runs are tagged
             weak, runs = answer.verdict is ReproduceStatus.not_comparable, of_folder(job.folder, uri).mlflow_runs
             told = tag_runs(runs, uri, TAGS[checking], answer.line, weak=weak, say=log.debug)
 

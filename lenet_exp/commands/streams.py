@@ -1,7 +1,7 @@
-"""Standard output and error streams that do not stop a command if they cannot be written to.
+"""Standard output and error streams that do not stop a command if writing to them fails.
 
-They also hide passwords in addresses, no matter which code prints them. For example, Hydra prints the overrides of a
-failed job.
+The streams also hide passwords in addresses, no matter which code prints the address. For example, Hydra prints the
+overrides of a failed job.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from lenet_exp.addresses import hide_password
 
 
 class Stream:
-    """A text stream that stops writing at the first error and remembers it.
+    """A text stream that stores the first error that occurs and ignores all output after it.
 
-    `lenet-train -m ... | head`, or a full disk behind `> file`, ends the output but not the sweep.
+    For example, `lenet-train -m ... | head` ends the output but not the sweep, and so does a full disk with `> file`.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -24,7 +24,11 @@ class Stream:
         self.error: OSError | None = None
 
     def write(self, text: str, *, secret: bool = False) -> int:
-        """Write text, without passwords unless `secret`; do nothing after an error."""
+        """Write text, or do nothing after an error.
+
+        Args:
+            secret: whether to keep passwords in the text.
+        """
         if self.error is None:
             try:
                 self._stream.write(text if secret else hide_password(text))
@@ -45,7 +49,7 @@ class Stream:
 
 
 def print_secret(line: str) -> None:
-    """Print a line that can contain a secret, such as a link with a token."""
+    """Print a line to stdout without hiding secrets in it, such as the token in a link."""
     out: object = sys.stdout
     if isinstance(out, Stream):
         out.write(f"{line}\n", secret=True)
@@ -55,21 +59,21 @@ def print_secret(line: str) -> None:
 
 
 def guard_streams() -> tuple[Stream, Stream]:
-    """Replace this process's stdout and stderr with guarded streams, and return them.
+    """Replace stdout and stderr in this process with `Stream` objects, and return these objects.
 
-    A closed stream (`>&-`) is redirected to /dev/null, so that no file opened later takes its descriptor.
+    A closed stream (`>&-`) is redirected to /dev/null. Otherwise, the next file to be opened would get its descriptor.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # opens the lowest free descriptor, which is this one
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free descriptor, which is the stream's
     found = []
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name) or os.fdopen(descriptor, "w", closefd=False)
         if not isinstance(stream, Stream):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # for a terminal without `±`
+                stream.reconfigure(errors="backslashreplace")  # for a terminal whose encoding has no `±`
             stream = Stream(stream)
             setattr(sys, name, cast(TextIO, stream))
         found.append(stream)
@@ -77,6 +81,6 @@ def guard_streams() -> tuple[Stream, Stream]:
 
 
 def discard_rest(stream: Stream, descriptor: int) -> None:
-    """Redirect a failed stream to /dev/null, so that Python's final flush does not fail either."""
+    """Redirect a failed stream to /dev/null, so that Python's flush at exit does not fail, too."""
     if stream.error is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

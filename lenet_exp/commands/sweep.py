@@ -33,7 +33,7 @@ The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
-REMOVED = ("sweep", "experiment", "run")  # one of these names what rm removes
+REMOVED = ("sweep", "experiment", "run")  # flags that select what rm removes; exactly one must be set
 OF_REMOVAL: dict[str, str | None] = {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"}
 FLAGS: dict[str, dict[str, str | None]] = {
     "list": {},
@@ -135,7 +135,7 @@ def rm(values: dict[str, str | None]) -> int:
     target = find_target(key, which)
     if not dry_run:
         return remove(target, mlflow=mlflow)
-    which = target.pending.name if which == "last" else which  # `last` could name a different sweep by then
+    which = target.pending.name if which == "last" else which  # `last` could mean a different sweep later
     without = "" if mlflow else " mlflow=false"
     return show(target, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
 

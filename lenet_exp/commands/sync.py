@@ -1,4 +1,4 @@
-"""lenet-sync: upload results that MLflow is missing."""
+"""lenet-sync: upload results that are missing in MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lenet-train: compose, run, and return the value that a sweep optimizes."""
+"""lenet-train: train one run, or train all runs of a sweep."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
-    """Train one run as Hydra's task, and return its best validation accuracy or NaN.
+    """Train one run as Hydra's task. Return its best validation accuracy, or NaN for a dry run.
 
-    Jobs from sweepers other than lenet_exp's are also run here.
+    This function also runs the jobs of sweepers from other packages.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     config = typed(cfg)
-    check_flags(config)  # before torch is loaded
+    check_flags(config)  # invalid flags are reported before torch is loaded
     print_waiting("loading PyTorch")
     from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -42,12 +42,12 @@ def train(cfg: DictConfig) -> float:
         return train_alone(config)
     from lenet_exp.tracking.delivery.own_process import SubprocessDelivery
 
-    with SubprocessDelivery() as delivery:  # its process imports mlflow while this one imports torch
+    with SubprocessDelivery() as delivery:  # the upload process imports mlflow while this process imports torch
         return train_alone(config, deliver=delivery.opened)
 
 
 def estimate_alone(config: Any) -> None:
-    """Print the estimated time and disk space of the run."""
+    """Print the estimated time and disk space of a single run."""
     from lenet_exp.machine import cpu_count
     from lenet_exp.runs.jobs import lone_job
     from lenet_exp.sweeps.estimate import estimate_lines
@@ -62,7 +62,10 @@ def train_alone(
     """Train one run, print its result, and return its best validation accuracy.
 
     Args:
-        deliver: function that starts the upload of results; None selects the default of `run_alone`.
+        config: configuration of the run.
+        name: name of the run; None for the default name.
+        default_threads: number of threads if the configuration does not set one; None for the default of `run_alone`.
+        deliver: function that starts the upload of results; None for the default of `run_alone`.
 
     Raises:
         RunsFailed: the run did not finish.

@@ -1,4 +1,4 @@
-"""lenet-ui: MLflow's UI for the store of a sweep, with links to its most useful pages."""
+"""lenet-ui: start MLflow's UI for the store of a sweep, and print links to its most useful pages."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def run(arguments: list[str]) -> int:
     if port and taken != port:
         print(f"port {port} is in use; using port {taken}", file=sys.stderr)
     print(f"starting MLflow's UI for {hide_password(uri)} ...", file=sys.stderr)
-    # Signals are recorded instead of raised: an exception raised inside a library can be lost there.
+    # Signals are recorded and do not raise an exception, which a library could catch and discard.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
         if server.wait(server.answers):
@@ -131,10 +131,10 @@ def _open(url: str) -> None:
 
 @contextmanager
 def _redirect(url: str) -> Iterator[str]:
-    """Provide the address of a file, readable only by this user, that redirects to `url`.
+    """Yield the address of a temporary HTML file that redirects to `url` and that only this user can read.
 
-    The file hides `url`, because all users of a machine can see the arguments of a browser. Some browsers cannot read
-    the temporary folder.
+    The file keeps the token in `url` secret, because all users of a machine can see the arguments of a browser. It is
+    in the outputs folder if possible, because some browsers cannot read the temporary folder.
     """
     from lenet_exp.outputs import outputs_dir
 
@@ -146,9 +146,10 @@ def _redirect(url: str) -> Iterator[str]:
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
-    """Return the requested or the latest sweep in the outputs folder, or None.
+    """Return the requested sweep or, by default, the latest sweep in the outputs folder.
 
-    None means that no sweep was requested and none exists, or that only the store can have the requested one.
+    Return None if no sweep was requested and the outputs folder has no sweep. Also return None if the requested sweep
+    can only be in the store.
     """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
@@ -170,10 +171,10 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
 
 
 def _store(uri: str | None, sweep: SweepFolder | None) -> str:
-    """Return the store's address.
+    """Return the address of the store to show.
 
     Raises:
-        ConfigError: the sweep's store needs a password that was not stored.
+        ConfigError: the sweep's store requires a password that was not saved.
     """
     from lenet_exp.addresses import HIDDEN, default_uri, full_uri, store_uri
 
@@ -187,16 +188,16 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
 
 
 def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:
-    """Return the sweep's own run in the store, or None.
+    """Return the MLflow run of a sweep in the store, or None if the store does not have it.
 
     Raises:
-        ConfigError: the sweep was requested but is not in the store.
+        ConfigError: the user requested the sweep, but the store does not have it.
     """
     from mlflow.exceptions import MlflowException
 
     from lenet_exp.addresses import hide_password
 
-    # Accept runs from any store, because a store's name changes when its folder is moved.
+    # Accept the run IDs from any store, because the name of a store changes when its folder is moved.
     for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
         try:
             run = client.get_run(run_id)
@@ -210,7 +211,7 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    """Return the experiment's id."""
+    """Return the ID of an experiment."""
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "active":
         return found.experiment_id
@@ -220,7 +221,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _token(value: str) -> str:
-    """Return the token for the links, or an empty string for none."""
+    """Check a token and return it, or return an empty string if the value is `none`."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
         raise ConfigError("token=: must be none or consist only of letters, digits, and the characters . _ ~ -")
     return "" if value == "none" else value

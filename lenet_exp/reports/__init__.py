@@ -1,1 +1,1 @@
-"""Reports: what users see in the terminal, on the page, in files, and in MLflow."""
+"""Reports for users in the terminal, on the HTML page, in files, and in MLflow."""

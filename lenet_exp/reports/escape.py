@@ -11,8 +11,8 @@ from lenet_exp.errors import printable
 
 _SIGNS = re.compile(
     r"[\\`*\[\]~|@]"  # markup, links, columns, mentions
-    r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # within a word it is not markup
-    r"|:(?=[/\w])"  # in an address, which Markdown would turn into a link, or an emoji
+    r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # an underscore within a word is not markup
+    r"|:(?=[/\w])"  # a colon that starts an emoji or is part of an address, which Markdown would turn into a link
     r"|(?<=\bwww)\."
 )
 _MARKUP = re.compile(r'[&<>"\\`*_\[\]~|@!#{}]|:(?=/)|(?<=\bwww)\.')
@@ -22,34 +22,37 @@ _NUMBER = re.compile(r"[-+]?(\d[\d.]*|\.\d+|inf|nan)([eE][-+]?\d+)?")
 
 
 def inline(text: str) -> str:
-    """Escape text for Markdown within a line or a table cell."""
+    """Escape text for use in a line or a table cell of Markdown."""
     text = printable(text)
     text = _SIGNS.sub(r"\\\g<0>", text)
     return re.sub("&", "&amp;", text).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_line(text: str) -> str:
-    """Escape text for a line of Markdown, so that the line becomes neither a heading nor a list item."""
+    """Escape text for use as a line of Markdown, so that the line is neither a heading nor a list item."""
     return _FIRST.sub(lambda m: f"{m[1]}\\{m[2]}" if not m[2].isdigit() else f"{m[1]}{m[2]}\\", inline(text))
 
 
 def code(text: str) -> str:
-    """Format text as Markdown code; if Markdown cannot show it as code, escape it."""
+    """Format text as Markdown code, or escape it if Markdown cannot show it as code."""
     return inline(text) if re.search("[`<>&]", text) or printable(text) != text else f"`{text}`"
 
 
 def html(text: str) -> str:
-    """Escape text for HTML within Markdown. Anything that either could interpret becomes a character reference."""
+    """Escape text for use in HTML within Markdown.
+
+    Characters with a special meaning in HTML or Markdown become character references.
+    """
     return _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", printable(text))
 
 
 def no_math(text: str) -> str:
-    """Escape text for matplotlib, which would parse text between dollar signs as TeX."""
+    """Escape dollar signs for matplotlib, which would parse text between them as TeX."""
     return text.replace("$", r"\$")
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return CSV with a column for each key. Cells cannot be formulas in a spreadsheet."""
+    """Format rows as CSV, with a column for each key. Spreadsheets cannot interpret a cell as a formula."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The next step after a comparison, and its caveats, as text."""
+"""The recommended next step after a comparison, and the comparison's caveats, as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRESH = 5  # number of seeds to suggest for a first comparison
 
 
 def next_step(comparison: Comparison) -> str | None:
-    """Return the next step; None if there is none."""
+    """Describe the recommended next step after a comparison, or return None if there is none."""
     found = advice(comparison)
     if found is None:
         return None
@@ -41,10 +41,10 @@ def next_step(comparison: Comparison) -> str | None:
 
 
 def next_command(comparison: Comparison, command: str | None) -> str | None:
-    """Return the complete command for the next step; None if no single command does it.
+    """Return the complete command for the next step, or None if the step is not a single command.
 
     Args:
-        command: the command that made the runs, quoted for a shell; None if the runs are not from a single sweep.
+        command: command that created the runs, quoted for a shell; None if the runs are not from a single sweep.
     """
     found = advice(comparison)
     if found is None or command is None:
@@ -60,7 +60,7 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return caveats: the sources of chance, and what the comparison does not account for."""
+    """Return the caveats of a comparison: its sources of variation, and effects that it does not account for."""
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
@@ -73,8 +73,10 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _typed(found: Advice) -> str:
-    """Return the command for a step; empty if it is the sweep's own command, or the step is not about exactly one
-    sweep."""
+    """Return the command for a step.
+
+    Return an empty string if the command is that of the sweep, or if the step does not concern exactly one sweep.
+    """
     confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
     commands = {
         NextStep.watch: f"lenet-sweep watch sweep={found.sweep}",
@@ -90,7 +92,7 @@ def _typed(found: Advice) -> str:
 
 
 def _with(command: str, override: str) -> str:
-    """Return the command with a different value for a flag."""
+    """Return a command with an override, which replaces the previous value of its flag."""
     key = override.partition("=")[0]
     words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
     return shlex.join([*words, override])
@@ -102,8 +104,7 @@ def _fresh_seeds(comparison: Comparison) -> str:
 
 
 def _luck(leader: Group) -> str:
-    """Return a sentence about the source of variation, and the sampling error of an accuracy on the given number of
-    images."""
+    """Describe the source of variation in a sentence, with the sampling error for the number of validation images."""
     source, images = "seed-to-seed variation", leader.images
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})

@@ -1,4 +1,7 @@
-"""A comparison as text, with the same words in every report: the winner, its lead, and whether that could be chance."""
+"""Describes a comparison in sentences: the winner, its lead, and whether the lead could be due to chance.
+
+All reports use these sentences.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,17 @@ from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.folders.records import Outcome
 
-LONG = 30  # characters in a name; three longer names are unreadable
-PLANNED_FROM = 10  # seeds; with fewer, the spread is too uncertain for a plan
-NAMED = 3  # maximum number of configurations named in a sentence; the others are counted
+LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
+PLANNED_FROM = 10  # minimum number of seeds for a plan, because the spread over fewer seeds is too uncertain
+NAMED = 3  # maximum number of configurations named in a sentence; the remaining configurations are counted
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return the verdict: the winner and its significance, diverged and missing runs, and doubts about the design.
-    For a confirmation, return its result."""
+    """Return the verdict of a comparison or, for a confirmation, its result.
+
+    The verdict includes the winner, the significance of its lead, diverged and missing runs, and doubts about the
+    design.
+    """
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
@@ -33,7 +39,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def remark(comparison: Comparison, position: int) -> str:
-    """Return how the configuration at a position compares with the leader, and its unfinished runs."""
+    """Describe how the configuration at a position of the ranking compares with the leader, and its unfinished runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(lead)] if lead else []
@@ -48,7 +54,7 @@ def remark(comparison: Comparison, position: int) -> str:
 
 
 def against_leader(lead: Difference) -> str:
-    """Return how a configuration compares with the leader."""
+    """Describe how a configuration compares with the leader, given the leader's lead."""
     if lead.test == "none":
         return _untested(lead)
     if lead.ahead:
@@ -60,16 +66,18 @@ def against_leader(lead: Difference) -> str:
 
 
 def not_excluded(comparison: Comparison) -> str | None:
-    """Return a phrase that lists the configurations that may be best; None if there is only one, or nothing is known
-    about chance."""
-    left = [] if confirmation(comparison) is not None else comparison.not_excluded  # not for a confirmation
+    """Return a phrase that lists the configurations that may be best.
+
+    Return None if only one configuration may be best, or if significance could not be tested.
+    """
+    left = [] if confirmation(comparison) is not None else comparison.not_excluded  # a confirmation has its own result
     if len(left) < 2 or not verdict_of(comparison).tested:
         return None
     return f"may be best ({len(left)} of {len(comparison.groups)}): {_names(comparison, left)}"
 
 
 def caution(design: Design | None) -> str | None:
-    """Return why the stated error rate may not hold; None if the design was fixed in advance."""
+    """Return why the stated error rate may not hold, or None if the design was fixed in advance."""
     if design is None:
         return None
     if design.sweeps > 1:
@@ -83,7 +91,7 @@ def caution(design: Design | None) -> str | None:
 
 
 def outcomes(groups: Sequence[Group]) -> str:
-    """Return the number of runs by outcome: `5 finished, 1 diverged`."""
+    """Return the number of runs for each outcome, such as `5 finished, 1 diverged`."""
     counts: Counter[str] = Counter()
     for group in groups:
         counts.update(group.outcomes)
@@ -91,13 +99,15 @@ def outcomes(groups: Sequence[Group]) -> str:
 
 
 def diverged_on(group: Group) -> str:
-    """Return a phrase such as `diverged on 3 of 6 seeds`."""
+    """Describe the diverged runs of a configuration, such as `diverged on 3 of 6 seeds`."""
     return f"diverged on {group.diverged} of {group.replicates} {_unit(group)}"
 
 
 def unfinished(group: Group) -> str:
-    """Return how a group's runs ended: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10 %`. Empty if all
-    finished."""
+    """Describe how the runs of a configuration ended, or return an empty string if all runs finished.
+
+    For example: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10 %`.
+    """
     if not set(group.outcomes) - {Outcome.finished}:
         return ""
     run = group.runs[-1]
@@ -108,12 +118,12 @@ def unfinished(group: Group) -> str:
 
 
 def percent(accuracy: float) -> str:
-    """Format an accuracy: `90.92 %`."""
+    """Format an accuracy, given as a fraction: `90.92 %`."""
     return f"{accuracy * 100:.2f} %"
 
 
 def capital(sentence: str) -> str:
-    """Capitalize the first letter."""
+    """Return a sentence with its first letter capitalized."""
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -132,7 +142,7 @@ def _ranking(comparison: Comparison) -> str:
 
 
 def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
-    """Return clauses about the leader and the configurations it is compared with."""
+    """Return a sentence about the leader and its lead over the other configurations."""
     name, reached = comparison.name(leader), _reached(leader)
     if not found.compared:
         pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
@@ -154,7 +164,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
-    """Return clauses about the configurations that the leader is not significantly ahead of."""
+    """Return clauses about the configurations over which the leader has no significant lead."""
     clauses = []
     if alike := found.related(Relation.alike):
         clauses.append(f"no significant difference from {_names(comparison, alike)}")
@@ -179,7 +189,7 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
 
 
 def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
-    """Return a sentence for comparisons in which no two configurations have several seeds."""
+    """Return a sentence about the leader if fewer than two configurations have several seeds."""
     name = comparison.name(leader)
     if leader.n > 1:
         clauses = "; ".join(_open(comparison, leader, found))
@@ -191,7 +201,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
-    """Return a sentence such as `relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
+    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."
@@ -200,7 +210,7 @@ def _diverged(comparison: Comparison, group: Group) -> str:
 
 
 def _missing(comparison: Comparison, group: Group) -> str:
-    """Return `3 of 6 seeds of relu are missing (3 failed).`"""
+    """Describe the missing runs of a configuration: `3 of 6 seeds of relu are missing (3 failed).`"""
     done = {run.replicate for run in group.ended}
     latest = {run.replicate: run.outcome for run in group.runs if run.replicate not in done}
     counts = Counter(outcome for outcome in latest.values() if outcome != Outcome.pruned)
@@ -212,13 +222,13 @@ def _missing(comparison: Comparison, group: Group) -> str:
 
 
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
-    """Return `Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
+    """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
     which = f"seed {replicate[0]} of {comparison.name(group)} ends at {percent(group.accuracy[replicate])}"
     return f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs can collapse."
 
 
 def _answer(comparison: Comparison, found: Confirmation) -> str:
-    """Return the result of a confirmation and the reason, or what is missing."""
+    """Describe the result of a confirmation and the reason for it, or the runs that are still missing."""
     name, runs = comparison.name(found.leader), comparison.num_runs
     baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
     if found.missing:
@@ -257,8 +267,10 @@ def _untested(lead: Difference) -> str:
 
 
 def _how_many(lead: Difference) -> str:
-    """Return the number of seeds needed, if it can be estimated: `; about 40 seeds would be needed to detect 0.27
-    points`."""
+    """Describe how many seeds are needed to detect a lead, or return an empty string if this cannot be estimated.
+
+    For example: `; about 40 seeds would be needed to detect 0.27 points`.
+    """
     if lead.df + 1 < PLANNED_FROM or not lead.points:
         return ""
     needed = Power([lead.spread], [lead.df], [lead.level]).seeds(abs(lead.points))
@@ -268,7 +280,10 @@ def _how_many(lead: Difference) -> str:
 
 
 def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
-    """Return `tanh, elu, relu, and 4 more` or, if names are long, ranks in the table: `#2, #3, #5, and 4 more`."""
+    """List configurations by name, or by rank if the names are long.
+
+    For example: `tanh, elu, relu, and 4 more`, or `#2, #3, #5, and 4 more`.
+    """
     more = f", and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
     shown = [comparison.name(g) for g in groups[:NAMED]]
     if max(map(len, shown), default=0) > LONG:
@@ -294,12 +309,12 @@ def _reached(group: Group) -> str:
 
 
 def _unit(group: Group) -> str:
-    """Return what to call a replicate: seeds or runs."""
+    """Return the word for a configuration's replicates: seeds or runs."""
     return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
 
 
 def _range(low: float, high: float) -> str:
-    """Return a significant difference's interval: `0.38 to 1.62`, or `above 0, up to 2.11` if it begins at 0."""
+    """Format the interval of a significant difference: `0.38 to 1.62`, or `above 0, up to 2.11` if it begins at 0."""
     return f"{_points(low)} to {_points(high)}" if _points(low) != _points(0) else f"above 0, up to {_points(high)}"
 
 

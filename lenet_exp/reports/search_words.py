@@ -1,4 +1,4 @@
-"""Searches and running sweeps as text: counts, the best so far, the history, and the time left."""
+"""Describes searches and running sweeps as text: counts, the best result so far, the history, and the time left."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 if TYPE_CHECKING:
     from lenet_exp.comparison.search_summary import SearchSummary
 
-SHOWN = 5  # maximum number of trials shown from a front
-IMPROVEMENTS = 8  # maximum number of improvements in a line
+SHOWN = 5  # maximum number of trials shown from a Pareto front
+IMPROVEMENTS = 8  # maximum number of improvements shown in a line
 FEW = 4  # maximum number of runs named in a line
 UNENDED = OPEN | {Outcome.killed}  # killed trials resume in the next session
 
 
 def how(plan: SearchPlan) -> str:
-    """Return the method of a search: `tpe, asha`."""
+    """Describe the method of a search, such as `tpe, asha`."""
     pruner = "" if plan.pruner == PrunerName.none else f", {plan.pruner}"
     objective = "" if plan.objective == Objective.accuracy else f", {plan.objective}"
     objective += f" to {plan.target:.2%}" if plan.target is not None else ""
@@ -31,16 +31,21 @@ def how(plan: SearchPlan) -> str:
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Return `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total; best 98.00% by trial
-    3: ...`"""
+    """Summarize a search in one line: its method, its trials, its cost, and its best trial.
+
+    For example: `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total; best 98.00% by
+    trial 3: ...`.
+    """
     best = best_line(plan, results)
     said = [_counts(plan, results), f"best {best}" if best and not plan.front else best, _left(plan)]
     return "; ".join(filter(None, said))
 
 
 def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Return `98.00% (mean of 3 seeds) by trial 3: lr=0.1 relu`; for two objectives, the Pareto front; empty before
-    a run has finished."""
+    """Describe the best trial of a search: `98.00% (mean of 3 seeds) by trial 3: lr=0.1 relu`.
+
+    For two objectives, describe the Pareto front. Return an empty string if no run has finished.
+    """
     if plan.front:
         return _front(plan, results)
     best = best_result(plan, results)
@@ -51,7 +56,7 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 
 def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Return `search_line` without the best trial."""
+    """Summarize a search in one line without its best trial: its method, its trials, and its cost."""
     return "; ".join(filter(None, [_counts(plan, results), _left(plan)]))
 
 
@@ -69,8 +74,13 @@ def _left(plan: SearchPlan) -> str:
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Return `12 trials (5 finished, 7 pruned)` or `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with
-    the runs for additional seeds: `8 trials (2 finished, 6 pruned), 4 runs with additional seeds (4 finished)`."""
+    """Describe how many trials of a search have ended, with their outcomes.
+
+    Examples:
+        - `12 trials (5 finished, 7 pruned)`
+        - `6 of 40 trials ended (1 finished, 5 pruned), 2 running`
+        - `8 trials (2 finished, 6 pruned), 4 runs with additional seeds (4 finished)`
+    """
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
     of = max(len(firsts), plan.n_trials or 0)
@@ -85,13 +95,13 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 
 def begun_words(jobs: Sequence[Job]) -> str:
-    """Return the number of trials so far: `8 trials`, or `8 trials in 10 runs` with additional seeds."""
+    """Describe the number of trials so far: `8 trials`, or `8 trials in 10 runs` if trials have additional seeds."""
     trials = len({job.trial_number for job in jobs})
     return number_of(trials, "trial") + (f" in {number_of(len(jobs), 'run')}" if trials < len(jobs) else "")
 
 
 def ended_of(plan: SearchPlan, ended: int, asked: int) -> str:
-    """Return `6/40 trials`; without `n_trials`, `6 trials ended`."""
+    """Describe how many trials have ended: `6/40 trials`, or `6 trials ended` if `n_trials` is not set."""
     if plan.n_trials is None:
         return f"{number_of(ended, 'trial')} ended"
     return f"{ended}/{number_of(max(asked, plan.n_trials), 'trial')}"
@@ -103,13 +113,13 @@ def _outcomes(results: Iterable[JobResult]) -> str:
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
-    """Return the first seed's result of the best trial."""
-    number = plan.best_trial if plan.best_job is None else plan.best_job  # older releases: one job per trial
+    """Return the result of the best trial for its first seed, or None if there is no best trial."""
+    number = plan.best_trial if plan.best_job is None else plan.best_job  # in older releases, each trial has one job
     return results[number] if number is not None and number < len(results) else None
 
 
 def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
-    """Return the first seed's result of each trial."""
+    """Return the result of each trial for its first seed, keyed by the number of the trial."""
     found: dict[int, JobResult] = {}
     for result in results:
         found.setdefault(result.job.trial_number, result)
@@ -117,7 +127,7 @@ def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
 
 
 def more_of(plan: SearchPlan) -> str:
-    """Return which flags can extend the search."""
+    """Return a phrase that describes how to extend a search, such as `a larger budget`."""
     one_seed = plan.seeds == 1 and plan.objective in {Objective.accuracy, Objective.loss}
     seeds = ", or with seeds=5 to add seeds to every configuration that may be best"
     return "a larger budget" + (seeds if one_seed else "")
@@ -125,7 +135,7 @@ def more_of(plan: SearchPlan) -> str:
 
 def search_lines(searched: SearchSummary) -> list[str]:
     """Return lines about a search: its history, the best trial's command, and the importance of flags, if known."""
-    from lenet_exp.comparison.search_importance import BEST, search_importance  # it imports torch
+    from lenet_exp.comparison.search_importance import BEST, search_importance  # this module imports torch
 
     lines = []
     if steps := searched.improvements:
@@ -144,21 +154,24 @@ def search_lines(searched: SearchSummary) -> list[str]:
 
 
 def value_words(searched: SearchSummary, value: float) -> str:
-    """Format a value of the objective: `97.60 %`, `loss 0.1234`."""
+    """Format a value of a search's objective, such as `97.60 %` or `loss 0.1234`."""
     if searched.is_accuracy:
         return f"{value * 100:.2f} %"
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
 
 
 def objective_words(searched: SearchSummary) -> str:
-    """Return the axis label of the objective."""
+    """Return the axis label for the objective of a search."""
     if searched.is_accuracy:
         return "best validation accuracy"
     return "lowest validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
 
 
 def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """Return `12 of 60 runs ended (11 finished, 1 diverged)`; for a search, its trials."""
+    """Describe how many runs of a sweep have ended: `12 of 60 runs ended (11 finished, 1 diverged)`.
+
+    For a search, describe its trials instead.
+    """
     if plan.search is not None:
         return trials_words(plan.search, results)
     ended = [r for r in results if r.outcome not in OPEN]
@@ -167,14 +180,17 @@ def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def progress_words(progress: SweepProgress) -> str:
-    """Return `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
+    """Describe the progress of a sweep.
+
+    For example: `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`.
+    """
     training = progress.running and progress.plan.search is None
     said = [ended_words(progress.plan, progress.results), f"{len(progress.running)} training" if training else ""]
     return ", ".join(filter(None, [*said, left_words(progress)]))
 
 
 def counts_words(progress: SweepProgress) -> str:
-    """Return `12/60 runs, 1 failed`, or for a search `6/40 trials, 5 pruned`, next to a progress bar."""
+    """Return counts for display next to a progress bar: `12/60 runs, 1 failed`, or `6/40 trials, 5 pruned`."""
     wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := progress.counts[o])]
     search = progress.plan.search
     if search is None:
@@ -185,13 +201,16 @@ def counts_words(progress: SweepProgress) -> str:
 
 
 def left_words(progress: SweepProgress) -> str:
-    """Return `about 4 min left`; empty if unknown."""
+    """Describe the time left for a sweep: `about 4 min left`. Return an empty string if it is unknown."""
     left = progress.seconds_left
     return "" if left is None else f"about {duration(left)} left"
 
 
 def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """Return `98.10% by relu lr=0.1 seed=3`, with the trial's number for a search; empty before a run has finished."""
+    """Describe the best run of a sweep so far: `98.10% by relu lr=0.1 seed=3`.
+
+    For a search, describe the best trial. Return an empty string if no run has finished.
+    """
     if plan.search is not None:
         return best_line(plan.search, results)
     best = best_of(results)
@@ -199,7 +218,7 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def progress_line(progress: SweepProgress) -> str:
-    """Return the progress of a sweep as one line."""
+    """Describe the progress of a sweep in one line."""
     best, search = best_words(progress.plan, progress.results), progress.plan.search
     words = [f"best {best}" if best else ""]
     if search is not None:

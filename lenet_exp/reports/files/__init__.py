@@ -1,1 +1,1 @@
-"""Reports as files: Markdown, LaTeX, CSV, JSON, pictures, and MLflow's description."""
+"""Reports as files (Markdown, LaTeX, CSV, JSON, and figures), and descriptions for MLflow runs."""

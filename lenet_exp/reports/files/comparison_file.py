@@ -19,11 +19,11 @@ from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import records
 
-PULL_REQUEST = 10  # rows of a Markdown table, for pull requests; the page has all
+PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML page has all rows
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Write comparisons atomically, in the format that the file's suffix selects."""
+    """Write comparisons to a file atomically, in the format that the suffix of its name selects."""
     if path.suffix == ".html":
         from lenet_exp.reports.page.comparison_page import page
 
@@ -48,7 +48,8 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
         "notes": notes(comparison),
         "groups": list(map(_known, records(comparison))),
         "effects": [
-            _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})  # earlier releases had a value
+            # In earlier releases, `importance` had a value.
+            _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})
             | {"levels": [_known(vars(level)) for level in e.levels]}
             for e in found.flags
         ],
@@ -71,5 +72,5 @@ def _search(searched: SearchSummary) -> Mapping[str, Json]:
 
 
 def _known(row: Mapping[str, Json]) -> dict[str, Json]:
-    """Replace NaN and infinity with None, because JSON has neither. Their table cells are then empty."""
+    """Replace NaN and infinity with None, because JSON does not support these values."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

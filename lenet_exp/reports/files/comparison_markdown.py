@@ -1,4 +1,4 @@
-"""Formats a comparison as Markdown, for MLflow's page and for pull requests."""
+"""Formats comparisons as Markdown, for MLflow and for pull requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ ROWS = 100
 
 
 def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = ROWS) -> str:
-    """Return the verdict, leaderboard, and effects of each comparison.
+    """Format the verdict, leaderboard, and effects of each comparison as Markdown.
 
     Args:
+        source: where the runs come from.
         rows: maximum number of rows in each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]

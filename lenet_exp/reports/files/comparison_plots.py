@@ -18,13 +18,13 @@ from lenet_exp.comparison.search_summary import SearchSummary
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 
-LEADERS, CURVES = 20, 10  # maximum number of configurations in a figure
-NAME = 44  # maximum number of characters in a name
+LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure and in the curves figure
+NAME = 44  # maximum number of characters in a configuration's name
 COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
-    """Return the available figures of a comparison, by name."""
+    """Draw all figures that are available for a comparison, and return them keyed by name."""
     if comparison.leader is None:
         return {}
     search = comparison.searched
@@ -37,7 +37,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def leaderboard_figure(comparison: Comparison) -> Figure:
-    """Return a figure of the best configurations: means with 95 % intervals, and individual seeds."""
+    """Draw the best configurations: means with 95 % confidence intervals, and individual seeds."""
     groups = [g for g in comparison.groups if g.n][:LEADERS]
     height = 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups)
@@ -59,8 +59,10 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
 
 
 def curves_figure(comparison: Comparison) -> Figure | None:
-    """Return a figure of validation accuracy versus epoch for the ten best configurations: mean and range over
-    seeds."""
+    """Draw validation accuracy versus epoch for the ten best configurations: the mean and range over seeds.
+
+    Return None if no curves are available.
+    """
     groups = [g for g in comparison.groups if g.n][:CURVES]
     names = _names(comparison, groups)
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
@@ -90,7 +92,7 @@ def curves_figure(comparison: Comparison) -> Figure | None:
 
 
 def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
-    """Return a figure of the best value so far versus epochs trained; None if no run has finished."""
+    """Draw the best value so far in a search versus epochs trained. Return None if no run has finished."""
     steps = searched.improvements
     if not steps:
         return None
@@ -123,13 +125,15 @@ def _names(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
 
 
 def _width(names: Sequence[str]) -> float:
-    """Return the approximate fraction of a figure's width that the longest name takes."""
+    """Estimate the width of the longest name, as a fraction of the figure's width."""
     return 0.0088 * max(map(len, names), default=0)
 
 
 def _most(values: Sequence[float]) -> tuple[float, float]:
-    """Return axis limits from the best value down to where most values are, so that a few failures do not flatten
-    the plot."""
+    """Return axis limits that include the best value and most other values.
+
+    Very low values are excluded, so that a few failures do not flatten the plot.
+    """
     best = max(values)
     low = max(min(values), best - max(4 * (best - float(np.median(values))), 1e-4))
     margin = 0.06 * max(best - low, 1e-4)

@@ -23,19 +23,22 @@ SIGNS: dict[str, str | int | None] = {
     '"': r"\char34{}",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "{}$&#%_"},
-    **{sign: f"{{{sign}}}" for sign in "[]*"},  # they have a meaning after the end of a row
-    **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of them would form a ligature
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # these characters have a special meaning after the end of a row
+    **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of these characters would form a ligature
 }
 
 
 def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
-    """Return one table per dataset: mean and spread of each configuration, in bold if it cannot be excluded as best."""
+    """Format comparisons as LaTeX, with one table per dataset.
+
+    A table lists the mean and the standard deviation for each configuration, in bold if the configuration may be best.
+    """
     made_by = printable(source.title)
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))
 
 
 def escaped(text: str) -> str:
-    """Escape text so that TeX prints it character by character."""
+    """Escape text for LaTeX, so that it is printed literally."""
     return printable(text).translate(str.maketrans(SIGNS))
 
 
@@ -69,12 +72,12 @@ def _table(comparison: Comparison) -> str:
 
 
 def _signed(text: str) -> str:
-    """Use minus signs instead of hyphens."""
+    """Replace hyphens with minus signs."""
     return re.sub(r"\{-\}(?=\d)", "$-$", escaped(text))
 
 
 def _reached(group: Group, bold: bool) -> str:
-    """Return a group's accuracy, and whether the group diverged or has no accuracy."""
+    """Format the accuracy of a configuration, or state that it diverged or has no accuracy."""
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))

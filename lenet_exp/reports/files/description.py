@@ -1,8 +1,8 @@
-"""The description of a sweep's MLflow run: the verdict and the ten best configurations.
+"""The description of the MLflow run of a sweep: the verdict and the ten best configurations.
 
-MLflow's page shows a description in a column that is 554 pixels wide on a screen of 1280 pixels. It shows the first 100
-pixels of its height and hides the rest behind "Show more". Therefore, the configurations are arranged side by side, in
-HTML: Markdown paragraphs have margins, and Markdown tables have a header row. MLflow accepts the few tags used here.
+On a screen that is 1280 pixels wide, MLflow shows descriptions in a column that is 554 pixels wide. It shows only the
+top 100 pixels and hides the rest behind "Show more". To save space, the configurations are arranged side by side in
+HTML, using tags that MLflow accepts. Markdown paragraphs have margins, and Markdown tables have a header row.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.terminal.leaderboard import accuracy
 
 MOST = 10  # maximum number of configurations
-HEIGHT, LINE, ROW = 100, 18, 20  # pixels: visible height, a line of text, a table row
-GAPS = 5  # number of characters in a rank with its spaces
-NAME = 60  # maximum number of characters in a configuration
+HEIGHT, LINE, ROW = 100, 18, 20  # heights in pixels: visible part, line of text, table row
+GAPS = 5  # number of characters in a rank, including the spaces around it
+NAME = 60  # maximum number of characters in a configuration's name
 WIDTH = 84  # number of characters per line in the narrow column
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -29,10 +29,10 @@ Links = Callable[[Group], str | None]
 
 
 def final_description(comparisons: Sequence[Comparison], links: Links, report: str) -> str:
-    """Return the description of an ended sweep.
+    """Return the description for a sweep that has ended.
 
     Args:
-        links: returns the address of a configuration's best run.
+        links: function that returns the address of a configuration's best run.
         report: address of the full report.
     """
     several = len(comparisons) > 1
@@ -43,10 +43,11 @@ def final_description(comparisons: Sequence[Comparison], links: Links, report: s
 
 
 def live_description(said: str, comparisons: Sequence[Comparison], links: Links) -> str:
-    """Return the description of a running sweep.
+    """Return the description for a running sweep.
 
     Args:
-        said: a line about the sweep's progress.
+        said: a line about the progress of the sweep.
+        links: function that returns the address of a configuration's best run.
     """
     heads = [said, *(c.dataset for c in comparisons[1:])]
     pairs = zip(map(html, heads), comparisons, strict=False)
@@ -55,13 +56,16 @@ def live_description(said: str, comparisons: Sequence[Comparison], links: Links)
 
 
 def _rows(heads: Iterable[str]) -> int:
-    """Return how many rows of each table fit below these lines."""
+    """Return the number of table rows that fit below the head lines in the visible part of the description."""
     lines = [math.ceil(len(head) / WIDTH) for head in heads]
     return max(1, (HEIGHT - LINE * sum(lines)) // (ROW * max(1, len(lines))))
 
 
 def _block(head: str, comparison: Comparison, rows: int, links: Links) -> str:
-    """Return a table of the best configurations, to be read column by column; fewer if their names are long."""
+    """Format the best configurations as an HTML table, to be read column by column.
+
+    If their names are long, the table lists fewer configurations.
+    """
     known = [g for g in comparison.groups if g.n or g.diverged][:MOST]
     texts = [(shorten(comparison.name(g), NAME, placeholder="…"), accuracy(g) if g.n else "diverged") for g in known]
     widest = max((len(name) + len(value) + GAPS for name, value in texts), default=1)
@@ -82,5 +86,5 @@ def _cells(position: int, group: Group, name: str, value: str, links: Links) -> 
 
 
 def _spaced(text: str) -> str:
-    """Use no-break spaces, because MLflow's page would split `90.92 ± 0.21` across two lines."""
+    """Replace spaces with no-break spaces, because MLflow would split `90.92 ± 0.21` across two lines."""
     return html(text).replace(" ", NO_BREAK)

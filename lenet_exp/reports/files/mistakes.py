@@ -1,5 +1,7 @@
-"""The worst mistakes of a network on the validation images. They are drawn without matplotlib, because workers draw
-them."""
+"""A picture of the validation images that a network misclassifies with the highest confidence.
+
+It is drawn without matplotlib, because the workers of a sweep draw it.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ from lenet_exp.training.evaluate import EVAL_BATCH
 
 MOST = 25
 COLUMNS = 5
-ENLARGED = 4  # enlargement of the images
-TILE = 190  # width of an image and its caption, in pixels
-MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42  # around the sheet; between rows; height of a caption line and of the title
+ENLARGED = 4  # factor by which the images are enlarged
+TILE = 190  # width in pixels of a tile, which consists of an image and its caption
+# Sizes in pixels: margin around the picture, gap between rows, height of a caption line, height of the title.
+MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42
 PAPER, INK, TRUTH, WRONG = "#ffffff", "#111827", "#4b5563", "#b91c1c"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -27,11 +30,11 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Misclassified:
-    """A misclassified image.
+    """A misclassified validation image.
 
     Attributes:
         index: index of the image in the dataset's tensors.
-        confidence: the probability that the network assigns to its answer, in (0, 1].
+        confidence: probability of the predicted class, in (0, 1].
     """
 
     index: int
@@ -43,9 +46,10 @@ class Misclassified:
 def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -> list[Misclassified]:
     """Return all misclassified validation images, highest confidence first.
 
+    Confidences are computed only for misclassified images.
+
     Args:
-        predictions: (n_val,) classes that the network predicted; confidences are computed only for misclassified
-            images.
+        predictions: (n_val,) classes that the network predicted for the validation images.
     """
     index, said = data.val_index, predictions.cpu()
     truth = data.labels[index].cpu()
@@ -57,12 +61,14 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
 
 
 def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name: str) -> bytes | None:
-    """Return a PNG of up to 25 mistakes, five per row, with their true classes, predicted classes, and confidences;
-    None if there are no mistakes.
+    """Draw up to 25 mistakes, five per row, with their true classes, predicted classes, and confidences.
 
     Args:
-        mistakes: all mistakes, in order; the title shows their number.
+        mistakes: all mistakes, in the order in which to draw them. The title shows their number.
         name: name of the run, for the title.
+
+    Returns:
+        The picture as a PNG; None if there are no mistakes.
     """
     if not mistakes:
         return None
@@ -103,7 +109,7 @@ def _how_many(mistakes: int, images: int) -> str:
 
 
 def _enlarged(image: Tensor) -> Image.Image:
-    """Return an image (1, side, side) in [-1, 1], enlarged."""
+    """Convert an image (1, side, side) in [-1, 1] to an enlarged picture."""
     pixels = ((image[0] + 1) / 2 * 255).clamp(0, 255).round().to(torch.uint8).numpy()
     small = Image.fromarray(pixels)
     return small.resize((small.width * ENLARGED, small.height * ENLARGED), Image.Resampling.NEAREST)
@@ -114,7 +120,7 @@ def _class_name(label: int, names: Sequence[str]) -> str:
 
 
 def _fitting(text: str, room: float, font: Font) -> str:
-    """Return the text, truncated to the available width."""
+    """Truncate text to the available width in pixels."""
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(f"{text}…") > room:

@@ -1,4 +1,4 @@
-"""Figures of a run, drawn without pyplot, so that there is no global state and no window opens."""
+"""Figures for a run, drawn without pyplot, which would use global state and could open windows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
 
 DPI = 110
-COLORS = 256  # with this many, pixels are off by at most 6 of 255, and by 0.3 on average
+COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG with a palette of 256 colors, which reduces its size to a third."""
+    """Convert a figure to a PNG with a palette of 256 colors, which reduces the file size to a third."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -32,8 +32,8 @@ def png(figure: Figure) -> bytes:
 
 
 def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
-    """Return a figure of training and validation loss and accuracy versus epoch, with the best epoch marked."""
-    # Margins are set by hand, here and below, since a computed layout would double the drawing time.
+    """Draw training and validation loss and accuracy versus epoch, with the best epoch marked."""
+    # Margins are set manually, here and below, because an automatic layout would double the drawing time.
     figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(
         1, 2, gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.84, "wspace": 0.22}
@@ -59,8 +59,13 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
 
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
-    """Return a figure of a confusion matrix: counts as text, and only errors in color, since the diagonal would
-    dominate."""
+    """Draw a confusion matrix with counts as text.
+
+    Only errors are colored, because the diagonal would dominate the color scale.
+
+    Args:
+        part: name of the dataset split, for the title.
+    """
     class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})

@@ -1,7 +1,7 @@
-"""The interactive HTML page of a comparison: table, charts, and the chart library in one file, without requests.
+"""The interactive HTML page for a comparison: a single file with the table, the charts, and the chart library.
 
-The table, verdict, and next step also work without JavaScript. The scripts in `page/` draw the data of `page_data.py`,
-which the page contains as JSON.
+The page makes no network requests. The table, the verdict, and the next step also work without JavaScript. The scripts
+in `page/` draw charts from the JSON data that `page_data.py` creates and that the page contains.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ biased upward. Configurations with diverged runs rank last and are not tested.""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
-    """Return the page as text."""
+    """Return the HTML page for comparisons as text."""
     data = [page_data(comparison, source) for comparison in comparisons]
     sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
     scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
@@ -65,7 +65,10 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 
 
 def _where(source: RunSource) -> str:
-    """Return a line about the target of links; start.js shows how to link runs if MLflow's address is unknown."""
+    """Return a line about the MLflow server to which the links lead.
+
+    If its address is unknown, start.js shows how to link the runs.
+    """
     if source.store is None:
         return ""
     if source.server is not None:
@@ -109,7 +112,7 @@ def _made(comparison: Comparison, source: RunSource) -> str:
 
 
 def _table(comparison: Comparison, source: RunSource) -> str:
-    """Return the same table as in the terminal, with a link to the best run of each configuration."""
+    """Return the terminal's table as HTML, with a link to the best run of each configuration."""
     flags, test = comparison.flags, ["test"] if comparison.tested else []
     kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
     hints = {"accuracy": "mean and standard deviation over seeds", "interval": "confidence interval of the mean"}
@@ -146,18 +149,18 @@ def _to_copy(command: str) -> str:
 
 
 def _breaking(title: str) -> str:
-    """Allow line breaks at the joints of a flag's name."""
+    """Allow line breaks after the dots and underscores in the name of a flag."""
     return escape(title).replace("_", "_<wbr>").replace(".", ".<wbr>")
 
 
 def _json(value: object) -> str:
-    """Return JSON that cannot end a script element."""
+    """Format a value as JSON that cannot end the HTML script element that contains it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _digest(script: str) -> str:
-    """Return the digest that allows a script in the page's Content-Security-Policy."""
+    """Return the digest with which the page's Content-Security-Policy allows a script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 

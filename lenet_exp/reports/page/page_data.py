@@ -1,6 +1,6 @@
-"""The data that the page's scripts draw, as JSON: numbers, and the same phrases as in the terminal.
+"""The data for the scripts of the HTML page: numbers, and the same phrases as in the terminal.
 
-Accuracies are fractions; unknown values are None.
+The data can be converted to JSON. Accuracies are fractions, and unknown values are None.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
 from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, signed
 
-WIDE_RANGE = 20  # minimum ratio of values for a logarithmic axis
-MOST_CURVES = 1000  # maximum number of runs
-DIGITS = 5  # digits of a curve's accuracies: 0.001 percentage points
+WIDE_RANGE = 20  # minimum ratio of the largest value to the smallest value for a logarithmic axis
+MOST_CURVES = 1000  # maximum number of runs whose curves the page contains
+DIGITS = 5  # number of decimal places for the accuracies in a curve, or 0.001 percentage points
 
 
 def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
-    """Return the data of one comparison."""
+    """Return the data for one comparison."""
     told = comparison.searched is None and not comparison.effects.aliased
     left, groups = MOST_CURVES, []
     for position, group in enumerate(comparison.groups):
@@ -45,7 +45,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
 
 
 def _known(value: float | None, digits: int = 17) -> float | None:
-    """Replace NaN, which JSON does not have, with None."""
+    """Round a value, and replace NaN with None, because JSON does not support NaN."""
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
@@ -54,7 +54,7 @@ def _curve(values: Iterable[float]) -> list[float | None]:
 
 
 def is_log(values: Iterable[str]) -> bool:
-    """Return whether numbers belong on a logarithmic axis."""
+    """Return whether the values of a flag belong on a logarithmic axis."""
     numbers = [n for n in map(number, values) if n is not None]
     return bool(numbers) and min(numbers) > 0 and max(numbers) >= WIDE_RANGE * min(numbers)
 
@@ -106,7 +106,7 @@ def _effect(effect: Effect) -> dict[str, Json]:
 
 
 def _search(searched: SearchSummary) -> dict[str, Json]:
-    """Return the data of the part of a search on one dataset."""
+    """Return the data for the trials of a search on one dataset."""
     return {
         "how": searched.how,
         "objective": objective_words(searched),

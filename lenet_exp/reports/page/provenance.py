@@ -1,4 +1,4 @@
-"""How the runs of a comparison were made: data, split, settings, engine, versions, commit, and machine."""
+"""Describes how the runs in a comparison were created: data, split, settings, engine, versions, commit, and machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 12  # maximum number of values listed for a fact
 
 
 def facts(comparison: Comparison) -> dict[str, str]:
-    """Return facts about the runs, by name. A fact has several values if runs differ."""
+    """Return facts about the runs in a comparison, keyed by name. A fact lists several values if the runs differ."""
     runs = [run for group in comparison.groups for run in group.runs]
     made = [run.provenance for run in runs if run.provenance is not None]
 
@@ -40,7 +40,7 @@ def facts(comparison: Comparison) -> dict[str, str]:
 
 
 def reproduce_command(comparison: Comparison, source: RunSource) -> str | None:
-    """Return the command that reproduces the leader's best run; None if no run finished."""
+    """Return the command that reproduces the leader's best run, or None if no run finished."""
     best = comparison.leader.best_run if comparison.leader is not None else None
     if best is None:
         return None

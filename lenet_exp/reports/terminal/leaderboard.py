@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal, and its titles, cells, and records for other reports."""
+"""Formats a comparison as a table for the terminal, and provides titles, cells, and records for other reports."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
-SEARCH_ROWS = 20  # for a search, since most of its configurations were pruned
+SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned
 AGAINST, TEST = WORDS = "vs. leader", "test, %"  # columns with wrapped text
 LEAST_WORDS = 26  # minimum width of those columns
 
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
-    """Return one dict per group: flags as strings, numbers as numbers (fractions, seconds; NaN if unknown)."""
+    """Return the results of a comparison as one dict per configuration.
+
+    Values of flags are strings. Accuracies are fractions, and durations are in seconds. Unknown numbers are NaN.
+    """
     found, may_be_best = [], comparison.not_excluded
     pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
     told = [outcome for outcome in list(Outcome)[1:] if pruned or outcome is not Outcome.pruned]
@@ -63,25 +66,28 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
 
 
 def behind(name: str, lead: Difference | None) -> dict[str, float]:
-    """Return the leader's lead and its interval as fractions, NaN if unknown; keys begin with `name`."""
+    """Return the leader's lead and its confidence interval as a dict whose keys begin with `name`.
+
+    The values are fractions, or NaN if unknown.
+    """
     found = lead or Difference(math.nan, 0)
     return {name: found.points, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _run_id(run: ComparedRun) -> str:
-    """Return the MLflow run id, for `trained_model=runs:/`; the run folder's id if no store has the run."""
+    """Return the MLflow run ID, for use in `trained_model=runs:/`, or the run folder's ID if no store has the run."""
     return next(iter(run.mlflow_runs().values()), run.id)
 
 
 def heads(comparison: Comparison) -> list[str]:
-    """Return the titles of a table's columns, including `test, %` once `lenet-predict` has scored a run."""
+    """Return the column titles of the table, including `test, %` if test results exist for a run."""
     flags = [short(flag) for flag in comparison.flags]
     test = [TEST] if comparison.tested else []
     return ["#", *flags, f"{comparison.by} val, %", "95 % CI", "n", "epoch", "seconds", *test, AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
-    """Return the cells of one row."""
+    """Return the cells of the table row for the configuration at a position of the ranking."""
     group = comparison.groups[position]
     return [
         str(position + 1),
@@ -97,14 +103,19 @@ def cells(comparison: Comparison, position: int) -> list[str]:
 
 
 def on_test(comparison: Comparison, position: int) -> str:
-    """Return the test accuracy and the leader's lead: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`."""
+    """Format the test accuracy of a configuration and the leader's lead over it.
+
+    For example: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`.
+    """
     its, lead = comparison.tested[position], comparison.test_leads[position]
     return accuracy(its) + (f" (n = {its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
 
 
 def difference(lead: Difference | None) -> str:
-    """Return the leader's lead in points with its interval: `+0.34 (-0.10 to +0.78)`, or `+0.34 (above 0, up to
-    +0.78)` if the interval is cut at 0."""
+    """Format the leader's lead in percentage points with its confidence interval: `+0.34 (-0.10 to +0.78)`.
+
+    If the interval is truncated at 0, the format is `+0.34 (above 0, up to +0.78)`.
+    """
     if lead is None:
         return "-"
     low, high = signed(lead.low), signed(lead.high)
@@ -116,29 +127,29 @@ def difference(lead: Difference | None) -> str:
 
 
 def accuracy(group: Group) -> str:
-    """Return `90.92 ± 0.21`; for one seed, without the spread."""
+    """Format the accuracy of a configuration: `90.92 ± 0.21`, or `90.92` if it has only one seed."""
     if not group.n:
         return "-"
     return f"{group.mean * 100:.2f}" + (f" ± {group.sd * 100:.2f}" if group.n > 1 else "")
 
 
 def interval(group: Group) -> str:
-    """Return `90.66 to 91.18`; `-` for one seed."""
+    """Format the confidence interval of a configuration: `90.66 to 91.18`, or `-` if it has only one seed."""
     low, high = group.interval
     return "-" if math.isnan(low) else f"{low * 100:.2f} to {high * 100:.2f}"
 
 
 def short(flag: str) -> str:
-    """Return the last part of a flag's name or, if that part alone is unclear, the full name."""
+    """Return the last part of a flag's name, or the full name if that part alone is unclear."""
     group, _, leaf = flag.rpartition(".")
     return leaf if group in {"optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
 
 def shown_rows(comparison: Comparison, most: int | None = None) -> int:
-    """Return how many of the best groups a table shows.
+    """Return the number of configurations that a table shows.
 
     Args:
-        most: maximum number of rows; None: no limit.
+        most: maximum number of rows; None for no limit.
     """
     rows = len(comparison.groups)
     if comparison.searched is not None:
@@ -147,7 +158,7 @@ def shown_rows(comparison: Comparison, most: int | None = None) -> int:
 
 
 def more_line(comparison: Comparison, shown: int) -> str | None:
-    """Return how many rows a table does not show; None if it shows all."""
+    """Return a line with the number of rows that a table does not show, or None if it shows all rows."""
     rest = comparison.groups[shown:]
     if not rest:
         return None
@@ -156,8 +167,11 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """Return one line per flag with its levels, and one line about chance. For a search, return its history and the
-    importance of flags, since pruning decides which trials finish."""
+    """Return a line about the effect of each flag, and a line about chance.
+
+    For a search, return its history and the importance of flags instead. Effects would be biased, because pruning
+    determines which trials finish.
+    """
     if comparison.searched is not None:
         return search_lines(comparison.searched)
     found = comparison.effects
@@ -186,7 +200,7 @@ def _effect_line(effect: Effect) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print the table, the verdict, the next step, and the effects to stdout."""
+    """Print a comparison to stdout: the table, the verdict, the next step, and the effects of flags."""
     console = wide_console()
     titles = heads(comparison)
     rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]
@@ -206,7 +220,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
-    """Return the columns that fit the width; less important ones are dropped in a narrow terminal."""
+    """Return the indices of the columns that fit the width, dropping less important columns if necessary."""
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
@@ -217,7 +231,7 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
 
 
 def print_verdict(comparison: Comparison) -> None:
-    """Print the verdict and the next step, if there are at least two configurations."""
+    """Print the verdict and the next step, if the comparison has at least two configurations."""
     if len(comparison.groups) < 2:
         return
     console = wide_console()
@@ -231,7 +245,7 @@ def print_verdict(comparison: Comparison) -> None:
 
 
 def title_of(comparison: Comparison) -> str:
-    """Return `mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
+    """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
     many = f"{number_of(comparison.num_runs, 'run')}, {number_of(len(comparison.groups), 'configuration')}"
     return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)})"
 
@@ -241,5 +255,5 @@ def _number(value: float, form: str) -> str:
 
 
 def signed(effect: float) -> str:
-    """Format an effect in points: `+0.21`."""
+    """Format an effect in percentage points: `+0.21`."""
     return "-" if math.isnan(effect) else f"{effect * 100:+.2f}"

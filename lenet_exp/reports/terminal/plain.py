@@ -1,4 +1,4 @@
-"""Variants of Rich's console and table that show untrusted text (parameters, names) literally."""
+"""Variants of Rich's console and table that print untrusted text, such as parameters and names, literally."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class PlainConsole(Console):
 
 
 class PlainTable(Table):
-    """A table with a line below its titles and without markup."""
+    """A table without markup, with a horizontal line below the column titles."""
 
     def __init__(self, title: str | None = None) -> None:
         super().__init__(title=title, box=SIMPLE_HEAD, pad_edge=False)
 
     def add_column(self, header: Any = "", *others: Any, **options: Any) -> None:
-        """Add a column with a literal title."""
+        """Add a column with a title that is printed literally."""
         super().add_column(_shown(header), *others, **options)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
-        """Add a row of literal cells."""
+        """Add a row of cells that are printed literally."""
         super().add_row(*map(_shown, cells), **options)
 
 
 def wide_console() -> PlainConsole:
-    """Return a console on stdout, wide enough for all columns if stdout is not a terminal."""
+    """Return a console on stdout. If stdout is not a terminal, the console is wide enough for all columns."""
     return PlainConsole(None if sys.stdout.isatty() else 240)
 
 

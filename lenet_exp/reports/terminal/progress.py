@@ -1,4 +1,4 @@
-"""Progress while runs are being trained: bars on a terminal, plain lines in a file."""
+"""Shows progress during training: bars in a terminal, or plain lines if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ console = Console(stderr=True, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints log lines above the progress bars."""
+    """A log handler that prints log lines above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a log record."""
@@ -42,20 +42,20 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Removes passwords and terminal control characters, including those in tracebacks."""
+    """A log formatter that removes passwords and terminal control characters from messages and tracebacks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Format the message without control characters."""
+        """Format the message without terminal control characters."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the record without passwords and control characters."""
+        """Format the log record without passwords and terminal control characters."""
         return "\n".join(map(printable, hide_password(super().format(record)).split("\n")))
 
 
 def log_to_console() -> None:
-    """Print `lenet_exp`'s log lines (INFO and above) to the terminal. Repeated calls change nothing."""
+    """Print log lines from lenet_exp (INFO and above) to the terminal. Repeated calls change nothing."""
     log.setLevel(logging.DEBUG)
     log.propagate = False
     if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
@@ -66,7 +66,7 @@ def log_to_console() -> None:
 
 @contextmanager
 def log_to_notebook() -> Iterator[None]:
-    """Print `lenet_exp`'s log lines (INFO and above) below the cell of a notebook; elsewhere, do nothing."""
+    """Print log lines from lenet_exp (INFO and above) below the cell of a notebook. Outside a notebook, do nothing."""
     if not console.is_jupyter:
         yield
         return
@@ -81,7 +81,7 @@ def log_to_notebook() -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append all log lines to a run's own log."""
+    """Append all log lines to the log file of a run."""
     with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
         yield
 
@@ -98,7 +98,7 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """The time left: the task's own estimate or, without one, Rich's."""
+    """A column that shows the time left: the estimate of the task or, if there is none, Rich's estimate."""
 
     def render(self, task: Task) -> Text:
         """Return the time left of a task."""
@@ -122,12 +122,13 @@ class Bars(Progress):
 
 
 class Display:
-    """Shows progress while runs are being trained: a bar for the sweep and each run, the best so far, and failures.
-    Without a terminal, it prints a line after 5 s, then one every 30 s.
+    """Shows progress during training: a bar for the sweep and for each run, the best result so far, and failures.
+
+    If the output is not a terminal, print a line after 5 s and then a line every 30 s.
 
     Args:
-        to: the console; by default, stderr.
-        say: a function that is called with each line if there is no terminal; by default, it logs the line.
+        to: console to print to; by default, stderr.
+        say: function that is called with each line if the output is not a terminal; by default, the line is logged.
     """
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
@@ -148,7 +149,7 @@ class Display:
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """Show a bar for an entire sweep, which `show_sweep` updates."""
+        """Show a progress bar for an entire sweep in a `with` block. Call `show_sweep` to update the bar."""
         first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
@@ -162,7 +163,7 @@ class Display:
                 self._sweep = None
 
     def show_sweep(self, progress: SweepProgress) -> None:
-        """Show the progress of the sweep."""
+        """Update the display with the progress of a sweep."""
         if not self._console.is_terminal:
             self._line(progress_line(progress))
         elif self._progress is not None and self._sweep is not None:
@@ -172,7 +173,7 @@ class Display:
             self._progress.below = self._below(progress)
 
     def waiting(self, line: str) -> None:
-        """Show why nothing is training."""
+        """Show a line that explains why no run is being trained."""
         if not self._console.is_terminal:
             if line != self._waits:  # print a change immediately
                 self._said = -math.inf
@@ -217,15 +218,15 @@ class Display:
         return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 
     def level_alone(self) -> int:
-        """Return the log level for lines that are printed only when a run is not part of a sweep.
+        """Return the log level for lines that are printed only if a run is not part of a sweep.
 
-        In a sweep, they go to the run's own log.
+        In a sweep, these lines are written only to the log file of the run.
         """
         return logging.INFO if self._sweep is None else logging.DEBUG
 
     @contextmanager
     def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
-        """Show a bar for one run of `num_epoch` epochs with `steps` steps each."""
+        """Show a progress bar, in a `with` block, for a run of `num_epoch` epochs with `steps` steps each."""
         with self.bars() as progress:
             self._epoch_text, self._runs_here = "", True
             self._run = progress.add_task(printable(name), total=num_epoch * steps, state="starting")
@@ -248,7 +249,7 @@ class Display:
             f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
-        # Without a terminal, a single run prints a line per epoch; on a terminal, the bar shows it.
+        # In a terminal, the bar shows the result. Elsewhere, a run outside a sweep prints a line per epoch.
         log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
             self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
@@ -256,7 +257,7 @@ class Display:
 
     @contextmanager
     def bars(self) -> Iterator[Bars]:
-        """Show bars on a terminal, or reuse those already shown."""
+        """Show progress bars in a terminal in a `with` block, or reuse the bars that are already shown."""
         if self._progress is not None:
             yield self._progress
             return
@@ -274,7 +275,7 @@ class Display:
             _TimeLeft(),
         )
         seen = self._console.is_terminal
-        period = 300  # seconds; an epoch may take several minutes
+        period = 300  # seconds over which the speed is averaged, because an epoch may take several minutes
         progress = Bars(*columns, console=self._console, transient=True, disable=not seen, speed_estimate_period=period)
         with progress if seen else nullcontext():  # older releases of Rich print a line at the end
             self._progress = progress

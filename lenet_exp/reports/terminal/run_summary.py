@@ -1,4 +1,4 @@
-"""The summary at the end of a single run."""
+"""Prints the summary at the end of a single run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.reports.terminal.sweep_table import at_chance
 
 
 def print_run(result: RunResult, config: Config) -> None:
-    """Print the outcome, the accuracy, the run folder, and the command that opens the UI."""
+    """Print the outcome of a run, its accuracy, its run folder, and the command that opens MLflow's UI."""
     record = result.record
     if result.repeated:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
@@ -33,5 +33,5 @@ def print_run(result: RunResult, config: Config) -> None:
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:
-    """Print one line about a run that failed with an error."""
+    """Print a one-line message about a run that failed with an error."""
     print(f"failed: {type(error).__name__}: {first_line(error)}; log with traceback: {folder.log_file}")

@@ -1,4 +1,4 @@
-"""The output of `lenet-sweep list` and `lenet-sweep status`."""
+"""Prints the output of `lenet-sweep list` and `lenet-sweep status`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
-    """Print one line per sweep."""
+    """Print a table of sweeps with one row per sweep."""
     if not sweeps:
         print("no sweeps found; to start one, run: lenet-train -m ...")
         return
@@ -42,7 +42,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
 
 
 def print_status(sweep: SweepFolder) -> None:
-    """Print the running jobs, the failures, the counts, and the time left for a sweep."""
+    """Print the status of a sweep: its running jobs, failures, counts, and time left."""
     plan = sweep.started()
     progress = SweepMonitor(sweep).progress() if sweep.owner() is not None else None
     results = progress.results if progress is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
@@ -73,7 +73,7 @@ def print_status(sweep: SweepFolder) -> None:
 
 
 def warn_secrets(paths: Iterable[Path]) -> None:
-    """Warn about files that contain a store's user, password, or token, and name the command that removes them."""
+    """Warn about files that contain credentials for a store, and print the command that removes these credentials."""
     found = list(paths)
     for path in found[:MOST_LINES]:
         log.warning("%s: contains a user name, password, or token for a store", path)
@@ -87,7 +87,7 @@ def _state(sweep: SweepFolder, outcome: str) -> str:
 
 
 def _why(plan: SweepPlan) -> str:
-    """Return why a sweep ended, if known: ` (n_trials=12)`."""
+    """Return the reason why a sweep ended, such as ` (n_trials=12)`, or an empty string if it is unknown."""
     why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
     return f" ({why})" if why else ""
 

@@ -1,4 +1,4 @@
-"""The summary at the end of a sweep: the table, failures with their logs, and the command that opens the UI."""
+"""Prints the summary at the end of a sweep: the table, failed runs, and the command that opens MLflow's UI."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from lenet_exp.reports.search_words import more_of, search_line
 from lenet_exp.reports.terminal.leaderboard import SEARCH_ROWS, TERMINAL_ROWS, print_comparison, print_verdict
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
-MOST_LINES = 20  # maximum number of lines for each kind of failure
+MOST_LINES = 20  # maximum number of lines for each type of failure
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
-    """Sort results as a comparison does: best validation accuracy first, then unfinished runs, then diverged ones."""
+    """Sort results by validation accuracy, followed by runs without a result and then by diverged runs."""
     return sorted(results, key=lambda r: (r.outcome is Outcome.diverged, 0.0 if math.isnan(r.value) else -r.value))
 
 
 def at_chance(record: Record | None) -> bool:
-    """Return whether a run's validation accuracy is no better than that of always predicting the most frequent class,
-    within 2 sigma."""
+    """Return whether a run's validation accuracy is at chance level.
+
+    Chance level is the accuracy from always predicting the most frequent class, plus two standard errors.
+    """
     if record is None or record.outcome is not Outcome.finished:
         return False
     matrix, accuracy = record.confusion_matrix, record.best_val_accuracy
@@ -39,7 +41,10 @@ def at_chance(record: Record | None) -> bool:
 
 
 def missing_digests(results: Sequence[JobResult]) -> str | None:
-    """Return a line that counts runs whose records, from older releases, have no digest; None if there are none."""
+    """Return a line with the number of runs whose records lack a digest, or None if all records have a digest.
+
+    Older releases did not store digests.
+    """
     records = {r.job.run: r.record for r in results if r.record is not None}
     old = sum(record.digest is None for record in records.values())
     of = number_of(len(records), "run")
@@ -55,13 +60,15 @@ def print_sweep(
     """Print the summary of a sweep to stdout, at full width if stdout is not a terminal.
 
     Args:
-        comparisons: comparisons of these results. With several seeds, the table shows them; otherwise, each run is a
-            row.
+        results: results of all jobs in the sweep.
+        seconds: duration of the sweep.
+        comparisons: comparisons of these results. If configurations have several seeds, the table has a row per
+            configuration instead of a row per run.
     """
     rows = ranked(results)
     console = wide_console()
     plan = sweep.kept_plan()
-    if plan is not None and plan.search is not None and plan.stopped_by:  # its result is not final
+    if plan is not None and plan.search is not None and plan.stopped_by:  # the result of the search is not final
         console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
         console.print(
             f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True
@@ -75,7 +82,7 @@ def print_sweep(
     else:
         searched = any(comparison.searched for comparison in comparisons)
         datasets = [c.dataset for c in comparisons] if len(comparisons) > 1 else [None]
-        for dataset in datasets:  # accuracies on different images are not comparable
+        for dataset in datasets:  # accuracies on different datasets are not comparable
             its = [r for r in rows if dataset is None or r.job.config.dataset.name == dataset]
             shown = its[: SEARCH_ROWS if searched else TERMINAL_ROWS]
             console.print(_table(shown))
@@ -104,8 +111,10 @@ def print_sweep(
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """Yield a line for each run that learned nothing, diverged, failed, or was killed; if there are many, the first
-    ones and their number."""
+    """Yield a line for each run that learned nothing, diverged, failed, or was killed.
+
+    For each type of failure, yield at most `MOST_LINES` lines and a line with the number of remaining runs.
+    """
     kinds: dict[str, list[str]] = {}
     for result in rows:
         name = result.job.name
@@ -139,7 +148,8 @@ def _cells(result: JobResult) -> list[str]:
     record = result.record
     if record is None or record.best_val_accuracy is None:
         return ["-", "-", "-"]
-    seconds = f"{record.seconds_to_best:.1f}" if record.seconds_to_best is not None else "-"  # older releases
+    # Records from older releases do not contain the seconds.
+    seconds = f"{record.seconds_to_best:.1f}" if record.seconds_to_best is not None else "-"
     return [f"{record.best_val_accuracy:.2%}", str(record.best_epoch), seconds]
 
 
