@@ -99,7 +99,7 @@ def _planned(
     how = "" if points is None else f", to detect a lead of {points:g} point{'s' * (points != 1)} with 80 % power"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
-        lines.append(f"missing runs of this sweep could change the leader: {missing}")
+        lines.append(f"missing runs: {missing}; another configuration may lead once they are trained")
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(line.configurations)
     if known:

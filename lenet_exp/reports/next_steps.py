@@ -20,7 +20,7 @@ def next_step(comparison: Comparison) -> str | None:
     if found is None:
         return None
     typed = _typed(found)
-    how = f": {typed}" if typed else ", after one sweep with all of these configurations"
+    how = f": {typed}" if typed else ", after training all of these configurations in a single sweep"
     searched = comparison.design is not None and comparison.design.searched
     several = f"add seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that may be best"

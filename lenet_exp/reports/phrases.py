@@ -47,7 +47,7 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append("dropped by the search")
     if position and group is comparison.leader:
         named = comparison.design is not None and comparison.design.confirms is not None
-        said.append("leader, named in advance" if named else "leader of the configurations with several seeds")
+        said.append("leader, chosen in advance" if named else "leader of the configurations with several seeds")
     if group.diverged and group.n:
         said.append(f"{diverged_on(group)}, ranked last")
     return "; ".join([*said, *filter(None, [unfinished(group)])])
@@ -146,7 +146,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     name, reached = comparison.name(leader), _reached(leader)
     if not found.compared:
         pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
-        only = f" is the only one that {'finished' if pruned else 'never diverged'}"
+        only = f" is the only configuration that {'finished' if pruned else 'never diverged'}"
         return f"{name}{only if len(comparison.groups) > 1 and found.complete else ''}: {reached}."
     if not found.tested:
         return _single(comparison, leader, found)
@@ -155,7 +155,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
         p = "p < 0.05, corrected for multiple comparisons" if len(beaten) > 1 else "p < 0.05"
         return f"{name} wins: {reached}, better than {_all(comparison, len(beaten))} ({p})."
     single = any(g.mean > leader.mean for g in found.related(Relation.single))
-    among = " of those with several seeds" if single else ""
+    among = " among the configurations with several seeds" if single else ""
     first = f"{name} is first{among}{'' if found.complete else ' so far'}: {reached}"
     if beaten:
         some = f"{len(beaten)} of {len(found.compared)} others" if found.not_ahead else _all(comparison, len(beaten))
@@ -173,7 +173,8 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
         if not found.related(Relation.ahead) and too_few(most, judged):
             clauses.append(
                 f"{most} {_unit(leader)} are too few to compare {judged} configurations; "
-                f"{seeds_to_detect_large(judged)} would detect a difference of {LARGE:.0f} standard deviations"
+                f"{seeds_to_detect_large(judged)} {_unit(leader)} would detect a difference of "
+                f"{LARGE:.0f} standard deviations"
             )
     if dropped := found.related(Relation.dropped):
         clauses.append(f"the search dropped {_names(comparison, dropped)} after their first seeds")
@@ -201,11 +202,11 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
-    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
+    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 runs reach 98.90 %.`"""
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."
-    others = f"its other {group.n} reach" if group.n > 1 else "the one that finished reaches"
+    others = f"its other {group.n} runs reach" if group.n > 1 else "its finished run reaches"
     return f"{name} {diverged_on(group)}; " + (f"{others} {percent(group.mean)}." if group.n else "none finished.")
 
 
@@ -239,7 +240,7 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
     shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
     against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
-    against += [f"better than {len(beaten) - NAMED} more, by more"] if len(beaten) > NAMED else []
+    against += [f"better than {len(beaten) - NAMED} more by larger margins"] if len(beaten) > NAMED else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
     return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."

@@ -140,7 +140,8 @@ def search_lines(searched: SearchSummary) -> list[str]:
     lines = []
     if steps := searched.improvements:
         shown = steps[-IMPROVEMENTS:]
-        before = f"{len(steps) - len(shown)} earlier, then " if len(shown) < len(steps) else ""
+        more = len(steps) - len(shown)
+        before = f"{number_of(more, 'earlier improvement')}, then " if more else ""
         told = ", ".join(f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown)
         waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
         lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in total")
@@ -149,7 +150,7 @@ def search_lines(searched: SearchSummary) -> list[str]:
     if importance := search_importance(searched):
         told = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
         trials = len(searched.ended)
-        lines.append(f"importance for the best {BEST:.0%} of {trials} trials (PED-ANOVA): {told}")
+        lines.append(f"importance of flags for the best {BEST:.0%} of {trials} trials (PED-ANOVA): {told}")
     return lines
 
 

@@ -285,7 +285,7 @@ def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder)
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
             run = next(iter(plan.mlflow_runs.values()), "none")
-            log.info("new sweep: this command had different jobs before, in sweep %s (MLflow run %s)", old.id, run)
+            log.info("new sweep, because this command had different jobs in sweep %s (MLflow run %s)", old.id, run)
             return
 
 

@@ -40,7 +40,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         time.sleep(0.2)
     print(
         f"sweep {sweep.id}: process {owner.pid} is still running; to follow it, run: lenet-sweep watch "
-        f"sweep={sweep.id}. A second lenet-sweep stop ends it at once."
+        f"sweep={sweep.id}. To end it immediately, run lenet-sweep stop again."
     )
     return 1
 
@@ -48,7 +48,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
 def _ask(sweep: SweepFolder, owner: Owner) -> None:
     """Send a signal on the same machine; otherwise, write a file that the process checks while its jobs train."""
     if owner.here and not owner.pid:
-        raise ConfigError(f"sweep {sweep.id}: the process that runs it is not known yet; try again in a moment")
+        raise ConfigError(f"sweep {sweep.id}: its process is not known yet; try again in a few seconds")
     if owner.here:
         with contextlib.suppress(ProcessLookupError):
             os.kill(owner.pid, signal.SIGTERM)

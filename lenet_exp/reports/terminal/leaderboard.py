@@ -176,10 +176,10 @@ def effect_lines(comparison: Comparison) -> list[str]:
         return search_lines(comparison.searched)
     found = comparison.effects
     if found.aliased:
-        return [f"no effects of single flags: {found.no_shares}"]
+        return [f"effects of individual flags cannot be estimated: {found.no_shares}"]
     lines = [_effect_line(effect) for effect in found.flags]
     if lines and found.no_shares is not None:
-        lines.append(f"variance not attributed to flags: {found.no_shares}")
+        lines.append(f"fractions of the variance cannot be estimated: {found.no_shares}")
     elif lines:
         rest = ""
         if found.interactions is None:
