@@ -31,7 +31,7 @@ from lenet_exp.config.schema import PrunerName, SamplerName
 from lenet_exp.machine import cpu_model
 from lenet_exp.reports.files.plots import png
 
-SEEN = "The same searches, judged by the one seed that each of them saw: without the luck of seeds."
+SEEN = "The next table judges the same searches by the seed that each search used, without seed-to-seed variation."
 SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is reported
 FEWER = {"gp", "qmc"}  # samplers with fewer repetitions
 BASELINE, BATCHES = Way("random", "none"), Way(batches=True)
@@ -134,16 +134,17 @@ def about(table: Table) -> list[str]:
     spread, pairs = table.spread()
     named = [int(np.argmax(table.reached[:, seed])) for seed in table.seeds]
     whole = ", ".join(_points(float(table.regret[at])) for at in named)
-    several = f"the mean over its {len(table.seeds)} seeds" if len(table.seeds) > 1 else "its one seed"
+    several = f"the mean over all {len(table.seeds)} seeds" if len(table.seeds) > 1 else "that seed"
     near, twice = (int((table.regret < n * spread).sum()) for n in (1, 2))
     return [
-        f"Table: {len(table.accuracy):,} configurations x {table.num_epoch} epochs = {table.grid_epochs:,} epochs of "
-        f"the grid; {int(table.trained.sum()):,} of {table.trained.size:,} curves are trained. Seeds with all curves: "
-        f"{', '.join(map(str, table.seeds))}; a search sees one of them, and is judged by {several}.",
-        f"One seed's standard deviation, pooled over the best tenth of the configurations ({pairs} of these have "
+        f"Table: {len(table.accuracy):,} configurations x {table.num_epoch} epochs = {table.grid_epochs:,} epochs in "
+        f"the grid. {int(table.trained.sum()):,} of {table.trained.size:,} training curves were recorded. Seeds with "
+        f"complete curves: {', '.join(map(str, table.seeds))}. Each search uses one of these seeds and is judged by "
+        f"{several}.",
+        f"Standard deviation over seeds, pooled over the best tenth of the configurations ({pairs} of them have "
         f"several seeds): {_points(spread)} points.",
-        f"The whole grid with one seed names a configuration whose regret is {whole} points. Within one standard "
-        f"deviation of the best are {near} configurations, within two {twice}.",
+        f"Regret if the whole grid is trained with one seed, for each seed: {whole} points. {near} configurations are "
+        f"within one standard deviation of the best, and {twice} are within two.",
     ]
 
 
@@ -167,17 +168,18 @@ def markdown(table: Table, found: Sequence[Found]) -> str:
         lines.append("| " + " | ".join([f.name, str(len(f.searches)), *regrets, below, frugal, *counts]) + " |")
     lines += [
         "",
-        "Regret in points: median / what 9 of 10 repetitions stay below, after this share of the grid's epochs. Below "
-        "sd: repetitions whose regret is below one seed's standard deviation at the last share. Frugal: the epochs "
-        "after which the median of random search without pruning is as low as it gets by then, over those of this way. "
-        "Trials, and how many of them were pruned; min: simulated minutes of four workers.",
+        "Each percentage column shows the regret, in points, after that fraction of the grid's epochs: the median, and "
+        "the value that 9 of 10 repetitions stay below. Below sd: fraction of repetitions whose final regret is below "
+        "the standard deviation over seeds. Frugal: number of epochs after which random search without pruning reaches "
+        "its final median regret, divided by the number after which this method reaches the same regret. Trials and "
+        "pruned: mean number of trials and of pruned trials. Min: simulated minutes with four workers.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _measured(found: Sequence[Found]) -> str:
     repetitions = sorted({len(f.searches) for f in found})
-    few = "" if len(repetitions) == 1 else f" ({repetitions[0]} to {repetitions[-1]} repetitions a way: n)"
+    few = "" if len(repetitions) == 1 else f" ({repetitions[0]} to {repetitions[-1]} repetitions per method: n)"
     date = time.strftime("%Y-%m-%d")
     return f"`python -m benchmarks.search`{few}, {date}, {cpu_model()}, optuna {version('optuna')}."
 
@@ -227,7 +229,7 @@ def main() -> None:
     tables = "\n".join([markdown(table, found), SEEN, "", markdown(table, seen).partition("\n\n")[0], ""])
     print(f"\n{tables}")
     if asked.output is not None:
-        asked.output.write_text(f"# Searches replayed\n\n{_measured(found)}\n\n{said}\n\n{tables}")
+        asked.output.write_text(f"# Replayed searches\n\n{_measured(found)}\n\n{said}\n\n{tables}")
     if asked.plot is not None:
         asked.plot.write_bytes(png(regret_figure({f.name: f.regret for f in found}, table)))
     keep(asked, "search", _raw(found))
