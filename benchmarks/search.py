@@ -155,7 +155,8 @@ def markdown(table: Table, found: Sequence[Found]) -> str:
     at = [n for n in at if any(f.has(n) for f in found)]
     random = next((f for f in found if f.name == BASELINE.name), None)
     goal = random.median(at[-1]) if random is not None and random.has(at[-1]) else None
-    heads = ["way", "n", *(f"{n / table.grid_epochs:.0%}" for n in at), "below sd", "frugal", "trials", "pruned", "min"]
+    shares = [f"{n / table.grid_epochs:.0%}" for n in at]
+    heads = ["method", "n", *shares, "below sd", "frugal", "trials", "pruned", "min"]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
     for f in found:
         regrets = [f"{_points(f.median(n))} / {_points(f.nine_of_ten(n))}" if f.has(n) else "-" for n in at]

@@ -56,7 +56,7 @@ def main() -> None:
     options.add_argument("--tried", action="store_true", help="other settings of asha instead")
     options.add_argument("--output", type=Path, help="writes the table there, too")
     asked = options.parse_args()
-    heads = ["epochs", "trials", "way", "finished", "9 of 10 above", "epochs spent", "regret", "regret, seed seen"]
+    heads = ["epochs", "trials", "method", "finished", "9 of 10 above", "epochs spent", "regret", "regret, seed seen"]
     lines = ["| " + " | ".join(heads) + " |", "| ---: | ---: | --- |" + " ---: |" * 5]
     print(*lines, sep="\n", flush=True)
     raw = {}

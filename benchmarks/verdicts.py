@@ -31,20 +31,25 @@ from lenet_exp.machine import cpu_model
 
 INTRO = """# Error rates of verdicts
 
-Simulated sweeps with known truth, judged by the functions of lenet_exp. `python -m benchmarks.verdicts --output FILE`
-writes this page. A sweep has k configurations with n seeds each, the same seeds unless stated otherwise. Numbers are
-percentages; differences are in seed-to-seed standard deviations.
+This page shows how often verdicts are wrong in simulated sweeps whose true means are known. The functions of lenet_exp
+judge each sweep. `python -m benchmarks.verdicts --output FILE` writes this page.
 
-- **false**: the leader is called ahead of a configuration that is at least as good. Goal with normal noise: at most 5.5
-- **hold**: all printed intervals contain the true differences. Goal: at least 94.5
-- **best kept**: no configuration with the best true mean is excluded
-- **power**: share of the truly worse configurations that a truly best leader is called ahead of
-- **wins**: the leader is called ahead of all others
-- **Holm k-1**: the same with Holm's method over the k - 1 comparisons with the leader, as if it had been fixed before
+A sweep has k configurations with n seeds each. The configurations have the same seeds unless stated otherwise. The
+results are percentages. Differences are in seed-to-seed standard deviations.
 
-Rows such as "two best" and "nearly best" test a step-down method where not all means are equal. "One collapses" is a
-configuration that ends at chance level once in ten runs and is better in the others. No test of few runs can detect
-this before the first collapse. Diverged runs, however, are visible, and their configurations rank last.
+- **false**: sweeps in which the leader is declared better than a configuration that is at least as good. Goal with
+  normal noise: at most 5.5
+- **hold**: sweeps in which all printed intervals contain the true differences. Goal: at least 94.5
+- **best kept**: sweeps in which no configuration with the best true mean is excluded
+- **power**: truly worse configurations that a truly best leader is declared better than
+- **wins**: sweeps in which the leader is declared better than all other configurations
+- **Holm k-1**: the same results for Holm's method with the k - 1 comparisons with the leader, as if the leader had been
+  chosen in advance
+
+Rows such as "two best" and "nearly best" test a step-down method if only some of the means are equal. In rows with
+"one collapses", one configuration ends at chance level in one of ten runs and is better in the other runs. No test of a
+few runs can detect such a configuration before its first collapse. In contrast, diverged runs are visible, and their
+configurations rank last.
 
 """
 MOST_FALSE, LEAST_HELD = 5.5, 94.5
