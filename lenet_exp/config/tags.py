@@ -74,7 +74,7 @@ def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
     """
     unknown = [name for name in own if not is_own(name)]
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: config/tags.py does not know of it")
+        raise ValueError(f"{', '.join(unknown)}: not listed in config/tags.py")
     return own
 
 

@@ -59,8 +59,10 @@ def keywords(group: str, option: Option) -> Option:
         if key in supplied:
             raise ConfigError(f"{group}.{key}={value}: must not be set here; it is set by {supplied[key]}")
         if key not in accepted:
-            there = f"; expected one of: {', '.join(k for k in accepted if k not in supplied) or 'no keywords'}"
-            why = f"unknown keyword of {cls.__name__}{did_you_mean(key, accepted) or there}"
+            there = (
+                f"; expected one of: {', '.join(k for k in accepted if k not in supplied) or 'no keyword arguments'}"
+            )
+            why = f"unknown keyword argument of {cls.__name__}{did_you_mean(key, accepted) or there}"
             raise ConfigError(f"{group}.{key}={value}: {why}")
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
     return found

@@ -99,7 +99,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
     if found != set(dataset.class_names):
         raise DataError(
             f"dataset={dataset.name}: {folder} has the classes {', '.join(sorted(found)) or 'none'}, but "
-            f"dataset.class_names is {', '.join(dataset.class_names)}"
+            f"dataset.class_names contains {', '.join(dataset.class_names)}"
         )
     digest = hashlib.sha256()
     images: list[np.ndarray] = []

@@ -190,14 +190,14 @@ def _wrong(path: Path, content: str) -> str:
     """Return why a folder cannot be shared with the executor; empty if it can be read, written to, and locked."""
     try:
         if path.read_text() != content:
-            return "this node has a different folder there"
+            return "this node has a different folder at that path"
         aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique: other places check at the same time
         with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)
         aside.unlink()
     except FileNotFoundError:
-        return "not found there"
+        return "not found on this node"
     except OSError as e:
         return e.strerror or str(e)
     return ""

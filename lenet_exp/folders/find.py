@@ -39,8 +39,8 @@ def find_sweep(which: str) -> SweepFolder:
         raise ConfigError(f"sweep=last: no sweep found in {outputs_dir()}; {there}")
     found = f" (found: {', '.join(s.id for s in sweeps[:5])})" if sweeps else ""
     raise ConfigError(
-        f"{which}: sweep not found in {outputs_dir()}; must be last, a sweep ID (or its first 4 digits), an MLflow run "
-        f"ID, or a sweep folder{found}"
+        f"{which}: sweep not found in {outputs_dir()}; must be last, a sweep ID (or at least its first 4 digits), an "
+        f"MLflow run ID, or a sweep folder{found}"
     )
 
 
@@ -58,7 +58,7 @@ def find_run(which: str) -> RunFolder:
     if len(found) == 1:
         return found[0]
     several = f"matches several runs ({', '.join(run.id for run in found[:5])})" if found else f"not found in {runs}"
-    raise ConfigError(f"{which}: {several}; must be a run folder or a run ID (or its first 4 digits)")
+    raise ConfigError(f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 digits)")
 
 
 def all_runs(outputs: Path) -> list[RunFolder]:

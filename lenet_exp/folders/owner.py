@@ -104,7 +104,9 @@ def _held(folder: Path, what: str) -> Iterator[None]:
         with _lock(folder) as lock:
             while not _take(folder, lock):
                 if not said:
-                    log.info("waiting for %s, which another process uses (%s)", what, _who(owner_of(folder), folder))
+                    log.info(
+                        "waiting for %s, which is in use by another process (%s)", what, _who(owner_of(folder), folder)
+                    )
                     said = True
                 time.sleep(0.2)
             if _is_there(folder, lock):
@@ -146,7 +148,7 @@ def _take(folder: Path, lock: IO[str]) -> bool:
 
 
 def _named(folder: Path) -> Owner | None:
-    return read_or_none(folder / "owner.json", _owner, "the owner of the folder is unknown")
+    return read_or_none(folder / "owner.json", _owner, "the folder's owner is unknown")
 
 
 def _owner(value: Any) -> Owner:

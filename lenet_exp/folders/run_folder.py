@@ -257,7 +257,7 @@ class RunFolder:
 
     def delivered(self) -> Delivered:
         """Return the part of the run that MLflow has received; empty if unknown."""
-        what_now = "it is rebuilt from MLflow"
+        what_now = "it will be rebuilt from MLflow"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:

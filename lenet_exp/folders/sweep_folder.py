@@ -104,7 +104,7 @@ class SweepFolder:
 
     def kept_plan(self) -> SweepPlan | None:
         """Return the plan for a new start, or None; a corrupt one is logged and will be replaced."""
-        return read_or_none(self.path / "sweep.json", _plan, "it is rebuilt")
+        return read_or_none(self.path / "sweep.json", _plan, "it will be rebuilt")
 
     def started(self) -> SweepPlan:
         """Return the plan of a sweep that was started.

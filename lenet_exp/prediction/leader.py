@@ -136,7 +136,7 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     _log(config, sides)
     if config.output is not None:
         write_output(user_path(config.output), [s.as_json() for s in sides], [row for s in sides for row in s.rows])
-        print(f"numbers: {config.output}")
+        print(f"results: {config.output}")
     return sides[0].mean
 
 
@@ -266,5 +266,5 @@ def _line(tested: _ScoredRun, with_split: bool) -> str:
 def _together(accuracies: Sequence[float], images: int) -> str:
     mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
     error = math.sqrt(mean * (1 - mean) / images)
-    luck = f"; sampling error of {images:,} test images: {error * 100:.2f} points" if error else ""
+    luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
     return f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f} % (n = {len(accuracies)}){luck}"

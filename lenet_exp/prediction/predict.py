@@ -47,7 +47,7 @@ def predict_test_set(config: PredictConfig) -> float:
     if config.output is not None:
         about = {"trained_model": model.name, "dataset": config.dataset.name}
         write_output(user_path(config.output), about | score.as_json(), score_table(score))
-        print(f"numbers: {config.output}")
+        print(f"results: {config.output}")
     print(f"confusion matrix: {path}")
     if logged is not None:
         print(f"logged to MLflow run {logged.run_id}; this model has now been evaluated on test data {times(logged)}")
@@ -99,7 +99,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
     if config.output is not None:
         rows = pictures_table(answers, names)
         write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
-        print(f"numbers: {config.output}")
+        print(f"results: {config.output}")
     if wrong:
         raise RunsFailed
     return math.nan
@@ -135,7 +135,7 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
         except DataError as e:
             wrong.append(e)
     if not pictures:
-        more = f" (and {len(wrong) - 1} others)" if len(wrong) > 1 else ""
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise DataError(f"{wrong[0]}{more}")
     for what in wrong:
         log.warning("%s; skipped", what)

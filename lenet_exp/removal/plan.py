@@ -130,7 +130,7 @@ def _check(sweep: SweepFolder, target: Target) -> None:
     waiting = [*([driver] if driver is not None else []), *allocations]
     if waiting:
         raise ConfigError(
-            f"sweep {sweep.id} has {', '.join(job.id for job in waiting)} in Slurm's queue; stop it first: "
+            f"sweep {sweep.id} has jobs {', '.join(job.id for job in waiting)} in Slurm's queue; stop it first: "
             f"lenet-sweep stop sweep={sweep.id}"
         )
     together = {one.id for one in target.sweeps}
@@ -152,7 +152,7 @@ def _ask_stores(plan: Plan) -> None:
     for name in names:
         database = sqlite_path(name)
         if database is not None and not database.exists():
-            plan.notes.append(f"{name}: database not found; nothing is deleted there")
+            plan.notes.append(f"{name}: database not found; nothing will be deleted there")
         else:
             plan.stores.append(open_stored(name, plan.target.pending.outputs))
     plan.registered = {store.name: registered_in(store) for store in plan.stores}

@@ -225,7 +225,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
             raise
         if any(word in str(e) for word in SOUND):
             raise ConfigError(f"{path}: cannot currently be used ({first_line(e)})") from e
-        warn_once(damage_error(path, first_line(e), "it is rebuilt without retraining"))
+        warn_once(damage_error(path, first_line(e), "it will be rebuilt without retraining"))
         os.replace(path, folder / f"{FILE}.damaged")
         for left in folder.glob(f"{FILE}-*"):  # a journal
             left.unlink()

@@ -21,7 +21,7 @@ from lenet_exp.sweeps.session import SweepRequest, plan_fields
 from lenet_exp.sweeps.workers import cores_of
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
-BY_ENVIRONMENT = "set MLFLOW_TRACKING_URI instead, which sbatch passes on"
+BY_ENVIRONMENT = "set MLFLOW_TRACKING_URI instead, which sbatch passes to the job"
 
 log = logging.getLogger("lenet_exp")
 

@@ -72,7 +72,7 @@ class RReLU(nn.Module):
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
         super().__init__()
         if not 0 <= lower <= upper:
-            raise ValueError(f"lower={lower}, upper={upper}: must be 0 <= lower <= upper")
+            raise ValueError(f"lower={lower}, upper={upper}: must satisfy 0 <= lower <= upper")
         self.lower = lower
         self.upper = upper
 

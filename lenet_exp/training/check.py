@@ -26,7 +26,7 @@ DRAW_GLOBALLY = (
     nn.FeatureAlphaDropout,
     nn.RReLU,
 )
-INSTEAD = "lenet_exp.training.activations.Dropout, or RReLU there"
+INSTEAD = "Dropout or RReLU from lenet_exp.training.activations"
 
 
 def check_config(config: Config) -> None:
@@ -52,7 +52,7 @@ def check_batches(config: Config, images: int) -> None:
     if (images - 1) % config.batch_size == 0 and not _check_network(config):
         raise ConfigError(
             f"batch_size={config.batch_size}: leaves a last batch of one image ({images:,} training images), which is "
-            "too small for the model's batch norm; set another size"
+            "too small for the model's batch norm; set a different batch size"
         )
 
 
@@ -102,7 +102,7 @@ def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
         raise ConfigError(f"{named}: its parameter {idle} receives no gradient; use it, or set requires_grad=False")
     if other := next((n for n, t in network.state_dict().items() if not isinstance(t, Tensor)), None):
-        raise ConfigError(f"{named}: its state {other} is not a tensor, so it could not be saved")
+        raise ConfigError(f"{named}: its state {other} is not a tensor, so it cannot be saved")
     with torch.inference_mode():
         once, again = network.eval()(images), network(images)
         if not torch.allclose(once, again, rtol=0, atol=0, equal_nan=True):

@@ -31,7 +31,10 @@ class LeNet5Published(nn.Module):
     def __init__(self, in_channels: int = 1, num_classes: int = 10, image_size: int = 32) -> None:
         super().__init__()
         if (in_channels, image_size) != (1, 32):
-            raise ValueError(f"images of {in_channels} channels and {image_size} pixels: must be 1 channel, 32 pixels")
+            raise ValueError(
+                f"images with {in_channels} channels and {image_size}x{image_size} pixels: must have 1 channel "
+                "and 32x32 pixels"
+            )
         self.c1 = nn.Conv2d(1, 6, 5)
         self.s2 = Subsampling(6)
         self.c3 = SparseConv2d()

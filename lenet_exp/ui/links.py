@@ -126,11 +126,11 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     parallel = replace(table, key=f"{table.key}-parallel", parallel=True)
     bands = ", with a band for each configuration" if several else ""
     return [
-        _link(client, address, experiment, "the runs, best first", table),
-        _link(client, address, experiment, f"their curves{bands}", curves, CHARTS),
+        _link(client, address, experiment, "runs, best first", table),
+        _link(client, address, experiment, f"curves{bands}", curves, CHARTS),
         _link(client, address, experiment, "parallel coordinates", parallel, CHARTS),
         Link(
-            "the sweep: its report, pictures, and command",
+            "report, plots, and command of the sweep",
             f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}",
         ),
     ]
@@ -140,8 +140,8 @@ def experiment_links(client: MlflowClient, address: str, experiment: str) -> lis
     """Return the pages with all runs of an experiment, given its id."""
     view = View("all-runs", 'tags.kind = "run"', OF_EXPERIMENT, parallel=True)
     return [
-        _link(client, address, experiment, "the runs, best first", view),
-        _link(client, address, experiment, "their curves", view, CHARTS),
+        _link(client, address, experiment, "runs, best first", view),
+        _link(client, address, experiment, "curves", view, CHARTS),
     ]
 
 

@@ -116,7 +116,11 @@ def _table(comparison: Comparison, source: RunSource) -> str:
     flags, test = comparison.flags, ["test"] if comparison.tested else []
     kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
     hints = {"accuracy": "mean and standard deviation over seeds", "interval": "confidence interval of the mean"}
-    hints |= {"epoch": "best epoch", "seconds": "training time to the best epoch", "test": "and the leader's lead"}
+    hints |= {
+        "epoch": "best epoch",
+        "seconds": "training time to the best epoch",
+        "test": "test accuracy and the leader's lead",
+    }
     names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]
     head = "".join(
         f'<th scope="col" class="{kind}" title="{escape(name)}">{_breaking(title)}</th>'

@@ -143,11 +143,11 @@ class StoreDelivery:
             owned: whether this process owns the jobs' folders.
         """
         self.check_stored([job.folder for job in jobs])
-        self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
+        self.attempt("reusable runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 
     def check_stored(self, folders: Iterable[RunFolder]) -> None:
         """Mark results that the store has lost as not uploaded, for example after an older backup was restored."""
-        self.attempt("what the store has", lambda store: reset_lost(folders, store), limit=PAGES)
+        self.attempt("uploaded results", lambda store: reset_lost(folders, store), limit=PAGES)
 
     def set_parent(self, what: str, open_parent: Callable[[Store], str]) -> None:
         """Nest all later uploads under the MLflow run of a sweep.
@@ -301,7 +301,7 @@ class StoreDelivery:
             except (StoreUnavailable, StoreError, StoreTimeout) as e:
                 error = e
             else:
-                self._warn(f"{what} cannot be uploaded: {_reason(error)}")
+                self._warn(f"MLflow request for {what} failed: {_reason(error)}")
                 return
         self._mark_unavailable(error)
 

@@ -26,6 +26,6 @@ def log_system_metrics(store: Store, run_id: str) -> None:
 
             SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=driver_uri(store.uri)).start()
     except ModuleNotFoundError as e:
-        log.warning("%s=true: needs %s; run: pip install 'lenet_exp[system]'", SWITCH.name, e.name)
+        log.warning("%s=true: requires %s; run: pip install 'lenet_exp[system]'", SWITCH.name, e.name)
     except ValueError as e:
         log.warning("%s", e)

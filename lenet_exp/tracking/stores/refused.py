@@ -14,8 +14,8 @@ LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/creden
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 # A `lenet-ui` server sends this response to a request without its token.
 TOKEN_REQUIRED = (
-    "token required: open a link that lenet-ui printed where it was started, or set MLFLOW_TRACKING_TOKEN to the "
-    "token= of that link"
+    "token required: open a link that lenet-ui printed when it started, or set MLFLOW_TRACKING_TOKEN to the "
+    "token in that link"
 )
 
 
@@ -39,7 +39,7 @@ def why_refused(uri: str, error: Exception) -> str | None:
         return hide_password(first_line(error))
     if "invalid path: " in text and "CA certificate" in text:
         path = text.rpartition("invalid path: ")[2].strip()
-        return f"certificate file {path} not found ({CA}, REQUESTS_CA_BUNDLE)"
+        return f"certificate file {path} not found; check {CA} and REQUESTS_CA_BUNDLE"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         why = words or "no reason given"

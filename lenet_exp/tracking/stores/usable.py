@@ -63,7 +63,7 @@ def _check_driver(uri: str) -> None:
         make_url(driver_uri(uri)).get_dialect().import_dbapi()
     except (ArgumentError, ImportError) as e:
         how = EXTRA if is_postgres(uri) else "install its driver in the same environment"
-        _refuse(uri, f"SQLAlchemy has no driver for it ({first_line(e)}); {how}")
+        _refuse(uri, f"no SQLAlchemy driver found ({first_line(e)}); {how}")
 
 
 def check_artifacts(experiment: str, location: str) -> None:

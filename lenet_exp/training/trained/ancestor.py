@@ -104,7 +104,9 @@ def refuse_foreign(content: bytes, path: Path) -> None:
             if sum(i.file_size for i in archive.infolist()) > MAX_BYTES:
                 raise UserError(f"trained_model={path}: refused; it unpacks to more than {MAX_BYTES >> 20} MiB")
             if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
-                raise UserError(f"trained_model={path}: refused; must contain one pickle, data.pkl, not {pickles}")
+                raise UserError(
+                    f"trained_model={path}: refused; must contain exactly one pickle, data.pkl, not {pickles}"
+                )
             if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
                 raise UserError(f"trained_model={path}: refused; its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB")
             operations = list(islice(pickletools.genops(archive.read(pickles[0])), MAX_OPCODES + 1))
@@ -113,7 +115,7 @@ def refuse_foreign(content: bytes, path: Path) -> None:
     except UserError:
         raise
     except Exception as e:
-        raise UserError(f"trained_model={path}: refused; not a file of torch.save ({first_line(e)})") from e
+        raise UserError(f"trained_model={path}: refused; not a file that torch.save wrote ({first_line(e)})") from e
     for operation, argument, _ in operations:
         if operation.name == "GLOBAL" and argument not in allowed:
             raise UserError(f"trained_model={path}: refused; its pickle would import {str(argument).replace(' ', '.')}")

@@ -65,7 +65,7 @@ def check_trust(trust: Trust) -> None:
     """
     if not all(map(NAME.fullmatch, _names(trust))):
         raise ConfigError(
-            f"trust={trust}: must be a class or module, such as package.module.Class, or several separated by commas"
+            f"trust={trust}: must be a class or module, such as package.module.Class, or a comma-separated list of them"
         )
 
 
