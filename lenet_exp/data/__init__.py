@@ -1,1 +1,1 @@
-"""Datasets as tensors: read once per process, split by a seed, identified by a digest."""
+"""Datasets as tensors, which are read once per process, split with a seed, and identified by digests."""

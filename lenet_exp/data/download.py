@@ -1,4 +1,4 @@
-"""Download of a missing dataset with torchvision: verified in a temporary folder, then moved under a lock."""
+"""Download of missing datasets with torchvision. Files are verified in a temporary folder, then moved under a lock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ log = logging.getLogger("lenet_exp")
 
 
 def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
-    """Download a dataset, unless another process has done so in the meantime, and return its folder.
+    """Download a dataset, unless another process has already done so, and return the dataset's folder.
 
-    The next download removes what an interrupted one left behind.
+    Partial files from an interrupted download are removed first.
+
+    Args:
+        root: folder that contains all datasets.
+        names: names of the files that are required.
 
     Raises:
-        DataError: the dataset cannot be downloaded; the message says what was tried and what else can be done.
+        DataError: the dataset cannot be downloaded; the message lists the folders and mirrors that were tried.
     """
     folder = root / dataset.folder
     tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
@@ -32,7 +36,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     if dataset.torchvision_class is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
     cls = _with_mirrors(dataset)
-    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only source"  # QMNIST has full addresses instead
+    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only source"  # QMNIST has full URLs instead of mirrors
     aside = root / f".{dataset.name}.download"
     made = not root.exists()
     try:
@@ -49,7 +53,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
             for file in sorted((aside / cls.__name__ / "raw").iterdir()):
                 if file.suffix != ".gz":
                     os.replace(file, folder / file.name)
-    except Exception as e:  # urllib, sockets, archives, and torchvision raise errors of many classes
+    except Exception as e:  # urllib, sockets, archives, and torchvision raise exceptions of many classes
         raise DataError(
             f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
             f"{help_line}"
@@ -62,7 +66,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
 
 
 def _fetch(cls: type, aside: Path) -> None:
-    """Download all files of a dataset with a progress bar; torchvision checks each against its MD5."""
+    """Download all files of a dataset to a folder with a progress bar; torchvision verifies the MD5 of each file."""
     from torchvision import datasets
 
     parts = ({"what": "train"}, {"what": "test"}) if issubclass(cls, datasets.QMNIST) else ({"train": True},)
@@ -72,7 +76,11 @@ def _fetch(cls: type, aside: Path) -> None:
 
 
 def _with_mirrors(dataset: Dataset) -> type:
-    """Return torchvision's class, with the mirrors in `dataset.mirrors` if there are any."""
+    """Return torchvision's class for a dataset, with the mirrors from `dataset.mirrors` if any are set.
+
+    Raises:
+        DataError: mirrors are set for a dataset that has only one source.
+    """
     from torchvision import datasets
 
     cls: type = getattr(datasets, str(dataset.torchvision_class))
@@ -84,7 +92,7 @@ def _with_mirrors(dataset: Dataset) -> type:
 
 
 def _remove_empty(root: Path, dataset: Dataset) -> None:
-    """Remove the data folder if this download created it and nothing was downloaded."""
+    """Remove the data folder if it contains only the lock for this download."""
     if [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""The files of a dataset: find them, read them once, and reject files with unexpected content."""
+"""Lookup and reading of a dataset's files, with checks for unexpected content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
 
-MAX_BYTES = 2**30  # size limit for an unpacked file; MNIST's largest is 47 MB
+MAX_BYTES = 2**30  # maximum size of an uncompressed file; the largest file of MNIST has 47 MB
 CHUNK = 2**24
 
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
-    """Return the first folder with all files, plain or as .gz; folders under `data_root` precede the system's."""
+    """Return the first candidate folder that contains all files of a dataset, or None if there is no such folder.
+
+    Args:
+        root: folder that contains all datasets.
+        names: names of the uncompressed files; each can also be a .gz file.
+    """
     for folder in candidate_folders(dataset, root):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names):
             return folder
@@ -27,12 +32,12 @@ def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
 
 
 def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
-    """Return the folders that can contain a dataset, in search order."""
+    """Return the folders that can contain a dataset, in search order: first the folder in `root`."""
     return [root / dataset.folder, *(Path(p) for p in dataset.also_in)]
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """Return the uncompressed content of a file and its SHA-256, after checking the digest against the known one.
+    """Return the uncompressed content of a dataset's file, and its SHA-256, after comparing it with the known digest.
 
     Raises:
         DataError: the file cannot be read, or its content does not match the dataset.
@@ -62,7 +67,7 @@ def _unpacked(path: Path) -> bytes:
     """Return the content of a .gz file.
 
     Raises:
-        ValueError: the unpacked content is larger than any dataset's; 1 MB can unpack to 1 GB.
+        ValueError: the uncompressed content is larger than `MAX_BYTES`; a 1 MB file can expand to 1 GB.
     """
     parts, left = [], MAX_BYTES
     with gzip.open(path) as file:
@@ -76,7 +81,7 @@ def _unpacked(path: Path) -> bytes:
 
 @cache
 def known_digests() -> dict[str, str]:
-    """Return a description `<dataset>'s <file>` for each known SHA-256, to identify a wrong file."""
+    """Return a description, `<dataset>'s <file>`, for each known SHA-256; it identifies wrong files in messages."""
     found: dict[str, str] = {}
     for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
         digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}

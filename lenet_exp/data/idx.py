@@ -12,9 +12,10 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
-    """Return the array in an IDX file; uint8 stays uint8, any other integer type becomes int64.
+    """Return the array in an IDX file as a uint8 tensor, or as an int64 tensor if it has any other integer type.
 
     Args:
+        content: uncompressed content of the file.
         dimensions: allowed numbers of dimensions.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Image tensors for training, created once per process and shared by its runs."""
+"""Image tensors for training, which are created once per process and shared by all its runs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_sh
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 
-CHUNK = 4096  # images resized at a time, to limit memory
+CHUNK = 4096  # number of images resized at a time, to limit memory use
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images and labels of a dataset, and their split into training and validation.
+    """Images and labels of a dataset, and their split into training and validation images.
 
     Attributes:
-        images: (n, 1, 32, 32) float32 in [-1, 1].
-        labels: (n,) int64.
-        train_index, val_index: (n_train,) and (n_val,) int64, disjoint.
-        digests: SHA-256 of the raw pixels and labels, by split (`train`, `validation`), in the split's order.
-        source: folder or function that the images and labels were read from.
-        files: SHA-256 of the uncompressed content of each file read.
+        name: name of the dataset.
+        class_names: names of the classes, by label.
+        images: tensor of shape (n, 1, 32, 32), float32, in [-1, 1].
+        labels: tensor of shape (n,), int64.
+        train_index, val_index: indices of the training and validation images, which are disjoint; tensors of shape
+            (n_train,) and (n_val,), int64.
+        digests: SHA-256 of the raw pixels and labels of each split (`train` and `validation`), in the split's order.
+        source: folder or function from which the images and labels were read.
+        files: SHA-256 of the uncompressed content of each file that was read.
     """
 
     name: str
@@ -47,11 +50,12 @@ class TrainingData:
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
-    """Return the training data of a run on its device. All runs in the process share the tensors.
+    """Return the training data of a run, on the run's device. All runs in the process share the tensors.
 
     Args:
-        config: configuration with the engine already chosen. For the native engine, images are resized with lenet_exp's
-            own arithmetic.
+        config: configuration with the chosen engine instead of `auto`. For the native engine, images are resized with
+            lenet_exp's own arithmetic.
+        device: device for all tensors.
 
     Raises:
         DataError: the dataset cannot be read.
@@ -82,7 +86,7 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """Return the SHA-256 of the raw pixels and labels by split, as in `TrainingData.digests`.
+    """Return the SHA-256 of the raw pixels and labels of each split, as in `TrainingData.digests`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
@@ -96,7 +100,7 @@ def data_digests(config: Config) -> dict[str, str]:
 
 
 def train_count(config: Config) -> int:
-    """Return the number of training images.
+    """Return the number of training images in a run.
 
     Raises:
         DataError: see `load_training_data`.
@@ -106,10 +110,10 @@ def train_count(config: Config) -> int:
 
 
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
-    """Load the datasets of these configurations into memory that other processes can map, and return them.
+    """Load the datasets of several configurations into memory that other processes can map, and return the datasets.
 
-    A process that inherits their file descriptors calls `use_shared_datasets`. The kernel frees the memory when the
-    last process that maps it ends, even on kill -9.
+    A process that inherits the file descriptors of the datasets can pass them to `use_shared_datasets`. The kernel
+    frees the memory when the last process that maps it ends, even on kill -9.
     """
     sets: dict[tuple[str, str, bool], SharedDataset] = {}
     for config in configs:
@@ -123,7 +127,7 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Use these datasets from shared memory in this process, instead of reading their files."""
+    """Register datasets in shared memory, which this process then uses instead of reading their files."""
     _SHARED.update({s.key: s for s in sets})
 
 
@@ -151,7 +155,14 @@ def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
 
 @dataclass(frozen=True)
 class SharedDataset:
-    """A dataset in shared memory, with the digests of the splits in use."""
+    """A dataset in shared memory, with the digests of the splits in use.
+
+    Attributes:
+        key: key that identifies the images and labels.
+        source: folder or function from which the images and labels were read.
+        files: SHA-256 of the uncompressed content of each file that was read.
+        digests: SHA-256 of the raw pixels and labels of each part, for each split (val_size, train_size, split_seed).
+    """
 
     key: tuple[str, str, bool]
     images: SharedTensor
@@ -162,16 +173,16 @@ class SharedDataset:
 
     @property
     def exact(self) -> bool:
-        """True if the images are resized for the native engine."""
+        """True if the images were resized for the native engine."""
         return self.key[2]
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """The file descriptors that a process must inherit."""
+        """The file descriptors that a process must inherit to use the dataset."""
         return self.images.descriptor, self.labels.descriptor
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return images and labels, mapped once per process and device."""
+        """Return the images and labels on a device. They are mapped once per process and device."""
         return _mapped(self.images, device), _mapped(self.labels, device)
 
 
@@ -185,7 +196,7 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class _Source:
-    """A dataset on disk. Two sources are equal if they have the same files and the same reader options."""
+    """A dataset on disk. Two sources are equal if they have the same files and the same options for reading them."""
 
     key: str
     dataset: Dataset = field(compare=False)
@@ -199,7 +210,7 @@ def _source(dataset: Dataset) -> _Source:
 
 
 def _key(config: Config) -> tuple[str, str, bool]:
-    """Return a key that is equal for runs with the same images and labels, bit for bit."""
+    """Return a key that is equal for runs with bit-identical images and labels."""
     return _source(config.dataset).key, config.data_root, _exact(config)
 
 
@@ -215,7 +226,7 @@ def _raw(source: _Source, data_root: str) -> RawImages:
 @lru_cache(maxsize=8)
 def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
-    # QMNIST's labels are a column of a table, but the native engine needs contiguous ones.
+    # The labels of QMNIST are a column of a table, but the native engine needs contiguous labels.
     return _normalized(raw, exact).to(device), raw.labels.contiguous().to(device)
 
 
@@ -241,6 +252,6 @@ def _split_digests(
 
 @lru_cache(maxsize=64)
 def _split(n: int, val_size: int, train_size: int | None, split_seed: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of training and validation images."""
+    """Return the indices of the training images and of the validation images, in random order."""
     order = torch.randperm(n, generator=generator(split_seed, "split"))
     return order[val_size : None if train_size is None else val_size + train_size], order[:val_size]

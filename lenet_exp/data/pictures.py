@@ -1,4 +1,7 @@
-"""Safe reader for picture files from any source: formats that contain only pixels, and sizes that fit into memory."""
+"""Safe reader for picture files from any source.
+
+Only formats that consist of pixels, and pictures that fit in memory, are accepted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from lenet_exp.files import check_regular
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow detects the format by content, not by name, and would run Ghostscript on PostScript.
+# Pillow detects the format from the content, not the name, and would run Ghostscript for a PostScript file.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 TINT = 16  # tolerated difference between the channels of a gray picture, as in scans and JPEGs
 MAX_PIXELS = 50_000_000  # a large photograph; `lenet-predict` needs 1 GB of memory for it
@@ -24,11 +27,11 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Open the picture in a file; its pixels are read on demand inside the context.
+    """Open a picture file. Its pixels are read on demand inside the context.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the format is not supported, or the file is corrupt or too large; the message has one line.
+        ValueError: the format is not supported, or the file is corrupt or too large; the message is a single line.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -49,7 +52,11 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def warn_if_colored(what: str, picture: Image.Image) -> None:
-    """Log a warning, once per `what`, if a picture has colors, because the network sees it in gray."""
+    """Log a warning if a picture has colors, because it is converted to gray.
+
+    Args:
+        what: name of the dataset or file, for the message. The warning is logged only once per name.
+    """
     from PIL import ImageChops
 
     red, *others = picture.convert("RGB").split()

@@ -1,4 +1,4 @@
-"""Readers for the file formats of datasets. Only predictions read the test part."""
+"""Readers for the file formats of datasets. Only `lenet-predict` reads test sets."""
 
 from __future__ import annotations
 
@@ -33,11 +33,14 @@ Part = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class RawImages:
-    """Images (n, height, width) uint8 in [0, white], light on dark, and labels (n,) int64 in [0, 9].
+    """Images and labels as read from the files of a dataset.
 
     Attributes:
-        source: the folder or function that the images come from.
-        files: SHA-256 of the content of each file read.
+        images: tensor of shape (n, height, width), uint8, in [0, white], light on dark.
+        labels: tensor of shape (n,), int64, in [0, 9].
+        white: pixel value of white.
+        source: folder or function from which the images were read.
+        files: SHA-256 of the content of each file that was read.
     """
 
     images: Tensor
@@ -48,7 +51,11 @@ class RawImages:
 
 
 def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
-    """Return the images of one part; `train` is everything that training and validation can use.
+    """Return the images and labels in one part of a dataset.
+
+    Args:
+        data_root: folder that contains all datasets.
+        part: `train`, which contains the images for training and validation, or `test`.
 
     Raises:
         DataError: files are missing, cannot be read, or have unexpected content.
@@ -89,7 +96,7 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read <folder>/<part>/<class name>/*.png, which must all have the same size and be light on dark."""
+    """Read the pictures in <folder>/<part>/<class name>/, which must all have the same size and be light on dark."""
     folder = (root / dataset.folder / part).resolve()
     if not folder.is_dir():
         raise DataError(
@@ -127,7 +134,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read scikit-learn's digits from its file, because importing scikit-learn would take longer than training."""
+    """Read scikit-learn's digits from their file, because importing scikit-learn would take longer than training."""
     package = find_spec("sklearn")
     file = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
     try:

@@ -1,6 +1,7 @@
-"""Resizing for the native engine, in arithmetic that gives bit-identical results on every CPU.
+"""Resizing of images for the native engine, with arithmetic that gives bit-identical results on every CPU.
 
-The exact results of torch's resizing depend on the CPU's capabilities. Here, each pixel is an explicit sum of products.
+The exact results of resizing with torch depend on the CPU's capabilities. Here, each pixel is computed as an explicit
+sum of products.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIDE = 32  # LeNet-5's input
-CHUNK = 128  # images resized at a time, so that they fit in the cache
+SIDE = 32  # side length of LeNet-5's input, in pixels
+CHUNK = 128  # number of images resized at a time; this many fit in the CPU's cache
 
 
 def normalize_exactly(images: Tensor, white: int) -> Tensor:
@@ -33,7 +34,11 @@ def normalize_exactly(images: Tensor, white: int) -> Tensor:
 
 
 def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
-    """Return, for each of 32 output pixels, its input pixels (of `size`) and their weights (a triangle filter)."""
+    """Return the input pixels that contribute to each of the 32 output pixels, and their weights (triangle filter).
+
+    Args:
+        size: number of input pixels.
+    """
     scale = size / SIDE
     width = max(scale, 1.0)
     found = []
@@ -47,7 +52,12 @@ def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
 
 
 def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.ndarray:
-    """Return the weighted sums (32, ...) of lines (size, ...), added term by term."""
+    """Return 32 weighted sums of lines of pixels, each added term by term, as an array of shape (32, ...).
+
+    Args:
+        lines: array of shape (size, ...).
+        shares: the index and weight of each term, for each of the 32 sums.
+    """
     out = np.zeros((SIDE, *lines.shape[1:]), dtype=np.float32)
     for line, terms in zip(out, shares, strict=True):
         for j, share in terms:

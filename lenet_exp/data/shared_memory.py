@@ -1,4 +1,4 @@
-"""Tensors in memory that several processes map.
+"""Tensors in memory that several processes can map.
 
 The kernel frees the memory when the last of these processes ends, even on kill -9.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SharedTensor:
-    """A tensor behind an open file descriptor, which a process must inherit to map it."""
+    """A tensor in shared memory, which a process can map if it inherits the tensor's file descriptor."""
 
     descriptor: int
     shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class SharedTensor:
 
 
 def to_shared_memory(tensor: Tensor) -> SharedTensor:
-    """Copy a dense tensor, in row-major order, to new shared memory backed by an inheritable file descriptor."""
+    """Copy a dense tensor, in row-major order, to new shared memory with an inheritable file descriptor."""
     content = tensor.contiguous().numpy()
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("lenet_exp", 0)
@@ -40,7 +40,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
-    """Map a shared tensor without copying it, and return it; writes to it stay in this process."""
+    """Map a shared tensor without copying it, and return it; changes to the tensor stay in this process."""
     count = math.prod(shared.shape)
     if count == 0:
         return torch.empty(shared.shape, dtype=shared.dtype)

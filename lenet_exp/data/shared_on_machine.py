@@ -1,7 +1,8 @@
-"""Tensors shared by unrelated processes of one user on one machine, such as the workers on a Slurm node.
+"""Tensors shared by unrelated processes of a user on the same machine, such as the workers on a Slurm node.
 
-A private folder lists the processes that hold a tensor, by the digest of its content. Other processes open the holder's
-descriptor (`/proc/<pid>/fd`). The kernel frees the memory when the last process ends, so nothing is left behind.
+A private folder contains one file per tensor, named after the digest of its content. The file lists the processes that
+have the tensor in memory. Another process can open the file descriptor of a listed process (`/proc/<pid>/fd`). The
+kernel frees the memory when the last process ends.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from lenet_exp.data.shared_memory import SharedTensor, to_shared_memory
 
 
 def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: Path | None = None) -> SharedTensor:
-    """Return the array in memory that another process on this machine shares, or in new memory if there is none.
+    """Return an array as a shared tensor, in memory that another process on this machine already shares if possible.
 
     Args:
-        folder: a private folder; by default, one in the temporary folder. If it cannot be used, each process has its
-            own copy.
+        content: the array.
+        folder: private folder for the lists of processes; by default, a folder in the temporary folder. If the folder
+            cannot be used, each process has its own copy.
     """
     data = np.ascontiguousarray(content).data
     folder = folder or Path(tempfile.gettempdir()) / f"lenet_exp-shared-{os.getuid()}"
@@ -52,7 +54,7 @@ def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder.
+    """Lock a private folder inside the context; create the folder if it does not exist.
 
     Raises:
         OSError: the folder cannot be used, or is not private.
@@ -72,7 +74,13 @@ def _note(holders: Path, descriptor: int) -> None:
 
 
 def _opened(line: str, size: int, digest: str) -> int | None:
-    """Open another process's descriptor, or return None if the descriptor is gone or now has different content."""
+    """Open a file descriptor of another process, or return None if it is closed or its content differs.
+
+    Args:
+        line: the process ID and the descriptor's number, separated by a space.
+        size: expected size in bytes.
+        digest: expected SHA-256 (hex) of the content.
+    """
     process, _, number = line.partition(" ")
     if not (process.isdigit() and number.isdigit()):
         return None
