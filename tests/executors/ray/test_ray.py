@@ -110,7 +110,7 @@ def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(clu
             time.sleep(0.1)
 
     killed = begun()
-    next(text for text in killed.stderr if "waiting for one" in text)
+    next(text for text in killed.stderr if "waiting for a node" in text)
     for address in (NODE, OTHER):
         cluster.start_node(address)
     wait_for(1, killed)

@@ -169,7 +169,7 @@ def test_another_module_or_a_model_of_another_shape_is_no_model(tmp_path):
     [
         ([b"\x80\x02" + b"N0" * 30_000 + b"N."], "50000 opcodes"),
         ([b"\x80\x02N." + bytes(2**21)], "1 MiB"),
-        ([b"\x80\x02N."] * 2, "must contain one"),
+        ([b"\x80\x02N."] * 2, "must contain exactly one"),
     ],
 )
 def test_pickles_of_more_than_a_network_are_refused_before_they_fill_the_memory(pickles, says, tmp_path):
