@@ -172,7 +172,7 @@ def main() -> None:
         if equal > MOST_WARNED:
             missed.append(f"outliers, k={k}, n={n}: {equal:.2f}")
     lines.append(
-        f"\n{asked.sweeps} sweeps each, five times as many for the outliers; "
+        f"\n{asked.sweeps:,} sweeps per row of the first table, and {5 * asked.sweeps:,} per row of the second; "
         f"{time.process_time() - begin:.0f} s of one core ({cpu_model()})."
     )
     print(lines[-1])

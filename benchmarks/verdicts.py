@@ -210,7 +210,7 @@ def main() -> None:
             lesser = f"; power {100 * counts.right / counts.lesser:.1f}" if counts.lesser else ""
             cells.append(f"false {counts.percent(counts.false):.1f}{lesser}; wins {counts.percent(counts.wins):.1f}")
         say(f"| {name} | {' | '.join(cells)} |")
-    took = f"{sweeps} sweeps each, {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
+    took = f"{sweeps:,} sweeps per scenario, {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
     say(f"\n{took}")
     if asked.output is not None:
         asked.output.write_text(INTRO + "\n".join(lines) + "\n")
