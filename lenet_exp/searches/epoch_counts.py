@@ -1,5 +1,5 @@
-"""Counts the epochs that a search has trained. Epochs that existed before cost nothing, and no epoch is counted
-twice."""
+"""Counts the epochs that a search has trained. Epochs that existed before the search are not counted, and no epoch is
+counted twice."""
 
 from __future__ import annotations
 
@@ -9,36 +9,43 @@ from optuna.trial import FrozenTrial
 
 from lenet_exp.folders.job import Job
 
-HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # trial attributes: earlier epochs, epochs trained for it, and run
+# Attributes of a trial: the number of epochs that its run already had, the number of epochs trained for the trial, and
+# the ID of its run.
+HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"
 
 
 class EpochCounts:
-    """The epochs of a search.
+    """Counts the epochs that a search has trained.
 
-    The epochs of first seeds are stored in the study's trials, which survive the loss of jobs.json. The epochs of later
-    seeds are derived from their jobs.
+    The counts for each trial's first seed are stored in the study, which survives the loss of jobs.jsonl. The counts
+    for later seeds are computed from their jobs.
     """
 
     def __init__(self) -> None:
-        self._told: dict[int, int] = {}  # epochs of the runs of running jobs
-        self._later: dict[int, int] = {}  # epochs trained for ended jobs of later seeds
+        self._told: dict[int, int] = {}  # number of epochs in the run of each running job, by job number
+        self._later: dict[int, int] = {}  # number of epochs trained for each ended job of a later seed, by job number
 
     def resumed(self, job: Job) -> None:
-        """Record a job whose run began in an earlier session."""
+        """Record the epochs of a job whose run started in an earlier session."""
         self._told[job.number] = len(job.folder.history().epochs)
 
     def epoch(self, number: int, epoch: int) -> None:
-        """Record that job `number` has trained `epoch` epochs."""
+        """Record that job `number` has finished epoch `epoch`."""
         self._told[number] = max(self._told.get(number, 0), epoch)
 
     def ended(self, job: Job) -> None:
-        """Record the end of a later seed's job."""
+        """Record the number of epochs trained for an ended job of a later seed."""
         self._told.pop(job.number, None)
         self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
 
     def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
-        """Return how many of a run's epochs were trained for a trial: the epochs that neither existed before nor count
-        for another trial."""
+        """Return the number of epochs that were trained for a trial. Epochs that existed before the trial or that count
+        toward another trial are excluded.
+
+        Args:
+            number: number of the trial.
+            epochs: number of epochs in the trial's run.
+        """
         run = trials[number].user_attrs.get(RUN)
         same = [t for t in trials if t.number == number or t.user_attrs.get(RUN) == run]
         told = sum(int(t.user_attrs.get(EPOCHS, 0)) for t in same if t.number != number)
@@ -50,8 +57,9 @@ class EpochCounts:
         """Return the number of epochs trained for the search, including epochs of running jobs.
 
         Args:
-            firsts: number of each trial's first job.
-            committed: whether to count only epochs of running jobs that have a checkpoint, which a kill cannot undo.
+            firsts: for each trial, the number of the job with its first seed.
+            committed: whether to exclude epochs of running jobs that are not yet in a checkpoint; a kill would undo
+                these epochs.
         """
 
         def told_of(number: int) -> int:

@@ -1,5 +1,5 @@
-"""Creates the jobs of a search: finds which flags have an effect, checks the corners of the space, and builds each
-trial's job."""
+"""Creates the jobs of a search: determines which flags have an effect, checks extreme configurations, and builds a job
+for each trial."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
 from lenet_exp.searches.trials import Choose
 
-MOST_CORNERS = 32  # maximum number of pairs of corners
-SAMPLE = 8
-ABSENT = "-"  # the value of a flag that has no effect
+MOST_CORNERS = 32  # maximum number of pairs of corners to check
+SAMPLE = 8  # number of random configurations to check in addition to the corners
+ABSENT = "-"  # shown as the value of a flag that has no effect
 
 
 class JobMaker:
-    """Builds configurations and jobs from the values of flags.
+    """Builds configurations and jobs from the values of the searched flags.
 
     Args:
-        compose: composes overrides with Hydra.
+        compose: function that composes overrides with Hydra.
         fixed: overrides that all trials share.
+        flags: the searched flags.
     """
 
     def __init__(self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag]) -> None:
@@ -45,15 +46,24 @@ class JobMaker:
         self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
 
     def values(self, choose: Choose) -> dict[str, str]:
-        """Choose a value for each flag that has an effect: first group options, then flags of these options, then flags
-        that depend on others.
+        """Choose a value for each flag that has an effect.
+
+        Options of groups are chosen first, because they determine which other flags exist. Flags that depend on other
+        flags are chosen last.
+
+        Args:
+            choose: function that returns a value for a flag.
+
+        Returns:
+            The values as text, keyed by flag.
 
         Raises:
-            ConfigError: the options cannot be composed with the fixed overrides.
+            ConfigError: the chosen options cannot be composed with the fixed overrides.
         """
         found: dict[str, str] = {}
         options = [flag for flag in self.flags if flag.group]
-        for flag in sorted(options, key=lambda flag: flag.name != "model"):  # first, since not all take an activation
+        # The model is chosen first, because some models accept no activation.
+        for flag in sorted(options, key=lambda flag: flag.name != "model"):
             if flag.name != "activation" or "activation" in taken(_option(self._node(found), "model")):
                 found[flag.key] = flag.values.text(choose(flag))
         node = self._node(found)
@@ -68,11 +78,11 @@ class JobMaker:
         return {flag.key: found[flag.key] for flag in self.flags if flag.key in found}
 
     def overrides(self, values: dict[str, str]) -> list[str]:
-        """Return the overrides of a trial."""
+        """Return the overrides of a trial with these values."""
         return [*self._fixed, *(f"{key}={text}" for key, text in values.items())]
 
     def config(self, values: dict[str, str]) -> Config:
-        """Return the configuration of a trial.
+        """Return the configuration of a trial with these values.
 
         Raises:
             ConfigError: the configuration cannot be composed or is invalid.
@@ -87,10 +97,10 @@ class JobMaker:
         return config
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
-        """Return the job of a trial. The sweep assigns its number.
+        """Return the job of a trial with these values. The sweep assigns the job's number later.
 
         Args:
-            seed: replaces the seed that all trials share.
+            seed: seed to use instead of the seed that all trials share.
         """
         config, overrides = self.config(values), self.overrides(values)
         if seed is not None:
@@ -102,12 +112,12 @@ class JobMaker:
 
     @property
     def first(self) -> dict[str, str]:
-        """The values of the first corner."""
+        """The values of the first corner: the first option of each choice and the low end of each range."""
         return self.values(lambda flag: _end(flag, 0, 0))
 
     def baseline(self) -> dict[str, object] | None:
-        """Return the values of the trial that trains the command without its searched flags; None if the space does
-        not contain it."""
+        """Return the values of the trial that equals the command without its searched flags; None if the search space
+        does not contain these values."""
         found: dict[str, object] = {}
 
         def choose(flag: Flag) -> object:
@@ -124,7 +134,7 @@ class JobMaker:
         """Return the value that a flag has when it is not searched.
 
         Raises:
-            ConfigError: the space does not contain that value.
+            ConfigError: the search space does not contain that value.
         """
         values, value = flag.values, OmegaConf.select(self._node({}), flag.name)
         if isinstance(values, Choice):
@@ -142,11 +152,16 @@ class JobMaker:
         return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
 
     def corners(self) -> list[Job]:
-        """Compose and check the corners of the space and a few configurations in between. The corners are every option
-        of every choice, with all numbers at their low ends and at their high ends.
+        """Compose and check the corners of the search space and a few random configurations.
+
+        The corners include every option of every choice, once with all numbers at their low ends and once with all
+        numbers at their high ends.
+
+        Returns:
+            The jobs of the checked configurations.
 
         Raises:
-            ConfigError: one of them is invalid, or a flag never has an effect.
+            ConfigError: a configuration is invalid, or a flag never has an effect.
         """
         found: dict[tuple[tuple[str, str], ...], Job] = {}
         seen: set[str] = set()
@@ -172,7 +187,7 @@ class JobMaker:
             yield lambda flag: _drawn(flag, drawn)
 
     def _refuse(self, flag: Flag) -> None:
-        """Explain why a flag never has an effect.
+        """Raise an error that explains why a flag never has an effect.
 
         Raises:
             ConfigError: always.
@@ -191,7 +206,7 @@ class JobMaker:
 
 
 def _is_there(node: DictConfig, flag: Flag) -> bool:
-    """Return whether the chosen options have the flag, and their class accepts the keyword."""
+    """Return whether the chosen options contain the flag and their class accepts it as a keyword."""
     if flag.key.startswith("+"):
         return True
     group, _, key = flag.name.partition(".")
@@ -232,7 +247,7 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
 
 
 def _short(flag: Flag, text: str) -> str:
-    """Format a value for names and tables, with four digits."""
+    """Format a value for names and tables; floats get four significant digits."""
     return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text
 
 

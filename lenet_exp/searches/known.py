@@ -1,4 +1,4 @@
-"""Finds the jobs from earlier sessions of a search, and the trial and seed of each job."""
+"""Restores the jobs from earlier sessions of a search, and finds the trial and seed of each job."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from lenet_exp.searches.plan import PlannedSearch
 
 
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
-    """Return the jobs of the trials in the study.
+    """Return the jobs of all trials in the study.
 
-    Lost jobs of first seeds are created again. Lost jobs of later seeds are requested again when they are needed.
+    A missing job for a trial's first seed is recreated. A missing job for a later seed is recreated only when the
+    search needs it.
     """
     try:
         kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
@@ -44,7 +45,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
 
 
 def first_jobs(jobs: Sequence[Job]) -> list[int]:
-    """Return the job number of each trial's first seed, in the order of the trials."""
+    """Return the number of the job with each trial's first seed, in the order of the trials."""
     found: dict[int, int] = {}
     for job in jobs:
         found.setdefault(job.trial_number, job.number)
@@ -52,5 +53,5 @@ def first_jobs(jobs: Sequence[Job]) -> list[int]:
 
 
 def seed_number(planned: PlannedSearch, job: Job) -> int:
-    """Return the index of a job's seed within its configuration; 0 is the first."""
+    """Return the index of a job's seed among the seeds of its configuration; the first seed has index 0."""
     return job.config.seed - planned.config.seed

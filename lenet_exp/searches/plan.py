@@ -1,4 +1,4 @@
-"""Plans a search: checks its flags before anything is trained, and derives its folder."""
+"""Plans a search: checks its flags before training starts, and derives the name of its folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lenet_exp.searches.sampling import check_installed, has_start_option, new_p
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
-# These are part of the name of a search's folder, so they keep the class names of older releases.
+# The name of a search's folder is a hash that includes these names, so they must remain those of older releases.
 KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
 
@@ -38,15 +38,16 @@ class PlannedSearch:
     """A search that can be started.
 
     Attributes:
-        sweep: the sweep folder. The experiment, space, fixed flags, sampler, and pruner determine its name; budgets do
-            not.
+        sweep: the sweep folder. Its name depends on the experiment, search space, fixed flags, sampler, and pruner, but
+            not on the budgets.
         search: the sampler, pruner, and objective.
-        asked: the search with its budgets, as stored in the folder.
-        corners: the configurations that were checked.
-        config: configuration of the first corner; its `sweep.*` and `tracking.*` apply to the search.
-        overrides: overrides of the search, without passwords.
-        confirm: the difference, in percentage points, for which to confirm the best configuration at the end; None: no
-            confirmation.
+        asked: the method and budgets of the search, as stored in the sweep folder.
+        maker: builds the configuration and the job of each trial.
+        corners: jobs of the configurations that were checked.
+        config: configuration of the first corner; its `sweep.*` and `tracking.*` flags apply to the entire search.
+        overrides: overrides in the command, with passwords hidden and without `sweep.*` flags.
+        confirm: difference, in percentage points, that the confirmation of the best configuration must be able to
+            detect; None if no confirmation was requested.
     """
 
     sweep: SweepFolder
@@ -74,7 +75,7 @@ class PlannedSearch:
         return min(_first_pruned(self.search, job.config) for job in self.corners)
 
     def is_spared(self, job: Job, epoch: int) -> bool:
-        """Return whether a job's run must not be pruned after this epoch because it is still in its warm-up."""
+        """Return whether a job's run is still in its warm-up after this epoch and therefore must not be pruned."""
         return epoch < _first_pruned(self.search, job.config)
 
 
@@ -83,13 +84,14 @@ def _first_pruned(search: Search, config: Config) -> int:
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
-    """Plan a search: compose and check the corners of the space and a sample from it.
+    """Plan a search: compose and check the corners of the search space and a few random configurations.
 
     Args:
         overrides: all overrides in the command.
+        compose: function that composes overrides with Hydra.
 
     Raises:
-        ConfigError, DataError: part of the search is invalid.
+        ConfigError, DataError: a flag or a configuration of the search is invalid.
         HydraException: a configuration cannot be composed.
     """
     check_installed()
@@ -170,7 +172,11 @@ def _check_objective(asked: Config) -> None:
 
 
 def _with_pruner(search: Search) -> Search:
-    """Disable the default pruner for two objectives, which Optuna's pruners do not support."""
+    """Disable the default pruner if the search has two objectives, which Optuna's pruners do not support.
+
+    Raises:
+        ConfigError: a pruner other than the default is set for two objectives.
+    """
     if search.objective is not Objective.front or search.pruner is PrunerName.none:
         return search
     if search.pruner is not PrunerName.asha:  # asha is the default
@@ -179,7 +185,7 @@ def _with_pruner(search: Search) -> Search:
 
 
 def _check_sweep(asked: Config) -> None:
-    """Check that no `sweep.*` flag is set that applies only to grids."""
+    """Check that no `sweep.*` flag that applies only to grids is set."""
     sweep = asked.sweep
     unheard = {
         "zip": (sweep.zip, not sweep.zip, "a search cannot pair the values of flags"),
@@ -196,8 +202,8 @@ def _check_sweep(asked: Config) -> None:
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
-    """Return the sweep folder. Its name is the beginning (16 hex digits) of a hash over the experiment, the method, the
-    space, and the runs of the corners."""
+    """Return the sweep folder. Its name is the first 16 hexadecimal digits of a hash of the experiment, the search
+    method, the search space, and the runs of the corners."""
     how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
@@ -206,7 +212,7 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
-    """Return lines that describe the search, for a dry run."""
+    """Return the lines that a dry run prints to describe a search."""
     kept = planned.sweep.kept_plan()
     done = kept.search if kept is not None else None
     so_far = ""
@@ -227,7 +233,8 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 
 def _left(planned: PlannedSearch, done: SearchPlan | None) -> SearchPlan:
-    """Return the remaining budgets; for a grid without a budget, the number of remaining configurations."""
+    """Return the plan with its remaining budgets. For a grid, `n_trials` is at most the number of remaining
+    configurations."""
     asked = planned.asked
     trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
     n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None

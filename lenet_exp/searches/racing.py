@@ -1,12 +1,14 @@
-"""Decides which configurations of a search deserve another seed: a race (Maron and Moore 1993) on paired seeds.
+"""Decides which configurations a search drops: a race (Maron and Moore 1993) on paired seeds.
 
-A configuration is dropped if another one is ahead of it, by a one-sided t test of their mean difference over the seeds
-that both have. A spread cannot be estimated well from a few seeds. Each configuration's variance is therefore shrunk
-toward a common value (Smyth 2004, Linear models and empirical Bayes methods, section 4). All possible tests share the
-level (`configurations` - 1 others, `seeds` - 1 looks). Therefore, the best configuration is dropped, at any look, in at
-most a fraction `LEVEL` of the searches whose configurations have similar spreads. A configuration with a single seed is
-assumed to have twice the spread of the others. A configuration with a larger spread is dropped more often.
-`python -m benchmarks.racing` simulates both.
+A configuration is dropped if another configuration is significantly ahead of it, according to a one-sided t test of
+their mean difference over common seeds. A spread cannot be estimated well from a few seeds. Each configuration's
+variance is therefore shrunk toward a common value (Smyth 2004, Linear models and empirical Bayes methods, section 4). A
+configuration with a single seed is assumed to have twice the spread of the others.
+
+The significance level is divided by the number of possible tests: each configuration is tested against
+`configurations` - 1 others, up to `seeds` - 1 times. If all configurations have similar spreads, at most a fraction
+`LEVEL` of searches drop the best configuration. A configuration with a larger spread is dropped more often.
+`python -m benchmarks.racing` simulates both cases.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.05
-ALONE = 4.0  # factor on the variance of a configuration with a single seed
-MOST = 50  # compare each configuration with this many of the best means
-FEW = 3  # number of configurations with two seeds needed to estimate the spread and drop a configuration
-LEAST = 10  # below this number, all are assumed to have the largest spread
+LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
+ALONE = 4.0  # factor by which the variance of a configuration with a single seed is multiplied
+MOST = 50  # number of configurations (those with the best means) with which each configuration is compared
+FEW = 3  # minimum number of configurations with two seeds for estimating the spread and dropping configurations
+LEAST = 10  # with fewer configurations that have two seeds, all are assumed to have the largest spread
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +34,8 @@ class SeedVariances:
     """Estimated seed-to-seed variances of the configurations.
 
     Attributes:
-        variance: (configurations,): shrunken variances.
-        df: (configurations,): degrees of freedom of each variance.
+        variance: shrunken variances, with shape (configurations,).
+        df: degrees of freedom of each variance, with shape (configurations,).
     """
 
     variance: Floats
@@ -41,11 +43,11 @@ class SeedVariances:
 
 
 def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurations: int) -> set[int]:
-    """Return the configurations that are significantly behind another one.
+    """Return the configurations that are significantly behind another configuration.
 
     Args:
-        accuracies: accuracies of each configuration's first seeds. All use the same seeds in the same order. A diverged
-            run counts with the value it reached.
+        accuracies: accuracies of each configuration, one per seed. All configurations use the same seeds in the same
+            order. A diverged run counts with the accuracy that it reached.
         seeds: the maximum number of seeds per configuration.
         configurations: the maximum number of configurations in the search.
     """
@@ -62,13 +64,13 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
 
 
 def moderated(table: Floats) -> SeedVariances | None:
-    """Return each configuration's variance over seeds, after removing the effect that a seed has on all of them.
+    """Return each configuration's variance over seeds, after removing the effect of each seed on all configurations.
 
     Args:
-        table: (configurations, seeds); NaN starting at the first seed that a configuration lacks.
+        table: accuracies, with shape (configurations, seeds); NaN from a configuration's first missing seed onward.
 
     Returns:
-        None if fewer than `FEW` configurations have two seeds.
+        The shrunken variances; None if fewer than `FEW` configurations have two seeds.
     """
     there = ~np.isnan(table)
     n = there.sum(1)
@@ -76,7 +78,7 @@ def moderated(table: Floats) -> SeedVariances | None:
     if several.sum() < FEW:
         return None
     rest = _residuals(np.where(there, table, 0.0), there & several[:, None])
-    # The same numbers estimate the seeds' effects, so each configuration loses its share of degrees of freedom.
+    # Estimating the effects of the seeds uses up degrees of freedom; all configurations lose the same fraction.
     used = (there & several[:, None]).any(0).sum() - 1
     df = (n - 1.0) * several
     df *= max(df.sum() - used, 1.0) / df.sum()
@@ -85,14 +87,14 @@ def moderated(table: Floats) -> SeedVariances | None:
         most = np.where(several, 1.0, ALONE) * own.max()
         return SeedVariances(most, np.full(len(n), df.sum()))
     prior, prior_df = _prior(own[several], df[several])
-    prior_df = min(prior_df, float(df.sum()))  # at most as many as all configurations have together
+    prior_df = min(prior_df, float(df.sum()))  # at most the total of all configurations
     variance = (prior_df * prior + df * own) / (prior_df + df)
     return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 
 
 def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """Return the residuals of the additive model of configuration and seed, by alternating means; 0 for missing
-    values."""
+    """Return the residuals of an additive model of configuration and seed, fitted by alternately subtracting means; 0
+    for missing values."""
     rest = np.where(there, values, 0.0)
     counts = [np.maximum(there.sum(axis, keepdims=True), 1) for axis in (0, 1)]
     for _ in range(50):
@@ -105,10 +107,11 @@ def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
 
 
 def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
-    """Return Smyth's moments of log variances: the value they vary around, and its degrees of freedom.
+    """Estimate, from the moments of the log variances (Smyth), the value around which the variances vary, and its
+    degrees of freedom.
 
-    Their variation beyond chance is overestimated by one standard error, since an underestimate would drop
-    configurations with a larger spread than most.
+    The variation beyond chance is deliberately overestimated by one standard error. An underestimate would drop too
+    many configurations whose spread is larger than most.
     """
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
@@ -128,14 +131,14 @@ def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:
-    """Return whether any of the best configurations is ahead of each configuration (configurations,), over the seeds
-    that both have."""
+    """Return, for each configuration, whether any of the best configurations is significantly ahead of it over their
+    common seeds."""
     from scipy.special import stdtr
 
     n = (~np.isnan(table)).sum(1)
     sums = np.cumsum(np.where(np.isnan(table), 0.0, table), 1)
     best = np.argsort(-np.nanmean(table, 1), kind="stable")[:MOST]
-    common = np.minimum(n[:, None], n[best])  # number of common seeds of i and each of the best, j
+    common = np.minimum(n[:, None], n[best])  # number of common seeds of configuration i and best configuration j
     ahead = (np.take_along_axis(sums[best], common.T - 1, 1).T - np.take_along_axis(sums, common - 1, 1)) / common
     one, other = spreads.variance[:, None], spreads.variance[best]
     error = np.sqrt((one + other) / common)

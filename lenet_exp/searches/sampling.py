@@ -1,4 +1,4 @@
-"""Creates Optuna's samplers and pruners for a search. The sampler of each trial has its own seed.
+"""Creates Optuna's samplers and pruners for a search. Each trial gets a sampler with its own seed.
 
 CMA-ES is not supported, because Optuna's implementation stores its state as a pickle in the study.
 """
@@ -16,13 +16,14 @@ from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 
-OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or not plain
+# Options that users cannot set, because they are set here or their values are not plain numbers or words.
+OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
-RULES = 2  # version of the defaults for new studies; older studies keep 1
-REDUCTION_FACTOR = 2  # of asha; this value and the next were chosen with benchmarks/search_small.py
-FIRST_SHARE = 1 / 2  # fraction of the epochs after which asha first compares
-BEGINS = {  # the option that sets the epoch at which a pruner starts
+RULES = 2  # version of the default options for new studies; older studies keep version 1
+REDUCTION_FACTOR = 2  # ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
+FIRST_SHARE = 1 / 2  # fraction of the epochs after which ASHA first compares trials
+BEGINS = {  # for each pruner, the option that sets the epoch at which it starts
     PrunerName.asha: "min_resource",
     PrunerName.hyperband: "min_resource",
     PrunerName.median: "n_warmup_steps",
@@ -48,20 +49,20 @@ def check_installed() -> None:
 
 
 def seed_of(search: Search, trial: int, attempt: int) -> int:
-    """Return the seed for one trial's sampler. It does not depend on earlier draws."""
+    """Return the seed for a trial's sampler, which does not depend on earlier draws."""
     text = f"{search.seed}/{trial}/{attempt}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4])
 
 
 def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
-    """Return the sampler for one trial.
+    """Return the sampler for a single trial.
 
     Raises:
-        ConfigError: an option is invalid, or a flag has no list of values for the grid sampler.
+        ConfigError: an option is invalid, or the sampler is grid and a flag is neither a list nor a range.
     """
     from optuna import samplers
 
-    if search.sampler is SamplerName.grid:  # the seed determines the order of its points
+    if search.sampler is SamplerName.grid:  # the seed determines the order of the points
         made: Callable[..., Any] = samplers.GridSampler
         own: dict[str, Any] = {"search_space": _grid(flags), "seed": search.seed % 2**32}
     elif search.sampler is SamplerName.qmc:  # one sequence for all trials of the search
@@ -83,8 +84,8 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
 
     Args:
         num_epoch: the maximum number of epochs per trial.
-        first: the epoch before which nothing is pruned, unless an option sets the start.
-        rules: version of the study's defaults; 1 means Optuna's own.
+        first: the epoch before which no trial is pruned, unless an option sets that epoch.
+        rules: version of the study's default options; 1 means Optuna's own.
 
     Raises:
         ConfigError: an option is invalid.
@@ -107,13 +108,13 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
 
 
 def has_start_option(search: Search) -> bool:
-    """Return whether the user set the epoch at which the pruner starts. If not, the pruner spares trials in their
+    """Return whether the user set the epoch at which the pruner starts. If not, no trial is pruned during its
     warm-up."""
     return BEGINS.get(search.pruner) in search.pruner_options
 
 
 def suggest(trial: Any, flag: Flag) -> object:
-    """Return a value for a flag in an Optuna trial."""
+    """Return the value that an Optuna trial suggests for a flag."""
     values = flag.values
     if isinstance(values, Choice):
         return trial.suggest_categorical(flag.name, values.options)
@@ -133,7 +134,11 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
 
 
 def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str, Any], where: str) -> Any:
-    """Create a sampler or pruner with the user's options, each of which must be a number, true, false, or a word."""
+    """Create a sampler or pruner with the user's options.
+
+    Raises:
+        ConfigError: an option is unknown, or its value is invalid.
+    """
     known = [name for name in inspect.signature(cls).parameters if name not in OURS | OURS_TOO]
     for name, value in options.items():
         if name not in known:

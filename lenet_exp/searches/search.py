@@ -1,4 +1,4 @@
-"""Runs a search: creates trials as places become free, prunes them, and trains promising configurations with more
+"""Runs a search: creates trials as job slots become free, prunes them, and trains promising configurations with more
 seeds."""
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import EngineChoice
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
-MOST_REPEATED = 100  # trials in a row that trained nothing: the space is nearly exhausted, or training fails
-TRIALS_SHARE = 2 / 3  # fraction of epochs and seconds for first seeds, if there are several; the rest is for the others
+MOST_REPEATED = 100  # trials in a row without training that end a search: the space is exhausted, or training fails
+TRIALS_SHARE = 2 / 3  # fraction of the epochs and seconds for first seeds; the rest is for later seeds
 
 log = logging.getLogger("lenet_exp")
 
 
 class SearchRun:
-    """One session of a search, which is the `Listener` of the sweep's session."""
+    """One session of a search. As the `Listener` of the sweep's session, it receives the job events."""
 
     def __init__(self, planned: PlannedSearch) -> None:
         self.planned = planned
@@ -39,14 +39,14 @@ class SearchRun:
         self.seeds = SeedRace(planned.asked.seeds, self.objective.sign)
         self._epoch_counts = EpochCounts()
         self._start = time.monotonic()
-        self._training: dict[str, int] = {}  # runs being trained, and the job that each is trained for
-        self._duplicates: dict[str, list[int]] = {}  # jobs that are waiting for another job's run
-        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # epochs of trials that have not ended
-        self._fruitless = 0  # trials in a row that trained no epoch
+        self._training: dict[str, int] = {}  # for each run being trained, the number of its job
+        self._duplicates: dict[str, list[int]] = {}  # for each run being trained, the jobs that wait for its result
+        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # results of unended trials, by trial and epoch
+        self._fruitless = 0  # number of trials in a row that trained no epoch
         self._ended_by = ""
 
     def open(self) -> list[Job]:
-        """Open the study and return the known jobs. The caller must own the sweep."""
+        """Open the study, and return the jobs from earlier sessions. The caller must own the sweep folder."""
         planned = self.planned
         self.sweep = planned.sweep
         name = f"lenet_exp {self.sweep.id}"
@@ -70,7 +70,7 @@ class SearchRun:
             elif OUTCOME in trial.user_attrs:
                 self._seed_ended(job)
         unended = self._unended()
-        for job in {job.run: job for job in reversed(unended)}.values():  # duplicates wait for these
+        for job in {job.run: job for job in reversed(unended)}.values():  # their duplicates wait
             self._epoch_counts.resumed(job)
         self._keep()
         engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in self.planned.corners))
@@ -88,14 +88,16 @@ class SearchRun:
             log.info("search ended: %s", self._ended_by)
 
     def reported(self, report: EpochReport) -> bool:
-        """Handle an epoch of a running job. Return whether to end its run."""
+        """Handle a finished epoch of a running job. Return whether to end the job's run."""
         job = self.session.jobs[report.job]
         self._epoch_counts.epoch(job.number, report.epoch)
         return self._seed_of(job) == 0 and self._note(job.trial_number, report.epoch, report)
 
     def ended(self, number: int) -> bool:
-        """Handle the end of a job. An interrupted job is not recorded; it resumes in the next session. Return whether
-        the job failed."""
+        """Handle the end of a job. Return whether the job failed or its run diverged.
+
+        An interrupted job is not recorded; it resumes in the next session.
+        """
         job = self.session.jobs[number]
         self._training.pop(job.run, None)
         duplicates = self._duplicates.pop(job.run, [])
@@ -121,7 +123,8 @@ class SearchRun:
         return running
 
     def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
-        """Yield a job whenever `drive` has a free place; None if there is no job now but there may be one later."""
+        """Yield the next job whenever `drive` has a free job slot; yield None if a job may only become available
+        later."""
         for job in unended:
             if self._has_to_train(job):
                 yield job
@@ -142,7 +145,7 @@ class SearchRun:
                 yield job
 
     def _no_more_trials(self, repeated: int) -> str:
-        """Return why no additional trial can be created now; empty if one can be created."""
+        """Return the reason why no new trial can be created now; an empty string if a new trial can be created."""
         asked = self.planned.asked
         if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
             return f"n_trials={asked.n_trials}"
@@ -155,7 +158,8 @@ class SearchRun:
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
 
     def _over(self, share: float) -> str:
-        """Return the budget (epochs or seconds) of which at least this fraction is spent; empty if there is none."""
+        """Return the budget of which at least the fraction `share` is spent; an empty string if there is no such
+        budget."""
         asked = self.planned.asked
         if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
             return f"max_epochs={asked.max_epochs}"
@@ -186,7 +190,8 @@ class SearchRun:
         return self.session.add(replace(job, trial=trial, epochs_before=had))
 
     def _has_to_train(self, job: Job) -> bool:
-        """Return whether a job needs training. If its result exists, record it immediately."""
+        """Return whether a job must be trained. If its result exists, record the result immediately. If another job is
+        training the same run, wait for the result of that job."""
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False
@@ -197,7 +202,7 @@ class SearchRun:
         return True
 
     def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Record a job that needed no training of its own."""
+        """Record the end of a job that needed no training of its own."""
         failed = outcome is Outcome.failed and job.folder.record() is None
         self.session.sweep.end_job(job.number, reason if failed else None)
         self._tell(job, outcome, reason)
@@ -221,7 +226,7 @@ class SearchRun:
 
     def _tell_study(self, job: Job, outcome: Outcome, reason: str) -> None:
         number, epochs = job.trial_number, job.folder.history().epochs
-        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a running job would report them
+        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as reported by a running job
             self._note(number, epoch.epoch, epoch)
         trained = self._epoch_counts.of_trial(number, len(epochs), self.trials.all())
         self._fruitless = 0 if trained else self._fruitless + 1
@@ -233,8 +238,8 @@ class SearchRun:
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
-        """Record a seed's result in the race, which contains the trials that are complete in the study, each run
-        once."""
+        """Record a seed's result in the race over seeds. The race contains only trials that are complete in the study,
+        and each run only once."""
         trial, seed = job.trial_number, self._seed_of(job)
         if seed:
             told, values = self.objective.trial_result(self._outcome(job)[0], job.folder.history().epochs)
@@ -246,7 +251,7 @@ class SearchRun:
                 self.seeds.ended(trial, 0, values[0])
 
     def _note(self, number: int, epoch: int, seen: EpochValidation) -> bool:
-        """Record an epoch of a trial in the study. Return whether to end its run."""
+        """Record an epoch of a trial in the study. Return whether to end the trial's run."""
         known = self._epochs.setdefault(number, {})
         known[epoch] = seen
         until = [e for n, e in known.items() if n <= epoch]

@@ -1,9 +1,10 @@
-"""Decides which configuration of a search gets another seed: one that may still be the best.
+"""Decides which configuration of a search gets another seed. Only configurations that may be best get more seeds.
 
 The decision depends only on ended runs. While new trials are created, a configuration gets another seed if it is in the
-better half of the configurations with as many seeds (asynchronous successive halving over seeds: Li et al. 2020, A
-system for massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that is not behind
-another one gets more seeds (`searches.racing`), starting with those that have the fewest.
+better half of the configurations with at least as many seeds (asynchronous successive halving over seeds: Li et al.
+2020, A system for massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that is not
+significantly behind another configuration (`searches.racing`) gets more seeds. Configurations with the fewest seeds
+come first.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lenet_exp.searches.racing import dropped
 
 
 class SeedRace:
-    """Assigns more seeds to the configurations of a search.
+    """Assigns additional seeds to the configurations of a search.
 
     Args:
         most: the maximum number of seeds per configuration.
@@ -26,16 +27,17 @@ class SeedRace:
         self.most = most
         self._sign = sign
         self._values: dict[int, dict[int, float]] = {}  # by trial and seed number; larger is better
-        self._asked: dict[int, int] = {}
-        self._out: set[int] = set()
-        self._dropped: set[int] | None = set()  # None: not computed since a run last ended
+        self._asked: dict[int, int] = {}  # number of seeds requested for each trial
+        self._out: set[int] = set()  # trials with a diverged or failed run
+        self._dropped: set[int] | None = set()  # None if a run has ended since it was last computed
 
     def asked(self, trial: int, seed: int) -> None:
-        """Record that a configuration trains its seed number `seed` (0 is the first)."""
+        """Record that a seed of a trial's configuration was requested. The first seed is number 0."""
         self._asked[trial] = max(self._asked.get(trial, 0), seed + 1)
 
     def ended(self, trial: int, seed: int, value: float | None) -> None:
-        """Record a seed's value. None: its run diverged or failed, and the configuration is eliminated."""
+        """Record the value that a seed's run reached. None means that the run diverged or failed, which eliminates the
+        configuration."""
         self.asked(trial, seed)
         if value is None:
             self._out.add(trial)
@@ -44,7 +46,7 @@ class SeedRace:
         self._dropped = None
 
     def next(self, asking: bool) -> tuple[int, int] | None:
-        """Return the trial that gets another seed now, and the seed's number; None if there is none.
+        """Return the trial that gets another seed now, and the number of that seed; None if no trial gets a seed.
 
         Args:
             asking: whether new trials can be created instead.
@@ -59,12 +61,12 @@ class SeedRace:
         return trial, self._asked[trial]
 
     def left(self) -> list[int]:
-        """Return the trials that cannot be excluded as best, sorted by the number of seeds (most first), then best
-        first."""
+        """Return the trials that may be best, sorted by the number of seeds (most first) and by the mean (best
+        first)."""
         return sorted(self._in(), key=lambda t: (-len(self._whole(t)), -self.mean(t), t))
 
     def trials(self) -> list[int]:
-        """Return the trials with a finished seed."""
+        """Return the trials with at least one finished seed."""
         return list(self._values)
 
     def is_raced(self) -> bool:
@@ -72,15 +74,16 @@ class SeedRace:
         return any(len(values) > 1 for values in self._values.values())
 
     def mean(self, trial: int) -> float:
-        """Return the mean over a trial's finished seeds; larger is better."""
+        """Return the mean value over a trial's finished seeds; larger is better."""
         return statistics.fmean(self._values[trial].values())
 
     def values(self, trial: int) -> Mapping[int, float]:
-        """Return the objective by seed number."""
+        """Return the objective of each of a trial's finished seeds, keyed by seed number."""
         return {seed: self._sign * value for seed, value in self._values[trial].items()}
 
     def _promoted(self) -> tuple[int, int] | None:
-        """Return the next promotion, starting at the highest number of seeds, as in Li et al."""
+        """Return the next trial to promote, and the number of its next seed; None if there is no such trial. As in Li
+        et al., trials with the most seeds come first."""
         found = {t: self._whole(t) for t in self._values if t not in self._out}
         for had in range(self.most - 1, 0, -1):
             rung = {t: statistics.fmean(v[:had]) for t, v in found.items() if len(v) >= had}
@@ -104,7 +107,7 @@ class SeedRace:
         return self._dropped
 
     def _whole(self, trial: int) -> list[float]:
-        """Return the values of a trial's first seeds, up to the first missing one."""
+        """Return the values of a trial's seeds in order, up to the first missing value."""
         values = self._values[trial]
         found: list[float] = []
         while len(found) in values:

@@ -29,11 +29,12 @@ class SearchResult:
     """The result of a search.
 
     Attributes:
-        folder: the sweep folder; its `study.db` can be read by `optuna.load_study`.
-        trials: results of the jobs, in order. With one seed, item n is trial n.
-        best: the best finished run by the objective; None if none finished.
-        value: the objective of that run.
-        left: with several seeds, the first-seed results of the configurations that cannot be excluded as best.
+        folder: the sweep folder; `optuna.load_study` can read its `study.db`.
+        trials: results of the jobs, in order. With one seed per configuration, item n is the result of trial n.
+        best: the best finished run by the objective; None if no run finished.
+        value: value of the objective for `best`, or its mean if the best configuration has several seeds; None if no
+            run finished.
+        left: with several seeds per configuration, the first seed's result for each configuration that may be best.
     """
 
     folder: Path
@@ -47,14 +48,16 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     """Search until a budget is spent. With `sweep.dry_run=true`, only print the plan; with `sweep.detach=true`, only
     submit the search.
 
+    Errors in the search or the store are raised before training starts. `RunsFailed` is raised at the end.
+
     Args:
         command: the command to record.
-        launching: provides a launcher with an executor.
+        launching: provides the launcher for the jobs.
 
     Raises:
-        ConfigError, StoreError: the search cannot be run, or the store cannot be used; raised before anything is
-            trained.
-        RunsFailed: a run did not finish; raised at the end.
+        ConfigError: the search cannot be run.
+        StoreError: the store cannot be used.
+        RunsFailed: at least one run did not finish.
     """
     if planned.config.sweep.detach:
         check_detachable(launching.launcher(planned.sweep, planned.config)[0])
@@ -79,16 +82,19 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
 def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
     """Start or resume a search in processes on this machine, in the same folder as `hydra/sweeper=search`.
 
+    Errors are raised before training starts.
+
     Args:
-        overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`. With
+        overrides: overrides as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`. With
             `sweep.dry_run=true`, the plan is printed and nothing is trained.
 
     Returns:
         The plan and the result. The best configuration is not confirmed yet.
 
     Raises:
-        ConfigError, DataError, StoreError: the search is invalid, or the data or the store cannot be used; raised
-            before anything is trained.
+        ConfigError: the search is invalid.
+        DataError: the data cannot be used.
+        StoreError: the store cannot be used.
     """
     with composing():
         planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)

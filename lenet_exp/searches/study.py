@@ -1,11 +1,11 @@
-"""The study of a search on disk: Optuna's database, for `optuna-dashboard` and `optuna.load_study`.
+"""Stores the study of a search in a database that `optuna-dashboard` and `optuna.load_study` can read.
 
-A trial is stored completely, with all its values, before its job starts. A thread writes its epochs and its end,
-because a database commit can take longer than an epoch. If a kill loses some of them, they are restored from the run
-folder. A trial's state is written last. Nothing in the database is a pickle.
+A trial is stored with all its values before its job starts. A thread writes the trial's epochs and its end, because a
+database commit can take longer than an epoch. If a kill loses some of this data, it is restored from the run folder. A
+trial's state is written last. The database contains no pickles.
 
-If the database becomes unavailable during a search (disk full, server unreachable), no run waits for it. Writes are
-retried in order until the search ends. The next session adds what is still missing, without training anything again.
+If the database becomes unavailable during a search (disk full, server unreachable), runs do not wait for it. Writes are
+retried in order until the search ends. The next session adds the missing data without retraining.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-# Attributes of the study: its outputs folder, seconds spent searching, `RULES`.
+# Attributes of the study: its outputs folder, the seconds spent searching, and the version of the defaults (`RULES`).
 OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
-# These errors do not mean that the file is corrupt.
+# Errors that contain one of these texts do not mean that the file is corrupt.
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
-WAIT_SECONDS = 10.0  # wait this long for a trial to be written, then start its job anyway
+WAIT_SECONDS = 10.0  # maximum time to wait until a trial is written; after that, its job starts anyway
 RETRY_SECONDS = 5.0
 
 log = logging.getLogger("lenet_exp")
@@ -49,11 +49,12 @@ class StudyDatabase:
     """The study database of a search.
 
     Args:
-        storage, study: Optuna's storage, and the study's number in it.
+        storage: Optuna's storage.
+        study: ID of the study in the storage.
         where: name of the database in messages.
 
     Attributes:
-        trials: the trials that existed at the start, in order.
+        trials: the trials that existed when the database was opened, in order.
         seconds: seconds spent searching in earlier sessions.
         rules: version of the defaults in effect when the study was created.
     """
@@ -74,13 +75,14 @@ class StudyDatabase:
             raise ValueError("its trials are not numbered consecutively")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._wrong = ""  # why the database cannot be written to now
+        self._wrong = ""  # reason why the database cannot be written to now; empty if it can
         self._lost = 0
         self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
         self._writer.start()
 
     def add(self, trial: FrozenTrial) -> None:
-        """Store a new trial. It is written when this returns, unless the database is unavailable."""
+        """Store a new trial. The trial is written when this method returns, unless the database is unavailable or too
+        slow."""
         written = threading.Event()
         self._later(self._add, trial, written)
         deadline = time.monotonic() + WAIT_SECONDS
@@ -102,7 +104,7 @@ class StudyDatabase:
         self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
 
     def close(self) -> None:
-        """Write what remains, and warn if part of it cannot be written."""
+        """Write all remaining data and close the database. Warn if some data cannot be written."""
         self._closing.set()
         self._todo.put(None)
         self._writer.join()
@@ -114,7 +116,7 @@ class StudyDatabase:
             )
 
     def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
-        if self._wrong:  # the failed attempt may have written it
+        if self._wrong:  # the failed attempt may have written the trial
             self._written |= {t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)}
         if trial.number not in self._written:
             self._storage.create_new_trial(self._study, template_trial=trial)
@@ -177,7 +179,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def check_storage(url: str) -> None:
-    """Connect to the user's own database without creating anything in it.
+    """Check that the user's own database can be used, without creating anything in it.
 
     Raises:
         ConfigError: the database cannot be used.
@@ -202,15 +204,17 @@ def _unusable(url: str, error: Exception) -> ConfigError:
 def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> StudyDatabase:
     """Open the study of a search; create it if it does not exist.
 
-    A corrupt study.db is renamed with a warning, and its trials are created again without any training.
+    A corrupt study.db is renamed with a warning, and its trials are recreated without retraining.
 
     Args:
         folder: the sweep folder.
-        url: address of the user's own database.
+        name: name of the study.
+        directions: direction of each objective.
+        url: address of the user's own database; None for study.db in the sweep folder.
 
     Raises:
-        ConfigError: the user's database cannot be used, or its study belongs to another outputs folder. Also raised if
-            study.db is intact but cannot be used now or by this release of Optuna.
+        ConfigError: the user's database cannot be used, or its study belongs to a different outputs folder; or study.db
+            is intact but cannot be used now or with this release of Optuna.
     """
     if url is not None:
         try:
@@ -227,7 +231,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
             raise ConfigError(f"{path}: cannot currently be used ({first_line(e)})") from e
         warn_once(damage_error(path, first_line(e), "it will be rebuilt without retraining"))
         os.replace(path, folder / f"{FILE}.damaged")
-        for left in folder.glob(f"{FILE}-*"):  # a journal
+        for left in folder.glob(f"{FILE}-*"):  # journals of the renamed database
             left.unlink()
         return _opened(f"sqlite:///{path}", name, directions, None)
 

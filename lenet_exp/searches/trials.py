@@ -1,8 +1,8 @@
-"""The trials of a search: decides which configuration comes next, and which trial is pruned.
+"""Decides which configuration a search tries next, and which trials it prunes.
 
-The decisions depend only on events (asked, reported, ended), the space, and the search's seed. No clock or file is
-read, so the same events give the same trials in another process, after a kill, or in a simulation. Optuna's in-memory
-study does the work; `searches.study` stores the same events in a database.
+The decisions depend only on the search space, the search's seed, and the events of trials (creations, reported epochs,
+and ends). No clock or file is read, so the same events yield the same trials in another process, after a kill, or in a
+simulation. Optuna's in-memory study makes the decisions; `searches.study` stores the same events in a database.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
 
-ATTEMPTS = 20  # attempts to draw a valid configuration that has not been requested
-BY_SAMPLER = 4  # the sampler makes the first attempts; later ones are random, since a sampler can repeat itself forever
-DRAWN = "drawn"  # user attribute: the sampler's state over all trials
+ATTEMPTS = 20  # maximum number of attempts to draw a valid configuration that is new
+BY_SAMPLER = 4  # number of attempts by the sampler; later attempts are random, because a sampler can repeat itself
+DRAWN = "drawn"  # user attribute that contains the sampler's state
 STATES = {
     Outcome.finished: TrialState.COMPLETE,
     Outcome.diverged: TrialState.COMPLETE,  # with the worst value, so that the sampler avoids it
@@ -40,11 +40,13 @@ class Trials:
 
     Args:
         name: name of the study, which determines Hyperband's brackets.
+        search: the sampler, pruner, and objective.
+        flags: the searched flags.
         num_epoch: the maximum number of epochs per trial.
-        first: the epoch after which the pruner starts, unless an option sets it.
-        known: trials from an earlier session, in order.
-        rules: version of the study's defaults.
-        baseline: values of the first trial; if None, the sampler draws them.
+        known: trials from earlier sessions, in order.
+        first: the epoch after which the pruner starts, unless an option sets that epoch.
+        rules: version of the study's default options.
+        baseline: values of the first trial; None if the sampler draws them.
 
     Raises:
         ConfigError: an option of the sampler or pruner is invalid.
@@ -68,7 +70,7 @@ class Trials:
         self._pruner = new_pruner(search, num_epoch, first, rules)
         self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
-        # A run waits for the answer to each report. So a run that reported a later epoch was not pruned before it.
+        # A run waits for the decision on each report. Therefore, a run was not pruned before the last reported epoch.
         self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
         self._fill([_fresh(trial) for trial in known])
         new_sampler(search, flags, 0)
@@ -100,23 +102,23 @@ class Trials:
         return [trial.number for trial in self.all() if trial.state is TrialState.RUNNING]
 
     def exhausted(self) -> bool:
-        """Return whether the grid sampler has used all its points."""
+        """Return whether the grid sampler has used all points of the grid."""
         if self._search.sampler is not SamplerName.grid:
             return False
         known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
         return len(set(known)) >= (size(self._flags) or 0)
 
     def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
-        """Create the next trial. Return the result of `make` for its values, and the trial.
+        """Create the next trial. Return the object that `make` builds from the trial's values, and the trial.
 
         Args:
-            make: called with a function that draws the value of a flag. It raises ConfigError if the values are
-                incompatible; in that case, others are drawn.
-            had: returns whether the result was requested before. If so, other values are drawn, a few times, unless
-                there have been as many trials as configurations.
+            make: function that builds an object from values. Its argument is a function that draws a value for a flag.
+                If the values are incompatible, `make` raises ConfigError, and other values are drawn.
+            had: function that returns whether an object was built for an earlier trial. If so, other values are drawn,
+                up to a limit, unless there are already as many trials as configurations.
 
         Raises:
-            ConfigError: the last attempt failed.
+            ConfigError: the values of the last attempt are incompatible.
         """
         before, refused = self.all(), False
         all_had = len(before) >= (size(self._flags) or math.inf)
@@ -136,12 +138,12 @@ class Trials:
                 if last or all_had or not had(made):
                     return made, self._take(before, trial, refused)
             refused = True
-            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would raise after its last trial
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would fail after its last trial
             self._study.tell(trial, state=TrialState.FAIL)  # samplers ignore failed trials
         raise AssertionError
 
     def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
-        """Return the drawn trial as the next trial; refused draws do not count."""
+        """Return the drawn trial as the next trial, and remove rejected draws from the study."""
         trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
         if refused:
             self._fill([*before, self._frozen(trial.number)])
@@ -158,9 +160,9 @@ class Trials:
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
-        """Report a trial's value after an epoch. Return whether to prune it; repeated reports return the same answer.
+        """Report a trial's value after an epoch. Return whether to prune the trial.
 
-        With two objectives, no trial is pruned.
+        Repeated reports return the same decision. With two objectives, no trial is pruned.
 
         Args:
             spared: whether the trial must not be pruned now. The pruner still records the value, because it compares
@@ -177,12 +179,12 @@ class Trials:
         return decided[epoch]
 
     def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:
-        """Record how a trial ended.
+        """Record how a trial ended. Return the trial.
 
         Args:
-            value: for a finished trial, one value per objective.
+            value: value of each objective; used only for a finished trial.
         """
-        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would raise after its last trial
+        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would fail after its last trial
         if outcome is Outcome.diverged:
             value = self._objective.worst
         told = value if outcome in {Outcome.finished, Outcome.diverged} else None
@@ -190,7 +192,7 @@ class Trials:
         return self._frozen(number)
 
     def best(self) -> FrozenTrial | None:
-        """Return the best finished trial, by the first objective."""
+        """Return the best finished trial by the first objective; None if no trial finished."""
         return max(self.whole(), key=lambda t: (self._objective.sign * t.values[0], -t.number), default=None)
 
     def whole(self) -> list[FrozenTrial]:
@@ -206,10 +208,10 @@ class Trials:
         return trial.state is TrialState.COMPLETE and trial.values != self._objective.worst
 
     def front(self) -> list[FrozenTrial]:
-        """Return the Pareto front of two objectives, best first by the first objective."""
+        """Return the trials on the Pareto front of two objectives, sorted by the first objective, best first."""
         whole = [] if self._objective.may_prune else filter(self._is_whole, self._study.best_trials)
         ordered = sorted(whole, key=lambda t: (-t.values[0], t.number))
-        return list({tuple(t.values): t for t in reversed(ordered)}.values())[::-1]  # the first of equal ones
+        return list({tuple(t.values): t for t in reversed(ordered)}.values())[::-1]  # keep the first of equal trials
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
@@ -219,7 +221,8 @@ class Trials:
 
 
 def _fresh(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial to resume: if it was running, it reports its epochs again, so the pruner's notes are removed."""
+    """Prepare a trial from an earlier session for resuming. A trial that was running reports its epochs again, so the
+    pruner's notes on it are removed."""
     if trial.state is not TrialState.RUNNING:
         return trial
     kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
