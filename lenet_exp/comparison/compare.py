@@ -1,4 +1,4 @@
-"""Comparisons of any set of runs, one per dataset, because accuracies on different images are not comparable."""
+"""Compares any set of runs, separately for each dataset, because accuracies on different images are not comparable."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ SPLIT = "split_seed"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Compares the configurations of one dataset.
+    """A comparison of the configurations that were trained on one dataset.
 
     Attributes:
-        groups: best mean first. Configurations with diverged runs rank last, regardless of their other runs.
-        flags: the flags that differ between groups, swept ones first. If recipes were swept, `experiment` stands for
+        dataset: name of the dataset.
+        groups: the configurations with their runs, best mean first. Configurations with diverged runs rank last,
+            regardless of their other runs.
+        flags: the flags that differ between groups, swept flags first. If recipes were swept, `experiment` replaces
             every flag that follows from the recipe.
-        leads: for each group, the difference between the leader and the group. None for the leader itself and for
-            groups without a fair sample: no run finished, or some diverged.
-        leader: the best group with two or more replicates; without one, the first group; None if no run finished. In a
-            confirmation, the leader being tested.
-        design: what was decided before the first result; None if unknown.
-        searched: the search that made these runs; None for a grid, or if more than one sweep is compared.
+        leads: for each group, the difference between the leader and the group; None for the leader itself and for
+            groups that have no finished run or have a diverged run.
+        leader: the best group with two or more replicates, or the first group if there is no such group; None if no run
+            finished. In a confirmation, the leader being tested.
+        design: the decisions made before the first result; None if unknown.
+        searched: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
     """
 
     dataset: str
@@ -50,9 +52,9 @@ class Comparison:
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The groups that may be best: the leader and every group that it is not significantly ahead of.
+        """The groups that may be best: the leader and every group that is not significantly behind it.
 
-        Groups without a result, with a diverged run, or dropped by a search are excluded.
+        Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
         stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
         found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
@@ -75,7 +77,7 @@ class Comparison:
 
     @cached_property
     def outliers(self) -> list[tuple[Group, Replicate]]:
-        """Runs far below the others of their configuration."""
+        """The runs far below the other runs of their configuration, each with its group."""
         found = far_below([list(group.accuracy.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
@@ -87,10 +89,10 @@ class Comparison:
 
     @cached_property
     def test_leads(self) -> list[Difference | None]:
-        """Differences in test accuracy between the leader and each group; see `leads`.
+        """The differences in test accuracy between the leader and each group; see `leads`.
 
-        The validation accuracy of these same runs selected the leader, and a lucky seed is lucky on both sets. The
-        correction therefore covers all pairs, unless the leader was named beforehand.
+        The leader was selected by the validation accuracy of the same runs, and a lucky seed is lucky on both sets. The
+        correction therefore covers all pairs, unless the leader was selected before these runs, as in a confirmation.
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
         return _leads(self.tested, leader, named=self.design is not None and self.design.confirms is not None)
@@ -101,11 +103,11 @@ class Comparison:
         return self.leader is not None and all(run.test_accuracy() is not None for run in self.leader.finished)
 
     def is_baseline(self, group: Group) -> bool:
-        """Return whether a group is a confirmation's baseline: a configuration that no earlier sweep had tried."""
+        """Return whether a group is a confirmation's baseline, which was not part of the confirmed sweep."""
         return self.design is not None and self.design.against and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
-        """Return whether the search that made a group stopped giving it seeds."""
+        """Return whether a search dropped a group, that is, stopped training it with new seeds."""
         return group.n > 0 and not _is_left(group, self.design)
 
     def values(self, group: Group) -> list[str]:
@@ -113,25 +115,26 @@ class Comparison:
         return [group.flags.get(flag, "-") for flag in self.flags]
 
     def name(self, group: Group) -> str:
-        """Return a short name from a group's values: `relu lr=0.1`."""
+        """Return a short name that consists of a group's values, such as `relu lr=0.1`."""
         values = {f: v for f, v in zip(self.flags, self.values(group), strict=True) if v != "-"}
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
 def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:
-    """Compare the runs of one sweep, given the results of its jobs."""
+    """Compare the runs of a single sweep, given the results of its jobs."""
     plan = sweep.started()
     found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep.id))
     return with_search(found, searched(plan, results))
 
 
 def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """Compare the runs of a running sweep. The search is left out, because it would need the history of all runs."""
+    """Compare the runs of a running sweep. The summary of a search is omitted, because it requires the history of all
+    runs."""
     return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
 def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None) -> list[Comparison]:
-    """Attach a search to the comparisons of its sweep. Comparisons of a grid are returned unchanged."""
+    """Return the comparisons of a sweep with the summary of its search. If `search` is None, the sweep is a grid."""
     return [replace(c, searched=search.of(c.dataset) if search is not None else None) for c in comparisons]
 
 
@@ -141,12 +144,13 @@ def compare_runs(
     by: CompareBy = CompareBy.best,
     design: Design | None = None,
 ) -> list[Comparison]:
-    """Compare runs, separately for each dataset, in the order in which the datasets appear.
+    """Compare runs separately for each dataset. Return the comparisons in the order in which the datasets appear.
 
     Args:
-        swept: flags to name first. Execution flags distinguish configurations only if they were swept. A swept split
-            does not distinguish configurations; like the seed, it is a source of random variation.
+        swept: the swept flags, which are listed first. Execution flags distinguish configurations only if they were
+            swept. A swept split does not distinguish configurations; like the seed, it is a source of random variation.
         by: the epoch whose accuracy is compared.
+        design: the decisions made before the first result; None if unknown.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
@@ -177,7 +181,7 @@ def _compare(
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
     named = named_leader(groups, design)
-    racing = [g for g in judged if _is_left(g, design)]  # a search gave fewer seeds to configurations that it dropped
+    racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
     most = max((g.n for g in racing), default=0) if design is not None and design.left is not None else 0
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
@@ -190,7 +194,7 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
     """Return the difference between the leader and each group; see `Comparison.leads`.
 
     Args:
-        named: whether the leader was named before any of these runs.
+        named: whether the leader was selected before these runs, as in a confirmation.
     """
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
@@ -202,13 +206,13 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
         found = {id(g): difference for g, difference in zip(others, differences, strict=True)}
     if leader in stable:
         for g in stable:
-            if g is not leader and id(g) not in found:  # a single run
+            if g is not leader and id(g) not in found:  # a group with a single run
                 found[id(g)] = Difference(leader.mean - g.mean, 1)
     return [found.get(id(g)) for g in groups]
 
 
 def _is_left(group: Group, design: Design | None) -> bool:
-    """Return whether no search has dropped a configuration."""
+    """Return whether a group was not dropped by a search."""
     left = design.left if design is not None else None
     return left is None or any(run.id in left for run in group.runs)
 
@@ -221,7 +225,7 @@ def named_leader(groups: Sequence[Group], design: Design | None) -> Group | None
 
 
 def _with_recipes(groups: Sequence[Group]) -> list[Group]:
-    """Add the name of the recipe as a flag, if recipes were swept for all groups."""
+    """Add the recipe's name to the flags of each group if recipes were swept for all groups."""
     if not all(run.recipe for g in groups for run in g.runs):
         return list(groups)
     names = [" = ".join(dict.fromkeys(run.recipe for run in g.runs)) for g in groups]
@@ -229,8 +233,8 @@ def _with_recipes(groups: Sequence[Group]) -> list[Group]:
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
-    """Return the flags that differ between groups, except those that merely accompany another flag (such as `betas`
-    with Adam)."""
+    """Return the flags that differ between groups, except flags that merely accompany another flag (such as `betas`,
+    which accompanies Adam)."""
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
@@ -241,7 +245,7 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
         if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
             more = [f for f in order if f in {*chosen, flag}]
             chosen = more if _kinds(groups, more) > _kinds(groups, chosen) else chosen
-    if RECIPE in chosen:  # the recipe's name covers flags that differ only because of it
+    if RECIPE in chosen:  # the recipe's name covers flags that differ only because of the recipe
         named = [RECIPE, *(f for f in first if f != RECIPE)]
         chosen = [f for f in chosen if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])]
     return chosen
@@ -249,7 +253,7 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
 
 def _follows(flag: str, swept: Collection[str], groups: Sequence[Group]) -> bool:
     """Return whether a keyword differs only because swept classes differ, such as `model.units` for two models."""
-    group = "model" if flag == "regularization.dropout_rate" else flag.partition(".")[0]  # some take no dropout
+    group = "model" if flag == "regularization.dropout_rate" else flag.partition(".")[0]  # some have no dropout
     if "." not in flag or group not in CLASS_GROUPS or group not in swept:
         return False
     values: dict[str, set[str]] = {}

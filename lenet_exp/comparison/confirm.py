@@ -21,16 +21,16 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The result of a sweep that confirms another sweep.
+    """The result of a confirmation: a sweep that tests another sweep's leader on new seeds.
 
     Attributes:
-        leader: the configuration that the other sweep named.
-        leads: the leader's differences, on new seeds only, from the configurations that the other sweep could not
-            exclude (`against_fixed`).
-        unsteady: configurations with diverged runs; the leader is not compared with their other runs.
+        leader: the leader, with its runs on the new seeds.
+        leads: the other configurations, each with the difference between the leader and the configuration on the new
+            seeds (`against_fixed`).
+        unsteady: the other configurations that have diverged runs, which are not compared with the leader.
         points: the difference that the confirmation was designed to detect, as a fraction.
         missing: number of runs without a result.
-        known: number of runs that existed before the confirmation began, so their results may have been seen.
+        known: number of runs that started before the confirmation, so that their results may have been seen.
     """
 
     leader: Group
@@ -42,15 +42,15 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is ahead of all others, with no diverged and no previously known runs; None while runs are
-        missing."""
+        """Whether the leader is significantly ahead of all others, without diverged runs and without runs that started
+        before the confirmation; None if runs are missing."""
         if self.missing:
             return None
         return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
-    """Return the result of a confirmation; None if the runs are not from a sweep that confirms another sweep."""
+    """Return the result of a confirmation; None if the compared runs do not belong to a confirmation."""
     design, groups = comparison.design, comparison.groups
     leader = named_leader(groups, design)
     if design is None or leader is None:
@@ -66,9 +66,9 @@ class ConfirmationPlan:
     """The plan of a confirmation.
 
     Attributes:
-        groups: the leader and every group that cannot be excluded as best or, if the leader is ahead of all, the next
-            best group. Against a baseline, only the leader.
-        seeds: number of seeds per group.
+        groups: the leader and the other groups that may be best, or the next-best group if the leader is ahead of all
+            others. Against a baseline, only the leader.
+        seeds: number of new seeds per group.
         detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80 %; None
             if no spread is known.
     """
@@ -84,7 +84,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
     Args:
         points: the true lead over every other configuration, as a fraction, that should be confirmed with a probability
             of 80 %.
-        seeds: number of new seeds; None: as many as `points` requires.
+        seeds: number of new seeds; None for as many as `points` requires.
 
     Raises:
         ConfigError: fewer than two configurations have a finished run, no spread is known, or more than 1,000 seeds
@@ -103,7 +103,9 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
 
 
 def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
-    """Plan a confirmation against a configuration without runs, whose spread is assumed to match the others.
+    """Plan a confirmation of a sweep's leader against a configuration without runs.
+
+    The spread of that configuration is assumed to match the spreads of the sweep's configurations.
 
     Raises:
         ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
@@ -136,13 +138,14 @@ def _no_spread(comparison: Comparison) -> str:
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
-    """Return the power to find the leader ahead of the other groups; None if no spread is known.
+    """Return the power of a confirmation of the leader against other groups; None if no spread is known.
 
-    The power is computed from the variances of the paired differences between the leader and all groups, or,
-    without common seeds, from the variances within groups.
+    The power is computed from the variances of the paired differences between the leader and all groups. If there are
+    no common seeds, it is computed from the variances within groups.
 
     Args:
-        others: None stands for a configuration about which nothing is known.
+        others: the other groups; None represents a configuration without runs.
+        groups: all groups of the sweep.
     """
     pairs = {id(g): _variance(leader.accuracy, g.accuracy) for g in groups if g is not leader}
     known = {i: pair for i, pair in pairs.items() if pair[1]}
@@ -157,6 +160,6 @@ def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group
 
 
 def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:
-    """Return the variance of the differences over common seeds, and its degrees of freedom."""
+    """Return the variance of the paired differences over common seeds, and its degrees of freedom."""
     common = a.keys() & b.keys()
     return (float(np.var([a[s] - b[s] for s in common], ddof=1)), len(common) - 1) if len(common) > 1 else (0.0, 0)

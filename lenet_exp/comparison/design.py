@@ -1,4 +1,4 @@
-"""The design of a comparison. Error rates hold only for a design fixed before the first result was seen."""
+"""The design of a comparison. Error rates are valid only if the design was fixed before the first result was seen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from lenet_exp.folders.results import JobResult
 
 @dataclass(frozen=True)
 class ConfirmationResult:
-    """The result of a sweep that tested another sweep's leader on new seeds.
+    """The result of a confirmation: a sweep that tested another sweep's leader on new seeds.
 
     Attributes:
-        points: the difference that the sweep was designed to detect, in percentage points.
+        sweep: ID of the confirmation.
+        dataset: name of the dataset.
+        points: the difference that the confirmation was designed to detect, in percentage points.
+        confirmed: whether the leader was confirmed.
         scored: whether the leader has a test result.
     """
 
@@ -33,20 +36,21 @@ class Design:
 
     Attributes:
         runs: number of runs in all compared sweeps.
-        known: number of runs that had begun before their sweep was first started, so their results may have influenced
-            the sweep. A single such run per dataset leaves nothing to choose from, so it counts only if seeds must be
-            new.
-        sweeps: number of sweeps compared together.
-        confirms: id of the sweep whose leader this sweep tests, on seeds not used to select that leader.
-        points: the difference that the test was designed to detect, as a fraction.
-        leader: id of the run that identifies that leader: the first run requested.
-        searched: whether a search made the runs and can add seeds to them.
-        sweep: id of the sweep; empty unless there is exactly one.
-        against: whether the leader is tested against a baseline that the other sweep had not tried.
-        running: whether a process is training for the sweep.
-        tests: ended tests of the sweep's leader, latest first.
-        left: for a search that added seeds only to promising configurations, the runs of the configurations that it
-            could not exclude. None: all configurations got the same number of seeds.
+        known: number of runs that started before their sweep was first started, so that their results may have
+            influenced the sweep's design. A single such run per dataset allows no selection, so it counts only in a
+            confirmation, which requires new seeds.
+        sweeps: number of sweeps that are compared together.
+        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
+        points: the difference that the confirmation was designed to detect, as a fraction; None if this sweep is not a
+            confirmation.
+        leader: ID of the sweep's first run, which in a confirmation belongs to the leader being tested.
+        searched: whether the runs belong to a search that can train its configurations with more seeds.
+        sweep: ID of the sweep; empty if several sweeps are compared.
+        left: for a search that added seeds only to promising configurations, the IDs of runs whose configurations may
+            be best; None if all configurations have the same number of seeds.
+        against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
+        running: whether a process is training runs of the sweep.
+        tests: results of ended confirmations of the sweep's leader, latest first.
     """
 
     runs: int
@@ -64,7 +68,7 @@ class Design:
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
-    """Return the design of one sweep, from its plan and the results of its jobs in order."""
+    """Return the design of a sweep, given its plan and the results of its jobs in order."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     before = Counter(record.dataset for record in records.values() if record.created_ms < plan.created_ms)
     counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
@@ -84,7 +88,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
 
 
 def combined_design(designs: Sequence[Design]) -> Design | None:
-    """Return the design of several sweeps compared together; None if there is no sweep."""
+    """Return the common design of sweeps that are compared together; None if there are no sweeps."""
     if len(designs) < 2:
         return designs[0] if designs else None
     return Design(sum(d.runs for d in designs), sum(d.known for d in designs), len(designs))

@@ -1,4 +1,4 @@
-"""The effect of each flag on accuracy, and its share of the variance."""
+"""Computes the effect of each flag on accuracy, and its share of the variance."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans
 from lenet_exp.comparison.pairs import means as group_means
 
-MANY = 8  # maximum number of values shown individually; more are grouped into ranges
-RANGES = 4
+MANY = 8  # maximum number of values to show individually; more values are grouped into ranges
+RANGES = 4  # number of ranges
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class Level:
     """One value of a flag, or a range of values.
 
     Attributes:
-        mean: mean of the means of the level's groups; NaN if none of their runs finished.
-        effect: difference between that mean and the mean over all groups.
-        finished, runs: the level's number of finished runs and of all runs.
-        low, high: 95 % interval of the effect over seeds, for these groups only, not corrected for the number of
-            levels; NaN if a group has only one run.
+        value: the value or range, as text.
+        mean: average of the mean accuracies of the level's groups; NaN if none of their runs finished.
+        effect: difference between `mean` and the average over all groups.
+        finished: number of finished runs.
+        runs: number of runs.
+        low, high: ends of the 95 % confidence interval of the effect over seeds, for these groups only. The interval is
+            not corrected for the number of levels. NaN if a group has only one run.
     """
 
     value: str
@@ -44,8 +46,10 @@ class Effect:
     """The effect of one flag.
 
     Attributes:
-        share: the fraction of the variance over all finished runs that is due to differences between the flag's levels;
-            NaN if unknown. It is omega squared, which subtracts what chance alone would cause.
+        flag: name of the flag.
+        levels: the levels of the flag, best mean first.
+        share: fraction of the variance over all finished runs that is due to differences between the flag's levels; NaN
+            if unknown. It is estimated by omega squared, which subtracts the fraction that chance alone would cause.
     """
 
     flag: str
@@ -55,17 +59,18 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """The effects of all flags, largest differences first.
+    """The effects of all flags, and how they share the variance.
 
-    The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). In a full grid, the
-    shares, `interactions`, and `seeds` add up to 1.
+    The shares are fractions of the variance, estimated by omega squared (Hays 1963, Statistics for psychologists). In a
+    full grid, the shares of the flags, `interactions`, and `seeds` add up to 1.
 
     Attributes:
-        seeds: share of the variance that lies within groups: the seed-to-seed variation.
-        interactions: share due to interactions between flags; None if the grid is not full, because the shares then
-            overlap.
-        no_shares: why there are no shares; None if there are shares.
-        aliased: whether shares are missing because all flags change together, so that their effects cannot be
+        flags: the effect of each flag, largest differences first.
+        seeds: share of the variance within groups, which is the seed-to-seed variation.
+        interactions: share due to interactions between flags; None if the grid is not full, because the shares overlap
+            in that case.
+        no_shares: reason why the shares are unknown; None if they are known.
+        aliased: whether the shares are unknown because all flags change together, so that their effects cannot be
             separated.
     """
 
@@ -77,7 +82,7 @@ class Effects:
 
 
 def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
-    """Compute the effects of `flags` over the groups of one dataset."""
+    """Compute the effects of `flags` from the groups of one dataset."""
     with_runs = [g for g in groups if g.n]
     values = np.array([v for g in with_runs for v in g.accuracy.values()])
     total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
@@ -85,7 +90,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     freedom = len(values) - len(with_runs)
     aliased = _aliased(with_runs, flags)
     no_shares = _no_shares(total, freedom, len(values)) or aliased
-    # This is the sum of squares that chance alone causes per degree of freedom.
+    # The sum of squares per degree of freedom that chance alone causes.
     luck = within / freedom if no_shares is None else math.nan
 
     def share(between: float, levels: int) -> float:
@@ -108,7 +113,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
 
 
 def _no_shares(total: float, freedom: int, runs: int) -> str | None:
-    """Return why shares cannot be computed; None if they can."""
+    """Return the reason why shares cannot be computed; None if they can."""
     if runs < 2:
         return "fewer than two runs finished"
     if total < NO_SPREAD**2 * runs:
@@ -117,7 +122,7 @@ def _no_shares(total: float, freedom: int, runs: int) -> str | None:
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
-    """Return why the effects of flags cannot be separated in the finished runs; None if they can."""
+    """Return the reason why the effects of flags cannot be separated in the finished runs; None if they can."""
     if len(groups) < 2:
         return "only one configuration has results"
     alike: dict[tuple[int, ...], list[str]] = {}
@@ -141,8 +146,8 @@ def number(text: str) -> float | None:
 
 
 def _levels(values: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that maps a value to its level: the value itself or, with many numbers, the range that contains
-    it."""
+    """Return a function that maps a value to its level: the value itself or, if there are many numbers, the range that
+    contains the value."""
     numbers = sorted(n for n in map(number, values) if n is not None)
     if len(numbers) <= MANY:
         return lambda value: value
@@ -188,9 +193,10 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
 
 
 def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
-    """Return half the width of the 95 % interval of the difference between the mean of some groups and the mean of all.
+    """Return half the width of the 95 % confidence interval for the difference between the mean of some groups and the
+    mean of all groups.
 
-    Welch's interval, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of
+    The interval is Welch's, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of
     estimates of variance components).
     """
     if not inside.any():
@@ -199,7 +205,7 @@ def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
     total = float(parts.sum())
     if not total > 0:  # no spread, or NaN
         return total
-    from scipy.special import stdtrit  # importing takes 0.2 s, which sweeps without repeated seeds avoid
+    from scipy.special import stdtrit  # this import takes 0.2 s and is needed only with repeated seeds
 
     return float(stdtrit(total**2 / float((parts**2 / alone.df).sum()), 0.975)) * math.sqrt(total)
 

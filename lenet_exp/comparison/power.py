@@ -1,4 +1,4 @@
-"""The number of seeds that a comparison needs, and the difference that a number of seeds detects."""
+"""Computes the number of seeds that a comparison needs, and the difference that a number of seeds can detect."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from lenet_exp.comparison.pairs import NO_SPREAD
 
 POWER = 0.8
 PLANNED = 0.82  # so that simulated sweeps reach 80 % on average (`benchmarks/planning.py`)
-MOST_SEEDS = 1000  # maximum for a confirmation
-LEAST_SEEDS = 3  # minimum for a confirmation; two would not show whether the spread is as expected
-LARGE = 3.0  # a difference, in spreads, that any useful number of seeds detects
+MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
+LEAST_SEEDS = 3  # minimum number for a confirmation; two seeds would not show whether the spread is as expected
+LARGE = 3.0  # difference, in spreads, that any useful number of seeds can detect
 HOPELESS = 0.1  # power at which a difference is missed nine times in ten
-DRAWS = 4000
+DRAWS = 4000  # maximum number of random draws
 
 
 class Power:
-    """The power to find a leader ahead of all m other groups, with one test per group and Holm's correction.
+    """Computes the power to find a leader significantly ahead of all m other groups, with one test per group and Holm's
+    correction.
 
-    The spreads are estimates, so the power is averaged over the true values that they allow. An estimate with df
-    degrees of freedom is sd * sqrt(chi2(df) / df). The power therefore holds on average over the sweeps from which such
-    plans are made, to the extent that their spreads agree. It is computed from fixed random draws.
+    The spreads are estimates, so the power is averaged over the true spreads that are plausible. With df degrees of
+    freedom, an estimate is the true spread times sqrt(chi2(df) / df). The power therefore holds on average over the
+    sweeps from which such plans are made, to the extent that their spreads agree. It is computed from random draws with
+    a fixed seed.
 
     Args:
-        sd: (m,) estimated standard deviations of the paired differences between the leader and every other group.
-        df: (m,) degrees of freedom of `sd`, at least 1.
-        levels: (m,) levels of the tests, ascending; Holm's by default.
+        sd: estimated standard deviations of the paired differences between the leader and every other group, with shape
+            (m,).
+        df: degrees of freedom of `sd`, with shape (m,), at least 1.
+        levels: significance levels of the tests, with shape (m,), in ascending order; Holm's levels by default.
     """
 
     def __init__(self, sd: Sequence[float], df: Sequence[float], levels: Sequence[float] | None = None) -> None:
@@ -49,35 +52,38 @@ class Power:
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
 
     def of(self, points: float, seeds: int) -> float:
-        """Return the probability of finding the leader ahead of all others, if its true lead over each of them is
-        `points` (a fraction)."""
+        """Return the probability of finding the leader significantly ahead of all others if its true lead over each of
+        them is `points` (a fraction)."""
         from scipy.special import stdtrit
 
         df = seeds - 1
-        chi2 = (1 - 2 / (9 * df) + self._spread * math.sqrt(2 / (9 * df))) ** 3  # over df; Wilson, Hilferty 1931
+        chi2 = (1 - 2 / (9 * df) + self._spread * math.sqrt(2 / (9 * df))) ** 3  # divided by df; Wilson, Hilferty 1931
         t = (points * math.sqrt(seeds) / self._sd + self._noise) / np.sqrt(np.maximum(chi2, 1e-9))
         return float((np.sort(t)[:, ::-1] >= -stdtrit(df, self._levels / 2)).all(axis=1).mean())
 
     def seeds(self, points: float) -> int:
-        """Return the smallest number of seeds with a power of 80 %, at least 3."""
+        """Return the smallest number of seeds (at least 3) that detects a true lead of `points` with a power of
+        80 %."""
         if self._sd.max() < NO_SPREAD:
             return LEAST_SEEDS
         return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, 10**9), PLANNED, key=lambda n: self.of(points, n))
 
     def detects(self, seeds: int) -> float:
-        """Return the smallest difference that this number of seeds detects with a power of 80 %, in steps of 0.01
-        percentage points."""
+        """Return the smallest true lead that this number of seeds detects with a power of 80 %, as a fraction, in steps
+        of 0.01 percentage points."""
         return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Shrink variances toward the pooled variance, to the extent that they agree. Each variance has its degrees of
-    freedom; the pooled one is last.
-
-    Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
+    """Shrink variances toward a common value, to the extent that they agree (Smyth 2004, Linear models and empirical
+    Bayes methods for assessing differential expression, section 6.2).
 
     Args:
-        in_common: the correlation between any two of the variances.
+        variances: variances, each with its degrees of freedom.
+        in_common: correlation between any two of the variances.
+
+    Returns:
+        The shrunken variances, each with its degrees of freedom, followed by the pooled variance with its own.
     """
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
@@ -95,23 +101,24 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
 
 
 def seeds_to_detect_large(groups: int) -> int:
-    """Return the number of seeds that distinguish two of `groups` groups that are 3 spreads apart, with a power of
-    80 %."""
+    """Return the number of seeds needed to distinguish two groups that are 3 spreads apart with a power of 80 %, if
+    `groups` groups are compared."""
     level = LEVEL / comb(groups, 2)
     return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))
 
 
 def too_few(seeds: int, groups: int) -> bool:
-    """Return whether even a difference of 3 spreads would be missed nine times in ten."""
+    """Return whether this number of seeds would miss even a difference of 3 spreads at least nine times in ten."""
     return power(seeds, LARGE, LEVEL / comb(groups, 2)) < HOPELESS
 
 
 def power(n: int, ratio: float, level: float) -> float:
-    """Return the power of the two-sided paired t test to find a difference in its direction.
+    """Return the power of a two-sided paired t test to detect a difference in the correct direction.
 
     Args:
         n: number of seeds.
-        ratio: difference / spread, as in `Difference`.
+        ratio: true difference divided by the spread (see `Difference`).
+        level: significance level of the test.
     """
     if n < 2:
         return 0.0

@@ -10,19 +10,19 @@ from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.search_summary import ABSENT, SearchedFlag, SearchedTrial, SearchSummary
 from lenet_exp.folders.records import Outcome
 
-FEWEST = 10  # minimum number of trials
-BEST = 0.2  # the fraction of trials that is compared with all trials
+FEWEST = 10  # minimum number of ended trials
+BEST = 0.2  # fraction of trials that count as the best trials
 
 
 def search_importance(searched: SearchSummary) -> dict[str, float]:
-    """Return the importance of each searched flag that all trials have: values from 0 to 1 that sum to 1, highest
-    first.
+    """Return the importance of each searched flag that all trials have, keyed by flag, most important flag first.
 
-    Return an empty dictionary if too few trials have ended or Optuna is not installed.
+    The values are from 0 to 1 and add up to 1. The dictionary is empty if too few trials have ended or Optuna is not
+    installed.
 
     PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials with the values in all
-    trials. It uses ranks, so pruned trials count too: they rank below finished ones, by their number of epochs, as in
-    the TPE sampler. Diverged trials rank last.
+    trials. It uses ranks, so pruned trials are included: they rank below finished trials, ordered by their number of
+    epochs, as in the TPE sampler. Diverged trials rank last.
     """
     try:
         import optuna
@@ -54,7 +54,8 @@ def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, floa
 
 
 def _distribution(flag: SearchedFlag, values: Sequence[str]) -> Any:
-    """Return the distribution of the drawn values; None if there is only one value, or if some trials lack the flag."""
+    """Return Optuna's distribution for a flag's values; None if there is only one value or some trials lack the
+    flag."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if len(set(values)) < 2 or ABSENT in values:

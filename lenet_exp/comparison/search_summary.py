@@ -1,4 +1,4 @@
-"""The trials of a search, in the form that reports show."""
+"""Summarizes a search for reports: its flags, runs, and trials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 
-ABSENT = "-"  # the value of a flag that has no effect in a trial
+ABSENT = "-"  # shown as the value of a flag that has no effect in a trial
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,18 @@ class SearchedRun:
     """One run of a search.
 
     Attributes:
-        trial: number of the trial that the run belongs to; if several trials share the run, the first one.
-        configuration: identifies runs that differ only in their seed.
-        flags: the value of each searched flag, as text; `-` if it has no effect.
-        outcome: with a target accuracy, finished only if the target was reached; otherwise, pruned.
-        value: the objective after the last epoch; NaN if there is none yet.
-        curve: validation accuracy (a fraction) after each epoch; the validation loss if that is the objective.
-        overrides: all overrides that the run was composed from.
-        epoch_ends, ended: when each epoch and the run ended, in milliseconds since 1970.
+        trial: number of the trial that the run belongs to, or of the first such trial if several trials share the run.
+        name: name of the job.
+        dataset: name of the dataset.
+        configuration: text that is equal for runs that differ only in their seed.
+        flags: the value of each searched flag, as text; `-` if the flag has no effect.
+        outcome: outcome of the run. With a target accuracy, a run counts as finished if it reached the target, and as
+            pruned if it ended before that.
+        value: value of the objective after the last epoch; NaN if there is no value yet.
+        curve: validation accuracy (a fraction) after each epoch, or validation loss if the loss is the objective.
+        epoch_ends: time at which each epoch ended, in milliseconds since 1970.
+        ended: time at which the run ended, in milliseconds since 1970; 0 if it has not ended.
+        overrides: all overrides from which the run was composed.
     """
 
     trial: int
@@ -69,14 +73,17 @@ class SearchedRun:
 
 @dataclass(frozen=True)
 class SearchedTrial:
-    """A configuration and its runs, one per seed.
+    """A configuration, with a summary of its runs (one per seed).
 
     Attributes:
-        outcome: finished if any run finished.
-        value: mean over the finished runs; NaN if there are none.
-        so_far: the best value of any of its runs, finished or not; NaN if no run has a value.
+        number: number of the trial.
+        name: name of the first run.
+        flags: the value of each searched flag, as text.
+        outcome: finished if any run finished; otherwise, the outcome of the first run.
+        value: mean value of the objective over the finished runs; NaN if no run finished.
+        so_far: best value of the objective over all runs, finished or not; NaN if no run has a value.
         finished: number of finished runs.
-        epochs: number of epochs in its longest run.
+        epochs: number of epochs in the longest run.
     """
 
     number: int
@@ -91,12 +98,12 @@ class SearchedTrial:
 
 @dataclass(frozen=True)
 class SearchStep:
-    """The state of a search when a run ended.
+    """The state of a search at the end of a run.
 
     Attributes:
-        epochs: number of epochs trained for the search by then, including epochs of running trials.
-        best: value of the best configuration so far; NaN before a run has finished.
-        named: name of that configuration.
+        epochs: number of epochs trained for the search up to that time, including epochs of running trials.
+        best: value of the best configuration so far; NaN if no run has finished.
+        named: name of the best configuration so far; empty if no run has finished.
     """
 
     epochs: int
@@ -109,12 +116,13 @@ class SearchSummary:
     """The flags, runs, and trials of a search.
 
     Attributes:
-        how: the sampler and pruner, such as `tpe, asha`.
-        objective: the objective; for a front, values belong to the first objective, accuracy.
-        target: the target accuracy (a fraction), if there is one.
+        how: the sampler, the pruner, and any objective other than accuracy, such as `tpe, asha`.
+        objective: the objective. For a Pareto front, all values are those of the first objective, accuracy.
+        flags: the searched flags.
         runs: the runs, in the order in which they were requested.
-        begun: when the search was first started, in milliseconds since 1970. Earlier epochs do not count as cost.
-        config_dir: command-line arguments that name the folder of the user's own options.
+        begun: time at which the search was first started, in milliseconds since 1970. Earlier epochs are not counted.
+        target: the target accuracy (a fraction); None if there is no target.
+        config_dir: command-line arguments that specify the folder of the user's own options; empty if there is none.
     """
 
     how: str
@@ -158,7 +166,7 @@ class SearchSummary:
 
     @cached_property
     def best(self) -> SearchedTrial | None:
-        """The best trial: the one with the best mean among the trials with the most finished runs."""
+        """The trial with the best mean among the trials with the most finished runs; None if no run finished."""
         finished = [t for t in self.trials if t.finished]
         return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
 
@@ -173,7 +181,7 @@ class SearchSummary:
 
     @cached_property
     def steps(self) -> list[SearchStep]:
-        """One step for each run that ended, in the order in which the runs ended."""
+        """The state of the search at the end of each run, in chronological order."""
         ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
         found: list[SearchStep] = []
         first: dict[str, SearchedRun] = {}
@@ -205,7 +213,8 @@ class SearchSummary:
 
     @property
     def spent(self) -> dict[str, int]:
-        """The number of epochs trained for the search, by the outcome of their runs; the numbers add up to `epochs`."""
+        """The number of epochs trained for the search, keyed by the outcome of the run. The values add up to
+        `epochs`."""
         found: dict[str, int] = {}
         for run in self.runs:
             epochs = sum(end >= self.begun for end in run.epoch_ends)
@@ -228,9 +237,10 @@ class SearchSummary:
 
 
 def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | None:
-    """Summarize a search from the results of its jobs; return None for a grid.
+    """Return a summary of a search; None if the sweep is a grid.
 
     Args:
+        plan: plan of the sweep.
         results: results of the sweep's jobs, in order.
     """
     if plan.search is None:

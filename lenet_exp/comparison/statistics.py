@@ -1,4 +1,4 @@
-"""Confidence intervals and tests of accuracies over seeds. All values are fractions."""
+"""Confidence intervals and significance tests for accuracies over seeds. All values are fractions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
 
-MOST_GROUPS = 200  # test all pairs up to this number of groups; the cost grows with its square
+MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of this number
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Difference:
     """The difference between the means of two groups.
 
     Attributes:
-        points: the difference between the means; over the common replicates if paired.
-        n: number of replicates (seeds, or pairs of seed and split): the common ones if paired; otherwise, those in the
-            smaller group.
-        test: paired, welch, or none if there are too few seeds or no spread.
+        points: difference between the means, over the common replicates if paired.
+        n: number of replicates (seeds, or pairs of seed and split): the common replicates if paired; otherwise, the
+            replicates of the smaller group.
+        test: `paired`, `welch`, or `none` if there are too few seeds or no spread.
         p: two-sided p-value, uncorrected; NaN if there is no test.
-        spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
-        df: degrees of freedom of `spread`; Satterthwaite's are not integers.
-        level: the level that p is compared with, corrected for the number of comparisons.
-        low, high: confidence interval; it contains 0 if and only if the difference is not significant
-            (`against_chosen`).
+        spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
+        df: degrees of freedom of `spread`, not necessarily an integer.
+        level: significance level for `p`, corrected for the number of comparisons.
+        low, high: ends of the confidence interval, which contains 0 if and only if the difference is not significant
+            (see `against_chosen`).
         differs: whether the difference is significant.
     """
 
@@ -46,8 +46,8 @@ class Difference:
 
     @property
     def ahead(self) -> bool:
-        """Whether the first group is significantly better. Over the common seeds, the group with the higher mean may be
-        worse."""
+        """Whether the first group is significantly better. False if it is significantly worse over the common seeds,
+        even if its overall mean is higher."""
         return self.differs and self.points > 0
 
 
@@ -73,12 +73,14 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
     """Compare the leader with every other group, if these same accuracies selected the leader as the group with the
     best mean.
 
-    Any pair could have become the leader and its rival, so all k(k-1)/2 pairs count (`significant_pairs`). Simulations
-    (`benchmarks/verdicts.py`) confirm the error rates. In at most 5 % of comparisons, the leader is called ahead of a
-    group that is equally good. In at least 95 %, all intervals contain the true differences. The intervals are
-    Bonferroni's over all pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
+    Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count (`significant_pairs`). The
+    intervals are Bonferroni-corrected for all pairs. If the leader is significantly ahead, an interval that extends
+    beyond 0 is cut at 0.
 
-    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level over all pairs. This finds
+    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5 % of comparisons, the leader is called
+    ahead of a group that is equally good. In at least 95 % of comparisons, all intervals contain the true differences.
+
+    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs. This finds
     no difference that Shaffer's method would miss.
     """
     table = AccuracyTable.of([leader, *others])
@@ -95,11 +97,11 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with every other group, if the leader was named before these accuracies were known, as in a
+    """Compare the leader with every other group, if the leader was selected before these accuracies were known, as in a
     confirmation.
 
     Only these k-1 comparisons count. Holm's method limits the error rate for all of them together to 5 %. The intervals
-    are Bonferroni's over these comparisons, cut at 0 in the same way.
+    are Bonferroni-corrected for these comparisons and cut at 0 as in `against_chosen`.
     """
     if not others:
         return []
@@ -109,16 +111,17 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
 
 
 def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tuple[Bools, Floats]:
-    """Return which pairs of groups differ significantly, and the level for each.
+    """Return which pairs of groups differ significantly, and the significance level for each pair.
 
-    Two rules apply, which control the error rate both separately and together. The first tests all pairs by Shaffer's
-    method. The second tests whether the leader is ahead of all others. Each of its comparisons can use the full level,
-    because a false winner has to beat the truly best group (Gutmann, Maymin 1987, Is the selected population the best?;
-    Hung, Fithian 2019, Rank verification for exponential families).
+    Two rules apply, which control the error rate both separately and together. The first rule tests all pairs with
+    Shaffer's method. The second rule tests whether the leader is ahead of all others. Each of its comparisons can use
+    the full level, because a false winner has to beat the truly best group (Gutmann, Maymin 1987, Is the selected
+    population the best?; Hung, Fithian 2019, Rank verification for exponential families).
 
     Args:
-        p, points: (..., pairs), as returned by `pairs`.
-        leader: (...): the group with the best mean.
+        p, points: p-values and differences, with shape (..., pairs), as returned by `pairs`.
+        leader: index of the group with the best mean, with shape (...).
+        groups: number of groups.
     """
     differs, level = step_down(p, shaffer_levels(groups))
     first, second = np.triu_indices(groups, 1)
@@ -128,32 +131,34 @@ def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int
 
 
 def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
-    """Test only the leader's pairs, with Bonferroni's level over all pairs instead of Shaffer's.
+    """Test only the leader's pairs, with Bonferroni's level for all pairs instead of Shaffer's levels.
 
     Args:
-        p, points: (..., groups - 1): for the leader against every other group.
+        p, points: p-values and differences of the leader and every other group, with shape (..., groups - 1).
+        groups: number of groups.
     """
     level = np.full(p.shape[:-1], LEVEL / comb(groups, 2))
     return _or_wins(p <= level[..., None], level, p, points, np.ones_like(p, dtype=bool))
 
 
 def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: Bools) -> tuple[Bools, Floats]:
-    """Add the rule for a leader that is ahead of all others.
+    """Add the rule for a leader that is ahead of all others to the results of another rule.
 
     Args:
-        ahead: (..., pairs): the leader's lead over the other group, for pairs that are `involved`.
+        ahead: the leader's lead over the other group, with shape (..., pairs); ignored for pairs without the leader.
+        involved: whether a pair includes the leader, with shape (..., pairs).
     """
     beaten = (ahead > 0) & (p <= LEVEL)
     open_pairs = (involved & ~beaten).sum(axis=-1)[..., None]
     wins = involved & (open_pairs == 0)
-    # If the leader beats all but one, the comparison with that one can use the full level.
+    # If the leader beats all groups but one, the remaining comparison can use the full level.
     alone = involved & (open_pairs == 1)
     return differs | wins, np.where(wins | alone, LEVEL, level[..., None])
 
 
 def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
-    """Return the intervals of `points` that hold jointly with 95 % confidence (Bonferroni), cut at 0 where the groups
-    differ."""
+    """Return the low and high ends of simultaneous 95 % confidence intervals for `points` (Bonferroni), cut at 0 if the
+    groups differ significantly."""
     from scipy.special import stdtrit
 
     df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow, so compute each one once
