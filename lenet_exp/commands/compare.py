@@ -14,8 +14,8 @@ USAGE = """
 lenet-compare: compare configurations over their seeds.
 
   lenet-compare                          compare the configurations of the last sweep
-  lenet-compare sweep=<id>,<id>          compare several sweeps together; for each, give last, its ID (or the ID's first
-                                         digits), its MLflow run ID, or its folder
+  lenet-compare sweep=<id>,<id>          compare several sweeps together; give last, IDs (or their first digits), MLflow
+                                         run IDs, or folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
                                          compare all runs in the store that match an MLflow filter; an empty filter=
                                          matches every run

@@ -14,11 +14,11 @@ lenet-sweep: list, watch, stop, and remove sweeps.
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
   lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
   lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise with 1
-  lenet-sweep stop [sweep=last]    stop a sweep; its runs save a checkpoint and can be resumed
-  lenet-sweep du                   show disk usage by type of file, and what can be removed
-  lenet-sweep rm sweep=<which>     show what would be removed and what would be kept, here and in MLflow, and why;
-                                   instead of sweep=, also accepts experiment=<name> (all runs of an MLflow experiment)
-                                   or run=<which> (a run that is not part of a sweep)
+  lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
+  lenet-sweep du                   show disk usage by type of file, and list what can be removed
+  lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why; instead of sweep=,
+                                   you can use experiment=<name> (all runs of an MLflow experiment) or run=<which> (a
+                                   run that is not part of a sweep)
     dry_run=false                  remove the runs; if the removal is interrupted, rerun the same command to finish it
     mlflow=false                   leave MLflow unchanged (for example, if the store no longer exists)
   lenet-sweep clean                remove MLflow user names, passwords, and tokens that earlier releases saved in files

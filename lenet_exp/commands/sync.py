@@ -8,17 +8,17 @@ from lenet_exp.errors import ConfigError
 USAGE = """
 lenet-sync: upload results that MLflow missed or lost.
 
-  lenet-sync                 upload all sweeps and runs in the outputs folder
-  lenet-sync sweep=<which>   upload one sweep; give last, its ID (or the ID's first digits), its MLflow run ID, or its
-                             folder
-  lenet-sync run=<which>     upload one run; give its folder or its ID (or the ID's first digits)
+  lenet-sync                 upload the results of all sweeps and runs in the outputs folder
+  lenet-sync sweep=<which>   upload the results of one sweep; give last, its ID (or the ID's first digits), its MLflow
+                             run ID, or its folder
+  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or the ID's first digits)
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
 Nothing is uploaded twice. Sweeps and runs that are still running are skipped, because they upload their own results.
-Sweeps and runs whose process died are marked as killed, here and in MLflow; you can resume them.
+Sweeps and runs whose process died are marked as killed on disk and in MLflow; you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
-Exit status: 0 if MLflow is up to date, 1 if anything is missing.
+Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
 
 KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "tracking.uri": None}

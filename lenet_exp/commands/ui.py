@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lenet_exp.ui.links import Link
 
 USAGE = """
-lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop it.
+lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
 
   lenet-ui                     show the last sweep: runs (best first), curves, parallel coordinates, and report
   lenet-ui sweep=<which>       show a different sweep; give its ID (or the ID's first digits), its MLflow run ID, or its
@@ -36,9 +36,8 @@ lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C
   lenet-ui host=127.0.0.1      set the address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all addresses)
   lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
 
-
   tracking.uri=      MLflow store (default: the sweep's store; with sweep=all: $MLFLOW_TRACKING_URI, else mlflow.db in
-                     the outputs folder); for an http(s):// server, only the links are printed
+                     the outputs folder); if it is an http(s):// server, only links are printed
   experiment=        MLflow experiment (default: the sweep's experiment, else lenet_exp)
   token=             token to require (default: a random one); set $LENET_EXP_UI_TOKEN instead to hide it from other
                      users of this machine

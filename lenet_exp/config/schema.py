@@ -321,7 +321,7 @@ class Search:
     )
     seed: int = knob("seed for the sampler", ge=0, lt=2**63, neutral=0, result=False)
     storage: str | None = knob(
-        "SQLAlchemy URL of the study's database (null: study.db in the sweep folder)",
+        "SQLAlchemy URL of the Optuna study's database (null: study.db in the sweep folder)",
         neutral=None,
         result=False,
     )
@@ -391,7 +391,7 @@ class Config:
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: lead to confirm on new seeds, in points (null: none)",
+        "search: percentage-point lead to confirm on new seeds (null: none)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)
@@ -405,7 +405,7 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
-        "model to use: name, name@alias, runs:/<MLflow run id>, or a file (null: the champion)"
+        "model: registered name, name@alias, runs:/<MLflow run id>, or file (null: champion)"
     )
     sweep: str | None = knob("sweep whose leader to score, one run per seed: last, ID, or folder (null: none)")
     configurations: ScoredConfigurations = knob(
