@@ -135,7 +135,7 @@ def _compare(network: nn.Module, answer: Answer, tolerance: float) -> tuple[floa
         images = torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1
         expected, got = network(images), answer(images)
         if got.shape != expected.shape:
-            raise ValueError(f"{n} images give logits of shape {tuple(got.shape)}")
+            raise ValueError(f"{n} images produce logits of shape {tuple(got.shape)}")
         largest = torch.maximum(largest, (got - expected).abs().max())  # keeps NaN
         scale = torch.maximum(scale, expected.abs().max())
     return float(largest), tolerance * float(scale)

@@ -51,7 +51,7 @@ def print_trash(changes: Sequence[Changes]) -> None:
     for name in (change.store.name for change in changes if change.delete):
         where = name if not name.startswith("http") else "<the server's database>"
         print(
-            "MLflow keeps the files of deleted runs so that you can restore them. To delete all of them permanently,  "
+            "MLflow keeps the files of deleted runs so that you can restore them. To delete all of them permanently, "
             f"run:\n  mlflow gc --tracking-uri {name} --backend-store-uri {where}"
         )
 

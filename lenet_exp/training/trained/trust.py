@@ -97,7 +97,7 @@ def check_optimizer(of: str, option: Any, trust: str | None) -> None:
 def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust) -> None:
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
-        raise UserError(f"{of}: its record does not name a class for its {what}")
+        raise UserError(f"{of}: its record does not specify a class for its {what}")
     if target not in known and not any(f"{target}.".startswith(f"{name}.") for name in _names(trust)):
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
