@@ -1,4 +1,4 @@
-"""The suggested next step after a comparison, as a value without prose."""
+"""The suggested next step after a comparison, without wording."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class NextStep(StrEnum):
 
     watch = "watch"  # the sweep is still running
     finish = "finish"  # runs are missing
-    steady = "steady"  # the leader diverged
-    seeds = "seeds"  # each configuration has one seed
-    baseline = "baseline"  # compare the best of a search with the starting point
-    confirm = "confirm"  # no significant difference between the leader and others
-    confirm_winner = "confirm winner"  # the true lead may be much smaller
+    steady = "steady"  # the leader has diverged runs, or no run finished
+    seeds = "seeds"  # the leader has only one seed
+    baseline = "baseline"  # compare the best configuration of a search with the baseline
+    confirm = "confirm"  # no significant difference between the leader and some others
+    confirm_winner = "confirm winner"  # the leader is ahead, but its true lead may be much smaller
     predict = "predict"  # the leads are clear; evaluate on test data
     confirmed = "confirmed"  # the leads are clear and confirmed on new seeds
-    scored = "scored"  # confirmed, and the test result is known
-    not_confirmed = "not confirmed"
+    scored = "scored"  # the leads are confirmed, and the test result is known
+    not_confirmed = "not confirmed"  # a confirmation did not confirm the leads
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Advice:
     """A suggested next step.
 
     Attributes:
-        sweep: id of the sweep that the step is about; empty if it is not about exactly one sweep.
-        points: the difference to confirm, or the one that was not confirmed, in percentage points.
+        step: the kind of next step.
+        sweep: ID of the sweep that the step applies to; empty if it does not apply to a single sweep.
+        points: the difference to confirm or, after a confirmation, the difference that was tested, in percentage
+            points.
     """
 
     step: NextStep
@@ -49,7 +51,7 @@ class Advice:
 
 
 def advice(comparison: Comparison) -> Advice | None:
-    """Return the most useful next step; None if there is none."""
+    """Return the most useful next step after a comparison; None if no step is suggested."""
     leader, design = comparison.leader, comparison.design or Design(0, 0)
     if design.running:
         return Advice(NextStep.watch, design.sweep)
@@ -83,8 +85,8 @@ def advice(comparison: Comparison) -> Advice | None:
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """Return the advice to confirm the observed difference, or a larger one that 100 seeds can detect; None if no
-    confirmation can be planned."""
+    """Return the advice to confirm the observed difference or, if 100 seeds cannot detect it, the smallest difference
+    that they can detect; None if no confirmation can be planned."""
     searched = step is NextStep.baseline
     try:
         detects = (plan_against if searched else plan)(comparison, 1.0, AT_MOST).detects
@@ -97,7 +99,7 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
 
 
 def _rounded(difference: float) -> str:
-    """Format a difference in percentage points with one significant digit: `0.2`."""
+    """Format a difference in percentage points with one significant digit, such as `0.2`."""
     points = max(difference * 100, 0.01)
     digits = max(0, -math.floor(math.log10(points)))
     return f"{round(points, digits):.{digits}f}"

@@ -24,10 +24,12 @@ class CompareBy(StrEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """A configuration and its runs. Means are over finished runs, and NaN if there are none.
+    """A configuration and its runs. Means are over finished runs; they are NaN if no run finished.
 
     Attributes:
-        flags: the flags that all its runs share, without the seed.
+        flags: the flags that all runs share, without the seed.
+        runs: the runs of the configuration.
+        by: the epoch whose validation accuracy is compared.
         on_test: whether accuracies are test accuracies, which exist only for runs that `lenet-predict` has scored.
     """
 
@@ -38,30 +40,30 @@ class Group:
 
     @cached_property
     def ended(self) -> list[ComparedRun]:
-        """Finished and diverged runs; if a replicate has several, only the last one."""
+        """The finished and diverged runs, one per replicate (the last run if a replicate has several)."""
         found = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
         return [found[replicate] for replicate in sorted(found)]
 
     @cached_property
     def finished(self) -> list[ComparedRun]:
-        """Finished runs, one per replicate."""
+        """The finished runs, one per replicate."""
         return [run for run in self.ended if run.outcome == Outcome.finished]
 
     @property
     def best_run(self) -> ComparedRun | None:
-        """The best finished run."""
+        """The finished run with the best validation accuracy; None if no run finished."""
         return max(self.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
 
     @property
     def diverged(self) -> int:
-        """The number of diverged replicates. If there are any, the other runs are not a fair sample of the
+        """The number of diverged replicates. If any replicate diverged, the others are not a fair sample of the
         configuration."""
         return len(self.ended) - len(self.finished)
 
     @cached_property
     def missing(self) -> int:
-        """The number of replicates without a result: failed, killed, running, or not started. Pruned ones have a
-        result."""
+        """The number of replicates that failed, were killed, are running, or have not started. Pruned replicates are
+        not missing."""
         done = {run.replicate for run in self.runs if run.outcome in {*RESULTS, Outcome.pruned}}
         return len({run.replicate for run in self.runs} - done)
 
@@ -72,7 +74,7 @@ class Group:
 
     @cached_property
     def accuracy(self) -> dict[Replicate, float]:
-        """Validation accuracy of the best or last epoch, or test accuracy, by replicate."""
+        """The validation accuracy of the best or last epoch, or the test accuracy, keyed by replicate."""
         values = {run.replicate: self._accuracy_of(run) for run in self.finished}
         return {replicate: value for replicate, value in values.items() if value is not None}
 
@@ -83,7 +85,7 @@ class Group:
 
     @property
     def n(self) -> int:
-        """The number of finished replicates or, on test data, of scored ones."""
+        """The number of finished replicates or, for test accuracies, the number of scored replicates."""
         return len(self.accuracy)
 
     @property
@@ -103,18 +105,18 @@ class Group:
 
     @property
     def sd(self) -> float:
-        """The sample standard deviation; NaN for one seed."""
+        """The sample standard deviation of the accuracies; NaN for a single replicate."""
         return statistics.stdev(self.accuracy.values()) if self.n > 1 else float("nan")
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval of the mean, limited to 0 and 1; NaN for one seed."""
+        """The 95 % confidence interval of the mean, limited to the range from 0 to 1; NaN for a single replicate."""
         low, high = mean_interval(self.accuracy)
         return max(low, 0.0), min(high, 1.0)
 
     @property
     def best_epoch(self) -> float:
-        """The mean epoch at which validation accuracy was best."""
+        """The mean number of the epoch with the best validation accuracy."""
         return _mean(run.best_epoch for run in self.finished)
 
     @property
@@ -124,20 +126,19 @@ class Group:
 
     @cached_property
     def outcomes(self) -> dict[str, int]:
-        """The number of runs by outcome; outcomes that do not occur are omitted."""
+        """The number of runs with each outcome, keyed by outcome; outcomes that do not occur are omitted."""
         counts = Counter(run.outcome for run in self.runs)
         return {outcome: counts[outcome] for outcome in [*Outcome, *counts] if counts[outcome]}
 
     def curves(self) -> list[Sequence[float]]:
-        """Return the validation accuracy of each finished run, by epoch."""
+        """Return the validation accuracies of each finished run, one per epoch."""
         return [run.curve() for run in self.finished]
 
 
 def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:
-    """Group runs by configuration, best mean first.
+    """Group runs by configuration, and sort the groups by their mean, best first.
 
-    Configurations with diverged runs follow, fewest diverged runs first. Configurations without a finished run are
-    last.
+    Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a finished run are last.
     """
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:

@@ -1,6 +1,6 @@
-"""Corrections for multiple comparisons, which keep one error rate for all comparisons together.
+"""Corrections for multiple comparisons, which control the error rate for all comparisons together.
 
-All arrays can have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
+All arrays can have additional leading axes for several sweeps, which `benchmarks/verdicts.py` needs for simulations.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-LEVEL = 0.05  # error rate for all comparisons together
+LEVEL = 0.05  # maximum error rate for all comparisons together
 
 
 def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
-    """Compare p-values, smallest first, with successive levels, until the first one is too large.
+    """Compare p-values, smallest first, with successive significance levels until a p-value exceeds its level.
 
     Args:
-        p: (..., comparisons); NaN is never significant.
-        levels: (comparisons,), ascending.
+        p: p-values, with shape (..., comparisons); NaN is never significant.
+        levels: significance levels in ascending order, with shape (comparisons,).
 
     Returns:
-        Which comparisons are significant, and the level (...) at which the procedure stopped, which applies to all
-        remaining comparisons.
+        Whether each comparison is significant, and the level at which the procedure stopped, with shape (...). This
+        level applies to all remaining comparisons.
     """
     known = np.where(np.isnan(p), np.inf, p)
     ordered = np.sort(known, axis=-1)
@@ -38,17 +38,18 @@ def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
 
 
 def holm_levels(comparisons: int) -> Floats:
-    """Return the levels of Holm 1979, A simple sequentially rejective multiple test procedure."""
+    """Return the significance levels of Holm's method (Holm 1979, A simple sequentially rejective multiple test
+    procedure)."""
     return LEVEL / np.arange(comparisons, 0, -1)
 
 
 @cache
 def shaffer_levels(groups: int) -> Floats:
-    """Return the levels for all pairs of groups by Shaffer 1986, Modified sequentially rejective multiple test
-    procedures (S1).
+    """Return the significance levels of Shaffer's method for all pairs of groups (Shaffer 1986, Modified sequentially
+    rejective multiple test procedures, S1).
 
-    They are less strict than Holm's levels, because not all other pairs can be equal if some pairs differ. For example,
-    if one pair of three groups differs, at most one other pair can be equal.
+    These levels are less strict than Holm's, because not all other pairs can be equal if some pairs differ. For
+    example, if one pair of three groups differs, at most one other pair can be equal.
     """
     pairs = comb(groups, 2)
     at_most = np.zeros(pairs, dtype=np.int64)
@@ -62,7 +63,7 @@ def shaffer_levels(groups: int) -> Floats:
 
 @cache
 def _true_at_once(groups: int) -> int:
-    """Return a bit mask in which bit i is set if i pairs of groups can be equal while all others differ."""
+    """Return a bit mask in which bit i is set if exactly i pairs of groups can be equal while all others differ."""
     if groups < 2:
         return 1
     found = 0

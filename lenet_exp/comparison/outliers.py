@@ -1,4 +1,4 @@
-"""Outliers: runs far below the others of their configuration, which show that training occasionally collapses."""
+"""Finds outliers: runs far below the others of their configuration, a sign that training occasionally collapses."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from lenet_exp.comparison.multiplicity import Floats
 
 FEWEST = 3  # minimum number of runs in a configuration
 FAR = 6.0  # minimum distance from the median, in standard deviations
-NORMAL = 0.954  # the median difference of two draws from a normal distribution, in standard deviations
+NORMAL = 0.954  # median difference between two draws from a normal distribution, in standard deviations
 
 
 def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Return the runs that are far below the median of the others of their configuration, as (configuration, run)
-    indices.
+    """Return the (configuration, run) indices of runs that are far below the median of the other runs of their
+    configuration.
 
-    The standard deviation is the larger of two estimates, each from the median difference of two runs. One is over all
-    configurations. The other is over the run's own configuration without the run, since configurations can differ in
-    spread. If all runs are drawn from normal distributions with one spread, at most 1 % of sweeps have such a run
+    The distance from the median is measured in standard deviations. The standard deviation is the larger of two
+    estimates, each based on the median difference between two runs. The first estimate uses all configurations. The
+    second uses the other runs of the run's own configuration, because configurations can differ in spread.
+
+    If all runs are drawn from normal distributions with the same spread, at most 1 % of sweeps have an outlier
     (simulated: `benchmarks/planning.py`).
     """
     values = [np.asarray(runs) for runs in configurations]

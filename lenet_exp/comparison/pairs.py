@@ -1,6 +1,6 @@
-"""Differences between the means of groups, for all pairs at once, with standard errors and p-values.
+"""Computes the differences between the means of groups, for all pairs at once, with standard errors and p-values.
 
-All arrays can have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
+All arrays can have additional leading axes for several sweeps, which `benchmarks/verdicts.py` needs for simulations.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Replicate = tuple[int, int]  # seed, split_seed: these distinguish the runs of a
 Floats = NDArray[np.float64]
 
 APPROXIMATE_FROM = 5  # minimum number of replicates for Satterthwaite's approximation
-NO_SPREAD = 1e-9  # rounding error of accuracies (fractions) whose differences are all equal
+NO_SPREAD = 1e-9  # maximum spread that is treated as a rounding error (accuracies are fractions)
 
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """Accuracies by group and replicate.
+    """A table of accuracies, with a row for each group and a column for each replicate.
 
     Attributes:
-        values: (..., groups, replicates); NaN where a group has no run.
-        seeds, splits: (replicates,): the seed and the split of each replicate, numbered from 0.
+        values: accuracies, with shape (..., groups, replicates); NaN if a group has no run for a replicate.
+        seeds, splits: seed and split of each replicate, numbered from 0, with shape (replicates,).
     """
 
     values: Floats
@@ -34,7 +34,7 @@ class AccuracyTable:
 
     @classmethod
     def of(cls, groups: Sequence[Mapping[Replicate, float]]) -> AccuracyTable:
-        """Build a table from each group's accuracies by replicate."""
+        """Build a table from the accuracies of each group, keyed by replicate."""
         column = {key: i for i, key in enumerate(sorted({key for group in groups for key in group}))}
         values = np.full((len(groups), len(column)), np.nan)
         for row, group in zip(values, groups, strict=True):
@@ -45,9 +45,10 @@ class AccuracyTable:
 
 @dataclass(frozen=True)
 class GroupMeans:
-    """Means over replicates. Each array has the shape (..., groups).
+    """Means of groups over replicates. Each array has the shape (..., groups).
 
     Attributes:
+        mean: mean of the group.
         variance: variance of the mean; NaN if unknown.
         n: number of replicates.
         df: degrees of freedom of the variance.
@@ -60,19 +61,20 @@ class GroupMeans:
 
     @property
     def spread(self) -> Floats:
-        """The standard deviation that df + 1 independent values would have."""
+        """The standard deviation of df + 1 independent values whose mean would have the same variance."""
         return np.sqrt(self.variance * (self.df + 1))
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of groups; the first group in a pair precedes the second. Each array has the shape (..., pairs).
+    """Comparisons of pairs of groups. Each array has the shape (..., pairs).
 
     Attributes:
-        points: difference between the means; over common replicates if paired.
-        spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
+        points: difference between the means (first group minus second group), over the common replicates if paired.
+        spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
         error: standard error of `points`.
-        n: number of common replicates if paired; otherwise, number of replicates in the smaller group.
+        n: number of common replicates if paired; otherwise, number of replicates of the smaller group.
+        df: degrees of freedom of the test.
         paired: whether the test uses only common replicates; otherwise, it is Welch's test.
         p: two-sided p-value of Student's t; NaN if it cannot be computed.
     """
@@ -93,13 +95,14 @@ class Pairs:
 def means(values: Floats, table: AccuracyTable) -> GroupMeans:
     """Return the mean of each row of values, and the variance of that mean.
 
-    Replicates are independent if they share one split, or if each has its own split. In a crossed design (each of
-    several seeds with each of several splits), replicates that share a seed or a split are not independent. The
-    variance is then clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway clustering; Owen
-    2007, The pigeonhole bootstrap), with the degrees of freedom of the smaller number of clusters.
+    Replicates are independent if all of them share the same split, or if each has its own split. In a crossed design
+    (each of several seeds with each of several splits), replicates that share a seed or a split are not independent. In
+    that case, the variance is clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway
+    clustering; Owen 2007, The pigeonhole bootstrap). The smaller number of clusters determines the degrees of freedom.
 
     Args:
-        values: (..., rows, replicates); NaN for missing values.
+        values: values, with shape (..., rows, replicates); NaN if missing.
+        table: table with the seed and the split of each replicate.
     """
     known = ~np.isnan(values)
     n = known.sum(axis=-1).astype(float)
@@ -126,14 +129,14 @@ def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], 
 
 
 def pairs(table: AccuracyTable) -> Pairs:
-    """Return all pairs (0, 1), (0, 2), ..., (1, 2), ..., in the order of `numpy.triu_indices(groups, 1)`.
+    """Compare all pairs of groups: (0, 1), (0, 2), ..., (1, 2), ..., in the order of `numpy.triu_indices(groups, 1)`.
 
-    A pair is compared over its common replicates if there are at least two, and they make up at least half of the
-    smaller group. Other pairs use Welch's statistic (Welch 1947). With five or more replicates, its degrees of freedom
-    are Satterthwaite's, which are accurate for such numbers (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987,
-    Welch's approximate solution for the Behrens-Fisher problem). With fewer replicates, they are those of the smaller
-    group, which is conservative (Mickey, Brown 1966, Bounds on the distribution functions of the Behrens-Fisher
-    statistic).
+    A pair is compared over its common replicates if it has at least two of them and they make up at least half of the
+    smaller group. Other pairs use Welch's statistic (Welch 1947). With five or more replicates per group, the degrees
+    of freedom are Satterthwaite's, which are accurate for such sample sizes (simulated: `benchmarks/verdicts.py`; Best,
+    Rayner 1987, Welch's approximate solution for the Behrens-Fisher problem). With fewer replicates, the degrees of
+    freedom are those of the smaller group, which is conservative (Mickey, Brown 1966, Bounds on the distribution
+    functions of the Behrens-Fisher statistic).
     """
     alone = means(table.values, table)
     rows = [_row(table, alone, i) for i in range(table.values.shape[-2] - 1)]
@@ -141,13 +144,13 @@ def pairs(table: AccuracyTable) -> Pairs:
 
 
 def first_against_others(table: AccuracyTable) -> Pairs:
-    """Return the pairs of the first group with every other group, in order."""
+    """Compare the first group with every other group, in order."""
     return Pairs(*_row(table, means(table.values, table), 0))
 
 
 def _row(table: AccuracyTable, alone: GroupMeans, i: int) -> tuple[Any, ...]:
-    """Return the fields of `Pairs` for the pairs of one group with every later group."""
-    from scipy.special import stdtr  # importing takes 0.2 s, which sweeps without repeated seeds avoid
+    """Return the fields of `Pairs` for the comparisons of group `i` with every later group."""
+    from scipy.special import stdtr  # this import takes 0.2 s and is needed only with repeated seeds
 
     common = means(table.values[..., i : i + 1, :] - table.values[..., i + 1 :, :], table)
     one, other = slice(i, i + 1), slice(i + 1, None)

@@ -1,4 +1,4 @@
-"""Runs in the form that a comparison needs, no matter where they were read from."""
+"""Represents runs in the form that comparisons need, whether they come from run folders or from MLflow."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
-RECIPE = "experiment"  # the group of recipes; it is not a flag of a configuration, but users know configurations by it
-# Flags that no comparison is about: paths, and how often progress is reported.
+RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by it
+# Flags that never distinguish configurations: paths, and the interval between progress reports.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
-EXECUTION = {"device", "num_threads", "engine"}
+EXECUTION = {"device", "num_threads", "engine"}  # flags that affect only how a run is executed
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a run was made, as far as MLflow knows: the following fields of a `Record`."""
+    """The provenance of a run, as recorded in MLflow. The fields are the same as in a `Record`."""
 
     data_digests: Mapping[str, str]
     execution: Mapping[str, str | int]
@@ -38,21 +38,22 @@ class ComparedRun:
     """A run's flags and results.
 
     Attributes:
-        id: id of the run folder or of the MLflow run.
-        flags: as returned by `params`, without the seed. Flags that did not exist in an older release get their
-            neutral value.
-        outcome: finished, diverged, failed, killed, running, or `not started`.
-        best_val_accuracy: a fraction; None if no epoch was finished.
+        id: ID of the run folder or of the MLflow run.
+        flags: flags and their values, as returned by `params`, without the seed. Flags that did not exist when the run
+            was trained get their neutral value.
+        outcome: outcome of the run, such as finished, diverged, failed, killed, running, or `not started`.
+        best_val_accuracy: best validation accuracy (a fraction); None if no epoch finished.
+        best_epoch: number of the epoch with the best validation accuracy; None if no epoch finished.
         seconds_to_best: training time, in seconds, up to the end of the best epoch; None if unknown.
-        curve: returns the validation accuracy of each epoch.
-        last: returns the validation accuracy of the last epoch; None if there is none.
+        curve: function that returns the validation accuracy of each epoch.
+        last: function that returns the validation accuracy of the last epoch; None if no epoch finished.
         data: digests of the data files; empty if unknown.
         split: the split_seed if it distinguishes replicates rather than configurations; otherwise, 0.
-        test_accuracy: returns the test accuracy; None if `lenet-predict` has not scored the run.
-        recipe: the recipe that the run was composed from, if recipes were swept (`experiment=a,b`); otherwise, empty.
-        mlflow_runs: returns the ids of its MLflow runs, by store name.
+        test_accuracy: function that returns the test accuracy; None if `lenet-predict` has not scored the run.
+        recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); otherwise, empty.
+        mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
         epochs: number of finished epochs; None if unknown.
-        provenance: how the run was made; None if unknown.
+        provenance: provenance of the run; None if unknown.
     """
 
     id: str
@@ -74,19 +75,19 @@ class ComparedRun:
 
     @property
     def replicate(self) -> Replicate:
-        """Seed and split, which distinguish the runs of a configuration."""
+        """The seed and the split, which distinguish the runs of a configuration."""
         return self.seed, self.split
 
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
-    """Split the flags of a run into the flags of a `ComparedRun` and the seed."""
+    """Split all flags of a run into the flags of a `ComparedRun` and the seed."""
     known = shown | {flag: value for flag, value in _neutral("model" in shown).items() if flag not in shown}
     return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
 
 
 @cache
 def _neutral(has_model: bool) -> dict[str, str]:
-    """Return the neutral values of flags that a run lacks; its model is LeNet-5 unless the run names one."""
+    """Return the neutral values of flags that older releases did not have; if the run has no model, include LeNet-5."""
     found = {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
     lenet5 = {"model": "lenet5"} | {f"model.{k}": text(v) for k, v in LENET5.items() if k not in OWN_KEYS}
     return found | ({} if has_model else lenet5)
@@ -102,7 +103,7 @@ def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
     config = record.config if record is not None else _effective(result.job.config)
     flags, seed = flags_and_seed(params(config))
-    folder = result.job.folder  # read now, because it depends on the outputs folder
+    folder = result.job.folder  # evaluated now, because it depends on the outputs folder
 
     def curve() -> list[float]:
         return [e.val_accuracy for e in folder.history().epochs]
@@ -127,7 +128,7 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 
 def configuration(config: Config) -> dict[str, str]:
-    """Return the flags of a job that define its configuration, as in a comparison: without seeds and execution."""
+    """Return the flags that define a job's configuration in a comparison: all except seeds and execution flags."""
     flags, _ = flags_and_seed(params(_effective(config)))
     return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
 
@@ -140,7 +141,7 @@ def _effective(config: Config) -> Config:
 def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:
     if record.seconds_to_best is not None:
         return record.seconds_to_best
-    return folder.history().seconds_to(record.best_epoch)  # a record of an older release
+    return folder.history().seconds_to(record.best_epoch)  # the record is from an older release
 
 
 def _data(record: Record) -> str:

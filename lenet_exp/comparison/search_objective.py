@@ -1,4 +1,4 @@
-"""Objectives of a search: the values of epochs and trials that its study stores and that reports show."""
+"""The objectives of a search: their values for epochs and trials, as stored in the study and shown in reports."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class EpochValidation(Protocol):
 
     @property
     def val_accuracy(self) -> float:
-        """Validation accuracy, a fraction."""
+        """The validation accuracy (a fraction)."""
 
     @property
     def val_loss(self) -> float:
-        """Validation loss."""
+        """The validation loss."""
 
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """An objective and, if it has one, the target accuracy (a fraction)."""
+    """The objective of a search, and its target accuracy (a fraction); None if there is no target."""
 
     objective: Objective
     target: float | None = None
@@ -61,22 +61,22 @@ class SearchObjective:
         return len(self.directions) == 1
 
     def at(self, epochs: Sequence[EpochValidation]) -> float:
-        """Return the value that a pruner compares after these epochs: the best so far, or the distance to the
-        target."""
+        """Return the value that a pruner compares after these epochs: the best value so far, or the remaining distance
+        to the target accuracy."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
         best = max(e.val_accuracy for e in epochs)
         return best if self.target is None else max(0.0, self.target - best)
 
     def reached(self, epochs: Sequence[EpochValidation]) -> bool:
-        """Return whether the target is reached, so that further training is pointless."""
+        """Return whether the target accuracy is reached, so that further training is unnecessary."""
         return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
 
     def trial_result(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
-        """Return the outcome and values of a trial, given its run.
+        """Return the outcome and values of a trial, given the outcome and epochs of its run.
 
-        With a target, a trial that reached it counts as finished, even though its run was stopped there. A trial that
-        did not reach it counts as pruned.
+        With a target accuracy, a trial that reached the target counts as finished, even though its run stopped early. A
+        trial that did not reach the target counts as pruned.
         """
         if outcome is Outcome.diverged:
             return outcome, self.worst
@@ -88,7 +88,7 @@ class SearchObjective:
         return outcome, None
 
     def values(self, epochs: Sequence[EpochResult]) -> list[float] | None:
-        """Return the values of the objectives after these epochs; None if there are none yet."""
+        """Return the values of the objectives after these epochs; None if there are no values yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
         best = max(e.val_accuracy for e in epochs)

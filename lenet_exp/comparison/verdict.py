@@ -1,4 +1,4 @@
-"""The verdict of a comparison as a value: how the leader compares with every other configuration."""
+"""The verdict of a comparison, without wording: how the leader compares with every other configuration."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ class Relation(StrEnum):
 
     ahead = "ahead"
     alike = "alike"  # no significant difference
-    dropped = "dropped"  # no significant difference, and a search stopped giving seeds to the other
+    dropped = "dropped"  # no significant difference, and a search stopped training the other with new seeds
     flat = "flat"  # no spread, so no test is possible
-    single = "single"  # one of the two has only one seed
+    single = "single"  # at least one of the two configurations has only one seed
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the leader compares with the others.
+    """How the leader of a comparison compares with the other configurations.
 
     Attributes:
-        compared: the configurations that the leader is compared with.
+        compared: each configuration that the leader is compared with, its difference from the leader, and its relation
+            to the leader.
         complete: whether all runs have ended.
     """
 
@@ -39,7 +40,7 @@ class Verdict:
 
     @property
     def not_ahead(self) -> list[Difference]:
-        """The leader's differences from the configurations that it is not significantly ahead of."""
+        """The differences between the leader and the configurations that it is not significantly ahead of."""
         return [lead for _, lead, relation in self.compared if relation is not Relation.ahead]
 
     @property
@@ -48,7 +49,7 @@ class Verdict:
         return any(lead.n > 1 for _, lead, _ in self.compared)
 
     def related(self, relation: Relation) -> list[Group]:
-        """Return the configurations with this relation to the leader."""
+        """Return the configurations that have this relation to the leader."""
         return [group for group, _, its in self.compared if its is relation]
 
 
