@@ -1,4 +1,4 @@
-"""A sweep's leader and a baseline, written as one command."""
+"""Expresses a sweep's leader and a baseline as the flags of a single command."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 
 BASELINE = "baseline"  # the sweep's command without the swept flags
+# Flags that are not part of a configuration: prefixes of names, and names.
 NO_CONFIGURATION = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
 NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "device", "num_threads", "engine"}
 
 
 @dataclass(frozen=True)
 class LeaderAndBaseline:
-    """The flags of a leader and a baseline.
+    """The flags of a sweep's leader and of a baseline.
 
     Attributes:
-        fixed: overrides that both share.
-        differing: flags that differ, with the leader's value and the baseline's.
-        baseline: the baseline's configuration.
+        fixed: overrides that the leader and the baseline share.
+        differing: flags that differ, each with the leader's value and the baseline's value.
+        baseline: configuration of the baseline.
     """
 
     fixed: list[str]
@@ -41,16 +42,17 @@ class LeaderAndBaseline:
 
 
 def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> LeaderAndBaseline:
-    """Return the common and the differing flags of a leader and a baseline, for one command.
+    """Return the common and the differing flags of a leader and a baseline.
 
     Args:
-        against: overrides to add to the sweep's command without its swept flags, as the user typed them; `baseline`
-            for no additions.
-        config_dir: the folder of the user's own options, if there is one.
+        leader: a job of the leader.
+        against: the baseline, as the user typed it: overrides to add to the sweep's command without its swept flags, or
+            `baseline` for no additional overrides.
+        config_dir: the folder of the user's own options; None if there is no such folder.
 
     Raises:
-        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration; or one side has a
-            keyword that the other's class does not have.
+        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration; or a keyword that
+            only one of the two configurations has does not have its default value.
     """
     own = [] if against == BASELINE else _overrides(against)
     swept = {flag.lstrip("+") for flag in leader.swept}
@@ -111,7 +113,7 @@ def _config(overrides: Sequence[str], config_dir: Path | None) -> Config:
 
 
 def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
-    """Return all flags that define a configuration, with values as the user would type them."""
+    """Return all flags that define a configuration, with their values as typed in a command."""
     node = _composed(overrides, config_dir)
     choices, config = node.hydra.runtime.choices, typed(node)
     found = {group: str(choices[group]) for group in CLASS_GROUPS}
@@ -125,11 +127,12 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
 def _side(
     flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
 ) -> dict[str, str]:
-    """Drop the keywords that only one side's class accepts. They follow from the class if they have the default values
-    of its option.
+    """Return one side's flags without the keywords that only its own class accepts.
+
+    These keywords follow from the class if they have the default values of its option.
 
     Raises:
-        ConfigError: the keywords have values other than these defaults.
+        ConfigError: such a keyword does not have its default value.
     """
     alone = [flag for flag in flags if flag not in other]
     if not alone:
@@ -146,12 +149,12 @@ def _side(
 
 
 def _typed(value: Any) -> str:
-    """Format a value as an override."""
+    """Format a value as in an override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_typed, value))}]"
-    text = str(value)  # all digits of a float
+    text = str(value)  # keeps all digits of a float
     return text if re.fullmatch(r"[\w./+-]*", text) else "'" + text.replace("'", r"\'") + "'"

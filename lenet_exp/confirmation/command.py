@@ -1,4 +1,4 @@
-"""The command that confirms a sweep: its leader and the configurations that may be best, on new seeds."""
+"""Builds the command that confirms a sweep's leader: it trains the leader and its rivals with new seeds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.confirms import Flags
 
-FIRST = 1000  # new seeds start at a multiple of this
-NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "detach"  # of sweep.*
+FIRST = 1000  # new seeds start at a multiple of this number
+# The `sweep.*` flags that are not copied from the sweep's command.
+NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "detach"
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class ConfirmationRequest:
     """A request to confirm a sweep's leader.
 
     Attributes:
-        points: the difference worth detecting, in percentage points.
-        seeds: number of new seeds; None: as many as needed.
-        against: a baseline to compare with, instead of the configurations that may be best; see `leader_and_baseline`.
-        uri: address of the store, if the sweep's own store needs a password.
+        points: the difference to detect, in percentage points.
+        seeds: number of new seeds; None for as many as needed.
+        against: a baseline to compare the leader with, instead of the configurations that may be best; see
+            `leader_and_baseline`.
+        uri: address of the store, which is required if the address of the sweep's store contains a password; None for
+            the sweep's store.
     """
 
     points: float
@@ -45,9 +48,9 @@ class PlannedConfirmation:
     """A confirmation that can be started.
 
     Attributes:
-        plan: groups and number of seeds.
-        arguments: arguments of lenet-train.
-        before: ended confirmations of the same sweep; each additional one adds to the error rate.
+        plan: the groups to train, and the number of seeds.
+        arguments: arguments of `lenet-train`.
+        before: ended confirmations of the same sweep; each additional confirmation increases the error rate.
         configurations: the flags of each configuration to train.
     """
 
@@ -63,11 +66,14 @@ class PlannedConfirmation:
 
 
 def confirmed_sweep(which: str | None) -> SweepFolder:
-    """Return the sweep to confirm: the named one, or the last one. If the last one is itself a confirmation, return
-    the sweep that it confirms.
+    """Return the sweep to confirm.
+
+    Args:
+        which: ID or folder of the sweep. None means the last sweep or, if that is a confirmation, the sweep that it
+            confirms.
 
     Raises:
-        ConfigError: no sweep was found.
+        ConfigError: the sweep was not found.
     """
     sweep = find_sweep(which or "last")
     confirms = sweep.started().confirms
@@ -75,17 +81,17 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
 
 
 def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
-    """Return all sweeps, ended or not, that confirm this one on a dataset."""
+    """Return all confirmations of a sweep on the given dataset, ended or not."""
     found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
     return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
 
 
 def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> PlannedConfirmation:
-    """Plan the confirmation of a sweep's leader on one dataset. The plan stays the same until the confirmation has
-    ended.
+    """Plan the confirmation of a sweep's leader on one dataset. Repeated calls return the same plan until the
+    confirmation has ended.
 
     Raises:
-        ConfigError: the confirmation cannot be planned, or the store's password is not stored.
+        ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
     """
     planned = plan if request.against is None else plan_against
     wanted = planned(comparison, request.points / 100, request.seeds)
@@ -111,7 +117,8 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the overrides that the jobs were composed from, by flag. The flags of the first job come first."""
+    """Return the overrides from which the jobs were composed: each job's value, keyed by flag. The flags of the first
+    job come first."""
     columns: dict[str, list[str]] = {}
     for job in jobs:
         own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
@@ -121,7 +128,7 @@ def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
-    """Return the columns as overrides of one sweep, with new seeds and, if splits varied, new splits."""
+    """Return the columns as the overrides of a single sweep, with new seeds and, if the split was swept, new splits."""
     fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
     left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT}
     kept = {k: v for k, v in columns.items() if k not in left_out}
@@ -144,8 +151,8 @@ def _names(keys: Iterable[str]) -> str:
 
 
 def _absolute(job: Job, key: str, value: str) -> str:
-    """Replace a relative path with the job's own path, since the job may have been created in a different working
-    directory."""
+    """Replace a relative path with the job's absolute path, because the job may have been created in a different
+    working directory."""
     path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
     if path is None:
         return value

@@ -36,16 +36,18 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     """Print the command that confirms each dataset's leader, and optionally run it. Return the exit status.
 
     Args:
-        which: names the sweep. By default, the last sweep or, if that is a confirmation, the sweep that it confirms.
+        which: the sweep to confirm; see `confirmed_sweep`.
+        request: the difference to detect, and other settings of the confirmation.
+        run: whether to run the command.
         where: overrides that determine where the confirmation's runs are trained.
 
     Raises:
         ConfigError: the sweep was not found, or the confirmation cannot be planned or run.
-        KeyboardInterrupt, Terminated: a signal arrived; raised after the confirmation has stopped.
+        KeyboardInterrupt, Terminated: a signal stopped the confirmation.
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if run and not is_in_own_outputs(sweep):  # its jobs can name classes that this user did not choose
+    if run and not is_in_own_outputs(sweep):  # its jobs can contain classes that this user did not choose
         raise ConfigError(
             f"run=true: the sweep is in a different outputs folder; set LENET_EXP_OUTPUTS={sweep.outputs}"
         )
@@ -60,6 +62,7 @@ def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
     """Confirm the best configuration of an ended search, if requested. Return the exit status.
 
     Args:
+        planned: the search.
         where: overrides that determined where the search was trained.
     """
     plan = planned.sweep.kept_plan()
@@ -78,7 +81,7 @@ def _planned(
     request: ConfirmationRequest,
     where: Sequence[str],
 ) -> tuple[list[str], PlannedConfirmation | None]:
-    """Return the lines to print and the planned confirmation; None if the same confirmation has already ended."""
+    """Return the lines to print, and the planned confirmation (None if the same confirmation has already ended)."""
     lines = []
     line = plan_confirmation(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
