@@ -1,1 +1,1 @@
-"""Run and sweep folders on disk, with their checkpoints, owners, and records; everything else is derived from them."""
+"""Run and sweep folders on disk, with their checkpoints, owners, and records. All reports are derived from them."""

@@ -1,10 +1,10 @@
-"""Checkpoints from which a run can resume. Each is written in one atomic step.
+"""Checkpoints from which a run can resume. Each checkpoint is written in one atomic step.
 
-history.json             epochs so far, the best one, and the two newest checkpoints (key `commits`); written last
-state-<epoch>-<steps>.safetensors   network, optimizer, generators, position
+history.json             epochs so far, the best epoch, and the two newest checkpoints (key `commits`); written last
+state-<epoch>-<steps>.safetensors   network, optimizer, random generators, and position in the training
 best-<epoch>.safetensors            the best weights
 
-A checkpoint exists once history.json names its files and their digests.
+A checkpoint exists once history.json lists its files and their digests.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
     from lenet_exp.training.lane import Best, Lane
 
-CHECKPOINT_SECONDS = 2.0  # between checkpoints, so that runs with very short epochs do not spend their time on fsync
-KEPT = 2  # the newest, and the previous one in case the newest is corrupt
+CHECKPOINT_SECONDS = 2.0  # minimum interval, because fsync after every epoch would slow down runs with short epochs
+KEPT = 2  # number of checkpoints kept: the newest and, in case it is corrupt, the previous one
 
 log = logging.getLogger("lenet_exp")
 
 
 class CorruptCheckpoint(Exception):
-    """Raised if a checkpoint cannot be used; the message says why."""
+    """Raised if a checkpoint cannot be used; the message contains the reason."""
 
 
 class Checkpoints:
-    """Reader and writer of the checkpoints in a run folder that this process owns."""
+    """Reader and writer of the checkpoints in a run folder. This process must own the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,28 +56,29 @@ class Checkpoints:
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
-        """Add an epoch's result for the next `write`; a result that is already in the history keeps its timestamps."""
+        """Add an epoch's result for the next `write`, unless the history already contains a result for this epoch."""
         if result.epoch > len(self._epochs):
             self._epochs.append(result)
 
     @property
     def epochs(self) -> list[EpochResult]:
-        """The results of all epochs so far, including those before an interruption."""
+        """The results of all epochs so far, including epochs before an interruption."""
         return list(self._epochs)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1)."""
+        """Return the training time in seconds until the end of an epoch (counted from 1); None if it is not known."""
         return History(self._epochs).seconds_to(epoch)
 
     def due(self) -> bool:
-        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old."""
+        """Return whether a new checkpoint is due, because the last one is at least `CHECKPOINT_SECONDS` old."""
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
     def write(self, lane: Lane, seconds: float) -> None:
-        """Write a checkpoint of the lane's state.
+        """Write a checkpoint of a run's training state.
 
         Args:
-            seconds: training time so far, including time before interruptions.
+            lane: training state of the run.
+            seconds: training time so far in seconds, including time before interruptions.
         """
         at = lane.position
         from lenet_exp.training.snapshot import snapshot
@@ -93,13 +94,16 @@ class Checkpoints:
         self._written_at = time.monotonic()
 
     def write_results(self, best: Best | None) -> None:
-        """Write the results at the end of training, without a state to resume from."""
+        """Write the epochs' results and the best weights at the end of training, without a new checkpoint."""
         self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
-        """Restore a new lane from the newest intact checkpoint and return whether there was one.
+        """Restore a run's training state from the newest intact checkpoint, and return whether one was found.
 
-        A corrupt checkpoint is logged. If no checkpoint is intact, the run starts over.
+        Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
+
+        Args:
+            lane: initial training state of the run, which is replaced.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
         for checkpoint in history.commits if history is not None else []:
@@ -119,7 +123,7 @@ class Checkpoints:
         return False
 
     def clean(self) -> None:
-        """Remove all checkpoints of a run that has ended, but keep its history and best model."""
+        """Remove all checkpoints of a run that has ended, but keep its history and best weights."""
         history = read_or_none(self.path / "history.json", _history, "its checkpoints are kept")
         if history is None:
             return
@@ -174,17 +178,20 @@ class Checkpoints:
 
 
 def read_history(path: Path) -> History:
-    """Return a run folder's history, or an empty one if it is missing or corrupt; corruption is logged."""
+    """Return the history in a run folder, or an empty history if it is missing or corrupt; corruption is logged."""
     return read_or_none(path / "history.json", _history, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write the history of a run that has a record; the history's digest is in the record."""
+    """Write the history of a run that has ended, without a digest, because the run's record contains the digest."""
     write_json(path / "history.json", to_json(history))
 
 
 def rewrite_history(path: Path) -> None:
-    """Rewrite a history in this release's format; a corrupt one is logged and replaced by an empty one."""
+    """Rewrite the history in a run folder in this release's format.
+
+    A corrupt history is logged and replaced with an empty history.
+    """
     file, history = path / "history.json", read_history(path)
     if file.exists() and not (file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()):
         write_history(path, history)

@@ -1,4 +1,4 @@
-"""The folder with the user's own option files with which a sweep was started."""
+"""The folder with a user's own option files (`--config-dir`) that a sweep was started with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lenet_exp.folders.records import SweepPlan
 
 
 def config_dir_of(plan: SweepPlan) -> list[str]:
-    """Return the sweep's `--config-dir` arguments with an absolute path, or an empty list.
+    """Return a sweep's `--config-dir` arguments with an absolute path, or an empty list if the sweep had none.
 
     A relative path is resolved against the directory in which the sweep was started.
     """

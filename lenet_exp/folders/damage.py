@@ -1,4 +1,7 @@
-"""Reading files that can be corrupt. A corrupt file affects only its own run or sweep and is reported in one line."""
+"""Reading of files that can be corrupt.
+
+A corrupt file affects only its own run or sweep and is reported in a single line.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
     Args:
         of: function that converts the parsed JSON to the value, or raises ValueError if the JSON is invalid.
-        what_now: the consequence of the corruption, for the message.
+        what_now: consequence of the corruption, or instruction for the user; the end of the error message.
 
     Raises:
         DamagedError: the file is corrupt.
@@ -36,7 +39,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
-    """Return the value in a JSON file as `read` does; if the file is corrupt, log that and return None."""
+    """Return the value in a JSON file, as `read` does; if the file is corrupt, log a warning and return None."""
     try:
         return read(path, of, what_now)
     except DamagedError as e:
@@ -45,14 +48,19 @@ def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 
 def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
-    """Return the error for a corrupt file."""
+    """Return the error for a corrupt file.
+
+    Args:
+        why: description of the corruption.
+        what_now: consequence of the corruption, or instruction for the user.
+    """
     error = DamagedError(f"{path} is corrupt ({why}); {what_now}")
     error.path = path
     return error
 
 
 def warn_once(error: DamagedError) -> None:
-    """Log a warning once per corrupt file, because the files in a folder are read many times."""
+    """Log a warning about a corrupt file, but only once per file, because files are read many times."""
     try:
         which = (error.path, error.path.stat().st_mtime_ns)
     except OSError:

@@ -1,8 +1,8 @@
-"""Digests of records, histories, and jobs, which detect corruption and edits.
+"""Digests of records, histories, and jobs, for the detection of corruption and edits.
 
-They protect against accidents, not against forgery: anybody who edits a record can also compute its digest. Files from
-older releases have no digest and are accepted. A history contains its own digest until the run's record is written;
-then the record holds it.
+Digests protect against accidents but not against forgery, because anyone who edits a record can also compute its
+digest. Files from older releases have no digest and are accepted. A history contains its own digest until the run's
+record is written. From then on, the record contains the digest of the history.
 """
 
 from __future__ import annotations
@@ -21,24 +21,29 @@ AGAIN = "rerun its lenet-train command to retrain the run"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:
-    """Return the content of record.json: a record with the digest of its history and a digest of itself."""
+    """Return the content of record.json: a record with the digest of the run's history and its own digest.
+
+    Args:
+        value: the record as a JSON value.
+        history: path of history.json.
+    """
     return with_digest(value | {"history_digest": _history_digest(history)})
 
 
 def with_digest(value: Any) -> Any:
-    """Return a value with a digest of all its other keys."""
+    """Return a JSON object with the additional key `digest`, which contains a digest of all other keys."""
     return value | {"digest": _digest(value, "digest")}
 
 
 def redacted(value: Any) -> Any:
-    """Return a value without secrets (`without_secrets`), with a new digest if the old one was valid."""
+    """Return a JSON value without secrets (see `without_secrets`), with a new digest if the old digest was valid."""
     clean = without_secrets(value)
     had_one = isinstance(value, dict) and value.get("digest") is not None
     return with_digest(clean) if clean != value and had_one and digest_error(value) is None else clean
 
 
 def verified(value: Any) -> Any:
-    """Return the value after checking its digest; a value without a digest is accepted.
+    """Return a JSON value after checking its digest; a value without a digest is accepted.
 
     Raises:
         ValueError: the digest does not match.
@@ -50,9 +55,13 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Return the value in a record.json after checking its digest and its history's digest.
+    """Return the content of record.json after checking its digest and the digest of the run's history.
 
-    The value is None if the file has been removed in the meantime.
+    The result is None if the file was removed in the meantime.
+
+    Args:
+        value: content of the file as a JSON value.
+        record: path of the file.
 
     Raises:
         ValueError: the record does not match its digest.
@@ -63,7 +72,7 @@ def verified_with_history(value: Any, record: Path) -> Any:
         changed, other = digest_error(value), _other_history(value, history)
         if changed is None and other is None:
             return value
-        again = read_json(record)  # another process could have started the run over
+        again = read_json(record)  # another process could have restarted the run in the meantime
         if again == value:
             raise ValueError(changed) if changed is not None else damage_error(history, str(other), AGAIN)
         value = again
@@ -71,14 +80,19 @@ def verified_with_history(value: Any, record: Path) -> Any:
 
 
 def digest_error(value: Any) -> str | None:
-    """Return why a value does not match its digest, or None if it does."""
+    """Return the reason why a JSON value does not match its digest, or None if it matches."""
     if not isinstance(value, dict) or value.get("digest") in (None, _digest(value, "digest")):
         return None
     return "it was changed after it was written"
 
 
 def _other_history(value: Any, path: Path) -> str | None:
-    """Return why a history does not belong to its record, or None if it does."""
+    """Return the reason why a history does not match the digest in its record, or None if it matches.
+
+    Args:
+        value: the record as a JSON value.
+        path: path of history.json.
+    """
     try:
         same = value.get("history_digest") == _history_digest(path)
     except (ValueError, OSError) as e:
@@ -87,7 +101,10 @@ def _other_history(value: Any, path: Path) -> str | None:
 
 
 def _history_digest(path: Path) -> str | None:
-    """Return the digest of a history without its checkpoints, which are removed once the record is written."""
+    """Return the digest of a history, or None if it is missing.
+
+    The digest does not cover the history's checkpoints, which are removed once the record is written.
+    """
     value = read_json(path)
     return None if value is None else _digest(value, "commits")
 

@@ -28,7 +28,13 @@ def final_record(
     data: TrainingData | None = None,
     reason: str = "",
 ) -> Record:
-    """Return the record of a run that has just ended; `Record` explains the fields."""
+    """Return the record of a run that has just ended; `Record` describes the fields.
+
+    Args:
+        begun: record from the start of the run.
+        best: best weights and their validation results; None if they are not available.
+        data: training data of the run, for the confusion matrix; None if the data is not available.
+    """
     truth = data.labels[data.val_index] if data is not None else None
     return replace(
         begun,

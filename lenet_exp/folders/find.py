@@ -1,4 +1,4 @@
-"""Lookup of a sweep or a run by the name that a user types."""
+"""Lookup of sweeps and runs by the name that a user types."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lenet_exp.outputs import outputs_dir
 
 
 def is_mlflow_run_id(which: str) -> bool:
-    """Return whether a name has the form of an MLflow run id, and so can name a sweep that only the store has."""
+    """Return whether a name has the form of an MLflow run ID, and so can identify a sweep that only the store has."""
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
 def find_sweep(which: str) -> SweepFolder:
-    """Return the sweep with the given name: `last`, an MLflow run id, a sweep's id, or a sweep folder.
+    """Return the sweep with the given name: `last`, a sweep ID (or its first digits), an MLflow run ID, or a folder.
 
     Raises:
         ConfigError: no sweep is found.
@@ -27,7 +27,7 @@ def find_sweep(which: str) -> SweepFolder:
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
     named = [p.parent for p in (outputs_dir() / "sweeps").glob("*/sweep.json") if p.parent.name.startswith(which)]
-    if len(which) >= 4 and len(named) == 1:  # if it is corrupt, reading it reports that
+    if len(which) >= 4 and len(named) == 1:  # if sweep.json is corrupt, reading it reports that
         return SweepFolder(named[0])
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
@@ -45,7 +45,7 @@ def find_sweep(which: str) -> SweepFolder:
 
 
 def find_run(which: str) -> RunFolder:
-    """Return the run with the given name: a run folder, or a run's id or the id's first digits.
+    """Return the run with the given name: a run folder, or a run ID or its first digits.
 
     Raises:
         ConfigError: no run is found, or several match.

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: composed, checked, and frozen, so that later changes in conf/ do not affect them."""
+"""Jobs of a sweep, which are composed, checked, and frozen, so later changes to conf/ do not affect them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lenet_exp.outputs import outputs_dir
 
 @dataclass(frozen=True)
 class Job(Stored):
-    """One job of a sweep.
+    """A job of a sweep.
 
     Attributes:
-        number: position in the sweep, counted from 0.
-        name: short name that shows the swept values.
-        swept: the values of the swept flags.
-        overrides: the overrides from which Hydra composed the job.
-        config: the configuration as requested: `engine=auto` stays `auto`.
+        number: position of the job in the sweep, counted from 0.
+        name: short name that contains the swept values.
+        swept: values of the swept flags, by flag.
+        overrides: overrides from which Hydra composed the configuration.
+        config: configuration as requested; `engine=auto` is not replaced with the chosen engine.
         fingerprint: hash that identifies the experiment.
         run: name of the job's run folder. Jobs with the same run are trained only once.
-        engine: the engine that executes the training steps; `engine_why`: the reason, as a short phrase.
-        trial: the trial of the search; None in a grid.
-        epochs_before: in a search, number of epochs that the run already had; they do not count toward the budget.
-        outputs: the outputs folder; not stored, because the sweep's folder is inside it.
+        engine: engine that executes the training steps; `engine_why`: short phrase with the reason for the choice.
+        trial: number of the trial in a search; None in a grid.
+        epochs_before: number of epochs that the run had completed before a search; they do not count toward its budget.
+        outputs: path of the outputs folder; not stored, because the outputs folder contains the sweep folder.
     """
 
     number: int
@@ -62,13 +62,14 @@ class Job(Stored):
 
 
 def job_from_json(value: Any, outputs: Path) -> Job:
-    """Return the job that a line of jobs.jsonl holds.
+    """Return the job that a line of jobs.jsonl describes.
 
     Args:
-        outputs: the outputs folder that holds the sweep.
+        value: the line as a JSON value.
+        outputs: path of the outputs folder that contains the sweep.
 
     Raises:
-        ValueError: the line is not a valid job.
+        ValueError: the line does not describe a valid job.
     """
     job = read_as(Job, redacted(verified(value)))
     job.other.pop("digest", None)
@@ -76,5 +77,5 @@ def job_from_json(value: Any, outputs: Path) -> Job:
 
 
 def job_to_json(job: Job) -> Any:
-    """Return a job as the JSON value of a line in jobs.jsonl."""
+    """Return the JSON value that describes a job in jobs.jsonl."""
     return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 class ModelFile:
-    """The file `<dataset>_epoch<k>_acc<0.9913>_<8 of the run id>.safetensors`, replaced at each improvement.
+    """Writer of a run's model file, which is replaced at each improvement.
 
-    Its metadata key `record` holds the run's record as JSON.
+    The file is named `<dataset>_epoch<epoch>_acc<accuracy>_<first 8 digits of the run ID>.safetensors`. Its metadata
+    key `record` contains the run's record as JSON.
+
+    Args:
+        folder: value of the flag `model_path`.
 
     Raises:
         ConfigError: the folder cannot be created or written to.
@@ -36,7 +40,7 @@ class ModelFile:
             raise ConfigError(f"model_path={folder}: must be a writable folder ({e.strerror})") from e
 
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
-        """Write the new best model, remove this run's earlier one, and return the new path."""
+        """Write the new best model, remove the run's earlier model file, and return the path of the new file."""
         path = self.folder / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
         save_weights(path, weights, {"record": json.dumps(record_to_json(record))})
         for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):

@@ -1,8 +1,9 @@
-"""Ownership of a run or sweep folder: one process at a time, until it releases the folder or dies.
+"""Exclusive ownership of a run or sweep folder by a process, until the process releases the folder or dies.
 
-On one machine, ownership is a flock, which the kernel releases even on kill -9. A network file system can hide a flock
-from other machines. For those machines, the owner writes its name to owner.json and touches the file every few seconds.
-An owner on another machine counts as alive while that heartbeat is fresh by the file system's clock.
+On a single machine, the owner holds a flock, which the kernel releases even on kill -9. A network file system can hide
+a flock from other machines. Therefore, the owner also writes its host and process ID to owner.json and touches the file
+every few seconds. An owner on another machine counts as alive while this heartbeat is recent by the file system's
+clock.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class Owner:
-    """An owner that is still alive: process `pid` on `host`."""
+    """The live process that owns a folder.
+
+    Attributes:
+        host: host name of the owner's machine.
+        pid: process ID of the owner; 0 if unknown.
+    """
 
     host: str
     pid: int
@@ -51,13 +57,13 @@ class Owner:
 
 @contextmanager
 def own(folder: Path, what: str) -> Iterator[None]:
-    """Own `folder` inside the context; while another process owns it, log a line and wait.
+    """Own a folder inside the context. If another process owns it, log a line and wait for that process.
 
     Args:
-        what: name of the folder in the log line.
+        what: description of the folder for the log line.
 
     Raises:
-        DamagedError: the folder or its lock is a link or a different kind of file.
+        DamagedError: the folder or its lock is a link or has the wrong file type.
         UserError: the file system does not support flock.
     """
     with _held(folder, what):
@@ -71,7 +77,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
 
 def move_away(folder: Path, to: Path) -> Owner | None:
-    """Move a folder unless it has a living owner; return the owner, or None if the folder was moved.
+    """Move a folder unless a live process owns it; return that owner, or None if the folder was moved.
 
     A process that waits for the folder creates it again.
     """
@@ -83,7 +89,7 @@ def move_away(folder: Path, to: Path) -> Owner | None:
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return the living owner of `folder`, or None."""
+    """Return the live process that owns a folder, or None if no process owns it."""
     try:
         lock = open_lock(folder / "lock")
     except OSError:
@@ -98,7 +104,10 @@ def owner_of(folder: Path) -> Owner | None:
 
 @contextmanager
 def _held(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder's lock once it is free. If the folder is moved away in the meantime, lock its replacement."""
+    """Wait for the lock of a folder and hold it inside the context.
+
+    If the folder is moved in the meantime, wait for the lock of the folder that replaces it.
+    """
     said = False
     while True:
         with _lock(folder) as lock:
@@ -124,7 +133,7 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_symlink():  # the owner can empty the folder, so a link must not lead it to other files
+        if folder.is_symlink():  # the owner can empty the folder, which must not remove files elsewhere
             raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:
@@ -159,7 +168,7 @@ def _owner(value: Any) -> Owner:
 
 
 def _elsewhere(folder: Path) -> Owner | None:
-    """Return an owner on another machine, whose flock might not be visible here, or None."""
+    """Return the owner if it is a live process on another machine, whose flock might not be visible here; else None."""
     owner = _named(folder)
     if owner is None or owner.here:
         return None
