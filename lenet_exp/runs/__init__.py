@@ -1,1 +1,1 @@
-"""Runs: opening, training, resuming, and reproducing them."""
+"""Runs: functions that start, train, resume, and reproduce them."""

@@ -1,4 +1,4 @@
-"""Creates the record of a new run, with everything that is needed to reproduce it."""
+"""Creates the record of a new run, with all information needed to reproduce it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
     """Return the record of a new run.
 
     Args:
-        config: the job's configuration, with the chosen engine and number of threads.
-        engine_why: see `describe_execution`.
+        job: job that the run belongs to.
+        config: configuration of the job, with the engine and number of threads already chosen.
+        data: training data of the run.
+        device: device that the run trains on.
+        engine_why: reason for choosing the engine; see `describe_execution`.
     """
     return Record(
         name=job.name,

@@ -1,4 +1,4 @@
-"""Compares two runs of one configuration: which epochs and values differ."""
+"""Comparison of two runs of the same configuration: the epochs and values that differ."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class EpochDifference:
     """An epoch that differs between two runs.
 
     Attributes:
-        figures: which of `FIGURES` differ.
-        weights: whether the weights differ; None if one run has no digest.
+        epoch: number of the epoch, counted from 1.
+        figures: names of the values in `FIGURES` that differ.
+        weights: whether the weights differ; None if one of the runs has no digest of its weights.
     """
 
     epoch: int
@@ -27,12 +28,12 @@ class EpochDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """The bitwise differences between two runs; false if there are none.
+    """The differences between two runs, compared bit for bit. An instance without differences is false.
 
     Attributes:
-        epochs: the epochs that differ.
-        result: the parts of the result that differ, with both values as text.
-        last: the last epoch that both runs have; 0 if the record has no epochs.
+        epochs: epochs that differ.
+        result: descriptions of the parts of the result that differ, with both values.
+        last: number of the last epoch that both runs have; 0 if the record has no epochs.
     """
 
     epochs: list[EpochDifference]
@@ -44,7 +45,7 @@ class Difference:
 
     @property
     def where(self) -> str:
-        """The location: `in epoch 3 and later`, `only in epoch 3`, or `in the result`."""
+        """Location of the differences, such as `in epoch 3 and later`, `only in epoch 3`, or `in the result`."""
         if not self.epochs:
             return "in the result"
         numbers = [e.epoch for e in self.epochs]
@@ -55,7 +56,7 @@ class Difference:
 
     @property
     def of_figures_alone(self) -> bool:
-        """Whether all differing epochs are known to have identical weights, so only the numbers were changed."""
+        """Whether epochs differ only in their recorded values, and are known to have identical weights."""
         return bool(self.epochs) and all(e.weights is False for e in self.epochs)
 
 
@@ -64,7 +65,11 @@ def differences(
 ) -> Difference:
     """Compare a repeated run with the record and the epochs of the original run.
 
-    A pruned, killed, or failed run is compared over the epochs that it has.
+    If the original run was pruned, killed, or failed, only the epochs that it completed are compared.
+
+    Args:
+        record, epochs: record and epochs of the original run.
+        again, again_epochs: record and epochs of the repeated run.
     """
     pairs = list(zip(epochs, again_epochs, strict=False))
     found = [d for number, (was, now) in enumerate(pairs, 1) if (d := _of_epoch(number, was, now)) is not None]
@@ -79,8 +84,11 @@ def _of_epoch(number: int, was: EpochResult, now: EpochResult) -> EpochDifferenc
 
 
 def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:
-    """Return the differences between the results. The best epoch of the repeated run is chosen from the epochs that
-    the record covers."""
+    """Return descriptions of the differences between two results.
+
+    Args:
+        epochs: epochs of the repeated run that the record also covers; its best epoch is chosen from these.
+    """
     best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch), default=None)
     pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}
     if best is not None:

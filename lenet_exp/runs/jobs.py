@@ -1,4 +1,4 @@
-"""Creates jobs: checks, names, and freezes all configurations before the first one starts."""
+"""Creates jobs: checks, names, and freezes all configurations before the first job starts."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
 
-# Flags that a class might not accept, and the group that names the class.
+# Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
 
 log = logging.getLogger("lenet_exp")
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
-    """Return the job of a single run, outside a sweep.
+    """Return the job for a single run, outside a sweep.
 
     Args:
-        name: the job's name; by default, the dataset, activation, and optimizer.
+        config: configuration of the run.
+        name: name of the job; by default, the dataset, activation, and optimizer.
 
     Raises:
         ConfigError: the configuration is invalid.
         DataError: the data is not available.
     """
-    config = typed(plain(config))  # convert numbers to the flags' types: 1 and 1.0 are the same run
+    config = typed(plain(config))  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
     check_config(config)
     _check_store(config.tracking)
     choose_device(config.device)
@@ -56,10 +57,14 @@ def lone_job(config: Config, name: str | None = None) -> Job:
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-    """Check all jobs of a sweep, given their overrides and configurations.
+    """Check all jobs of a sweep.
+
+    Args:
+        jobs: overrides of each job.
+        configs: configuration of each job.
 
     Raises:
-        ConfigError: a job is invalid; the message names the first such job's overrides.
+        ConfigError: a job is invalid; the message contains the overrides of the first invalid job.
     """
     for overrides, config in zip(jobs, configs, strict=True):
         try:
@@ -73,10 +78,10 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
 
 
 def check_one_sweep(configs: Sequence[Config]) -> None:
-    """Check that flags that apply to the whole sweep are the same in all configurations.
+    """Check that the flags for the sweep as a whole are the same in all configurations.
 
     Raises:
-        ConfigError: the flags differ.
+        ConfigError: the flags differ between configurations.
     """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
@@ -85,8 +90,10 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
 
 
 def _check_store(tracking: Tracking) -> None:
-    """Check the store, even in a dry run. Skip the default store if it does not exist yet; it is created in the
-    outputs folder."""
+    """Check the MLflow store, even in a dry run.
+
+    The default store is not checked if it does not exist yet, because it will be created in the outputs folder.
+    """
     uri = store_uri(tracking.uri)
     database = sqlite_path(uri)
     if tracking.uri is not None or database is None or database.exists():
@@ -94,10 +101,16 @@ def _check_store(tracking: Tracking) -> None:
 
 
 def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
-    """Freeze jobs that have been checked. Their datasets are read, since data digests are part of the fingerprints.
+    """Freeze jobs that have been checked. This reads their datasets, because fingerprints include data digests.
+
+    Args:
+        swept: names of the swept flags.
+        jobs: overrides of each job.
+        configs: configuration of each job.
 
     Raises:
-        DataError, ConfigError: a job's data is not available; the message names the job's overrides.
+        DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
+            overrides.
     """
     fingerprints = []
     for overrides, config in zip(jobs, configs, strict=True):
@@ -128,13 +141,13 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:
-    """Describe the engines of a sweep's jobs, and why each was chosen."""
+    """Return one line for each engine of a sweep's jobs, with the reason for choosing the engine."""
     engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
     return [f"engine{f' for {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
 
 
 def without_effect(configs: Sequence[Config]) -> list[str]:
-    """Return a line for each swept flag that some of the jobs ignore."""
+    """Return one line for each swept flag that some of the jobs ignore."""
     found = []
     for flag, group in IGNORED.items():
         name = flag.rpartition(".")[2]
@@ -155,12 +168,13 @@ def _value(config: Config, flag: str) -> object:
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
     """Return the name of each job's run folder.
 
-    If a sweep trains one fingerprint with several executions (device, threads, engine), each gets its own run. The
-    first execution uses the default folder, unless that folder holds a run of another one of these executions. The
-    number of threads counts only if the exact weights depend on it.
+    If a sweep trains a fingerprint with several executions (device, threads, engine), each execution has its own run.
+    The first execution uses the default folder, unless that folder already contains a run with one of the other
+    executions. The number of threads matters only if the exact weights depend on it.
 
     Args:
-        configs: the configurations, with the chosen engines.
+        configs: configuration of each job, with its engine already chosen.
+        fingerprints: fingerprint of each job.
     """
     executions: list[tuple[object, ...]] = [
         (
@@ -194,12 +208,12 @@ def _execution_of(run: str) -> tuple[object, ...] | None:
 
 
 def _named(engine: str) -> list[str]:
-    """Return the engine as a part of a run's name; empty for torch, which used to be the only engine."""
+    """Return the part of a run's name that specifies the engine; empty for torch, which used to be the only engine."""
     return [] if engine == EngineName.torch else [engine]
 
 
 def _frozen(config: Config) -> Config:
-    """Return the configuration with absolute paths and without a password."""
+    """Return a copy of the configuration with absolute paths and without passwords."""
     return replace(
         config,
         data_root=str(user_path(config.data_root).absolute()),

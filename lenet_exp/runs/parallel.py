@@ -1,4 +1,4 @@
-"""Reproduces or checks the runs of a sweep in parallel, in processes on this machine."""
+"""Reproduces or checks the runs of a sweep in parallel processes on this machine."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def reproduce_in_parallel(
     data_root: str | None,
     trust: str | None,
 ) -> None:
-    """Reproduce the run of each job, with as many processes as the cores allow.
+    """Reproduce the run of each job, with as many parallel processes as the cores allow.
 
     Args:
-        jobs: the jobs, one for each run.
-        hear: called with each result as soon as it is available.
+        jobs: jobs to reproduce, one for each run.
+        hear: function called with each job and its result as soon as the result is available.
         checking: whether to check the runs without training; see `check`.
         uri: address of the MLflow store.
         data_root, trust: see `reproduce`.
 
     Raises:
-        UserError: see `reproduce`.
-        KeyboardInterrupt, Terminated: a signal arrived; each run resumes when the command is rerun.
+        UserError: a run cannot be reproduced; see `reproduce`.
+        KeyboardInterrupt, Terminated: a signal interrupted the command. If it is rerun, interrupted runs resume.
     """
 
     def on_done(done: JobEnd) -> None:
@@ -56,7 +56,7 @@ def reproduce_in_parallel(
         sets=(),
         cores=cores,
         jobs=len(jobs),
-        output=Path(os.devnull),  # each repeated run has a log of its own
+        output=Path(os.devnull),  # each repeated run has its own log
     )
     executor = PoolExecutor(work, max(1, cpu_count() // cores), retries=1, time_limit=None)
     drive(executor, jobs, max_failures=None, on_done=on_done)
@@ -69,6 +69,6 @@ def _threads(job: Job) -> int:
 
 
 def _answer(checking: bool, uri: str, data_root: str | None, trust: str | None, job: Job) -> ReproduceResult:
-    """Reproduce or check one run, in a process of the pool."""
+    """Reproduce or check one run, in a worker process."""
     tried = check if checking else reproduce
     return tried(of_folder(job.folder, uri), data_root=data_root, trust=trust)

@@ -1,4 +1,4 @@
-"""Prepares a recorded run to be trained or evaluated again, or explains why that is impossible."""
+"""Prepares a recorded run for retraining or reevaluation, or explains why neither is possible."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class RepeatableRun:
-    """Everything needed to train a run again, or to evaluate its weights.
+    """A recorded run that is ready to be retrained, or to have its weights evaluated.
 
     Attributes:
-        config: the record's configuration, with its device, threads, and engine; it uploads and writes nothing.
-        job: a job with its own outputs folder.
-        excuse: why the weights can legitimately differ here; empty if they must be identical.
+        record: record of the original run.
+        config: configuration of the record, with the recorded device, threads, and engine; uploads and model files are
+            turned off.
+        data: training data of the run.
+        job: job that retrains the run in a separate outputs folder.
+        excuse: reason why the weights can legitimately differ on this machine; empty if they must be identical.
     """
 
     record: Record
@@ -49,15 +52,18 @@ class RepeatableRun:
 
 
 def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) -> RepeatableRun | ReproduceResult:
-    """Prepare a recorded run, and log how this machine differs. Return a `ReproduceResult` if training is unnecessary
-    or impossible.
+    """Prepare a recorded run for retraining, and log how this machine differs from the original one.
+
+    Return a `ReproduceResult` if retraining is unnecessary or impossible.
 
     Args:
-        data_root: folder with the datasets; by default, the record's folder or, if that does not exist, this machine's.
-        trust: a class, or a module with all its classes, that a record from another outputs folder is allowed to name.
+        recorded: run to prepare.
+        data_root: folder with the datasets; by default, the folder in the record or, if that does not exist, this
+            machine's default folder.
+        trust: classes and modules that the user trusts; a record from another outputs folder may use them.
 
     Raises:
-        ConfigError: `trust` is not a valid name.
+        ConfigError: `trust` contains an invalid name.
     """
     check_trust(trust)
     record = recorded.record
@@ -103,10 +109,10 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
 def _as_executed(
     recorded: RecordedRun, record: Record, data_root: str | None, trust: str | None
 ) -> tuple[Config, torch.device]:
-    """Return the configuration as it was executed, and the device.
+    """Return the configuration with the recorded execution settings, and the device.
 
     Raises:
-        UserError: this machine or release lacks something, or the record names an untrusted class.
+        UserError: this machine or release cannot execute the configuration, or the record names an untrusted class.
     """
     had, kept = record.execution, record.config
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
@@ -133,7 +139,7 @@ def _as_executed(
 
 
 def _what_differs(record: Record, here: Record) -> str:
-    """Log how this machine differs from the recorded one. Return the differences that can change the exact weights."""
+    """Log how this machine differs from the recorded one. Return only the differences that can change exact weights."""
     if record.source_digest and record.source_digest != here.source_digest:
         log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
     packages = {k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v}

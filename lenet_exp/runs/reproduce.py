@@ -1,4 +1,4 @@
-"""Reproduces a run from its record: trains it again in a separate folder, or evaluates its stored weights."""
+"""Reproduces a run from its record, by retraining it in a separate folder or evaluating its stored weights."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ log = logging.getLogger("lenet_exp")
 
 
 def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """Train a run again as it was executed and compare it epoch by epoch. The run's own folder is only read.
+    """Retrain a run with its recorded settings, and compare each epoch with the original. The original is only read.
 
-    The repeated run is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed. Afterward,
-    it is kept only if the result differs. If two processes reproduce the same run, the second waits.
+    The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once complete, it is kept only
+    if its results are not identical. If two processes reproduce the same run, the second one waits for the first.
 
     Args:
+        recorded: run to reproduce.
         data_root, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` is not a valid name, or the outputs folder cannot be written to.
-        BaseException: the exception that ended the training.
+        ConfigError: `trust` contains an invalid name, or the outputs folder cannot be written to.
+        BaseException: training raised this exception.
     """
     ready = repeatable(recorded, data_root, trust)
     if isinstance(ready, ReproduceResult):
@@ -54,11 +55,16 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
 
 def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """Check a run without training: the digests of its record, history, and weights, and the validation accuracy of the
-    weights.
+    """Check a run without training: verify its digests, and recompute the validation accuracy of its weights.
+
+    The digests are those of the record, the history, and the weights.
+
+    Args:
+        recorded: run to check.
+        data_root, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` is not a valid name.
+        ConfigError: `trust` contains an invalid name.
     """
     ready = repeatable(recorded, data_root, trust)
     if isinstance(ready, ReproduceResult):
@@ -68,7 +74,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         return not_comparable("the weights are missing; to retrain the run, omit check=true")
     try:
         judged = recompute_accuracy(ready.config, weights, ready.data)
-    except Exception as e:  # for example, weights from a different network; custom activations can raise anything
+    except Exception as e:  # weights from a different network or a user's activation can raise any exception
         return differs(f"the weights do not fit the configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
     if moved == 0:
@@ -86,12 +92,12 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
 
 
 def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
-    """Train the job. An interrupted run is resumed; a complete one is repeated."""
+    """Retrain a run. If an earlier retraining was interrupted, resume it; if it was complete, start over."""
     record, folder = ready.record, ready.job.folder
     ended = folder.record()
     whole = ended is not None and ended.outcome not in {Outcome.killed, Outcome.failed}
 
-    def enough(result: EpochResult) -> bool:  # pruned, killed, or failed runs have no more epochs
+    def enough(result: EpochResult) -> bool:  # a pruned, killed, or failed run has no more epochs to compare
         return not record.is_result and result.epoch >= record.epochs
 
     found = run(

@@ -1,4 +1,4 @@
-"""The result of reproducing a run: a status, a line that explains it, and details."""
+"""Results of reproducing runs: a status, a one-line explanation, and details."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 8  # maximum number of epochs to list
 
 
 class ReproduceStatus(IntEnum):
-    """The status of a reproduced run, which is also the exit status."""
+    """Status of a reproduced run, which is also the exit status of the command."""
 
     identical = 0
     differs = 1
@@ -24,7 +24,13 @@ class ReproduceStatus(IntEnum):
 
 @dataclass(frozen=True)
 class ReproduceResult:
-    """The outcome of reproducing a run: a status, a line that explains it, and lines with details."""
+    """The result of reproducing a run.
+
+    Attributes:
+        verdict: status of the run.
+        line: one-line explanation of the status.
+        details: lines with details.
+    """
 
     verdict: ReproduceStatus
     line: str
@@ -47,8 +53,9 @@ def compare_trainings(
     """Compare a repeated run with the recorded one.
 
     Args:
-        record, epochs: the original run; without epochs, only the results are compared.
-        excuse: why the weights can legitimately differ; empty if they must be identical.
+        record, epochs: record and epochs of the original run; without epochs, only the results are compared.
+        again, again_epochs: record and epochs of the repeated run.
+        excuse: reason why the weights can legitimately differ; empty if they must be identical.
     """
     found = differences(record, epochs, again, again_epochs)
     if not found:
@@ -71,7 +78,7 @@ def _same(record: Record, epochs: int) -> str:
 
 
 def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Difference) -> list[str]:
-    """Return lines with both validation accuracies of each epoch that differs."""
+    """Return one line for each epoch that differs, with both validation accuracies."""
     lines = []
     for e in found.epochs[:SHOWN]:
         before, after = was[e.epoch - 1].val_accuracy, now[e.epoch - 1].val_accuracy

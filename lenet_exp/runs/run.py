@@ -1,4 +1,4 @@
-"""Opens the run of a job: returns its result, resumes it, or starts it."""
+"""Runs a job: starts its run, resumes it, or returns its saved result."""
 
 from __future__ import annotations
 
@@ -52,15 +52,17 @@ def run_alone(
     """Train one configuration outside a sweep, or return its saved result.
 
     Args:
+        config: configuration to train.
         name: name of the MLflow run; by default, the dataset, activation, and optimizer.
         default_threads: number of threads for `num_threads=null`; by default, the number of cores.
         on_start, prune: see `run`.
-        deliver: opens the store after everything else has been checked; by default, this process uploads.
+        deliver: function that opens the MLflow store; called after all checks have passed. By default, this process
+            uploads the run in the background.
 
     Raises:
         ConfigError, DataError, StoreError: the configuration is invalid, or the data or the store cannot be used;
-            raised before anything is trained.
-        BaseException: see `run`.
+            nothing has been trained.
+        BaseException: training raised this exception; see `run`.
     """
     job = lone_job(config, name)
     check_outputs(job.outputs)
@@ -81,21 +83,23 @@ def run(
     prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
 ) -> RunResult:
-    """Train a job to its end, resuming an earlier attempt, or return its saved result.
+    """Train a job to the end, resuming an earlier attempt if there is one, or return its saved result.
 
     Args:
-        delivery: uploads the run to MLflow.
+        job: job to train.
+        delivery: delivery that uploads the run to MLflow.
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
-        forced_ms: runs that began before this time (ms since 1970) are retrained.
-        on_start: called with the run folder once it is ready, before training.
-        prune: called with the result of every epoch except the last, and again for epochs from an earlier attempt.
-            Return True to end the run as `pruned`; it can be resumed.
-        display: the display of a sweep that trains in this process; by default, the run has its own.
+        forced_ms: time in milliseconds since 1970; a run that started earlier is retrained.
+        on_start: function called with the run folder once it is ready, before training.
+        prune: function called with the result of every epoch except the last, and again with the results of epochs
+            from an earlier attempt. If it returns True, the run ends as `pruned`; it can be resumed.
+        display: display of the sweep, if it trains in this process; by default, the run has its own display.
 
     Raises:
-        ConfigError: this machine lacks the device, or `model_path` cannot be written to.
-        DataError: the data is missing, or has changed since the job was created.
-        BaseException: the exception that ended the training; the record says `failed`, or `killed` after an interrupt.
+        ConfigError: the device is not available on this machine, or `model_path` cannot be written to.
+        DataError: the data was not found, or has changed since the job was created.
+        BaseException: training raised this exception. The outcome in the record is `failed`, or `killed` after an
+            interrupt.
     """
     config, folder, display = job.executed, job.folder, display or Display()
     device = choose_device(config.device)
@@ -150,10 +154,11 @@ def run(
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
-    """Return the job's engine; with `engine=auto`, the engine of an earlier attempt that can be resumed here.
+    """Return a job's engine or, with `engine=auto`, the engine of an earlier attempt that this machine can resume.
 
     Raises:
-        ConfigError: the job's native engine is not available here; torch would give different weights.
+        ConfigError: the job needs the native engine, which is not available on this machine. The torch engine would
+            give different weights.
     """
     if job.config.engine is EngineName.auto and earlier is not None and earlier.engine != job.engine:
         can = earlier.engine == EngineName.torch or why_not_native(job.config) is None
@@ -172,8 +177,10 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Log if a saved result was trained with other settings than requested, or with a different torch version. In both
-    cases, its exact weights may differ."""
+    """Log if the exact weights of a saved result may differ from those that this request would give.
+
+    They may differ if it was trained with other settings than requested, or with a different torch version.
+    """
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
@@ -189,15 +196,14 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
 
 
 def _after(forced_ms: float, new: Record) -> Record:
-    """Return the record with a start time no earlier than the request to retrain, even if this machine's clock is
-    behind."""
+    """Return a record whose start time is not before the request to retrain, even if this machine's clock is behind."""
     if math.isfinite(forced_ms) and new.created_ms < forced_ms:
         return replace(new, created_ms=math.ceil(forced_ms))
     return new
 
 
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:
-    """Resume an earlier attempt if the exact weights will be the same; otherwise, start over."""
+    """Resume an earlier attempt if this does not change the exact weights; if it would change them, start over."""
     if earlier is None:
         return new, folder.start(new)
     other = earlier.execution_differences(new)

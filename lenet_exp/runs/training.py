@@ -1,4 +1,4 @@
-"""A run being trained: `fit` and its listeners, which are the run folder, the terminal, MLflow, and `model_path`."""
+"""Training of a run: connects the training loop to the run folder, the terminal, MLflow, and `model_path`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,19 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass
 class Training:
-    """The training of a run, from the current state of its lane.
+    """Training of a run, from the current state of its lane.
 
     Attributes:
-        prune: called with the result of every epoch except the last, and again for epochs that have a checkpoint.
-            Return True to end the run as `pruned`; it can be resumed.
+        folder: folder of the run.
+        begun: record of the run, as created at its start.
+        lane: state of the run during training.
+        data: training data on the lane's device.
+        checkpoints: checkpoints of the run.
+        delivery: delivery that uploads the run to MLflow.
+        model_file: file for the best weights; None if `model_path` is not set.
+        display: display that shows the progress.
+        prune: function called with the result of every epoch except the last, and again with the results of epochs
+            from an earlier attempt. If it returns True, the run ends as `pruned`; it can be resumed.
     """
 
     folder: RunFolder
@@ -53,7 +61,7 @@ class Training:
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Train, write checkpoints, and write a record no matter how the training ends. Return the record."""
+        """Train the run, write checkpoints, and return its record, which is written no matter how training ends."""
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
@@ -91,8 +99,10 @@ class Training:
         return record
 
     def _show_mistakes(self, best: Best) -> None:
-        """Draw the images that the best weights misclassify. A separate network is used so that the lane does not
-        change."""
+        """Save a picture of the images that the best weights misclassify.
+
+        A separate network is used, so that the lane does not change.
+        """
         try:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
@@ -104,10 +114,10 @@ class Training:
             self.folder.save_picture("mistakes", picture)
 
     def _epochs(self) -> tuple[Outcome, str]:
-        """Train the epochs. Return the outcome and, unless it is `finished`, the reason."""
+        """Train the remaining epochs. Return the outcome and the reason for it, which is empty for `finished`."""
         trained = self.lane.position.epoch - 1
         for earlier in [] if self._ended() else self.checkpoints.epochs[:trained]:
-            if self.prune(earlier):  # other trials may have improved since
+            if self.prune(earlier):  # other trials may have improved in the meantime
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
         for (result,) in fit([self.lane], self.data, self.display.echo, stop=lambda: stop_signal() is not None):

@@ -1,4 +1,4 @@
-"""Checks a record against its history and weights, without training."""
+"""Checks a run's record against its history and weights, without training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
 CLASSES = 10  # number of outputs of the network
-CLOSE = 1e-4  # fraction of the largest logit; closer classes may swap if a CPU rounds differently
+CLOSE = 1e-4  # fraction of the largest logit; closer classes can swap if a CPU rounds differently
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Return which part of a record contradicts its epochs or weights, which shows that one of them was changed;
-    empty if nothing does."""
+    """Return how a record contradicts itself or the run's history or weights; empty if all are consistent.
+
+    A contradiction shows that one of them was changed after the run.
+    """
     best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
     if digest is not None and recorded.weights is not None:
         found = weights_digest(recorded.weights)
@@ -49,12 +51,12 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
 
 @dataclass(frozen=True)
 class RecomputedAccuracy:
-    """The recomputed validation accuracy of weights.
+    """The validation accuracy of weights, recomputed from the images.
 
     Attributes:
-        accuracy: a fraction.
-        matrix: the confusion matrix.
-        close: number of images whose top two classes are so close that another CPU may rank them differently.
+        accuracy: validation accuracy, as a fraction.
+        matrix: confusion matrix; see `confusion_matrix`.
+        close: number of images whose top two classes are so close that a different CPU may rank them differently.
     """
 
     accuracy: float
@@ -62,8 +64,10 @@ class RecomputedAccuracy:
     close: int
 
     def moved_from(self, record: Record) -> int:
-        """Return the minimum number of images classified differently from the record, based on its confusion matrix
-        if it has one."""
+        """Return the minimum number of images whose predicted class differs from the original run's.
+
+        The number is derived from the record's confusion matrix or, if there is none, from its accuracy.
+        """
         if record.confusion_matrix is not None:
             pairs = zip(record.confusion_matrix, self.matrix, strict=True)
             moved = sum(abs(a - b) for was, now in pairs for a, b in zip(was, now, strict=True))
@@ -73,7 +77,7 @@ class RecomputedAccuracy:
 
 
 def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: TrainingData) -> RecomputedAccuracy:
-    """Evaluate weights on the validation images as training does, in a network of the configuration."""
+    """Evaluate weights on the validation images with the configuration's network, in the same way as in training."""
     network = rebuild(config, weights).to(data.images.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
     truth, predictions, close = data.labels[data.val_index].cpu(), [], 0

@@ -29,8 +29,8 @@ class Divergence:
         epoch: number of the epoch in which the run diverged, counted from 1.
         step: number of the step at which the run diverged, counted from 1 over the entire run.
         loss: first loss that was not finite.
-        step_losses: finite losses of this epoch, one every `num_iter_echo` iterations; see `EpochResult`. If training
-            diverged, the last finite loss is added.
+        step_losses: finite losses in this epoch: one every `num_iter_echo` iterations, and the last one; see
+            `EpochResult`.
     """
 
     epoch: int
