@@ -1,1 +1,1 @@
-"""Sweeps: sessions, grids, launching, monitoring, repair, resuming, and lenet-sync."""
+"""Sweeps: planning, launching, monitoring, repairing, and resuming them, and uploading their results."""

@@ -32,14 +32,20 @@ def load_comparisons(
     experiment: str,
     by: CompareBy = CompareBy.best,
 ) -> tuple[list[Comparison], RunSource]:
-    """Compare the runs of one or more sweeps, or the runs that a filter selects. Return the comparisons and their
-    source.
+    """Compare the runs of one or more sweeps, or the runs that match a filter.
 
     Args:
-        by: the epoch whose accuracy is compared.
+        sweep: sweeps, separated by commas; by default, the last sweep.
+        filter_string: MLflow filter that selects runs in the store.
+        uri: address of the MLflow store.
+        experiment: MLflow experiment of the runs.
+        by: epoch whose accuracy is compared, such as the best epoch.
+
+    Returns:
+        The comparisons, and the source of their runs.
 
     Raises:
-        UserError: a sweep, store, or run was not found, or MLflow does not understand the filter.
+        UserError: a sweep, a store, or a run was not found, or MLflow rejects the filter.
     """
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter= cannot both be set; set only one of them")
@@ -61,10 +67,15 @@ def load_comparisons(
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
-    """Return the runs of one or more sweeps, with their swept flags, design, search (if there is only one sweep), and
-    source.
+    """Return the runs, swept flags, design, search, and source of one or more sweeps.
 
-    A sweep that is not in the outputs folder is looked up in the store by its MLflow run id.
+    If a sweep is not in the outputs folder, it is looked up in the store by its MLflow run ID. The search is None for
+    more than one sweep.
+
+    Args:
+        which: names, folders, or MLflow run IDs of the sweeps.
+        uri: address of the MLflow store.
+        experiment: MLflow experiment of the runs.
 
     Raises:
         UserError: a sweep was not found.
@@ -101,7 +112,7 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """Add later facts to a sweep's design: whether the sweep is running, and tests of its leader."""
+    """Return a sweep's design, with its current status: whether it is running, and confirmations of its leader."""
     tests: list[ConfirmationResult] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
@@ -115,7 +126,7 @@ def source_of(sweep: SweepFolder) -> RunSource:
     """Return the source of a local sweep, for reports."""
     plan = sweep.started()
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
-    store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder has moved
+    store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # the outputs folder has moved
     return RunSource(plan.command, plan.command, store)
 
 
@@ -132,7 +143,7 @@ def results_of(sweep: SweepFolder) -> list[JobResult]:
 
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
-    """Return the runs that match a filter in the store, and the flags that their sweeps swept."""
+    """Return the runs in the store that match a filter, and the swept flags of their sweeps."""
     from lenet_exp.tracking.stores.find_runs import search
 
     return search(uri or default_uri(), experiment, filter_string)

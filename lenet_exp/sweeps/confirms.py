@@ -1,4 +1,4 @@
-"""Checks for a sweep that confirms another sweep, and the result of the confirmation."""
+"""Sweeps that confirm the leader of an earlier sweep: checks of their jobs, and the result of the confirmation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Flags = frozenset[tuple[str, str]]
 
 
 def is_in_own_outputs(sweep: SweepFolder) -> bool:
-    """Return whether a sweep is in the user's own outputs folder, so that its overrides are trusted."""
+    """Return whether a sweep is in the user's own outputs folder. If it is, its overrides are trusted."""
     return sweep.outputs.resolve() == outputs_dir().resolve()
 
 
@@ -30,11 +30,16 @@ def configurations(sweep: SweepFolder) -> frozenset[Flags]:
 
 
 def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
-    """Check that the jobs can confirm the sweep that `sweep.confirms` names.
+    """Check that the jobs of a sweep can confirm the sweep in `sweep.confirms`. If it is not set, nothing is confirmed.
+
+    Args:
+        config: configuration of one job; its `sweep.*` apply to the sweep.
+        jobs: all jobs of the sweep.
 
     Raises:
-        ConfigError: that sweep was not found, shares a seed with these jobs, or lacks one of their configurations. Also
-            raised if only one of `sweep.confirms` and `sweep.points` is set, or `sweep.against` without them.
+        ConfigError: the sweep to confirm was not found, used one of the jobs' seeds, or did not train one of their
+            configurations. Also raised if only one of `sweep.confirms` and `sweep.points` is set, or if
+            `sweep.against` is set without them.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
@@ -63,8 +68,10 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 
 
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
-    """Return whether a sweep confirms the leader of the tested sweep; None if runs are missing or the two share
-    seeds."""
+    """Return whether a sweep confirms the leader of the tested sweep.
+
+    Return None if runs are missing, or if both sweeps used the same seed.
+    """
     jobs = sweep.jobs()
     if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:
         return None
@@ -76,7 +83,7 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """Save whether a sweep confirms another sweep, once all its runs have ended."""
+    """If a sweep has `sweep.confirms`, save whether it confirms that sweep; None if runs are missing."""
     if sweep.started().confirms is not None:
         sweep.save(confirmed=_answer(comparisons))
 

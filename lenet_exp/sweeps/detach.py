@@ -1,4 +1,4 @@
-"""Submits a checked sweep to the cluster for `sweep.detach`, so that the command returns immediately."""
+"""Submits a sweep to the cluster as a job (`sweep.detach=true`), so that the command returns immediately."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log = logging.getLogger("lenet_exp")
 
 
 def check_detachable(launcher: Launcher) -> None:
-    """Check that the sweep can be detached.
+    """Check that a sweep can be submitted to the cluster.
 
     Raises:
-        ConfigError: the launcher cannot submit sweeps, or the command, which is stored, contains a password.
+        ConfigError: the launcher cannot submit sweeps, or the command contains a password, which would be stored.
     """
     if not isinstance(launcher, SlurmLauncher):
         raise ConfigError("sweep.detach=true: requires hydra/launcher=cluster_slurm")
@@ -40,13 +40,18 @@ def check_detachable(launcher: Launcher) -> None:
 
 
 def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
-    """Submit the user's command as a Slurm job, unless it was submitted before.
+    """Submit the user's command as a Slurm job, unless the sweep is already running or queued.
 
     Args:
-        jobs: the known jobs; for a search, examples of jobs that it may create.
+        launcher: launcher that submits the command.
+        sweep: folder of the sweep.
+        jobs: all jobs of a grid; for a search, examples of jobs that it may create.
+        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        request: sweep as requested by the user.
 
     Raises:
-        ConfigError: the launcher cannot submit it, Slurm refuses it, or the outputs folder cannot be written to.
+        ConfigError: the launcher cannot submit sweeps, Slurm refuses the job, or the outputs folder cannot be written
+            to.
         StoreError: the MLflow store cannot be used.
     """
     check_detachable(launcher)

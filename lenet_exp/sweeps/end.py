@@ -1,5 +1,4 @@
-"""The end of a sweep: uploads the remaining results, saves the outcome, closes the sweep's MLflow run, and prints the
-results."""
+"""Ends a sweep: uploads and prints its results, saves its outcome, and closes its MLflow run."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ from lenet_exp.tracking.sweeps.report import report_sweep
 
 @dataclass(frozen=True)
 class SweepEnd:
-    """How a sweep ended.
+    """The way in which a sweep ended.
 
     Attributes:
-        outcome: finished, failed, or killed.
-        stopped_by: name of the signal that stopped it; empty if none did.
-        seconds: how long the sweep ran in this session.
+        outcome: outcome of the sweep: finished, failed, or killed.
+        stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
+        seconds: duration of this session, in seconds.
     """
 
     outcome: Outcome
@@ -41,10 +40,14 @@ def end_sweep(
     config: Config,
     end: SweepEnd,
 ) -> bool:
-    """End a sweep. Return whether all its runs ended as intended (finished or pruned).
+    """End a sweep, and return whether all its runs ended as intended (finished or pruned).
 
     Args:
-        results: results of all jobs, none of which is still training.
+        sweep: folder of the sweep.
+        results: results of all jobs; no job may still be training.
+        delivery: delivery that uploads to MLflow.
+        config: configuration of one job; its `tracking.*` apply to the sweep.
+        end: way in which the sweep ended.
     """
     _deliver(results, delivery, config)
     sweep.end(end.outcome, end.stopped_by)
@@ -64,7 +67,7 @@ def end_sweep(
 
 
 def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
-    """Upload the runs and, with `tracking.models=best`, only the best run's model."""
+    """Upload the runs. With `tracking.models=best`, upload only the model of the best run."""
     runs = {r.job.run: r for r in results if r.record is not None}
     for n, result in enumerate(runs.values()):
         delivery.send(result.job.folder, last=n == 0)

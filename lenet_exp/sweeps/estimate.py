@@ -1,5 +1,4 @@
-"""Estimates for `sweep.dry_run`: what a sweep would train, how long it would take, and how much disk space it would
-use."""
+"""Estimates for `sweep.dry_run`: the number of runs, time, and disk space that a sweep needs."""
 
 from __future__ import annotations
 
@@ -25,16 +24,18 @@ from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 
 TIMED_STEPS = 12
-# Measured on two cores: from the start of the command to the first step, and from the last upload to the end.
+# Measured on two cores: time before the first step plus time after the last upload.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
-RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow, if there is no run to measure
+RUN_BYTES = 1.4e6  # default size of a run with its model and pictures in MLflow, used if no run exists yet
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
-    """Return lines that describe and estimate a sweep. Nothing is trained or written.
+    """Return lines that describe a sweep or run, with the estimated time and disk space. Only a few steps are executed.
 
     Args:
-        sweep: the sweep folder; None for a single run.
+        sweep: folder of the sweep; None for a single run.
+        jobs: jobs of the sweep or run.
+        config: configuration of one job; its `sweep.*` apply to the sweep.
     """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
@@ -60,11 +61,12 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
 
 
 def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> list[str]:
-    """Return lines that estimate one trial of a search, and its budgets without pruning. Nothing is trained.
+    """Return lines with the estimated time and disk space of a search without pruning. Only a few steps are executed.
 
     Args:
-        budgets: the remaining budgets.
+        budgets: remaining budgets of the search.
         corners: jobs at the corners of the search space.
+        config: configuration of one job; its `sweep.*` apply to the search.
     """
     epochs = _epoch_seconds(corners, SWEEP_THREADS)
     whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
@@ -90,10 +92,13 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
 
 def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:
-    """Return the number of seconds that parallel runs take. Their uploads are included, because another process makes
-    them on the same cores.
+    """Return the estimated total time of parallel runs, in seconds.
+
+    The time includes uploads, because another process uploads the runs on the same cores.
 
     Args:
+        seconds: time of each run, in seconds.
+        workers: number of parallel runs.
         threads: number of threads per run.
     """
     upload = upload_seconds(config)
@@ -104,7 +109,12 @@ def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
-    """Return the seconds until all jobs have ended, if each job takes the first free place."""
+    """Return the time until all jobs have ended, if each job starts in the first free slot.
+
+    Args:
+        seconds: duration of each job.
+        places: number of slots, each of which runs one job at a time.
+    """
     ends = [0.0] * places
     for job in seconds:
         heapq.heapreplace(ends, ends[0] + job)
@@ -118,7 +128,7 @@ def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
 
 
 def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
-    """Return the seconds per epoch for each job. One job of each kind is timed."""
+    """Return the seconds per epoch of each job. Only one job of each kind is timed."""
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
@@ -156,7 +166,7 @@ def _seconds_an_image(config: Config, threads: int) -> float:
 
 
 def _run_bytes(outputs: Path) -> float:
-    """Return the mean size in bytes of the existing runs, including their artifacts."""
+    """Return the mean size of the existing runs in bytes, including their artifacts in MLflow."""
     runs = [d for d in (outputs / "runs").glob("*") if (d / "record.json").exists()]
     if not runs:
         return RUN_BYTES

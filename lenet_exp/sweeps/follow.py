@@ -1,4 +1,4 @@
-"""Follows a sweep from another process, until the sweep ends or this process is interrupted."""
+"""Follows a sweep that runs in another process, until the sweep ends or the user interrupts the command."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
 
 TICK_SECONDS = 1.0
-RESTS = 9  # pause this many times as long as a check took; checking 10,000 runs is slow
-QUEUE_SECONDS = 10.0  # between two queries of Slurm's controller, which all users share
+RESTS = 9  # length of a pause, as a multiple of the time that a check takes; checking 10,000 runs is slow
+QUEUE_SECONDS = 10.0  # time between two queries of Slurm's controller, which all users share
 
 
 def follow(sweep: SweepFolder) -> None:
-    """Show the progress of a sweep: on a terminal, as its own process does; otherwise, one line every 30 s."""
+    """Show the progress of a sweep until it ends. If stdout is not a terminal, print one line every 30 s."""
     asked_at, waits, monitor = 0.0, "", SweepMonitor(sweep)
     display = Display(Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True))
     with display.sweep():
@@ -37,7 +37,7 @@ def follow(sweep: SweepFolder) -> None:
 
 
 def driver_status(sweep: SweepFolder) -> str:
-    """Describe the Slurm job that drives a sweep that has no process; empty if there is no such job."""
+    """Describe the Slurm job that runs a detached sweep and has not started it yet; empty if there is no such job."""
     driver, _ = queued(sweep.path)
     if driver is None:
         return ""
@@ -45,7 +45,7 @@ def driver_status(sweep: SweepFolder) -> str:
 
 
 def allocation_status(sweep: SweepFolder) -> str:
-    """Describe the sweep's allocations in Slurm's queue; empty if there are none."""
+    """Describe the sweep's allocations in Slurm's queue; empty if it has none."""
     driver, allocations = queued(sweep.path)
     if not allocations:
         return ""

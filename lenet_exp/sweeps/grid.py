@@ -1,4 +1,4 @@
-"""Plans grid sweeps from their overrides and trains them with a launcher."""
+"""Plans grid sweeps from their overrides, and trains them with a launcher."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class GridPlan:
-    """A grid that can be started.
+    """A grid sweep that is ready to start.
 
     Attributes:
-        sweep: the sweep folder.
+        sweep: folder of the sweep.
         jobs: all jobs of the grid, checked and frozen.
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        request: sweep as requested by the user.
         notes: messages to log before the grid starts.
     """
 
@@ -51,15 +52,15 @@ class GridPlan:
 
 
 def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> GridPlan:
-    """Check and freeze all jobs of a grid.
+    """Return the plan of a grid sweep, with all jobs checked and frozen.
 
     Args:
-        overrides: the overrides that span the grid.
-        jobs: the overrides of each job.
-        configs: the configuration of each job, whose flags have been checked.
+        overrides: overrides that span the grid.
+        jobs: overrides of each job.
+        configs: configuration of each job.
 
     Raises:
-        ConfigError, DataError, StoreError: a job is invalid or cannot be trained.
+        ConfigError, DataError, StoreError: a job is invalid, or its data or the MLflow store cannot be used.
     """
     check_jobs(jobs, configs)
     swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
@@ -77,12 +78,13 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
 
 
 def train_grid(plan: GridPlan, launching: Launching) -> None:
-    """Train the missing runs of a grid. With `sweep.dry_run=true`, only print them; with `sweep.detach=true`, only
-    submit the grid.
+    """Train the missing runs of a grid.
+
+    With `sweep.dry_run=true`, only print the plan. With `sweep.detach=true`, only submit the grid to the cluster.
 
     Raises:
-        ConfigError, StoreError: the grid cannot be run, or the store cannot be used; raised before anything is trained.
-        RunsFailed: a run did not finish; raised at the end.
+        ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has been trained.
+        RunsFailed: a run did not finish; all other runs have been trained.
     """
     for note in plan.notes:
         log.info("%s", note)
@@ -105,17 +107,17 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
 
 
 def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
-    """Train the missing runs of a grid in processes on this machine, in the same folder as `lenet-train -m`.
+    """Train the missing runs of a grid in processes on this machine, in the same sweep folder as `lenet-train -m`.
 
     Args:
-        overrides: as on the command line, such as `activation=relu,selu` and `seed=range(3)`.
+        overrides: overrides as on the command line, such as `activation=relu,selu` and `seed=range(3)`.
 
     Returns:
-        The sweep folder; None with `sweep.dry_run=true`, which prints the plan.
+        The sweep folder; None with `sweep.dry_run=true`, which only prints the plan.
 
     Raises:
-        ConfigError, DataError, StoreError: the grid is invalid, or the data or the store cannot be used; raised before
-            anything is trained.
+        ConfigError, DataError, StoreError: the grid is invalid, or the data or the store cannot be used; nothing has
+            been trained.
     """
     with composing():
         parsed = OverridesParser.create().parse_overrides(allow_new_keys(list(overrides)))

@@ -1,4 +1,4 @@
-"""Runs one job of a sweep, in whatever process the launcher provides."""
+"""Runs one job of a sweep, in the process that the launcher provides."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ def run_job(
     """Run a job of a sweep. Return its best validation accuracy, or NaN if it did not finish.
 
     Args:
-        delivery: uploads the run to MLflow.
-        prune: see `runs.run`.
-        interruptible: whether an interrupt leaves the job open, because the process that sent the interrupt decides how
-            to continue.
-        display: the sweep's display, if the job trains in the sweep's own process.
+        sweep: folder of the sweep.
+        job: job to run.
+        delivery: delivery that uploads the run to MLflow.
+        prune: function that decides whether to prune the run after an epoch; see `lenet_exp.runs.run.run`.
+        interruptible: whether an interrupted job remains open. If so, the process that interrupted it decides how to
+            continue.
+        display: display of the sweep, if the job trains in the sweep's own process.
 
     Raises:
-        Exception: the job failed; the reason is in its record or, if there is no record, in the sweep folder.
+        Exception: the job failed. The reason is in its record or, if it has no record, in the sweep folder.
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -65,7 +67,7 @@ def run_job(
             display=display,
         )
     except Exception as e:
-        error = None if started and job.folder.record() is not None else one_line(e)  # a full disk prevents the record
+        error = None if started and job.folder.record() is not None else one_line(e)  # a full disk prevents a record
         if error is not None and not isinstance(e, UserError):
             traceback.print_exc()  # there is no run log yet
         raise
@@ -86,6 +88,12 @@ def one_line(error: BaseException) -> str:
 
 
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
-    """Run a job as Hydra's task. Without a `delivery`, the sweep's own process uploads the run folder."""
+    """Run a job as Hydra's task function.
+
+    Args:
+        cfg: configuration that specifies the sweep folder and the number of the job.
+        delivery: delivery that uploads the run; by default, the sweep's own process uploads it.
+        display: display of the sweep, if the job trains in the sweep's own process.
+    """
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
     return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or NoDelivery(), display=display)

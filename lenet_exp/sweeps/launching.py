@@ -1,4 +1,4 @@
-"""Launches the jobs of a sweep in local processes, or with the launcher that Hydra is configured with."""
+"""Launches the jobs of a sweep, in local processes or with the launcher that is selected in Hydra."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LocalLaunching:
     """Launches jobs in processes on this machine, as `sweep.*` specifies."""
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Do nothing: any job can be launched locally."""
+        """Do nothing, because any job can be launched locally."""
 
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
@@ -55,11 +55,11 @@ class LocalLaunching:
 
 @dataclass(frozen=True)
 class HydraLaunching:
-    """Launches jobs with the launcher that Hydra is configured with: one from lenet_exp, Hydra, or another plugin.
+    """Launches jobs with the launcher that is selected in Hydra, from lenet_exp, Hydra, or another plugin.
 
     Attributes:
-        context: the sweeper's context.
-        config: the configuration composed for the sweep, with the node `hydra`.
+        context: Hydra's context of the sweeper.
+        config: configuration composed for the sweep, with the node `hydra`.
     """
 
     context: HydraContext
@@ -79,7 +79,10 @@ class HydraLaunching:
             )
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check that such jobs can be launched, before anything is written.
+        """Check that jobs can be launched, before the sweep writes any files.
+
+        Args:
+            jobs: jobs of the sweep, or examples of them.
 
         Raises:
             ConfigError: the jobs cannot be launched.
@@ -95,11 +98,13 @@ class HydraLaunching:
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[Launcher, Mapping[str, str]]:
-        """Return the launcher for the jobs of a sweep, and the environment of its processes.
+        """Return the launcher for the jobs of a sweep, and the environment variables for its processes.
 
         Args:
-            config: a configuration whose `sweep.*` apply to the sweep.
-            session: the sweep's session, once it is open. It uploads and displays runs that train in this process.
+            sweep: folder of the sweep.
+            config: configuration of one job; its `sweep.*` apply to the sweep.
+            session: open session of the sweep, which uploads and displays runs that train in this process; None if it
+                is not open yet.
         """
         composed = copy.deepcopy(self.config)
         OmegaConf.set_readonly(composed.hydra, False)
@@ -132,9 +137,9 @@ Launching = LocalLaunching | HydraLaunching
 
 
 class JobLoader:
-    """Supplies frozen jobs to a launcher that expects to compose configurations, so that conf/ is read only once.
+    """Config loader that returns frozen jobs to launchers that compose configurations, so conf/ is read only once.
 
-    Each job's overrides include an additional item, `job_number=<its number>`.
+    The overrides of each job must end with an additional item, `job_number=<number of the job>`.
     """
 
     def __init__(self, sweep: Path) -> None:
@@ -154,9 +159,15 @@ class JobLoader:
 
 
 def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this_process: bool) -> None:
-    """Run jobs with a launcher from Hydra or another plugin: basic, joblib, ray, or submitit.
+    """Run jobs with a launcher from Hydra or another plugin, such as basic, joblib, ray, or submitit.
 
-    If the launcher fails, an error is logged and the sweep ends with status 1.
+    If the launcher fails, an error is logged, and the command exits with status 1.
+
+    Args:
+        launcher: launcher to use.
+        session: session of the sweep.
+        jobs: jobs to run.
+        in_this_process: whether the launcher runs jobs in the sweep's own process.
     """
     _warn_unsupported_flags(launcher, session.config.sweep)
     marked = [[*job.overrides, f"job_number={job.number}"] for job in jobs]
@@ -175,7 +186,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
 def _error_of(done: JobReturn) -> BaseException:
     """Return the exception that a job raised."""
     try:
-        with redirect_stderr(StringIO()):  # Hydra prints it as well
+        with redirect_stderr(StringIO()):  # Hydra also prints the exception
             return TypeError(f"{done.status}: {done.return_value}")
     except Exception as e:
         return e

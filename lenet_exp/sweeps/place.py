@@ -1,4 +1,4 @@
-"""A place of a sweep in a Slurm allocation: prepares what jobs need from the sweep folder, and runs them."""
+"""A job slot of a sweep in a Slurm allocation: loads the sweep's plan from its folder, and runs jobs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lenet_exp.training.native.library import why_no_kernels
 
 
 def serve(sweep: SweepFolder) -> bool:
-    """Run jobs until none are left. Return whether the sweep was restarted, which requires a new process.
+    """Run jobs of a sweep until none are left. Return whether the sweep was restarted, which requires a new process.
 
     Raises:
-        UserError, OSError, ValueError: the sweep folder lacks something that is needed.
+        UserError, OSError, ValueError: a file in the sweep folder is missing, unreadable, or corrupt.
     """
     channel = SlurmMessages(sweep.path / "slurm")
     plan = channel.plan()
@@ -61,7 +61,7 @@ def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
 
 
 def _other_data(like: list[Job]) -> str:
-    """Return the name of a dataset that differs from the one the jobs were created with; empty if all match."""
+    """Return why a dataset of the jobs is missing or different on this node; empty if all datasets match."""
     for job in like:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:

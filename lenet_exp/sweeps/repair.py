@@ -1,4 +1,4 @@
-"""Repairs sweeps and runs whose process was killed, since MLflow would show their runs as RUNNING forever."""
+"""Repairs sweeps and runs whose process was killed. Without a repair, MLflow would always show them as RUNNING."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def repair_all(outputs: Path) -> list[SweepFolder]:
-    """Repair all sweeps and single runs in an outputs folder. Return the readable sweeps."""
+    """Repair all sweeps and single runs in an outputs folder. Return the sweeps whose folders are readable."""
     stores = Stores(outputs)
     looked_after: set[str] = set()  # runs that belong to running sweeps
     whole = [sweep for sweep in all_sweeps(outputs) if try_repair(sweep, stores)]
@@ -45,7 +45,7 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
 
 
 def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """Repair a sweep, with a warning if that fails. Return whether its folder is readable."""
+    """Repair a sweep, or log a warning if that is not possible. Return whether the sweep's folder is readable."""
     try:
         repair(sweep, stores)
         sweep.jobs()
@@ -58,9 +58,9 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """End a sweep whose process died, and its runs. All can be resumed. Return whether there was anything to do.
+    """End a sweep whose process died, and its runs. Return whether the sweep needed a repair.
 
-    A store that does not yet show how the sweep ended is updated.
+    The sweep and its runs can be resumed. If the MLflow store does not show how the sweep ended, it is updated.
     """
     if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False
@@ -87,8 +87,13 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
-    """Close the runs whose process died, once a launcher has returned or failed. Warn about runs that are still
-    training."""
+    """Close runs whose process died, after a launcher has returned or failed. Warn about runs that are still training.
+
+    Args:
+        sweep: folder of the sweep.
+        jobs: all jobs of the sweep.
+        delivery: delivery that uploads to MLflow.
+    """
     begun = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
     ours = {jobs[n].run for n in sweep.active() if n < len(jobs)}
     deadline = time.monotonic() + LEAVING_SECONDS
@@ -104,7 +109,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
             living[run].pid,
             living[run].host,
         )
-        delivery.send(begun[run].folder)  # so that MLflow at least lists it
+        delivery.send(begun[run].folder)  # so that MLflow at least lists the run
     _close([job.folder for run, job in begun.items() if run not in living], delivery)
 
 
@@ -115,8 +120,10 @@ def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
 
 
 def end_killed_sweep(sweep: SweepFolder) -> bool:
-    """Mark a sweep whose process died as killed, on disk. The caller must own the sweep. Return whether it was
-    running."""
+    """Mark a sweep whose process died as killed, in its folder. Return whether it was marked as running.
+
+    The caller must own the sweep.
+    """
     if sweep.started().outcome is not Outcome.running:
         return False
     for job in {job.run: job for job in sweep.jobs()}.values():
@@ -126,7 +133,7 @@ def end_killed_sweep(sweep: SweepFolder) -> bool:
 
 
 def end_killed_run(folder: RunFolder) -> bool:
-    """Mark a run whose process died as killed, on disk. Return whether there was one."""
+    """Mark a run as killed in its folder, if its process died. Return whether the run was marked."""
     if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
         return False
     with folder.claim():
@@ -134,7 +141,7 @@ def end_killed_run(folder: RunFolder) -> bool:
 
 
 def _looks_running(folder: RunFolder) -> bool:
-    """Return whether a run without a process has not ended, or its end has not reached MLflow."""
+    """Return whether a run has no process but is still marked as running, in its folder or in MLflow."""
     if folder.begun() is None or owner_of(folder.path) is not None:
         return False
     record = folder.record()

@@ -1,4 +1,4 @@
-"""Resumes sweeps with `sweep.resume=`: a grid from its frozen jobs, a search from the command that started it."""
+"""Resumes sweeps with `sweep.resume=`: grids from their frozen jobs, and searches from their original commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "conf
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
-    """Return the sweep that `sweep.resume=` names, and the configuration composed from the current overrides.
+    """Return the sweep in `sweep.resume=`, and the configuration composed from the current overrides.
+
+    Args:
+        given: current overrides.
+        compose: function that composes a configuration from overrides.
 
     Raises:
         ConfigError: the sweep was not found.
@@ -35,11 +39,16 @@ def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, 
 
 
 def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> GridPlan:
-    """Plan a grid that resumes with its stored jobs.
+    """Return the plan that resumes a grid sweep with its stored jobs.
+
+    Args:
+        sweep: folder of the sweep.
+        given: current overrides.
+        compose: function that composes a configuration from overrides.
 
     Raises:
         ConfigError: an override would change the jobs, or the store needs a password that is not stored. Also raised if
-            the grid belongs to another outputs folder and names a class from neither PyTorch nor this package.
+            the sweep is in another outputs folder and uses a class that is not part of torch or lenet_exp.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
         raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
@@ -57,14 +66,16 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
 
 
 def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> list[str]:
-    """Return the overrides that resume a search: the overrides in its command, and the current ones.
+    """Return the overrides that resume a search: those of its original command, updated with the current overrides.
 
     Args:
-        now: the current overrides, including `sweep.resume=`.
+        sweep: folder of the search.
+        given: configuration composed from the current overrides.
+        now: current overrides, including `sweep.resume=`.
 
     Raises:
-        ConfigError: an override would change the search, or the search belongs to another outputs folder or needs a
-            password that is not stored.
+        ConfigError: an override would change the search, the search is in another outputs folder, or a password is
+            required that is not stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
         allowed = "sweep.* flags, budgets, seeds=, and confirm="
@@ -87,10 +98,14 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
 
 
 def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
-    """Check that the command that started a search still means the same search.
+    """Check that the original command of a search still defines the same search.
+
+    Args:
+        planned: folder of the search that the command defines now.
+        sweep: folder of the search to resume.
 
     Raises:
-        ConfigError: it would now be a different search.
+        ConfigError: the command now defines a different search.
     """
     if planned.id != sweep.id:
         raise ConfigError(
@@ -100,7 +115,7 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
 
 
 def resumed_command(sweep: SweepFolder, given: Sequence[str]) -> str:
-    """Return the command to record: the command that started a search, with the current overrides."""
+    """Return the command to record for a resumed search: its original command, with the current overrides added."""
     return " ".join([sweep.started().command, *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH))])
 
 
@@ -109,7 +124,7 @@ def _key(override: str) -> str:
 
 
 def _uri(given: Config, kept: str | None) -> str | None:
-    """Return the current address of the store or, if none is given, the stored one."""
+    """Return the address of the store in the configuration or, if it is not set there, the stored address."""
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
         raise ConfigError(f"tracking.uri={uri}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI")
@@ -117,8 +132,10 @@ def _uri(given: Config, kept: str | None) -> str | None:
 
 
 def _refuse_foreign(sweep: SweepFolder, jobs: list[Job]) -> None:
-    """Refuse jobs from another outputs folder that name foreign classes, since someone else's configuration may have
-    chosen them."""
+    """Raise an error if jobs from another outputs folder use classes that are not part of torch or lenet_exp.
+
+    Someone else may have created the jobs, and resuming them would run the code of these classes.
+    """
     if is_in_own_outputs(sweep):
         return
     for job in jobs:

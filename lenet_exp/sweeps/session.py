@@ -1,4 +1,4 @@
-"""A sweep from start to end: trains the missing runs and leaves the parent run in a correct state, however it ends."""
+"""A session of a sweep: trains the missing runs, and closes the sweep's MLflow run no matter how the session ends."""
 
 from __future__ import annotations
 
@@ -46,7 +46,14 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep as requested, without its jobs; stored in sweep.json."""
+    """A sweep as requested by the user, without its jobs. It is stored in sweep.json.
+
+    Attributes:
+        command: command that started the sweep.
+        overrides: overrides in the command.
+        swept: names of the swept flags.
+        search: plan of a search; None for a grid.
+    """
 
     command: str
     overrides: list[str]
@@ -55,17 +62,17 @@ class SweepRequest:
 
 
 class Listener(Protocol):
-    """Receives job events in the sweep's process; implemented by a search."""
+    """Receives job events in the sweep's process. A search implements this interface."""
 
     def reported(self, report: EpochReport) -> bool:
-        """Handle an epoch of a job. Return whether to prune its run."""
+        """Handle the report of a job's epoch. Return whether to prune the run."""
 
     def ended(self, number: int) -> bool:
-        """Handle the end of a job, whose result is in its folders. Return whether the job counts as failed."""
+        """Handle the end of a job, whose result is in its run folder. Return whether the job counts as failed."""
 
 
 class Session:
-    """One session of a sweep, opened by `sweep_session`."""
+    """One session of a sweep, from the start of a command to its end; opened by `sweep_session`."""
 
     def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: StoreDelivery) -> None:
         self.sweep = sweep
@@ -81,7 +88,7 @@ class Session:
         self._settled = False
 
     def missing(self) -> list[Job]:
-        """Return the jobs that have to be trained, one for each run."""
+        """Return the jobs that still have to be trained, one for each run."""
         forced_ms = self.sweep.started().forced_ms
         found: dict[str, Job] = {}
         for job in self.jobs:
@@ -91,7 +98,7 @@ class Session:
         return list(found.values())
 
     def job_lost(self, number: int, reason: str) -> None:
-        """Mark a job as failed because its process died too often or exceeded its time limit."""
+        """Mark a job as failed because its process died too often or exceeded the time limit."""
         job = self.jobs[number]
         error = None
         with own(job.folder.path, job.name):
@@ -103,14 +110,14 @@ class Session:
         self.sweep.end_job(number, error)
 
     def add(self, job: Job) -> Job:
-        """Add a job to the running sweep. Return it with its number."""
+        """Add a job to the running sweep. Return the job with its assigned number."""
         job = replace(job, number=len(self.jobs))
         self.sweep.add(job)
         self.jobs.append(job)
         return job
 
     def record_failure(self, number: int, error: BaseException) -> None:
-        """Save the error of a failed job, unless the job saved it itself."""
+        """Save the error of a failed job, unless the job has already saved it."""
         if not self.sweep.has_ended(number):
             self.sweep.end_job(number, one_line(error))
 
@@ -126,11 +133,13 @@ class Session:
         """Train jobs with the executor of a launcher.
 
         Args:
-            jobs: the jobs, taken one at a time as slots become free, so they can be created and added while the sweep
-                is running.
+            jobs: jobs to train. They are requested one at a time as slots become free, so they can be created while the
+                sweep is running. None means that no job is available until others have ended.
+            launcher: launcher that creates the executor.
             environment: additional environment variables for the launched processes.
-            like: sample jobs that have the datasets and the number of threads of `jobs`; all jobs, if they are known.
-            listener: is notified of every epoch and of the end of every job.
+            like: sample jobs, with the same datasets and numbers of threads as `jobs`; `jobs` itself if all jobs are
+                known in advance.
+            listener: object that is notified of every epoch and of the end of every job.
         """
 
         def on_done(done: JobEnd) -> bool:
@@ -157,7 +166,7 @@ class Session:
         return job_results(self.sweep, self.jobs, self.started_ms)
 
     def settle(self) -> None:
-        """Stop uploading in the background and close runs whose process died. Call it when launching is over."""
+        """Stop uploading in the background, and close runs whose process died. Call this after all jobs have ended."""
         if not self._settled:
             self._settled = True
             self.live_report.close()
@@ -165,17 +174,20 @@ class Session:
             settle(self.sweep, self.jobs, self.delivery)
 
     def is_unfinished(self) -> bool:
-        """Return whether the launcher left jobs untrained, regardless of how the others ended."""
+        """Return whether the launcher failed, or some jobs have not ended."""
         left = {Outcome.not_started, Outcome.running}
         return self.launcher_gave_up or any(r.outcome in left for r in self.results())
 
     @contextmanager
     def watching(self, *, in_this_process: bool = False) -> Iterator[None]:
-        """Monitor the sweep while it trains: report progress to MLflow and the terminal, and upload for other
-        processes."""
+        """Monitor the sweep while it trains, and report its progress to MLflow and the terminal.
+
+        Args:
+            in_this_process: whether jobs train in this process. If not, this process uploads their runs.
+        """
         if not in_this_process:
             self.background.models = True
-            while self.earlier:  # so that MLflow nests them under this parent
+            while self.earlier:  # so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
         watch = SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
@@ -187,21 +199,22 @@ class Session:
 def sweep_session(
     sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, request: SweepRequest
 ) -> Iterator[Session]:
-    """Open a sweep; resume it if it was started before.
+    """Start or resume a sweep, and end it when the context is left.
 
     Args:
-        sweep: the sweep folder, whose name identifies the sweep.
-        jobs: the jobs known at the start, or a function that returns them once the sweep is owned.
+        sweep: folder of the sweep, whose name identifies the sweep.
+        jobs: jobs known at the start, or a function that returns them; it is called while this process owns the sweep.
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        request: sweep as requested by the user.
 
     Raises:
-        ConfigError: the outputs folder cannot be written to; nothing was started.
-        StoreError: the MLflow store cannot be used.
-        RunsFailed: a run did not finish; raised at the end.
+        ConfigError: the outputs folder cannot be written to; nothing has been started.
+        StoreError: the MLflow store cannot be used; nothing has been started.
+        RunsFailed: a run did not finish; the sweep has ended.
     """
     outputs = sweep.outputs
     check_outputs(outputs)
-    # The store is opened first, so that an unusable one leaves nothing behind.
+    # The store is opened first, so that nothing is written if it cannot be used.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
@@ -258,16 +271,19 @@ def _begin(session: Session, again: bool) -> None:
 
 
 def _is_pruned(job: Job) -> bool:
-    """Return whether a run was pruned. A search counts that as a result; a grid trains it to the end."""
+    """Return whether a run was pruned. A search counts it as trained, whereas a grid trains it to the end."""
     record = job.folder.record()
     return record is not None and record.outcome is Outcome.pruned
 
 
 def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
-    """Return the fields of sweep.json: the command (unless it only resumes a sweep) and where the results go.
+    """Return the fields of sweep.json that depend on the request: the command, and the destination of the results.
 
     Args:
-        had: progress of the search when it last ended.
+        request: sweep as requested by the user.
+        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        again: whether the sweep is resumed; `sweep.resume=` does not replace the stored command.
+        had: plan of the search at the end of the previous session; None if there is none.
     """
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
@@ -280,7 +296,7 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
 
 
 def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Log if the same command created other jobs before, because conf/, the data, or the program changed."""
+    """Log if the same command has created different jobs before, because conf/, the data, or the program changed."""
     for old in all_sweeps(new.outputs):
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
@@ -290,7 +306,7 @@ def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder)
 
 
 def _lacks_model_file(job: Job) -> bool:
-    """Return whether a finished job's model still has to be written to `model_path`."""
+    """Return whether a job has finished, but its model still has to be written to `model_path`."""
     path, record = job.config.model_path, job.folder.result()
     if not path or record is None or record.best_epoch is None:
         return False

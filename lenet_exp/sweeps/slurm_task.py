@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the sweep's jobs. If the sweep is restarted, replace this process with a new one that has no old state."""
+    """Run jobs of a sweep. If the sweep is restarted, replace this process with a new process."""
     # Block the signal before any thread starts; an unblocked thread would let it kill the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     from lenet_exp.errors import UserError

@@ -1,4 +1,4 @@
-"""Stops a sweep from another process, on the same machine or a different one."""
+"""Stops a sweep from another process, on the same machine or a different machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Ask a sweep to stop, and wait until it has. Return 0, or 1 if it is still running after two minutes.
+    """Stop a sweep, and wait until it has stopped. Return exit status 0, or 1 if it still runs after two minutes.
 
     If the sweep has no process, its jobs in Slurm's queue are canceled.
 
@@ -46,7 +46,11 @@ def stop_sweep(sweep: SweepFolder) -> int:
 
 
 def _ask(sweep: SweepFolder, owner: Owner) -> None:
-    """Send a signal on the same machine; otherwise, write a file that the process checks while its jobs train."""
+    """Request that a sweep's process stop.
+
+    On the same machine, the process receives SIGTERM. On another machine, it regularly checks for a file in the sweep
+    folder, which this function writes.
+    """
     if owner.here and not owner.pid:
         raise ConfigError(f"sweep {sweep.id}: its process is not known yet; try again in a few seconds")
     if owner.here:

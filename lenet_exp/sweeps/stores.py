@@ -1,5 +1,7 @@
-"""The MLflow stores for the runs in an outputs folder. Each store is opened once, so an unreachable store causes only
-one wait."""
+"""The MLflow stores for the runs in an outputs folder.
+
+Each store is opened only once, so an unreachable store causes a single delay.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ log = logging.getLogger("lenet_exp")
 
 
 class Stores:
-    """The stores of an outputs folder.
+    """The MLflow stores for the runs in an outputs folder.
 
     Args:
-        outputs: the outputs folder.
-        uri: a store that replaces all others; by default, MLFLOW_TRACKING_URI.
+        outputs: path of the outputs folder.
+        uri: address of a store that replaces all others; by default, MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, outputs: Path, uri: str | None = None) -> None:
@@ -31,21 +33,31 @@ class Stores:
 
     @property
     def given(self) -> bool:
-        """Whether all results go to one given store."""
+        """Whether a single given store receives all results."""
         return self._uri is not None
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
-        """Return the address, without a password, and the experiment of a run. `kept` is the stored address of its
-        sweep."""
+        """Return the store address, without a password, and the experiment of a run.
+
+        Args:
+            tracking: the run's `tracking.*`.
+            kept: stored address of the sweep's store; None for a single run or the default store.
+        """
         return self.name(kept or tracking.uri), tracking.experiment
 
     def name(self, kept: str | None) -> str:
-        """Return the name of the store at a stored address."""
+        """Return the name of the store at a stored address; it contains no password."""
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
-        """Open a store. Return None, with one warning, if it cannot be used or needs a password. Passwords are
-        never stored."""
+        """Return the delivery to a store, opened if needed; None if the store cannot be used.
+
+        A warning is logged once if the store cannot be used, for example because it needs a password. Passwords are
+        never stored.
+
+        Args:
+            tracking, kept: see `place`.
+        """
         key = self.place(tracking, kept)
         if key not in self._open:
             self._open[key] = self._opened(tracking, kept)

@@ -1,4 +1,4 @@
-"""Uploads the results in an outputs folder that its stores lack, for `lenet-sync`."""
+"""Uploads results from an outputs folder that are missing in their MLflow stores, for `lenet-sync`."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass
 class Sync:
-    """One call of `lenet-sync`.
+    """One execution of `lenet-sync`.
 
     Attributes:
-        delivered, left: numbers of uploaded and remaining results, for all sweeps and runs checked so far.
-        owned: number of sweeps and runs left to the running processes that own them.
+        stores: MLflow stores of the outputs folder.
+        delivered, left: numbers of uploaded results and remaining results, for all sweeps and runs checked so far.
+        owned: number of sweeps and runs that were skipped because a running process owns them.
     """
 
     stores: Stores
     delivered: UploadCount = UploadCount()
     left: UploadCount = UploadCount()
     owned: int = 0
-    _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders, and their stores
-    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, and a sweep of each
+    _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders of sweeps, and their stores
+    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, with a sweep that contains each
 
     def learn_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Record which runs belong to sweeps, without uploading anything."""
@@ -55,12 +56,12 @@ class Sync:
                 self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
 
     def sync_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
-        """Upload each sweep's own run, with all runs of the sweep nested under it."""
+        """Upload each sweep's own MLflow run, with all runs of the sweep nested under it."""
         for sweep in sweeps:
             self._guarded(f"sweep {sweep.path}", UploadCount(sweeps=1), partial(self._sweep, sweep))
 
     def sync_runs(self, folders: Iterable[RunFolder]) -> None:
-        """Upload runs, each to its own store, unless a sweep has uploaded it there."""
+        """Upload each run to the store in its configuration, unless its sweep has already uploaded it there."""
         for folder in folders:
             begun = folder.begun()
             if begun is None:
@@ -71,8 +72,10 @@ class Sync:
                 self._guarded(f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking))
 
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
-        """Return whether a run was uploaded completely to a different store, and never to the one in its configuration,
-        which may be a typo."""
+        """Return whether a run was completely uploaded, but only to stores other than the one in its configuration.
+
+        The store in the configuration may be a typo, so it does not receive such a run.
+        """
         record, runs = folder.record(), folder.delivered().mlflow_runs
         if self.stores.given or tracking.uri is None:
             return False
@@ -109,7 +112,7 @@ class Sync:
         config = jobs[0].config
 
         def open_again(store: Store) -> str:
-            """Return the sweep's run; reopen it if it is incomplete."""
+            """Return the ID of the sweep's MLflow run, and reopen the run if it is incomplete."""
             plan = sweep.started()
             known = plan.mlflow_runs.get(store.name)
             if (

@@ -1,4 +1,4 @@
-"""Monitors a sweep's jobs while they train: requests uploads, and reports progress to MLflow and the terminal."""
+"""Monitors a sweep's jobs while they train, requests uploads, and reports progress to MLflow and the terminal."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ log = logging.getLogger("lenet_exp")
 
 
 class SweepWatcher:
-    """A thread in the sweep's own process that monitors its jobs. Use it as a context manager around the launch.
+    """A thread in the sweep's own process that monitors the sweep's jobs.
+
+    Use an instance as a context manager while jobs are launched.
 
     Args:
+        sweep: folder of the sweep.
         jobs: all jobs of the sweep.
-        background: the delivery, which uploads in its own thread, since neither a stop request nor the terminal should
-            wait for a store.
-        report: the sweep's own report.
-        display: the display that shows the progress.
-        delivers: whether jobs train in other processes, so that this one uploads them and logs their ends.
+        background: delivery that uploads in its own thread, so that stop requests and the terminal need not wait for a
+            store.
+        report: report of the sweep's progress to MLflow.
+        display: display that shows the progress on the terminal.
+        delivers: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class SweepWatcher:
         while not self._stop.wait(TICK_SECONDS):
             try:
                 self._look()
-            except Exception:  # missed uploads are made when the sweep ends
+            except Exception:  # missing results are uploaded when the sweep ends
                 log.debug("watching the sweep", exc_info=True)
         self._handle_ended()
 

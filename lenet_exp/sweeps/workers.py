@@ -1,4 +1,4 @@
-"""The part of a sweep that runs in the processes that train its jobs."""
+"""The part of a sweep that runs in its worker processes, which train the jobs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ def work_spec(
     all_known: bool,
     answer: Ask | None = None,
 ) -> WorkSpec:
-    """Describe the work for an executor, and load each dataset of these jobs once for all processes.
+    """Return a sweep's work for an executor. Each dataset of the jobs is loaded only once for all processes.
 
     Args:
-        environment: the variables of `hydra.job.env_set`.
-        all_known: whether `jobs` are all the jobs there will be.
-        answer: called after each epoch of a job; returns whether to prune its run. None: never prune.
+        sweep: folder of the sweep.
+        jobs: jobs of the sweep, or samples with the same datasets and numbers of threads.
+        environment: environment variables in `hydra.job.env_set`.
+        all_known: whether `jobs` are all jobs of the sweep.
+        answer: function called after each epoch of a job, which returns whether to prune the run; None to never prune.
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
     sets = share_datasets(job.executed for job in like)
@@ -50,17 +52,17 @@ def work_spec(
 
 
 def cores_of(jobs: Sequence[Job]) -> int:
-    """Return the largest number of cores that one job may need."""
+    """Return the maximum number of cores that one of the jobs needs."""
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 
 def remote_task(sweep: SweepFolder, given: RemoteWork) -> tuple[Callable[..., float], Callable[..., object]]:
-    """Return `task` and `prepare` of a `WorkSpec`, for a process on another machine."""
+    """Return the functions `task` and `prepare` of a `WorkSpec`, for a process on another machine."""
     return partial(_train, str(sweep.path), interruptible=True), partial(_prepare, given.argv, given.environment)
 
 
 def _data_of(config: Config) -> str:
-    """Return a key that is the same for configurations with the same data and split."""
+    """Return a key that is the same for configurations with the same data, split, and engine."""
     return str((config.dataset, config.data_root, config.split_seed, config.engine))
 
 
@@ -71,7 +73,7 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[Shared
 
 
 def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
-    """Train one job. The sweep's own process uploads it and answers whether to prune."""
+    """Train one job. The sweep's own process uploads its run and decides whether to prune it."""
 
     def prune(epoch: EpochResult) -> bool:
         return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.val_accuracy, epoch.val_loss)))
