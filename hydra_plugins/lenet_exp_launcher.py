@@ -1,4 +1,4 @@
-"""Launchers of lenet_exp for Hydra. The classes are defined elsewhere, because Hydra can load this module twice."""
+"""Launchers of lenet_exp for Hydra. Their base classes are in other modules, because Hydra can load this one twice."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,29 +16,29 @@ class LocalLauncherConf:
     """Options of `hydra/launcher=local`."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
-    workers: Any = "${oc.select:sweep.workers,null}"  # number of parallel jobs; null: the machine's number of cores
-    retries: Any = "${oc.select:sweep.retries,1}"  # number of retries of a job whose process died
-    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # seconds per job
+    workers: Any = "${oc.select:sweep.workers,null}"  # number of parallel jobs; null for as many as the cores allow
+    retries: Any = "${oc.select:sweep.retries,1}"  # number of retries for a job whose process died
+    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # maximum seconds per job
     fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
-    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # failures in a row
+    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # consecutive failures
 
 
 @dataclass
 class RayLauncherConf(LocalLauncherConf):
-    """Options of `hydra/launcher=cluster_ray`. If workers is null, the cluster's size limits their number."""
+    """Options of `hydra/launcher=cluster_ray`. If `workers` is null, the cluster's resources limit their number."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
-    address: str | None = None  # the cluster: auto, host:port, ray://host:port; null: a new one on this machine
-    cpus: float | None = None  # CPUs per run; null: the run's number of threads
+    address: str | None = None  # auto, host:port, or ray://host:port; null to start Ray on this machine
+    cpus: float | None = None  # CPUs per run; null for the run's number of threads
     gpus: float = 0.0  # GPUs per run; can be a fraction
     memory: int | None = None  # bytes per run
-    resources: dict[str, float] = field(default_factory=dict)  # resources per run, with the names of Ray's nodes
+    resources: dict[str, float] = field(default_factory=dict)  # custom Ray resources per run
     init: dict[str, Any] = field(default_factory=dict)  # additional arguments for ray.init
 
 
 @dataclass
 class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
-    """Options of `hydra/launcher=cluster_slurm`. If workers is null, there are allocations * tasks workers."""
+    """Options of `hydra/launcher=cluster_slurm`. The default number of workers is `allocations` times `tasks`."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
     driver: dict[str, Any] = field(default_factory=dict)  # sbatch options for the job that sweep.detach=true submits
@@ -48,18 +48,18 @@ ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLau
 
 
 class LocalLauncher(local_launcher.LocalLauncher):
-    """The local launcher, under the name by which Hydra finds it."""
+    """The launcher `hydra/launcher=local`, defined here because Hydra looks for launchers in this module."""
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="cluster_ray", node=RayLauncherConf, provider="lenet_exp")
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """The Ray launcher, under the name by which Hydra finds it."""
+    """The launcher `hydra/launcher=cluster_ray`, defined here because Hydra looks for launchers in this module."""
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="cluster_slurm", node=SlurmLauncherConf, provider="lenet_exp")
 
 
 class SlurmLauncher(slurm_launcher.SlurmLauncher):
-    """The Slurm launcher, under the name by which Hydra finds it."""
+    """The launcher `hydra/launcher=cluster_slurm`, defined here because Hydra looks for launchers in this module."""

@@ -1,7 +1,7 @@
-"""Sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.searches.
+"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`, which adapt lenet_exp.sweeps and lenet_exp.searches.
 
-Hydra loads this module in every app, so everything else is imported late. Hydra does not add it to sys.modules, so
-annotations cannot be postponed.
+Hydra loads this module in every application, so it imports most modules only when needed. Hydra does not add it to
+sys.modules, so the evaluation of annotations cannot be postponed.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSw
 
 
 class GridSweeper(Sweeper):
-    """Sweeper over the grid of all swept flags, with the same grammar as `hydra/sweeper=basic`."""
+    """Sweeper that trains all combinations of the swept flags, with the same syntax as `hydra/sweeper=basic`."""
 
     name = "grid"
     hydra_context: HydraContext
@@ -59,14 +59,18 @@ class GridSweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the context and the configuration; reject programs other than lenet-train."""
+        """Store the context and the configuration. Raise an error if the program is not lenet-train."""
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
             raise CompactHydraException(f"hydra/sweeper={self.name}: only for lenet-train; use hydra/sweeper=basic")
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:
-        """Start or resume a sweep."""
+        """Start or resume a sweep.
+
+        Args:
+            arguments: overrides on the command line.
+        """
         from lenet_exp.config.hydra_parts import HYDRA_1_3
 
         given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
@@ -82,7 +86,11 @@ class GridSweeper(Sweeper):
         return []
 
     def start(self, given: list[str]) -> None:
-        """Compose the grid, check it, and train it."""
+        """Compose, check, and train a grid.
+
+        Args:
+            given: overrides from the command line and from `hydra.sweeper.params`.
+        """
         from lenet_exp.config.grid import compose_jobs, expand_grid
         from lenet_exp.config.quick import QuickComposer
 
@@ -102,7 +110,7 @@ class GridSweeper(Sweeper):
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
-        """Resume a grid or a search, whichever sweeper is configured now."""
+        """Resume the grid or search in `sweep.resume=`, no matter which sweeper is selected now."""
         self.load()
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid
@@ -118,7 +126,7 @@ class GridSweeper(Sweeper):
             self.search(planned, resume.resumed_command(sweep, given))
 
     def plan_search(self, given: list[str]) -> "PlannedSearch":
-        """Return the checked plan of a search."""
+        """Return the plan of a search, after checking it."""
         from lenet_exp.searches.sampling import check_installed
 
         check_installed()  # before the imports that need Optuna
@@ -129,7 +137,15 @@ class GridSweeper(Sweeper):
         return plan_search(self.parsed(given), self.compose)
 
     def search(self, planned: "PlannedSearch", command: str) -> None:
-        """Run the search, then confirm the best configuration if requested."""
+        """Run a search, and then confirm its best configuration if requested.
+
+        Args:
+            planned: plan of the search.
+            command: command to record.
+
+        Raises:
+            RunsFailed: some trials failed, or the confirmation failed.
+        """
         from lenet_exp.confirmation.start import confirm_search
         from lenet_exp.searches.start import train_search
 
@@ -143,7 +159,7 @@ class GridSweeper(Sweeper):
             raise RunsFailed
 
     def load(self) -> None:
-        """Show log lines on the terminal, because the imports that follow take seconds."""
+        """Start logging to the terminal, and show a message, because the imports that follow take seconds."""
         print_waiting("loading PyTorch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -153,7 +169,7 @@ class GridSweeper(Sweeper):
         """Check the number of workers.
 
         Raises:
-            ConfigError: `hydra.launcher.workers` is not a positive whole number.
+            ConfigError: `hydra.launcher.workers` is not a positive integer.
         """
         workers = self.config.hydra.launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
@@ -165,24 +181,24 @@ class GridSweeper(Sweeper):
 
     @cached_property
     def compose(self) -> "Compose":
-        """The function that composes a configuration from a job's overrides."""
+        """Function that composes a configuration from the overrides of a job."""
         return partial(self.hydra_context.config_loader.load_sweep_config, self.config)
 
     @cached_property
     def launching(self) -> "HydraLaunching":
-        """The launcher of the sweep's jobs."""
+        """Object that launches the sweep's jobs with the selected launcher."""
         from lenet_exp.sweeps.launching import HydraLaunching
 
         return HydraLaunching(context=self.hydra_context, config=self.config)
 
 
 class SearchSweeper(GridSweeper):
-    """Sweeper that gets one job at a time from Optuna; the space is written as for a grid."""
+    """Sweeper that samples one trial at a time with Optuna. The search space has the same syntax as a grid."""
 
     name = "search"
 
     def start(self, given: list[str]) -> None:
-        """Check the space, then run the search."""
+        """Check the search space, and then run the search."""
         from lenet_exp.config.space import check_space
 
         check_space(self.parsed(given), self.config)

@@ -1,4 +1,4 @@
-"""Drives an executor: submits jobs as long as there are any, and reports how each one ended."""
+"""Drives an executor: submits jobs until none are left, and reports how each job ended."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ def drive(
     max_failures: int | None,
     on_done: Callable[[JobEnd], bool | None],
 ) -> None:
-    """Run the jobs. A job is taken from `jobs` only when a place is free, so jobs can be created while the sweep is
+    """Run jobs with an executor until all jobs have ended.
+
+    A job is requested from `jobs` only when the executor can start it, so jobs can be created while the sweep is
     running.
 
     Args:
-        jobs: the jobs to run. An item that is None means that no job is available until others have ended.
-        max_failures: after this many failures in a row, start no more jobs and ask the running ones to stop. None:
-            no limit.
-        on_done: called with the end of every job, except for jobs that stop because others failed and jobs whose
-            process is lost while stopping. These jobs resume in the next session. Return True to count the job as
-            failed even though it returned a value.
+        executor: executor that runs the jobs.
+        jobs: jobs to run. An item that is None means that no job is available until others have ended.
+        max_failures: number of consecutive failures after which no new jobs are started and running jobs are stopped;
+            None for no limit.
+        on_done: function called with the end of every job, except for jobs that stop because others failed and jobs
+            whose process is lost while stopping. These jobs resume in the next session. If the function returns True,
+            the job counts as failed even if it returned a value.
 
     Raises:
-        KeyboardInterrupt, Terminated: a signal asked the sweep to stop, and all running jobs have ended.
+        KeyboardInterrupt, Terminated: a signal stopped the sweep; all running jobs have ended.
     """
     waiting, flying, failures, gave_up = iter(jobs), set[int](), 0, False
     with graceful(), executor, on_forced_exit(executor.kill):

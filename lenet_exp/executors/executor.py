@@ -1,4 +1,4 @@
-"""The interface of executors, which run the jobs of a sweep in parallel, on this machine or on a cluster."""
+"""The interface of executors, which run a sweep's jobs in parallel on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from lenet_exp.folders.job import Job
 
 
 class Executor(Protocol):
-    """Runs jobs. Use it as a context manager; leaving the context releases everything it holds."""
+    """Runs jobs. Use it as a context manager; leaving the context releases its processes and files."""
 
     @property
     def capacity(self) -> int:
-        """The maximum number of jobs that run simultaneously. Additional jobs wait."""
+        """Maximum number of jobs that run simultaneously. Additional jobs wait."""
 
     @property
     def running(self) -> set[int]:
-        """The numbers of the jobs that are running."""
+        """Numbers of the running jobs."""
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
 
     def next_done(self, timeout: float) -> JobEnd | None:
-        """Wait for the next job to end. Return None after `timeout` seconds, or if no job is left to wait for."""
+        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have ended."""
 
     def stop(self) -> None:
-        """Start no more jobs and ask the running ones to stop; `next_done` still returns them."""
+        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how they ended."""
 
     def kill(self) -> None:
         """Kill all running jobs immediately. Their checkpoints are kept."""
@@ -42,13 +42,13 @@ class Executor(Protocol):
 
 
 class ClusterExecutor:
-    """A base class for executors whose `Places` decide which job runs where."""
+    """Base class of executors on clusters, which use `Places` to assign jobs to slots on machines."""
 
     _places: Places
 
     @property
     def running(self) -> set[int]:
-        """The numbers of the jobs that have a place."""
+        """Numbers of the jobs that have a slot."""
         return self._places.running
 
     def submit(self, job: Job) -> None:
@@ -61,12 +61,13 @@ class ClusterExecutor:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch of a running job, as its process reports it to the sweep's process.
+    """Results of one epoch, which a running job reports to the sweep's process.
 
     Attributes:
         job: number of the job.
-        epoch: counted from 1; after an interruption, epochs that have a checkpoint are reported again.
-        val_accuracy: a fraction.
+        epoch: number of the epoch, counted from 1. When an interrupted job resumes, earlier epochs are reported again.
+        val_accuracy: validation accuracy, as a fraction.
+        val_loss: validation loss.
     """
 
     job: int
@@ -80,12 +81,12 @@ Ask = Callable[[EpochReport], bool | None]
 
 @dataclass(frozen=True)
 class RemoteWork:
-    """The data that a process on another machine needs in addition to the sweep folder. It is stored as JSON.
+    """Data that a process on another machine needs in addition to the sweep folder. It is stored as JSON.
 
     Attributes:
-        argv: the sweep's command.
-        environment: the variables of `hydra.job.env_set`, which are set in the processes.
-        like: for each combination of dataset and engine, one job as stored in its folder.
+        argv: command of the sweep, as in `sys.argv`.
+        environment: environment variables in `hydra.job.env_set`, which are set in each process.
+        like: sample jobs as JSON values, one for each combination of dataset and engine.
     """
 
     argv: list[str]
@@ -95,20 +96,21 @@ class RemoteWork:
 
 @dataclass(frozen=True)
 class WorkSpec:
-    """The facts about upcoming jobs that an executor needs.
+    """The work of an executor: functions that run jobs, and information about these jobs.
 
     Attributes:
-        task: a function that is called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`.
-            This function reports an epoch and returns whether to prune the run, or None if the sweep's process is gone.
-        prepare: called once in each process, before its first job, with the datasets.
-        sets: the jobs' datasets, in shared memory that processes on this machine can map if they inherit its file
-            descriptors.
+        task: function called with each job, in the process that runs the job. If `answer` is set, the function also
+            receives an `Ask`: a function that reports an epoch and returns whether to prune the run, or None if the
+            sweep's process is gone.
+        prepare: function called with the datasets in each process, before its first job.
+        sets: datasets of the jobs, in shared memory. Processes on this machine can map the memory if they inherit its
+            file descriptors.
         cores: number of cores per job.
         jobs: number of jobs; None if the number is not known in advance.
         output: file for stdout and stderr of the processes.
-        answer: called in the sweep's own process, within `next_done`. A report can arrive twice, for example after a
-            lost process.
-        remote: the same work as data, for executors that cannot send Python objects to their processes.
+        answer: function called with each report in the sweep's own process, within `next_done`; it returns whether to
+            prune the run. It can receive the same report twice, for example after the loss of a process.
+        remote: same work as data, for executors that cannot send Python objects to their processes.
     """
 
     task: Callable[..., object]

@@ -1,7 +1,7 @@
-"""A process on a cluster machine that runs the jobs of a sweep one after the other, each in a child process.
+"""A process on a cluster machine that runs jobs of a sweep, one after another, in a child process.
 
-The executor sends it messages. If this process or the executor's dies, the running job notices, writes a checkpoint,
-and ends (see `lenet_exp.executors.local.pool`).
+The executor controls this process with messages. If this process or the executor's process dies, the running job writes
+a checkpoint and ends (see `lenet_exp.executors.local.pool`). In this package, such a process is called a place.
 """
 
 from __future__ import annotations
@@ -35,18 +35,25 @@ TICK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Question:
-    """A question from a running job, which waits for the answer."""
+    """A question from a running job, which waits for the answer.
+
+    Attributes:
+        what: question to pass to `WorkSpec.answer`: an `EpochReport`.
+    """
 
     what: Any
 
 
 @dataclass(frozen=True)
 class PortableWork:
-    """A `WorkSpec` that can be sent to other machines: its datasets are arrays.
+    """A `WorkSpec` that can be sent to other machines, because its datasets are arrays.
 
     Attributes:
-        asks: whether jobs ask questions.
-        probe: a file that the executor wrote to the outputs folder, and the file's content.
+        task, prepare, output: see `WorkSpec`.
+        sets: datasets of the jobs, each with its images and labels.
+        time_limit: maximum duration of a job, in seconds; None for no limit.
+        asks: whether jobs ask questions; see `WorkSpec.answer`.
+        probe: path of a file that the executor wrote to the outputs folder, and the content of the file.
     """
 
     task: Callable[..., object]
@@ -60,14 +67,16 @@ class PortableWork:
 
 @dataclass(frozen=True)
 class PlaceInfo:
-    """A place's description of itself and of its view of the outputs folder.
+    """Description of a place, which is a process that runs jobs on a cluster machine.
 
     Attributes:
-        wrong: why the place cannot use the outputs folder; empty if it can.
-        lacks: why the place has no native engine; empty if it has an engine or does not need one.
-        source, torch: digest of lenet_exp's source, and the version of torch.
-        data: name of the dataset that is missing or different at the place; empty if all match or were sent with the
-            work.
+        host: name of the machine.
+        wrong: reason why the place cannot use the outputs folder; empty if it can.
+        lacks: reason why the place has no native engine; empty if it has one or does not need one.
+        source: digest of lenet_exp's source.
+        torch: version of torch.
+        data: description of a dataset that is missing or different on the machine; empty if all datasets match or were
+            sent with the work.
     """
 
     host: str
@@ -93,10 +102,14 @@ def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | N
 
 
 def check_place(place: PlaceInfo, folder: Path) -> None:
-    """Check that a place runs jobs exactly as this machine would.
+    """Check that a place on another machine runs jobs exactly as this machine would.
+
+    Args:
+        place: description of the place.
+        folder: outputs folder, for the message.
 
     Raises:
-        ConfigError: the place would run jobs differently, or cannot run them.
+        ConfigError: the place cannot run the jobs, or would run them differently.
     """
     where = f"node {place.host}"
     if place.wrong:
@@ -117,7 +130,10 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
 
 
 class Host:
-    """Runs one job at a time: call `start`, then `answer` each question until a `JobEnd` is returned."""
+    """Runs one job at a time in a child process.
+
+    Call `start`, and then `answer` as long as a `Question` is returned. A `JobEnd` is returned at the end of the job.
+    """
 
     def __init__(self, work: PortableWork) -> None:
         self._work = work
@@ -127,29 +143,29 @@ class Host:
         self._stopping = False
 
     def describe(self) -> PlaceInfo:
-        """Describe this process before its first job; builds the native engine if jobs need it."""
+        """Return a description of this process, before its first job. Build the native engine if jobs need it."""
         lacks = why_no_kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
     def start(self, job: Job) -> Question | JobEnd | None:
-        """Run a job until it asks a question or ends. Return None if it was stopped before it began."""
+        """Run a job until it asks a question or ends. Return None if the job was stopped before it started."""
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
         return self._said.get()
 
     def answer(self, answer: Any) -> Question | JobEnd | None:
-        """Pass the answer to the job's question, and run the job until it asks again or ends."""
+        """Pass the answer to the running job, and run it until it asks another question or ends."""
         self._answers.put(answer)
         return self._said.get()
 
     def stop(self) -> None:
-        """Ask the running job to stop. Its end is still reported."""
-        self._stopping = True  # `_run` reads this: a pool is not thread-safe
+        """Stop the running job gracefully. `start` or `answer` still returns its end."""
+        self._stopping = True  # `_run` stops the pool, because a pool is not thread-safe
         self._answers.put(None)  # unblocks a job that is waiting for an answer
 
     def close(self) -> None:
-        """End the child process and its job immediately."""
+        """Kill the child process, and the job in it, immediately."""
         if self._pool is not None:
             self._pool.kill()
             self._pool.close()
@@ -187,11 +203,18 @@ class Host:
 
 
 def _wrong(path: Path, content: str) -> str:
-    """Return why a folder cannot be shared with the executor; empty if it can be read, written to, and locked."""
+    """Return why this machine cannot share a folder with the executor; empty if it can.
+
+    A shared folder contains the executor's file, and this machine can write to it and lock files in it.
+
+    Args:
+        path: path of a file that the executor wrote to the folder.
+        content: content of that file.
+    """
     try:
         if path.read_text() != content:
             return "this node has a different folder at that path"
-        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique: other places check at the same time
+        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique: other machines check, too
         with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)

@@ -1,4 +1,4 @@
-"""The base class of lenet_exp's launchers. Each creates an executor, which the sweep drives."""
+"""The base class of lenet_exp's launchers. A launcher creates an executor, to which the sweep submits jobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class ExecutorLauncher(Launcher):
-    """A launcher that provides an executor.
+    """A launcher that creates an executor.
 
     Args:
-        retries, time_limit, fail_fast, max_failures: see `sweep.*`.
+        workers, retries, time_limit, fail_fast, max_failures: values of the flags `sweep.*` with these names.
+        options: additional options of the launcher.
     """
 
     name: str  # the value for hydra/launcher=
@@ -41,28 +42,31 @@ class ExecutorLauncher(Launcher):
     def executor(self, work: WorkSpec) -> Executor:
         """Create an executor.
 
+        Args:
+            work: work of the executor.
+
         Raises:
-            ConfigError: see `check`.
+            ConfigError: the executor is not available, or has no room for such jobs; see `check`.
         """
 
     def check(self, cores: int) -> None:
-        """Check that jobs can be launched, before anything is written.
+        """Check that jobs can be launched, before the sweep writes any files.
 
         Args:
             cores: number of cores per job.
 
         Raises:
-            ConfigError: the executor is not available, or has no place for such a job.
+            ConfigError: the executor is not available, or has no room for such jobs.
         """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Do nothing; Hydra requires the method."""
+        """Do nothing. Hydra requires this method."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> NoReturn:
-        """Refuse to launch.
+        """Raise an error, because Hydra's own sweeper cannot use an executor.
 
         Raises:
-            ConfigError: always; Hydra's own sweeper cannot drive an executor.
+            ConfigError: the method was called.
         """
         allowed = "must be used with hydra/sweeper=grid or search; with hydra/sweeper=basic, use hydra/launcher=basic"
         raise ConfigError(f"hydra/launcher={self.name}: {allowed}")

@@ -1,8 +1,11 @@
-"""Decides which job runs at which place of a cluster, and what to do when a place is lost.
+"""Assigns jobs to places on a cluster, and handles the loss of places.
 
-The result depends only on events: no clock, file, or cluster is read, so tests can try every order of events
-(tests/sweeps/test_schedules.py). An executor passes events in and carries out the returned commands. Events that are
-late, repeated, or from a closed place change nothing.
+A place is a job slot: a process on a cluster machine that runs one job at a time. An executor calls the methods of
+`Places` when events occur, and executes the commands that they return. Events that are late, repeated, or from a closed
+place have no effect.
+
+Decisions depend only on events, not on a clock, file, or cluster. Therefore, tests can try every order of events
+(tests/sweeps/test_schedules.py).
 """
 
 from __future__ import annotations
@@ -15,21 +18,27 @@ from lenet_exp.errors import UserError
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.job import Job
 
-MOST_UNREADY = 5  # number of places in a row that were lost before they were ready
+MOST_UNREADY = 5  # maximum number of consecutive places that are lost before they are ready
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
 class OpenPlace:
-    """Create a new place with this number."""
+    """Command to create a new place with this number."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class StartJob:
-    """Start a job at a ready place. `turn` distinguishes this attempt from all others."""
+    """Command to start a job at a ready place.
+
+    Attributes:
+        place: number of the place.
+        turn: number of this attempt, which is different for all attempts of all jobs.
+        job: job to start.
+    """
 
     place: int
     turn: int
@@ -38,21 +47,21 @@ class StartJob:
 
 @dataclass(frozen=True)
 class StopJob:
-    """Ask the job at a place to stop."""
+    """Command to stop the job at a place gracefully."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class ClosePlace:
-    """Close a place, whatever it is doing. Its later messages are ignored."""
+    """Command to close a place immediately, even if it is running a job. Its later messages are ignored."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class ReportEnd:
-    """Report to the sweep how a job ended."""
+    """Command to report to the sweep how a job ended."""
 
     done: JobEnd
 
@@ -68,11 +77,11 @@ class _Place:
 
 
 class Places:
-    """Assigns jobs to places.
+    """The places of an executor, to which jobs are assigned. A place runs one job at a time.
 
     Args:
-        name: the executor's name, for messages.
-        retries: how many times to retry a job whose process or place was lost.
+        name: name of the executor, for messages.
+        retries: number of times to retry a job whose process or place was lost.
     """
 
     def __init__(self, name: str, *, retries: int) -> None:
@@ -89,32 +98,37 @@ class Places:
 
     @property
     def running(self) -> set[int]:
-        """The numbers of the jobs that have a place."""
+        """Numbers of the jobs that have a place."""
         return {place.job.number for place in self._places.values() if place.job is not None}
 
     @property
     def waiting(self) -> int:
-        """The number of jobs without a place."""
+        """Number of jobs that are waiting for a place."""
         return len(self._waiting)
 
     def is_current(self, place: int, turn: int) -> bool:
-        """Return whether a place is still running this turn, so that its question needs an answer."""
+        """Return whether a place is still running this attempt of a job. If it is, its questions need an answer.
+
+        Args:
+            place: number of the place.
+            turn: number of the attempt; see `StartJob`.
+        """
         return place in self._places and self._places[place].turn == turn
 
     def submit(self, job: Job) -> None:
-        """Queue a job; `fill` assigns it to a place."""
+        """Queue a job, which `fill` will assign to a place."""
         if not self._stopping:
             self._tries[job.number] = 0
             self._waiting.append(job)
 
     def fill(self, room: int) -> list[Command]:
-        """Assign waiting jobs to free places, and request new places.
+        """Assign waiting jobs to free places, and request new places for the other jobs.
 
         Args:
-            room: number of places that are allowed to exist now.
+            room: maximum number of places at this time.
 
         Raises:
-            UserError: no place is left, and each new one was lost before it was ready.
+            UserError: no place is left, and too many consecutive new places were lost before they were ready.
         """
         commands: list[Command] = []
         for number, place in self._places.items():
@@ -134,13 +148,19 @@ class Places:
         return commands
 
     def ready(self, place: int) -> None:
-        """Record that a place can take jobs."""
+        """Record that a place is ready for jobs."""
         if place in self._places:
             self._places[place].ready = True
             self._unready = 0
 
     def ended(self, place: int, turn: int, done: JobEnd | None) -> list[Command]:
-        """Handle the end of a job. If `done` is None, the job was stopped before it began and is unchanged."""
+        """Handle the end of a job at a place.
+
+        Args:
+            place: number of the place.
+            turn: number of the attempt; see `StartJob`.
+            done: end of the job; None if the job was stopped before it started.
+        """
         found = self._places.get(place)
         if found is None or found.job is None or found.turn != turn:
             return []
@@ -154,7 +174,7 @@ class Places:
         return [*closed, ReportEnd(done)]
 
     def job(self, place: int) -> Job | None:
-        """Return the job that a place is running."""
+        """Return the job that a place is running; None if it is running no job."""
         found = self._places.get(place)
         return found.job if found is not None else None
 
@@ -162,7 +182,9 @@ class Places:
         """Handle the loss of a place. Checkpoints of its job are kept.
 
         Args:
-            counts: whether the loss counts as one of the job's attempts. It should not if the cluster preempted the
+            place: number of the place.
+            why: reason for the loss, as a short phrase.
+            counts: whether the loss counts as a failed attempt of the job. Set it to False if the cluster preempted the
                 place and the job made progress.
         """
         found = self._places.get(place)
@@ -178,7 +200,7 @@ class Places:
         return [closed, *self._again(found.job, why, counts=counts)]
 
     def stop(self) -> list[Command]:
-        """Start no more jobs and ask the running ones, once, to stop."""
+        """Start no new jobs, and stop the running jobs gracefully. Further calls have no effect."""
         if self._stopping:
             return []
         self._stopping = True
@@ -186,13 +208,15 @@ class Places:
         return [self._close(n) if place.job is None else StopJob(n) for n, place in list(self._places.items())]
 
     def close(self) -> list[Command]:
-        """Close all places, whatever they are doing."""
+        """Close all places immediately, even if they are running jobs."""
         self._waiting.clear()
         return [self._close(number) for number in list(self._places)]
 
     def _again(self, job: Job, why: str, *, counts: bool = True) -> list[Command]:
-        """Requeue a job that has attempts left. While the sweep is stopping, leave the job as it is; rerunning the
-        command resumes it."""
+        """Requeue a job if it has attempts left; if not, report that it was lost.
+
+        While the sweep is stopping, the job is neither requeued nor reported. Rerunning the command resumes it.
+        """
         if self._stopping:
             return []
         self._tries[job.number] += counts
@@ -203,7 +227,7 @@ class Places:
         return []
 
     def no_place_error(self, why: str) -> UserError:
-        """Return the error that ends the sweep because more places would also fail."""
+        """Return the error that ends the sweep because no more places can be created."""
         return UserError(f"{self._name}: cannot start workers ({why})")
 
     def _close(self, place: int) -> ClosePlace:

@@ -1,1 +1,1 @@
-"""Worker processes on this machine."""
+"""Executor that runs jobs in worker processes on this machine."""

@@ -1,4 +1,4 @@
-"""hydra/launcher=local: runs the jobs of a sweep in processes on this machine."""
+"""The launcher `hydra/launcher=local`, which runs the jobs of a sweep in processes on this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(ExecutorLauncher):
-    """Provides a pool of local processes."""
+    """Launcher that runs jobs in a pool of processes on this machine."""
 
     name = "local"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create a pool with the requested number of workers; by default, as many as the cores allow."""
+        """Create a pool of worker processes. Its default size is the number of jobs that the machine's cores allow."""
         from lenet_exp.executors.local.pool_executor import PoolExecutor
         from lenet_exp.machine import cpu_count
 

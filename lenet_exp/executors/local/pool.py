@@ -1,8 +1,8 @@
-"""A pool of worker processes that survives the death of any of them.
+"""A pool of worker processes that continues if a worker dies.
 
-Each worker has a process group of its own (setsid), so that Ctrl-C reaches only the pool's process. A worker runs one
-job after the other. If a worker dies, its job is retried and the others continue. If the pool's process dies, the
-workers finish cleanly.
+Each worker has its own process group (setsid), so that Ctrl-C reaches only the pool's process. A worker runs one job
+after another. If a worker dies, its job is retried, and the other workers continue. If the pool's process dies, running
+jobs write a checkpoint, and the workers end.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ STOP_SECONDS = 30.0  # time for a job to end after SIGTERM
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended.
+    """The end of a job: it returned a value, raised an exception, or was lost.
 
     Attributes:
-        job: the job's number, as submitted.
-        value: the value that the job returned.
-        error: the exception that the job raised; None if it raised none.
-        lost: why there is neither a value nor an error, such as `killed by SIGKILL`; None if there is one.
-        over_limit: whether the job was lost because it exceeded its time limit.
+        job: number of the job, as submitted.
+        value: value that the job returned.
+        error: exception that the job raised; None if it raised no exception.
+        lost: reason why the job was lost, such as `killed by SIGKILL`; None if it was not lost.
+        over_limit: whether the job was lost because it exceeded the time limit.
     """
 
     job: int
@@ -58,17 +58,17 @@ class _Worker:
 
 
 class Pool:
-    """Runs `function(*arguments)` for each submitted job, in at most `workers` processes. Use it as a context manager.
+    """Runs a function call for each submitted job, in worker processes. Use it as a context manager.
 
     Args:
-        workers: number of processes.
-        retries: how many times to retry a job whose worker died.
-        time_limit: seconds that a job may take; after that, its worker gets SIGTERM and the job counts as lost. None:
-            no limit.
-        prepare: called once in each new worker, before its first job.
+        workers: maximum number of worker processes.
+        retries: number of times to retry a job whose worker died.
+        time_limit: maximum duration of a job, in seconds; None for no limit. If a job exceeds it, its worker receives
+            SIGTERM, and the job counts as lost.
+        prepare: function called in each new worker, before its first job.
         inherit: file descriptors that the workers keep open.
-        output: file to which the workers' stdout and stderr are appended; None: the pool's own streams.
-        answer: computes the answer to a job's question; called within `next_done`.
+        output: file to which the workers' stdout and stderr are appended; None to use the streams of this process.
+        answer: function that returns the answer to a job's question; called within `next_done`.
     """
 
     def __init__(
@@ -102,17 +102,20 @@ class Pool:
         self.close()
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queue a job. The caller chooses the number `job`, and the job's `JobEnd` repeats it.
+        """Queue a job, which calls `function` in a worker process.
 
-        If the pool has an `answer`, `function` gets one more argument: a function that sends a question and returns the
-        answer.
+        Args:
+            job: number of the job, chosen by the caller; it is also in the job's `JobEnd`.
+            function: function to call. If the pool has an `answer`, the function receives an additional argument: a
+                function that sends a question to the pool and returns the answer.
+            arguments: arguments of the function.
         """
         self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
         self._tries[job] = 0
         self._waiting.append(job)
 
     def next_done(self, timeout: float | None = None) -> JobEnd | None:
-        """Wait for the next job to end. Return None after `timeout` seconds, or if no job is left to wait for."""
+        """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self._assign()
@@ -134,13 +137,13 @@ class Pool:
 
     @property
     def running(self) -> dict[int, int]:
-        """The jobs that are running, with the process ids of their workers."""
+        """Process IDs of the workers of running jobs, keyed by job number."""
         return {w.job: w.process.pid for w in self._workers if w.job is not None}
 
     def stop(self) -> None:
-        """Start no more jobs and ask the running ones to stop; `next_done` still returns them.
+        """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how they ended.
 
-        Workers get the signal that this process received or, if there was none, SIGTERM.
+        Workers receive the signal that this process received or, if it received none, SIGTERM.
         """
         self._waiting.clear()
         self._stopping = True
@@ -149,12 +152,12 @@ class Pool:
                 self._ask(worker, stop_signal() or signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill all workers and every process that they started."""
+        """Kill all workers, and all processes that they started."""
         for worker in self._workers:
             _kill_group(worker.process)
 
     def close(self) -> None:
-        """Release idle workers and kill busy ones."""
+        """End idle workers, and kill busy workers."""
         for worker in self._workers:
             worker.pipe.close()
             if worker.job is not None:
@@ -177,7 +180,7 @@ class Pool:
                 self._workers.append(worker)
             job = self._waiting.popleft()
             worker.job, worker.since, worker.stop_by, worker.over_limit = job, time.monotonic(), None, False
-            # An OSError means that the worker died while idle or starting; `_receive` sees the end of its pipe.
+            # An OSError means that the worker died while idle or starting. `_receive` detects the end of its pipe.
             with contextlib.suppress(OSError):
                 worker.pipe.send_bytes(self._tasks[job])
 
@@ -201,7 +204,7 @@ class Pool:
         return _Worker(process, pipe)
 
     def _receive(self, worker: _Worker) -> JobEnd | None:
-        """Handle a worker's message. Return None for a question, or if the worker's job will be retried."""
+        """Handle a worker's message. Return the end of its job; None after a question, or if the job is retried."""
         job = worker.job
         assert job is not None
         try:
@@ -211,16 +214,16 @@ class Pool:
         if question is not None:
             assert self._answer is not None
             answer = cloudpickle.dumps(self._answer(question))
-            with contextlib.suppress(OSError):  # it has died; the next read sees the end of its pipe
+            with contextlib.suppress(OSError):  # the worker has died; the next read detects the end of its pipe
                 worker.pipe.send_bytes(answer)
             return None
         worker.job = None
-        if worker.stop_by is not None:  # it was asked to stop and is exiting
+        if worker.stop_by is not None:  # it received a signal to stop and is exiting
             self._remove(worker)
         return self._end(worker, JobEnd(job, value, error))
 
     def _lost(self, worker: _Worker, job: int) -> JobEnd | None:
-        _kill_group(worker.process)  # including processes that it started
+        _kill_group(worker.process)  # also kills processes that the worker started
         code = worker.process.wait()
         self._remove(worker)
         self._tries[job] += 1
@@ -243,7 +246,7 @@ class Pool:
             worker.process.wait(STOP_SECONDS)
 
     def _limit(self, worker: _Worker) -> float:
-        """Return the number of seconds until the worker reaches its time limit or its deadline to stop."""
+        """Return the number of seconds until a worker reaches the time limit of its job or its deadline to stop."""
         if worker.stop_by is not None:
             return worker.stop_by - time.monotonic()
         return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0

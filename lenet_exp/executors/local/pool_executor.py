@@ -1,4 +1,4 @@
-"""The executor of one machine: a pool of processes, each reused for many jobs."""
+"""The executor for this machine: a pool of processes, each of which runs many jobs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from lenet_exp.folders.job import Job
 
 
 class PoolExecutor:
-    """An `Executor` on this machine.
+    """An `Executor` for this machine.
 
     Args:
-        workers: number of processes.
+        work: work of the executor.
+        workers: maximum number of processes.
         retries, time_limit: see `Pool`.
     """
 
@@ -32,7 +33,7 @@ class PoolExecutor:
 
     @property
     def running(self) -> set[int]:
-        """The numbers of the jobs that are running."""
+        """Numbers of the running jobs."""
         return set(self._pool.running)
 
     def submit(self, job: Job) -> None:
@@ -44,7 +45,7 @@ class PoolExecutor:
         return self._pool.next_done(timeout)
 
     def stop(self) -> None:
-        """Start no more jobs and ask the running ones to stop."""
+        """Start no new jobs, and stop the running jobs gracefully."""
         self._pool.stop()
 
     def kill(self) -> None:

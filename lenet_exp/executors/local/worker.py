@@ -1,4 +1,4 @@
-"""A worker process of the pool: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`. Internal."""
+"""A worker process of a `Pool`: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`. Internal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GRACE_SECONDS = 30.0  # time for a job to end after the pool's process has died
 
 
 def main() -> None:
-    """Run jobs from the pipe until it closes, or until SIGTERM or the pool's SIGINT."""
+    """Run jobs from the pipe until the pipe closes or a signal (SIGTERM, or SIGINT from the pool) arrives."""
     skip_gc_at_exit()
     for which in SIGNALS:
         signal.signal(which, raise_terminated)
@@ -43,7 +43,10 @@ def main() -> None:
 
 
 def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
-    """Pass on the pool's messages. When the pipe closes, the pool has released this worker or its process has died."""
+    """Forward messages from the pipe to the queue until the pipe closes. If a job is running, stop it then.
+
+    If the pipe closes, the pool has released this worker, or the pool's process has died.
+    """
     while True:
         try:
             jobs.put(pipe.recv_bytes())
@@ -62,8 +65,10 @@ _asked_to_end = threading.Event()
 
 
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
-    """Send the running job's question to the pool and return the answer. If the pool is gone, stop the job and
-    return None."""
+    """Send a question from the running job to the pool, and return the answer.
+
+    If the pool is gone, wait for SIGTERM, which stops the job, and return None.
+    """
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))
         answer = jobs.get()  # the pool sends nothing else to a busy worker
@@ -77,7 +82,7 @@ def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any)
 
 
 def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
-    """Run a job. Return its pickled value and error, and whether the worker was asked to stop."""
+    """Run a job. Return its pickled value and exception, and whether a signal stopped it."""
     value: Any = None
     error: BaseException | None = None
     _busy.set()

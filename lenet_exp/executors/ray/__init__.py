@@ -1,1 +1,1 @@
-"""Runs jobs on a Ray cluster."""
+"""Executor that runs jobs on a Ray cluster."""

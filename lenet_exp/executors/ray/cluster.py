@@ -17,20 +17,21 @@ from lenet_exp.machine import cpu_count
 
 REACH_SECONDS = 10.0  # maximum time to connect to the cluster's address
 NAMESPACE = "lenet_exp"
-AT_ONCE = 4  # concurrent calls to an actor: the running one, `stop`, and `close`
+AT_ONCE = 4  # maximum number of concurrent calls to an actor: `start` or `answer`, `stop`, and `close`
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
 class RayOptions:
-    """The options `hydra.launcher.*`.
+    """Options of the Ray launcher (`hydra.launcher.*`).
 
     Attributes:
-        address: address of a cluster (`auto`, host:port, ray://host:port); None: start one on this machine.
-        workers: number of places; None: as many as fit on the cluster.
-        cpus, gpus, memory: resources per run. gpus can be a fraction; memory is in bytes.
-        resources: Ray's custom resources per run.
+        address: address of a cluster (`auto`, host:port, or ray://host:port); None to start Ray on this machine.
+        workers: maximum number of simultaneous runs; None for as many as fit on the cluster.
+        cpus, gpus: number of CPUs and GPUs per run; the number of GPUs can be a fraction.
+        memory: memory per run, in bytes; None for no requirement.
+        resources: custom Ray resources per run, keyed by name.
         init: additional arguments for `ray.init`.
     """
 
@@ -44,15 +45,18 @@ class RayOptions:
 
 
 class Cluster:
-    """A connection to a Ray cluster; there is one per process.
+    """A connection to a Ray cluster. Each process has at most one.
+
+    Args:
+        options: options of the launcher.
 
     Attributes:
-        actor: creates a place with `remote`, given the `ray.put` reference to a `PortableWork`; Ray starts it where
-            resources are free, now or later.
+        actor: Ray actor class of a place, which is a process that runs one job at a time. Its method `remote` requires
+            the `ray.put` reference of a `PortableWork`. Ray starts the actor once a node has free resources.
 
     Raises:
-        ConfigError: the cluster cannot be reached, no node has the resources for a run, or this machine lacks the
-            device.
+        ConfigError: the cluster cannot be reached, no node has the resources for a run, or GPUs are requested but this
+            machine has no GPU.
     """
 
     def __init__(self, options: RayOptions) -> None:
@@ -61,7 +65,7 @@ class Cluster:
                 f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; run the command on a node that has a "
                 "GPU, because the device is selected here"
             )
-        # The keys are Ray's names.
+        # The keys are Ray's names for resources.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
         self.actor = _actor(options)
         _connect(options.address, options.init)
@@ -73,7 +77,7 @@ class Cluster:
             raise ConfigError(_no_room(self._needs, nodes))
 
     def room(self) -> int:
-        """Return the number of runs that the cluster's nodes could hold, ignoring other users."""
+        """Return the number of runs that fit on the cluster's nodes at the same time, ignoring other users."""
         return sum(self._fits(node) for node in _nodes())
 
     def _fits(self, node: dict[str, float]) -> int:
@@ -82,8 +86,10 @@ class Cluster:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Return whether the next place would fail in the same way, for example because a node lacks lenet_exp. The loss of
-    a node is not such an error."""
+    """Return whether an error would recur on other nodes, for example because lenet_exp is not installed.
+
+    The loss of a node is not a permanent error.
+    """
     return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
 
 
@@ -112,7 +118,7 @@ def _connect(address: str | None, more: dict[str, Any]) -> None:
         wrong = "hydra/launcher=cluster_ray: cannot start Ray on this machine"
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
-        if host and port.isdigit():  # Ray itself would retry for minutes
+        if host and port.isdigit():  # fail early, because Ray would retry for minutes
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
         ray.init(**given)
     except (OSError, RuntimeError, ValueError) as e:

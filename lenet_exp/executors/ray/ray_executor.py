@@ -1,7 +1,7 @@
-"""The executor of a Ray cluster. Each place is an actor, which Ray creates where it finds the resources.
+"""The executor for Ray clusters. Jobs run in places, which are Ray actors that run one job at a time.
 
-Ray also reports when an actor dies. A job whose process or node is lost resumes from its last checkpoint at another
-place, as `Places` decides.
+Ray creates an actor on a node with free resources, and reports if the actor dies. If the process or node of a job is
+lost, `Places` assigns the job to another place, where it resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ from lenet_exp.executors.ray.cluster import Cluster, RayOptions, is_permanent
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 
-LOOK_SECONDS = 5.0  # between two queries of the cluster's resources
-ENDING_SECONDS = 3.0  # time for a run to end after its place is gone
-BEFORE = 0  # the turn of the first call, which asks a place for its description
+LOOK_SECONDS = 5.0  # time between two queries of the cluster's resources
+ENDING_SECONDS = 3.0  # maximum time for a run to end after its place is gone
+BEFORE = 0  # turn number of the first call to a place, which requests its description
 
 
 def _has_ended_itself(job: Job) -> bool:
-    """Return whether a run whose place is gone has written a checkpoint and ended, for example because its node was
-    drained.
+    """Return whether a run wrote a checkpoint and ended after its place was lost, for example on a drained node.
 
-    The run needs a moment for that, and the loss of its place may be reported earlier. Therefore, this function waits a
-    few seconds.
+    The loss of the place may be reported before the run has ended. Therefore, this function waits a few seconds.
     """
     deadline = time.monotonic() + ENDING_SECONDS
     while (record := job.folder.record()) is None and time.monotonic() < deadline:
@@ -42,14 +40,16 @@ def _has_ended_itself(job: Job) -> bool:
 
 
 class RayExecutor(ClusterExecutor):
-    """An `Executor` on a Ray cluster.
+    """An `Executor` for a Ray cluster.
 
     Args:
-        retries: how many times to retry a job whose process or node died.
-        time_limit: seconds that a job may take; None: no limit.
+        work: work of the executor.
+        options: options of the launcher.
+        retries: number of times to retry a job whose process or node died.
+        time_limit: maximum duration of a job, in seconds; None for no limit.
 
     Raises:
-        ConfigError: see `Cluster`.
+        ConfigError: the cluster cannot be used; see `Cluster`.
     """
 
     def __init__(self, work: WorkSpec, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
@@ -66,7 +66,7 @@ class RayExecutor(ClusterExecutor):
 
     @property
     def capacity(self) -> int:
-        """The number of runs that fit on the cluster now; at least 1, so that a run can wait for a node."""
+        """Number of runs that currently fit on the cluster, but at least 1, so that a run can wait for a node."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked, self._room = time.monotonic(), self._cluster.room()
         limits = [self._room, self._workers, self._work.jobs]
@@ -87,13 +87,13 @@ class RayExecutor(ClusterExecutor):
                 self._hear(reference)
 
     def stop(self) -> None:
-        """Start no more jobs and ask the running ones to stop."""
+        """Start no new jobs, and stop the running jobs gracefully."""
         self._do(self._places.stop())
 
     def kill(self) -> None:
         """Close all places immediately."""
         closing = [actor.close.remote() for actor in self._actors.values()]
-        with contextlib.suppress(Exception):  # lost actors do not need to be ended
+        with contextlib.suppress(Exception):  # lost actors do not need to be closed
             ray.wait(closing, num_returns=len(closing), timeout=2.0)
         self._do(self._places.close())
 
@@ -104,7 +104,7 @@ class RayExecutor(ClusterExecutor):
         ray.shutdown()
 
     def _hear(self, reference: Any) -> None:
-        """Handle a message from a place."""
+        """Handle the result of a call to a place."""
         number, turn = self._asked.pop(reference, (0, 0))
         if number not in self._actors:  # already closed
             return
@@ -125,7 +125,11 @@ class RayExecutor(ClusterExecutor):
             self._do(self._places.ended(number, turn, said))
 
     def _lost(self, number: int, turn: int, error: Exception) -> None:
-        """Handle the loss of a place."""
+        """Handle the loss of a place.
+
+        Raises:
+            UserError: new places would be lost for the same reason.
+        """
         self._looked = 0.0
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # the last line of a traceback
         if turn == BEFORE and is_permanent(error):

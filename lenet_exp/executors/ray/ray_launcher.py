@@ -1,4 +1,4 @@
-"""hydra/launcher=cluster_ray: runs the jobs of a sweep on a Ray cluster."""
+"""The launcher `hydra/launcher=cluster_ray`, which runs the jobs of a sweep on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ if TYPE_CHECKING:
 
 
 class RayLauncher(ExecutorLauncher):
-    """Provides the executor of a Ray cluster.
+    """Launcher that runs jobs on a Ray cluster.
 
-    Args:
-        cpus: CPUs per run; None: the run's number of threads.
-        options: the other fields of `RayOptions`.
+    Its options are the fields of `RayOptions`. If `cpus` is None, each run has one CPU per thread.
     """
 
     name = "cluster_ray"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor. Connect to the cluster unless `check` has already done so."""
+        """Create the executor, and connect to the cluster unless `check` has already connected."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 
         return RayExecutor(work, options, retries=self.retries, time_limit=self.time_limit)
 
     def check(self, cores: int) -> None:
-        """Connect to the cluster.
+        """Connect to the cluster, and check that a node has the resources for a run.
+
+        Args:
+            cores: number of cores per job.
 
         Raises:
             ConfigError: Ray is not installed, the cluster cannot be reached, or no node has the resources for a run.

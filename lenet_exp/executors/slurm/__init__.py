@@ -1,1 +1,1 @@
-"""Runs jobs in Slurm allocations."""
+"""Executor that runs jobs in Slurm allocations."""

@@ -1,5 +1,8 @@
-"""Manages the Slurm allocations of a sweep: submits them as needed, takes over those from an earlier session, and
-detects lost ones."""
+"""Manages the Slurm allocations of a sweep.
+
+Allocations are submitted as needed, and allocations from an earlier session are reused. Lost allocations are detected.
+Each allocation provides places, which are processes that run one job at a time.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix, log_pattern
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
-QUEUE_SECONDS = 5.0  # between two queries of the controller, which all users share
-AWAY_SECONDS = 30.0  # the same, while the controller does not respond or rejects queries
-QUIET_SECONDS = 300.0  # a running allocation that sends nothing for this long is canceled
+QUEUE_SECONDS = 5.0  # time between two queries of Slurm's controller, which all users share
+AWAY_SECONDS = 30.0  # time between two queries while the controller does not respond or rejects queries
+QUIET_SECONDS = 300.0  # a running allocation without a heartbeat for this long is canceled
 
 log = logging.getLogger("lenet_exp")
 
@@ -25,7 +28,9 @@ class LostAllocation:
     """An allocation whose processes are gone.
 
     Attributes:
-        unmade: number of places that it had yet to open; 0 if Slurm restarts it.
+        id: Slurm's job ID of the allocation.
+        why: description of the loss, for messages.
+        unmade: number of places that the allocation had not opened yet; 0 if Slurm will restart the allocation.
     """
 
     id: str
@@ -38,9 +43,10 @@ class _Allocation:
     """A Slurm job that provides places.
 
     Attributes:
-        seen: when the queue last listed it, or when it was submitted.
-        heard: when one of its places last sent a heartbeat or, before that, when it began; None while it has no node.
-        came: the places that the allocation has opened since it began.
+        seen: time when the queue last listed the allocation, or when it was submitted.
+        heard: time of the last heartbeat from one of its places or, before the first heartbeat, time of its start; None
+            while it has no node.
+        came: names of the places that the allocation has opened since its start.
     """
 
     seen: float
@@ -52,8 +58,12 @@ class Allocations:
     """The Slurm allocations of a sweep.
 
     Args:
-        folder: folder for the script and the allocations' logs.
-        script: text of an allocation's script.
+        sweep: ID of the sweep.
+        folder: folder for the script and logs of the allocations.
+        script: text of the script that each allocation executes.
+        options: Slurm options for the sweep.
+        queue: queue of the cluster.
+        clock: function that returns the seconds since a fixed time.
     """
 
     def __init__(
@@ -68,17 +78,20 @@ class Allocations:
         self._look_at = self._ask_at = -math.inf
 
     def arrived(self, place: str) -> None:
-        """Record a new place, and forget places that its allocation opened before it was restarted."""
+        """Record a new place. Forget places that its allocation opened before a restart."""
         one, restart, _ = place.split("-")
         known = self._allocations.setdefault(one, _Allocation(self._clock()))
         known.came = {name for name in known.came if name.split("-")[1] == restart} | {place}
 
     def ask_for(self, places: int) -> None:
-        """Submit allocations, unless the current ones are expected to open enough places or the limit is reached.
+        """Submit allocations, unless the current allocations will open enough places or the limit is reached.
+
+        Args:
+            places: number of additional places that are needed.
 
         Raises:
-            ConfigError: Slurm refused the first allocations. Later refusals are retried, since the controller may be
-                unreachable.
+            ConfigError: Slurm refused the first allocations. Later submissions are retried instead, because the
+                controller may be unreachable.
         """
         tasks, now = self._options.tasks, self._clock()
         missing = places - sum(max(0, tasks - len(a.came)) for a in self._allocations.values())
@@ -103,10 +116,10 @@ class Allocations:
         return self._clock() >= self._look_at
 
     def look(self, silent: Mapping[str, float]) -> list[LostAllocation]:
-        """Check which allocations are alive, and return the lost ones.
+        """Query Slurm's queue, and return the allocations that have been lost.
 
         Args:
-            silent: seconds since the last heartbeat of each place.
+            silent: seconds since the last heartbeat of each place, keyed by the place's name.
         """
         now = self._clock()
         self._look_at = now + QUEUE_SECONDS
@@ -129,8 +142,7 @@ class Allocations:
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """Take over allocations from an earlier session of this sweep; cancel those submitted with different
-        options."""
+        """Reuse allocations from an earlier session of this sweep. Cancel those that have different options."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)

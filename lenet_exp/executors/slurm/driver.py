@@ -1,4 +1,4 @@
-"""The Slurm job that drives a detached sweep, and a sweep's jobs in the queue."""
+"""The Slurm job that runs the command of a detached sweep, and queries of a sweep's Slurm jobs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def submit_driver(
     options: SlurmOptions,
     more: Mapping[str, str | int | float | bool | None],
 ) -> str:
-    """Submit the job that drives a sweep; return its id.
+    """Submit the Slurm job that runs the command of a detached sweep; return the job's ID.
 
     Args:
-        sweep: the sweep folder.
-        command: the user's command, without the flag that detached it.
+        sweep: path of the sweep folder.
+        command: the user's command, without `sweep.detach=true`.
+        options: Slurm options for the sweep.
         more: additional `sbatch` options for this job.
 
     Raises:
@@ -42,7 +43,7 @@ def submit_driver(
 
 
 def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
-    """Return the job that drives a sweep, if there is one, and the sweep's allocations, as the queue lists them now."""
+    """Return a sweep's jobs in Slurm's queue: the job that runs its command, if there is one, and its allocations."""
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
     queue = Queue()
@@ -53,7 +54,7 @@ def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
 
 
 def cancel(jobs: Sequence[QueuedJob]) -> None:
-    """Cancel jobs. Running ones write a checkpoint first."""
+    """Cancel Slurm jobs. Running jobs write a checkpoint first."""
     Queue().cancel([job.id for job in jobs])
 
 

@@ -1,6 +1,6 @@
 """Messages as files in a shared folder, for machines that have no other connection.
 
-A message is JSON and appears atomically, by a rename. It holds only numbers and text, so it cannot run code.
+A message is a JSON file, which a rename creates atomically. It contains only numbers and text, so it cannot run code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Message = Mapping[str, Any]  # JSON
 
 
 class MessageFolder:
-    """A folder into which any process can put messages, and from which one process takes them."""
+    """A folder to which several processes write messages, and from which one process reads them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,19 +27,20 @@ class MessageFolder:
         """Write a message.
 
         Args:
-            sender: part of the file name; messages of one sender keep their order.
+            sender: name of the sender, which becomes part of the file name. Messages from one sender keep their order.
+            message: content of the message.
 
         Raises:
-            OSError: the folder is gone or cannot be written to.
+            OSError: the folder does not exist or cannot be written to.
         """
         self._sent += 1
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
-        """Remove and return new messages with their senders. A corrupt message is returned as an empty one.
+        """Remove and return new messages, each with the name of its sender. Corrupt messages become empty ones.
 
         Raises:
-            OSError: the folder is gone or cannot be read.
+            OSError: the folder does not exist or cannot be read.
         """
         found: list[tuple[str, Message]] = []
         for name in sorted(os.listdir(self._folder)):
@@ -57,26 +58,26 @@ class MessageFolder:
 
 
 class Heartbeats:
-    """Heartbeat files, one per process, touched every few seconds. The reader measures silence by its own clock."""
+    """Heartbeat files, one per process, rewritten every few seconds. The reader measures silence with its own clock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen: dict[str, tuple[int, float]] = {}
 
     def beat(self, name: str) -> None:
-        """Send a heartbeat.
+        """Send a heartbeat from the process with this name.
 
         Raises:
-            OSError: the folder is gone or cannot be written to.
+            OSError: the folder does not exist or cannot be written to.
         """
         with (self._folder / name).open("w") as file:  # Some network file systems do not propagate a bare touch.
             file.write(f"{os.getpid()}\n")
 
     def silent(self, now: float) -> dict[str, float]:
-        """Return the seconds since the last new heartbeat of each process.
+        """Return the seconds since the last heartbeat of each process, keyed by the process's name.
 
         Args:
-            now: the current time in seconds, from the same clock in each call.
+            now: current time in seconds, from the same clock in all calls.
         """
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):

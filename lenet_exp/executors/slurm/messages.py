@@ -1,8 +1,10 @@
-"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder that hold them.
+"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder that contain them.
 
-slurm/plan.json          what a place needs to know about the sweep; it is deleted when the sweep is over
-slurm/job.sh, <id>.log   the allocations' script and logs
-slurm/<session>/         one session of the sweep: driver/ and to-<place>/ hold messages, beats/ heartbeats
+A place is a process in an allocation that runs one job at a time.
+
+slurm/plan.json          the part of the sweep that places need; deleted when the sweep ends
+slurm/job.sh, <id>.log   script and logs of the allocations
+slurm/<session>/         one session of the sweep: messages in driver/ and to-<place>/, and heartbeats in beats/
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ START, ANSWER, STOP, LEAVE = "start", "answer", "stop", "leave"
 
 @dataclass(frozen=True)
 class PlacePlan:
-    """The part of a sweep that a place needs.
+    """The part of a sweep that a place needs to run jobs.
 
     Attributes:
-        session: identifies the session of the sweep.
-        work: the sweep's `RemoteWork`.
+        session: ID of the sweep's session.
+        work: work of the sweep.
         asks, time_limit: see `PortableWork`.
-        probe: the name of a file in the sweep folder that holds its own name.
+        probe: name of a file in the sweep folder; its content is also this name.
     """
 
     session: str
@@ -44,13 +46,19 @@ class PlacePlan:
 
 
 class SlurmMessages:
-    """The `slurm` folder inside a sweep's folder: the plan and the messages."""
+    """The `slurm` folder in a sweep folder, with the plan and the messages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def open(self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
-        """Begin a new session and invalidate earlier ones. Running places detect the new session and join it."""
+        """Start a new session of the sweep, which ends earlier sessions. Running places detect and join it.
+
+        Args:
+            work: work of the sweep.
+            asks, time_limit: see `PortableWork`.
+            probe: see `PlacePlan`.
+        """
         plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe)
         for name in ("driver", "beats"):
             (self.folder / plan.session / name).mkdir(parents=True)
@@ -61,12 +69,12 @@ class SlurmMessages:
         return plan
 
     def close(self, session: str) -> None:
-        """End a session. Its places detect that no more work will come."""
+        """End a session. Its places detect this and end."""
         (self.folder / "plan.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / session, ignore_errors=True)
 
     def plan(self) -> PlacePlan | None:
-        """Return the plan of the current session; None if the sweep is over.
+        """Return the plan of the current session; None if the sweep has ended.
 
         Raises:
             ValueError: the plan is corrupt.
@@ -75,27 +83,37 @@ class SlurmMessages:
         return None if value is None else read_as(PlacePlan, value)
 
     def driver(self, session: str) -> MessageFolder:
-        """Return the folder of messages from places to the sweep."""
+        """Return the folder for messages from places to the sweep."""
         return MessageFolder(self.folder / session / "driver")
 
     def place(self, session: str, name: str) -> MessageFolder:
-        """Return the folder of messages to one place."""
+        """Return the folder for messages from the sweep to one place."""
         folder = self.folder / session / f"to-{name}"
         folder.mkdir(exist_ok=True)
         return MessageFolder(folder)
 
     def beats(self, session: str) -> Heartbeats:
-        """Return the heartbeats of a session's places."""
+        """Return the heartbeat files of a session's places."""
         return Heartbeats(self.folder / session / "beats")
 
 
 def start(turn: int, job: Job) -> Message:
-    """Return the message that starts a job."""
+    """Return the message that starts a job at a place.
+
+    Args:
+        turn: number of the attempt; see `StartJob`.
+        job: job to start.
+    """
     return {"kind": START, "turn": turn, "number": job.number, "job": job_to_json(job)}
 
 
 def job_message(turn: int, what: Question | JobEnd | None) -> Message:
-    """Return a message about a job's progress or end. Numbers are strings, because JSON has no infinity."""
+    """Return the message for a job's question or end. Accuracies and losses are strings, because JSON has no infinity.
+
+    Args:
+        turn: number of the attempt; see `StartJob`.
+        what: question or end of the job; None if the job was stopped before it started.
+    """
     if isinstance(what, Question):
         report: EpochReport = what.what
         figures = {"val_accuracy": repr(report.val_accuracy), "val_loss": repr(report.val_loss)}
@@ -113,7 +131,7 @@ def place_message(place: PlaceInfo) -> Message:
 
 
 def read_report(message: Message) -> EpochReport:
-    """Read an epoch's report from a message.
+    """Return the epoch report in a message.
 
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.
@@ -123,7 +141,7 @@ def read_report(message: Message) -> EpochReport:
 
 
 def read_job_end(message: Message) -> JobEnd:
-    """Read a job's end from a message.
+    """Return the end of a job in a message.
 
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.

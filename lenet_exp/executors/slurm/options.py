@@ -1,4 +1,4 @@
-"""Slurm options for a sweep, and the job scripts made from them. This module starts no processes."""
+"""Slurm options for a sweep, and the job scripts and arguments created from them. This module starts no processes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NOTICE = "USR2@60"  # Slurm sends the signal this many seconds before the time limit
-DRIVER_NOTICE = "B:USR2@120"  # the same, to the shell of the job that drives a sweep
+NOTICE = "USR2@60"  # signal, and the number of seconds before the time limit when Slurm sends it
+DRIVER_NOTICE = "B:USR2@120"  # like NOTICE, for the shell of the job that runs a detached sweep
 
 
 @dataclass
 class SlurmOptions:
-    """The options `hydra.launcher.*`.
+    """Options of the Slurm launcher (`hydra.launcher.*`).
 
     Attributes:
-        allocations: number of Slurm jobs, submitted as an array.
+        allocations: maximum number of allocations, which are Slurm jobs submitted as an array.
         tasks: number of simultaneous runs in each allocation.
-        cpus: CPUs per run.
-        partition, account, time: see `sbatch`; None: the cluster's default.
-        requeue: whether Slurm is allowed to restart an allocation that was preempted or lost its node.
-        sbatch: additional options, such as `{"mem-per-cpu": "2G", "exclusive": True}`.
+        cpus: number of CPUs per run.
+        partition, account, time: values of the `sbatch` options; None for the cluster's default.
+        requeue: whether Slurm may restart an allocation that was preempted or lost its node.
+        sbatch: additional `sbatch` options, such as `{"mem-per-cpu": "2G", "exclusive": True}`.
         before: Bash commands that run before Python starts.
-        lost_after: seconds of silence, or of absence from the queue, after which a place counts as lost.
-        workers: total number of simultaneous runs; None: no limit.
+        lost_after: number of seconds without a heartbeat, or without an entry in the queue, after which a process or
+            allocation counts as lost.
+        workers: maximum number of simultaneous runs; None for no limit.
     """
 
     allocations: int = 1
@@ -43,7 +44,7 @@ class SlurmOptions:
 
     @property
     def places(self) -> int:
-        """The maximum number of simultaneous runs."""
+        """Maximum number of simultaneous runs."""
         return min(self.allocations * self.tasks, self.workers or self.allocations * self.tasks)
 
 
@@ -60,10 +61,11 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
 
 
 def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]) -> list[str]:
-    """Return the `sbatch` arguments for the job that drives a detached sweep.
+    """Return the `sbatch` arguments for the job that runs the command of a detached sweep.
 
     Args:
-        more: additional options for that job, such as its own `time`.
+        options: Slurm options for the sweep.
+        more: additional `sbatch` options for the job, such as `time`.
     """
     given = {"ntasks": 1, "cpus-per-task": 1, "signal": DRIVER_NOTICE, "open-mode": "append", **_where(options)}
     given |= {"time": None, "no-requeue": None, "requeue": True}
@@ -71,16 +73,22 @@ def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float
 
 
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
-    """Return the Bash script for an allocation. It starts one place per task; a task that ends does not end the
-    others."""
+    """Return the Bash script for an allocation. It executes a command in each task; the tasks end independently."""
     srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
     srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
     return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
 
 
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
-    """Return the Bash script for the job that drives a sweep. When the job's time runs out, the job requeues itself and
-    resumes."""
+    """Return the Bash script for the job that runs the command of a detached sweep.
+
+    Before the job reaches its time limit, it requeues itself. It then resumes the sweep.
+
+    Args:
+        options: Slurm options for the sweep.
+        directory: working directory of the command.
+        command: command that runs the sweep.
+    """
     return "\n".join(
         [
             "#!/bin/bash",
@@ -102,17 +110,17 @@ def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """Return the name of a sweep's allocations. Allocations with different options have different names."""
+    """Return the Slurm job name of a sweep's allocations. Allocations with different options have different names."""
     return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
 
 
 def job_prefix(sweep: str) -> str:
-    """Return the common prefix of the names of all allocations of a sweep."""
+    """Return the prefix of the Slurm job names of all allocations of a sweep."""
     return f"lenet-{sweep}-"
 
 
 def log_pattern(folder: Path) -> str:
-    """Escape a folder for `sbatch --output`, where % begins a pattern."""
+    """Return the path of a folder with % escaped, because % begins a pattern in `sbatch --output`."""
     return str(folder).replace("%", "%%")
 
 

@@ -1,8 +1,8 @@
-"""A task of a Slurm allocation that runs a sweep's jobs, one after the other, until none are left.
+"""A place: a task of a Slurm allocation that runs jobs of a sweep, one after another, until none are left.
 
-The task outlives the sweep's process: if that process dies, the running job continues. When the command is rerun, the
-place writes a checkpoint, restarts, and takes new jobs. On Slurm's notice (SIGUSR2, SIGTERM), the running job writes a
-checkpoint first.
+If the sweep's process dies, the running job continues. When the command is rerun, the job writes a checkpoint, and the
+place restarts and accepts new jobs. If Slurm announces the end of the allocation (SIGUSR2 or SIGTERM), the running job
+also writes a checkpoint.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.folders.job import job_from_json
 from lenet_exp.stopping import Terminated
 
-TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two checks for messages
+TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # time between two checks for messages
 BEAT_SECONDS = 5.0
-LOOK_SECONDS = 30.0  # between two checks of whether the sweep has a process
-ALONE_SECONDS = 300.0  # how long an idle place waits after the sweep's process has died
-TOLD_SECONDS = 10.0  # Slurm also sends SIGTERM to the job's process; a second one would kill it
+LOOK_SECONDS = 30.0  # time between two checks of whether the sweep has a process
+ALONE_SECONDS = 300.0  # time that an idle place waits after the sweep's process has died
+TOLD_SECONDS = 10.0  # Slurm also sends SIGTERM to the job's process, and a second SIGTERM would kill it
 
 
 def place_name(environment: Mapping[str, str] = os.environ) -> str:
@@ -40,11 +40,15 @@ def place_name(environment: Mapping[str, str] = os.environ) -> str:
 
 
 class Place:
-    """Runs jobs in a task of an allocation.
+    """Runs jobs of a sweep in a task of a Slurm allocation.
 
     Args:
-        channel, session, name: where the place gets its jobs and reports results.
-        has_driver: returns whether the sweep currently has a process.
+        channel: messages between the sweep and its places.
+        session: ID of the sweep's session.
+        name: name of this place; see `place_name`.
+        host: process that runs the jobs.
+        outputs: path of the outputs folder.
+        has_driver: function that returns whether the sweep currently has a process.
     """
 
     def __init__(
@@ -57,12 +61,16 @@ class Place:
         self._turn: int | None = None
         self._trains = False
         self._told_to_stop = False  # whether the sweep stopped the place's job
-        self._why = ""  # why the place has to end
+        self._why = ""  # reason why the place has to end
         self._again = False
         self._signalled = self._ask_at = 0.0
 
     def serve(self, place: PlaceInfo) -> bool:
-        """Run jobs until none are left. Return whether to start again because the sweep was restarted."""
+        """Run jobs until none are left. Return whether the sweep was restarted, which requires a new process.
+
+        Args:
+            place: description of this place, which is sent to the sweep.
+        """
         signal.signal(signal.SIGTERM, self._note)
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         with contextlib.suppress(OSError):  # the session is gone; job results are in the run folders
@@ -90,7 +98,7 @@ class Place:
             self._driver.put(self._name, messages.job_message(turn, said))
             if said is None or isinstance(said, JobEnd):
                 self._turn = None
-        if self._turn is not None:  # the job is waiting for an answer that will not come
+        if self._turn is not None:  # the job is waiting for an answer that will not arrive
             self._trains = True  # until its checkpoint is written
             if self._ask_at <= time.monotonic():
                 self._host.stop()
@@ -98,7 +106,7 @@ class Place:
                 pass
 
     def _was_interrupted(self, said: Question | JobEnd | None) -> bool:
-        """Return whether a job was interrupted, rather than finished or ended because its own process died."""
+        """Return whether a job was interrupted, as opposed to finished or lost because its own process died."""
         if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)
@@ -149,10 +157,11 @@ class Place:
             self._orders.put(order)
 
     def _end(self, why: str, *, ask_at: float = 0.0) -> None:
-        """End the place once the running job has written a checkpoint.
+        """End this place after the running job has written a checkpoint.
 
         Args:
-            ask_at: when to ask the job to stop, if it has not ended by then.
+            why: reason for the end, as a short phrase.
+            ask_at: time after which the job is stopped, if it has not ended.
         """
         if not self._why:
             self._why, self._ask_at = why, ask_at

@@ -1,6 +1,6 @@
-"""Slurm's queue: submits, lists, and cancels jobs.
+"""Submits, lists, and cancels Slurm jobs.
 
-It calls only `sbatch`, `squeue`, and `scancel`, as a user would. No accounting database is needed.
+This module calls only `sbatch`, `squeue`, and `scancel`, as a user would. It needs no accounting database.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIA
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job as the queue lists it.
+    """A job in Slurm's queue.
 
     Attributes:
-        id: job id, such as `12_0` for a member of an array.
-        state: Slurm's name for the state, such as PENDING or RUNNING.
-        reason: why the job is not running.
+        id: job ID, such as `12_0` for a member of an array.
+        name: name of the job.
+        state: state of the job, such as PENDING or RUNNING.
+        reason: Slurm's reason why the job is not running.
     """
 
     id: str
@@ -41,8 +42,7 @@ class QueuedJob:
 
     @property
     def may_wait_again(self) -> bool:
-        """Whether the job lost its node and may get a new one. Slurm shows this state for a moment before the job is
-        pending again."""
+        """Whether the job lost its node and may be requeued. If it is, Slurm shows it as pending shortly afterward."""
         return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
@@ -52,7 +52,7 @@ class QueuedJob:
 
     @property
     def waits(self) -> bool:
-        """Whether the job has no node, so that none of its processes is alive."""
+        """Whether the job is waiting for a node. None of its processes is alive."""
         return self.state in WAITS
 
 
@@ -72,33 +72,39 @@ class Queue:
                 )
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
-        """Submit an array of jobs; return the ids of its members.
+        """Submit an array of jobs; return the job IDs of its members.
 
         Args:
-            log: path of the members' logs; `%a` is replaced with a member's number.
+            script: path of the job script.
+            name: name of the jobs.
+            log: path of the logs; `%A` is replaced with the array's ID, and `%a` with the member's number.
+            count: number of jobs.
+            arguments: additional `sbatch` arguments.
 
         Raises:
-            ConfigError: Slurm refused the array.
+            ConfigError: Slurm refused the array, or `sbatch` timed out.
         """
         job = self.submit_one(script, name, log, [f"--array=0-{count - 1}", *arguments])
         return [f"{job}_{n}" for n in range(count)]
 
     def submit_one(self, script: Path, name: str, log: str, arguments: Sequence[str]) -> str:
-        """Submit a single job; return its id."""
+        """Submit a single job; return its job ID. For the arguments and errors, see `submit`."""
         given = [f"--job-name={name}", f"--output={log}", *arguments, str(script)]
         return self._sbatch("--parsable", *given).partition(";")[0].strip()
 
     def check(self, script: Path, arguments: Sequence[str]) -> None:
-        """Ask Slurm whether it would accept the job.
+        """Check with `sbatch --test-only` that Slurm would accept a job.
 
         Raises:
-            ConfigError: Slurm would refuse the job.
+            ConfigError: Slurm would refuse the job, or `sbatch` timed out.
         """
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`, including recently ended ones; None if the queue does
-        not respond."""
+        """Return the user's jobs whose names begin with `prefix`, including jobs that ended recently.
+
+        Return None if Slurm's controller does not respond.
+        """
         try:
             done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
         except (OSError, subprocess.TimeoutExpired):
@@ -106,7 +112,7 @@ class Queue:
         return [job for job in parsed(done.stdout) if job.name.startswith(prefix)] if done.returncode == 0 else None
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Cancel jobs. Running ones get a signal first."""
+        """Cancel jobs by their IDs. Running jobs first receive a signal."""
         if ids:
             try:
                 _run(["scancel", "--quiet", *ids])
@@ -141,7 +147,7 @@ def _plainly(line: str) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    # SLURM_* variables describe the current job; the submitted jobs must not inherit them.
+    # SLURM_* variables describe the current job. Submitted jobs must not inherit them.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k == "SLURM_CONF"}
     return subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS

@@ -1,7 +1,7 @@
-"""The executor of a Slurm cluster: places in a few allocations, each of which serves many runs.
+"""The executor for Slurm clusters. It runs many jobs in a few allocations.
 
-Slurm starts allocations and reports which are alive. Jobs and answers are files in the sweep folder. `Places` decides
-which job goes where, as on a Ray cluster.
+Slurm starts the allocations and reports which of them are alive. Jobs and answers are exchanged as files in the sweep
+folder. `Places` assigns jobs to the places in the allocations, as on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ log = logging.getLogger("lenet_exp")
 
 
 class SlurmExecutor(ClusterExecutor):
-    """An `Executor` on a Slurm cluster.
+    """An `Executor` for a Slurm cluster. If Slurm refuses an allocation, `next_done` raises a `ConfigError`.
 
     Args:
-        command: the command that starts a place; the path of the sweep folder is appended.
-        retries: how many times to retry a job whose process or node died without notice.
-        time_limit: seconds that a job may take; None: no limit.
-        clock: a function that returns the seconds since any fixed time.
-
-    Raises:
-        ConfigError: Slurm refused an allocation; raised by the first `next_done`.
+        work: work of the executor.
+        options: Slurm options for the sweep.
+        queue: queue of the cluster.
+        command: command that starts a place, to which the path of the sweep folder is appended.
+        retries: number of times to retry a job whose process or node died without notice.
+        time_limit: maximum duration of a job, in seconds; None for no limit.
+        clock: function that returns the seconds since a fixed time.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SlurmExecutor(ClusterExecutor):
 
     @property
     def capacity(self) -> int:
-        """The maximum number of simultaneous runs."""
+        """Maximum number of simultaneous runs."""
         limits = [self._options.places, self._work.jobs]
         return max(1, min(limit for limit in limits if limit is not None))
 
@@ -100,12 +100,12 @@ class SlurmExecutor(ClusterExecutor):
             time.sleep(min(left, POLL_SECONDS))
 
     def stop(self) -> None:
-        """Start no more jobs and ask the running ones to stop."""
+        """Start no new jobs, and stop the running jobs gracefully."""
         self._stopping = True
         self._do(self._places.stop())
 
     def kill(self) -> None:
-        """Close the session and cancel all allocations."""
+        """End the session, and cancel all allocations."""
         self._channel.close(self._session)
         self._allocations.cancel()
 
@@ -129,7 +129,7 @@ class SlurmExecutor(ClusterExecutor):
             return
         number, turn = self._bound.get(name), self._turns.get(name)
         if kind == messages.LEFT:
-            self._lost(name, str(message["why"]), counts=False)  # its job wrote a checkpoint, so no attempt is lost
+            self._lost(name, str(message["why"]), counts=False)  # its job wrote a checkpoint, so it did not fail
         elif number is None or turn is None or message["turn"] != turn:
             return
         elif kind == messages.QUESTION and self._places.is_current(number, turn):
@@ -145,7 +145,10 @@ class SlurmExecutor(ClusterExecutor):
             self._do(self._places.ended(number, turn, None))
 
     def _arrived(self, name: str) -> None:
-        """Record that a place can take jobs. Its allocation may be one that Slurm restarted."""
+        """Record that a place is ready for jobs.
+
+        If Slurm restarted the place's allocation, places from before the restart are lost.
+        """
         allocation, restart, _ = name.split("-")
         for other in [n for n in (*self._bound, *self._spare) if n.startswith(f"{allocation}-")]:
             if int(other.split("-")[1]) < int(restart):
@@ -162,13 +165,13 @@ class SlurmExecutor(ClusterExecutor):
             self._places.ready(number)
 
     def _look(self) -> None:
-        """Check which places are alive (by heartbeat) and which allocations (by the queue)."""
+        """Detect lost places by their heartbeats, and lost allocations by Slurm's queue."""
         silent = self._beats.silent(self._clock())
         for name, seconds in silent.items():
             if seconds > self._options.lost_after:
                 self._lost(name, f"silent for {seconds:.0f} s")
         changed = self._allocations.look(silent)
-        self._hear()  # messages that they sent before they ended
+        self._hear()  # handle messages that places sent before they ended
         for lost in changed:
             log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
             self._lose_places(lost.id, lost.why)

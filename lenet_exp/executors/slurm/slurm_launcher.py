@@ -1,4 +1,4 @@
-"""hydra/launcher=cluster_slurm: runs the jobs of a sweep in allocations of a Slurm cluster."""
+"""The launcher `hydra/launcher=cluster_slurm`, which runs the jobs of a sweep in allocations of a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ LEAST_LOST_AFTER = 5.0  # places send a heartbeat every 5 s
 
 
 class SlurmLauncher(ExecutorLauncher):
-    """Provides the executor of a Slurm cluster.
+    """Launcher that runs jobs on a Slurm cluster.
 
     Args:
-        cpus: CPUs per run; None: the run's number of threads.
-        driver: additional `sbatch` options for the job that `sweep.detach=true` submits.
-        options: the other fields of `SlurmOptions`.
+        given: arguments of `ExecutorLauncher`, fields of `SlurmOptions`, and `driver`: additional `sbatch` options for
+            the job that `sweep.detach=true` submits. If `cpus` is None, each run has one CPU per thread.
+
+    Raises:
+        ConfigError: a value is too small.
     """
 
     name = "cluster_slurm"
@@ -38,7 +40,10 @@ class SlurmLauncher(ExecutorLauncher):
                 raise ConfigError(f"hydra.launcher.{name}={value:g}: must be at least {least[name]:g}")
 
     def check(self, cores: int) -> None:
-        """Ask Slurm whether it would accept the allocations.
+        """Check that Slurm would accept the allocations.
+
+        Args:
+            cores: number of cores per job.
 
         Raises:
             ConfigError: Slurm's commands were not found, or Slurm would refuse the allocations.
@@ -53,7 +58,7 @@ class SlurmLauncher(ExecutorLauncher):
             Queue().check(Path(script.name), allocation_arguments(options))
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor, which takes over allocations from an earlier session of the sweep."""
+        """Create the executor, which reuses allocations from an earlier session of the sweep."""
         from lenet_exp.executors.slurm.queue import Queue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
@@ -61,7 +66,12 @@ class SlurmLauncher(ExecutorLauncher):
         return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Submit a job that drives the sweep in the background; return its id.
+        """Submit a Slurm job that runs a sweep's command in the background; return the job's ID.
+
+        Args:
+            sweep: path of the sweep folder.
+            command: command that runs the sweep.
+            cores: number of cores per job of the sweep.
 
         Raises:
             ConfigError: Slurm's commands were not found, or Slurm refused the job.
