@@ -112,7 +112,7 @@ def plan_against(comparison: Comparison, points: float, seeds: int | None = None
     """
     leader, asked = comparison.leader, f"confirm={points * 100:g}"
     if leader is None:
-        raise ConfigError(f"{asked}: no finished run on {comparison.dataset}; finish the sweep first")
+        raise ConfigError(f"{asked}: no finished runs on {comparison.dataset}; finish the sweep first")
     return _planned(comparison, [leader], [None], points, seeds)
 
 

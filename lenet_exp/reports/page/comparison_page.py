@@ -51,9 +51,9 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 <body>
 {sections}
 <footer>
-<p>Validation accuracy, mean ± sample standard deviation over seeds; 95 % intervals of the mean by Student's t.
-{METHOD}</p>
-<p>lenet-compare, {datetime.now():%Y-%m-%d %H:%M}.</p>
+<p>The table shows mean validation accuracy ± sample standard deviation over seeds, and 95 % confidence intervals
+(Student's t). {METHOD}</p>
+<p>Created by lenet-compare on {datetime.now():%Y-%m-%d at %H:%M}.</p>
 {_where(source)}</footer>
 <div id="said" role="status" aria-live="polite"></div>
 <script type="application/json" id="data">{_json({"server": source.server, "comparisons": data})}</script>
@@ -144,7 +144,7 @@ def _linked(text: str, its_page: str | None, source: RunSource) -> str:
     address = f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""
     return (
         f'<a {address}data-page="{escape(its_page)}" target="_blank" rel="noopener" '
-        f'title="its best run in MLflow">{text}</a>'
+        f'title="best run in MLflow">{text}</a>'
     )
 
 

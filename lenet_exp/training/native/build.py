@@ -122,7 +122,7 @@ def _compile(library: Path, compiler: Compiler, target: Target) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
-    log.info("compiling the native engine for %s with %s, once on this machine", target.name, compiler.name)
+    log.info("compiling the native engine for %s with %s (only once on this machine)", target.name, compiler.name)
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, COMPILE_SECONDS)
         content = (aside / library.name).read_bytes()
