@@ -1,4 +1,4 @@
-"""Records in run and sweep folders: one frozen dataclass per kind of JSON file."""
+"""Content of the JSON files in run and sweep folders: one frozen dataclass per kind of file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from lenet_exp.training.epoch import EpochResult
 
 
 class Outcome(StrEnum):
-    """The state of a run: its outcome, or running. A sweep is running, finished, failed, or killed.
+    """The outcome of a run or sweep, or its current state if it has not ended.
 
-    A pruned run ended as intended but has no result. Training its configuration again resumes from its checkpoint.
+    A sweep can only be running, finished, failed, or killed. A pruned run ended as intended but has no result. If its
+    configuration is trained again, the run resumes from its checkpoint.
     """
 
     finished = "finished"
@@ -30,7 +31,7 @@ class Outcome(StrEnum):
 
     @property
     def is_result(self) -> bool:
-        """True if the run counts as trained: repeating it would give the same result."""
+        """True if the run counts as trained, because repeating it would give the same result."""
         return self in RESULTS
 
     @property
@@ -44,26 +45,28 @@ RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Stored):
-    """The record of a run: `job.json` until the run has ended, then `record.json`.
+    """The record of a run, stored in `job.json` until the run has ended and in `record.json` afterward.
 
     Attributes:
-        config: the effective configuration (`targets.effective`).
-        data_digests: SHA-256 of the images and labels used, by split; `data_files`: SHA-256 of each file read.
-        source_digest: digest of the program's own files (`config.source_digest`); informative only.
-        execution: device, threads, and everything else that exact results depend on.
+        config: effective configuration of the run (see `targets.effective`).
+        data_digests: SHA-256 of the images and labels in each split.
+        data_files: SHA-256 of each file from which the images and labels were read.
+        source_digest: digest of lenet_exp's own files (see `config.source_digest`), for information only.
+        execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end of the run, in milliseconds since 1970.
-        outcome: how the run ended; None while the run is being trained.
-        reason: the reason, in one line, why the run did not finish.
+        outcome: outcome of the run; None while the run is being trained.
+        reason: one-line reason why the run did not finish; empty if it did.
         epochs: number of completed epochs.
-        seconds: training time, including time before interruptions; `seconds_to_best`: the part of it until the end of
-            the best epoch.
+        seconds: training time in seconds, including time before interruptions.
+        seconds_to_best: training time in seconds until the end of the best epoch.
         resumed: number of times the run resumed after an interruption.
-        stopped_early: whether `training.patience` ended the run, after `epochs`.
-        best_val_accuracy: best validation accuracy, a fraction, which `best_epoch` (counted from 1) reached;
-            `weights_digest` is from that epoch.
-        confusion_matrix: counts for the validation images; rows are true classes, columns are predicted classes.
-        digest, history_digest: digests of the rest of record.json and of history.json (`digests`); None in files
-            of older releases.
+        stopped_early: whether `training.patience` ended the run before the last epoch.
+        best_epoch: best epoch, counted from 1.
+        best_val_accuracy: validation accuracy after the best epoch, as a fraction.
+        weights_digest: digest of the weights after the best epoch.
+        confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes.
+        digest: digest of all other content of record.json; `history_digest`: digest of history.json (see `digests`).
+            Both are None in files from older releases.
     """
 
     name: str = ""
@@ -107,19 +110,19 @@ class Record(Stored):
 
     @property
     def begun(self) -> Record:
-        """The record as it was at the start of the run, without an outcome."""
+        """A copy of the record as it was at the start of the run, without an outcome."""
         return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in FINAL_FIELDS})
 
     @property
     def engine(self) -> str:
-        """The engine that executed the run; torch for records that name no engine."""
+        """The name of the engine that executed the run; torch if the record does not contain an engine."""
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Return, by name, both values of each property that affects bit-exact results and differs between the records.
+        """Return the properties that affect exact results and differ between two records: {name: (own, other value)}.
 
-        If the result is empty, one run can resume where the other stopped. A property that an older release did not
-        record counts as equal.
+        If the result is empty, either run can resume from the other's checkpoint. A property that an older release did
+        not record counts as equal.
         """
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         if mine["engine"] != theirs["engine"]:
@@ -127,23 +130,23 @@ class Record(Stored):
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
 
     def missing_properties(self, other: Record) -> list[str]:
-        """Return the properties that this older record lacks and on which the other run's exact results depend."""
+        """Return the properties that affect the exact results of another run but are missing from this older record."""
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         return [key for key in theirs if key not in mine]
 
 
 _NAMES = [f.name for f in fields(Record)]
-FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that only an ended run has
+FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that are set when the run ends
 
 
 @dataclass(frozen=True)
 class TestResult(Stored):
-    """The content of test.json: a run's test accuracy, from the last `lenet-predict sweep=`.
+    """The content of test.json: a run's test accuracy, as measured by the last `lenet-predict sweep=`.
 
     Attributes:
         accuracy: test accuracy as a fraction.
         data_digest: SHA-256 of the test set's pixels and labels.
-        weights_digest: digest of the scored weights; the result is valid only for these.
+        weights_digest: digest of the weights that were scored; the accuracy is valid only for these weights.
     """
 
     accuracy: float
@@ -153,7 +156,14 @@ class TestResult(Stored):
 
 @dataclass(frozen=True)
 class BestWeights(Stored):
-    """The best epoch so far and the file with its weights; entries from older releases have no digest."""
+    """The best epoch so far, and the file with its weights.
+
+    Attributes:
+        epoch: number of the epoch, counted from 1.
+        val_accuracy: validation accuracy after the epoch, as a fraction.
+        weights: name of the file.
+        sha256: SHA-256 (hex) of the file; empty in entries from older releases.
+    """
 
     epoch: int
     val_accuracy: float
@@ -166,7 +176,13 @@ class BestWeights(Stored):
 
 @dataclass(frozen=True)
 class Checkpoint(Stored):
-    """A state from which training can resume: its file, the best weights, and the training time (s) until then."""
+    """A checkpoint from which training can resume.
+
+    Attributes:
+        state: name of the file with the training state; `sha256`: SHA-256 (hex) of the file.
+        best: best weights so far; None before the end of the first epoch.
+        seconds: training time in seconds until the checkpoint.
+    """
 
     state: str
     sha256: str
@@ -179,11 +195,12 @@ class Checkpoint(Stored):
 
 @dataclass(frozen=True)
 class History(Stored):
-    """The content of history.json.
+    """The content of history.json: the results of a run's epochs, and its checkpoints.
 
     Attributes:
-        epochs: results of the completed epochs, in order; `best`: the best epoch so far.
-        commits: the checkpoints, newest first.
+        epochs: results of the completed epochs, in order.
+        best: best epoch so far; None before the end of the first epoch.
+        commits: checkpoints from which the run can resume, newest first.
         resumed: number of times the run resumed.
         diverged: step losses of the epoch in which the run diverged.
     """
@@ -195,7 +212,7 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1); None without this epoch."""
+        """Return the training time in seconds until the end of an epoch (counted from 1); None if it is not known."""
         if epoch is None or len(self.epochs) < epoch:
             return None
         return sum(e.epoch_seconds for e in self.epochs[:epoch])
@@ -203,10 +220,12 @@ class History(Stored):
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run.
+    """The progress of a run up to its last checkpoint.
 
     Attributes:
-        ends: end of each epoch in a checkpoint, in milliseconds since 1970; `seconds`: duration of each epoch.
+        ends: end of each epoch, in milliseconds since 1970.
+        best: best epoch so far; None before the end of the first epoch.
+        seconds: duration of each epoch in seconds.
     """
 
     ends: tuple[int, ...]
@@ -215,22 +234,24 @@ class Progress:
 
     @property
     def epochs(self) -> int:
-        """The number of epochs in checkpoints."""
+        """The number of epochs up to the last checkpoint."""
         return len(self.ends)
 
 
 @dataclass(frozen=True)
 class DeliveredRun(Stored):
-    """The part of a run that one store has received.
+    """The part of a run that an MLflow store has received.
 
     Attributes:
-        store: the store's name (`addresses.store_name`).
-        epochs: number of epochs that the store has.
-        ended_ms: the end of the run according to the store; None while the store shows the run as running.
-        model: whether the store has the best model.
-        sweeps: MLflow runs of the sweeps that include this run.
-        former: earlier MLflow runs of this run that somebody deleted; they do not count, even if restored.
-        begun: whether the store has the data from the run's start: parameters, datasets, and sweeps.
+        store: name of the store (see `addresses.store_name`).
+        run_id: ID of the MLflow run.
+        epochs: number of epochs that the store has received.
+        ended_ms: end of the run according to the store, in milliseconds since 1970; None while the store shows the run
+            as running.
+        model: whether the store has received the best model.
+        sweeps: IDs of the MLflow runs of the sweeps that include this run.
+        former: IDs of earlier MLflow runs that a user deleted; they are ignored even if they are restored.
+        begun: whether the store has received the data from the run's start: parameters, datasets, and sweeps.
     """
 
     store: str
@@ -246,38 +267,42 @@ class DeliveredRun(Stored):
 
 @dataclass(frozen=True)
 class Delivered(Stored):
-    """The content of delivered.json: one entry per store."""
+    """The content of delivered.json: one entry for each MLflow store that has received a part of the run."""
 
     mlflow_runs: list[DeliveredRun] = field(default_factory=list)
 
     def run_in(self, store: str) -> DeliveredRun | None:
-        """Return the entry of a store, or None."""
+        """Return the entry for a store, or None if there is no such entry."""
         return next((run for run in self.mlflow_runs if run.store == store), None)
 
     def with_run(self, run: DeliveredRun) -> Delivered:
-        """Return a copy with this entry for its store."""
+        """Return a copy in which the given entry replaces any earlier entry for the same store."""
         return replace(self, mlflow_runs=[*self.without(run.store).mlflow_runs, run])
 
     def without(self, store: str) -> Delivered:
-        """Return a copy without the entry of a store."""
+        """Return a copy without the entry for a store."""
         return replace(self, mlflow_runs=[run for run in self.mlflow_runs if run.store != store])
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan(Stored):
-    """The request for a search, and its progress.
+    """The settings of a search, and its progress.
 
     Attributes:
+        sampler, pruner, objective: names of the sampler, the pruner, and the objective.
         n_trials, max_epochs, max_seconds: budgets of the search; None means no limit.
-        trials: number of trials started; `told`: number of trials that ended.
+        trials: number of trials started; `told`: number of trials that have ended.
         epochs: number of epochs trained so far.
         seeds: maximum number of seeds per configuration.
-        seconds: total duration of the search over all its starts.
-        best_trial, best_value: the best finished trial and its objective, as a mean over its seeds. `best_job` is its
-            first job, and `best_seeds` its number of seeds.
-        left: first runs of the configurations that may be the best; None if there was no seed race.
-        front: trials that no other trial beats in all objectives.
-        ended_by: the reason why the search ended, if it did.
+        target: validation accuracy to reach, as a fraction; None if the objective has no target.
+        seconds: total duration of the search in seconds, over all starts.
+        best_trial: number of the best finished trial; None if no trial has finished.
+        best_value: objective of the best trial, as a mean over its seeds.
+        best_job: number of the first job of the best trial; `best_seeds`: number of its seeds.
+        left: IDs of the first runs of all configurations that may be the best; None with a single seed per
+            configuration.
+        front: numbers of the trials on the Pareto front.
+        ended_by: reason why the search ended; empty if it has not ended.
     """
 
     sampler: str
@@ -301,7 +326,11 @@ class SearchPlan(Stored):
     ended_by: str = ""
 
     def resumed_from(self, had: SearchPlan | None) -> SearchPlan:
-        """Return this request with the progress of an earlier start of the same search."""
+        """Return this plan with the progress from an earlier start of the same search.
+
+        Args:
+            had: plan from the earlier start; None if this is the first start.
+        """
         if had is None:
             return self
         had = replace(had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds)
@@ -310,25 +339,28 @@ class SearchPlan(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):
-    """The content of sweep.json: the request for a sweep, and its state.
+    """The content of sweep.json: the settings of a sweep, and its state.
 
     Attributes:
-        created_ms, started_ms: first and last start, in milliseconds since 1970.
-        starts: number of times that the sweep was started.
-        mlflow_runs: the sweep's own MLflow run, by store.
-        forced_ms: runs that ended before this time are retrained (`sweep.force`).
+        created_ms, started_ms: times of the first and the last start, in milliseconds since 1970.
+        starts: number of times the sweep was started.
+        mlflow_runs: ID of the sweep's own MLflow run in each store, by the store's name.
+        forced_ms: time of the last start in milliseconds since 1970 if it was forced (`sweep.force`), or 0. Runs that
+            began before this time are retrained.
         runs: number of jobs.
-        tracking_uri: name of the sweep's store; None means mlflow.db in the outputs folder.
-        outcome: running, finished, failed, or killed. `stopped_by`: the signal that stopped it.
-        shown: by MLflow run, the digest of its description's content.
-        remade: whether a start replaced a corrupt sweep.json.
-        ended_ms: time at which the sweep last ended.
-        untold: stores that have not yet received the current start or the sweep's end.
-        confirms: the sweep whose leader this one tests on new seeds, with the power to detect a difference of `points`
-            percentage points; `confirmed`: the result, once all its runs have ended.
-        counted: by start, the counts of outcomes at its end, and `ended_ms`.
-        directory: the working directory of the command; empty in files of older releases.
-        search: the request for a search; None for a grid.
+        tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
+        outcome: state of the sweep: running, finished, failed, or killed.
+        stopped_by: name of the signal that stopped the sweep; empty if no signal did.
+        shown: digest of the description of each MLflow run, by the run's ID.
+        remade: whether a start of the sweep replaced a corrupt sweep.json.
+        ended_ms: time at which the sweep last ended, in milliseconds since 1970.
+        untold: names of the stores that have not yet received the current start or the end of the sweep.
+        confirms: sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
+        points: difference, in percentage points, that the test is planned to detect.
+        confirmed: result of the test; None until all runs have ended.
+        counted: counts of jobs by outcome at the end of each start, and `ended_ms`, by start.
+        directory: working directory of the command; empty in files from older releases.
+        search: settings and progress of the search; None for a grid.
     """
 
     created_ms: int
@@ -357,30 +389,30 @@ class SweepPlan(Stored):
 
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:
-    """Describe the result of `Record.execution_differences`: `num_threads=1 (now 2)`."""
+    """Format the result of `Record.execution_differences` as text: `num_threads=1 (now 2)`."""
     return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
 
 
 def record_from_json(value: Any) -> Record:
-    """Return the record that a JSON value holds.
+    """Return the record that a JSON value describes.
 
     Raises:
-        ValueError: the value is not a valid record.
+        ValueError: the value does not describe a valid record.
     """
     return read_as(Record, redacted(value))
 
 
 def record_to_json(record: Record) -> Any:
-    """Return a record as JSON; the outcome and results are left out until the run has ended."""
+    """Return a record as a JSON value, which omits the outcome and the results until the run has ended."""
     value = without_secrets(to_json(record))
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in FINAL_FIELDS}
 
 
 def _check_name(name: str) -> None:
-    """Check that a name is a plain file name in the run folder.
+    """Check that a name is that of a file in the run folder, without a path.
 
     Raises:
-        ValueError: the name is not a plain file name.
+        ValueError: the name contains a path or is not a valid file name.
     """
     if not name or name in {".", ".."} or "/" in name or "\0" in name or not name.isascii():
         raise ValueError(f"not a file name: {name!r:.60}")

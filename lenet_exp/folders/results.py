@@ -14,7 +14,7 @@ from lenet_exp.folders.records import RESULTS, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-REUSED = RESULTS | {Outcome.pruned}  # outcomes that are reported as "trained before"
+REUSED = RESULTS | {Outcome.pruned}  # outcomes that a later start reports as "already trained"
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,10 +22,10 @@ class RunResult:
     """The result of a run.
 
     Attributes:
-        folder: the run folder.
-        record: the record with the outcome, the best accuracy and its epoch, and digests.
-        mlflow_run_id: the run's id in MLflow; None if the store was unavailable, or if another process uploads the run.
-        repeated: whether the run had been trained before and only its result was returned.
+        folder: path of the run folder.
+        record: record of the run, with its outcome, best accuracy, best epoch, and digests.
+        mlflow_run_id: ID of the run in MLflow; None if the store was unavailable or another process uploads the run.
+        repeated: whether the run had already been trained, and its saved result was returned.
     """
 
     folder: Path
@@ -40,17 +40,17 @@ class RunResult:
 
     @property
     def value(self) -> float:
-        """Best validation accuracy as a fraction, which a sweep optimizes; NaN unless the run finished."""
+        """The best validation accuracy as a fraction, which a sweep optimizes; NaN unless the run finished."""
         return _accuracy(self.record)
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """Best validation accuracy as a fraction, also of a diverged run; None until the first epoch has ended."""
+        """The best validation accuracy as a fraction, even for a diverged run; None before the first epoch's end."""
         return self.record.best_val_accuracy
 
     @property
     def best_epoch(self) -> int | None:
-        """The best epoch, counted from 1; None until the first epoch has ended."""
+        """The best epoch, counted from 1; None before the first epoch's end."""
         return self.record.best_epoch
 
     @property
@@ -68,14 +68,16 @@ class RunResult:
 
 @dataclass(frozen=True)
 class JobResult:
-    """The result of one job.
+    """The result of a job in a sweep.
 
     Attributes:
-        outcome: the job's outcome, which can also be "running" or "not started".
-        reason: the reason, in one line, why the job did not finish.
-        record: the run's record, if there is one.
-        repeated: whether the result existed before this start, or an earlier job in the sweep has the same run.
-        earlier: whether the record is from an earlier start.
+        job: the job.
+        outcome: outcome of the job, which can also be "running" or "not started".
+        reason: one-line reason why the job did not finish; empty if it did.
+        record: record of the job's run; None if it does not exist.
+        repeated: whether the result existed before this start of the sweep or comes from an earlier job with the same
+            run.
+        earlier: whether the record is from an earlier start of the sweep.
     """
 
     job: Job
@@ -87,7 +89,7 @@ class JobResult:
 
     @property
     def value(self) -> float:
-        """Best validation accuracy; NaN unless the job finished."""
+        """The best validation accuracy as a fraction; NaN unless the job finished."""
         return _accuracy(self.record) if self.outcome is Outcome.finished else math.nan
 
 
@@ -95,7 +97,8 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
     """Return the current result of each job.
 
     Args:
-        since_ms: time in milliseconds since 1970; runs that ended before it count as trained before.
+        since_ms: start of the sweep in milliseconds since 1970; runs that ended before this time count as already
+            trained.
     """
     found, seen = [], set()
     active = set(sweep.active())
@@ -107,10 +110,11 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
 
 
 def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, again: bool) -> JobResult:
-    """Return the current result of one job.
+    """Return the current result of a job.
 
     Args:
-        running: whether the job is being trained; ignored if it has a record or an error.
+        since_ms: start of the sweep; see `job_results`.
+        running: whether the job is being trained; ignored if the job has a record or an error.
         again: whether an earlier job in the sweep has the same run.
     """
     record = job.folder.record()
@@ -128,13 +132,18 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
-    """Return the finished job with the best validation accuracy (the first in a tie), or None."""
+    """Return the finished job with the best validation accuracy (the first in a tie), or None if no job finished."""
     finished = [r for r in results if r.outcome is Outcome.finished]
     return max(finished, key=lambda r: r.value, default=None)
 
 
 def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
-    """Return a line for the terminal that says how a job ended."""
+    """Return a line for the terminal with the outcome of a job.
+
+    Args:
+        error: reason why the job failed before it had a record; None if it did not.
+        since_ms: start of the sweep; see `job_results`.
+    """
     record = job.folder.record()
     if error is not None:
         return f"failed: {error}"
@@ -149,9 +158,9 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
 
 
 def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
-    """Write the record of a run whose process died and return whether there was such a run.
+    """Write the final record of a run whose process died, and return whether a record was written.
 
-    The caller must own the folder.
+    No record is written if the folder contains no run or already has a final record. The caller must own the folder.
     """
     begun = folder.begun()
     if begun is None or folder.record() is not None:
@@ -174,6 +183,6 @@ def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
 
 
 def _accuracy(record: Record | None) -> float:
-    """Return the best validation accuracy of a finished run; NaN for any other."""
+    """Return the best validation accuracy in the record of a finished run; NaN for any other record and for None."""
     finished = record is not None and record.outcome is Outcome.finished and record.best_val_accuracy is not None
     return record.best_val_accuracy if finished else math.nan  # type: ignore[union-attr, return-value]

@@ -1,9 +1,9 @@
-"""A run on disk: outputs/runs/<run id>/. MLflow receives only results that are in a checkpoint here.
+"""A run on disk: outputs/runs/<run ID>/. MLflow receives only results that are in a checkpoint in this folder.
 
-job.json              frozen configuration, fingerprint, name; written first, later part of the record
+job.json              frozen configuration, fingerprint, and name; written first, later part of the record
 history.json, state-*, best-*   checkpoints (checkpoints.py)
-mistakes.png          the worst mistakes of the best weights on validation images, if there are any
-record.json           outcome and everything needed to reproduce the result; written last
+mistakes.png          the worst mistakes of the best weights on validation images, if they made any
+record.json           outcome and all data needed to reproduce the result; written last
 run.log               the run's log, with the traceback if it failed
 delivered.json        what MLflow has received
 test.json             the test accuracy, once lenet-predict has scored the run
@@ -50,27 +50,29 @@ if TYPE_CHECKING:
 
 HIDDEN_SECONDS = 60.0  # NFS can cache a folder's names for this long (acdirmax)
 OTHER = "it was changed after it was written"
-CACHED_RUNS = 50_000  # number of cached runs per process, 15 kB each
+CACHED_RUNS = 50_000  # maximum number of cached runs per process, 15 kB each
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
-    """Return the name of a run's folder: 32 hex digits.
+    """Return the ID of a run (32 hex digits), which is the name of its folder.
 
     Args:
-        execution: device and threads, if a sweep trains the same fingerprint with several devices or thread counts.
+        experiment: name of the MLflow experiment.
+        fingerprint: fingerprint of the run's configuration.
+        execution: device and number of threads, if a sweep trains the same fingerprint with several of either.
     """
     return hashlib.sha256("\n".join(map(str, (experiment, fingerprint, *execution))).encode()).hexdigest()[:32]
 
 
 class RunFolder:
-    """Reader and writer of one run folder. A process that writes must hold `claim`."""
+    """Reader and writer of a run folder. A process must own the folder (`claim`) to write to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def id(self) -> str:
-        """The name of the folder, which is the run's id."""
+        """The ID of the run, which is the name of the folder."""
         return self.path.name
 
     @property
@@ -80,13 +82,16 @@ class RunFolder:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Own the run inside the context; wait while another process owns it."""
+        """Own the run folder inside the context; if another process owns it, wait for that process first."""
         with own(self.path, "this run"):
             yield
 
     @contextmanager
     def delivery_lock(self) -> Iterator[None]:
-        """Lock the run's upload on this machine. The process that uploads is not always the one that trains."""
+        """Lock the upload of the run inside the context, against other processes on this machine.
+
+        The process that uploads a run is not always the process that trains it.
+        """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -96,7 +101,11 @@ class RunFolder:
             os.close(descriptor)
 
     def start(self, begun: Record) -> Checkpoints:
-        """Start the run over: empty the folder except for the log, and write job.json."""
+        """Start the run over: empty the folder except for the log, and write job.json.
+
+        Args:
+            begun: record with which the run begins.
+        """
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
         # record.json is removed first, because it is invalid without its history.
         for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):
@@ -117,7 +126,11 @@ class RunFolder:
         return Checkpoints(self.path)
 
     def save_picture(self, name: str, png: bytes) -> None:
-        """Save `<name>.png` for the process that uploads it."""
+        """Save a picture as `<name>.png` for the process that uploads the run.
+
+        Args:
+            png: content of the file.
+        """
         write_atomic(self.path / f"{name}.png", png)
 
     def pictures(self) -> list[Path]:
@@ -125,20 +138,20 @@ class RunFolder:
         return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
-        """Return the record with which the current attempt began, or None if there is no run."""
+        """Return the record from the start of the current attempt, or None if the folder contains no run."""
         started = read_or_none(self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN)
         return started or self.record()
 
     def history(self) -> History:
-        """Return the history of the epochs in checkpoints; it is empty if there are none."""
+        """Return the history of the run, which is empty if the run has no checkpoint."""
         return read_history(self.path)
 
     def progress(self) -> Progress:
-        """Return the run's progress according to its last checkpoint; the file is read again only if it has changed."""
+        """Return the run's progress up to its last checkpoint; history.json is read again only if it has changed."""
         return _progress(self.path, _stamp(self.path / "history.json"))
 
     def best_weights(self) -> dict[str, Tensor] | None:
-        """Return `best_arrays` as tensors."""
+        """Return the best weights as tensors; see `best_arrays`."""
         import torch
 
         arrays = self.best_arrays()
@@ -160,7 +173,7 @@ class RunFolder:
             return None
 
     def finish(self, record: Record) -> Record:
-        """Write the final record, clean up, and return the record as stored."""
+        """Write the final record, remove the checkpoints if the run has a result, and return the record as stored."""
         rewrite_history(self.path)  # in this release's format, so that the digest stays valid
         value = record_with_digests(record_to_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
@@ -172,7 +185,7 @@ class RunFolder:
         return (self.path / "job.json").exists() and self.result() is not None
 
     def clean_up(self) -> None:
-        """Remove the checkpoints of a run that has a result."""
+        """Remove the checkpoints of the run if it has a result."""
         if self.needs_cleanup():
             Checkpoints(self.path).clean()
             (self.path / "job.json").unlink()  # last: job.json marks an unfinished cleanup
@@ -186,7 +199,7 @@ class RunFolder:
             return None
 
     def checked_record(self) -> Record | None:
-        """Return the final record, or None if there is none.
+        """Return the final record, or None if it is missing.
 
         Raises:
             DamagedError: the record or its history was edited or is corrupt.
@@ -195,7 +208,7 @@ class RunFolder:
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
-        """Wait until record.json appears, intact or not: a network file system can show a new file late."""
+        """Wait for up to a minute until record.json exists, because a network file system can show a new file late."""
         deadline = time.monotonic() + HIDDEN_SECONDS
         while not (self.path / "record.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -203,7 +216,7 @@ class RunFolder:
                 os.listdir(self.path)  # opening a folder refreshes its cached names (close-to-open consistency)
 
     def record_damage(self) -> str | None:
-        """Return why the record of a run that had ended is invalid; None if the record is valid or missing."""
+        """Return the reason why the final record is invalid, or None if the record is valid or missing."""
         return "its record is corrupt" if (self.path / "record.json").exists() and self.record() is None else None
 
     def result(self) -> Record | None:
@@ -212,12 +225,15 @@ class RunFolder:
         return record if record is not None and record.is_result else None
 
     def damaged_weights(self) -> str | None:
-        """Return why the file of the best weights is corrupt, or None if the file is intact or missing."""
+        """Return the reason why the file of the best weights is corrupt, or None if the file is intact or missing."""
         error = self._weights_error()
         return None if error is None else str(error).rpartition(";")[0]
 
     def checked_result(self) -> Record | None:
-        """Return the result, or None if its weights file is corrupt, which is logged; the file can be missing."""
+        """Return the record if it is a result, unless the file of the best weights is corrupt; otherwise, return None.
+
+        A missing file is accepted. Corruption is logged.
+        """
         result = self.result()
         error = self._weights_error() if result is not None else None
         if error is not None:
@@ -225,7 +241,7 @@ class RunFolder:
         return result if error is None else None
 
     def _weights_error(self) -> DamagedError | None:
-        """Return the error in the file of the best weights, or None if the file is intact or missing."""
+        """Return the error for a corrupt file of the best weights, or None if the file is intact or missing."""
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
@@ -239,7 +255,7 @@ class RunFolder:
     def test_accuracy(self) -> float | None:
         """Return the test accuracy of the best weights as a fraction.
 
-        It is None if `lenet-predict sweep=` has not scored them.
+        The result is None if `lenet-predict sweep=` has not scored these weights.
         """
         what_now = "to score the run again, run lenet-predict"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
@@ -256,16 +272,16 @@ class RunFolder:
             write_json(self.path / "test.json", with_digest(to_json(result)))
 
     def delivered(self) -> Delivered:
-        """Return the part of the run that MLflow has received; empty if unknown."""
+        """Return the part of the run that each MLflow store has received; empty if it is not known."""
         what_now = "it will be rebuilt from MLflow"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:
-        """Save the part of the run that MLflow has received."""
+        """Save which part of the run each MLflow store has received."""
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:
-        """Return whether MLflow has no metrics from this run yet, so that starting over cannot log a metric twice."""
+        """Return whether MLflow has no metrics from this run yet. If so, starting over cannot log a metric twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:

@@ -1,6 +1,6 @@
-"""Removal of users, passwords, tokens, and queries in addresses from files that earlier releases wrote.
+"""Removal of secrets in addresses (users, passwords, tokens, and queries) from files that earlier releases wrote.
 
-The digests of records and jobs (`digests`) are updated; results, fingerprints, and weights do not change.
+The digests of records and jobs are updated. Results, fingerprints, and weights do not change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAY_HOLD = re.compile(r"://\S*[@?]|url: /")  # few files match, and only those a
 
 
 def cleaned_text(text: str) -> str:
-    """Return a text (JSON, lines of JSON, or anything else) without secrets."""
+    """Return the text of a file without secrets; if the text is JSON or JSON Lines, its digests are updated."""
     if not MAY_HOLD.search(text):
         return text
     try:
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
 
 
 def files_with_secrets(outputs: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield, for each file that contains a secret, the folder of its run or sweep and the file."""
+    """Yield a pair for each file that contains a secret: its run or sweep folder, and the path of the file."""
     for folder in (folder for kind in FOLDERS for folder in sorted((outputs / kind).glob("*"))):
         for path in [*sorted(folder.rglob("*")), *_model_files(folder)]:
             with suppress(OSError, ValueError, SafetensorError):  # the file was removed, or is corrupt
@@ -56,10 +56,10 @@ def files_with_secrets(outputs: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
-    """Remove the secrets from files.
+    """Remove the secrets from all files in an outputs folder.
 
     Returns:
-        The cleaned files, and the files that were skipped because a process that is still alive owns their folder.
+        The cleaned files, and the files that were skipped because a live process owns their folder.
     """
     done, left = list[Path](), list[Path]()
     for folder, found in groupby(files_with_secrets(outputs), lambda pair: pair[0]):
@@ -86,7 +86,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 
 def _texts(path: Path) -> dict[str, str]:
-    """Return the text of a file, or the metadata of a model file."""
+    """Return the text of a file as the only value of a dict, or the metadata of a model file."""
     if path.suffix == MODEL:
         return load_arrays(path)[1]
     return {"text": read_text(path)} if path.suffix not in NO_TEXT and path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Dataclasses stored as JSON files in run and sweep folders."""
+"""Conversion of dataclasses that are stored as JSON files in run and sweep folders."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ ADDRESS = re.compile(r"\w[\w+]*://\S+")
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """Base class for the content of a JSON file, no matter which release wrote it.
+    """Base class for the content of a JSON file, regardless of which release wrote the file.
 
-    Unknown keys are kept in `other`; missing keys have their default (`config.plain.read_as`).
+    Unknown keys are kept in `other`. Missing keys get their default values (see `config.plain.read_as`).
     """
 
     other: dict[str, Any] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> Any:
-    """Return a stored value as plain JSON values."""
+    """Convert a dataclass, or a list of dataclasses, to plain JSON values."""
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     if isinstance(value, Config):
@@ -37,12 +37,12 @@ def to_json(value: Any) -> Any:
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """Read a value as `read_as` does, without secrets that files from earlier releases can contain."""
+    """Convert a JSON value to a dataclass, as `read_as` does, after removing secrets, which old files can contain."""
     return read_as(kind, without_secrets(value))
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a JSON value without users, passwords, and queries in addresses; tags that a user set stay unchanged."""
+    """Return a JSON value without users, passwords, and queries in addresses; a user's own tags stay unchanged."""
     if isinstance(value, str) and ":" in value:
         return store_name(value) if ADDRESS.fullmatch(value) else hide_password(value)
     if isinstance(value, list | tuple):

@@ -1,12 +1,12 @@
-"""A sweep on disk: outputs/sweeps/<key>/. The same command has the same key, so rerunning it resumes this sweep.
+"""A sweep on disk: outputs/sweeps/<sweep ID>/. Jobs with the same runs give the same ID, so a rerun resumes the sweep.
 
 jobs.jsonl     the frozen jobs, one per line; a sweep can add jobs while it runs
-sweep.json     the request, the number of jobs, the MLflow run, the number of starts
-stop           requests that the sweep's process stop
+sweep.json     the settings, the number of jobs, the MLflow run, and the number of starts
+stop           request to stop the sweep
 active/<n>     job n is being trained
-ended/<n>      job n has ended (JSON: why it failed before it had a record, or null)
-workers.log    output of the workers; workers-<host>.log on each node
-lock, owner.json
+ended/<n>      job n has ended (JSON: the reason why it failed before it had a record, or null)
+workers.log    output of the workers; on a cluster, workers-<host>.log for each node
+lock, owner.json    the current owner of the sweep (owner.py)
 """
 
 from __future__ import annotations
@@ -36,40 +36,40 @@ AGAIN = "rerun the sweep's command to restore it"
 
 
 class SweepFolder:
-    """Reader and writer of one sweep folder."""
+    """Reader and writer of a sweep folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._saving = threading.Lock()  # a search saves while another thread uploads
         self._written: SweepPlan | None = None
-        self._known: dict[str, Job] = {}  # by line of jobs.jsonl; `lenet-sweep watch` reads the jobs every second
+        self._known: dict[str, Job] = {}  # jobs by line of jobs.jsonl; `lenet-sweep watch` reads the file often
 
     @property
     def id(self) -> str:
-        """The name of the folder, which is the sweep's id."""
+        """The ID of the sweep, which is the name of the folder."""
         return self.path.name
 
     @property
     def outputs(self) -> Path:
-        """The outputs folder that contains this sweep and its runs."""
+        """The path of the outputs folder, which contains this sweep and its runs."""
         return self.path.parent.parent
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Own the sweep inside the context; wait while another process runs it."""
+        """Own the sweep folder inside the context; if another process runs the sweep, wait for that process first."""
         with own(self.path, "this sweep"):
             yield
 
     def owner(self) -> Owner | None:
-        """Return the process that runs the sweep now, or None."""
+        """Return the process that is running the sweep, or None if no process is."""
         return owner_of(self.path)
 
     def start(self, jobs: Sequence[Job], **asked: Any) -> SweepPlan:
-        """Freeze the jobs, count the start, and return the plan.
+        """Save the jobs and the plan for a new start of the sweep, and return the plan.
 
         Args:
-            jobs: jobs with the same runs as at an earlier start; settings such as `model_path` can differ.
-            asked: new values of fields of `SweepPlan`.
+            jobs: the jobs, with the same runs as at an earlier start; settings such as `model_path` can differ.
+            asked: new values for fields of `SweepPlan`.
         """
         kept = self.kept_plan()
         if kept is not None and kept.runs > len(jobs):
@@ -87,7 +87,7 @@ class SweepFolder:
         return plan
 
     def add(self, job: Job) -> None:
-        """Freeze one more job while the sweep runs; its number must be the next one."""
+        """Save an additional job while the sweep runs. The job's number must be the number of jobs so far."""
         with (self.path / "jobs.jsonl").open("ab") as f:
             f.write(_line(job))
             f.flush()
@@ -103,7 +103,7 @@ class SweepFolder:
         return read(self.path / "sweep.json", _plan, AGAIN)
 
     def kept_plan(self) -> SweepPlan | None:
-        """Return the plan for a new start, or None; a corrupt one is logged and will be replaced."""
+        """Return the plan, or None if it is missing or corrupt; corruption is logged, and the plan will be rebuilt."""
         return read_or_none(self.path / "sweep.json", _plan, "it will be rebuilt")
 
     def started(self) -> SweepPlan:
@@ -119,32 +119,32 @@ class SweepFolder:
         return plan
 
     def has_digest(self) -> bool:
-        """Return whether sweep.json has a digest. Without one, as in earlier releases, an edit is not detected."""
+        """Return whether sweep.json has a digest, which files from earlier releases lack. A digest reveals edits."""
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "") -> None:
-        """Record how this start of the sweep ended, so that it can be reported to the stores.
+        """Record the outcome of this start of the sweep, which can then be reported to the stores.
 
         Args:
-            stopped_by: the name of the signal that stopped the sweep.
+            stopped_by: name of the signal that stopped the sweep; empty if no signal did.
         """
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms())
 
     def mark_reported(self, store: str) -> None:
-        """Record that the sweep's end was reported to a store."""
+        """Record that the end of the sweep was reported to an MLflow store."""
         self.save(untold=[name for name in self.started().untold if name != store])
 
     def mark_unreported(self, store: str) -> None:
-        """Record that the sweep's end must still be reported to a store.
+        """Record that the end of the sweep must still be reported to an MLflow store.
 
-        Call this before anything else changes in the store.
+        Call this method before any other change to the store.
         """
         untold = self.started().untold
         if store not in untold:
             self.save(untold=[*untold, store])
 
     def save(self, **changed: Any) -> None:
-        """Change fields of sweep.json. If the file was corrupted since this process wrote it, it is replaced."""
+        """Change fields of sweep.json. If the file became corrupt after this process wrote it, it is replaced."""
         with self._saving:
             try:
                 plan = self.started()
@@ -176,11 +176,11 @@ class SweepFolder:
         return [self._known[line] for line in lines]
 
     def job(self, number: int) -> Job:
-        """Return one job without parsing the others."""
+        """Return the job with the given number, without parsing other jobs."""
         return self._job("".join(self._lines()[number : number + 1]))
 
     def ask_to_stop(self) -> None:
-        """Request that the process running the sweep, on any machine, stop."""
+        """Request that the process that runs the sweep stop; the process can be on another machine."""
         (self.path / "stop").touch()
 
     def is_asked_to_stop(self) -> bool:
@@ -199,7 +199,7 @@ class SweepFolder:
         """Mark a job as ended.
 
         Args:
-            error: the reason why the job failed before it had a record; None otherwise.
+            error: reason why the job failed before it had a record; None if it did not.
         """
         write_json(self.path / "ended" / str(number), without_secrets(error))
         (self.path / "active" / str(number)).unlink(missing_ok=True)
@@ -217,7 +217,7 @@ class SweepFolder:
         return (self.path / "ended" / str(number)).exists()
 
     def error(self, number: int) -> str | None:
-        """Return why a job failed before it had a record, or None."""
+        """Return the reason why a job failed before it had a record, or None if it did not."""
         try:
             return read(self.path / "ended" / str(number), _text, "the reason for the job's failure is lost")
         except DamagedError as e:
@@ -242,16 +242,22 @@ class SweepFolder:
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
-    """Return the sweep for a list of jobs. Its name is a hash (16 hex digits) of their runs and the experiment."""
+    """Return the sweep folder for a list of jobs.
+
+    The name of the folder is a hash (16 hex digits) of the experiment and the jobs' runs.
+
+    Args:
+        experiment: name of the MLflow experiment.
+    """
     text = "\n".join([experiment, *sorted(job.run for job in jobs)])
     return SweepFolder(jobs[0].outputs / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
-    """Return the sweeps in an outputs folder, the most recently started first.
+    """Return the sweep folders in an outputs folder, the most recently started sweep first.
 
     Args:
-        quietly: whether to skip the warning about a corrupt sweep.json.
+        quietly: whether to omit warnings about corrupt sweep.json files.
     """
     found = []
     for path in (outputs / "sweeps").glob("*/sweep.json"):

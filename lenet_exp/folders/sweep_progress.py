@@ -1,7 +1,7 @@
-"""The progress of a running sweep, computed only from its folder and its runs' folders.
+"""The progress of a running sweep, computed only from the sweep folder and the run folders.
 
-This works for every executor and from any process. Progress is read every second, so each job that has
-ended is read only once.
+Any process can compute the progress, for every executor. Progress is read every second, so the result of each job that
+has ended is read only once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
 from lenet_exp.folders.results import REUSED, JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-OWNER_SECONDS = 10.0  # between lookups of a run's owner, which create a file on a network file system
+OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can create a file
 
 # These times were measured with digits and MNIST on two cores. They matter for short runs.
 RUN_SECONDS = 0.3  # time that a run spends outside its epochs
@@ -34,9 +34,9 @@ class RunningJob:
     """A job that is being trained.
 
     Attributes:
-        epochs: number of epochs in checkpoints.
-        best: best validation accuracy so far, a fraction; None before the first checkpoint.
-        owner: the process that trains the job; None if owners are not looked up.
+        epochs: number of epochs up to the last checkpoint.
+        best: best validation accuracy so far, as a fraction; None before the first checkpoint.
+        owner: process that trains the job; None if owners are not looked up.
     """
 
     job: Job
@@ -50,16 +50,18 @@ class SweepProgress:
     """The progress of a sweep.
 
     Attributes:
-        results: the result of each job. A job that this start retrains (it was killed, failed, or is forced) counts as
-            not started.
-        trained: number of epochs trained in this start.
-        done, left: numbers of completed and remaining epochs of all runs, whenever they were trained.
-            A search counts only the jobs created so far.
-        seconds: seconds since this start began.
-        spent: training time of the `trained` epochs in seconds.
-        runs: number of runs that this start trains; `runs_left`: those with epochs left.
-        places: the largest number of runs that this start has trained in parallel.
-        upload: estimated seconds to upload a run.
+        plan: the settings and state of the sweep.
+        results: result of each job. A job that was killed, failed, or is forced counts as not started if this start of
+            the sweep retrains it.
+        running: jobs that are being trained.
+        trained: number of epochs trained since this start of the sweep.
+        done, left: number of completed and of remaining epochs in all runs, including epochs from earlier starts. In a
+            search, only the jobs created so far count.
+        seconds: time since this start, in seconds.
+        spent: training time for the `trained` epochs, in seconds.
+        runs: number of runs that this start trains; `runs_left`: number of these runs with epochs left.
+        places: maximum number of runs that this start has trained in parallel.
+        upload: estimated time to upload a run, in seconds.
     """
 
     plan: SweepPlan
@@ -77,17 +79,17 @@ class SweepProgress:
 
     @cached_property
     def counts(self) -> Counter[Outcome]:
-        """Number of jobs by outcome."""
+        """The number of jobs with each outcome."""
         return Counter(result.outcome for result in self.results)
 
     @property
     def ended(self) -> int:
-        """Number of jobs that ended."""
+        """The number of jobs that have ended."""
         return sum(n for outcome, n in self.counts.items() if outcome not in OPEN)
 
     @cached_property
     def wrong(self) -> list[JobResult]:
-        """The runs that failed or diverged, latest first."""
+        """The results of jobs that failed or diverged, latest first."""
         found = [r for r in self.results if r.outcome in {Outcome.failed, Outcome.diverged}]
         return sorted(found, key=lambda r: -(r.record.ended_ms if r.record is not None else 0))
 
@@ -101,7 +103,7 @@ class SweepProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds left; None while unknown, as in a search that can add seeds."""
+        """The estimated time left, in seconds; None if no estimate is possible, as in a search that can add seeds."""
         search = self.plan.search
         if search is None:
             if not self.trained:
@@ -116,23 +118,24 @@ class SweepProgress:
 
 
 def upload_seconds(config: Config) -> float:
-    """Return the estimated seconds to upload a run."""
+    """Return the estimated time to upload a run, in seconds."""
     tracking = config.tracking
     return UPLOAD_SECONDS + MODEL_SECONDS * (tracking.models is LoggedModels.all) + PICTURES_SECONDS * tracking.plots
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
-    """Return the spent part and the size of each budget of a search."""
+    """Return a pair (amount spent, size) for each budget of a search."""
     found = [(search.told, search.n_trials), (search.epochs, search.max_epochs), (search.seconds, search.max_seconds)]
     return [(spent, budget) for spent, budget in found if budget]
 
 
 class SweepMonitor:
-    """Reader of a sweep's progress that can be called repeatedly.
+    """Reader of a sweep's progress, for repeated calls.
 
     Args:
-        jobs: the jobs of the sweep's own process, a list that can grow; by default, the jobs in the folder.
-        owners: whether to look up the owner of each running job and leave out jobs without one, whose process died.
+        sweep: folder of the sweep.
+        jobs: list of the jobs, which can grow, if this process runs the sweep; by default, the jobs in the folder.
+        owners: whether to look up the owner of each running job and omit jobs without an owner, whose process died.
     """
 
     def __init__(self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True) -> None:
@@ -145,7 +148,7 @@ class SweepMonitor:
     def _begin_anew(self) -> None:
         self._jobs: Sequence[Job] = self._given if self._given is not None else []
         self._results: list[JobResult] = []
-        self._numbers: dict[str, list[int]] = {}  # jobs by run
+        self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
         self._known: set[int] = set()  # jobs that ended in this start and were read
         self._active: set[int] = set()
         # By run: epochs trained in this start, all epochs, epochs left, and seconds of this start's epochs.
@@ -201,7 +204,7 @@ class SweepMonitor:
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """Return the earlier result, if it remains valid, of a job that this start has not begun."""
+        """Return the result of a job before this start has trained it: an earlier result that remains valid, if any."""
         again = self._numbers[job.run][0] != job.number
         record = job.folder.record()
         if record is not None and _stays(record, plan):
@@ -211,7 +214,10 @@ class SweepMonitor:
         return JobResult(job, Outcome.not_started, "", None, again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:
-        """Read the result of an ended job and of others with its run; a network file system can show it later."""
+        """Read the result of a job that has ended, and of all other jobs with the same run.
+
+        A result that a network file system does not show yet is read in a later call.
+        """
         for number in self._numbers[job.run]:
             again = number != self._numbers[job.run][0]
             result = job_result(self._sweep, self._jobs[number], plan.started_ms, running=False, again=again)
@@ -237,7 +243,7 @@ class SweepMonitor:
         return RunningJob(job, progress.epochs, best, owner)
 
     def _count(self, job: Job, plan: SweepPlan) -> None:
-        """Count the epochs of the job's run."""
+        """Update the numbers of epochs in the job's run."""
         result, progress = self._results[job.number], job.folder.progress()
         forced = result.outcome is Outcome.not_started and bool(plan.forced_ms)
         had = () if forced else progress.ends
@@ -247,7 +253,7 @@ class SweepMonitor:
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
-    """Return whether a run's earlier record remains its result in this sweep; otherwise, the run is retrained."""
+    """Return whether a run's earlier record remains valid in this sweep; if not, the run is retrained."""
     if record.created_ms < plan.forced_ms or record.outcome is None:
         return False
     return record.is_result or (plan.search is not None and record.outcome is not Outcome.killed)
