@@ -34,8 +34,8 @@ from lenet_exp.machine import cpu_model
 
 INTRO = """# Power of planned confirmations
 
-This page shows how often a planned confirmation confirms a true lead, and how often `lenet-compare` wrongly warns of an
-outlier. `python -m benchmarks.planning --output FILE` writes this page.
+See how often a planned confirmation confirms a true lead, and how often `lenet-compare` wrongly warns of an outlier.
+`python -m benchmarks.planning --output FILE` writes this page.
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the lead
 that is passed to `confirm=`. If this configuration leads the sweep, lenet_exp plans a confirmation, which is simulated

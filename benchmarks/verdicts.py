@@ -31,8 +31,8 @@ from lenet_exp.machine import cpu_model
 
 INTRO = """# Error rates of verdicts
 
-This page shows how often verdicts are wrong in simulated sweeps whose true means are known. The functions of lenet_exp
-judge each sweep. `python -m benchmarks.verdicts --output FILE` writes this page.
+See how often verdicts are wrong in simulated sweeps whose true means are known. The functions of lenet_exp judge each
+sweep. `python -m benchmarks.verdicts --output FILE` writes this page.
 
 A sweep has k configurations with n seeds each. The configurations have the same seeds unless stated otherwise. The
 results are percentages. Differences are in seed-to-seed standard deviations.
