@@ -1,1 +1,1 @@
-"""Predictions: test sets, pictures, and the export of trained networks."""
+"""Predictions with trained networks: evaluation on test sets, classification of pictures, and export."""

@@ -1,4 +1,4 @@
-"""Writes the results of a prediction to a file: JSON with everything, or CSV with one row per class or drawing."""
+"""Writes the results of a prediction to a file: JSON with all results, or CSV with one row per class or drawing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = list[dict[str, Json]]
 
 
 def write_output(path: Path, values: object, rows: Rows) -> None:
-    """Write `values` to a JSON file or `rows` to a CSV file."""
+    """Write `values` to a JSON file or `rows` to a CSV file, depending on the suffix of `path`."""
     is_json = path.suffix == ".json"
     write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n" if is_json else csv_text(rows))
 

@@ -1,5 +1,5 @@
-"""Converts a drawing to MNIST's form: 28x28, light on dark, centered by its center of mass, with a pen's stroke
-width."""
+"""Converts a drawing to the form of MNIST's images: 28x28, light on dark, centered by its center of mass, with strokes
+as wide as a pen's."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-FRAME = 28  # as in MNIST; resized to LeNet-5's 32x32 like the training images
+FRAME = 28  # side length in pixels, as in MNIST; later resized to LeNet-5's 32x32, like the training images
 FINE = 8  # pixels of the working image per pixel of the frame
-THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame; nearly all of MNIST's are within it
+THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which includes nearly all strokes in MNIST
 
 
 def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
     """Return the frame (28, 28) of a drawing (height, width).
 
-    As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled into a box of 20x20 pixels with its
-    proportions kept. It is then placed into 28x28 by its center of mass. Strokes finer or broader than MNIST's are
-    adjusted.
+    As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled to fit a square box (20x20 pixels in MNIST)
+    without changing its proportions. It is then centered in the frame by its center of mass. Strokes that are finer or
+    broader than those in MNIST are adjusted.
 
     Args:
-        box: longest side of the drawing in the frame, in pixels.
-        slope: slope of the paper's lines; the drawing is rotated back accordingly.
+        box: length of the drawing's longer side in the frame, in pixels.
+        slope: slope of the paper's ruled lines; the drawing is rotated so that the lines would be horizontal.
     """
     large = drawing.astype(np.float64)
     if slope:
@@ -35,7 +35,7 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
 
 
 def place(drawing: Array, box: int) -> NDArray[np.uint8]:
-    """Fit shades (from 0 to 1, cropped to the drawing) into the box, and center them."""
+    """Scale a cropped drawing with shades from 0 to 1 to fit a square box, and center it in a frame (28, 28)."""
     pixels = _resized(drawing, box) * 255
     pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
     y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
@@ -56,7 +56,7 @@ def _resized(drawing: Array, longest: int) -> Array:
 
 
 def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
-    """Crop to the values above `least`."""
+    """Crop a drawing to its values above `least`."""
     drawn = np.asarray(drawing, dtype=np.float64)
     ((rows, columns),) = ndimage.find_objects((drawn > least).astype(int))
     return np.asarray(drawn[rows, columns])

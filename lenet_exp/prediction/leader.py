@@ -1,4 +1,4 @@
-"""Test results for a sweep: for its leader, both sides of a confirmation, or all configurations."""
+"""Evaluates configurations of a sweep on the test set: the leader, both sides of a confirmation, or all of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _ScoredRun:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A configuration of a sweep on one dataset, with its finished runs in the order of their seeds, and the
+    """A configuration of a sweep on one dataset, with its finished runs in the order of their seeds, and the test
     results of these runs."""
 
     sweep: SweepFolder
@@ -85,7 +85,7 @@ class _Scored:
 
     @property
     def sd(self) -> float | None:
-        """Sample standard deviation; None for one run."""
+        """The sample standard deviation of the test accuracies; None for a single run."""
         return statistics.stdev(t.score.accuracy for t in self.tested) if len(self.tested) > 1 else None
 
     @property
@@ -104,17 +104,16 @@ class _Scored:
 
 
 def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
-    """Evaluate a sweep's leader on the test set, with each of its finished runs; print and log the results.
+    """Evaluate each finished run of a sweep's leader on the test set; print and log the results.
 
-    For a confirmation, evaluate all its configurations. With `configurations=all`, evaluate every configuration of the
-    sweep.
+    If the sweep is a confirmation or `configurations=all` is set, evaluate the finished runs of all configurations.
 
     Args:
-        only_its_dataset: whether to evaluate only the sweep's runs on `config.dataset`; otherwise, each dataset of
-            the sweep.
+        only_its_dataset: whether to evaluate only the runs that were trained on `config.dataset`; otherwise, the runs
+            on each of the sweep's datasets are evaluated.
 
     Returns:
-        The mean accuracy (a fraction) of the leader on the first dataset.
+        The leader's mean accuracy (a fraction) on the first dataset.
 
     Raises:
         UserError: the sweep was not found, none of its runs finished, or a model's weights are missing.
@@ -141,14 +140,14 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
 
 
 def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
-    """Log a single leader's results, and the report, which now includes test results, to the sweep's own run."""
+    """Log the test results, and a report that includes them, to the sweep's own MLflow run."""
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     result = [scored.as_json() for scored in sides]
     logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
-    if logged is None or sweep.owner() is not None:  # the sweep's own process reports at the end
+    if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
         return
     uri = store_uri(config.tracking.uri or sweep.started().tracking_uri, sweep.outputs)
     with or_warned(uri), sweep.claim():
@@ -160,7 +159,7 @@ def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
 
 
 def _heading(scored: _Scored) -> str:
-    """Return a line that names the configuration whose result follows, and says why it was evaluated."""
+    """Return the heading for a configuration's results: its name, why it was evaluated, and its validation accuracy."""
     group, comparison = scored.group, scored.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
@@ -201,7 +200,8 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     """Return the model of the leader's run with the best validation accuracy.
 
     Raises:
-        UserError: as for `score_leaders`, or the sweep has several datasets.
+        UserError: the sweep was not found, none of its runs finished, a model's weights are missing, or the sweep has
+            several datasets.
     """
     leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:
@@ -212,7 +212,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
 
 
 def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scored]:
-    """Return the configurations to score; each dataset's leader first."""
+    """Return the configurations to evaluate; for each dataset, the leader comes first."""
     if config.trained_model is not None:
         raise ConfigError(
             f"sweep={config.sweep} and trained_model={config.trained_model} cannot both be set; set only one of them"
@@ -244,8 +244,8 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
 
 
 def _for(config: PredictConfig, sweep: SweepFolder, record: Record, only_its_dataset: bool) -> PredictConfig:
-    """Return the configuration for evaluating a run. It has the run's dataset, unless a different one was requested,
-    and the store of the run's sweep."""
+    """Return the settings for evaluating a run: `config` with the run's dataset, unless a different dataset was
+    requested, and with the sweep's store, unless a different store was requested."""
     uri = config.tracking.uri or sweep.started().tracking_uri
     dataset = config.dataset if only_its_dataset else record.config.dataset
     return replace(config, dataset=dataset, tracking=replace(config.tracking, uri=uri))

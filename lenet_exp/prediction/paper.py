@@ -11,15 +11,15 @@ from scipy import ndimage
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-COARSE = 36  # longest side of the reduced picture for the paper's color
-SMOOTH = 160  # longest side of the reduced picture for the light
+COARSE = 36  # longer side, in pixels, of the reduced picture from which the paper's color is estimated
+SMOOTH = 160  # longer side, in pixels, of the reduced picture from which the light is estimated
 WIDEST = 0.3  # widest stroke, as a fraction of the mean side length; wider structures are paper or shadow
 HUE = 2.0  # weight of color differences relative to lightness, which shadows also change
 LEAST = 16 / 255  # minimum contrast
 SMALLEST = 0.0003  # minimum fraction of the picture that ink covers
-ABOVE_NOISE = 8  # minimum contrast, relative to the lowest tenth of the picture
+ABOVE_NOISE = 8  # minimum contrast, relative to the lowest tenth of the picture's contrasts
 NOISE = 0.03  # assumed noise of a pixel's logarithm; avoids division by 0 in noiseless pictures
-BLACK = 24.0  # added to all values before the logarithm, since darker values are noise
+BLACK = 24.0  # added to all values before taking the logarithm, because darker values are noise
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Ink:
     """The ink in a picture.
 
     Attributes:
-        amount: (height, width), 0 on the paper, about 1 on ink.
+        amount: amount of ink, with shape (height, width): 0 on paper, about 1 on ink.
         dark: whether the ink is darker than the paper.
     """
 
@@ -36,13 +36,14 @@ class Ink:
 
 
 def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
-    """Find the ink in a picture (height, width, 3) of values from 0 to 255. Return None if nothing stands out.
+    """Return the ink in a picture; None if nothing stands out from the paper.
 
     Light falls equally on paper and ink, so the logarithm of each color is compared with that of the nearby paper. The
     three colors are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
 
     Args:
-        lines: pixels of ruled lines, which count as paper.
+        pixels: RGB values from 0 to 255, with shape (height, width, 3).
+        lines: mask of ruled lines, which count as paper.
     """
     rough = ndimage.gaussian_filter(pixels - _paper_nearby(pixels), (1, 1, 0))
     distance = _distance(rough)
@@ -64,19 +65,19 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
 
 
 def _distance(difference: Array) -> Array:
-    """Return the distance of colors from the paper's color, from 0 to about 1."""
+    """Return the distance of each pixel's color from the paper's color, from 0 to about 1."""
     lightness = difference.mean(2, keepdims=True)
     return np.asarray(np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255)
 
 
 def _outstanding(amount: Array, lines: Mask | None) -> Mask:
-    """Return the pixels that differ at least half as much as the most different ones."""
+    """Return a mask of the pixels that differ from the paper at least half as much as the most different pixels."""
     seen = amount if lines is None else np.where(lines, 0, amount)
     return np.asarray(seen > 0.5 * np.quantile(seen, 1 - SMALLEST))
 
 
 def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
-    """Return Fisher's direction (3,), along which the mean of the ink is 1."""
+    """Return Fisher's discriminant direction (3,), scaled so that the mean of the ink is 1."""
     paper = ~ndimage.binary_dilation(marked, iterations=3)
     if lines is not None:
         paper |= lines
@@ -88,7 +89,7 @@ def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
 
 
 def _paper_nearby(pixels: Array) -> Array:
-    """Return the median color of a wide neighborhood of each pixel."""
+    """Return the median color in a wide neighborhood of each pixel."""
     small = _shrunk(pixels, COARSE)
     size = tuple(min(2 * (max(small.shape) // 4) + 1, 2 * n - 1) for n in small.shape[:2])
     medians = np.stack([ndimage.median_filter(small[..., c], size, mode="nearest") for c in range(3)], -1)
@@ -96,21 +97,21 @@ def _paper_nearby(pixels: Array) -> Array:
 
 
 def _above_its_surroundings(values: Array) -> Array:
-    """Subtract an opening by a square as wide as the widest stroke, which keeps thin structures and removes shadows
-    and light."""
+    """Subtract the morphological opening with a square as wide as the widest stroke. This keeps thin structures and
+    removes shadows and differences in light."""
     small = _shrunk(values[..., None], SMOOTH)[..., 0]
     size = 2 * int(WIDEST * sum(small.shape) / 4) + 1
     smooth = ndimage.gaussian_filter(small, 0.7)
     opened = ndimage.grey_opening(smooth, size, mode="nearest")
     surroundings = ndimage.gaussian_filter(opened, 2)
     left: Array = values - _grown(surroundings[..., None], values.shape)[..., 0]
-    # Noise is centered on the opening rather than above it.
+    # The opening is below the noise, so center the noise at 0.
     left -= np.median(left)
     return left
 
 
 def _shrunk(values: Array, longest: int) -> Array:
-    """Return the means of blocks, about `longest` of them along the longer side."""
+    """Reduce an image to the means of blocks, with about `longest` blocks along the longer side."""
     factor = max(1, round(max(values.shape[:2]) / longest))
     down, across = (min(factor, n) for n in values.shape[:2])
     height, width = values.shape[0] // down, values.shape[1] // across
@@ -119,6 +120,6 @@ def _shrunk(values: Array, longest: int) -> Array:
 
 
 def _grown(values: Array, shape: tuple[int, ...]) -> Array:
-    """Enlarge values to the shape by bilinear interpolation."""
+    """Enlarge an image to `shape` by bilinear interpolation."""
     factors = [n / m for n, m in zip(shape, values.shape[:2], strict=True)]
     return np.asarray(ndimage.zoom(values, [*factors, 1], order=1, mode="nearest", grid_mode=True))

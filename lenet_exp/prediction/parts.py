@@ -1,4 +1,4 @@
-"""Separates the ink of a picture into drawings, each consisting of the strokes that belong together."""
+"""Separates the ink in a picture into drawings, each of which consists of strokes that belong together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-SURE, POSSIBLE = 0.55, 0.35  # minimum ink: somewhere in each stroke, and everywhere in it
-SPECK = 0.2  # smaller groups, relative to the largest, are specks
+SURE, POSSIBLE = 0.55, 0.35  # minimum amount of ink: in at least one pixel of a stroke, and in all of its pixels
+SPECK = 0.2  # groups smaller than this fraction of the largest group are specks
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ class _Group:
 
 
 def find_drawings(amount: Array, several: bool) -> list[Mask]:
-    """Return the drawings in ink (height, width), in reading order, as masks; empty if there are none.
+    """Return a mask for each drawing, in reading order; an empty list if there are no drawings.
 
     Args:
-        several: whether there may be several drawings; otherwise, all ink is one drawing.
+        amount: amount of ink, with shape (height, width).
+        several: whether there may be several drawings; otherwise, all ink is a single drawing.
     """
     labels, groups = _strokes(amount)
     if not groups:
@@ -68,7 +69,7 @@ def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
         for number, ((rows, columns), most) in enumerate(zip(boxes, surest, strict=True), 1)
         if most > SURE
     ]
-    if len(found) > 1:  # a table's edge, part of a shadow
+    if len(found) > 1:  # drop a table's edge or part of a shadow
         inner = [g for g in found if not _frames(g, amount.shape)]
         found = inner or found
     side = max((max(g.height, g.width) for g in found), default=0)
@@ -76,14 +77,14 @@ def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
 
 
 def _frames(box: _Group, shape: tuple[int, ...]) -> bool:
-    """Return whether something extends along most of an edge of the picture."""
+    """Return whether a group extends along most of an edge of the picture."""
     height, width = shape
     along = (box.left == 0 or box.right == width) and box.height > 0.6 * height
     return along or ((box.top == 0 or box.bottom == height) and box.width > 0.6 * width)
 
 
 def _merged(groups: list[_Group]) -> list[_Group]:
-    """Merge pieces of one drawing: those on top of one another, and small ones next to a larger one."""
+    """Merge pieces of the same drawing: pieces above each other, and small pieces next to a larger piece."""
     while True:
         tallest = max(g.height for g in groups)
         pairs = [
@@ -103,7 +104,7 @@ def _belong(a: _Group, b: _Group, tallest: int) -> bool:
     small, large = sorted((a, b), key=lambda box: box.height)
     overlap = min(a.right, b.right) - max(a.left, b.left)
     above = max(a.top, b.top) - min(a.bottom, b.bottom)
-    if small.height < 0.5 * tallest:  # not a digit: the bar of a 5, the stem of a 4
+    if small.height < 0.5 * tallest:  # part of a digit, such as the bar of a 5 or the stem of a 4
         near = 0.3 if overlap > 0 else 0.15
         return max(above, -overlap) < near * large.height
     return overlap >= 0.5 * min(a.width, b.width) and above < 0.25 * small.height
@@ -116,7 +117,7 @@ def _apart(a: _Group, b: _Group) -> float:
 
 
 def _in_reading_order(groups: list[_Group]) -> list[_Group]:
-    """Sort groups row by row. Groups that overlap by half are in the same row."""
+    """Sort groups row by row. A group belongs to a row if its vertical center is within the row."""
     rows: list[list[_Group]] = []
     for group in sorted(groups, key=lambda g: g.top + g.bottom):
         middle = (group.top + group.bottom) / 2

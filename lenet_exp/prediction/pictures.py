@@ -22,21 +22,22 @@ from lenet_exp.prediction.parts import find_drawings
 from lenet_exp.prediction.ruled_lines import without_lines
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
-LONGEST, SHORTEST = 640, 320  # longest side for finding drawings; smaller pictures are enlarged
+LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding drawings
 BROADEST = 1.43  # width / height; 99 % of MNIST's digits are narrower
 INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of an object
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing from a picture, as the network's input.
+    """A drawing from a picture, in the form of the network's input.
 
     Attributes:
-        frame: (28, 28) uint8, light on dark.
+        path: path of the picture.
+        frame: image with shape (28, 28) and type uint8, light on dark.
         inverted: whether the drawing was dark on light.
-        number, of: position of the drawing in the picture, in reading order, counted from 1, and the number of
-            drawings.
-        wide: whether the drawing is broader than a digit.
+        number: position of the drawing in the picture, in reading order, counted from 1.
+        of: number of drawings in the picture.
+        wide: whether the drawing is wider than a digit.
     """
 
     path: Path
@@ -54,7 +55,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Classification:
-    """The network's answer for a picture: the class, and the probability of each class."""
+    """The network's prediction for a drawing: the predicted class, and the probability of each class."""
 
     picture: Picture
     label: int
@@ -62,7 +63,8 @@ class Classification:
 
 
 def find_pictures(name: str) -> list[Path]:
-    """Return the files that a name stands for: one file, the files in a folder, or the files that match a pattern.
+    """Return the files that a name refers to: a single file, the pictures in a folder, or the files that match a
+    pattern.
 
     Raises:
         DataError: no file was found.
@@ -82,13 +84,13 @@ def find_pictures(name: str) -> list[Path]:
 def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Picture]:
     """Return the drawings in a picture, in reading order, in the form of the training images.
 
-    A picture that already has that form is used unchanged.
+    A picture that already has this form is used unchanged.
 
     Args:
-        several: whether a picture of digits may have several drawings; otherwise, all ink is one drawing.
+        several: whether a picture of digits may contain several drawings; otherwise, all ink is a single drawing.
 
     Raises:
-        DataError: the file was not found, is not a picture, or is empty.
+        DataError: the file was not found, is not a picture, or contains no drawing.
     """
     image = _read(path)
     asis = _as_trained(image, dataset)
@@ -116,7 +118,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
 
 
 def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification]:
-    """Classify pictures; the network is left in eval mode."""
+    """Classify drawings with a network, which is left in evaluation mode."""
     images = normalize(torch.stack([p.frame for p in pictures]), 255)
     with torch.inference_mode():
         probabilities = network.eval()(images).softmax(1)
@@ -141,8 +143,8 @@ def _read(path: Path) -> Image.Image:
 
 
 def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
-    """Return the pixels of a picture that has the form of the training images: gray, 28x28, light on black, with a
-    drawing of their size. Otherwise, return None."""
+    """Return the pixels of a picture if it has the form of the training images (gray, 28x28, light on black, with a
+    drawing of the same size); otherwise, return None."""
     pixels = np.asarray(image)
     gray = pixels[..., 0]
     if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
@@ -158,7 +160,7 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
 
 
 def _breadth(drawing: np.ndarray) -> float:
-    """Return the width as a fraction of the height."""
+    """Return the ratio of a drawing's width to its height."""
     height, width = cropped(drawing).shape
     return float(width / height)
 
@@ -175,7 +177,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
-    """Convert a picture of an object to light on dark, with all its shades. The picture's edge counts as background."""
+    """Convert a picture of an object to light on dark, and keep its shades. The picture's edge counts as background."""
     warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))

@@ -1,8 +1,8 @@
 """Exports a trained network for other programs: ONNX, PT2, or safetensors.
 
-A file counts as written only after its format's own reader has read it and its outputs have matched the network's. Its
-input is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output is `logits` (n, 10). The record is in its
-metadata.
+A file is kept only if its format's own reader can read it and the file's outputs match those of the network. The input
+is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n. The output is `logits` (n, 10). The file's metadata contains
+the record of the run.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from lenet_exp.training.trained.ancestor import activation_option
 from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
-BATCHES = (1, 2, 7)  # batch sizes for testing a file
-TOLERANCE = 1e-4  # fraction of the largest logit; other runtimes sum in a different order
+BATCHES = (1, 2, 7)  # batch sizes with which a file is tested
+TOLERANCE = 1e-4  # as a fraction of the largest logit; other runtimes sum in a different order
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
@@ -40,11 +40,12 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how a network is written, and how it is read back as other programs would read it.
+    """A file format: how a network is written to a file, and how the file is read as other programs would read it.
 
     Attributes:
-        read: returns a function that runs the file; its second argument lists the model's classes, which were trusted
-            when the model was loaded.
+        write: function that writes a network and its metadata to a file.
+        read: function that reads a file and returns a function from images to logits. The second argument lists the
+            model's classes, which were trusted when the model was loaded.
         tolerance: the largest allowed difference between logits, as a fraction of the largest logit.
     """
 
@@ -65,10 +66,10 @@ def check_format(name: str) -> None:
 
 
 def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, float]:
-    """Write the model to `path` in the format `name`, atomically and tested.
+    """Write a model to `path` in the format `name`. The file is written atomically and only after it has been tested.
 
     Returns:
-        The largest difference between the logits of the file and the network, and the largest allowed difference.
+        The largest difference between the logits of the file and of the network, and the largest allowed difference.
 
     Raises:
         UserError: the network cannot be exported, the file's outputs differ, or `path` cannot be written to.
@@ -97,9 +98,10 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:
-    """Return the metadata for a file: the record as JSON, and its main facts as text.
+    """Return the metadata for a model's file: the record as JSON, and its main facts as text.
 
-    A model without a record (from the original script) has `network` instead, from which the network can be rebuilt.
+    A model from the original script has no record. Its metadata contains `network` instead, from which the network can
+    be rebuilt.
     """
     facts = {
         "model": model.name,
@@ -121,14 +123,14 @@ def metadata(model: TrainedModel) -> dict[str, str]:
 
 
 def _classes(model: TrainedModel) -> list[str]:
-    """Return the classes that a model's record names; they were trusted when the model was found."""
+    """Return the classes specified in a model's record, which were trusted when the model was loaded."""
     options = [] if model.record is None else [model.record.config.model, model.record.config.activation]
     return [str(option["_target_"]) for option in options if option]
 
 
 @torch.inference_mode()
 def _compare(network: nn.Module, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference between logits, and the largest allowed difference."""
+    """Return the largest difference between the logits of a network and a file, and the largest allowed difference."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
     for n in BATCHES:
@@ -167,7 +169,7 @@ def _read_onnx(path: Path) -> Answer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3  # show only errors
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def answer(images: Tensor) -> Tensor:
@@ -187,7 +189,7 @@ def _write_safetensors(network: nn.Module, facts: dict[str, str], path: Path) ->
 
 FORMATS = {
     "onnx": Format(_write_onnx, lambda path, _: _read_onnx(path), TOLERANCE),
-    # This unpickles, so it is used only for the file that was just written.
+    # Loading a PT2 file unpickles it, so only the file that was just written is loaded.
     "pt2": Format(_write_pt2, lambda path, _: torch.export.load(path).module(), TOLERANCE),
     "safetensors": Format(_write_safetensors, lambda path, trust: load_file(path, trust).network, 0.0),
 }

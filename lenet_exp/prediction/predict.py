@@ -1,4 +1,4 @@
-"""Implements lenet-predict: evaluates a model on the test set, or classifies pictures."""
+"""Implements `lenet-predict`: evaluates a model on the test set, or classifies pictures."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from lenet_exp.training.score import Score
 
 DRAWN = "predictions"  # subfolder of the outputs folder
 LONGEST_NAME = 150  # maximum size in bytes of the model's name within a file name, which is limited to 255
-MOST_SHOWN = 100  # maximum number of drawings in the figure of what the network saw
+MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's inputs
 
 log = logging.getLogger("lenet_exp")
 
 
 def predict_test_set(config: PredictConfig) -> float:
-    """Evaluate the model on the test set; print, write, and log the results. Return the accuracy."""
+    """Evaluate a model on the test set; print, save, and log the results. Return the accuracy."""
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
@@ -62,7 +62,8 @@ def times(logged: LoggedTest) -> str:
 def score_and_log(
     config: PredictConfig, device: torch.device, model: TrainedModel
 ) -> tuple[Score, Path, LoggedTest | None]:
-    """Evaluate a model on the test set. Return its score, the confusion matrix's file, and the run it was logged to."""
+    """Evaluate a model on the test set, and log the results. Return the score, the path of the plotted confusion
+    matrix, and the MLflow run (None if the results were not logged)."""
     dataset = config.dataset
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
     figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
@@ -71,14 +72,16 @@ def score_and_log(
 
 
 def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
-    """Classify pictures, print the results, and save a figure of what the network saw.
+    """Classify pictures, print the results, and save a figure of the network's inputs.
+
+    Returns NaN, because pictures have no accuracy.
 
     Args:
-        model: the model to use; None: the one that `config` names.
+        model: the model to use; None for the model that `config` specifies.
 
     Raises:
-        DataError: no picture was found, or none can be read.
-        RunsFailed: some pictures cannot be read; raised at the end.
+        DataError: no picture was found, or none of the pictures can be read.
+        RunsFailed: some of the pictures cannot be read. The others are classified.
     """
     check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
@@ -106,7 +109,8 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
 
 
 def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
-    """Print a line for a drawing. Before the first of several drawings in a picture, print one line for all of them."""
+    """Print the prediction for a drawing. Before the first of several drawings in a picture, print a line with the
+    predictions for all of them."""
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
@@ -125,8 +129,11 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
-    """Read pictures. Return the readable ones, and the errors for the others. Each error is logged unless it is the
-    only one."""
+    """Read pictures. Return their drawings, and the errors for unreadable pictures. Each error is logged as a warning.
+
+    Raises:
+        DataError: none of the pictures can be read.
+    """
     pictures: list[Picture] = []
     wrong: list[DataError] = []
     for path in paths:
@@ -143,7 +150,7 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
 
 
 def prepare_device(config: PredictConfig) -> torch.device:
-    """Set torch's number of threads and return the device."""
+    """Set PyTorch's number of threads, and return the device."""
     torch.set_num_threads(config.num_threads or cpu_count())
     return choose_device(config.device)
 
@@ -179,10 +186,10 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
 
 
 def check_places(config: PredictConfig) -> None:
-    """Check that the output file and the outputs folder are writable, before anything is read.
+    """Check that the output file and the outputs folder are writable.
 
     Raises:
-        ConfigError: one of them is not writable, or `configurations=all` is set without a sweep.
+        ConfigError: one of them is not writable; or `configurations=all` is set without `sweep=` or with `images=`.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")

@@ -1,4 +1,4 @@
-"""Finds ruled lines and squares on paper, and removes them where no stroke crosses them."""
+"""Finds ruled lines and grids on paper, and removes them except where a stroke crosses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 from lenet_exp.prediction.paper import Array, Mask
 
 STEEPEST = 0.16  # the largest slope of a line, up or down: 9 degrees
-FAINTEST = 0.12  # minimum ink of a line, as a fraction of the writing's ink
+FAINTEST = 0.12  # minimum amount of ink in a line, as a fraction of the ink in a stroke
 COVERED = 0.6  # minimum fraction of the picture's width that a line covers
 THICKEST = 0.02  # maximum thickness of a line, as a fraction of the picture's longer side
 ENDS = 0.06  # unlike a long straight stroke, a line is visible within this fraction of both edges
@@ -19,11 +19,11 @@ ENDS = 0.06  # unlike a long straight stroke, a line is visible within this frac
 
 @dataclass(frozen=True)
 class RuledLines:
-    """Lines in one direction.
+    """Ruled lines in one direction.
 
     Attributes:
-        slope: rise per pixel; for vertical lines, shift to the right per pixel down.
-        pixels: (height, width), mask of the lines.
+        slope: shift down per pixel to the right; for vertical lines, shift to the right per pixel down.
+        pixels: mask of the lines, with shape (height, width).
     """
 
     slope: float
@@ -31,8 +31,8 @@ class RuledLines:
 
 
 def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
-    """Remove ruled lines from ink (height, width). Return the ink, a mask of the lines (None if there are none), and
-    the slope of the lines (0 if there are none)."""
+    """Remove ruled lines from the amount of ink (height, width). Return the remaining ink, a mask of the lines (None if
+    there are no lines), and the slope of the lines (0 if there are no lines)."""
     across, slope = _lines(amount), 0.0
     upright = _lines(amount.T)
     left, found = amount, None
@@ -47,10 +47,10 @@ def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
 
 
 def _lines(amount: Array) -> RuledLines | None:
-    """Find lines from the left edge to the right edge."""
+    """Return the lines that extend from the left edge to the right edge; None if there are no such lines."""
     height, width = amount.shape
     thickest = max(3, round(THICKEST * max(amount.shape)))
-    # Keep what is thin vertically (lines and edges), and drop strokes thicker than any line.
+    # Keep structures that are thin vertically (lines and edges), and drop strokes that are thicker than any line.
     thin = amount - ndimage.grey_opening(amount, (thickest + 2, 1), mode="nearest")
     seen = (thin > FAINTEST).astype(np.float32)
     seen = ndimage.maximum_filter(seen, (3, 1))
@@ -79,8 +79,8 @@ def _lines(amount: Array) -> RuledLines | None:
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return, for the line through each row at the picture's middle, the fraction that is visible. The fraction is
-    lower for lines that leave the picture."""
+    """Return the visible fraction of the line through each row, where rows are counted at the picture's horizontal
+    center. The fraction is lower for lines that leave the picture."""
     height, width = seen.shape
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)
@@ -110,7 +110,8 @@ def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _taken_away(amount: Array, ruling: RuledLines) -> Array:
-    """Remove the ink of lines. Keep the ink of a stroke that continues above and below, or is darker than the line."""
+    """Remove the ink of lines. Keep ink that continues above and below a line or is darker than the line, because it
+    belongs to a stroke."""
     on = ruling.pixels
     thick = int(np.median(_runs(on)))
     through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")
@@ -121,7 +122,7 @@ def _taken_away(amount: Array, ruling: RuledLines) -> Array:
 
 
 def _runs(on: Mask) -> NDArray[np.int64]:
-    """Return the lengths of vertical runs of pixels."""
+    """Return the lengths of all vertical sequences of pixels in a mask."""
     edges = np.diff(np.pad(on, ((1, 1), (0, 0))).astype(np.int8), axis=0)
     starts, ends = np.nonzero(edges.T == 1)[1], np.nonzero(edges.T == -1)[1]
     return ends - starts

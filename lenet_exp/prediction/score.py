@@ -1,4 +1,4 @@
-"""Evaluates a network on the test set: accuracy, per-class results, and confusion matrix. No other code reads test
+"""Evaluates a network on the test set: accuracy, results per class, and confusion matrix. No other module reads test
 data."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def score_test_set(
     """Evaluate a network on the full test set.
 
     Args:
-        batch_size: images per step; the last step may have fewer.
+        batch_size: number of images per step; the last step may have fewer.
 
     Raises:
         DataError: the test set is not available.

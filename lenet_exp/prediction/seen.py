@@ -1,4 +1,4 @@
-"""Plots what the network saw: each drawing as the network's input, with its file name and the predicted class."""
+"""Plots each drawing in the form that the network received, with its file name and the predicted class."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from lenet_exp.prediction.pictures import Picture
 from lenet_exp.reports.escape import no_math
 
 COLUMNS = 5
-CELL, ABOVE = 1.55, 0.45  # inches: an image's side, and the two lines above it
+CELL, ABOVE = 1.55, 0.45  # side length of an image, and height of the two lines of text above it, in inches
 LONGEST_NAME = 20  # maximum number of characters above an image
 
 
 def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
-    """Return a figure of small images (28, 28), five per row, each under two lines of text."""
+    """Return a figure of small images (28, 28), five per row, each below two lines of text.
+
+    Args:
+        shown: the images, each with its text.
+    """
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     high = CELL + ABOVE
@@ -31,7 +35,8 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
 
 
 def short_name(picture: Picture) -> str:
-    """Return the file name, shortened to fit above a small image, with the position of the drawing."""
+    """Return a picture's file name, shortened to fit above a small image, with the position of the drawing if there are
+    several."""
     which = f" {picture.number}/{picture.of}" if picture.of > 1 else ""
     name, room = picture.path.name, LONGEST_NAME - len(which)
     if len(name) > room:
