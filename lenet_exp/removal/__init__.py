@@ -1,1 +1,1 @@
-"""`lenet-sweep rm` and `du`: what is removed, what stays, and how much disk space it takes."""
+"""Implements `lenet-sweep rm` and `lenet-sweep du`: removes sweeps and runs, and reports disk usage."""

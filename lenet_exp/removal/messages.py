@@ -1,4 +1,4 @@
-"""Output of `lenet-sweep rm`: what is removed, what stays (and why), and what must be done by hand."""
+"""Prints the output of `lenet-sweep rm`: what is removed, what stays (and why), and what the user must do."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lenet_exp.removal.plan import Plan
 from lenet_exp.removal.stored_runs import Changes
 from lenet_exp.removal.usage import size_of
 
-FEW = 10  # runs that are listed by name
+FEW = 10  # maximum number of runs to list
 
 
 def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     """Print what is removed, what stays, and why it stays.
 
     Args:
-        done: whether the target is being removed, rather than only shown.
+        done: whether the target is actually removed; otherwise, this is a dry run.
     """
     went, going, sweeps = "removed" if done else "would remove", plan.all_going(), plan.all_sweeps()
     print(printable(plan.target.words))
@@ -47,7 +47,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
 
 
 def print_trash(changes: Sequence[Changes]) -> None:
-    """Print how to permanently delete the deleted runs that the stores still keep."""
+    """Print the commands that permanently delete the runs that MLflow only marked as deleted."""
     for name in (change.store.name for change in changes if change.delete):
         where = name if not name.startswith("http") else "<the server's database>"
         print(

@@ -1,8 +1,8 @@
-"""A pending removal on disk: outputs/removing/<name>/, where no other command sees it.
+"""A pending removal on disk: the folder outputs/removing/<name>/, which other commands do not read.
 
 sweeps/<sweep>/  sweep folders, moved here first
-runs/<run>/      run folders, which name their MLflow runs
-told             MLflow is done; only files are left to delete
+runs/<run>/      run folders, which contain the IDs of their MLflow runs
+told             an empty file, created after the deletions in MLflow; only files are left to delete
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ FOLDER = "removing"
 
 
 class PendingRemoval:
-    """The folder of a removal that has started.
+    """The folder of a removal, to which the removed folders are moved before they are deleted.
 
     Args:
         outputs: the outputs folder.
-        name: the id of the sweep or the run, or a name for an experiment.
+        name: ID of the sweep or the run, or a name derived from the experiment.
     """
 
     def __init__(self, outputs: Path, name: str) -> None:
@@ -46,20 +46,20 @@ class PendingRemoval:
 
     @property
     def is_mlflow_done(self) -> bool:
-        """True if only files are left to delete."""
+        """Whether the deletions in MLflow are done, so that only files are left to delete."""
         return (self.path / "told").exists()
 
     @property
     def is_started(self) -> bool:
-        """True if an earlier `lenet-sweep rm` was interrupted after it had moved something."""
+        """Whether an earlier `lenet-sweep rm` was interrupted after it had moved a folder."""
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:
-        """Move a sweep folder here. If it has a living owner, return the owner and move nothing."""
+        """Move a sweep folder here. If a running process owns the folder, return that owner and move nothing."""
         return self._take(sweep.path, "sweeps")
 
     def move_run(self, folder: RunFolder) -> Owner | None:
-        """Move a run folder here, as `move_sweep` does."""
+        """Move a run folder here. If a running process owns the folder, return that owner and move nothing."""
         with folder.delivery_lock():
             return self._take(folder.path, "runs")
 
@@ -69,7 +69,7 @@ class PendingRemoval:
             (self.path / "told").touch()
 
     def delete(self) -> None:
-        """Delete everything in the folder, `told` last."""
+        """Delete this folder and its contents, `told` last."""
         for part in ("runs", "sweeps"):
             if (self.path / part).is_dir():
                 shutil.rmtree(self.path / part)
@@ -95,7 +95,7 @@ def exclusive_removal(outputs: Path) -> Iterator[None]:
     """Allow only one removal at a time in an outputs folder.
 
     Raises:
-        ConfigError: another process is removing something there.
+        ConfigError: another removal is running in that folder.
     """
     with open_lock(outputs / f".{FOLDER}.lock") as lock:
         try:

@@ -1,6 +1,6 @@
-"""The plan of a removal: what is removed and what stays.
+"""Plans a removal: determines what is removed and what stays.
 
-Each start of a removal makes a new plan, because by then another sweep could use one of the runs.
+A new plan is made each time a removal is started, because another sweep may use one of the runs by then.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class Plan:
     """The plan of a removal.
 
     Attributes:
-        sweeps, going: sweep and run folders to remove that are still in place; a folder that is moved leaves the list.
-        staying: by run folder that stays in place, the reason why it stays.
+        target: the sweeps and runs to remove.
+        sweeps: sweep folders to remove that have not been moved yet.
+        going: run folders to remove that have not been moved yet.
+        staying: reason why a run folder stays, keyed by the ID of the run.
         stores: stores that contain some of the target's runs.
-        registered: by store, the registered model of each MLflow run and model that has one.
-        notes: notes on what the user needs to know or do.
+        registered: registered models in each store, keyed by store name; see `registered_in`.
+        notes: notes for the user.
     """
 
     target: Target
@@ -44,15 +46,15 @@ class Plan:
 
     @property
     def runs(self) -> Path:
-        """The folder with the runs."""
+        """The folder that contains all run folders."""
         return self.target.pending.outputs / "runs"
 
     def all_sweeps(self) -> list[SweepFolder]:
-        """Return the sweeps to remove, including those already moved."""
+        """Return the sweeps to remove, including sweeps that were already moved."""
         return [*self.target.pending.sweeps(), *self.sweeps]
 
     def all_going(self) -> list[RunFolder]:
-        """Return the run folders to remove, including those already moved."""
+        """Return the run folders to remove, including folders that were already moved."""
         return [*self.target.pending.runs(), *self.going]
 
     def changes(self) -> list[Changes]:
@@ -68,12 +70,12 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
     """Return the plan of a removal.
 
     Args:
-        mlflow: whether to also remove the target's MLflow runs; otherwise, no store is contacted.
+        mlflow: whether to also delete the target's MLflow runs; otherwise, no store is contacted.
 
     Raises:
-        ConfigError: the target is in use, or something that stays needs it.
+        ConfigError: the target is in use, or it includes a sweep that another sweep confirms.
         DamagedError: another sweep is corrupt, so that its runs are unknown.
-        StoreError: a store does not respond, or its password was not stored.
+        StoreError: a store does not respond, or its password is not stored.
     """
     plan = Plan(target, list(target.sweeps))
     for sweep in target.sweeps:
@@ -89,7 +91,7 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 
 
 def keep_used(plan: Plan, runs: list[str]) -> None:
-    """Divide run folders into those to remove and those that stay.
+    """Divide run folders into folders to remove and folders that stay.
 
     Runs stay if another sweep needs them, or if they were trained individually before this sweep.
 
@@ -143,7 +145,7 @@ def _check(sweep: SweepFolder, target: Target) -> None:
 
 
 def _ask_stores(plan: Plan) -> None:
-    """Open the stores that the folders name; runs with a registered model stay."""
+    """Open the stores that are recorded in the folders. Keep the runs whose model is registered."""
     staying = [RunFolder(plan.runs / run) for run in plan.staying]
     names = dict.fromkeys(name for folder in (*plan.all_going(), *staying) for name in ids_in(folder))
     for sweep in plan.all_sweeps():
@@ -163,7 +165,8 @@ def _ask_stores(plan: Plan) -> None:
 
 
 def _study(sweep: SweepFolder) -> str:
-    """Return how to delete a search's study from the user's own database; empty if there is no such study."""
+    """Return a note with the command that deletes a search's study from the user's own database; an empty string if
+    there is no such study."""
     plan = sweep.kept_plan()
     storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
     if storage in ([], ["null"]):

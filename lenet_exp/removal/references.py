@@ -1,4 +1,4 @@
-"""The runs that a sweep needs, and the sweeps in an outputs folder that need a run."""
+"""Determines which runs a sweep needs, and which sweeps in an outputs folder need a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # the command
 
 
 def runs_of(sweep: Path) -> list[str]:
-    """Return the run folder's name for each of a sweep's jobs, in order, without parsing the rest of the jobs.
+    """Return the IDs of a sweep's runs in the order of its jobs, without loading the jobs' configurations.
 
     Raises:
         DamagedError: jobs.jsonl is corrupt.
@@ -30,10 +30,10 @@ def runs_of(sweep: Path) -> list[str]:
 
 
 def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
-    """Return the sweeps that need each run folder, by run folder.
+    """Return the IDs of the sweeps that need each run, keyed by the ID of the run.
 
     Args:
-        but: ids of sweeps to ignore.
+        but: IDs of sweeps to ignore.
 
     Raises:
         DamagedError: the jobs of a sweep are corrupt, so that its runs are unknown.
@@ -47,10 +47,10 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
 
 
 def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
-    """Return the sweep's run folders that were started outside any sweep before this sweep was first started.
+    """Return the IDs of the sweep's runs that were started individually before the sweep was first started.
 
     Raises:
-        DamagedError: see `runs_of`.
+        DamagedError: jobs.jsonl is corrupt.
     """
     plan = sweep.kept_plan()
     created_ms = plan.created_ms if plan is not None else 0
@@ -61,5 +61,5 @@ def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
         if (begun := folder.begun()) is not None
         and begun.created_ms < created_ms
         and MULTIRUN.isdisjoint(begun.command.removeprefix("python -m ").split())
-        and folder.log_file.exists()  # a run from a different outputs folder has none
+        and folder.log_file.exists()  # a run from a different outputs folder has no log file
     )

@@ -1,12 +1,12 @@
-"""`lenet-sweep rm`, in an order from which it can resume after a kill at any point.
+"""Implements `lenet-sweep rm` in steps that can be resumed after a kill at any point.
 
-1. The sweep folders are moved to outputs/removing/<name>/, where no other command sees them. Otherwise, a sweep without
-   some of its runs would seem to be unfinished.
-2. The run folders that no sweep needs are moved there, so that `lenet-sync` does not upload them again.
-3. The runs that the moved folders name are deleted in MLflow, and the sweeps are removed from runs that stay. This
-   step comes after the moves, because a folder must name each MLflow run until it is deleted.
-4. The file `told` records that MLflow is done.
-5. The moved folders are deleted, `told` last.
+1. Move the sweep folders to outputs/removing/<name>/, which other commands do not read. Otherwise, a sweep without some
+   of its runs would seem to be unfinished.
+2. Move the run folders that no other sweep needs there as well, so that `lenet-sync` does not upload them again.
+3. Delete the MLflow runs that are recorded in the moved folders, and remove the sweeps from the tags of runs that stay.
+   This step comes after the moves, because the ID of each MLflow run must remain on disk until the run is deleted.
+4. Create the file `told`, which records that the deletions in MLflow are done.
+5. Delete the moved folders, and `told` last.
 
 After a kill, the same command finds outputs/removing/<name>/ and repeats these steps, all of which are idempotent.
 """
@@ -23,11 +23,13 @@ from lenet_exp.removal.plan import Plan, keep_used, make_plan
 from lenet_exp.removal.stored_runs import Changes, apply
 from lenet_exp.removal.target import Target
 
-EXIT_LEFT = 1
+EXIT_LEFT = 1  # exit status of an incomplete removal
 
 
 def show(target: Target, *, mlflow: bool, command: str) -> int:
-    """Print what would be removed, what would stay (and why), and the command to run, without changing anything.
+    """Print what would be removed, what would stay (and why), and the command that removes the target.
+
+    Nothing is changed.
 
     Raises:
         UserError: see `make_plan`.
@@ -39,10 +41,11 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
 
 
 def remove(target: Target, *, mlflow: bool) -> int:
-    """Remove the target and return the exit status: 0, or 1 if something is left. What is left is printed.
+    """Remove the target. Return the exit status: 0, or 1 if the removal is incomplete, in which case the reason is
+    printed.
 
     Raises:
-        UserError: see `make_plan`; in that case, nothing is changed.
+        UserError: the removal cannot start (see `make_plan`). In that case, nothing is changed.
     """
     pending = target.pending
     with exclusive_removal(pending.outputs):
@@ -64,10 +67,10 @@ def remove(target: Target, *, mlflow: bool) -> int:
 
 
 def _move(plan: Plan) -> None:
-    """Move the sweep and run folders away.
+    """Move the sweep and run folders to the folder of the removal.
 
     Raises:
-        ConfigError: another process is now running a sweep.
+        ConfigError: another process is now running one of the sweeps.
     """
     pending = plan.target.pending
     for sweep in list(plan.sweeps):
@@ -85,7 +88,7 @@ def _move(plan: Plan) -> None:
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
     """Delete the removed sweeps from the upload records of runs that stay.
 
-    This comes before the change in MLflow, which would otherwise look like lost data.
+    Call this function before changing MLflow; otherwise, the change would look like lost data.
     """
     for run in plan.staying:
         folder = RunFolder(plan.runs / run)

@@ -1,7 +1,7 @@
-"""The MLflow runs that a removal affects: which are deleted, which stay, and how they are deleted.
+"""Determines which MLflow runs a removal deletes and which runs stay, and applies these changes.
 
-An MLflow run is deleted only if a folder in this outputs folder names it and its tags name that folder. Runs and models
-are deleted as on MLflow's own page: they can be restored until you run `mlflow gc`.
+An MLflow run is deleted only if a folder in this outputs folder refers to it and its tags refer to that folder. Runs
+and models are deleted as in MLflow's UI: they can be restored until you run `mlflow gc`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from lenet_exp.tracking.stores.usable import check_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-MOST = 50_000  # largest number of model versions or experiments
+MOST = 50_000  # maximum number of model versions or experiments to read
 SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # tags that link a run to sweeps
 
 
 @dataclass(frozen=True)
 class Changes:
-    """The changes in one store.
+    """The changes that a removal makes in a single store.
 
     Attributes:
-        delete: runs to delete, followed by the sweeps' own runs.
-        leave: runs that stay but no longer belong to the sweeps.
-        removed: ids of the sweeps' own runs that are deleted.
-        kept: by id, the reason why a run stays although its folder is removed.
-        registered: by removed run folder, the registered model of its run.
+        store: the store.
+        delete: MLflow runs to delete: first those of run folders, then those of sweeps.
+        leave: MLflow runs that stay but no longer belong to the removed sweeps.
+        removed: IDs of the sweeps' own MLflow runs that are deleted.
+        kept: reason why an MLflow run stays although its folder is removed, keyed by the ID of the MLflow run.
+        registered: the same reason if it is a registered model, keyed by the ID of the run folder.
     """
 
     store: Store
@@ -47,7 +48,7 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """Return a run folder's MLflow runs by store: the current run and those of earlier attempts."""
+    """Return the IDs of a run folder's MLflow runs, keyed by store name. They include the runs of earlier attempts."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
@@ -55,10 +56,10 @@ def ids_in(folder: RunFolder) -> dict[str, list[str]]:
 
 
 def open_stored(name: str, outputs: Path) -> Store:
-    """Open the store named in run or sweep folders.
+    """Open a store, given its name in run or sweep folders.
 
     Raises:
-        StoreError: the store does not respond or cannot be written to, or its password was not stored.
+        StoreError: the store does not respond or cannot be written to, or its password is not stored.
     """
     uri = full_uri(name)
     if HIDDEN in uri:
@@ -68,7 +69,8 @@ def open_stored(name: str, outputs: Path) -> Store:
 
 
 def registered_in(store: Store) -> dict[str, str]:
-    """Return the name of the registered model, by MLflow run and by model."""
+    """Return the name and version of each registered model, keyed by the ID of its MLflow run and by the ID of its
+    logged model."""
     with answering(store.uri):
         return {
             str(key): f"{version.name} version {version.version}"
@@ -85,10 +87,12 @@ def changes_in(
     staying: Sequence[RunFolder],
     sweeps: Sequence[SweepFolder],
 ) -> Changes:
-    """Return the changes in one store.
+    """Return the changes that a removal makes in a single store.
 
     Args:
-        going, staying: run folders to remove, and run folders that stay.
+        registered: the registered models; see `registered_in`.
+        going: run folders to remove.
+        staying: run folders that stay.
         sweeps: sweeps to remove.
     """
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
@@ -124,7 +128,7 @@ def changes_in(
 
 
 def apply(changes: Changes) -> None:
-    """Apply the changes. Repeating this has no effect.
+    """Apply the changes to the store. Repeated calls have no further effect.
 
     Raises:
         StoreError: the store no longer responds.
@@ -146,7 +150,7 @@ def apply(changes: Changes) -> None:
 
 
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
-    """Return the given MLflow runs that exist and are not deleted."""
+    """Return the MLflow runs with these IDs, keyed by ID; missing and deleted runs are omitted."""
     with answering(store.uri):
         experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
         return runs_by_id(store.client, experiments, ids) if experiments else {}
@@ -158,7 +162,7 @@ def _own_run(sweep: SweepFolder, store: Store) -> str | None:
 
 
 def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
-    """Return whether an MLflow run belongs to a sweep in this outputs folder and not to a copy."""
+    """Return whether an MLflow run belongs to a sweep in this outputs folder rather than to a copy of the sweep."""
     database, tags = sqlite_path(store.uri), run.data.tags
     place = store.outputs / "sweeps" / sweep.id
     is_here = (database is not None and database.parent == store.outputs) or tags.get("sweep_folder") == str(place)
@@ -166,7 +170,7 @@ def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
 
 
 def _is_adopted(folder: RunFolder) -> bool:
-    """Return whether a run was taken over from a shared store: it has a record, but no epoch was trained here."""
+    """Return whether a run was copied from a shared store: it has a record, but no epoch was trained in this folder."""
     record = None if folder.log_file.exists() else folder.record()
     return record is not None and record.epochs > 0 and not folder.history().epochs
 

@@ -20,15 +20,15 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class Target:
-    """The sweeps and runs that one removal covers.
+    """The sweeps and runs that a single `lenet-sweep rm` removes.
 
     Attributes:
-        pending: the folder to which the sweeps and runs are moved; it can already contain some of them after an
-            interrupted removal.
+        pending: the folder to which the sweeps and runs are moved; after an interrupted removal, it can already contain
+            some of them.
         words: a description of the target.
-        sweeps: sweeps that are still in place.
-        runs: names of the run folders, in place or moved.
-        alone: runs that stay because they were trained individually before the sweep.
+        sweeps: the sweeps that have not been moved yet.
+        runs: IDs of the runs, moved or not.
+        alone: IDs of the runs that stay because they were trained individually before the sweep.
     """
 
     pending: PendingRemoval
@@ -39,10 +39,14 @@ class Target:
 
 
 def find_target(key: str, which: str) -> Target:
-    """Return the target that `sweep=`, `run=`, or `experiment=` names.
+    """Return the target that the user specified.
+
+    Args:
+        key: `sweep`, `run`, or `experiment`.
+        which: the value of that flag.
 
     Raises:
-        ConfigError: the target is not found, or another removal must be finished first.
+        ConfigError: the target was not found, or an interrupted removal must be finished first.
         DamagedError: the jobs of the sweep are corrupt.
     """
     path = user_path(which).absolute()
@@ -71,7 +75,7 @@ def find_target(key: str, which: str) -> Target:
 
 
 def log_unfinished(outputs: Path) -> None:
-    """Log the interrupted removals and the commands that finish them."""
+    """Log a warning for each interrupted removal, with the command that finishes it."""
     for pending in pending_removals(outputs):
         log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending))
 

@@ -1,4 +1,4 @@
-"""`lenet-sweep du`: disk usage of an outputs folder by kind of file, and what could be removed."""
+"""Implements `lenet-sweep du`: reports the disk usage of an outputs folder by kind of file, and what can be removed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.removal.pending import FOLDER as REMOVING
 from lenet_exp.removal.references import trained_alone, users_of
 
-FEW = 10  # sweeps that are listed
+FEW = 10  # maximum number of sweeps to list
 KINDS = {"runs": "runs", "sweeps": "sweeps", "mlartifacts": "MLflow artifacts", REMOVING: "being removed"}
 WIDTH = 70  # columns for the description, followed by nine for megabytes
 
 
 def print_usage(outputs: Path) -> None:
-    """Print the disk usage by kind of file, largest first, and what could be removed, each item with its command."""
+    """Print the disk usage by kind of file, largest first, and the removable items, each with the command to run."""
     kinds = kinds_of(outputs)
     print(outputs)
     for words, size in kinds.most_common():
@@ -41,7 +41,7 @@ def print_usage(outputs: Path) -> None:
 
 
 def kinds_of(outputs: Path) -> Counter[str]:
-    """Return the size in bytes of each kind of file."""
+    """Return the size in bytes of each kind of file in an outputs folder."""
     kinds: Counter[str] = Counter()
     for path in outputs.iterdir():
         other = "MLflow database" if path.name.startswith("mlflow.db") else path.name
@@ -50,9 +50,10 @@ def kinds_of(outputs: Path) -> Counter[str]:
 
 
 def removable(outputs: Path) -> list[tuple[str, int, str]]:
-    """Return what could be removed, as (description, bytes, command).
+    """Return the removable items as tuples of description, size in bytes, and command.
 
-    These are the largest sweeps, each with the runs that no other sweep needs, and the runs that are in no sweep.
+    The items are the largest sweeps, each with the runs that no other sweep needs. The last item includes all runs that
+    are not part of a sweep.
 
     Raises:
         DamagedError: the jobs of a sweep are corrupt.
