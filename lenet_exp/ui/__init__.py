@@ -1,1 +1,1 @@
-"""MLflow's user interface: starts it and creates links into it."""
+"""MLflow's UI: starts its server and creates links to its pages."""

@@ -1,11 +1,11 @@
-"""MLflow's pages as `lenet-ui` serves them, without its assistant (`mlflow server --app-name lenet-ui`).
+"""MLflow's web application as `lenet-ui` serves it: without MLflow's assistant (`mlflow server --app-name lenet-ui`).
 
-MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine.
-They can also choose the language model. On a shared machine, one user's server would thus give a shell to all other
-users.
+MLflow's assistant runs shell commands on the server's machine for every user who connects from that machine. These
+users can also choose the language model. On a shared machine, any user could therefore run commands with the
+permissions of the user who started the server.
 
-`lenet-ui` passes a token in the environment, and all requests must then contain it. Without a token, every user of the
-machine could connect to the server at its loopback address.
+If `lenet-ui` passes a token in the environment, every request must contain the token. Without a token, every user of
+the machine could connect to the server at its loopback address.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class PathHidden:
-    """An ASGI application that responds with 404 to requests below a path, behind any prefix."""
+    """An ASGI application that responds with status 404 to all requests for a path, even behind a prefix."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         self.path, self.app = path, app
@@ -41,10 +41,11 @@ class PathHidden:
 
 
 class TokenRequired:
-    """An ASGI application that requires a token: in a link, then as a cookie, or as `Authorization: Bearer`.
+    """An ASGI application that requires a token, in a link or in the header `Authorization: Bearer`.
 
-    The cookie has its own random value, because browsers send a host's cookies to all of its ports. SameSite is Lax so
-    that links in an exported report, which is another site, work.
+    After a request with a link's token, the browser sends a cookie instead. The cookie has its own random value,
+    because browsers send a host's cookies to all of its ports. Its attribute SameSite is Lax, so that links in an
+    exported report (a different site) work.
     """
 
     def __init__(self, token: str, app: ASGIApp) -> None:
@@ -76,7 +77,8 @@ def _equal(given: str, expected: str) -> bool:
 
 
 def protected(token: str) -> ASGIApp:
-    """Return MLflow's pages as an application that requires a token; an empty token means no protection."""
+    """Return MLflow's web application with access restricted by a token; if the token is empty, access is not
+    restricted."""
     served = PathHidden(assistant_router.prefix, mlflows)
     return TokenRequired(token, served) if token else served
 

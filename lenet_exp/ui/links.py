@@ -1,8 +1,8 @@
-"""Links into MLflow's UI that open a sweep as a flat list, best first, with the columns that differ.
+"""Creates links to MLflow's UI that open a sweep as a flat list of runs, best first, with the columns that differ.
 
-A link cannot contain the whole view. MLflow reads the rest from the experiment's tag `mlflow.sharedViewState.<key>`:
-the search and the state of the table and the charts, in JSON. tests/browser checks this with the oldest and the newest
-supported MLflow.
+A link cannot contain the entire view. MLflow reads the rest from the experiment's tag `mlflow.sharedViewState.<key>`,
+which contains the filter and the state of the table and the charts in JSON. tests/browser checks the links with the
+oldest and the newest supported release of MLflow.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 BEST = "best_val_accuracy"
-TRAINING = "workflowType=machine_learning"  # otherwise MLflow shows its pages for language models
+TRAINING = "workflowType=machine_learning"  # without this, MLflow shows its pages for language models
 CHARTS = "&compareRunsMode=CHART"
-MOST_COLUMNS = 8  # params that fit on a screen
-MOST_RUNS = 1000  # runs that are searched for differing params
+MOST_COLUMNS = 8  # maximum number of params that fit on a screen
+MOST_RUNS = 1000  # maximum number of runs that are searched for differing params
 CURVES = ("val_accuracy", "val_loss", "train_loss", "train_accuracy", "step_loss", "lr")
 LOSSES = ("val_loss", "train_loss", "step_loss")
 SEED_FLAGS = ("seed", "split_seed")  # not part of a configuration
 OF_EXPERIMENT = ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"
-# MLflow's page shows "Something went wrong" if one of these is missing.
+# MLflow's page shows "Something went wrong" if one of these keys is missing.
 AS_IT_BEGINS: dict[str, Json] = {
     "runsPinned": [],
     "runsHidden": [],
@@ -39,14 +39,19 @@ AS_IT_BEGINS: dict[str, Json] = {
     "hideEmptyCharts": True,
     "autoRefreshEnabled": True,
     "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-    "isAccordionReordered": True,  # otherwise sections for other metrics, such as mine/x, come first
+    "isAccordionReordered": True,  # otherwise, sections for other metrics, such as mine/x, come first
     "runsHiddenMode": "FIRST_20_RUNS",
 }
 
 
 @dataclass(frozen=True)
 class Link:
-    """A page and its content."""
+    """A link to a page in MLflow's UI.
+
+    Attributes:
+        shows: description of what the page shows.
+        url: address of the page.
+    """
 
     shows: str
     url: str
@@ -58,15 +63,16 @@ class Link:
 
 @dataclass(frozen=True)
 class View:
-    """A view of an experiment's page: which runs it lists, and how.
+    """A view of an experiment's page: which runs the page lists, and how it shows them.
 
     Attributes:
-        key: the view's name in a link; a new view with the same key replaces it.
-        search: a filter that selects the runs, in MLflow's syntax.
-        params: the columns before the metrics, and the axes of the parallel coordinates.
-        grouped: params that define a configuration, whose runs become one line with a band; empty for one line per run.
-        parallel: whether parallel coordinates come before the curves; MLflow has none for grouped runs.
-        least_accuracy: start of the validation accuracy axis; MLflow starts at 0 if it draws bands.
+        key: name of the view in a link; a new view with the same key replaces an existing view.
+        search: filter that selects the runs, in MLflow's syntax.
+        params: params that are shown as columns before the metrics and as axes of the parallel coordinates.
+        grouped: params that define a configuration, whose runs are drawn as a single line with a band; empty to draw a
+            line for each run.
+        parallel: whether parallel coordinates come before the curves; MLflow cannot show them for grouped runs.
+        least_accuracy: start of the axis for validation accuracy; by default, MLflow starts at 0 if it draws bands.
     """
 
     key: str
@@ -77,7 +83,7 @@ class View:
     least_accuracy: float = 0.0
 
     def tag_value(self) -> str:
-        """Return the value of the view's tag."""
+        """Return the value of the experiment's tag that stores the view."""
         columns = [f"params.`{name}`" for name in self.params]
         columns += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
@@ -111,7 +117,7 @@ class View:
 
 
 def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
-    """Return the pages of a sweep, given its parent run; the table of its runs comes first."""
+    """Return links to the pages of a sweep, given its parent run. The first link opens the table of the runs."""
     experiment, sweep = parent.info.experiment_id, parent.info.run_id
     search = f'tags.sweeps LIKE "%{sweep}%"'
     runs = client.search_runs([experiment], search, order_by=[f"metrics.`{BEST}` DESC"], max_results=MOST_RUNS)
@@ -137,7 +143,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
 
 
 def experiment_links(client: MlflowClient, address: str, experiment: str) -> list[Link]:
-    """Return the pages with all runs of an experiment, given its id."""
+    """Return links to the pages with all runs of an experiment, given the experiment's ID."""
     view = View("all-runs", 'tags.kind = "run"', OF_EXPERIMENT, parallel=True)
     return [
         _link(client, address, experiment, "runs, best first", view),
@@ -163,6 +169,6 @@ def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[s
     differ = [name for name in names if len({run.get(name) for run in params}) > 1]
     found: list[str] = []
     for flag in swept:
-        # `activation` is a param itself; `schedule`, `augmentation` and `experiment` are not.
+        # `activation` is a param itself; `schedule`, `augmentation`, and `experiment` are not.
         found += [flag] if flag in names else [n for n in differ if n.startswith(f"{flag}.")] or differ
     return list(dict.fromkeys(found))[:MOST_COLUMNS]

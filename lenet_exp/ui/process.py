@@ -1,6 +1,7 @@
-"""MLflow's server as a child process of `lenet-ui`: `python -m lenet_exp.ui.process <arguments of mlflow server>`.
+"""Runs MLflow's server as a child process of `lenet-ui`: `python -m lenet_exp.ui.process <arguments of mlflow server>`.
 
-For internal use. Its process group ends when its stdin is closed, which happens when lenet-ui ends or is killed.
+This module is for internal use. The server's process group ends when its stdin is closed, which happens when `lenet-ui`
+ends or is killed.
 """
 
 from __future__ import annotations

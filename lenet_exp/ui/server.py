@@ -1,4 +1,4 @@
-"""MLflow's UI on a port of this machine while a context is open; by default, only this machine can reach it."""
+"""Runs the server of MLflow's UI on a port of this machine while a context is open."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ APP = "lenet-ui"
 TOKEN = "LENET_EXP_UI_TOKEN"  # an environment variable, because all users can see the arguments of a process
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
-PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # networks
+PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # addresses in private networks
 END_SECONDS = 15.0
 POLL_SECONDS = 0.2
-WORDS = 2000  # number of characters of the server's last output in an error
+WORDS = 2000  # maximum number of characters of the server's output in an error message
 
 
 def free_port(port: int, host: str) -> int:
-    """Return this port, or a free one if it is in use.
+    """Return the requested port if it is free; otherwise, return another free port.
 
     Args:
-        host: an address or name of this machine; 0.0.0.0 means all of its addresses.
+        port: the requested port.
+        host: address or name of this machine; 0.0.0.0 means all of its addresses.
 
     Raises:
-        ConfigError: the host is not an address of this machine, or the port is not allowed.
+        ConfigError: `host` is not an address or name of this machine, `port` cannot be used, or no port is free.
     """
     for wanted in (port, 0):
         try:
@@ -58,18 +59,25 @@ def free_port(port: int, host: str) -> int:
 
 
 def is_local(host: str) -> bool:
-    """Return whether a server on this host is reachable from this machine only."""
+    """Return whether a server on this host is reachable only from this machine."""
     return host == "localhost" or host.startswith("127.")
 
 
 def web_address(host: str, port: int) -> str:
-    """Return the address for a browser; for 0.0.0.0 it contains the machine's name."""
+    """Return the URL of a server for a browser. If the host is 0.0.0.0, the URL contains the machine's name."""
     return f"http://{socket.gethostname() if host == EVERYWHERE else host}:{port}"
 
 
 @dataclass(frozen=True)
 class Server:
-    """MLflow's server process, its local address, its token, and the file with its output."""
+    """A running server of MLflow's UI.
+
+    Attributes:
+        process: process of the server.
+        address: URL of the server for requests from this machine.
+        token: token that each request must contain; empty if no token is required.
+        said: file with the output of the server.
+    """
 
     process: subprocess.Popen[bytes]
     address: str
@@ -77,7 +85,7 @@ class Server:
     said: IO[str]
 
     def answers(self) -> bool:
-        """Return whether the server is up."""
+        """Return whether the server responds to requests."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(f"{self.address}/health", headers=headers)
@@ -86,9 +94,9 @@ class Server:
         return False
 
     def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until `until()` returns true; return false if a signal arrives first.
+        """Wait until `until()` returns True. Return True, or False if a signal arrives first.
 
-        Call it inside `stopping.graceful`.
+        Call this method inside `stopping.graceful`.
 
         Raises:
             StoreError: the server exited.
@@ -108,10 +116,16 @@ class Server:
 
 @contextlib.contextmanager
 def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
-    """Run MLflow's server on the store `uri`; on exit from the context, end it with all its child processes.
+    """Run MLflow's server while the context is open. On exit, stop the server and its child processes.
 
     Args:
-        token: token that each request must contain; empty for none.
+        uri: address of the store.
+        host: address or name of this machine on which the server listens; 0.0.0.0 means all addresses.
+        port: port on which the server listens.
+        token: token that each request must contain; empty if no token is required.
+
+    Raises:
+        ConfigError: the installation of lenet_exp is out of date.
     """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     if not any(found.name == APP for found in entry_points(group="mlflow.app")):
@@ -143,9 +157,9 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
 
 
 def _allowed(host: str, port: int) -> list[str]:
-    """Return the allowed hosts and origins as arguments.
+    """Return the allowed hosts and origins as arguments of `mlflow server`.
 
-    MLflow rejects requests from others, so that a page from another site cannot make a browser send requests.
+    MLflow rejects all other hosts and origins, so that a page from another site cannot send requests through a browser.
     """
     if is_local(host):
         return []
@@ -159,7 +173,7 @@ def _environment(uri: str, token: str) -> dict[str, str]:
     return os.environ | {
         "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # can contain a password; arguments are visible to all
         TOKEN: token,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed here
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners need 1.5 GB and are unused here
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
