@@ -1,7 +1,8 @@
-// The seven activations. Each returns its value and `kept`, which its gradient needs from the forward pass. `kept` is
-// the derivative; for PReLU, whose slope also has a gradient, it is the input.
+// The seven activations. Each returns its value and `kept`, which the backward pass needs. `kept` is the derivative,
+// except for PReLU, whose slope also has a gradient: `kept` is then the input.
 //
-// At 0, the derivative is that of the negative side, as in torch; for RReLU, that of the positive side. NaN stays NaN.
+// At 0, the derivative is that of the negative side, as in torch. For RReLU, it is that of the positive side. NaN stays
+// NaN.
 #pragma once
 #include "functions.h"
 #include "options.h"
@@ -23,7 +24,7 @@ struct Relu {
   }
 };
 
-/// Leaky ReLU; also RReLU outside training.
+/// Leaky ReLU, and RReLU outside training.
 struct LeakyRelu {
   float slope;
   Activated operator()(Floats z) const {
@@ -55,7 +56,7 @@ struct Prelu {
   Activated operator()(Floats z) const { return {select(at_most_0(z), z * broadcast(slope), z), z}; }
 };
 
-/// RReLU in training: each z has its own slope, a uniform number scaled by `range` and shifted by `lower`.
+/// RReLU in training. The slope of each z is a uniform number scaled by `range` and shifted by `lower`.
 struct Rrelu {
   float lower, range;
   Activated operator()(Floats z, Floats uniform) const {
@@ -86,7 +87,7 @@ struct Noisy {
   }
 };
 
-/// Calls `body` with the function of a layer (0 to 3: act1 to act4).
+/// Calls `body` with the activation function of a layer (0 to 3, for act1 to act4).
 template <class Body>
 inline void with_activation(const Options& options, const float* parameters, int layer, Noise noise, Body&& body) {
   const float alpha = static_cast<float>(options.alpha), upper = static_cast<float>(options.upper);
@@ -103,11 +104,13 @@ inline void with_activation(const Options& options, const float* parameters, int
   }
 }
 
-/// Activates `vectors` vectors of z; `value` can be `z`. `function` is passed by value, so that stores cannot alias it.
+/// Applies an activation to `vectors` vectors of z. `value` can be `z`. `function` is passed by value, so that stores
+/// cannot alias it.
 template <class Function>
 inline void activate(Function function, const float* z, float* value, float* kept, int vectors) {
   for (int i = 0; i < vectors; i += 2) {
-    const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;  // a single last one is computed twice
+    // If the number of vectors is odd, the last vector is computed twice.
+    const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;
     Activated a, b;
     function(load(z + first), load(z + second), i / 2, a, b);
     store(value + first, a.value);
@@ -117,7 +120,7 @@ inline void activate(Function function, const float* z, float* value, float* kep
   }
 }
 
-/// Activates the four phases of each window and keeps the largest, for activations that are not monotone.
+/// Applies an activation that is not monotone to the four phases of each window, and keeps the largest value.
 /// width: see `place_of`.
 template <int width, class Function>
 inline void activate_and_pool(Function function, const float* phases, float* value, float* kept,
@@ -141,7 +144,7 @@ inline void activate_and_pool(Function function, const float* phases, float* val
   }
 }
 
-/// Turns the output's gradient into the input's. Adds the gradient of PReLU's slope to `slope_sums`.
+/// Replaces the gradient of the output with that of the input. Adds the gradient of PReLU's slope to `slope_sums`.
 inline void activation_gradient(const Options& options, float slope, const float* kept, float* gradient, int vectors,
                                 Floats& slope_sums) {
   if (options.activation != Activation::prelu) {

@@ -1,7 +1,7 @@
-// Random changes to training images, drawn for each image, with bit-identical results on every CPU.
+// Random augmentation of training images, with bit-identical results on every CPU.
 //
-// The distributions are those of training/augmentation.py. tests/training/native/test_augment.py compares the results
-// with those of torch in double precision.
+// The distributions are the same as in training/augmentation.py. tests/training/native/test_augment.py compares the
+// results with those of torch in double precision.
 #pragma once
 #include <string.h>
 
@@ -11,7 +11,7 @@
 
 namespace lenet {
 
-/// The configuration's ranges, and the key of one step's random numbers.
+/// The ranges of the changes, and the key of one step's random numbers.
 struct Augment {
   double shift, rotate, scale, shear, elastic, sigma, flip, erase;
   int64_t erase_size;
@@ -20,10 +20,10 @@ struct Augment {
 };
 
 constexpr float background = -1.0f;
-constexpr int control = lanes;          // control points along each axis of the field of `elastic`
-constexpr int margin = 2, framed = side + 2 * margin;  // an image with the margin that bilinear lookups read
+constexpr int control = lanes;          // number of control points along each axis of the `elastic` displacement field
+constexpr int margin = 2, framed = side + 2 * margin;  // side of an image with the margin that bilinear lookups read
 
-/// The random words of one image, in blocks of 32: block 0 has the parameters, blocks 1 to 16 the field.
+/// The random words of one image, in blocks of 32: block 0 is for the parameters, and blocks 1 to 16 for the field.
 struct Words {
   uint32_t first[lanes], second[lanes];
 
@@ -34,18 +34,18 @@ struct Words {
   }
 };
 enum { angle_word, size_word, shear_word, x_word, y_word, flip_word };      // indices of block 0's first words
-enum { erase_word, height_word, width_word, top_word, left_word };          // and of block 0's second words
+enum { erase_word, height_word, width_word, top_word, left_word };          // indices of block 0's second words
 
 inline float part_of_one(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }        // [0, 1)
 inline float to_either_side(uint32_t word) { return 2.0f * part_of_one(word) - 1.0f; }               // [-1, 1)
-/// Returns a whole number in [0, limit).
+/// Returns an integer in [0, limit).
 inline int whole(uint32_t word, int limit) {
   return static_cast<int>((static_cast<uint64_t>(word >> 8) * static_cast<uint64_t>(limit)) >> 24);
 }
 
-/// Weights of the control points for each pixel along an axis, pixels as lanes: [control][side].
+/// Weights of the control points at each pixel along an axis, with pixels as lanes: [control][side].
 ///
-/// The squares of the weights of a pixel sum to 1, so noise keeps its variance.
+/// The squares of each pixel's weights sum to 1, which preserves the variance of noise.
 struct Smooth {
   float of_pixel[side][control], of_point[control][side];
 
@@ -61,7 +61,7 @@ struct Smooth {
   }
 };
 
-/// Draws smooth random displacements along x and y, with variance 1 each (Simard, Steinkraus, and Platt 2003).
+/// Draws smooth random displacements along x and y, each with variance 1 (Simard, Steinkraus, and Platt 2003).
 inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&field)[2][side][side]) {
   Floats noise[2][control];
   for (int row = 0; row < control; ++row) {  // normal numbers (Box and Muller 1958)
@@ -89,7 +89,7 @@ inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&fie
     }
 }
 
-/// Source of a pixel of the new image: x = ax * X + bx * Y + cx, with X and Y from the image's center.
+/// Source of each pixel of the new image: x = ax * X + bx * Y + cx, with X and Y measured from the image's center.
 struct Affine {
   float ax, bx, cx, ay, by, cy;
 };
@@ -108,12 +108,12 @@ inline Affine draw_affine(const Augment& how, const Words& words) {
           s,             c,             middle + to_either_side(words.first[y_word]) * static_cast<float>(how.shift)};
 }
 
-/// Returns bilinear values at 16 positions (in pixels) of a framed image; positions outside it get the background.
+/// Returns interpolated values at 16 positions (in pixels) of a framed image. Outside it, they are the background.
 inline Floats bilinear(const float* frame, Floats x, Floats y) {
   const Floats first = broadcast(-1.0f), last = broadcast(static_cast<float>(side)), half = broadcast(0.5f);
   x = larger_or_nan(first, smaller_or_nan(last, x));
   y = larger_or_nan(first, smaller_or_nan(last, y));
-  const Floats left = nearest(x - half), top = nearest(y - half);  // for whole numbers, can be one less than the floor
+  const Floats left = nearest(x - half), top = nearest(y - half);  // for integers, can be one less than the floor
   const Floats place = fma(top, broadcast(static_cast<float>(framed)), left) +
                        broadcast(static_cast<float>(margin * framed + margin));
   const Ints at = to_ints(place);
@@ -133,7 +133,7 @@ inline void resample(const Augment& how, const Smooth& smooth, const Words& word
   const Affine affine = draw_affine(how, words);
   const Key key{static_cast<int32_t>(how.key1), static_cast<int32_t>(how.key2)};
   if (how.elastic > 0) draw_field(smooth, key, image, field);
-  // Two components of variance 1/2 each give a mean square length of 1.
+  // Two components with a variance of 1/2 each give a mean squared length of 1.
   const Floats length = broadcast(static_cast<float>(how.elastic) * 0.707106781f);
   const Floats middle = broadcast(0.5f * (side - 1));
   for (int row = 0; row < side; ++row) {
@@ -152,7 +152,7 @@ inline void resample(const Augment& how, const Smooth& smooth, const Words& word
   }
 }
 
-/// Shifts an image by whole pixels; `x` and `y` are the source of the new image's first pixel.
+/// Shifts an image by whole pixels. `x` and `y` are the source of the new image's first pixel.
 inline void move(int x, int y, const float* from, float* to) {
   for (int row = 0; row < side; ++row)
     for (int column = 0; column < side; ++column) {
@@ -171,7 +171,7 @@ inline void mirror(float* image) {
     }
 }
 
-/// Erases a rectangle with sides of 1 to `longest` pixels (Zhong et al. 2020).
+/// Erases a random rectangle with sides of 1 to `longest` pixels (Zhong et al. 2020).
 inline void erase(const Words& words, int longest, float* image) {
   const int height = 1 + whole(words.second[height_word], longest), width = 1 + whole(words.second[width_word], longest);
   const int top = whole(words.second[top_word], side - height + 1);
@@ -194,7 +194,7 @@ inline void augment_image(const Augment& how, const Smooth& smooth, int32_t imag
     erase(words, static_cast<int>(how.erase_size), to);
 }
 
-/// Writes augmented copies (count, 32, 32) of a batch.
+/// Writes augmented copies (count, 32, 32) of a batch's images.
 inline void augment(const Augment& how, const Batch& batch, float* to) {
   const Smooth smooth(how.elastic > 0 ? how.sigma : 1.0);
   const auto piece = [&](int, int64_t number) {

@@ -1,7 +1,7 @@
-// A batch: its pieces, then the dense layers' gradients, on the requested number of threads.
+// Computations on a batch with the requested number of threads: first its pieces, then the dense layers' gradients.
 //
-// The assignment of work to threads varies but does not change the exact results. Each piece has its own output, each
-// dense gradient is one sum over the images in order, and the pieces' sums are added in order.
+// The assignment of work to threads varies, but does not change the exact results. Each piece has its own output, each
+// dense gradient is a single sum over the images in order, and the pieces' sums are added in order.
 #pragma once
 #include <pthread.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@ namespace lenet {
 constexpr int most_threads = 1024;
 constexpr int images_at_once = 256;  // images per partial sum of a dense gradient
 
-/// The memory of a batch, in one block that the caller provides.
+/// The working memory for a batch, in one block that the caller provides.
 struct Work {
   Weights* weights;
   Piece* pieces;   // one per thread
@@ -39,7 +39,7 @@ struct Work {
   }
 };
 
-/// Calls `body(thread, number)` for each number below `count`, on this and other threads.
+/// Calls `body(thread, number)` for each number below `count`, on this thread and other threads.
 template <class Body> class Shared {
  public:
   Shared(int threads, int64_t count, const Body& body) : body_(body), count_(count) {
@@ -48,7 +48,7 @@ template <class Body> class Shared {
     int running = 1;
     for (; running < threads; ++running) {
       started[running] = {this, running, {}};
-      // If no more threads can be created, the existing ones do all the work.
+      // If no more threads can be created, the existing threads do all the work.
       if (pthread_create(&started[running].id, nullptr, &Shared::begin, &started[running]) != 0) break;
     }
     work(0);
@@ -97,9 +97,9 @@ inline void prepare(const float* parameters, Weights& weights) {
   transpose(parameters + fc3_weight, units2, classes, row3, weights.fc3_transposed[0], row2);
 }
 
-/// Computes the gradients of some rows, `vectors` long, of a dense layer's weights.
+/// Computes the gradients of some rows of a dense layer's weights. Each row has `vectors` vectors.
 ///
-/// input: value of the first row's unit; the next rows' values follow it. row: distance between rows of weights.
+/// input: input of the first row, followed by the inputs of the next rows. row: distance between rows of weights.
 template <int vectors>
 inline void dense_rows(const float* input, const float* output_gradient, int64_t images, float* into, long row,
                        int rows) {
@@ -143,7 +143,7 @@ inline void dense_bias_gradients(const Dense* dense, int64_t images, float* grad
   store(gradient + fc3_bias, sum);
 }
 
-/// Adds the pieces' sums to those of the first piece.
+/// Adds the sums of all pieces to those of the first piece, and writes them to the gradient.
 inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
   Sums& all = sums[0];
   constexpr int floats = offsetof(Sums, loss) / sizeof(float);
@@ -168,7 +168,7 @@ inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
   for (int i = 0; i < 4; ++i) gradient[slopes + i] = all.slopes[i];
 }
 
-/// Computes the gradient of a batch's mean loss (`parameters` floats).
+/// Computes the gradient (`parameters` floats) of a batch's mean loss. Returns the loss and hits.
 inline Outcome batch_gradient(const Options& options, const Batch& batch, const float* parameters_now, float* gradient,
                               char* memory) {
   const int threads = static_cast<int>(options.threads);

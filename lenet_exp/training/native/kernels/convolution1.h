@@ -7,7 +7,7 @@
 
 namespace lenet {
 
-/// Splits an image into its even and odd columns, so that the maps' even columns, and their odd ones, are contiguous.
+/// Splits an image into its even and odd columns, so that the even and the odd columns of the maps are contiguous.
 [[gnu::noinline]]
 inline void part_columns(const float* image, Piece& work) {
   for (int y = 0; y < side; ++y) {
@@ -18,27 +18,27 @@ inline void part_columns(const float* image, Piece& work) {
   }
 }
 
-/// Clears what is read beyond an image's columns, once per piece.
+/// Clears the margins beyond an image's columns, which are also read. This is needed only once per piece.
 inline void clear_margins(Piece& work) {
   for (int y = 0; y < side; ++y)
     for (int x = lanes; x < 2 * lanes; ++x) work.even[y][x] = work.odd[y][x] = 0;
 }
 
-/// Prefetches a fourteenth of an image: a core stalls if it requests all of it at once.
+/// Prefetches a fourteenth of an image. A core would stall if it requested the entire image at once.
 inline void fetch(const float* image, int part) {
   constexpr int size = (pixels / lanes + side2 - 1) / side2 * lanes;
   for (int i = part * size; i < (part + 1) * size && i < pixels; i += lanes) __builtin_prefetch(image + i);
 }
 
-/// Convolves. Each row of s2 pools two rows of the maps, whose even and odd columns are its four phases.
+/// Convolves the current image. Each row of s2 pools two rows of the maps, whose even and odd columns are its phases.
 ///
-/// A sum starts at 0 and follows the kernel's rows, each from left to right; the bias is added last.
-/// With `pool`, the largest phase goes to `out` and its place in the maps to `chosen` (planar2 each). Otherwise, all
-/// phases go to `out` (4 * planar2). The two lanes beyond a row are unused. next: an image to prefetch.
+/// A sum starts at 0 and follows the kernel's rows, each from left to right. The bias is added last.
+/// With `pool`, the largest phase is written to `out`, and its position in the maps to `chosen` (planar2 each). Without
+/// it, all phases are written to `out` (4 * planar2). The two lanes beyond a row are unused. next: image to prefetch.
 template <bool pool>
 [[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, const float* next, float* out,
                                     int8_t* chosen) {
-  constexpr int at_once = part::registers / parts >= 32 ? 3 : 1;  // maps, whose four sums each stay in registers
+  constexpr int at_once = part::registers / parts >= 32 ? 3 : 1;  // maps whose sums (four each) are in registers
   constexpr int row = 2 * lanes;
   for (int y = 0; y < side2; ++y) {
     fetch(next, y);
@@ -72,9 +72,9 @@ template <bool pool>
   }
 }
 
-/// Adds an image's part to the gradient of the weights: the chosen phase of each window.
+/// Adds the contribution of an image to the gradient of the weights, from the chosen phase of each window.
 ///
-/// gradient: s2's, [y][x][map]. chosen: [map][y][x].
+/// gradient: gradient of s2, [y][x][map]. chosen: [map][y][x].
 [[gnu::flatten, gnu::noinline]]
 inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
@@ -98,7 +98,8 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
   }
 }
 
-/// Adds an image's part to the gradient of the biases. Lanes of three vectors have the same map every 48 floats.
+/// Adds the contribution of an image to the gradient of the biases. The maps of three vectors' lanes repeat every 48
+/// floats.
 inline void conv1_bias_gradient(const float* gradient, Floats (&sums)[3]) {
   constexpr int period = 3 * lanes;
   static_assert(period % maps1 == 0 && (size2 + period - 1) / period * period <= padded2);
@@ -106,7 +107,7 @@ inline void conv1_bias_gradient(const float* gradient, Floats (&sums)[3]) {
     unrolled<3>([&](auto i) { sums[i] = sums[i] + load(gradient + at + i * lanes); });
 }
 
-/// Adds those lanes to the biases of their maps.
+/// Adds the lanes of three vectors to the biases of their maps; see `conv1_bias_gradient`.
 inline void add_by_map(const Floats (&sums)[3], float* biases) {
   float lane[3 * lanes];
   for (int i = 0; i < 3; ++i) store(lane + i * lanes, sums[i]);

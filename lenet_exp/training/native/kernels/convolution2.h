@@ -1,15 +1,15 @@
-// conv2 (16 maps, 5 x 5 of 6 maps) with the 2 x 2 maximum of s4, forward and backward; the 16 maps are the lanes.
+// conv2 (16 maps, 5 x 5 of 6 maps) with the 2 x 2 maximum of s4, forward and backward. The 16 maps are the lanes.
 //
-// The maximum passes a gradient to one of four places, so the backward sums have a quarter of the terms.
+// The maximum passes each gradient to only one of four values, so the backward sums have a quarter of the terms.
 #pragma once
 #include "work.h"
 #include "pooling.h"
 
 namespace lenet {
 
-/// Convolves. A sum starts at 0 and follows the kernel's rows, columns, and the maps of s2; the bias is added last.
-/// With `pool`, the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]). Otherwise,
-/// all four go to `out` ([phase][place][map]).
+/// Convolves s2. A sum starts at 0 and follows the kernel's rows, columns, and the maps of s2. The bias is added last.
+/// With `pool`, the largest of four values is written to `out`, and its position in the maps to `chosen`
+/// ([place][map]). Without it, all four values are written to `out` ([phase][place][map]).
 template <bool pool>
 [[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
   constexpr int columns = part::registers / parts >= 32 ? 2 * side4 : 2;  // two rows of sums stay in registers
@@ -47,10 +47,10 @@ template <bool pool>
     }
 }
 
-/// Vectors of a kernel's row of 30 that are processed together; all ten of a kernel if there are enough registers.
+/// Number of vectors of each kernel row that are processed together. With 2, these are all ten vectors of a kernel.
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
-/// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each of them many times.
+/// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each row many times.
 [[gnu::noinline]]
 inline void spread_rows(const float* s2, float* rows) {
   for (int y = 0; y < side2; ++y)
@@ -59,7 +59,7 @@ inline void spread_rows(const float* s2, float* rows) {
         store(rows + (y * width2 + x) * kernel_row + i, load(s2 + (y * side2 + x) * maps1 + i));
 }
 
-/// Adds an image's part to the gradient of the weights, place by place. rows: see `spread_rows`.
+/// Adds the contribution of an image to the gradient of the weights, place by place. rows: see `spread_rows`.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_weight_gradient(const float* rows, const float* gradient, const int8_t* chosen,
                                   Sums& sums_of_piece) {
@@ -89,7 +89,7 @@ inline void conv2_weight_gradient(const float* rows, const float* gradient, cons
 
 /// Computes the gradient of s2, window by window down each column, from the kernels of the maps that chose the window.
 ///
-/// Five rows of sums move down with the window; the uppermost one is then complete and is added to s2's gradient.
+/// Five rows of sums move down with the window. The top row is then complete and is added to s2's gradient.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
   unsigned maps_of[width2][width2];  // [x][y]; computed first, so that the loops below do not wait for it

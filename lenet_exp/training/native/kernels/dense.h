@@ -1,4 +1,4 @@
-// Matrix products for the dense layers: blocks of sums in registers, each sum in the order of its terms.
+// Matrix products for the dense layers. Blocks of sums stay in registers, and each sum adds its terms in order.
 #pragma once
 #include "network.h"
 
@@ -9,7 +9,7 @@ struct Product {
   const float* a;
   const float* b;
   float* c;
-  const float* bias;           // initial value of each sum; null: 0, and sums are added to c if `add`
+  const float* bias;           // initial value of each sum; if null, it is 0, and sums are added to c if `add` is true
   int rows, outer, inner;
   long a_row, a_outer, a_inner;  // strides of a: between rows, and between terms
   long b_outer, b_inner, c_row;
@@ -51,7 +51,7 @@ template <int vectors> void columns(const Product& p, int column) {
   for (; row < p.rows; ++row) block<1, vectors>(p, row, column);
 }
 
-/// Computes a whole product whose rows are `vectors` vectors long.
+/// Computes an entire product whose rows have `vectors` vectors.
 template <int vectors> void multiply(const Product& p) {
   constexpr int wide = part::registers / parts >= 32 ? 4 : 1, wides = vectors / wide;
   unrolled<wides>([&](auto i) { columns<wide>(p, i * wide * lanes); });

@@ -11,7 +11,8 @@ extern "C" {
 /// Returns the number of floats in an array of parameters, gradients, or states.
 int64_t lenet_parameters() { return parameters; }
 
-/// Returns the bytes of memory, aligned to 64 bytes, that `lenet_gradient` and `lenet_evaluate` need for a batch.
+/// Returns the bytes of memory that `lenet_gradient` and `lenet_evaluate` need for a batch; it must be aligned to 64
+/// bytes.
 int64_t lenet_memory(int64_t images, int64_t threads) { return Work::bytes(images, threads); }
 
 /// Computes the loss and hits of a batch, and the gradient of the mean loss.

@@ -1,9 +1,9 @@
 // exp, tanh, log, sine, and cosine of 16 floats, with bit-identical results on every CPU.
 //
-// Those of C libraries differ between releases and CPUs.
+// The results of C libraries differ between releases and CPUs.
 //
-// The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf).
-// Errors are below 2 units in the last place, which the tests check.
+// The polynomials are from Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf).
+// Errors are below 2 units in the last place.
 #pragma once
 #include "vector.h"
 
@@ -35,7 +35,7 @@ inline Floats exp(Floats x) {
   return fma(e.scale, e.rest, e.scale);
 }
 
-/// Computes e^x - 1, also accurate near 0.
+/// Computes e^x - 1, which is also accurate near 0.
 inline Floats exp_minus_1(Floats x) {
   const Exponential e = exponential(x);
   return fma(e.scale, e.rest, e.scale - broadcast(1.0f));

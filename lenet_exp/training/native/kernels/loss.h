@@ -1,4 +1,4 @@
-// Cross-entropy of the softmax with smoothed labels (Szegedy et al. 2016, section 7), 16 images in the lanes.
+// Cross-entropy of the softmax with smoothed labels (Szegedy et al. 2016, section 7). The lanes are 16 images.
 #pragma once
 #include "functions.h"
 #include "pooling.h"
@@ -8,7 +8,7 @@ namespace lenet {
 
 struct Logits {  // logits of 16 images
   Floats of[classes], largest;
-  Ints predicted;  // the class of the largest logit, the first in a tie
+  Ints predicted;  // class of the largest logit; the first class in a tie
 };
 
 inline Logits by_class(const float (*logits)[row3], int images) {

@@ -1,7 +1,7 @@
 // LeNet-5's shapes (LeCun et al. 1998, section II.B) and the positions of its parameters.
 //
-// Layers have the names of lenet5.py; s2 and s4 are the paper's names for the pooled outputs of conv1 and conv2.
-// Rows are padded to whole vectors with zeros, which stay zero: their gradients are zero.
+// Layers have the same names as in lenet5.py. s2 and s4 are the paper's names for the pooled outputs of conv1 and
+// conv2. Rows are padded to whole vectors with zeros, which remain zero because their gradients are zero.
 #pragma once
 #include <stdint.h>
 
@@ -16,7 +16,7 @@ constexpr int maps2 = 16, side4 = 5;   // s4: 16 maps of 5 x 5
 constexpr int width2 = 2 * side4;      // width of conv2's maps before pooling
 constexpr int places4 = side4 * side4, flat = maps2 * places4;
 constexpr int units1 = 120, units2 = 84, classes = 10;   // fc1, fc2, fc3
-constexpr int row1 = 128, row2 = 96, row3 = 16;          // the numbers of units, padded
+constexpr int row1 = 128, row2 = 96, row3 = 16;          // padded numbers of units
 
 // One row of a map's kernel in conv2 (5 columns of 6 maps of s2) is padded from 30 floats to two vectors.
 constexpr int kernel_row = 2 * lanes;

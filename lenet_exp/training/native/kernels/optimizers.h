@@ -1,13 +1,13 @@
-// SGD, Adam, AdamW, and RMSprop as torch.optim defines them, with clipping before and a moving average after.
+// SGD, Adam, AdamW, and RMSprop as in torch.optim. A step can also clip the gradient and update a moving average.
 //
-// The caller computes coefficients in double precision; they are rounded here.
+// The caller computes coefficients in double precision. They are rounded here.
 #pragma once
 #include "functions.h"
 #include "options.h"
 
 namespace lenet {
 
-/// Returns the norm of a gradient: squares are summed in 16 lanes per block, and the blocks in double precision.
+/// Returns the norm of a gradient. Squares are summed in 16 lanes per block; blocks are summed in double precision.
 inline double norm(const float* gradient) {
   constexpr int block = 32 * lanes;
   double total = 0;
@@ -22,7 +22,7 @@ inline double norm(const float* gradient) {
   return __builtin_sqrt(total);
 }
 
-/// Each optimizer takes a vector's position, gradient, and weights, and returns the new weights.
+/// Each optimizer is called with the position, gradient, and weights of a vector, and returns the new weights.
 struct Sgd {
   float* momentum_buffer;
   Floats lr, momentum, fresh;

@@ -1,4 +1,4 @@
-// The caller's arguments: options, batches, and optimizers. All fields have 8 bytes; library.py mirrors them.
+// Arguments of the kernels: options, batches, and optimizers. All fields have 8 bytes. library.py mirrors them.
 #pragma once
 #include <stdint.h>
 
@@ -11,11 +11,11 @@ enum class Rule : int64_t { sgd, adam, rmsprop };
 
 struct Options {
   Activation activation;
-  double alpha;               // ELU's alpha, leaky ReLU's slope, or RReLU's lower
-  double upper;               // RReLU's upper
+  double alpha;               // alpha of ELU, slope of leaky ReLU, or lower bound of RReLU
+  double upper;               // upper bound of RReLU
   int64_t pool_first;         // whether to pool before the activation
   int64_t training;           // whether to apply dropout and random slopes
-  double dropout_rate;        // rate for h1 and h2
+  double dropout_rate;        // dropout rate for h1 and h2
   double label_smoothing;
   int64_t key1, key2;         // key of the step's random numbers
   int64_t threads;
@@ -24,16 +24,16 @@ struct Options {
 struct Batch {
   const float* images;        // (n, 32, 32)
   const int64_t* labels;      // (n,)
-  const int64_t* index;       // (count,): the batch's images
+  const int64_t* index;       // (count,): indices of the batch's images
   int64_t count;
 };
 
 struct Outcome {
-  double loss;                // mean
+  double loss;                // mean loss
   int64_t hits;
 };
 
-/// An optimizer with the coefficients of one step; see optimizers.h.
+/// An optimizer, with the coefficients for one step; see optimizers.h.
 struct Update {
   Rule rule;
   double lr;
@@ -41,7 +41,7 @@ struct Update {
   int64_t decoupled;          // whether weight decay is decoupled from the gradient
   int64_t maximize;
   double momentum;            // sgd, rmsprop
-  double fresh;               // sgd: the gradient's weight in the momentum, 1 - dampening (1 in the first step)
+  double fresh;               // sgd: weight of the gradient in the momentum, 1 - dampening (1 in the first step)
   int64_t nesterov;
   double beta1, beta2;        // adam
   double correction1, correction2;  // adam: 1 - beta^step
@@ -56,7 +56,7 @@ struct Update {
   float* average;             // null: no average
 };
 
-// First blocks of an image's random numbers in a step (see random.h), for act1 to act4 and for the dropout masks.
+// First blocks of an image's random numbers in a step (see random.h): for act1 to act4, and for the dropout masks.
 constexpr int activation_blocks[4] = {0, 168, 218, 222};
 constexpr int dropout1_blocks = 225, dropout2_blocks = 229;
 

@@ -55,7 +55,7 @@ inline void convolutions_forward(const Options& options, const Batch& batch, con
   }
 }
 
-/// Multiplies by 0 with probability `dropout_rate`, or else by 1 / (1 - dropout_rate), and keeps the factors.
+/// Multiplies each value by 0 with probability `dropout_rate`, or else by 1 / (1 - dropout_rate). Keeps the factors.
 inline void drop_out(const Options& options, Noise noise, int block, float* h, float* factors, int vectors) {
   const Floats keep = broadcast(static_cast<float>(1 - options.dropout_rate));
   const Floats scale = broadcast(static_cast<float>(1 / (1 - options.dropout_rate))), zero = broadcast(0.0f);
@@ -162,7 +162,7 @@ inline void evaluate_piece(const Options& options, const Batch& batch, const flo
   for (int n = 0; n < range.images; ++n) predictions[range.first + n] = predicted[n];
 }
 
-/// Computes everything that a training step needs from a piece. dense: the entries of the piece's images.
+/// Computes the loss and gradients of a piece for a training step. dense: entries of the piece's images.
 inline void train_piece(const Options& options, const Batch& batch, const Weights& weights, Range range, Piece& work,
                         Dense* dense, Sums& sums) {
   convolutions_forward(options, batch, weights.parameters, range, work, dense);

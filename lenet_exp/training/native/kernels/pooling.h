@@ -1,19 +1,19 @@
 // 2 x 2 maximum pooling. NaN counts as the largest value.
 //
-// Of equal values, the first is chosen; of several NaNs, the last, as in torch.
+// The first of several equal values is chosen, but the last of several NaNs, as in torch.
 #pragma once
 #include "vector.h"
 
 namespace lenet {
 
-/// Returns the distance of a phase from the upper left one, if a row has `width` places.
+/// Returns the distance of a phase from the upper left phase, if a row has `width` values.
 ///
-/// phase: 0 to 3: upper left, upper right, lower left, lower right.
+/// phase: number from 0 to 3, for upper left, upper right, lower left, and lower right.
 constexpr int place_of(int phase, int width) { return phase / 2 * width + phase % 2; }
 
 struct Pooled {
   Floats value;
-  Ints chosen;  // the `place_of` the phase
+  Ints chosen;  // `place_of` the chosen phase
 };
 
 inline Mask larger(Floats candidate, Floats than) { return (candidate > than) | not_a_number(candidate); }

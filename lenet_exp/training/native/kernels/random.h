@@ -1,6 +1,7 @@
-// Counter-based random numbers, which can be computed in any order, in any thread, on any CPU.
+// Counter-based random numbers, which can be computed in any order, in any thread, and on any CPU.
 //
-// Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, and Shaw 2011, Parallel random numbers: as easy as 1, 2, 3).
+// The generator is Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, and Shaw 2011, Parallel random numbers: as easy
+// as 1, 2, 3).
 #pragma once
 #include "vector.h"
 
@@ -37,7 +38,7 @@ inline Pair threefry(Key key, Ints first, Ints second) {
 /// Returns multiples of 2^-24 in [0, 1).
 inline Floats uniform(Ints bits) { return to_floats(shift_right<8>(bits)) * broadcast(0x1p-24f); }
 
-/// The uniform numbers of one image in one step, in blocks of 32.
+/// The uniform random numbers of one image in one step, in blocks of 32.
 struct Noise {
   Key key;
   int32_t image;

@@ -1,7 +1,7 @@
-// Vectors of 16 floats. Their lanes do not depend on the CPU's register size, so exact results do not, either.
+// Vectors of 16 floats. Their size does not depend on the CPU's registers, and neither do exact results.
 //
-// All rounding is standard: sums, products, quotients, roots, and fused multiply-adds follow IEEE 754, and
-// the compiler must not contract operations (-ffp-contract=off).
+// All rounding is standard: sums, products, quotients, roots, and fused multiply-adds follow IEEE 754. The compiler
+// must not contract operations (-ffp-contract=off).
 #pragma once
 #include <stdint.h>
 
@@ -36,7 +36,7 @@ template <int value> struct Number {
   constexpr operator int() const { return value; }
 };
 
-/// Calls `body` with Number<0> to Number<count - 1>: a loop whose arrays can stay in registers.
+/// Calls `body` with Number<0> to Number<count - 1>. Unlike in a loop, arrays can stay in registers.
 template <int count, int from = 0, class Body> [[gnu::always_inline]] inline void unrolled(Body&& body) {
   if constexpr (from < count) {
     body(Number<from>{});
@@ -79,15 +79,15 @@ inline Floats fma(Floats a, Floats b, Floats c) {
 inline Floats root(Floats a) {
   return each_part<Floats>([&](auto i) { return part::root(a.part[i]); });
 }
-/// The larger of both; NaN if b is NaN.
+/// The larger value; NaN if b is NaN.
 inline Floats larger_or_nan(Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::larger(a.part[i], b.part[i]); });
 }
-/// The smaller of both; NaN if b is NaN.
+/// The smaller value; NaN if b is NaN.
 inline Floats smaller_or_nan(Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::smaller(a.part[i], b.part[i]); });
 }
-/// The nearest whole number; ties go to the even one.
+/// The nearest integer; ties go to the even integer.
 inline Floats nearest(Floats a) {
   return each_part<Floats>([&](auto i) { return part::nearest(a.part[i]); });
 }
@@ -105,7 +105,7 @@ inline Mask not_a_number(Floats a) {
 inline Mask operator|(Mask a, Mask b) {
   return each_part<Mask>([&](auto i) { return part::either(a.part[i], b.part[i]); });
 }
-/// `a` in lanes where the mask is set, otherwise `b`.
+/// `a` in lanes where the mask is set; `b` in the other lanes.
 inline Floats select(Mask where, Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::select(where.part[i], a.part[i], b.part[i]); });
 }
@@ -122,7 +122,7 @@ inline Ints broadcast(int32_t a) {
 inline Ints select(Mask where, Ints a, Ints b) {
   return each_part<Ints>([&](auto i) { return part::select(where.part[i], a.part[i], b.part[i]); });
 }
-/// Modulo 2^32.
+/// The sum modulo 2^32.
 inline Ints operator+(Ints a, Ints b) {
   return each_part<Ints>([&](auto i) { return part::add(a.part[i], b.part[i]); });
 }
@@ -139,7 +139,7 @@ template <int by> inline Ints shift_right(Ints a) {
 template <int by> inline Ints rotate(Ints a) {
   return each_part<Ints>([&](auto i) { return part::rotate<by>(a.part[i]); });
 }
-/// Converts floats that are whole numbers.
+/// Converts floats whose values are integers.
 inline Ints to_ints(Floats a) {
   return each_part<Ints>([&](auto i) { return part::to_ints(a.part[i]); });
 }
@@ -158,10 +158,10 @@ inline Floats gather(const float* from, Ints at) {
   return each_part<Floats>([&](auto i) { return part::gather(from, at.part[i]); });
 }
 
-/// The lowest byte of each lane: 16 bytes in all.
+/// Stores the lowest byte of each lane, 16 bytes in total.
 inline void store_bytes(int8_t* at, Ints a) { part::store_bytes(at, a.part); }
 
-/// Loads 32 floats, those at even and those at odd indices separately.
+/// Loads 32 floats, and separates those at even indices from those at odd indices.
 inline void load_alternate(const float* at, Floats& even, Floats& odd) {
   part::load_alternate(at, even.part, odd.part);
 }

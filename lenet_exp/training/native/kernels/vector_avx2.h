@@ -21,7 +21,7 @@ inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats divide(Floats a, Floats b) { return _mm256_div_ps(a, b); }
 inline Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 inline Floats root(Floats a) { return _mm256_sqrt_ps(a); }
-inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }  // b if either is NaN
+inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }  // b if a or b is NaN
 inline Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 inline Floats nearest(Floats a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Mask greater(Floats a, Floats b) { return {_mm256_cmp_ps(a, b, _CMP_GT_OQ)}; }

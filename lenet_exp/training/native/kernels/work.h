@@ -1,4 +1,4 @@
-// The working memory of a step.
+// The working memory for a step.
 //
 // Arrays are aligned to cache lines (64 bytes), because a load across two lines takes twice as long.
 #pragma once
@@ -9,7 +9,7 @@ namespace lenet {
 // A batch is split into pieces of this many images, independent of the number of threads.
 constexpr int piece_images = 16;
 
-/// Data that all pieces read: the parameters, and some of the weights in a different order.
+/// Data that all pieces read: the parameters, and a reordered copy of some weights.
 struct alignas(64) Weights {
   float conv2_by_map[maps2][kernel][kernel_row];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
   float fc1_transposed[units1][flat];            // [unit][place][map]
@@ -18,13 +18,13 @@ struct alignas(64) Weights {
   const float* parameters;
 };
 
-/// An image's values and gradients from which the dense layers' gradients are computed.
+/// Values and gradients of one image, from which the gradients of the dense layers are computed.
 struct alignas(64) Dense {
   float s4[flat], h1[row1], h2[row2];  // s4: [place][map]
   float h1_gradient[row1], h2_gradient[row2], logits_gradient[row3];
 };
 
-/// Gradients of the convolutions and PReLU's slopes, summed over a piece, and its loss.
+/// Loss, and gradients of the convolutions and PReLU's slopes, summed over a piece.
 struct alignas(64) Sums {
   float conv1_weight[maps1][kernel][8];
   float conv1_bias[lanes];
@@ -48,7 +48,7 @@ struct alignas(64) Piece {
   float s2[piece_images][padded2];        // [y][x][map]
   float kept1[piece_images][padded2];     // same layout as s2
   float kept2[piece_images][flat], kept3[piece_images][row1], kept4[piece_images][row2];
-  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // the place of the largest of four values
+  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // position of the largest of four values
   float dropout1[piece_images][row1], dropout2[piece_images][row2];    // factors
   float logits[piece_images][row3];
   float s4_gradient[piece_images][flat];
