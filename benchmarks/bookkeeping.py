@@ -1,10 +1,11 @@
-"""Rerunning a finished sweep takes less time than composing its jobs with Hydra, and a long sweep's memory does not
-grow.
+"""Rerunning a finished sweep takes less time than composing its jobs with Hydra, and memory usage does not grow.
 
-For 10, 100, and 1,000 finished jobs, it reports the time that one more job adds to the whole command, relative to the
-time in which Hydra composes it (goal 0.5; the program lets Hydra compose each choice of options once). Before that, the
-benchmark measures the memory of the sweep's process and its workers, without files and shared memory, while they train
-those 1,000 short runs.
+First, the benchmark trains 1,000 short runs in a sweep. Meanwhile, it measures the memory of the sweep's main process
+and its workers, not counting files and shared memory.
+
+Then it reruns sweeps of 10, 100, and 1,000 finished jobs. It reports the time that each additional job adds to the
+command, relative to the time that Hydra needs to compose the job. The goal is a ratio of at most 0.5, which is possible
+because lenet_exp uses Hydra to compose each combination of config group options only once.
 
     python -m benchmarks.bookkeeping --plot memory.png
 """
@@ -36,11 +37,11 @@ SHORT = (
     "tracking.models=none",
 )
 GOAL = 0.5
-COMPOSED = 20  # jobs that Hydra composes, for comparison
+COMPOSED = 20  # number of jobs that Hydra composes for comparison
 
 
 def main() -> None:
-    """Print ratios and memory."""
+    """Run the benchmark, and print the ratios and the memory usage."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--jobs", type=positive, nargs="+", default=[10, 100, 1000], help="default 10 100 1000")
     options.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the memory there")
@@ -55,7 +56,7 @@ def main() -> None:
         alone = [rerun(1, outputs) for _ in range(asked.repeats)]
         added: dict[int, list[tuple[float, float]]] = {}
         for jobs in asked.jobs:
-            rerun(jobs, outputs)  # the first time, this is a new sweep of old runs
+            rerun(jobs, outputs)  # the first rerun creates a new sweep of existing runs
             pairs = [(rerun(jobs, outputs), composing()) for _ in range(asked.repeats)]
             added[jobs] = [((whole - one) / (jobs - 1), c) for (whole, c), one in zip(pairs, alone, strict=True)]
             each, composed = ([pair[i] for pair in added[jobs]] for i in (0, 1))
@@ -65,12 +66,16 @@ def main() -> None:
 
 
 def line(jobs: int) -> list[str]:
-    """Return the sweep's arguments."""
+    """Return the command line arguments of a sweep with this number of jobs."""
     return ["-m", *SHORT, f"seed=range({jobs})"]
 
 
 def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
-    """Train short runs in a separate process. Return (seconds, MB) by process, sampled every half second."""
+    """Train short runs in a separate process, and sample the memory of each process every half second.
+
+    Returns:
+        Pairs of time in seconds and memory in MB, keyed by process.
+    """
     command = [sys.executable, "-m", "lenet_exp", "train", *line(jobs)]
     memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
     sweep = subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -88,7 +93,7 @@ def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def own_megabytes(pid: int) -> float:
-    """Return a process's own resident memory in MB, without files and memory shared with others."""
+    """Return the resident memory of a process in MB, not counting files and shared memory."""
     fields = dict(
         row.split(":", 1) for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("Rss")
     )
@@ -96,7 +101,7 @@ def own_megabytes(pid: int) -> float:
 
 
 def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
-    """Print medians over the second and the last quarter of the training time, for each process."""
+    """Print each process's median memory in the second quarter and in the last quarter of the training time."""
     training = [at for name, samples in memory.items() if name != "sweep" for at, _ in samples]
     first, last = min(training), max(training)
     for name, samples in memory.items():
@@ -108,7 +113,7 @@ def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
-    """Plot the memory of the processes over time."""
+    """Plot the memory of the processes over time and save the figure."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -121,7 +126,7 @@ def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
 
 
 def rerun(jobs: int, outputs: Path) -> float:
-    """Return the seconds that the same command takes in this process."""
+    """Return the duration in seconds of a sweep with this number of jobs, run in the current process."""
     from hydra.core.global_hydra import GlobalHydra
 
     from lenet_exp.commands.train import main as lenet_train
@@ -141,7 +146,7 @@ def rerun(jobs: int, outputs: Path) -> float:
 
 
 def composing() -> float:
-    """Return the seconds that Hydra takes to compose one of these jobs."""
+    """Return the average time in seconds that Hydra takes to compose a job."""
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
 

@@ -1,12 +1,12 @@
-"""Break a promise on purpose, in a copy of the program, and list the tests that notice.
+"""Break guarantees on purpose in a copy of the program, and list the tests that fail.
 
-A test that was made smaller must still fail when its guarantee is broken. Each row of
-docs/explanation/promises.md is broken here at least once.
+This verifies that a simplified test still fails if its guarantee is broken. Each row of docs/explanation/promises.md
+is broken at least once.
 
-    python -m benchmarks.breaks                # all, in about ten minutes
-    python -m benchmarks.breaks flock stamps   # only these
+    python -m benchmarks.breaks                # break all guarantees, in about ten minutes
+    python -m benchmarks.breaks flock stamps   # apply only these two breaks
 
-One break needs real MNIST in $LENET_EXP_DATA.
+One break requires the real MNIST dataset in $LENET_EXP_DATA.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMISES = "docs/explanation/promises.md"
-LONGEST = 300.0  # seconds that the tests of one break may take: a break may make them wait forever
+LONGEST = 300.0  # time limit in seconds for the tests of a break, because a break may make a test wait forever
 
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """A change that breaks a promise: `old` becomes `new` in a file of the package.
+    """A change to the code that breaks a guarantee.
 
     Attributes:
-        promise: the broken promise in the words of a page; for docs/explanation/promises.md, the start of the row.
-        tests: the tests that may notice, as arguments for pytest: files, perhaps with -k.
-        page: the file that contains the promise.
+        promise: text of the guarantee in `page`; for docs/explanation/promises.md, the start of its row.
+        file: path of the file to change.
+        old: code to replace; it must occur exactly once in the file.
+        new: code that replaces `old`.
+        tests: arguments for pytest that select the tests that may fail: files, optionally with -k.
+        page: path of the file that states the guarantee.
     """
 
     promise: str
@@ -79,7 +82,7 @@ BREAKS = {
         new='if flag == "training.label_smoothing" or not f.metadata["result"] or',
         tests="tests/config/test_fingerprint.py -k setting",
     ),
-    "frozen": Break(  # the same command is the same sweep, even if it now trains different runs
+    "frozen": Break(  # the same command resumes the same sweep, even if it would now train different runs
         promise=COMPOSED,
         file="lenet_exp/folders/sweep_folder.py",
         old="*sorted(job.run for job in jobs)",
@@ -93,7 +96,7 @@ BREAKS = {
         new="_create(store, sweep, plan, config)",
         tests="tests/sweeps/test_damage.py -k rerun",
     ),
-    "commit": Break(  # files that the current history names are removed before the next one is written
+    "commit": Break(  # the files of the current checkpoint are removed before the next checkpoint is written
         promise=COMMITTED,
         file="lenet_exp/folders/checkpoints.py",
         old="        self._write_history(best)\n        self._remove(",
@@ -142,14 +145,14 @@ BREAKS = {
         new="if False:",
         tests="tests/runs/test_reproduce.py -k without_training",
     ),
-    "signal": Break(  # the work in the epoch before the signal is lost
+    "signal": Break(  # the training since the last checkpoint before the signal is lost
         promise=SIGNALS,
         file="lenet_exp/runs/training.py",
         old="        self._commit()\n        return Outcome.killed, which.name",
         new="        return Outcome.killed, which.name",
         tests="tests/sweeps/test_stopping.py -k stopped_run",
     ),
-    "threads": Break(  # with several threads, the pieces of a batch are added in a different order
+    "threads": Break(  # with several threads, the parts of a batch are summed in a different order
         promise=NATIVE,
         file="lenet_exp/training/native/kernels/batch.h",
         old="work.sums[p]);",
@@ -177,7 +180,7 @@ BREAKS = {
         new="        if True:\n",
         tests="tests/tracking/delivery/test_away.py -k one_warning",
     ),
-    "delivered": Break(  # the delivery is not recorded
+    "delivered": Break(  # an upload is not recorded
         promise=AWAY,
         file="lenet_exp/tracking/delivery/deliver.py",
         old="    folder.set_delivered(delivered.with_run(entry))\n    return entry.run_id",
@@ -212,7 +215,7 @@ BREAKS = {
         new="return same_images",
         tests="tests/tracking/models/test_champion.py -k better",
     ),
-    "rivals": Break(  # of two versions registered at the same time, the later one stays
+    "rivals": Break(  # if two versions are registered at the same time, the later version becomes the champion
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
         old="rivals = [version for version in _versions(store, name) if _is_on(version, mine)]",
@@ -271,7 +274,7 @@ BREAKS = {
         new="return expected.startswith(given)",
         tests="tests/ui/test_token.py",
     ),
-    "cache": Break(  # a library that another user may have put there is loaded
+    "cache": Break(  # a library is loaded although another user may have created it
         promise="must not be writable by others",
         page="lenet_exp/cache.py",
         file="lenet_exp/cache.py",
@@ -283,7 +286,7 @@ BREAKS = {
 
 
 def main() -> None:
-    """Print a table; exit with status 1 if no test noticed a break."""
+    """Apply the breaks and print the tests that fail. Exit with status 1 if a break makes no test fail."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BREAKS)} (default: all)")
     asked = options.parse_args().names or list(BREAKS)
@@ -298,8 +301,9 @@ def main() -> None:
 
 
 def tests_that_notice(what: Break) -> list[str]:
-    """Return the tests that fail once the promise is broken, with their messages. Files that can't be imported don't
-    count.
+    """Apply a break in a copy of the repository, and return the tests that fail, with their messages.
+
+    Test files that cannot be imported do not count.
     """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"

@@ -1,12 +1,12 @@
-"""A whole command, from prompt to prompt, compared with 50 epochs of an ordinary script; ratio >= 80.
+"""`lenet-train experiment=mnist_fast` is at least 80 times as fast as 50 epochs of the original script.
 
-`lenet-train experiment=mnist_fast`: imports, two epochs, tracking, the model in MLflow, and plots. The store exists,
-the engine is compiled, and one run was made before. The time for 50 epochs of the script is extrapolated: a fifth of an
-epoch is timed without imports, in turn with the command. results.md has the accuracy of both. The benchmark also prints
-where the command spends its time.
+The time for the command includes imports, two epochs, tracking, the model in MLflow, and plots. The store exists, the
+engine is compiled, and a previous run has finished. The time for 50 epochs of the original script is extrapolated from
+a fifth of an epoch, without imports. The benchmark alternates between the command and the script. It also prints how
+long each part of the command takes. results.md lists the accuracies of both.
 
     python -m benchmarks.command
-    python -m benchmarks.command --fresh       # each time in an outputs folder without a store
+    python -m benchmarks.command --fresh       # use a new outputs folder without a store for each command
 
 Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
@@ -32,7 +32,8 @@ from benchmarks.measure import interleave, keep, parser, show_ratio, show_second
 EPOCHS = 50
 RECIPE = "mnist_fast"
 ANCESTOR, COMMAND = f"ancestor, {EPOCHS} epochs, extrapolated", f"lenet-train experiment={RECIPE}"
-# Functions that the command's own process calls in turn; each key names the time until the next one.
+# Functions that the process of the command calls one after another. Each key is a label for the time from the call of
+# its function to the call of the next function.
 MARKS = {
     "Python and Hydra": None,
     "torch and the rest of the program": "lenet_exp.commands.train:train_alone",
@@ -45,12 +46,12 @@ MARKS = {
     "waiting for delivery": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery.send",
     "the end": "lenet_exp.reports.terminal.run_summary:print_run",
 }
-TIMED = "BENCHMARK_TIMED"  # names the file for the times that a process recorded
-Noted = list[tuple[str, float]]  # a mark, and the time at which it was passed, in seconds since 1970
+TIMED = "BENCHMARK_TIMED"  # environment variable with the path of the file to which a process writes its times
+Noted = list[tuple[str, float]]  # labels from `MARKS`, with the times of their first calls in seconds since 1970
 
 
 def main() -> None:
-    """Time the command and the script in turn, and print the ratio."""
+    """Time the command and the script alternately, and print the ratio."""
     if TIMED in os.environ:
         noted(Path(os.environ[TIMED]))
         return
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
-    """Return the wall time of one command with its own seed."""
+    """Run the command with the next seed and return its wall time in seconds."""
     seed = next(seeds)
     outputs = scratch / (f"outputs-{seed}" if fresh else "outputs")
     line = ["-m", "benchmarks.command"] if TIMED in environment else ["-m", "lenet_exp", "train"]
@@ -95,7 +96,7 @@ def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
 
 
 def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
-    """Return the seconds of each part of one command."""
+    """Run the command with the next seed and return the duration of each part in seconds, keyed by label."""
     file, start = scratch / "noted.json", time.time()
     run(scratch, seeds, fresh, **{TIMED: str(file)})
     end, passed = time.time(), dict(json.loads(file.read_text()))
@@ -105,7 +106,7 @@ def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
 
 
 def noted(file: Path) -> None:
-    """Run lenet-train in this process, recording when it first passes each mark."""
+    """Run lenet-train in this process, and write the time of the first call of each function in `MARKS` to a file."""
     passed: Noted = []
 
     def mark(name: str, place: str, also: Callable[[], None] = lambda: None) -> None:
@@ -124,7 +125,7 @@ def noted(file: Path) -> None:
 
         setattr(holder, last, marked)
 
-    def mark_others() -> None:  # the command itself imports their modules, at this point
+    def mark_others() -> None:  # called when the command itself imports the modules of the other functions
         for name, place in later:
             mark(name, place)
 

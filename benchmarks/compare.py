@@ -1,7 +1,7 @@
-"""Time to compare 1,000 runs, from their folders and from MLflow's store, excluding imports.
+"""Measure the time to compare 1,000 runs from their run folders and from an MLflow store, excluding imports.
 
-First it trains 1,000 short runs (200 configurations of five seeds, one step each). For reference it also shows how long
-MLflow itself takes to list the same runs, without a comparison.
+First, the benchmark trains 1,000 short runs: 200 configurations with five seeds, one step per run. For reference, it
+also reports how long MLflow takes to list these runs without comparing them.
 
     python -m benchmarks.compare
 """
@@ -38,7 +38,7 @@ GOAL = 5.0
 
 
 def main() -> None:
-    """Print seconds, and their ratio to MLflow's own listing."""
+    """Run the benchmark, and print the times and their ratio to the time that MLflow takes to list the runs."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--rates", type=positive, default=25, help="learning rates: 40 runs each (default 25)")
     asked = options.parse_args()
@@ -60,7 +60,12 @@ def main() -> None:
 
 
 def train(rates: int, outputs: Path) -> None:
-    """Train the short runs."""
+    """Train the short runs, with five seeds for each of the learning rates.
+
+    Args:
+        rates: number of learning rates.
+        outputs: the outputs folder.
+    """
     swept = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(rates))
     command = [sys.executable, "-m", "lenet_exp", "train", *LINE, f"optimizer.lr={swept}"]
     done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
@@ -69,7 +74,7 @@ def train(rates: int, outputs: Path) -> None:
 
 
 def timed(*arguments: str) -> float:
-    """Run `lenet-compare <arguments>` in this process and return the seconds that it takes."""
+    """Run `lenet-compare <arguments>` in this process and return its duration in seconds."""
     from lenet_exp.commands.compare import compare
 
     start = time.perf_counter()
@@ -79,7 +84,7 @@ def timed(*arguments: str) -> float:
 
 
 def listing(outputs: Path) -> float:
-    """Return the seconds for one page of MLflow's runs."""
+    """Return the time in seconds that MLflow takes to list a page of runs."""
     from lenet_exp.tracking.stores.store import connect
 
     start = time.perf_counter()

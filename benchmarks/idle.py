@@ -1,8 +1,9 @@
-"""Workers of a search wait less than 2 % of the time, although its runs differ tenfold in duration.
+"""The workers of a search are idle less than 2 % of the time, although the durations of its runs differ tenfold.
 
-This is a real search on MNIST. It is asynchronous: a free worker gets the next trial. The measured time spans from the
-first run's start to the last run's start. A worker is busy from the start of a run's record to its end, so everything
-between two runs (reporting the trial, asking for the next one, opening its run) counts as waiting.
+The benchmark runs a real search on MNIST. The search is asynchronous: a free worker gets the next trial immediately.
+The measurement lasts from the start of the first run to the start of the last run. A worker is busy from the start of a
+run to its end, as recorded. Therefore, all work between two runs counts as idle time: reporting the trial, requesting
+the next trial, and opening its run.
 
     python -m benchmarks.idle --trials 60
 
@@ -37,7 +38,7 @@ GOAL = 0.02
 
 
 def main() -> None:
-    """Run the search and print the share of waiting."""
+    """Run the search and print the fraction of time for which workers are idle."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--trials", type=positive, default=60)
     options.add_argument("--workers", type=positive, default=2)
@@ -49,7 +50,12 @@ def main() -> None:
 
 
 def measure(trials: int, workers: int) -> tuple[float, float, float]:
-    """Return the share of the time in which workers waited, and the shortest and the longest run in seconds."""
+    """Run a search and measure how long its workers are idle.
+
+    Returns:
+        The fraction of time for which workers are idle, and the durations of the shortest and the longest run in
+        seconds.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
         line = [*LINE, f"n_trials={trials}", f"sweep.workers={workers}"]

@@ -1,8 +1,8 @@
-"""A sweep that is repeatedly killed (kill -9) and rerun ends like an undisturbed one.
+"""A sweep that is repeatedly killed (kill -9) and rerun ends with the same results as an undisturbed sweep.
 
-Each kill comes at a random moment and hits the sweep's own process, one of its workers, or all of them. In the end
-there are as many FINISHED runs as jobs and no RUNNING ones, no point of a curve is duplicated, and every weights digest
-equals that of an undisturbed sweep.
+Each kill happens at a random time and affects the sweep's main process, one of its workers, or all of these processes.
+At the end, MLflow must have a FINISHED run for each job and no RUNNING runs. No point of a curve may be duplicated, and
+each weights digest must be the same as in an undisturbed sweep.
 
     python -m benchmarks.kills --kills 100 --log kills.log
 """
@@ -52,7 +52,7 @@ VICTIMS = ("sweep", "worker", "all")
 
 
 def main() -> None:
-    """Print the kills and the findings; exit with status 1 if something is wrong."""
+    """Run the benchmark, and print the kills and the differences. Exit with status 1 if the results differ."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
     options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
@@ -78,25 +78,25 @@ def main() -> None:
 
 
 class Process(Protocol):
-    """The part of subprocess.Popen that is needed here."""
+    """The interface of subprocess.Popen that this benchmark uses."""
 
     pid: int
 
     def poll(self) -> int | None:
-        """Return the exit status, or None while the process runs."""
+        """Return the exit status, or None if the process is still running."""
 
     def wait(self) -> int:
-        """Wait for the end and return the exit status."""
+        """Wait until the process ends and return its exit status."""
 
 
 def start(line: tuple[str, ...], outputs: Path) -> Process:
-    """Start `lenet-train -m <line>` in its own session."""
+    """Start `lenet-train -m <line>` in a new session and return the process."""
     command = [sys.executable, "-m", "lenet_exp", "train", "-m", *line]
     return subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def run_calmly(start: Callable[[Path], Process], outputs: Path) -> dict[str, tuple[str, int]]:
-    """Run the sweep undisturbed and return its results."""
+    """Run the sweep without kills and return its results, in the format of `results`."""
     status = start(outputs).wait()
     if status != 0:
         raise RuntimeError(f"the sweep ended with status {status}")
@@ -110,7 +110,15 @@ def batter(
     rng: random.Random,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Start the sweep again and again until it is done, killing `victims` one after the other."""
+    """Kill a sweep repeatedly and rerun it until it is finished.
+
+    Args:
+        start: function that starts the sweep in an outputs folder.
+        outputs: the outputs folder.
+        victims: for each kill, which processes to kill: `sweep`, `worker`, or `all`.
+        rng: random number generator for the times of the kills.
+        tell: function that prints a line about each kill.
+    """
     done = 0
     while True:
         sweep = start(outputs)
@@ -132,7 +140,7 @@ def batter(
 
 
 def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
-    """Return all differences from an undisturbed sweep, one line each; empty if there are none."""
+    """Compare the results of a sweep with those of an undisturbed sweep, and return a line for each difference."""
     from mlflow import MlflowClient
 
     store = MlflowClient(sqlite_uri(outputs / "mlflow.db"))
@@ -160,20 +168,24 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
 
 
 def results(outputs: Path) -> dict[str, tuple[str, int]]:
-    """Return the weights digest and the number of epochs of each finished run, by fingerprint."""
+    """Return the weights digest and the number of epochs of each finished run, keyed by fingerprint."""
     records = [json.loads(path.read_text()) for path in (outputs / "runs").glob("*/record.json")]
     return {r["fingerprint"]: (r["weights_digest"], r["epochs"]) for r in records if r["outcome"] == "finished"}
 
 
 def environment(outputs: Path) -> dict[str, str]:
-    """Return the environment of a process with its own outputs folder."""
+    """Return the environment variables for a process that uses this outputs folder."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HYDRA_"))}
     root = str(Path(__file__).resolve().parent.parent)
     return environment | {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": root}
 
 
 def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
-    """Wait until the sweep trains (if `training`), then for some seconds. Return False if it ended meanwhile."""
+    """Wait for some seconds and return whether the sweep is still running.
+
+    Args:
+        training: whether to wait first until the sweep has started to train.
+    """
     while training and sweep.poll() is None and not started_by(sweep.pid):
         time.sleep(0.05)
     deadline = time.monotonic() + seconds
@@ -183,7 +195,7 @@ def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
 
 
 def started_by(process: int) -> list[int]:
-    """Return the child processes of a process that are still alive."""
+    """Return the IDs of the child processes of a process that are still running."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -196,12 +208,12 @@ def started_by(process: int) -> list[int]:
 
 
 def _kill(sweep: Process, victim: str) -> list[int]:
-    """Kill the processes of a victim and return their ids."""
+    """Kill the main process of a sweep, a worker, or all processes, and return the IDs of the killed processes."""
     workers = started_by(sweep.pid)
     struck = {"sweep": [sweep.pid], "worker": workers[:1], "all": [sweep.pid, *workers]}[victim]
     for pid in struck:
         try:
-            os.killpg(pid, signal.SIGKILL)  # each has its own process group
+            os.killpg(pid, signal.SIGKILL)  # each process has its own process group
         except ProcessLookupError:
             os.kill(sweep.pid, 0) if pid != sweep.pid else None
     if sweep.pid in struck:

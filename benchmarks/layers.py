@@ -1,6 +1,6 @@
 """Draw the layers of the package and the number of imports between them.
 
-`python -m benchmarks.layers` writes .github/layers.png.
+`python -m benchmarks.layers` saves the figure as .github/layers.png.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ ROW = 0.5
 
 
 def draw() -> Figure:
-    """Draw a row and a column per layer, top to bottom: the number of imports from the column's layer in the row's.
+    """Draw a matrix of imports, with a row and a column for each layer, from the top layer to the bottom layer.
 
-    Left of the diagonal there are none: a layer imports only layers below it.
+    A cell contains the number of imports in the row's layer from the column's layer. All cells to the left of the
+    diagonal are empty, because a layer imports only from layers below it.
     """
 
     def top(module: str) -> str:

@@ -1,12 +1,12 @@
-"""Links between the published results and the runs that they come from, checked against a store.
+"""Record the runs behind the published results in a manifest, and check the results against it.
 
-    python -m benchmarks.results                  # trains them
-    python -m benchmarks.manifest write           # stores their digests in benchmarks/manifest.json
-    python -m benchmarks.manifest check           # compares the manifest with the table and with the store
+    python -m benchmarks.results                  # train the runs
+    python -m benchmarks.manifest write           # write the digests of the runs to benchmarks/manifest.json
+    python -m benchmarks.manifest check           # compare the manifest with the published table and the MLflow store
 
-The store is MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder if it is not set. A row whose runs are not in the
-store is listed but is not an error, because the repository does not contain runs. A row that differs is an error
-(status 1). `lenet-reproduce` retrains a run.
+The store is MLFLOW_TRACKING_URI or, if this is not set, mlflow.db in the outputs folder. If a run is not in the store,
+the check prints its seed but does not fail, because the repository does not contain runs. If a row differs, the check
+fails with status 1. To retrain a run, use `lenet-reproduce`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from statistics import mean, stdev
 from benchmarks.results import FIRST_SEED, MANIFEST, NAMES, RECIPES, SEEDS, runs_of
 
 ROOT = MANIFEST.parent.parent
-Runs = dict[str, dict[str, str | float]]  # by seed: fingerprint, weights_digest, best_val_accuracy, test_accuracy
+# Runs keyed by seed. Each run has the keys fingerprint, weights_digest, best_val_accuracy, and test_accuracy.
+Runs = dict[str, dict[str, str | float]]
 
 
 def main() -> None:
-    """Write the manifest, or check it."""
+    """Write the manifest or check it, as the command line specifies."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=["write", "check"])
     if options.parse_args().what == "write":
@@ -36,18 +37,18 @@ def main() -> None:
 
 
 def pages() -> str:
-    """Return the text of README.md and all pages; one of them has the table of results."""
+    """Return the text of README.md and all documentation pages, one of which contains the table of results."""
     return "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
 
 
 def manifest() -> dict[str, Runs]:
-    """Return the runs of each row, by `<recipe> <dataset>`."""
+    """Read the manifest: the runs for each row of the table, keyed by `<recipe> <dataset>`."""
     found: dict[str, Runs] = json.loads(MANIFEST.read_text())
     return found
 
 
 def write() -> None:
-    """Add the store's runs of the current recipes to the manifest; other rows stay."""
+    """Update the manifest with the runs for the current recipes in the store. Rows without such runs are kept."""
     kept = manifest() if MANIFEST.exists() else {}
     for recipe, dataset in RECIPES:
         if runs := stored(recipe, dataset):
@@ -56,7 +57,7 @@ def write() -> None:
 
 
 def stored(recipe: str, dataset: str) -> Runs:
-    """Return the store's runs of a row, by seed."""
+    """Return the runs in the store for a row of the table, keyed by seed."""
     found: Runs = {}
     for run in runs_of(recipe, dataset, range(FIRST_SEED, FIRST_SEED + SEEDS)):
         metrics, tags = run.data.metrics, run.data.tags
@@ -68,7 +69,10 @@ def stored(recipe: str, dataset: str) -> Runs:
 
 
 def against_table(kept: dict[str, Runs], text: str) -> list[str]:
-    """Return the differences between the table in a text and the manifest, and rows without runs that do not say so."""
+    """Compare the table of results in a text with the manifest, and return a line for each difference.
+
+    A row without runs in the manifest must be marked with †.
+    """
     faults = []
     for dataset, recipe, validation, test, n, tied in _rows(text):
         runs = kept.get(f"{recipe} {dataset}")
@@ -84,7 +88,7 @@ def against_table(kept: dict[str, Runs], text: str) -> list[str]:
 
 
 def against_store(kept: dict[str, Runs]) -> list[str]:
-    """Return the differences between the manifest and the store; print the runs that the store lacks."""
+    """Compare the manifest with the store, and return a line for each difference. Print runs that the store lacks."""
     faults = []
     for row, runs in kept.items():
         recipe, dataset = row.split()
@@ -99,7 +103,11 @@ def against_store(kept: dict[str, Runs]) -> list[str]:
 
 
 def _rows(text: str) -> list[tuple[str, str, str, str, str, bool]]:
-    """Yield dataset, recipe, validation, test, and n of each row of results, and whether it claims to have runs."""
+    """Return the rows of the table of results in a text.
+
+    Each row consists of the dataset, the recipe, the validation accuracy, the test accuracy, n, and whether the row
+    has runs in the manifest according to its mark.
+    """
     datasets = {name: dataset for dataset, name in NAMES.items()}
     pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     found = re.findall(pattern, text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks: interleaved repetitions, ratios by round, and output of numbers."""
+"""Functions that all benchmarks share: interleaved repetitions, ratios for each round, and output of numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ Seconds = dict[str, list[float]]
 
 
 def parser(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """Return a command-line parser with the options of all benchmarks; its help is the script's docstring."""
+    """Return a command line parser with the options that all benchmarks share.
+
+    Args:
+        doc: docstring of the benchmark, which becomes the help text.
+        repeats: default number of rounds.
+    """
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--repeats", type=positive, default=repeats, help=f"rounds that are timed (default {repeats})")
     found.add_argument("--json", type=Path, metavar="FILE", help="write the raw numbers there")
@@ -24,7 +29,7 @@ def parser(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """Parse a whole number >= 1."""
+    """Parse an integer that must be at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: allowed is >= 1")
@@ -32,7 +37,15 @@ def positive(text: str) -> int:
 
 
 def interleave(ways: Mapping[str, Callable[[], float]], repeats: int) -> Seconds:
-    """Return the seconds that each way takes: one uncounted warm-up of each, then all ways in turn, `repeats` times."""
+    """Time several functions alternately, after a warm-up call of each function.
+
+    Args:
+        ways: functions that return their duration in seconds, keyed by name.
+        repeats: number of rounds. In each round, every function is called once.
+
+    Returns:
+        The durations in each round, keyed by name.
+    """
     for way in ways.values():
         way()
     seconds: Seconds = {name: [] for name in ways}
@@ -43,7 +56,11 @@ def interleave(ways: Mapping[str, Callable[[], float]], repeats: int) -> Seconds
 
 
 def show_seconds(seconds: Seconds, what: str) -> None:
-    """Print one line per way: median, lowest, and highest seconds."""
+    """Print the median, minimum, and maximum of the durations for each name.
+
+    Args:
+        what: title of the table.
+    """
     width = max(len(name) for name in [*seconds, what])
     print(f"{what:<{width}}   median      min      max")
     for name, values in seconds.items():
@@ -51,8 +68,9 @@ def show_seconds(seconds: Seconds, what: str) -> None:
 
 
 def show_ratio(name: str, over: Sequence[float], under: Sequence[float], goal: str) -> None:
-    """Print median and range of the ratios by round, and the ratio of the fastest, which is most reliable on a busy
-    machine.
+    """Print the median and range of the ratios in all rounds, and the ratio of the shortest durations.
+
+    The ratio of the shortest durations is the most reliable ratio on a busy machine.
     """
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     fastest = min(over) / min(under)
@@ -60,7 +78,7 @@ def show_ratio(name: str, over: Sequence[float], under: Sequence[float], goal: s
 
 
 def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
-    """Print the description of the machine, and write it with the raw numbers to the file named by `--json`."""
+    """Print a description of the machine. If `--json` is set, also write it with the raw numbers to that file."""
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "cores": cpu_count(),

@@ -1,6 +1,6 @@
-"""Execute docs/tutorials/first_hour.ipynb in a fresh folder and save its outputs with neutral paths.
+"""Execute docs/tutorials/first_hour.ipynb in an empty folder, and save its outputs with neutral paths.
 
-`python -m benchmarks.notebook` runs it. Edit the cells in the notebook itself.
+Run `python -m benchmarks.notebook` after editing the cells in the notebook.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorials" / "first_hour.ipynb"
-HOME = "/home/me/first_hour"  # replaces the folder in which the notebook was executed
-SECONDS = 600  # for a cell; a cell that takes longer is hanging
+HOME = "/home/me/first_hour"  # path that replaces the folder in which the notebook was executed
+SECONDS = 600  # time limit for each cell
 
 
 def executed(notebook: Path, folder: Path) -> Any:
-    """Execute a notebook in a folder, in a kernel that uses this Python, and return it with its outputs.
+    """Execute a notebook in a folder, with the current Python interpreter, and return it with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -48,12 +48,12 @@ def executed(notebook: Path, folder: Path) -> Any:
 
 
 def neutral(notebook: Any, folder: Path) -> Any:
-    """Return a notebook without names and times from this machine."""
+    """Remove paths, times, and warnings that are specific to this machine from a notebook and return the result."""
     kept = copy.deepcopy(notebook)
     kept.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for cell in kept.cells:
         cell.metadata = {}
-        # Warnings from libraries on this machine.
+        # Standard error contains only warnings from libraries on this machine.
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             output.pop("metadata", None)
@@ -66,7 +66,7 @@ def neutral(notebook: Any, folder: Path) -> Any:
 
 
 def main() -> None:
-    """Execute the notebook and save it."""
+    """Execute the notebook and save it with its outputs."""
     with tempfile.TemporaryDirectory() as folder:
         done = neutral(executed(NOTEBOOK, Path(folder)), Path(folder))
     NOTEBOOK.write_text(json.dumps(done, indent=1, ensure_ascii=False, sort_keys=True) + "\n")

@@ -1,10 +1,10 @@
-"""Augmentation is cheap relative to a step.
+"""Augmentation takes only a small fraction of the time for a training step.
 
 With one thread and PyTorch, shift and flip take less than 5 % of a step, and affine changes less than 25 %. With the
-native engine, where a step takes a fifth of the time, affine and elastic changes together take less than 35 %.
+native engine, whose steps take a fifth of the time, affine and elastic changes together take less than 35 %.
 
-The benchmark times steps of the default training (batch 256) with and without an option, in turn, on scikit-learn's
-digits: the cost of a step does not depend on the images.
+The benchmark alternates between training steps with and without each option, with batch size 256 and the default
+network. It uses the scikit-learn digits, because the cost of a step does not depend on the images.
 
     python -m benchmarks.options
     python -m benchmarks.options --engine native
@@ -38,7 +38,12 @@ OPTIONS = {
 
 
 class Steps:
-    """Steps of a training with an option; each call times a few of them."""
+    """Training steps with certain options. Each call trains a few steps and returns the time per step.
+
+    Args:
+        overrides: overrides that select the options.
+        number: number of steps in each call.
+    """
 
     def __init__(self, overrides: list[str], number: int) -> None:
         config = compose(["dataset=digits", "batch_size=256", "device=cpu", *overrides])
@@ -56,7 +61,7 @@ class Steps:
 
 
 def main() -> None:
-    """Print the ratios."""
+    """Run the benchmark and print the ratios."""
     options = parser(__doc__, repeats=15)
     options.add_argument("--threads", type=positive, default=1, help="default 1")
     options.add_argument("--steps", type=positive, default=20, help="that are timed at a time (default 20)")

@@ -1,8 +1,8 @@
-"""While a store is unavailable, uploads take less than 1 % of a sweep's CPU time.
+"""While a store is unavailable, attempts to upload take less than 1 % of a sweep's CPU time.
 
-The same sweep of MNIST runs with an available store, with one that refuses connections, and with one that accepts them
-and never answers. The result is the CPU time of the sweep's own process in calls to the store, relative to that of the
-process and its workers. The sweep's time includes imports; neither includes importing mlflow.
+The benchmark runs a sweep on MNIST with three stores: an available store, a store that refuses connections, and a store
+that accepts connections but never responds. For each store, it reports the CPU time for calls to the store, relative to
+the CPU time of the main process and its workers. The latter includes imports, except for importing mlflow.
 
     python -m benchmarks.outages
     python -m benchmarks.outages --runs 4 --epochs 4
@@ -33,7 +33,12 @@ STORES = ("there", "refuses", "hangs")
 
 
 def measure(uri: str | None, line: list[str]) -> dict[str, float]:
-    """Run a sweep in this process. Return CPU seconds: in calls to the store, of the process, of its workers."""
+    """Run a sweep in this process and measure its CPU time.
+
+    Returns:
+        CPU times in seconds, for calls to the store (`delivery`), this process (`process`), and its workers
+        (`workers`).
+    """
     from lenet_exp.commands.train import main as train
     from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
     from lenet_exp.tracking.stores.store import import_mlflow
@@ -73,13 +78,13 @@ def measure(uri: str | None, line: list[str]) -> dict[str, float]:
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """Return the CPU seconds of this process, and of the child processes that have ended."""
+    """Return the CPU times in seconds of this process and of its child processes that have ended."""
     used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return used[0].ru_utime + used[0].ru_stime, used[1].ru_utime + used[1].ru_stime
 
 
 def main() -> None:
-    """Run the sweeps and print the shares."""
+    """Run the sweeps and print the fraction of CPU time for calls to the store."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--runs", type=positive, default=8, help="default 8")
     options.add_argument("--epochs", type=positive, default=10, help="default 10")
@@ -91,7 +96,7 @@ def main() -> None:
         for name in STORES:
             with ExitStack() as around:
                 uri = {"there": None, "refuses": REFUSES}.get(name)
-                if name == "hangs":  # the kernel accepts
+                if name == "hangs":  # the kernel accepts connections, but nothing responds
                     silent = around.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
                     uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
                 fresh = around.enter_context(ProcessPoolExecutor(1, mp_context=spawn))

@@ -1,10 +1,12 @@
-"""Accuracy on photographed digits, by kind of difficulty, for tuning their preparation.
+"""Measure the accuracy on simulated photographs of digits, for each type of difficulty.
 
-    python -m benchmarks.own_pictures                  # 40 of each kind, with the bundled model of MNIST
-    python -m benchmarks.own_pictures --keep FOLDER    # saves them, and the network's input for wrong ones
+Use the results to tune how pictures are prepared for the network.
 
-The digits are handwritten (validation images of MNIST, as large strokes) or printed (DejaVu, cmss10). The forty
-pictures of tests/prediction/photographs.py, which test the preparation, share no fonts, strokes, or code with these.
+    python -m benchmarks.own_pictures                  # classify 40 pictures of each type with the bundled MNIST model
+    python -m benchmarks.own_pictures --keep FOLDER    # also save the pictures, with the network's input for mistakes
+
+The digits are handwritten (enlarged validation images from MNIST) or printed (fonts DejaVu and cmss10). The forty
+pictures in tests/prediction/photographs.py, which test the preparation, do not use these fonts, strokes, or this code.
 """
 
 from __future__ import annotations
@@ -35,17 +37,26 @@ Pixels = np.ndarray
 
 
 def handwriting(data_root: str) -> tuple[Pixels, Pixels]:
-    """Return validation images of MNIST (n, 28, 28) in [0, 1], and their labels."""
+    """Return validation images from MNIST (n, 32, 32) in [0, 1], and their labels."""
     config = compose(["dataset=mnist", f"data_root={data_root}", "engine=torch"])
     data = load_training_data(config, torch.device("cpu"))
     index = data.val_index[:2000]
     images = data.images[index, 0].numpy() / 2 + 0.5
-    # Of 32x32 pixels; the margins are cropped later.
+    # The margins of the images are cropped later.
     return images, data.labels[index].numpy()
 
 
 def glyph(digit: int, written: Pixels | None, tall: int, degrees: float, draws: np.random.Generator) -> Pixels:
-    """Return a digit's ink, 0 to 1, cropped: handwritten if given, otherwise printed."""
+    """Draw a digit and crop it to its ink.
+
+    Args:
+        written: handwritten image of the digit; None for a printed digit.
+        tall: height of the digit in pixels, before it is rotated.
+        degrees: angle by which the digit is rotated.
+
+    Returns:
+        The ink (height, width), from 0 (none) to 1.
+    """
     if written is not None:
         rows, columns = np.nonzero(written.max(1) > 0.4)[0], np.nonzero(written.max(0) > 0.4)[0]
         cut = np.pad(written[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
@@ -63,7 +74,7 @@ def glyph(digit: int, written: Pixels | None, tall: int, degrees: float, draws: 
 
 
 def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[Image.Image, str]:
-    """Return one picture (RGB) and the digits on it, from left to right."""
+    """Return a simulated photograph (RGB) of a certain type and the digits in it, from left to right."""
     draws = np.random.default_rng([77, KINDS.index(kind), number])
     everything = kind == "all of it"
     count = int(draws.integers(2, 5)) if kind == "several" or (everything and number % 4 == 0) else 1
@@ -112,7 +123,7 @@ def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[
 
 
 def rule(scene: Pixels, number: int, draws: np.random.Generator) -> None:
-    """Draw lines or squares in place, in a color between the paper's and its shadow's."""
+    """Draw ruled lines or squares into a picture, in a color between that of the paper and that of its shadow."""
     height, width, _ = scene.shape
     apart, thick = int(draws.uniform(0.05, 0.16) * height), int(draws.integers(1, 5))
     shade = scene[0, 0] * draws.uniform(0.5, 0.85, 3)
@@ -134,7 +145,7 @@ def _read(path: Path, dataset: Dataset) -> list[Picture]:
 
 
 def main() -> None:
-    """Print the accuracies."""
+    """Classify the pictures and print the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40, help="pictures of a kind")
     parser.add_argument("--kinds", nargs="+", default=KINDS)

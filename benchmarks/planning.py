@@ -1,11 +1,12 @@
-"""Measure the share of planned confirmations that confirm a true lead.
+"""Measure how often a planned confirmation confirms a true lead.
 
-Each simulated sweep has k configurations with n seeds each. One configuration is truly ahead of all others, by the
-number that is passed to `confirm=`. If it leads the sweep, lenet_exp plans a confirmation, which is simulated and
-judged as a real one. Goal for equal spreads: 80 to 90 % are confirmed if the median plan has at least ten seeds.
+In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the
+difference that `confirm=` specifies. If this configuration leads the sweep, lenet_exp plans a confirmation. The
+confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90 % are confirmed if the
+median plan has at least ten seeds.
 
-The second table shows the share of sweeps in which `lenet-compare` warns of an outlier although there is none. Goal for
-equal spreads and normal noise: at most 1 % of sweeps.
+The second table shows how often `lenet-compare` warns of an outlier although there is none. Goal for equal spreads and
+normal noise: at most 1 % of sweeps.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """
@@ -49,19 +50,25 @@ one configuration.
 The second table shows the percentage of sweeps in which `lenet-compare` warns of an outlier although no run is one.
 Goal for equal spreads and normal noise: at most 1 %.
 """
-UNIT = 0.002  # seed-to-seed spread, as a fraction
-AGAIN = 50  # confirmations of each plan
-MOST_WARNED = 1.0  # percent of sweeps
-LEAST, MOST, FROM = 79.0, 91.0, 10  # percent, with the simulation's own error, where so many seeds are planned
+UNIT = 0.002  # standard deviation over seeds, as a fraction
+AGAIN = 50  # number of simulated confirmations for each plan
+MOST_WARNED = 1.0  # maximum percentage of sweeps with a warning
+# Limits for the percentage of confirmed leads, including the error of the simulation, and the minimum median number of
+# planned seeds for which they apply.
+LEAST, MOST, FROM = 79.0, 91.0, 10
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of simulated sweep.
+    """A type of simulated sweep.
 
     Attributes:
-        lead: lead of the best configuration, which is also the requested difference, in spreads.
-        spreads: spreads of the configurations, starting with the best one; 1 each by default.
+        k: number of configurations.
+        n: number of seeds per configuration.
+        lead: true lead of the best configuration, in standard deviations over seeds. It is also the difference that
+            `confirm=` specifies.
+        spreads: standard deviations of the configurations over seeds, starting with the best configuration; by default,
+            all are 1.
     """
 
     k: int
@@ -71,7 +78,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        """The scenario's name."""
+        """The name of the scenario."""
         return "spreads 1 to 3" if self.spreads else "equal spreads"
 
 
@@ -84,7 +91,7 @@ def scenarios() -> list[Scenario]:
 
 
 def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: int, rng: Generator) -> Floats:
-    """Return accuracies (*shape, configurations, n); a seed affects all configurations."""
+    """Draw accuracies (*shape, configurations, n). Each seed has an effect that all configurations share."""
     common = rng.normal(size=(*shape, 1, n))
     own = rng.normal(size=(*shape, len(means), n)) * spreads[:, None]
     return 0.9 + UNIT * (np.array(means)[:, None] + common + own)
@@ -92,7 +99,13 @@ def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: i
 
 @dataclass
 class Counts:
-    """Counts over the sweeps that selected the best configuration."""
+    """Results for the simulated sweeps in which the truly best configuration is the leader.
+
+    Attributes:
+        seeds: number of seeds in each planned confirmation.
+        confirmed: fraction of simulated confirmations that confirm the lead, for each planned confirmation.
+        too_many: number of sweeps whose confirmation would need too many seeds.
+    """
 
     seeds: list[int]
     confirmed: list[float]
@@ -100,7 +113,7 @@ class Counts:
 
 
 def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
-    """Simulate sweeps of a scenario and return the counts."""
+    """Simulate sweeps of a scenario and return their results."""
     spreads = np.array(scenario.spreads or (1.0,) * scenario.k)
     means = [scenario.lead] + [0.0] * (scenario.k - 1)
     counts = Counts([], [])
@@ -126,19 +139,19 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
 
 
 def run(configuration: int, seed: int, accuracy: float) -> ComparedRun:
-    """Return a run of a configuration with a seed and an accuracy."""
+    """Create a finished run of a configuration with a seed and an accuracy."""
     flags = {"dataset": "mnist", "activation": str(configuration)}
     return ComparedRun(f"{configuration} {seed}", flags, seed, "finished", accuracy, 1, 1.0, list, lambda: accuracy)
 
 
 def warned(k: int, n: int, spreads: Floats, sweeps: int, rng: Generator) -> float:
-    """Return the percentage of sweeps with normal noise in which a run is called an outlier."""
+    """Simulate sweeps with normal noise, and return the percentage in which a run is reported as an outlier."""
     means = [0.0] * k
     return 100 * float(np.mean([bool(far_below(list(values(means, spreads, (), n, rng)))) for _ in range(sweeps)]))
 
 
 def main() -> None:
-    """Print the tables; exit with status 1 if a goal is missed."""
+    """Run the simulations and print the tables. Exit with status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=positive, default=1000, help="of each scenario (default 1,000)")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,9 +1,11 @@
-"""Further seeds of a search: the share of searches that drop the best configuration, and the number of seeds spent.
+"""Measure how often a search with `seeds=` drops the truly best configuration, and how many seeds it uses.
 
-The true means of the searches are known. `searches.seed_race.SeedRace` selects the configuration that gets its next
-seed, as in a search with `n_trials`; all runs that are trained in parallel take the same time. The table has the share
-of searches that dropped the truly best configuration, the share of all seeds that was spent, and how far the chosen one
-is below the best, in spreads: with the race, and where each configuration gets all seeds.
+The searches are simulated with known true means. `searches.seed_race.SeedRace` selects the configuration that gets the
+next seed, as in a search with `n_trials`. All runs that are trained in parallel take the same time.
+
+The table shows the percentage of searches that drop the truly best configuration and the percentage of all seeds that
+are used. It also shows how far the true mean of the selected configuration is below the best mean, in standard
+deviations over seeds, both for this method and if each configuration gets all seeds.
 
     python -m benchmarks.racing                # about five minutes on one core
     python -m benchmarks.racing --workers 1    # takes eight times as long
@@ -24,12 +26,15 @@ from lenet_exp.searches.seed_race import SeedRace
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of simulated search.
+    """A type of simulated search.
 
     Attributes:
-        means: draws the true means, in spreads; the best one is at a random position.
-        spreads: draws the standard deviations over seeds.
-        noise: draws numbers with mean 0 and variance 1.
+        name: name of the scenario.
+        configurations: number of configurations.
+        seeds: number of seeds per configuration.
+        means: function that draws the true means, in standard deviations over seeds.
+        spreads: function that draws the standard deviations over seeds.
+        noise: function that draws numbers with mean 0 and variance 1.
     """
 
     name: str
@@ -41,37 +46,37 @@ class Scenario:
 
 
 def equal(dice: Generator, k: int) -> Floats:
-    """Draw equal means."""
+    """Return equal means."""
     return np.zeros(k)
 
 
 def close(dice: Generator, k: int) -> Floats:
-    """Draw means like those near a good optimum: the best tenth within a spread, the rest far below."""
+    """Draw means like those near a good optimum: the best tenth is close together, and the rest is far below."""
     return -np.sort(dice.exponential(3.0, k))
 
 
 def wide(dice: Generator, k: int) -> Floats:
-    """Draw means like those in most searches over an unrestricted space: one in twenty within a spread."""
+    """Draw means like those in most searches over a wide space: only one in twenty is close to the best mean."""
     return -np.sort(dice.exponential(20.0, k))
 
 
 def flat(dice: Generator, k: int) -> Floats:
-    """Draw nearly equal means, with a standard deviation of half a spread."""
+    """Draw nearly equal means, whose standard deviation is half of that over seeds."""
     return dice.standard_normal(k) * 0.5
 
 
 def twofold(dice: Generator, k: int) -> Floats:
-    """Draw spreads of which nine in ten are within a factor of two of the median."""
+    """Draw standard deviations of which nine in ten are within a factor of two of the median."""
     return np.exp(dice.standard_normal(k) * 0.4)
 
 
 def tenfold(dice: Generator, k: int) -> Floats:
-    """Draw spreads of which nine in ten are between a third and three times the median."""
+    """Draw standard deviations of which nine in ten are between a third and three times the median."""
     return np.exp(dice.standard_normal(k) * 0.7)
 
 
 def skewed(dice: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw noise with a downward exponential tail."""
+    """Draw noise with an exponential tail toward lower values."""
     return 1.0 - dice.exponential(1.0, shape)
 
 
@@ -91,7 +96,14 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Raced:
-    """The result of one search."""
+    """The result of one simulated search.
+
+    Attributes:
+        best_dropped: whether the search dropped the truly best configuration.
+        spent: fraction of all seeds that the search used.
+        below: how far the true mean of the selected configuration is below the best mean, in standard deviations.
+        below_with_all: the same distance if each configuration gets all seeds.
+    """
 
     best_dropped: bool
     spent: float
@@ -100,10 +112,10 @@ class Raced:
 
 
 def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
-    """Simulate one search."""
+    """Simulate one search with a number of parallel workers."""
     k, n = scenario.configurations, scenario.seeds
     truth = dice.permutation(scenario.means(dice, k))
-    spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # the effect of a seed on all configurations
+    spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # `common`: effects that configurations share
     table = truth[:, None] + common + spread[:, None] * scenario.noise(dice, (k, n))
     seeds, trials, spent = SeedRace(n, 1), 0, 0
     while True:
@@ -127,7 +139,7 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
 
 
 def main() -> None:
-    """Print the table."""
+    """Run the simulations and print the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--searches", type=positive, default=200, help="of each scenario (default 200)")
     options.add_argument("--workers", type=positive, default=8, help="runs side by side (default 8)")

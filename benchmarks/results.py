@@ -1,14 +1,16 @@
-"""The README's results: train each recipe with twenty seeds, open the test set once per seed, and read MLflow.
+"""Create the table of results: train each recipe with twenty seeds, and evaluate the test set once per seed.
 
-Everything goes through `lenet-train` and `lenet-predict`, as a person would type it. If it is interrupted, rerun the
-same command to resume. Selection uses validation data. No recipe was searched or chosen with the seeds (300 to 319),
-with one exception: mnist_fast clips gradients because one of them diverged without clipping (search.md). The time that
-a run takes with each engine is measured separately, from three epochs of each, one run at a time.
+The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the results from MLflow. If it
+is interrupted, rerun the same command to resume. Models are selected on validation data.
+
+No recipe was found or selected with the seeds of this benchmark (300 to 319), with one exception: mnist_fast clips
+gradients, because a run with one of these seeds diverged without clipping (search.md). The duration of a run with each
+engine is measured separately, based on three epochs per engine, one run at a time.
 
     python -m benchmarks.results --output benchmarks/results.md
 
-This takes about an hour and a half on two cores. Data: $LENET_EXP_DATA, by default `data`; outputs: $LENET_EXP_OUTPUTS,
-by default `outputs`.
+This takes about an hour and a half on two cores. The data folder is $LENET_EXP_DATA or, if this is not set, `data`. The
+outputs folder is $LENET_EXP_OUTPUTS or, if this is not set, `outputs`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ MANIFEST = Path(__file__).resolve().parent / "manifest.json"
 EXPERIMENT = "results"
 FIRST_SEED = 300
 SEEDS = 20
-TEST_IMAGES = 10_000  # of each dataset
+TEST_IMAGES = 10_000  # number of test images in each dataset
 ENGINES = ("native", "torch")
 TIMED_EPOCHS = 3
 RECIPES = (
@@ -55,7 +57,7 @@ RECIPES = (
     ("qmnist_best", "qmnist"),
 )
 NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
-# Validation and test accuracy in % of one run each, 50 epochs, from the ancestor's README.
+# Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of the original script.
 PUBLISHED = {
     "mnist": (99.13, 98.94),
     "fashion_mnist": (90.94, 90.36),
@@ -66,7 +68,14 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Reached:
-    """Results of the seeds of one recipe: fractions, one number per seed, and seconds per run by engine."""
+    """The results of a recipe on a dataset.
+
+    Attributes:
+        validation: best validation accuracy for each seed, as a fraction.
+        test: test accuracy for each seed, as a fraction.
+        epochs: number of epochs in the recipe.
+        seconds: duration of a run in seconds, keyed by engine; empty if it was not measured.
+    """
 
     validation: list[float]
     test: list[float]
@@ -75,7 +84,7 @@ class Reached:
 
 
 def main() -> None:
-    """Print the table; write it with `--output`."""
+    """Train the recipes and print the table of results. If `--output` is set, also write it to that file."""
     options = parser(__doc__, repeats=SEEDS)
     options.add_argument("--datasets", nargs="+", choices=NAMES, default=["mnist", "fashion_mnist"],
                          help="default: mnist fashion_mnist")  # fmt: skip
@@ -102,7 +111,7 @@ def main() -> None:
 
 
 def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
-    """Train all seeds of a recipe; those already trained are skipped."""
+    """Train a recipe with all seeds. Runs that are already trained are skipped."""
     seeds = f"seed=range({FIRST_SEED},{FIRST_SEED + asked.repeats})"
     line = [f"experiment={recipe}", f"dataset={dataset}", seeds, f"tracking.experiment={EXPERIMENT}"]
     workers = [f"sweep.workers={asked.workers}"] if asked.workers else []
@@ -110,12 +119,15 @@ def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
 
 
 def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
-    """Return the finished MLflow runs of the current recipe; the store may also contain runs of earlier versions."""
+    """Return the finished MLflow runs of the current version of a recipe.
+
+    The store may also contain runs of earlier versions.
+    """
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     configs = [compose([f"experiment={recipe}", f"dataset={dataset}", f"seed={seed}"]) for seed in seeds]
     try:
         fingerprints = {fingerprint(config, data_digests(config)) for config in configs}
-    except DataError:  # so there can be no run
+    except DataError:  # without the data, no run can exist
         return []
     query = f"tags.recipe = '{recipe}' and tags.kind = 'run' and attributes.status = 'FINISHED'"
     found = store.client.search_runs([store.experiment_id], query)
@@ -123,7 +135,12 @@ def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
 
 
 def read(recipe: str, dataset: str, n: int, *, timed: bool) -> Reached:
-    """Return MLflow's results of a recipe's runs, evaluating the test set for runs without a test result."""
+    """Read the results of a recipe's runs from MLflow. Evaluate the test set for runs that have no test result.
+
+    Args:
+        n: number of seeds.
+        timed: whether to measure the duration of a run with each engine.
+    """
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     seeds = range(FIRST_SEED, FIRST_SEED + n)
     unopened = [run for run in runs_of(recipe, dataset, seeds) if "test_accuracy" not in run.data.metrics]
@@ -142,7 +159,7 @@ def read(recipe: str, dataset: str, n: int, *, timed: bool) -> Reached:
 
 
 def _epoch_seconds(store: Store, recipe: str, dataset: str, engine: str) -> float:
-    """Return the median seconds of an epoch with one thread, including validation."""
+    """Return the median duration in seconds of an epoch with one thread, including validation."""
     line = [f"experiment={recipe}", f"dataset={dataset}", f"num_epoch={TIMED_EPOCHS}", f"engine={engine}"]
     tag = f"{recipe} {dataset} {engine}"
     only = ["num_threads=1", f"tracking.experiment={EXPERIMENT}", f"tracking.tags.timed={tag}", "tracking.plots=false"]
@@ -152,7 +169,10 @@ def _epoch_seconds(store: Store, recipe: str, dataset: str, engine: str) -> floa
 
 
 def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[str]:
-    """Return Markdown: the published results of the ancestor and those of each recipe; † for rows without runs."""
+    """Return the table of results in Markdown: the published results of the original script, and those of the recipes.
+
+    Rows without runs in the manifest are marked with †.
+    """
     tied = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     lines = [
         "| dataset | recipe | epochs | best validation, % | test, % | sampling error | n | native, s | PyTorch, s |",
@@ -174,7 +194,7 @@ def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[
 
 
 def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Describe two epochs of `mnist_fast` relative to 50 of `ancestor`, over the seeds that both have.
+    """Describe how two epochs of `mnist_fast` compare with 50 epochs of `ancestor`, over their common seeds.
 
     Args:
         runs: the manifest.
@@ -192,12 +212,12 @@ def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _sampling_error(accuracy: float) -> str:
-    """Return the standard error, in percentage points, of an accuracy on this many test images (binomial)."""
+    """Format the binomial standard error of a test accuracy, in percentage points."""
     return f"{100 * math.sqrt(accuracy * (1 - accuracy) / TEST_IMAGES):.2f}"
 
 
 def _spread(values: list[float]) -> str:
-    """Return mean and sample standard deviation in percent."""
+    """Format the mean and the sample standard deviation of accuracies, in percent."""
     spread = f" ± {stdev(values) * 100:.2f}" if len(values) > 1 else ""
     return f"{mean(values) * 100:.2f}{spread}"
 

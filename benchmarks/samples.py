@@ -1,14 +1,14 @@
-"""Write the files that the commands in the documentation read: pictures, a dataset, and a model.
+"""Create the sample files that commands in the documentation use: pictures, a dataset, and a model.
 
-`python -m benchmarks.samples` writes the same files into ./samples each time and downloads nothing.
+`python -m benchmarks.samples` always writes the same files to ./samples and downloads nothing.
 
-    samples/seven.png       a digit, dark on light
-    samples/my scan.jpg     a four in chalk, light on dark
+    samples/seven.png       the digit 7, dark on light
+    samples/my scan.jpg     the digit 4 in chalk, light on dark
     samples/bill.jpg        three digits: 4 0 7
-    samples/set             a dataset of your own, one folder of pictures per class: circle, cross, square
-    samples/ancestor.pkl    the bundled model of MNIST, as the argparse script saved its models
+    samples/set             a custom dataset with a folder of pictures for each class: circle, cross, square
+    samples/ancestor.pkl    the bundled MNIST model, in the format of the original argparse script
 
-The dataset is trained with
+To train on the dataset, run
 
     lenet-train dataset=folder data_root=samples dataset.folder=set 'dataset.class_names=[circle,cross,square]'
         dataset.val_size=30 dataset.shows=things batch_size=10 num_epoch=10
@@ -29,13 +29,13 @@ from tests.training.trained.argparse_script import LeNet5, save
 
 FOLDER = Path("samples")
 CLASSES = ("circle", "cross", "square")
-IMAGES = {"train": 40, "test": 10}  # of each class
+IMAGES = {"train": 40, "test": 10}  # number of images per class
 SIDE = 28
 BILL = (4, 0, 7)
 
 
 def main() -> None:
-    """Write all samples and print a line about each."""
+    """Write all sample files and print their paths."""
     FOLDER.mkdir(exist_ok=True)
     written = [
         draw(7, STYLES["black on white"], FOLDER / "seven"),
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def bill(path: Path) -> Path:
-    """Return a picture with several digits, in blue on off-white paper."""
+    """Create a picture with several digits in blue on off-white paper, and return its path."""
     paper = Image.new("RGB", (190 * len(BILL), 240), (240, 236, 225))
     pen = ImageDraw.Draw(paper)
     for place, digit in enumerate(BILL):
@@ -60,7 +60,7 @@ def bill(path: Path) -> Path:
 
 
 def own_set(folder: Path) -> Path:
-    """Write <folder>/<part>/<class>/*.png, gray, light on dark, of one size."""
+    """Create a dataset of grayscale pictures <folder>/<part>/<class>/*.png, light on dark, and return its folder."""
     draws = np.random.default_rng(28)
     for part, images in IMAGES.items():
         for name in CLASSES:
@@ -71,7 +71,7 @@ def own_set(folder: Path) -> Path:
 
 
 def shape(name: str, draws: np.random.Generator) -> Image.Image:
-    """Return a picture of one class, with a random size and position."""
+    """Draw a shape of a class with a random size and position."""
     picture = Image.new("L", (SIDE, SIDE))
     pen = ImageDraw.Draw(picture)
     size = int(draws.integers(10, 20))
@@ -88,7 +88,7 @@ def shape(name: str, draws: np.random.Generator) -> Image.Image:
 
 
 def ancestors(path: Path) -> Path:
-    """Return the bundled model of MNIST as a whole-module pickle."""
+    """Save the bundled MNIST model as a pickled module, and return its path."""
     network = LeNet5(nn.SELU, dropout=0.0)
     shipped = shipped_file("mnist")
     assert shipped is not None

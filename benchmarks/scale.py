@@ -1,16 +1,17 @@
-"""Cost of each part of sweeps with 100 to 10,000 runs, and whether any cost grows faster than the number of runs.
+"""Measure the cost of sweeps with 100 to 10,000 runs, and whether any cost grows faster than the number of runs.
 
-Recorded curves replace training (`scale_recorded.py`); everything else is real: composing, checking, freezing, worker
-processes, run folders, uploads to MLflow, and the end of the sweep. Then come the commands that users run afterward:
-the same command again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and MLflow's sorted
-page in Chromium, if installed. One process runs at a time; CPU seconds are more reliable than seconds.
+Recorded curves replace the training (`scale_recorded.py`). All other parts of a sweep are real: composing, checking,
+and storing the jobs, worker processes, run folders, uploads to MLflow, and the end of the sweep. The benchmark also
+measures commands that users run before or after a sweep: a dry run, the same command again, `lenet-compare`,
+`lenet-sweep status` and `list`, `lenet-sync`, and MLflow's sorted table in Chromium, if it is installed. It runs one
+command at a time. CPU times are more reliable than wall times.
 
-    python -m benchmarks.scale --json scale.jsonl               # into SQLite; one line per size, as soon as it is done
+    python -m benchmarks.scale --json scale.jsonl               # with SQLite; writes a line after each size
     python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
     python -m benchmarks.scale --show scale.jsonl --plot benchmarks/scale.png
 
-Data: FashionMNIST in $LENET_EXP_DATA, or in `data` if it is not set. The command sets `tracking.models=best
-tracking.plots=false`; the cost of a model and of plots per run is measured with `--more tracking.models=all
+Data: FashionMNIST in $LENET_EXP_DATA or, if this is not set, in `data`. The sweep sets `tracking.models=best
+tracking.plots=false`. To measure the cost of a model and plots for each run, add `--more tracking.models=all
 tracking.plots=true --sizes 96 1008`.
 """
 
@@ -37,13 +38,20 @@ from lenet_exp.tracking.stores.database import driver_uri
 
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
-SIZES = {96: (SMALL, 1), 1008: ({}, 1), 3024: ({}, 3), 10080: ({}, 10)}  # runs: narrower flags, and seeds
-SAMPLED = 0.25  # seconds between two samples of the sweep's process
+# For each number of runs: the flags that have fewer values than in the full grid, and the number of seeds.
+SIZES = {96: (SMALL, 1), 1008: ({}, 1), 3024: ({}, 3), 10080: ({}, 10)}
+SAMPLED = 0.25  # seconds between two samples of the sweep's main process
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a command: seconds, CPU seconds of it and its children, and its own peak memory in MB."""
+    """The cost of a command.
+
+    Attributes:
+        seconds: wall time in seconds.
+        cpu: CPU time in seconds, including child processes. For a sweep, it does not include workers.
+        memory: peak memory of the main process in MB.
+    """
 
     seconds: float
     cpu: float
@@ -52,15 +60,16 @@ class Cost:
 
 @dataclass
 class Scale:
-    """Measurements of one size.
+    """The measurements for one size of sweep.
 
     Attributes:
-        store: sqlite, postgresql, or http.
-        commands: costs by command: `sweep`, `again`, `dry run`, ...
-        phases: CPU seconds of the sweep's own process while it made the jobs (`jobs`), while they ran (`runs`; nearly
-            all of it is uploads), and at the end (`end`); `workers`: CPU seconds of its workers.
-        bytes: size of the run folders, the sweep's folder, MLflow's artifacts, and its database if it is a file.
-        page: seconds until MLflow's sorted table shows its first rows.
+        runs: number of runs in the sweep.
+        store: type of the store: sqlite, postgresql, or http.
+        commands: costs keyed by command, such as `sweep`, `again`, and `dry run`.
+        phases: CPU times in seconds. `jobs`, `runs`, and `end` refer to the main process while it creates the jobs,
+            while the jobs run (mostly uploads), and at the end. `workers` refers to all workers.
+        bytes: sizes in bytes of the run folders, the sweep folder, MLflow's artifacts, and MLflow's database.
+        page: time in seconds until MLflow's sorted table shows its first rows; None if it was not measured.
     """
 
     runs: int
@@ -72,7 +81,7 @@ class Scale:
 
 
 def main() -> None:
-    """Measure the sizes, or show earlier measurements."""
+    """Run the benchmark for each size, or show earlier measurements."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--sizes", type=positive, nargs="+", default=list(SIZES), choices=list(SIZES))
     options.add_argument("--uri", help="a store instead of SQLite; each size is an experiment of its own there")
@@ -95,7 +104,13 @@ def main() -> None:
 
 
 def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
-    """Return the sweep's arguments."""
+    """Return the command line arguments of a sweep.
+
+    Args:
+        size: number of runs, one of `SIZES`.
+        uri: address of the store; None for SQLite.
+        more: additional flags.
+    """
     narrower, seeds = SIZES[size]
     grid = [f"{flag}={','.join(narrower.get(flag, values))}" for flag, values in FLAGS.items()]
     base = ["dataset=fashion_mnist", "dataset.train_size=10000", "batch_size=128", f"num_epoch={EPOCHS}"]
@@ -105,7 +120,7 @@ def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
 
 
 def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> Scale:
-    """Return the measurements of one size."""
+    """Run the sweep and the other commands for one size, and return the measurements."""
     found = Scale(size, (uri or "sqlite").partition(":")[0].partition("+")[0])
     train = ["-m", "benchmarks.scale_recorded", *line(size, uri, more)]
     found.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
@@ -126,20 +141,20 @@ def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> S
 
 
 def command(arguments: Sequence[str], outputs: Path) -> Cost:
-    """Run Python with these arguments and return the cost."""
+    """Run Python with these arguments and return the cost of the process."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in (0, 1):  # 1: some recorded curves diverged
+        if process.returncode not in (0, 1):  # the status is 1 because some recorded curves diverged
             said.seek(0)
             sys.exit(f"benchmarks.scale: {' '.join(arguments)}: status {process.returncode}\n{said.read().decode()}")
     return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, float]]:
-    """Run the sweep. Return the cost of its own process, and CPU seconds by phase."""
+    """Run a sweep, and return the cost of its main process and its CPU times in seconds, keyed by phase."""
     start, memory, workers = time.perf_counter(), 0.0, dict[int, float]()
     marks = {"jobs": 0.0, "runs": 0.0}
     log = outputs.with_name(f"{outputs.name}.log")
@@ -158,30 +173,30 @@ def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, floa
             time.sleep(SAMPLED)
         _, status, total = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):  # 1: some recorded curves diverged
+    if process.returncode not in (0, 1):  # the status is 1 because some recorded curves diverged
         sys.exit(f"benchmarks.scale: the sweep ended with status {process.returncode}\n{log.read_text()[-3000:]}")
     log.unlink()
-    own = total.ru_utime + total.ru_stime - sum(workers.values())  # wait4 counts the children that were waited for
+    own = total.ru_utime + total.ru_stime - sum(workers.values())  # the times from wait4 include those of the workers
     phases = {"jobs": marks["jobs"], "runs": marks["runs"] - marks["jobs"], "end": own - marks["runs"]}
     return Cost(time.perf_counter() - start, own, memory), phases | {"workers": sum(workers.values())}
 
 
 def of_process(pid: int) -> tuple[float, float]:
-    """Return the CPU seconds of a process without its children, and the MB of its own memory."""
+    """Return the CPU time in seconds of a process without its children, and its own memory in MB."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     rss = next((x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("RssAnon")), None)
-    if rss is None:  # it has ended
+    if rss is None:  # the process has ended
         raise ProcessLookupError(pid)
     return (int(fields[11]) + int(fields[12])) / TICK, int(rss.split()[1]) / 1024
 
 
 def tree(path: Path) -> int:
-    """Return the size in bytes of a file or of all files in a folder."""
+    """Return the size in bytes of a file, or the total size of all files in a folder."""
     return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
 
 
 def database_bytes(uri: str) -> int:
-    """Return the size in bytes of a PostgreSQL database, with tables and indexes."""
+    """Return the size in bytes of a PostgreSQL database, including tables and indexes."""
     from sqlalchemy import create_engine, text
 
     engine = create_engine(driver_uri(uri, 60))
@@ -192,7 +207,10 @@ def database_bytes(uri: str) -> int:
 
 
 def page_seconds(outputs: Path, uri: str | None) -> float | None:
-    """Return the seconds until `lenet-ui` shows the sweep's table, best first; None without Chromium and Playwright."""
+    """Return the time in seconds until MLflow's UI shows the sweep's table, sorted by accuracy.
+
+    Return None if Chromium or Playwright is not installed.
+    """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
@@ -214,7 +232,7 @@ def page_seconds(outputs: Path, uri: str | None) -> float | None:
 
 @contextlib.contextmanager
 def served(outputs: Path, uri: str | None) -> Iterator[str]:
-    """Return the first address that `lenet-ui` prints."""
+    """Start `lenet-ui` and yield the first address that it prints."""
     where = [f"tracking.uri={uri}"] if uri else []
     arguments = [sys.executable, "-u", "-m", "lenet_exp", "ui", "port=0", *where]
     with subprocess.Popen(arguments, env=environment(outputs), stdout=subprocess.PIPE, text=True) as process:

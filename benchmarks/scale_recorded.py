@@ -1,9 +1,10 @@
-"""`lenet-train` with recorded curves in place of training and everything else real, for `scale.py`.
+"""Run `lenet-train` with recorded curves instead of training, for `scale.py`.
 
     python -m benchmarks.scale_recorded -m dataset=fashion_mnist ...
 
-The sweep's workers are the program's own. In them, `fit` returns the results that `search_table.npz` contains for a
-configuration. Each epoch's weights are the initial ones plus one bit of noise.
+All other parts of the program are unchanged. In the workers of the sweep, `fit` returns the results that
+`search_table.npz` contains for the configuration. In each epoch, the weights are the initial weights plus a tiny number
+that depends on the epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ from lenet_exp.training.trained.weights import weights_digest
 
 
 def prepare(before: Callable[[Sequence[SharedDataset]], object], sets: Sequence[SharedDataset]) -> None:
-    """Prepare a worker before its first job."""
+    """Prepare a worker before its first job, and replace `fit` in the worker with `recorded`.
+
+    Args:
+        before: function that normally prepares the worker.
+        sets: datasets that the workers share.
+    """
     from lenet_exp.runs import training
 
     before(sets)
@@ -45,7 +51,7 @@ def _table() -> tuple[Any, Any, Any]:
 
 
 def row_of(flags: dict[str, str]) -> int:
-    """Return the row of a configuration in the table."""
+    """Return the row number of a configuration in the table, given its flags."""
     number = 0
     for flag, values in FLAGS.items():
         shown = flags["schedule.shape" if flag == "schedule" else flag]
@@ -64,7 +70,7 @@ def _same(shown: str, value: str) -> bool:
 def recorded(
     lanes: Sequence[Lane], data: TrainingData, echo: object = None, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[list[EpochResult | Divergence]]:
-    """Yield recorded results in place of `fit`, without training."""
+    """Yield recorded results instead of training, with the same interface as `fit`."""
     (lane,) = lanes
     accuracy, loss, seconds = _table()
     row = row_of(params(lane.config))
@@ -117,6 +123,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.scale_recorded import main as imported  # so that workers find `prepare` by its module's name
+    from benchmarks.scale_recorded import main as imported  # the workers import `prepare` from the module of this name
 
     imported()

@@ -1,4 +1,4 @@
-"""Tables and curves of the measurements from `scale.py`, versus the number of runs."""
+"""Show the measurements from `scale.py` versus the number of runs, as tables and curves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ COSTS: dict[str, Callable[[Kept], float | None]] = {
 
 
 def show(kept: Sequence[Kept], plot: Path | None) -> None:
-    """Print a Markdown table per store: a row per cost, with its growth and an extrapolation to a million runs."""
+    """Print a Markdown table for each store, with a row for each cost, and plot the costs if `plot` is not None.
+
+    Each row includes the growth of the cost and an extrapolation to a million runs.
+    """
     for store in dict.fromkeys(k["store"] for k in kept):
         rows = sorted((k for k in kept if k["store"] == store), key=lambda k: k["runs"])
         sizes = [k["runs"] for k in rows]
@@ -49,8 +52,10 @@ def _number(value: float | None) -> str:
 
 
 def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> list[str]:
-    """Return the cost of one more run between the two largest sizes, its ratio to the earlier cost, and the
-    extrapolation to a million runs.
+    """Return three table cells that describe how a cost grows with the number of runs.
+
+    The cells contain the cost per additional run between the two largest sizes, its ratio to the cost per additional
+    run between the previous sizes, and the extrapolated cost for a million runs.
     """
     known = [(n, v) for n, v in zip(sizes, values, strict=True) if v is not None]
     if len(known) < 2:
@@ -69,9 +74,9 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
 
 
 def draw(kept: Sequence[Kept], path: Path) -> None:
-    """Draw log-log curves of CPU seconds and memory, with a color per cost and a line style per store.
+    """Draw time and memory versus the number of runs on logarithmic axes, and save the figure.
 
-    Gray lines show linear growth.
+    Each cost has a color, and each store has a line style. Gray lines show linear growth.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

@@ -1,7 +1,7 @@
-"""Take the screenshots of README.md and the pages: `python -m benchmarks.screenshots`.
+"""Take the screenshots for README.md and the documentation: `python -m benchmarks.screenshots`.
 
-This trains a small sweep on digits in a folder with a neutral name, serves it with `lenet-ui`, and opens it in
-Chromium. To add a screenshot, add a line to PICTURES and a function that opens the page.
+The script trains a small sweep on the digits dataset in a folder with a neutral name, starts `lenet-ui`, and opens its
+pages in Chromium. To add a screenshot, add an entry to PICTURES with a function that opens the page.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, ViewportSize
 
 LINE = "dataset=digits batch_size=32 num_epoch=12 optimizer.lr=0.02 activation=relu,elu,selu,tanh seed=range(3)"
-NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"  # MLflow shows the folder and the user
+NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"  # folder with a neutral name, because MLflow shows it
 SIZE: ViewportSize = {"width": 1440, "height": 760}
 
 
 def table(page: Page, served: Served) -> None:
-    """Open the runs of a sweep, best first."""
+    """Open MLflow's table of the runs in a sweep, sorted by accuracy."""
     page.goto(served.links["runs"])
     page.locator(".ag-center-cols-container .ag-row").first.wait_for()
 
 
 def curves(page: Page, served: Served) -> None:
-    """Open the curves, with a band for each configuration."""
+    """Open MLflow's chart of the learning curves, with a band for each configuration."""
     page.goto(served.links["curves"])
     page.locator(".scatterlayer .trace").first.wait_for()
 
 
 def own_page(page: Page, served: Served) -> None:
-    """Open the sweep's own run."""
+    """Open MLflow's page for the run that represents the sweep."""
     page.goto(served.links["sweep"])
     page.get_by_test_id("note-editor-preview-content").locator("table").wait_for()
 
 
 def report(page: Page, served: Served) -> None:
-    """Open the page of `lenet-compare output=report.html`, which needs no server."""
+    """Open the page that `lenet-compare output=report.html` writes, which requires no server."""
     del served
     page.goto((NEUTRAL / "report.html").as_uri())
     page.locator("canvas").first.wait_for()
@@ -61,9 +61,9 @@ PICTURES: dict[str, Callable[[Page, Served], None]] = {
 
 
 def main() -> None:
-    """Write .github/<name>.png."""
+    """Take all screenshots and save each as .github/<name>.png."""
     executable = next(path for name in BROWSERS if (path := shutil.which(name)))
-    NEUTRAL.mkdir()  # it must be ours
+    NEUTRAL.mkdir()  # raises an error if the folder already exists, because it is removed at the end
     os.environ["LOGNAME"] = "you"
     try:
         done = end(start("-m", *LINE.split(), outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
@@ -78,7 +78,7 @@ def main() -> None:
             for name, show in PICTURES.items():
                 page = context.new_page()
                 show(page, served)
-                page.wait_for_timeout(3000)  # for elements that fade in or are drawn late
+                page.wait_for_timeout(3000)  # some elements fade in or are drawn late
                 assert str(ROOT) not in page.content()
                 page.screenshot(path=ROOT / ".github" / f"{name}.png")
                 page.close()

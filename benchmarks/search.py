@@ -1,15 +1,18 @@
-"""The share of a grid that a search must train to find the best: searches replayed on a table of real curves.
+"""Measure what fraction of a grid a search must train to find the best configuration, by replaying searches.
 
-The table (`search_table.py`) has the curve of every configuration of a grid over FashionMNIST. A replay asks for trials
-and reports results as `hydra/sweeper=search` does, with four simulated workers that take the recorded seconds, and each
-repetition draws with its own seed. A search sees one training seed: that of its repetition. The benchmark judges the
-configuration that the search would name after a given number of epochs: its regret is how far its mean over the table's
-seeds is below that of the grid's best configuration.
+The searches are replayed on a table with the real curves of all configurations in a grid on FashionMNIST
+(`search_table.py`). A replay requests trials and reports results in the same way as `hydra/sweeper=search`. It has four
+simulated workers, for which each epoch takes the recorded time. Each repetition uses a different seed for sampling. A
+search sees the results for only one training seed, which depends on the repetition.
 
-    python -m benchmarks.search                                     # all ways; about an hour on one core
+After each epoch, the benchmark evaluates the best configuration that the search has found so far. Its regret is the
+difference between the mean of the grid's best configuration and its own mean, over the seeds in the table.
+
+    python -m benchmarks.search                                     # all methods; about an hour on one core
     python -m benchmarks.search --ways tpe,asha random,none --repetitions 10
-    python -m benchmarks.search --tried                             # the settings that were tried for the defaults
-    python -m benchmarks.search --json x.json, and later --read x.json --output x.md --plot x.png
+    python -m benchmarks.search --tried                             # settings that were considered for the defaults
+    python -m benchmarks.search --json x.json                       # save the raw results
+    python -m benchmarks.search --read x.json --output x.md --plot x.png
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ from lenet_exp.machine import cpu_model
 from lenet_exp.reports.files.plots import png
 
 SEEN = "The next table judges the same searches by the seed that each search used, without seed-to-seed variation."
-SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is reported
-FEWER = {"gp", "qmc"}  # samplers with fewer repetitions
+SHARES = (0.05, 0.1, 0.15)  # fractions of the grid's epochs after which the regret is reported
+FEWER = {"gp", "qmc"}  # samplers that are tested with fewer repetitions
 BASELINE, BATCHES = Way("random", "none"), Way(batches=True)
 WAYS = (
     BASELINE,
@@ -68,11 +71,13 @@ TRIED = (
 
 @dataclass(frozen=True)
 class Found:
-    """The replayed searches of one way.
+    """The replayed searches with one method.
 
     Attributes:
-        regret: by repetition and epoch spent (counted from 0); before the first result, that of the worst
-            configuration.
+        name: name of the method.
+        searches: results of the searches, one for each repetition.
+        regret: (repetitions, epochs + 1) regret after each number of trained epochs, starting at 0 epochs. Before the
+            first result, it is the regret of the worst configuration.
     """
 
     name: str
@@ -80,33 +85,33 @@ class Found:
     regret: Floats
 
     def has(self, epochs: int) -> bool:
-        """Return whether the searches have spent this many epochs."""
+        """Return whether the searches have trained this many epochs."""
         return bool(epochs < self.regret.shape[1])
 
     def median(self, epochs: int) -> float:
-        """Return the median regret after some epochs."""
+        """Return the median regret after a number of trained epochs."""
         return float(np.median(self.regret[:, epochs]))
 
     def nine_of_ten(self, epochs: int) -> float:
-        """Return the regret that nine of ten repetitions stay below."""
+        """Return the regret that at least nine in ten repetitions do not exceed after a number of trained epochs."""
         return float(np.quantile(self.regret[:, epochs], 0.9, method="higher"))
 
     def share_below(self, regret: float, epochs: int) -> float:
-        """Return the share of repetitions below a regret."""
+        """Return the fraction of repetitions whose regret is below a limit after a number of trained epochs."""
         return float((self.regret[:, epochs] < regret).mean())
 
     def epochs_to(self, regret: float) -> int | None:
-        """Return the epochs until the median regret reaches a value, or None."""
+        """Return the number of epochs after which the median regret reaches a value, or None if it does not."""
         reached = np.flatnonzero(np.median(self.regret, 0) <= regret)
         return int(reached[0]) if len(reached) else None
 
     def mean(self, what: str) -> float:
-        """Return the mean of an attribute over the searches."""
+        """Return the mean of an attribute of `Replayed` over the searches."""
         return float(np.mean([getattr(search, what) for search in self.searches]))
 
 
 def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
-    """Replay all repetitions of one way, up to a share of the grid's epochs."""
+    """Replay all repetitions of a search with one method, up to a fraction of the grid's epochs."""
     with quick_copies():
         budget = round(share * table.grid_epochs)
         searches = [replay(table, way, repetition, budget) for repetition in range(repetitions)]
@@ -114,10 +119,12 @@ def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
 
 
 def judged(table: Table, name: str, searches: list[Replayed], share: float, *, seen: bool = False) -> Found:
-    """Compute the regret of searches after each epoch, up to a share of the grid's epochs.
+    """Compute the regret of searches after each epoch, up to a fraction of the grid's epochs.
 
     Args:
-        seen: whether to use the one seed that each search saw, rather than the mean over all seeds.
+        name: name of the method.
+        share: fraction of the grid's epochs.
+        seen: whether to use only the seed that each search saw, instead of the mean over all seeds.
     """
     rows = []
     for repetition, search in enumerate(searches):
@@ -130,7 +137,7 @@ def judged(table: Table, name: str, searches: list[Replayed], share: float, *, s
 
 
 def about(table: Table) -> list[str]:
-    """Describe the table and the best possible result."""
+    """Describe the table of curves and the best possible result of a search, in paragraphs."""
     spread, pairs = table.spread()
     named = [int(np.argmax(table.reached[:, seed])) for seed in table.seeds]
     whole = ", ".join(_points(float(table.regret[at])) for at in named)
@@ -149,7 +156,7 @@ def about(table: Table) -> list[str]:
 
 
 def markdown(table: Table, found: Sequence[Found]) -> str:
-    """Return the table of all ways in Markdown."""
+    """Format the regret of all methods as a Markdown table, followed by an explanation."""
     spread, _ = table.spread()
     at = [round(share * table.grid_epochs) for share in SHARES]
     at = [n for n in at if any(f.has(n) for f in found)]
@@ -203,7 +210,7 @@ def _raw(found: Sequence[Found]) -> Mapping[str, object]:
 
 
 def main() -> None:
-    """Replay the searches and print the table."""
+    """Replay the searches with each method and print the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--repetitions", type=positive, default=50, help="of each way (default 50; gp and qmc: 10)")
     options.add_argument("--share", type=float, default=SHARES[-1], help="of the grid's epochs (default 0.15)")

@@ -1,4 +1,4 @@
-"""Plot of replayed searches: regret versus the epochs spent."""
+"""Plot the regret of replayed searches versus the number of trained epochs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from benchmarks.search_replay import Floats, Table
 
 COLORS = colormaps["tab10"]
-FLOOR = 0.01  # points; the logarithmic axis begins there
-LEGEND = 28  # characters of a line
-FIRST = 0.01  # share of the grid's epochs at which the figure begins
+FLOOR = 0.01  # minimum of the logarithmic axis, in percentage points
+LEGEND = 28  # maximum number of characters in a line of the legend
+FIRST = 0.01  # fraction of the grid's epochs at which the figure begins
 
 
 def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
-    """Plot the medians of all ways, and for the first ones the range of four fifths of the repetitions.
+    """Plot the median regret for each method. For some methods, also plot the range of the middle 80 % of repetitions.
+
+    The range is shown for the best method, for random search without pruning, and for search in batches.
 
     Args:
-        regret: by way: (repetitions, epochs spent, counted from 0), as fractions.
+        regret: regret (repetitions, epochs + 1) as fractions of 1, keyed by method, after each number of trained
+            epochs.
     """
     ways = sorted(regret, key=lambda name: float(np.median(regret[name][:, -1]) + regret[name][:, -1].mean()))
     banded = {ways[0], *(name for name in ways if name.startswith(("random, none", "batches")))}

@@ -1,7 +1,7 @@
-"""Replay of a search on a table of recorded curves, in simulated time, for `search.py`.
+"""Replay searches on a table of recorded curves, in simulated time, for `search.py`.
 
-The decisions of a search (`lenet_exp.searches.trials`) are a function of events. Here the events come from
-`search_table.npz`: simulated workers take the recorded seconds for the recorded epochs.
+The decisions of a search (`lenet_exp.searches.trials`) depend only on events. In a replay, the events come from
+`search_table.npz`: each recorded epoch takes a simulated worker the recorded time.
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ from lenet_exp.searches.search import MOST_REPEATED
 from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
-DIVERGED = 0.0  # the accuracy assigned to a diverged curve
-OPTUNAS = {"min_resource": 1, "reduction_factor": 4}  # the defaults of `asha` in earlier releases
+DIVERGED = 0.0  # accuracy that is assigned to a diverged curve
+OPTUNAS = {"min_resource": 1, "reduction_factor": 4}  # default options of `asha` in earlier releases
 
 
 @dataclass(frozen=True)
 class Table:
-    """Curves of every configuration of a grid.
+    """The curves of all configurations in a grid. The configurations are in the grid's order, in which the last flag
+    varies fastest.
 
     Attributes:
-        trained: by configuration (in the grid's order, the last flag fastest) and seed: whether there is a curve.
-        accuracy: validation accuracy as a fraction, by configuration, seed, and epoch; NaN after a divergence.
-        seconds: duration of each of these epochs.
+        flags: values of each flag in the grid, keyed by flag.
+        trained: (configurations, seeds) whether the curve exists.
+        accuracy: (configurations, seeds, epochs) validation accuracy as a fraction; NaN after a divergence.
+        seconds: (configurations, seeds, epochs) duration of each epoch in seconds.
     """
 
     flags: dict[str, list[str]]
@@ -55,12 +57,12 @@ class Table:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds with which all configurations were trained."""
+        """The seeds for which the curves of all configurations exist."""
         return [int(seed) for seed in np.flatnonzero(self.trained.all(0))]
 
     @cached_property
     def reached(self) -> Floats:
-        """The best validation accuracy by configuration and seed; 0 for a diverged curve, NaN if there is none."""
+        """The best validation accuracy (configurations, seeds): 0 for a diverged curve, and NaN for a missing curve."""
         best: Floats = np.nan_to_num(self.accuracy, nan=DIVERGED).max(2)
         best[np.isnan(self.accuracy).any(2)] = DIVERGED
         best[~self.trained] = np.nan
@@ -68,28 +70,34 @@ class Table:
 
     @cached_property
     def regret(self) -> Floats:
-        """Return, by configuration, how far its mean over `seeds` is below that of the best configuration."""
+        """The regret of each configuration: how far its mean over `seeds` is below that of the best configuration."""
         means: Floats = self.reached[:, self.seeds].mean(1)
         return np.asarray(means.max() - means)
 
     def regret_with(self, seed: int) -> Floats:
-        """Return the regret with one seed only, which is all that a search with that seed can see."""
+        """Return the regret of each configuration based on one seed, which is all that a search with this seed sees."""
         return np.asarray(self.reached[:, seed].max() - self.reached[:, seed])
 
     @property
     def num_epoch(self) -> int:
-        """The number of epochs of a curve."""
+        """The number of epochs in a curve."""
         return int(self.accuracy.shape[2])
 
     @property
     def grid_epochs(self) -> int:
-        """The number of epochs in the whole grid with one seed."""
+        """The number of epochs that training the whole grid with one seed takes."""
         return len(self.accuracy) * self.num_epoch
 
     def spread(self, best: float = 0.1) -> tuple[float, int]:
-        """Return the standard deviation over seeds, pooled over the given share of best configurations.
+        """Return the pooled standard deviation over seeds of the best configurations.
 
-        The second value is the number of these configurations that were trained with several seeds; only they count.
+        Only configurations with several seeds are used.
+
+        Args:
+            best: fraction of the configurations that count as best.
+
+        Returns:
+            The standard deviation, and the number of configurations that are used.
         """
         top = self.reached[np.argsort(self.regret, kind="stable")[: max(2, round(best * len(self.reached)))]]
         several = top[(~np.isnan(top)).sum(1) > 1]
@@ -98,17 +106,17 @@ class Table:
         return math.sqrt(float(squares) / freedom) if freedom else math.nan, len(several)
 
     def number(self, values: Mapping[str, object]) -> int:
-        """Return the row of a configuration."""
+        """Return the row number of a configuration, given the values of its flags."""
         at = 0
         for flag, options in self.flags.items():
             at = at * len(options) + options.index(str(values[flag]))
         return at
 
     def part(self, **options: Sequence[str]) -> Table:
-        """Return the table of a smaller grid.
+        """Return the part of the table for a smaller grid.
 
         Args:
-            options: the options to keep, by the last part of the flag's name; flags that are not named keep all.
+            options: values to keep, keyed by the last part of the flag's name. Other flags keep all values.
         """
         short = {flag.rpartition(".")[2]: flag for flag in self.flags}
         kept = {flag: list(self.flags[flag]) for flag in self.flags}
@@ -119,7 +127,10 @@ class Table:
         return Table(kept, self.trained[places], self.accuracy[places], self.seconds[places])
 
     def of_epochs(self, num_epoch: int) -> Table:
-        """Return the table with shorter curves, or with longer ones by linear interpolation."""
+        """Return the table with a different number of epochs.
+
+        Shorter curves are truncated. Longer curves are created by linear interpolation.
+        """
         at = np.linspace(0, self.num_epoch - 1, num_epoch) if num_epoch > self.num_epoch else np.arange(num_epoch)
         low, high, share = np.floor(at).astype(int), np.ceil(at).astype(int), at % 1
         columns = [c[:, :, low] * (1 - share) + c[:, :, high] * share for c in (self.accuracy, self.seconds)]
@@ -127,10 +138,10 @@ class Table:
 
 
 def load(file: Path = PACKED) -> Table:
-    """Return the part of the table that is trained.
+    """Load a table of recorded curves.
 
     Raises:
-        ValueError: no seed has all configurations yet.
+        ValueError: the curves of all configurations do not exist yet for any seed.
     """
     with np.load(file) as found:
         columns = [found[name].astype(np.float64) for name in ("accuracy", "seconds")]
@@ -147,13 +158,14 @@ def _defaults() -> Search:
 
 @dataclass(frozen=True)
 class Way:
-    """Options of a replayed search: the `search.*` flags with these names, at their defaults if empty.
+    """A search method: the options of a replayed search.
 
     Attributes:
-        workers: number of parallel trainings.
-        batches: use Optuna as hydra-optuna-sweeper does: ask for as many trials as there are workers, train them to
-            their end, and report them together.
-        repeats: whether to ask again for a configuration that was drawn before.
+        sampler, pruner, sampler_options, pruner_options: values of the `search.*` flags with these names.
+        workers: number of simulated workers.
+        batches: whether to use Optuna in the same way as hydra-optuna-sweeper: request one trial for each worker, train
+            these trials without pruning, and report their results together.
+        repeats: whether to allow trials with a configuration that was already drawn.
     """
 
     sampler: str = "tpe"
@@ -166,7 +178,7 @@ class Way:
 
     @property
     def name(self) -> str:
-        """The name of the way: `tpe, asha reduction_factor=2`."""
+        """The name of the method, such as `tpe, asha, reduction_factor=2`."""
         if self.batches:
             return "batches (TPE, no pruning)"
         options = {**self.sampler_options}, {**self.pruner_options}
@@ -174,7 +186,7 @@ class Way:
         return ", ".join([self.sampler, self.pruner, *told, *(["repeats"] if self.repeats else [])])
 
     def search(self, seed: int) -> Search:
-        """Return the search's options with a seed for its sampler."""
+        """Return the configuration of a search with this method, with a seed for its sampler."""
         return replace(
             _defaults(),
             sampler=SamplerName(self.sampler),
@@ -190,10 +202,10 @@ class Replayed:
     """The result of a replayed search.
 
     Attributes:
-        spent: numbers of epochs after which the search named a different configuration.
-        named: the configurations that it named.
-        epochs, seconds: totals at the end of the search.
-        trials, pruned, diverged: number of trials, and how many of them were pruned or diverged.
+        spent: numbers of trained epochs after which the search found a new best configuration.
+        named: row numbers of these best configurations.
+        epochs, seconds: total number of trained epochs, and simulated duration of the search in seconds.
+        trials, pruned, diverged: numbers of all trials, of pruned trials, and of diverged trials.
     """
 
     spent: list[int] = field(default_factory=list)
@@ -205,7 +217,7 @@ class Replayed:
     diverged: int = 0
 
     def at(self, epochs: int) -> int | None:
-        """Return the configuration that the search would name after this many epochs; None before its first result."""
+        """Return the best configuration so far after this many epochs, or None if there is no result yet."""
         known = [name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs]
         return known[-1] if known else None
 
@@ -214,9 +226,10 @@ def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials:
     """Replay one search.
 
     Args:
-        repetition: seeds the sampler, and selects the seed of the table for all trials of this search.
-        max_epochs: no trial starts after this many epochs.
-        n_trials: number of trials; ignored with batches.
+        way: the search method.
+        repetition: number that seeds the sampler and selects the training seed for all trials of this search.
+        max_epochs: number of trained epochs after which no trial starts.
+        n_trials: maximum number of trials; ignored for search in batches.
     """
     check_installed()
     seed = table.seeds[repetition % len(table.seeds)]
@@ -227,10 +240,11 @@ def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials:
 
 @contextmanager
 def quick_copies() -> Iterator[None]:
-    """Speed up Optuna, which copies and compares the distributions of all trials at each step.
+    """Speed up Optuna in a `with` block, by avoiding deep copies of distributions and trials.
 
-    Here, the distributions are a few constant objects, and an in-memory study replaces trials instead of changing them.
-    No decision depends on this.
+    Optuna copies and compares the distributions of all trials in each step. In a replay, the distributions are a few
+    constant objects, and an in-memory study replaces trials instead of changing them. Therefore, the decisions of a
+    search are not affected.
     """
     choice, trial = optuna.distributions.CategoricalDistribution, FrozenTrial
     with ExitStack() as stack:
@@ -245,14 +259,14 @@ def quick_copies() -> Iterator[None]:
 
 
 def _flags(table: Table) -> list[Flag]:
-    """Return the flags with options of groups first, the order in which a search asks for them."""
+    """Return the flags in the order in which a search samples them: config groups first."""
     groups = set(config_groups())
     found = [Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()]
     return sorted(found, key=lambda flag: not flag.group)
 
 
 class _Replay:
-    """A replay of `searches/search.py` without processes, folders, and clocks."""
+    """Simulates `searches/search.py` without processes, folders, or clocks."""
 
     def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float) -> None:
         self.table, self.way, self.max_epochs, self.n_trials = table, way, max_epochs, n_trials
@@ -260,10 +274,10 @@ class _Replay:
         self.flags = _flags(table)
         self.trials = Trials(f"replay {repetition}", way.search(repetition), self.flags, table.num_epoch)
         self.found = Replayed()
-        self.committed: dict[int, int] = {}  # epochs of a configuration that have been trained
-        self.results: dict[int, Outcome] = {}  # of configurations that finished or diverged
-        self.flying: dict[int, list[int]] = {}  # configurations that are being trained: the trials that wait for them
-        self.events: list[tuple[float, int, int, int]] = []  # time, trial, configuration, and epochs at that time
+        self.committed: dict[int, int] = {}  # number of trained epochs, keyed by configuration
+        self.results: dict[int, Outcome] = {}  # outcomes of configurations that finished or diverged
+        self.flying: dict[int, list[int]] = {}  # trials that wait for a configuration that is being trained
+        self.events: list[tuple[float, int, int, int]] = []  # time, trial, configuration, and its epochs at that time
         self.best = -math.inf
         self.fruitless = 0
         self.asked: set[int] = set()
@@ -286,7 +300,7 @@ class _Replay:
         return self.found
 
     def _next(self, now: float) -> bool | None:
-        """Ask for the next trial. Return whether it trains, or None if no trial is left."""
+        """Start the next trial that requires training. Return True, or None if no trial can be started."""
         repeated = 0
         while not (self._over() or self.trials.exhausted()):
             if max(repeated, self.fruitless) >= MOST_REPEATED:
@@ -313,7 +327,7 @@ class _Replay:
         return found, trial
 
     def _begins(self, now: float, number: int, configuration: int) -> bool:
-        """Start a trial from its earlier epochs, which the pruner receives once more. Return whether it trains."""
+        """Start a trial after its recorded epochs, which are reported to the pruner again. Return whether it trains."""
         begun = self.committed.get(configuration, 0)
         for epoch in range(1, begun + 1):
             if self._report(number, configuration, epoch):
@@ -325,12 +339,12 @@ class _Replay:
 
     def _train(self, now: float, number: int, configuration: int, epoch: int) -> None:
         seconds = self.seconds[configuration, epoch - 1]
-        if math.isnan(seconds):  # the epoch in which it diverges
+        if math.isnan(seconds):  # the configuration diverges in this epoch
             seconds = np.nanmean(self.seconds[configuration]) if epoch > 1 else np.nanmedian(self.seconds)
         heapq.heappush(self.events, (now + float(seconds), number, configuration, epoch))
 
     def _epoch_ended(self, now: float, number: int, configuration: int, epoch: int) -> bool:
-        """Return whether the trial continues."""
+        """Process the end of an epoch and return whether the trial continues."""
         outcome = None
         if math.isnan(self.curves[configuration, epoch - 1]):
             outcome = Outcome.diverged
@@ -348,7 +362,7 @@ class _Replay:
         return False
 
     def _report(self, number: int, configuration: int, epoch: int) -> bool:
-        """Report the best value so far, as a search does."""
+        """Report the best value so far to the pruner, as a search does, and return whether the trial is pruned."""
         return self.trials.report(number, epoch, float(self.curves[configuration, :epoch].max()))
 
     def _tell(self, number: int, configuration: int, outcome: Outcome, trained: bool) -> None:
@@ -368,7 +382,7 @@ class _Replay:
 
 
 def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: float) -> Replayed:
-    """Replay without pruning; repeated configurations are retrained."""
+    """Replay a search in batches, without pruning. Repeated configurations are trained again."""
     found, best = Replayed(), -math.inf
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition))
     flags = _flags(table)

@@ -1,10 +1,11 @@
-"""The number of trials of a small search that finish, by pruner; the defaults of `asha` were chosen by this number.
+"""Measure how many trials of a small search finish with each pruner. The defaults of `asha` are based on this.
 
-Searches of 15 and 30 trials of 5, 9, and 20 epochs are replayed on the table of curves as `search.py` does. Curves of 5
-epochs are the first 5 of the table's 9; curves of 20 epochs are interpolated. The baseline trial is left out.
+Searches with 15 and 30 trials of 5, 9, and 20 epochs are replayed on the table of recorded curves, as in `search.py`.
+Curves with 5 epochs are the first 5 of the recorded 9 epochs. Curves with 20 epochs are interpolated. The baseline
+trial is omitted.
 
     python -m benchmarks.search_small                    # a few minutes on one core
-    python -m benchmarks.search_small --tried            # the settings that were tried for the default
+    python -m benchmarks.search_small --tried            # settings that were considered for the defaults
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5)
 
 
 def tried(num_epoch: int) -> list[Way]:
-    """Return the settings of `asha` whose first check comes after a share of the epochs."""
+    """Return settings of `asha` that first check a trial after a certain fraction of its epochs."""
     looks = sorted({math.ceil(share * num_epoch) for share in SHARES})
     return [
         Way(pruner_options={"min_resource": least, "reduction_factor": factor})
@@ -34,11 +35,11 @@ def tried(num_epoch: int) -> list[Way]:
 
 
 def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> str:
-    """Return a row of the table: the trials finished, the epochs spent, and the result of one way's searches."""
+    """Return the table row for one search method: finished trials, trained epochs, and regret."""
     finished = [(search.trials - search.pruned - search.diverged) / search.trials for search in searches]
     spent = [search.epochs / (trials * table.num_epoch) for search in searches]
     seeds = [table.seeds[repetition % len(table.seeds)] for repetition in range(len(searches))]
-    worst = int(table.regret.argmax())  # where no trial finished
+    worst = int(table.regret.argmax())  # used if no trial finished
     named = [(seed, (search.named or [worst])[-1]) for seed, search in zip(seeds, searches, strict=True)]
     seen = [100 * float(table.regret_with(seed)[at]) for seed, at in named]
     mean = [100 * float(table.regret[at]) for _, at in named]
@@ -49,7 +50,7 @@ def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> st
 
 
 def main() -> None:
-    """Print the table."""
+    """Replay the searches and print the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--repetitions", type=positive, default=60, help="of each search (default 60)")
     options.add_argument("--workers", type=positive, default=4, help="simulated (default 4)")

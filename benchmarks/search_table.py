@@ -1,13 +1,13 @@
-"""Curves of 1,008 configurations of FashionMNIST over three seeds, as data for replayed searches.
+"""Record the curves of 1,008 configurations on FashionMNIST with three seeds, for replaying searches.
 
-Activation (7) x optimizer (4) x lr (3) x dropout (3) x weight decay (2) x schedule (2); 10,000 training images, batches
-of 128, 9 epochs, the native engine: about an hour and a half on two idle cores. If it is interrupted, rerun the same
-command to resume.
+The grid consists of 7 activations, 4 optimizers, 3 learning rates, 3 dropout rates, 2 weight decays, and 2 schedules.
+Each run trains on 10,000 images with batch size 128 for 9 epochs, with the native engine. This takes about an hour and
+a half on two idle cores. If it is interrupted, rerun the same command to resume.
 
-    python -m benchmarks.search_table train --workers 2     # each curve as a line of search_table.jsonl in the outputs
-    python -m benchmarks.search_table pack                  # those lines as benchmarks/search_table.npz
+    python -m benchmarks.search_table train --workers 2     # add a line per curve to search_table.jsonl in the outputs
+    python -m benchmarks.search_table pack                  # write these curves to benchmarks/search_table.npz
 
-Data: $LENET_EXP_DATA, or `data` if it is not set.
+Data: $LENET_EXP_DATA or, if this is not set, `data`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def configurations() -> list[list[str]]:
 
 
 def curve(number: int, seed: int) -> str:
-    """Return one training as a line of JSON; a diverged curve is shorter."""
+    """Train a configuration with a seed, and return its curve as a line of JSON. A diverged curve has fewer epochs."""
     torch.set_num_threads(1)
     config = compose([*BASE, *configurations()[number], f"seed={seed}"])
     device = torch.device("cpu")
@@ -70,12 +70,12 @@ def curve(number: int, seed: int) -> str:
 
 
 def lines_file() -> Path:
-    """Return the file with the curves."""
+    """Return the path of the file to which the curves are written."""
     return outputs_dir() / "search_table.jsonl"
 
 
 def known() -> Iterator[dict[str, Any]]:
-    """Return the existing curves, packed or not; a line that was cut off by a kill is ignored."""
+    """Yield all existing curves, packed or not. Incomplete lines, which remain after a kill, are ignored."""
     if PACKED.exists():
         table = np.load(PACKED)
         columns = [table[name].astype(float) for name in ("accuracy", "loss", "seconds")]
@@ -92,7 +92,7 @@ def known() -> Iterator[dict[str, Any]]:
 
 
 def train(workers: int) -> None:
-    """Train the missing curves, in an order that makes any part of the table a sample of the whole."""
+    """Train the missing curves in random order, so that an incomplete table is a sample of the whole table."""
     there = {(c["number"], c["seed"]) for c in known()}
     todo = [(n, s) for s in SEEDS for n in np.random.default_rng(s).permutation(len(configurations())).tolist()]
     todo = [pair for pair in todo if pair not in there]
@@ -100,14 +100,16 @@ def train(workers: int) -> None:
     print(f"{len(todo)} curves to train")
     with lines_file().open("a") as file, ProcessPoolExecutor(workers) as pool:
         for done, future in enumerate(as_completed([pool.submit(curve, *pair) for pair in todo]), 1):
-            file.write("\n" + future.result())  # separates a line that was cut off
+            file.write("\n" + future.result())  # the line break separates the curve from an incomplete line
             file.flush()
             if done % 100 == 0:
                 print(f"{done} of {len(todo)}", flush=True)
 
 
 def pack() -> None:
-    """Write arrays (configurations, seeds, epochs): validation accuracy, validation loss, seconds; NaN after a
+    """Write all curves to the file `PACKED`, as arrays (configurations, seeds, epochs).
+
+    The arrays contain the validation accuracy, the validation loss, and the duration in seconds; NaN after a
     divergence.
     """
     shape = (len(configurations()), len(SEEDS), EPOCHS)
@@ -130,7 +132,7 @@ def pack() -> None:
 
 
 def main() -> None:
-    """Train or pack the table."""
+    """Train or pack the curves, as the command line specifies."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=["train", "pack"])
     options.add_argument("--workers", type=positive, default=2)

@@ -1,9 +1,9 @@
-"""Make the bundled models: the best runs from `benchmarks.results`, by validation accuracy.
+"""Create the bundled models from the runs of `benchmarks.results` with the best validation accuracy.
 
     python -m benchmarks.ship
 
-This writes lenet_exp/champions/<dataset>.safetensors with the run's record, in which paths and names from this machine
-are replaced. Run it where benchmarks.results ran.
+The script writes lenet_exp/champions/<dataset>.safetensors. Each file contains the run's record, from which paths and
+names that are specific to the machine are removed. Run the script in the folder in which you ran `benchmarks.results`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     for dataset, recipe in BEST.items():
-        epochs = compose([f"experiment={recipe}"]).num_epoch  # the current recipe
+        epochs = compose([f"experiment={recipe}"]).num_epoch  # runs of earlier versions of the recipe are excluded
         query = (
             f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and params.num_epoch = '{epochs}' and "
             "attributes.status = 'FINISHED'"

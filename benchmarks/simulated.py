@@ -1,4 +1,4 @@
-"""Simulated sweeps whose true means are known, and the statistics of their pairs of configurations."""
+"""Simulate sweeps with known true means, and compute statistics for their pairs of configurations."""
 
 from __future__ import annotations
 
@@ -13,27 +13,35 @@ from lenet_exp.comparison.multiplicity import Bools, Floats
 from lenet_exp.comparison.pairs import AccuracyTable, Pairs, pairs
 from lenet_exp.comparison.statistics import intervals
 
-CHUNK = 4_000_000  # numbers held at once
-MANY = 50  # with this many configurations or more, the fast method pays off
-ROUNDING = 1e-15  # precision of the difference of nearly equal squares
-SMALLEST = 1.9  # t; below it, p is above 5 % for any number of seeds
+CHUNK = 4_000_000  # maximum number of values in memory at the same time
+MANY = 50  # number of configurations above which the fast method is used
+ROUNDING = 1e-15  # precision of the difference between nearly equal squares
+SMALLEST = 1.9  # value of t below which p is above 5 % for any number of seeds
 Rule = Callable[["Judged"], Bools]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of simulated sweep.
+    """A type of simulated sweep.
 
     Attributes:
-        means: true means, in spreads of a configuration whose `spread` is 1.
-        spreads: standard deviations of configurations over seeds.
-        paired: whether all have the same seeds.
-        missing: share of runs that are missing at random.
-        noise: normal; correlated (normal, with a second effect of the seed that differs between configurations, and so
-            affects differences); skewed (a downward exponential tail); collapse (one run in ten ends 50 lower, at
-            chance); rounded (accuracies in steps of one spread, as on few images); one skewed, one collapses (only the
-            first configuration, which is better in its other runs by as much).
-        splits: number of splits per seed; seed, split, and residual have effects of the same size on each
+        name: name of the scenario.
+        means: true means of the configurations, in units of a standard deviation over seeds.
+        n: number of seeds per configuration.
+        spreads: standard deviations of the configurations over seeds; by default, all are 1.
+        paired: whether all configurations have the same seeds.
+        missing: fraction of runs that are missing at random.
+        noise: type of noise:
+
+            - normal: a normal distribution.
+            - correlated: normal, with an additional effect of each seed that differs between configurations. Therefore,
+              it affects the differences between configurations.
+            - skewed: an exponential tail toward lower values.
+            - collapse: one run in ten ends 50 lower, at chance level.
+            - rounded: accuracies are multiples of a standard deviation, as with few images.
+            - one skewed, one collapses: only the first configuration is affected. To keep its mean, the other runs of
+              the collapsing configuration are better.
+        splits: number of splits per seed. Seed, split, and residual have effects of the same size on each
             configuration.
     """
 
@@ -48,17 +56,20 @@ class Scenario:
 
     @property
     def k(self) -> int:
-        """The number of configurations."""
+        """The number of configurations in a sweep."""
         return len(self.means)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Sweeps and the statistics of all their pairs.
+    """Statistics for all pairs of configurations in simulated sweeps.
 
     Attributes:
-        leader: (sweeps,).
-        leads: (sweeps, pairs): the pairs with the leader first; `involved`: the pairs that contain the leader.
+        found: statistics for all pairs.
+        k: number of configurations per sweep.
+        leader: (sweeps,) index of the leader.
+        leads: (sweeps, pairs) whether the leader is the first configuration of the pair.
+        involved: (sweeps, pairs) whether the pair contains the leader.
     """
 
     found: Pairs
@@ -69,22 +80,26 @@ class Judged:
 
     @property
     def towards(self) -> Floats:
-        """The leader's observed lead in each pair."""
+        """The observed lead of the leader in each pair that contains it."""
         return np.where(self.leads, self.found.points, -self.found.points)
 
     def of_leader(self, values: np.ndarray) -> np.ndarray:
-        """Return the leader's pairs: (sweeps, pairs) or (pairs,) -> (sweeps, k - 1)."""
+        """Select the values (sweeps, k - 1) for the leader's pairs from those for all pairs.
+
+        Args:
+            values: (sweeps, pairs) or (pairs,) values for all pairs.
+        """
         where = np.nonzero(self.involved)[1].reshape(-1, self.k - 1)
         return np.take_along_axis(np.broadcast_to(values, self.involved.shape), where, axis=-1)
 
 
 def equal(k: int) -> tuple[float, ...]:
-    """Return k equal means."""
+    """Return k means that are all equal to 0."""
     return (0.0,) * k
 
 
 def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> AccuracyTable:
-    """Return accuracies of simulated sweeps; in paired ones, a seed affects all configurations."""
+    """Draw the accuracies of simulated sweeps. If they are paired, each seed has an effect on all configurations."""
     k, n, splits = scenario.k, scenario.n, scenario.splits
     spreads = np.array(scenario.spreads or equal(k)) + (0.0 if scenario.spreads else 1.0)
     own = rng.normal(size=(sweeps, k, n, splits))
@@ -117,11 +132,11 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Accu
 
 
 def judge(draws: AccuracyTable) -> Judged:
-    """Compute the statistics of sweeps."""
+    """Determine the leader of each sweep and compute the statistics for all pairs of configurations."""
     k = draws.values.shape[-2]
     known = ~np.isnan(draws.values)
     mean = np.where(known, draws.values, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    # A configuration with a single run is not judged, so it can't be the leader.
+    # A configuration with a single run cannot be tested, so it cannot be the leader.
     leader = np.where(known.sum(axis=-1) > 1, mean, -np.inf).argmax(axis=-1)
     first, second = np.triu_indices(k, 1)
     leads = leader[:, None] == first
@@ -130,8 +145,9 @@ def judge(draws: AccuracyTable) -> Judged:
 
 
 def complete_pairs(values: Floats) -> Pairs:
-    """Compute `pairs` for sweeps without missing runs, ten times as fast. Each p above 5 % is set to 1, because only
-    smaller ones are used.
+    """Compute the same statistics as `pairs` for sweeps without missing runs, ten times as fast.
+
+    Each p above 5 % is set to 1, because only smaller values are used.
     """
     k, n = values.shape[-2:]
     first, second = np.triu_indices(k, 1)
@@ -151,7 +167,17 @@ def complete_pairs(values: Floats) -> Pairs:
 
 @dataclass
 class Counts:
-    """Counts over the sweeps of a scenario."""
+    """Counts of correct and false results over the simulated sweeps of a scenario.
+
+    Attributes:
+        sweeps: number of sweeps.
+        false: number of sweeps with a false claim that the leader is ahead.
+        held: number of sweeps in which all intervals contain the true differences.
+        kept: number of sweeps in which no configuration with the best true mean is excluded.
+        right: number of truly worse configurations that a truly best leader is found to be ahead of.
+        lesser: number of truly worse configurations.
+        wins: number of sweeps in which the leader is correctly found to be ahead of all others.
+    """
 
     sweeps: int = 0
     false: int = 0
@@ -162,10 +188,16 @@ class Counts:
     wins: int = 0
 
     def add(self, judged: Judged, rule: Rule, means: Sequence[float]) -> None:
-        """Add the results of a rule on some sweeps."""
+        """Add the results of a rule for some sweeps.
+
+        Args:
+            judged: statistics for the sweeps.
+            rule: function that returns which differences are significant.
+            means: true means of the configurations.
+        """
         first, second = np.triu_indices(judged.k, 1)
         true, best = np.array(means), np.array(means) == max(means)
-        # From here on, only the leader's pairs: (sweeps, k - 1).
+        # All arrays below contain only the leader's pairs: (sweeps, k - 1).
         leads, differs = judged.of_leader(judged.leads), judged.of_leader(rule(judged))
         truth = judged.of_leader(true[first] - true[second])
         found = Pairs(*(judged.of_leader(getattr(judged.found, f.name)) for f in fields(Pairs)))
@@ -183,12 +215,12 @@ class Counts:
         self.wins += int((ahead & better).all(axis=-1).sum())
 
     def percent(self, count: int) -> float:
-        """Return a count as a percentage."""
+        """Return a count as a percentage of the sweeps."""
         return 100 * count / self.sweeps
 
 
 def run(scenario: Scenario, sweeps: int, rules: Sequence[Rule], seed: int) -> list[Counts]:
-    """Simulate sweeps in parts that fit in memory and return the counts of each rule."""
+    """Simulate sweeps in parts that fit into memory, and return the counts for each rule."""
     rng, counts = np.random.default_rng(seed), [Counts() for _ in rules]
     columns = scenario.n * scenario.splits * (1 if scenario.paired else scenario.k)
     part = max(1, min(sweeps, CHUNK // (max(scenario.k * columns, comb(scenario.k, 2) * 4))))

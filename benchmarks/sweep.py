@@ -1,12 +1,13 @@
-"""A sweep of 16 runs of 5 epochs of MNIST, from the command to the last finished run in MLflow: ancestor / sweep >= 12.
+"""A sweep of 16 runs with 5 epochs on MNIST is at least 12 times as fast as the original script.
 
-The ancestor trains one run after the other (16 runs of 5 epochs, extrapolated from three epochs that are timed in turn
-with the sweeps). The sweep is the whole command: imports, a fresh store, tracking, models, figures, and the table at
-the end.
+The duration of the sweep is the time from the start of the command until MLflow shows the last run as finished. It
+includes imports, a new store, tracking, models, and figures. The original script ("ancestor") trains one run after
+another. Its time for all runs is extrapolated from three epochs. The benchmark alternates between the script and the
+sweep.
 
     python -m benchmarks.sweep
 
-Data: $LENET_EXP_DATA, or `data` if it is not set.
+Data: $LENET_EXP_DATA or, if this is not set, `data`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ RUNS, EPOCHS, ANCESTOR_EPOCHS = 16, 5, 3
 
 
 def sweep(line: list[str]) -> tuple[float, float]:
-    """Return the seconds until MLflow shows the last run as finished, and until the command ends."""
+    """Run a sweep, and return the times in seconds until MLflow shows the last run as finished and until it ends."""
     from mlflow import MlflowClient
 
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +48,7 @@ def sweep(line: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Time the script and the sweep in turn, and print the ratio."""
+    """Time the script and the sweep alternately, and print the ratio."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--engine", default="auto", choices=["auto", "native", "torch"])
     options.add_argument("--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)")
@@ -56,7 +57,7 @@ def main() -> None:
     ancestor = Ancestor(torchvision_images(config, "sweep"), config.dataset.val_size, 1.0)
     line = [f"num_epoch={EPOCHS}", f"seed=range({RUNS})", f"engine={asked.engine}", f"data_root={config.data_root}"]
     seconds: Seconds = {"ancestor": [], "sweep": [], "whole command": []}
-    ancestor.epoch()  # a warm-up that does not count
+    ancestor.epoch()  # warm-up, which is not timed
     for _ in range(asked.repeats):
         epochs = [ancestor.epoch() for _ in range(asked.ancestor_epochs)]
         seconds["ancestor"].append(sum(epochs) / len(epochs) * RUNS * EPOCHS)

@@ -1,14 +1,16 @@
-"""Tracking takes less than 3 % of a default MNIST run's time, excluding startup and the creation of the store.
+"""Tracking takes less than 3 % of the time for a default run on MNIST, excluding startup and creating the store.
 
-Each run is trained by lenet_exp.runs.run.run in its own process, with the data loaded, mlflow imported, and the store
-created before the clock starts. The counted time is the time for which training waits: inside `live` and `send` of
-BackgroundDelivery, and inside the functions that make the record and write the run folder.
+Each run is trained by lenet_exp.runs.run.run in a separate process. The data is loaded, mlflow is imported, and the
+store is created before the clock starts. The benchmark measures the time for which training waits: in the methods
+`live` and `send` of BackgroundDelivery, and in the functions that create the record and write the run folder.
 
     python -m benchmarks.tracking                      # three runs of 50 epochs
-    python -m benchmarks.tracking --models all none    # with and without the model in MLflow, in turn
+    python -m benchmarks.tracking --models all none    # alternate between runs with and without the model in MLflow
 
-The first export of a model in a process also pays the import of torch.export, so it is shown separately, next to the
-cost for a second run in the same process (as in a sweep). Data: $LENET_EXP_DATA, or `data` if it is not set.
+The first export of a model in a process includes importing torch.export. Therefore, the time for the export is also
+shown for a second run in the same process, as in a sweep.
+
+Data: $LENET_EXP_DATA or, if this is not set, `data`.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ TOTAL, EXPORT, EXPORT_AGAIN = "run", "final: model export", "model export, secon
 
 
 class Clock:
-    """Seconds by part; a timed function inside another counts only for the inner part."""
+    """Measures the total time of functions, grouped by part.
+
+    If a timed function calls another timed function, the time in the inner function counts only for the inner part.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -39,13 +44,13 @@ class Clock:
         self._since = 0.0
 
     def time(self, owner: Any, name: str, part: str) -> None:
-        """Replace `owner.name` by a timed version of itself."""
+        """Replace the function `owner.name` with a version whose time is added to `part`."""
         function = getattr(owner, name)
 
         @wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
             self._switch()
-            # Within `live` and `commit`, `send` and `flush` are the same part.
+            # `send` and `flush` count for the part of the timed function that calls them.
             self._open.append(self._open[-1] if self._open and name in {"send", "flush"} else part)
             try:
                 return function(*args, **kwargs)
@@ -63,7 +68,7 @@ class Clock:
 
 
 def measure(models: str, epochs: int) -> dict[str, float]:
-    """Train one run in this process and return its total time, and the time of tracking by part."""
+    """Train a run in this process, and return its total time and the times of tracking in seconds, keyed by part."""
     from lenet_exp.data.images import load_training_data
     from lenet_exp.folders.checkpoints import Checkpoints
     from lenet_exp.folders.run_folder import RunFolder
@@ -112,12 +117,12 @@ def measure(models: str, epochs: int) -> dict[str, float]:
 
 
 def tracking(parts: dict[str, float]) -> float:
-    """Return the seconds of tracking, the sum over its parts."""
+    """Return the total time of tracking in seconds, which is the sum over its parts."""
     return sum(seconds for part, seconds in parts.items() if part not in {TOTAL, EXPORT_AGAIN})
 
 
 def show(models: str, runs: list[dict[str, float]]) -> Seconds:
-    """Print medians by part, in seconds and as a share of the run's time."""
+    """Print the median time of each part, in seconds and as a percentage of the run's time."""
     parts = {part: [r[part] for r in runs] for part in runs[0]}
     spent = [tracking(r) for r in runs]
     shares = [s / r[TOTAL] for s, r in zip(spent, runs, strict=True)]

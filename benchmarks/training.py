@@ -1,14 +1,18 @@
-"""An epoch costs little more than its arithmetic: fit / bare <= 1.1; ancestor / fit >= 4; ancestor / native >= 15.
+"""An epoch takes little more time than its arithmetic, and much less time than in the original script.
 
-There are four ways to train one epoch (batch 256, SELU, SGD 0.01, momentum 0.9, weight decay 5e-4) and validate once:
-  ancestor  as ordinary scripts do: DataLoader, transforms per sample, contiguous, activation before pooling
-  bare      a hand-tuned loop that does nothing else: tensors in memory, channels-last, pooling first, fused SGD
-  fit       lenet_exp.training.fit.fit, the loop behind lenet-train, with engine=torch
-  native    the same with engine=native, where it is available
+The benchmark compares four ways to train and validate an epoch:
+
+  ancestor  the original script: DataLoader, transforms per sample, contiguous tensors, activation before pooling
+  bare      a hand-tuned loop without other features: tensors in memory, channels-last, pooling first, fused SGD
+  fit       lenet_exp.training.fit.fit, the training loop of lenet-train, with engine=torch
+  native    the same training loop with engine=native, if the native engine is available
+
+The goals are fit / bare <= 1.1, ancestor / fit >= 4, and ancestor / native >= 15. The batch size is 256, the activation
+is SELU, and SGD uses learning rate 0.01, momentum 0.9, and weight decay 5e-4.
 
     python -m benchmarks.training
 
-Data: $LENET_EXP_DATA, or `data` if it is not set.
+Data: $LENET_EXP_DATA or, if this is not set, `data`.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 
 
 class Net(nn.Module):
-    """LeNet-5 with SELU in plain PyTorch."""
+    """LeNet-5 with SELU activations, in plain PyTorch."""
 
     def __init__(self, *, pool_first: bool) -> None:
         super().__init__()
@@ -60,7 +64,13 @@ class Net(nn.Module):
 
 
 class Ancestor:
-    """The ordinary script. With `fraction` < 1, only the first batches are timed, and the time is scaled."""
+    """Trains like the original script.
+
+    Args:
+        images: training images, including those for validation.
+        val_size: number of images for validation.
+        fraction: fraction of the batches to time; the time is then scaled to all batches.
+    """
 
     def __init__(self, images: datasets.MNIST, val_size: int, fraction: float) -> None:
         train, val = random_split(images, [len(images) - val_size, val_size])
@@ -69,7 +79,7 @@ class Ancestor:
         self.fraction = fraction
 
     def epoch(self) -> float:
-        """Train and validate one epoch and return its seconds."""
+        """Train and validate one epoch and return its duration in seconds."""
         model = Net(pool_first=False)
         optimizer = torch.optim.SGD(model.parameters(), **SGD)
 
@@ -100,7 +110,7 @@ class Ancestor:
 
 
 def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -> float:
-    """Train an epoch with arithmetic only, then compute the accuracy on validation data."""
+    """Train and validate one epoch in a loop without other features, and return its duration in seconds."""
     model = Net(pool_first=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
     start = time.perf_counter()
@@ -116,7 +126,7 @@ def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -
 
 
 def fit_epoch(config: Config, data: TrainingData) -> float:
-    """Train one epoch with `fit` and return its seconds."""
+    """Train and validate one epoch with `fit` and return its duration in seconds."""
     lane = new_lane(config, torch.device("cpu"))
     start = time.perf_counter()
     for _ in fit([lane], data):
@@ -125,10 +135,10 @@ def fit_epoch(config: Config, data: TrainingData) -> float:
 
 
 def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
-    """Return the dataset as ordinary scripts open it; exit with one line if it is not found."""
+    """Open the dataset with torchvision, like the original script. Exit with a one-line error if it is not found."""
     cls = getattr(datasets, str(config.dataset.torchvision_class))
-    # Resized as float, which is required for the ancestor's published models to reach exactly their published
-    # accuracies.
+    # The images are resized as floats. Only then do the published models of the original script reach exactly their
+    # published accuracies.
     steps = [transforms.ToTensor(), transforms.Resize(32, antialias=True), transforms.Normalize(0.5, 0.5)]
     try:
         return cls(config.data_root, train=True, transform=transforms.Compose(steps))
@@ -140,7 +150,7 @@ def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
 
 
 def main() -> None:
-    """Print seconds and ratios."""
+    """Run the benchmark, and print the times and ratios."""
     options = parser(__doc__, repeats=5)
     options.add_argument("--dataset", default="mnist", choices=["mnist", "fashion_mnist", "kmnist", "qmnist"])
     options.add_argument("--threads", type=positive, default=cpu_count(), help="default: all cores")
@@ -178,7 +188,7 @@ def main() -> None:
 
 
 def fraction(text: str) -> float:
-    """Parse a number in (0, 1]."""
+    """Parse a number that must be greater than 0 and at most 1."""
     number = float(text)
     if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"{text}: allowed is > 0 and <= 1")

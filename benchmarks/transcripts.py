@@ -1,8 +1,8 @@
-"""Update the command outputs that README.md and the pages show.
+"""Update the command output that README.md and the documentation pages show.
 
-`python -m benchmarks.transcripts` runs the commands in order, in a folder with a neutral name, and writes what they
-print. LENET_EXP_DATA is the folder with FashionMNIST. A line ` ...` in a page stands for lines that it leaves out.
-tests/documents compares the pages with the commands.
+`python -m benchmarks.transcripts` runs the commands in order, in a folder with a neutral name, and updates the pages
+with their output. The environment variable LENET_EXP_DATA must be the folder that contains FashionMNIST. In a page, a
+line ` ...` represents omitted lines. tests/documents compares the pages with the output of the commands.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.documents.pages import ALL, COMPARED, Command, commands
 from tests.tools.commands import ROOT, end, start
 
 NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"
-HOME = "/home/me"  # replaces it in a page
+HOME = "/home/me"  # path that replaces `NEUTRAL` in a page
 LEFT_OUT = " ..."
-CHEAPER = ("tracking.plots=false", "tracking.models=none")  # and prints the same
-VARIES = (  # times, speeds, cores, ids, paths
+CHEAPER = ("tracking.plots=false", "tracking.models=none")  # flags that save time and do not change the output
+VARIES = (  # parts of the output that vary: times, speeds, cores, IDs, and paths
     (re.compile(r"(about )?(\d+(\.\d+)? (s|min|minutes?|h)\b|(half )?a minute)"), "TIME"),
     (re.compile(r"[\d,]+ images/s"), "SPEED"),
     (re.compile(r"with \d+ workers?"), "CORES"),
@@ -34,10 +34,14 @@ VARIES = (  # times, speeds, cores, ids, paths
 
 
 def differing(shown: str, out: str, err: str) -> list[str]:
-    """Return the lines of a page that a command does not print, or that it prints and the page omits without a mark.
+    """Return the lines that differ between a page and the output of a command.
+
+    These are lines that the command does not print, and lines that the page omits without ` ...`.
 
     Args:
-        out, err: the command's stdout, which the page shows in full or with ` ...`, and its stderr.
+        shown: output that the page shows.
+        out: the command's stdout, which the page must show completely, except for lines marked with ` ...`.
+        err: the command's stderr, of which the page can show any lines.
     """
     printed, progress = steady(out), set(steady(err))
     wrong, at, gap = [], 0, False
@@ -53,7 +57,7 @@ def differing(shown: str, out: str, err: str) -> list[str]:
 
 
 def steady(text: str) -> list[str]:
-    """Return lines without the parts that vary, such as a table's column of seconds."""
+    """Return the lines of a text, with placeholders for parts that vary, such as a table's column of seconds."""
     lines, column = [], None
     for line in filter(str.strip, text.splitlines()):
         cells = re.split(r"\s{2,}", line.strip())
@@ -69,10 +73,11 @@ def steady(text: str) -> list[str]:
 
 
 def renewed(shown: str, out: str, err: str) -> str:
-    """Return the shown lines as they are printed now.
+    """Return the output that a page shows, updated to the current output of the command.
 
-    Each part starts at the line most similar to its first and has the same length. The part before the first ` ...`
-    starts at the output's start, and the one after the last ends at its end.
+    Lines ` ...` divide the shown output into parts. The new version of a part starts at the line that is most similar
+    to the first line of the part, and has the same length. The first part starts at the beginning of the output, and
+    the last part extends to its end.
     """
     parts = [part.strip("\n").split("\n") for part in re.split(r"^ *\.\.\. *$", shown, flags=re.MULTILINE)]
     made = []
@@ -95,11 +100,11 @@ def _likeness(line: str, text: str) -> float:
 
 
 def main() -> None:
-    """Update the outputs in all pages that show any."""
+    """Update the command output in all pages that show command output."""
     for page in COMPARED:
         path = ROOT / page
         text = path.read_text()
-        NEUTRAL.mkdir()  # it must be ours
+        NEUTRAL.mkdir()  # raises an error if the folder already exists, because it is removed at the end
         try:
             for command in (c for block in ALL[page] for c in commands(block) if c.shown and not c.is_mistake):
                 out, err = _printed(command)

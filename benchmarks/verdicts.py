@@ -1,15 +1,19 @@
-"""Measure the error rates of verdicts on simulated sweeps whose true means are known.
+"""Measure the error rates of verdicts on simulated sweeps with known true means.
 
-In a sweep, k configurations have n seeds each. "False" is the share of sweeps whose leader is called ahead of a
-configuration that is as good or better; "hold", the share whose printed intervals all contain the true differences;
-"best kept", the share that exclude no configuration with the truly best mean. "Power" is the share of truly worse
-configurations that a truly best leader is called ahead of; "wins", the share of sweeps in which it is called ahead of
-all. For comparison, the table shows Holm's method over the k-1 comparisons with the leader, as if the leader had been
-named in advance. Goals with normal noise: false <= 5.5 %, hold >= 94.5 %.
+In a sweep, k configurations have n seeds each. The columns of the table are percentages:
+
+  false      sweeps in which the leader is reported to be ahead of a configuration that is at least as good
+  hold       sweeps in which all printed intervals contain the true differences
+  best kept  sweeps in which no configuration with the best true mean is excluded
+  power      truly worse configurations that a truly best leader is reported to be ahead of
+  wins       sweeps in which the leader is correctly reported to be ahead of all others
+
+For comparison, the table also shows Holm's method for the k-1 comparisons with the leader, as if the leader had been
+selected in advance. The goals with normal noise are false <= 5.5 % and hold >= 94.5 %.
 
     python -m benchmarks.verdicts                       # 10,000 sweeps per scenario
-    python -m benchmarks.verdicts --quick               # 1,000, without 200 configurations
-    python -m benchmarks.verdicts --output FILE         # the tables as Markdown
+    python -m benchmarks.verdicts --quick               # 1,000 sweeps, without scenarios with 200 configurations
+    python -m benchmarks.verdicts --output FILE         # write the tables to a Markdown file
 """
 
 from __future__ import annotations
@@ -91,38 +95,39 @@ def scenarios(quick: bool) -> list[Scenario]:
         found += [Scenario(f"all equal, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
     for noise in ("one skewed", "one collapses"):
         found += [Scenario(f"equal means, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
-    return sorted(found, key=lambda s: s.k > 50)  # slowest last
+    return sorted(found, key=lambda s: s.k > 50)  # slowest scenarios last
 
 
 def shipped(judged: Judged) -> Bools:
-    """Return the differences that lenet_exp finds."""
+    """Return which differences lenet_exp reports as significant."""
     return significant_pairs(judged.found.p, judged.found.points, judged.leader, judged.k)[0]
 
 
 def holm_leader(judged: Judged) -> Bools:
-    """Return the differences found by Holm's method over the k - 1 comparisons with the leader."""
+    """Return which differences are significant according to Holm's method for the k - 1 comparisons with the leader."""
     p = np.where(judged.involved, judged.found.p, np.nan)
     return step_down(p, np.concatenate([holm_levels(judged.k - 1), np.full(comb(judged.k - 1, 2), LEVEL)]))[0]
 
 
 def bonferroni(judged: Judged) -> Bools:
-    """Return the differences found by Bonferroni's method over all pairs."""
+    """Return which differences are significant according to Bonferroni's method for all pairs."""
     return judged.found.p <= LEVEL / comb(judged.k, 2)
 
 
 def holm_pairs(judged: Judged) -> Bools:
-    """Return the differences found by Holm's method over all pairs."""
+    """Return which differences are significant according to Holm's method for all pairs."""
     return step_down(judged.found.p, holm_levels(comb(judged.k, 2)))[0]
 
 
 def shaffer(judged: Judged) -> Bools:
-    """Return the differences found by Shaffer's method."""
+    """Return which differences are significant according to Shaffer's method for all pairs."""
     return step_down(judged.found.p, shaffer_levels(judged.k))[0]
 
 
 def largest_t(judged: Judged) -> Bools:
-    """Return the differences found by comparing t with the leader's largest t, simulated for equal spreads (Westfall
-    and Young 1993).
+    """Return which differences are significant according to the simulated distribution of the leader's largest t.
+
+    The simulation assumes equal spreads (Westfall and Young 1993).
     """
     t = judged.towards / judged.found.error
     return judged.involved & (t > critical_t(judged.k, int(judged.found.n.max())))
@@ -130,7 +135,7 @@ def largest_t(judged: Judged) -> Bools:
 
 @cache
 def critical_t(k: int, n: int) -> float:
-    """Return the critical value of the leader's largest t."""
+    """Simulate sweeps with equal means and equal spreads, and return the critical value of the leader's largest t."""
     rng = np.random.default_rng(k * 1000 + n)
     found = []
     for _ in range(20):
@@ -151,7 +156,7 @@ CANDIDATES = {
 
 
 def candidates() -> list[Scenario]:
-    """Return the scenarios in which the methods are compared: three for false claims, three for missed ones."""
+    """Return the scenarios in which the methods are compared: three for false claims, and three for missed leads."""
     noisy = (10.0, 10.0, *[1.0] * 8)
     return [
         Scenario("all equal", equal(10), 5),
@@ -164,7 +169,12 @@ def candidates() -> list[Scenario]:
 
 
 def row(scenario: Scenario, ours: Counts, holm: Counts) -> str:
-    """Return a row of the table."""
+    """Format a row of the table.
+
+    Args:
+        ours: counts for the method of lenet_exp.
+        holm: counts for Holm's method.
+    """
     lesser = ours.lesser > 0
     power = f"{100 * ours.right / ours.lesser:.1f} | {ours.percent(ours.wins):.1f}" if lesser else " | "
     beside = f"{100 * holm.right / holm.lesser:.1f} | {holm.percent(holm.wins):.1f}" if lesser else " | "
@@ -180,7 +190,7 @@ HEAD = """| truth | k | n | false | hold | best kept | power | wins | Holm k-1: 
 
 
 def main() -> None:
-    """Print the tables, in percent; exit with status 1 if a goal is missed."""
+    """Run the simulations and print the tables. Exit with status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=positive, default=None, help="of each scenario (default 10,000)")
     parser.add_argument("--quick", action="store_true", help="1,000 sweeps, without 200 configurations")
