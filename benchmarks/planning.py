@@ -5,8 +5,8 @@ difference that `confirm=` specifies. If this configuration leads the sweep, len
 confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90 % are confirmed if the
 median plan has at least ten seeds.
 
-The second table shows how often `lenet-compare` warns of an outlier although there is none. Goal for equal spreads and
-normal noise: at most 1 % of sweeps.
+The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
+and normal noise: at most 1 % of sweeps.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """

@@ -55,6 +55,7 @@ def seconds_of(command: list[str], folder: str, status: int = 0) -> float:
 
 
 def main() -> None:
+    """Time the commands alternately, and print the ratios."""
     asked = parser(__doc__, repeats=15).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty_app.py"

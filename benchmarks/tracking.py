@@ -142,6 +142,7 @@ def show(models: str, runs: list[dict[str, float]]) -> Seconds:
 
 
 def main() -> None:
+    """Run the benchmark and print the times of tracking."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--epochs", type=positive, default=50, help="default 50")
     options.add_argument("--models", nargs="+", default=["all"], choices=["all", "none"], help="default all")

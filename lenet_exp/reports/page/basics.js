@@ -1,6 +1,6 @@
-// The page's data, and small things that all parts use. Texts come in as text, never as HTML.
+// The page's data, and helper functions for all scripts. Texts are inserted as text, never as HTML.
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const FRAMED = window.parent !== window; // MLflow shows an artifact in a frame that may open no page
+const FRAMED = window.parent !== window; // MLflow shows artifacts in a frame, which is not allowed to open pages
 
 function make(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -37,7 +37,8 @@ async function copy(text, told) {
   return say(told);
 }
 
-// MLflow's page: on its server, or on the one that shows this page, or where a pasted link of lenet-ui leads.
+// Return the address of a page in MLflow: on the known server, on the server that shows this page, or on the server of
+// a link from lenet-ui that the user pasted. Return null if no server is known.
 function address(page, pasted = document.querySelector("#pasted")?.value) {
   const shown = location.protocol === "blob:" ? new URL(location.href).origin : "null";
   const server = DATA.server || (shown.startsWith("http") && shown);

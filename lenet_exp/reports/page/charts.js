@@ -1,6 +1,6 @@
-// Charts of configurations: their intervals and curves.
+// Charts that compare configurations: confidence intervals and learning curves.
 const MOST_ROWS = 20;
-const CURVE_POINTS = 30; // epochs; longer curves go without dots
+const CURVE_POINTS = 30; // maximum number of epochs for which a curve has dots
 
 function intervalsChart(board, width) {
   const groups = board.shown().filter((g) => g.mean !== null);

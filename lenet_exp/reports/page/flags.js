@@ -1,4 +1,4 @@
-// Charts of flags: parallel coordinates, and what each flag does.
+// Charts that compare flags: parallel coordinates, and the effect of each flag.
 const AXES = 8;
 
 function parallelChart(board, width) {

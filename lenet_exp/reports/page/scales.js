@@ -1,17 +1,17 @@
-// Colours, axes and tooltips that the charts share.
+// Colors, axes, and tooltips that all charts share.
 const COLOURS = ["#2f6fde", "#e07b00", "#2a9d5c", "#c23b8f", "#7b61d6", "#00919c", "#b5651d", "#d43d3d", "#6b8e23", "#808897"];
 const VIRIDIS = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
 const STATES = { finished: "#2f6fde", pruned: "#8b93a1", diverged: "#e07b00" };
 const BEST = "#d43d3d";
-const FEW = 12; // values of a flag that fit side by side
+const FEW = 12; // maximum number of values of a flag that fit side by side
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
   return Object.fromEntries(["card", "text", "dim", "strong", "grid"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
-// A range that a few failures don't squeeze: from the best down to where most are, and to twice the best one's error or
-// loss.
+// Return an axis range that includes the best value and most other values, so that a few failures do not compress the
+// chart. The range extends at least to twice the error or loss of the best value.
 function most(values, { less = false, least = 1e-4 } = {}) {
   const sign = less ? -1 : 1;
   const heights = values.filter((v) => v !== null).map((v) => sign * v).sort((a, b) => a - b);
@@ -23,13 +23,14 @@ function most(values, { less = false, least = 1e-4 } = {}) {
   return less ? [-best, -worst] : [worst, best];
 }
 
-// The same of accuracies that have ranges, which may make it three times as wide.
+// Extend an axis range of accuracies to include their confidence intervals. The range becomes at most three times as
+// wide.
 function around([worst, best], ranges) {
   const high = ranges.reduce((most, [, v]) => Math.max(most, v), best);
   return [Math.max(ranges.reduce((least, [v]) => Math.min(least, v), worst), high - 3 * (high - worst)), high];
 }
 
-// Triangles at the ends of an axis, at each x with a value beyond it.
+// Return triangles at the ends of the y axis, at each x that has a value beyond the axis.
 function marks(points, y) {
   const beyond = points.filter(([, v]) => v !== null && (v < y.min || v > y.max));
   const ends = new Map(beyond.map(([x, v]) => [`${x} ${v < y.min}`, { value: [x, v < y.min ? y.min : y.max], symbolRotate: v < y.min ? 180 : 0 }]));
@@ -40,7 +41,7 @@ function marked(series) {
   return series.data.length ? " Triangles: values beyond the axis." : "";
 }
 
-// An axis of numbers with a little room at its ends, which are no ticks.
+// Return an axis for numbers, with some space at its ends, which have no labels.
 function axis([low, high], { percent = false } = {}) {
   const room = high > low ? 0.04 * (high - low) : percent ? 2e-3 : 0.02 * Math.abs(high) || 1;
   const [min, max] = percent ? [Math.max(low - room, 0), Math.min(high + room, 1)] : [low - room, high + room];
@@ -52,8 +53,8 @@ function epochAxis(last, name = "epoch") {
   return { type: "value", min: Math.min(1, last), max: Math.max(last, 2), minInterval: 1, name, nameGap: 26 };
 }
 
-// An axis of a flag's values: numbers by size or, where they were swept in factors, by their logarithm; words in a row,
-// and a few numbers where some configurations have none.
+// Return an axis for the values of a flag: linear for numbers, or logarithmic if they span a wide range. Words are
+// arranged side by side, and so are a few numbers if some configurations have no value.
 function flagAxis(flag, values) {
   const known = ordered([...new Set(values)]);
   const numbers = known.filter((v) => number(v) !== null).map(Number);
@@ -84,7 +85,7 @@ function groupTip(group) {
   return tip(group.name, reached, group.state, group.remark && `vs. leader: ${group.remark}`);
 }
 
-// What all charts have: colours of the page, room for the labels, a tooltip that stays on the page.
+// Add the options that all charts share: the colors of the page, space for labels, and a tooltip within the page.
 function based(option) {
   const t = theme();
   const line = { axisLine: { show: true, onZero: false, lineStyle: { color: t.strong } }, axisTick: { lineStyle: { color: t.strong } }, splitLine: { lineStyle: { color: t.grid } } };

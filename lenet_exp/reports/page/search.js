@@ -1,4 +1,4 @@
-// Charts of a search: the history of its best, the curves of its runs, and its trials over each flag.
+// Charts for a search: the best value so far, the learning curves of its runs, and its trials versus each flag.
 const STAR = "path://M5,0L6.5,3.4L10,3.8L7.4,6.2L8.1,9.8L5,8L1.9,9.8L2.6,6.2L0,3.8L3.5,3.4Z";
 
 function searchAxis(search, range) {

@@ -1,4 +1,4 @@
-// Puts the page together: charts are drawn at once, and again when what is shown or their width changes.
+// Builds the page. Charts are drawn immediately, and again if the selected configurations or the width changes.
 class Card {
   constructor(holder, name, title, build, controls = () => []) {
     this.build = build;
@@ -11,7 +11,7 @@ class Card {
   }
 
   draw() {
-    this.node.hidden = false; // or it would have no width
+    this.node.hidden = false; // a hidden element has no width
     this.width = this.area.clientWidth;
     const made = this.build(this.width);
     this.node.hidden = made === null;
@@ -48,7 +48,7 @@ document.querySelectorAll("section[data-comparison]").forEach((section) => {
   const drawn = [];
   let waiting;
   const redraw = () => {
-    clearTimeout(waiting); // until typing rests
+    clearTimeout(waiting); // redraw only when the user pauses typing
     waiting = setTimeout(() => drawn.forEach((card) => card.draw()), 80);
   };
   drawn.push(...cards(section, new Leaderboard(section, DATA.comparisons[section.dataset.comparison], redraw)));

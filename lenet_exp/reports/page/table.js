@@ -1,6 +1,6 @@
-// The leaderboard: sorting, a filter, rows that open, and which configurations the charts show.
-const FIRST = 20; // rows at first
-const DRAWN = 6; // configurations whose curves are drawn, unless some are ticked
+// The leaderboard: sorting, a filter, expandable rows, and the selection of configurations for the charts.
+const FIRST = 20; // number of rows that are initially visible
+const DRAWN = 6; // number of configurations whose curves are drawn if the user has not selected any
 
 class Leaderboard {
   constructor(section, data, changed) {
@@ -76,7 +76,7 @@ class Leaderboard {
     this.show();
   }
 
-  // The configurations in their order; unknown values stand last, however it is sorted.
+  // Return the configurations in the order that the user selected. Unknown values are always last.
   order() {
     const value = this.keys.find(([name]) => name === this.key)[1];
     const sign = this.down ? -1 : 1;
@@ -93,7 +93,8 @@ class Leaderboard {
     return this.order().filter((group) => words.every((word) => this.says(group, word)));
   }
 
-  // `lr>=0.01`, `activation=relu`, `accuracy>98` (in percent), or a word that is found anywhere.
+  // Return whether a configuration matches a filter: `lr>=0.01`, `activation=relu`, `accuracy>98` (in percent), or a
+  // word that can be in any column.
   says(group, word) {
     const [, name, sign, wanted] = word.match(/^([\w.]+)(>=|<=|=|>|<)(.+)$/) ?? [];
     if (name === undefined) {
