@@ -46,12 +46,12 @@ def sqlite_uri(database: Path) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the absolute path of the database file in an SQLite address, or None for any other kind of store."""
+    """Return the absolute path of the file that an SQLite address refers to, or None for any other kind of address."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
 def frozen_uri(uri: str | None) -> str | None:
-    """Return a store's address in the form that records contain: valid in any working directory, without secrets."""
+    """Return a store's address in the form saved in records: valid in any working directory and without secrets."""
     if uri is None:
         return None
     database = sqlite_path(uri)

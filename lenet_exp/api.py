@@ -98,7 +98,7 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
 
     Returns:
         The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints what would be
-            trained.
+        trained.
 
     Raises:
         UserError: a configuration is invalid, or the data or the store cannot be used. Failed runs do not raise an
@@ -135,8 +135,8 @@ def search(
         n_trials, max_epochs, max_seconds: budgets for the entire search; at least one is required.
         seeds: maximum number of seeds per configuration. Seeds after the first are used only while the configuration
             may still be the best.
-        confirm: lead of the best configuration, in percentage points, to confirm on new seeds at the end; by default,
-            no lead is confirmed.
+        confirm: lead of the best configuration, in percentage points, to confirm on new seeds after the search; None to
+            skip the confirmation.
 
     Returns:
         The result of the search, with all trials and the best finished run.
@@ -172,9 +172,13 @@ def compare(
 ) -> pd.DataFrame:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
-    For a description of each argument, run `lenet-compare --help`.
-
     Args:
+        sweep: the sweep to compare, or a list of sweeps: `last`, a sweep ID or its first digits, an MLflow run ID, or a
+            sweep folder; by default, the last sweep.
+        filter: MLflow filter that selects the runs to compare, such as `"params.activation = 'selu'"`.
+        tracking_uri: address of the MLflow store for `filter`; by default, the value of MLFLOW_TRACKING_URI or, if that
+            is unset, mlflow.db in the outputs folder.
+        experiment: MLflow experiment for `filter`.
         by: epoch whose validation accuracy is compared: "best" or "last".
 
     Returns:
@@ -239,7 +243,7 @@ def _listed(overrides: str | Sequence[str]) -> list[str]:
 
 
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a flag's values as numbers, with `-` (no effect) and `null` as NaN, unless a value is not numeric."""
+    """Return a flag's values as numbers, with NaN for `-` (no effect) and `null`; unchanged if any is not numeric."""
     import pandas as pd
 
     without = values.isin(["-", "null", "None"])

@@ -33,7 +33,7 @@ def claim_folder(folder: Path) -> None:
     """Create a private folder if it does not exist, and check that it is private.
 
     Raises:
-        NoCache: the folder cannot be created, or it is not owned by this user, or other users can write to it.
+        NoCache: the folder cannot be created, is not owned by this user, or is writable by other users.
     """
     for part in (folder.parent, folder):  # a user who can write to the parent could replace the folder
         try:

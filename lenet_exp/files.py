@@ -168,7 +168,7 @@ def json_text(value: Any) -> str:
 
 
 def from_json(text: bytes | str) -> Any:
-    """Return the value of a JSON text, all of whose numbers must be finite.
+    """Parse a JSON text, whose numbers must be finite, and return its value.
 
     Raises:
         ValueError: the text is not valid JSON, or a number is not finite.
@@ -194,7 +194,7 @@ def read_json(path: Path) -> Any:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a link, if it exists, or a folder and its content."""
+    """Remove a file, a link, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

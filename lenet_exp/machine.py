@@ -60,7 +60,8 @@ def let_waiting_threads_sleep() -> None:
     """Make waiting OpenMP threads sleep after a short time instead of spinning.
 
     Spinning threads make a run up to 40 times slower if one other process is busy. Call this function before torch is
-    imported, because OpenMP reads the setting from the environment then. The trained weights do not depend on it.
+    imported, because OpenMP reads the setting from the environment at that time. The setting does not change the
+    trained weights.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

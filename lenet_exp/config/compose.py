@@ -81,7 +81,7 @@ FREE = tuple(
 
 
 def allow_new_keys(overrides: list[str]) -> list[str]:
-    """Return the overrides with Hydra's prefix `++` added to those whose flag accepts any key.
+    """Return the overrides, with Hydra's prefix `++` added to each override of a flag that accepts any key.
 
     Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`.
     """

@@ -1,4 +1,4 @@
-"""One-line messages, with the nearest valid name, for Hydra's errors, which have four to nine lines."""
+"""Conversion of Hydra's errors, which have four to nine lines, to one-line messages with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def explain_hydra(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError):  # an environment variable that is not set
         return f"{error.args[0]}: not found"
-    # An exception of exactly one of these classes is an internal error of Hydra; OmegaConf raises subclasses of them.
+    # These exact classes indicate an internal error of Hydra. OmegaConf's errors are subclasses of them.
     if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the flags cannot be parsed; write them as name=value (see --help)"
     text = str(error)
@@ -108,7 +108,7 @@ def known_flags() -> frozenset[str]:
 
 
 def explain_arguments(unknown: list[str]) -> str:
-    """Return a one-line message for arguments such as `--dataset=X`, because flags are written without dashes."""
+    """Return a one-line message for arguments with dashes, such as `--dataset=X`; flags are written without dashes."""
     name, _, value = unknown[0].lstrip("-").partition("=")
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
     target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)

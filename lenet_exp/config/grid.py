@@ -93,7 +93,7 @@ def check_size(
     more: str = "; to train them all, set sweep.max_jobs={jobs}",
     together: Together | None = None,
 ) -> None:
-    """Check the number of jobs in a grid before they are created.
+    """Check the number of jobs in a grid before the jobs are created.
 
     Args:
         most: maximum number of jobs: the unchecked value of `sweep.max_jobs`.
@@ -101,7 +101,7 @@ def check_size(
         together: groups of flags that are zipped.
 
     Raises:
-        ConfigError: the overrides span more than `most` jobs.
+        ConfigError: the overrides specify more than `most` jobs.
     """
     if not isinstance(most, int):
         return

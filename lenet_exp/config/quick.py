@@ -58,7 +58,7 @@ class QuickComposer:
 
     Args:
         compose: function that composes a configuration from overrides with Hydra.
-        without: configuration composed from all overrides except the swept ones; None if it is not available.
+        without: configuration composed from all overrides of flags that are not swept; None if it is not available.
         swept: names of the swept flags.
     """
 
@@ -128,7 +128,7 @@ def _parsed(text: str) -> _SingleValue | None:
 
 
 def _may_overlap(other: str, one: _SingleValue) -> bool:
-    """Return whether an override can affect a flag that a single-value override sets; choosing an option cannot."""
+    """Return whether an override can affect the flag of a single-value override; choosing a group's option cannot."""
     key, _, value = other.partition("=")
     key, path = key.lstrip("+~"), ".".join(one.path)
     is_option = "." not in key and not value.startswith(("{", "["))

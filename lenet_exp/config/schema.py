@@ -30,7 +30,7 @@ ALWAYS = object()  # a neutral value that no value equals, so the fingerprint al
 
 
 class EngineName(StrEnum):
-    """Engines that can execute the training steps; `auto` selects one."""
+    """Engines that can execute the training steps; `auto` selects an engine automatically."""
 
     auto = "auto"
     native = "native"

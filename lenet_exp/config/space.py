@@ -34,7 +34,7 @@ class Choice:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """The values to check before the search, which are all options."""
+        """The values that are checked before the search: all options."""
         return self.options
 
     @property
@@ -58,7 +58,7 @@ class IntegerRange:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The lowest and the highest value."""
+        """The lowest and the highest value, which are checked before the search."""
         return (self.low, self.high)
 
     @property
@@ -90,7 +90,7 @@ class FloatRange:
 
     @property
     def ends(self) -> tuple[float, ...]:
-        """The lowest and the highest value."""
+        """The lowest and the highest value, which are checked before the search."""
         return (self.low, self.high)
 
     @property
@@ -115,7 +115,7 @@ class Flag:
     Attributes:
         key: name of the flag as typed, possibly with the prefix `+`.
         values: values among which the search chooses.
-        group: whether the flag is a config group, so that its values are the group's options.
+        group: whether the flag is a config group, whose options are the flag's values.
         typed: the full override, for messages.
     """
 

@@ -72,7 +72,7 @@ def option_class(group: str, option: Option) -> type:
     """Return the class that an option specifies as `_target_`.
 
     Raises:
-        ConfigError: `_target_` is missing or is not a class of the required kind.
+        ConfigError: `_target_` is missing or does not specify a subclass of the group's base class.
     """
     target = option.get("_target_")
     if not isinstance(target, str):

@@ -25,7 +25,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
 
     Args:
         root: folder that contains all datasets.
-        names: names of the files that are required.
+        names: names of the required files.
 
     Raises:
         DataError: the dataset cannot be downloaded; the message lists the folders and mirrors that were tried.

@@ -37,7 +37,7 @@ def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """Return the uncompressed content of a dataset's file, and its SHA-256, after comparing it with the known digest.
+    """Return the uncompressed content of a dataset's file and its SHA-256, which must equal the known digest, if any.
 
     Raises:
         DataError: the file cannot be read, or its content does not match the dataset.
@@ -81,7 +81,7 @@ def _unpacked(path: Path) -> bytes:
 
 @cache
 def known_digests() -> dict[str, str]:
-    """Return a description, `<dataset>'s <file>`, for each known SHA-256; it identifies wrong files in messages."""
+    """Return a description, `<dataset>'s <file>`, for each known SHA-256, for messages about wrong files."""
     found: dict[str, str] = {}
     for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
         digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}

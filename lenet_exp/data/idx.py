@@ -12,7 +12,7 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
-    """Return the array in an IDX file as a uint8 tensor, or as an int64 tensor if it has any other integer type.
+    """Return the array in an IDX file: uint8 data as a uint8 tensor, and other integers as an int64 tensor.
 
     Args:
         content: uncompressed content of the file.

@@ -1,4 +1,4 @@
-"""Image tensors for training, which are created once per process and shared by all its runs."""
+"""Image tensors for training, which are created once per process and shared by all runs in the process."""
 
 from __future__ import annotations
 
@@ -161,7 +161,8 @@ class SharedDataset:
         key: key that identifies the images and labels.
         source: folder or function from which the images and labels were read.
         files: SHA-256 of the uncompressed content of each file that was read.
-        digests: SHA-256 of the raw pixels and labels of each part, for each split (val_size, train_size, split_seed).
+        digests: SHA-256 of the raw pixels and labels for training and for validation, for each split (val_size,
+            train_size, split_seed).
     """
 
     key: tuple[str, str, bool]

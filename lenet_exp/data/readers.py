@@ -134,7 +134,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read scikit-learn's digits from their file, because importing scikit-learn would take longer than training."""
+    """Read the digits from scikit-learn's data file, because importing scikit-learn would take longer than training."""
     package = find_spec("sklearn")
     file = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
     try:

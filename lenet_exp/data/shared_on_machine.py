@@ -25,7 +25,7 @@ from lenet_exp.data.shared_memory import SharedTensor, to_shared_memory
 
 
 def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: Path | None = None) -> SharedTensor:
-    """Return an array as a shared tensor, in memory that another process on this machine already shares if possible.
+    """Return an array as a shared tensor, which uses the memory of another process on this machine if possible.
 
     Args:
         content: the array.

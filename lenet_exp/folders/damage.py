@@ -25,7 +25,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
     Args:
         of: function that converts the parsed JSON to the value, or raises ValueError if the JSON is invalid.
-        what_now: consequence of the corruption, or instruction for the user; the end of the error message.
+        what_now: end of the error message, with the consequence of the corruption or an instruction for the user.
 
     Raises:
         DamagedError: the file is corrupt.
@@ -52,7 +52,7 @@ def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
 
     Args:
         why: description of the corruption.
-        what_now: consequence of the corruption, or instruction for the user.
+        what_now: consequence of the corruption, or an instruction for the user.
     """
     error = DamagedError(f"{path} is corrupt ({why}); {what_now}")
     error.path = path

@@ -18,7 +18,7 @@ def is_mlflow_run_id(which: str) -> bool:
 
 
 def find_sweep(which: str) -> SweepFolder:
-    """Return the sweep with the given name: `last`, a sweep ID (or its first digits), an MLflow run ID, or a folder.
+    """Return the sweep with a given name: `last`, a sweep ID or its first digits, an MLflow run ID, or a sweep folder.
 
     Raises:
         ConfigError: no sweep is found.
@@ -45,7 +45,7 @@ def find_sweep(which: str) -> SweepFolder:
 
 
 def find_run(which: str) -> RunFolder:
-    """Return the run with the given name: a run folder, or a run ID or its first digits.
+    """Return the run with a given name: a run ID or its first digits, or a run folder.
 
     Raises:
         ConfigError: no run is found, or several match.

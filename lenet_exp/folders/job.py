@@ -52,7 +52,7 @@ class Job(Stored):
 
     @property
     def trial_number(self) -> int:
-        """The number of the trial in a search; in a grid, whose jobs have no trial, the job's number."""
+        """The number of the job's trial in a search, or the number of the job in a grid."""
         return self.number if self.trial is None else self.trial
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ModelFile:
-    """Writer of a run's model file, which is replaced at each improvement.
+    """Writer of a run's model file in `model_path`. The file is replaced at each improvement.
 
     The file is named `<dataset>_epoch<epoch>_acc<accuracy>_<first 8 digits of the run ID>.safetensors`. Its metadata
     key `record` contains the run's record as JSON.

@@ -133,7 +133,7 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_symlink():  # the owner can empty the folder, which must not remove files elsewhere
+        if folder.is_symlink():  # the owner can empty the folder, so it must not be a link to other files
             raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:
@@ -168,7 +168,7 @@ def _owner(value: Any) -> Owner:
 
 
 def _elsewhere(folder: Path) -> Owner | None:
-    """Return the owner if it is a live process on another machine, whose flock might not be visible here; else None."""
+    """Return the owner if it is alive on another machine, whose flock might not be visible here; otherwise, None."""
     owner = _named(folder)
     if owner is None or owner.here:
         return None

@@ -119,10 +119,11 @@ class Record(Stored):
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Return the properties that affect exact results and differ between two records: {name: (own, other value)}.
+        """Return the properties that affect exact results and differ between two records, with both values.
 
-        If the result is empty, either run can resume from the other's checkpoint. A property that an older release did
-        not record counts as equal.
+        The result maps the name of each property to its value in this record and its value in the other record. If it
+        is empty, either run can resume from the other's checkpoint. A property that an older release did not record
+        counts as equal.
         """
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         if mine["engine"] != theirs["engine"]:
@@ -358,7 +359,7 @@ class SweepPlan(Stored):
         confirms: sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
         points: difference, in percentage points, that the test is planned to detect.
         confirmed: result of the test; None until all runs have ended.
-        counted: counts of jobs by outcome at the end of each start, and `ended_ms`, by start.
+        counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).
         directory: working directory of the command; empty in files from older releases.
         search: settings and progress of the search; None for a grid.
     """
@@ -409,7 +410,7 @@ def record_to_json(record: Record) -> Any:
 
 
 def _check_name(name: str) -> None:
-    """Check that a name is that of a file in the run folder, without a path.
+    """Check that a name is a plain file name, without a path.
 
     Raises:
         ValueError: the name contains a path or is not a valid file name.

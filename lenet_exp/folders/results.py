@@ -55,7 +55,7 @@ class RunResult:
 
     @property
     def seconds(self) -> float:
-        """Training time in seconds, including the time before interruptions."""
+        """The training time in seconds, including time before interruptions."""
         return self.record.seconds
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class JobResult:
     """The result of a job in a sweep.
 
     Attributes:
-        job: the job.
+        job: job to which the result belongs.
         outcome: outcome of the job, which can also be "running" or "not started".
         reason: one-line reason why the job did not finish; empty if it did.
         record: record of the job's run; None if it does not exist.
@@ -97,7 +97,7 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
     """Return the current result of each job.
 
     Args:
-        since_ms: start of the sweep in milliseconds since 1970; runs that ended before this time count as already
+        since_ms: start time of the sweep in milliseconds since 1970; runs that ended before this time count as already
             trained.
     """
     found, seen = [], set()
@@ -113,7 +113,7 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     """Return the current result of a job.
 
     Args:
-        since_ms: start of the sweep; see `job_results`.
+        since_ms: start time of the sweep; see `job_results`.
         running: whether the job is being trained; ignored if the job has a record or an error.
         again: whether an earlier job in the sweep has the same run.
     """
@@ -142,7 +142,7 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
 
     Args:
         error: reason why the job failed before it had a record; None if it did not.
-        since_ms: start of the sweep; see `job_results`.
+        since_ms: start time of the sweep; see `job_results`.
     """
     record = job.folder.record()
     if error is not None:

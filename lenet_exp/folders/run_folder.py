@@ -1,6 +1,6 @@
 """A run on disk: outputs/runs/<run ID>/. MLflow receives only results that are in a checkpoint in this folder.
 
-job.json              frozen configuration, fingerprint, and name; written first, later part of the record
+job.json              frozen configuration, fingerprint, and name; written first, later included in record.json
 history.json, state-*, best-*   checkpoints (checkpoints.py)
 mistakes.png          the worst mistakes of the best weights on validation images, if they made any
 record.json           outcome and all data needed to reproduce the result; written last
@@ -59,7 +59,8 @@ def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
     Args:
         experiment: name of the MLflow experiment.
         fingerprint: fingerprint of the run's configuration.
-        execution: device and number of threads, if a sweep trains the same fingerprint with several of either.
+        execution: device and number of threads, if a sweep trains the same fingerprint on several devices or with
+            several numbers of threads.
     """
     return hashlib.sha256("\n".join(map(str, (experiment, fingerprint, *execution))).encode()).hexdigest()[:32]
 
@@ -281,7 +282,7 @@ class RunFolder:
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:
-        """Return whether MLflow has no metrics from this run yet. If so, starting over cannot log a metric twice."""
+        """Return whether no MLflow store has metrics from this run. If so, starting over cannot log a metric twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:

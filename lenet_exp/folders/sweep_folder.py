@@ -1,4 +1,4 @@
-"""A sweep on disk: outputs/sweeps/<sweep ID>/. Jobs with the same runs give the same ID, so a rerun resumes the sweep.
+"""A sweep on disk: outputs/sweeps/<sweep ID>/. The same command has the same ID, so rerunning it resumes the sweep.
 
 jobs.jsonl     the frozen jobs, one per line; a sweep can add jobs while it runs
 sweep.json     the settings, the number of jobs, the MLflow run, and the number of starts
@@ -61,7 +61,7 @@ class SweepFolder:
             yield
 
     def owner(self) -> Owner | None:
-        """Return the process that is running the sweep, or None if no process is."""
+        """Return the process that is running the sweep, or None if the sweep is not running."""
         return owner_of(self.path)
 
     def start(self, jobs: Sequence[Job], **asked: Any) -> SweepPlan:
@@ -160,7 +160,7 @@ class SweepFolder:
         self._written = plan
 
     def jobs(self) -> list[Job]:
-        """Return all frozen jobs.
+        """Return all jobs of the sweep.
 
         Raises:
             DamagedError: jobs are missing or corrupt.

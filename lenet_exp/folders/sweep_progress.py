@@ -23,7 +23,7 @@ OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can cre
 
 # These times were measured with digits and MNIST on two cores. They matter for short runs.
 RUN_SECONDS = 0.3  # time that a run spends outside its epochs
-UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, by content
+UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, its model, and its pictures
 UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
@@ -55,7 +55,7 @@ class SweepProgress:
             the sweep retrains it.
         running: jobs that are being trained.
         trained: number of epochs trained since this start of the sweep.
-        done, left: number of completed and of remaining epochs in all runs, including epochs from earlier starts. In a
+        done, left: numbers of completed and remaining epochs in all runs, including epochs from earlier starts. In a
             search, only the jobs created so far count.
         seconds: time since this start, in seconds.
         spent: training time for the `trained` epochs, in seconds.
@@ -149,7 +149,7 @@ class SweepMonitor:
         self._jobs: Sequence[Job] = self._given if self._given is not None else []
         self._results: list[JobResult] = []
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
-        self._known: set[int] = set()  # jobs that ended in this start and were read
+        self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
         # By run: epochs trained in this start, all epochs, epochs left, and seconds of this start's epochs.
         self._done: dict[str, tuple[int, int, int, float]] = {}
