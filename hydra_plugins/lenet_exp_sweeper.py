@@ -176,7 +176,7 @@ class GridSweeper(Sweeper):
             raise ConfigError(f"hydra.launcher.workers={workers}: must be an integer of at least 1")
 
     def parsed(self, given: list[str]) -> list[Override]:
-        """Return the parsed overrides."""
+        """Parse overrides with Hydra's parser, and return them."""
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)
 
     @cached_property

@@ -110,7 +110,7 @@ class WorkSpec:
         output: file for stdout and stderr of the processes.
         answer: function called with each report in the sweep's own process, within `next_done`; it returns whether to
             prune the run. It can receive the same report twice, for example after the loss of a process.
-        remote: same work as data, for executors that cannot send Python objects to their processes.
+        remote: description of the work as plain data, for executors that cannot send Python objects to their processes.
     """
 
     task: Callable[..., object]

@@ -43,7 +43,7 @@ class ExecutorLauncher(Launcher):
         """Create an executor.
 
         Args:
-            work: work of the executor.
+            work: functions that run the jobs, and information about the jobs.
 
         Raises:
             ConfigError: the executor is not available, or has no room for such jobs; see `check`.
@@ -66,7 +66,7 @@ class ExecutorLauncher(Launcher):
         """Raise an error, because Hydra's own sweeper cannot use an executor.
 
         Raises:
-            ConfigError: the method was called.
+            ConfigError: always raised.
         """
         allowed = "must be used with hydra/sweeper=grid or search; with hydra/sweeper=basic, use hydra/launcher=basic"
         raise ConfigError(f"hydra/launcher={self.name}: {allowed}")

@@ -101,7 +101,9 @@ def _check_store(tracking: Tracking) -> None:
 
 
 def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
-    """Freeze jobs that have been checked. This reads their datasets, because fingerprints include data digests.
+    """Return frozen jobs, whose configurations no longer depend on conf/. The configurations must have been checked.
+
+    The datasets of the jobs are read, because fingerprints include data digests.
 
     Args:
         swept: names of the swept flags.

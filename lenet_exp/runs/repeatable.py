@@ -1,4 +1,4 @@
-"""Prepares a recorded run for retraining or reevaluation, or explains why neither is possible."""
+"""Prepares a recorded run to be retrained or evaluated again, or explains why neither is possible."""
 
 from __future__ import annotations
 

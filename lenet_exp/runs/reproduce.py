@@ -26,7 +26,7 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
     """Retrain a run with its recorded settings, and compare each epoch with the original. The original is only read.
 
     The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once complete, it is kept only
-    if its results are not identical. If two processes reproduce the same run, the second one waits for the first.
+    if its results are not identical. If two processes reproduce the same run, the second process waits for the first.
 
     Args:
         recorded: run to reproduce.
@@ -34,7 +34,7 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
     Raises:
         ConfigError: `trust` contains an invalid name, or the outputs folder cannot be written to.
-        BaseException: training raised this exception.
+        BaseException: training failed or was interrupted; the original exception is raised.
     """
     ready = repeatable(recorded, data_root, trust)
     if isinstance(ready, ReproduceResult):
@@ -57,7 +57,7 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
     """Check a run without training: verify its digests, and recompute the validation accuracy of its weights.
 
-    The digests are those of the record, the history, and the weights.
+    The digests cover the record, the history, and the weights.
 
     Args:
         recorded: run to check.

@@ -62,7 +62,7 @@ def run_alone(
     Raises:
         ConfigError, DataError, StoreError: the configuration is invalid, or the data or the store cannot be used;
             nothing has been trained.
-        BaseException: training raised this exception; see `run`.
+        BaseException: training failed or was interrupted; see `run`.
     """
     job = lone_job(config, name)
     check_outputs(job.outputs)
@@ -87,7 +87,7 @@ def run(
 
     Args:
         job: job to train.
-        delivery: delivery that uploads the run to MLflow.
+        delivery: object that uploads the run to MLflow.
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
         forced_ms: time in milliseconds since 1970; a run that started earlier is retrained.
         on_start: function called with the run folder once it is ready, before training.
@@ -98,8 +98,8 @@ def run(
     Raises:
         ConfigError: the device is not available on this machine, or `model_path` cannot be written to.
         DataError: the data was not found, or has changed since the job was created.
-        BaseException: training raised this exception. The outcome in the record is `failed`, or `killed` after an
-            interrupt.
+        BaseException: training failed or was interrupted; the original exception is raised. The outcome in the record
+            is `failed` or `killed`.
     """
     config, folder, display = job.executed, job.folder, display or Display()
     device = choose_device(config.device)
@@ -203,7 +203,7 @@ def _after(forced_ms: float, new: Record) -> Record:
 
 
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:
-    """Resume an earlier attempt if this does not change the exact weights; if it would change them, start over."""
+    """Resume an earlier attempt if the exact weights will be the same; if not, start over."""
     if earlier is None:
         return new, folder.start(new)
     other = earlier.execution_differences(new)

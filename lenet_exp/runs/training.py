@@ -38,7 +38,7 @@ class Training:
         lane: state of the run during training.
         data: training data on the lane's device.
         checkpoints: checkpoints of the run.
-        delivery: delivery that uploads the run to MLflow.
+        delivery: object that uploads the run to MLflow.
         model_file: file for the best weights; None if `model_path` is not set.
         display: display that shows the progress.
         prune: function called with the result of every epoch except the last, and again with the results of epochs

@@ -30,7 +30,7 @@ def configurations(sweep: SweepFolder) -> frozenset[Flags]:
 
 
 def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
-    """Check that the jobs of a sweep can confirm the sweep in `sweep.confirms`. If it is not set, nothing is confirmed.
+    """Check that the jobs of a sweep can confirm the sweep in `sweep.confirms`, if it is set.
 
     Args:
         config: configuration of one job; its `sweep.*` apply to the sweep.

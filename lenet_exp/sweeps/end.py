@@ -45,7 +45,7 @@ def end_sweep(
     Args:
         sweep: folder of the sweep.
         results: results of all jobs; no job may still be training.
-        delivery: delivery that uploads to MLflow.
+        delivery: object that uploads results to MLflow.
         config: configuration of one job; its `tracking.*` apply to the sweep.
         end: way in which the sweep ended.
     """

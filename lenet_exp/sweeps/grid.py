@@ -84,7 +84,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
 
     Raises:
         ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has been trained.
-        RunsFailed: a run did not finish; all other runs have been trained.
+        RunsFailed: a run did not finish; the sweep has ended.
     """
     for note in plan.notes:
         log.info("%s", note)

@@ -36,7 +36,7 @@ def run_job(
     Args:
         sweep: folder of the sweep.
         job: job to run.
-        delivery: delivery that uploads the run to MLflow.
+        delivery: object that uploads the run to MLflow.
         prune: function that decides whether to prune the run after an epoch; see `lenet_exp.runs.run.run`.
         interruptible: whether an interrupted job remains open. If so, the process that interrupted it decides how to
             continue.
@@ -92,7 +92,7 @@ def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Displ
 
     Args:
         cfg: configuration that specifies the sweep folder and the number of the job.
-        delivery: delivery that uploads the run; by default, the sweep's own process uploads it.
+        delivery: object that uploads the run to MLflow; by default, the sweep's own process uploads it.
         display: display of the sweep, if the job trains in the sweep's own process.
     """
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))

@@ -92,7 +92,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
     Args:
         sweep: folder of the sweep.
         jobs: all jobs of the sweep.
-        delivery: delivery that uploads to MLflow.
+        delivery: object that uploads results to MLflow.
     """
     begun = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
     ours = {jobs[n].run for n in sweep.active() if n < len(jobs)}

@@ -50,7 +50,7 @@ class Stores:
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
-        """Return the delivery to a store, opened if needed; None if the store cannot be used.
+        """Return an object that uploads results to a store, which is opened if needed; None if it cannot be used.
 
         A warning is logged once if the store cannot be used, for example because it needs a password. Passwords are
         never stored.

@@ -29,8 +29,8 @@ class SweepWatcher:
     Args:
         sweep: folder of the sweep.
         jobs: all jobs of the sweep.
-        background: delivery that uploads in its own thread, so that stop requests and the terminal need not wait for a
-            store.
+        background: object that uploads runs in its own thread, so that stop requests and the terminal need not wait for
+            a store.
         report: report of the sweep's progress to MLflow.
         display: display that shows the progress on the terminal.
         delivers: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.

@@ -33,7 +33,7 @@ def check_config(config: Config) -> None:
     """Check a configuration's flags, network, and optimizer.
 
     Raises:
-        ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
+        ConfigError: a value is invalid; the message contains the flag, its value, and the allowed values.
     """
     check_flags(config)
     _check_network(config)
@@ -47,7 +47,7 @@ def check_batches(config: Config, images: int) -> None:
         images: number of training images.
 
     Raises:
-        ConfigError: a batch would contain a single image, and the network's batch normalization needs more.
+        ConfigError: a batch would contain a single image, but the network's batch normalization needs several.
     """
     if (images - 1) % config.batch_size == 0 and not _check_network(config):
         raise ConfigError(

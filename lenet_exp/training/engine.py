@@ -30,7 +30,7 @@ class TorchEngine:
     """
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
-        """Return a function that executes one training step of a lane.
+        """Return a function that executes one training step of a run.
 
         The function accepts the image indices of a batch (n,) and the number of the step, counted from 0. It returns
         the batch's mean loss and its number of correct predictions.
@@ -87,7 +87,12 @@ ASKED_FOR = "asked for"
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """An engine, and the reason for choosing it as a short phrase."""
+    """The choice of an engine.
+
+    Attributes:
+        engine: chosen engine.
+        why: reason for the choice, as a short phrase.
+    """
 
     engine: EngineName
     why: str
@@ -103,10 +108,10 @@ class EngineChoice:
 def choose_engine(config: Config) -> EngineChoice:
     """Choose the engine for a job, and build the kernels if needed.
 
-    Jobs choose their engine when they are created. The choice is never based on timing.
+    The engine is chosen when a job is created. The choice never depends on timing.
 
     Raises:
-        ConfigError: `engine=native` is set, but the native engine cannot train this configuration here.
+        ConfigError: `engine=native` is set, but the native engine cannot train the configuration on this machine.
     """
     if config.engine is EngineName.torch:
         return EngineChoice(EngineName.torch, ASKED_FOR)

@@ -11,10 +11,12 @@ class EpochResult:
 
     Attributes:
         epoch: number of the epoch, counted from 1.
-        train_loss, train_accuracy: means over the epoch's batches, computed during training on augmented images (loss:
-            with smoothed labels).
+        train_loss, train_accuracy: means over the epoch's training batches, computed on augmented images. The loss uses
+            smoothed labels.
+        val_loss, val_accuracy: loss and accuracy on the validation images at the end of the epoch.
         lr: learning rate of the last step in the epoch.
         epoch_seconds: duration of the epoch, in seconds.
+        images_per_second: number of training images per second.
         step_losses: loss every `num_iter_echo` iterations, as (iteration counted from 1, loss, milliseconds since
             1970).
         time_ms: time at the end of the epoch, in milliseconds since 1970.

@@ -13,7 +13,7 @@ EVAL_BATCH = 1000
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) -> tuple[float, Tensor]:
     """Return the mean cross-entropy over `images[index]`, and the predicted classes (n,) on the CPU.
 
-    The model remains in eval mode.
+    This function switches the model to eval mode.
     """
     model.eval()
     losses, predictions = [], []
@@ -26,6 +26,9 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
 
 @torch.inference_mode()
 def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
-    """Return the predicted classes (n,) for images (n, 1, 32, 32), on the CPU. The model remains in eval mode."""
+    """Return the predicted classes (n,) for images (n, 1, 32, 32), on the CPU.
+
+    This function switches the model to eval mode.
+    """
     model.eval()
     return torch.cat([model(part).argmax(1) for part in images.split(batch_size)]).cpu()

@@ -1,4 +1,4 @@
-"""Execution of a run: its device, threads, engine, and CPU. These are in its record, but not in its fingerprint."""
+"""Execution of a run: its device, threads, engine, and CPU. They are part of its record, but not of its fingerprint."""
 
 from __future__ import annotations
 

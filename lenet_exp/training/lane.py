@@ -81,7 +81,7 @@ class Lane:
 
     @property
     def eval_model(self) -> nn.Module:
-        """The network that is validated and saved."""
+        """Network that is validated and saved: `average` if it is set, or else `model`."""
         return self.average or self.model
 
     @property
@@ -103,7 +103,7 @@ class Lane:
 
 
 def new_lane(config: Config, device: torch.device) -> Lane:
-    """Return a lane at the start of training. All random numbers of the run derive from `config.seed`."""
+    """Return the state of a run at the start of training. All its random numbers derive from `config.seed`."""
     noise = generator(config.seed, "noise", device)
     model = _network(config, device, noise)
     average = None if config.training.ema_decay is None else _network(config, device, noise)

@@ -1,4 +1,4 @@
-"""Construction of a configuration's optimizer, in its fastest form."""
+"""Construction of optimizers from configurations."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ def lr_factor(
     Args:
         step: number of the step, counted from 0.
         steps: total number of steps in the run.
-        cosine, power: functions that compute a cosine and a power. For bit-identical results on every machine, pass
-            those of native/arithmetic.py.
+        cosine, power: functions that compute cosines and powers. For bit-identical results on every machine, pass the
+            functions in native/arithmetic.py.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0

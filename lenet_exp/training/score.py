@@ -23,6 +23,11 @@ class Score:
     """Results of a model on a test set.
 
     Attributes:
+        correct: number of correct predictions.
+        total: number of test images.
+        classes: scores for each class.
+        confusion_matrix: image counts by true class (row) and predicted class (column).
+        source: source of the test set.
         data_digest: SHA-256 digest of the test set's pixels and labels, in order.
         files: SHA-256 digest of each file that was read.
     """

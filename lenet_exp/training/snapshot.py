@@ -1,6 +1,6 @@
-"""Conversion of a lane's state to tensors and JSON, and back, without pickle.
+"""Conversion of a run's training state (a lane) to tensors and JSON, and back, without pickle.
 
-The state is complete: a resumed run has results bit-identical to those of an uninterrupted run.
+A run that resumes from this state has results bit-identical to those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
 
     Raises:
         KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network, optimizer, or release.
-            The lane does not change.
+            The lane remains unchanged.
     """
     before, then = snapshot(lane)
     before = {name: t.clone() for name, t in before.items()}

@@ -13,7 +13,7 @@ class PoolExecutor:
     """An `Executor` for this machine.
 
     Args:
-        work: work of the executor.
+        work: functions that run the jobs, and information about the jobs.
         workers: maximum number of processes.
         retries, time_limit: see `Pool`.
     """

@@ -43,7 +43,7 @@ class RayExecutor(ClusterExecutor):
     """An `Executor` for a Ray cluster.
 
     Args:
-        work: work of the executor.
+        work: functions that run the jobs, and information about the jobs.
         options: options of the launcher.
         retries: number of times to retry a job whose process or node died.
         time_limit: maximum duration of a job, in seconds; None for no limit.

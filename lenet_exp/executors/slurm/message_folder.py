@@ -37,7 +37,7 @@ class MessageFolder:
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
-        """Remove and return new messages, each with the name of its sender. Corrupt messages become empty ones.
+        """Remove and return new messages, each with the name of its sender. A corrupt message is returned as empty.
 
         Raises:
             OSError: the folder does not exist or cannot be read.

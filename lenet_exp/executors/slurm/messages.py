@@ -33,7 +33,7 @@ class PlacePlan:
 
     Attributes:
         session: ID of the sweep's session.
-        work: work of the sweep.
+        work: data that the place needs to run the sweep's jobs.
         asks, time_limit: see `PortableWork`.
         probe: name of a file in the sweep folder; its content is also this name.
     """
@@ -55,7 +55,7 @@ class SlurmMessages:
         """Start a new session of the sweep, which ends earlier sessions. Running places detect and join it.
 
         Args:
-            work: work of the sweep.
+            work: data that the places need to run the sweep's jobs.
             asks, time_limit: see `PortableWork`.
             probe: see `PlacePlan`.
         """

@@ -36,7 +36,7 @@ class SlurmExecutor(ClusterExecutor):
     """An `Executor` for a Slurm cluster. If Slurm refuses an allocation, `next_done` raises a `ConfigError`.
 
     Args:
-        work: work of the executor.
+        work: functions that run the jobs, and information about the jobs.
         options: Slurm options for the sweep.
         queue: queue of the cluster.
         command: command that starts a place, to which the path of the sweep folder is appended.

@@ -1,4 +1,4 @@
-"""Builds of the kernels' library for this machine: compiled once, stored in a private folder, and verified before use.
+"""The kernels' library for this machine, compiled once, stored in a private folder, and verified before use.
 
 Opening a library runs its code. Therefore, the folder and its files must belong to this user and must not be writable
 by others, and the library must match the digest that was recorded when it was built.
@@ -47,7 +47,7 @@ class Library:
 
 
 def build(folder: Path | None = None) -> Library:
-    """Return the library, and build it with the first working compiler if needed.
+    """Return the kernels' library, and build it with the first working compiler if needed.
 
     Args:
         folder: folder in which libraries are stored; by default, `cache_folder(KEPT)`.

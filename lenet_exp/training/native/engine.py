@@ -1,6 +1,6 @@
 """The native engine, which trains on the CPU with the kernels and has the methods of `TorchEngine`.
 
-The parameters, average, and optimizer state of a lane remain torch tensors. During training, these tensors are views of
+The parameters, average, and optimizer state of a run remain torch tensors. During training, these tensors are views of
 the kernels' arrays. Therefore, they are up to date after each step, and checkpoints are the same as with `TorchEngine`.
 """
 
@@ -37,7 +37,7 @@ class NativeEngine:
         self._kernels = kernels
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
-        """Return a function that executes one training step of a lane; see `TorchEngine.stepper`."""
+        """Return a function that executes one training step of a run; see `TorchEngine.stepper`."""
         _check(data)
         config, kernels = lane.config, self._kernels
         schedule, average = config.schedule, lane.average

@@ -59,7 +59,7 @@ def copy_parameters(model: nn.Module) -> Tensor:
 def move_parameters(model: nn.Module) -> Tensor:
     """Move a network's parameters to a new array (PARAMETERS,), make them views of the array, and return it.
 
-    If the kernels train the array, they also train the network.
+    When the kernels change the array, they also change the network.
     """
     array = copy_parameters(model)
     for name, parameter in model.named_parameters():

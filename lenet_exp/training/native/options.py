@@ -37,7 +37,7 @@ def why_unsupported(config: Config) -> str | None:
 
 
 def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
-    """Return the kernels' options for training a network, without the key of a step."""
+    """Return the kernels' options for training a network. The caller sets the random-number key of each step."""
     cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
     number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
     values = [float(given.get(name, default)) for name, default in wanted]
@@ -55,7 +55,7 @@ def network_options(config: Config, model: torch.nn.Module, threads: int) -> Opt
 
 
 def augment_options(options: Augmentation, threads: int) -> Augment:
-    """Return the kernels' options for augmenting training images, without the key of a step."""
+    """Return the kernels' options for augmentation. The caller sets the random-number key of each step."""
     return Augment(
         shift=options.shift,
         rotate=options.rotate,

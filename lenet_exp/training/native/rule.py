@@ -15,7 +15,7 @@ SGD, ADAM, RMSPROP = range(3)  # same as in kernels/options.h
 
 
 class OptimizerRule:
-    """The arguments for the kernels' steps of an SGD, Adam, AdamW, or RMSprop optimizer.
+    """Computes the kernels' arguments for each step of an SGD, Adam, AdamW, or RMSprop optimizer.
 
     A resumed run keeps its optimizer state. In a new run, the first step creates the state.
 

@@ -35,8 +35,8 @@ def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Targe
     """Return the best target for a CPU, or a short phrase that says why the kernels do not support the CPU.
 
     Args:
-        machine: value of `platform.machine()`; by default, for this machine.
-        cpuinfo: content of /proc/cpuinfo; by default, for this machine.
+        machine: value of `platform.machine()`; by default, the value on this machine.
+        cpuinfo: content of /proc/cpuinfo; by default, the content on this machine.
     """
     machine = platform.machine() if machine is None else machine
     if machine in {"aarch64", "arm64"}:

@@ -149,7 +149,7 @@ def _rebuild(module: Any) -> nn.Module:
 
 
 def activation_option(module: Any) -> Option:
-    """Return the option for an activation from the original script, or for its stand-in."""
+    """Return the option for an activation module from the original script, or for the stand-in of one."""
     target, names = ACTIVATIONS[type(module).__name__]
     keywords = {name: getattr(module, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}
