@@ -1,4 +1,4 @@
-"""The suggested next step after a comparison, without wording."""
+"""The suggested next step after a comparison, as data. Reports add the wording."""
 
 from __future__ import annotations
 

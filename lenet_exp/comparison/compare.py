@@ -77,7 +77,7 @@ class Comparison:
 
     @cached_property
     def outliers(self) -> list[tuple[Group, Replicate]]:
-        """The runs far below the other runs of their configuration, each with its group."""
+        """The runs far below the other runs of their configuration, as pairs of group and replicate."""
         found = far_below([list(group.accuracy.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
@@ -134,7 +134,7 @@ def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Compar
 
 
 def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None) -> list[Comparison]:
-    """Return the comparisons of a sweep with the summary of its search. If `search` is None, the sweep is a grid."""
+    """Return a sweep's comparisons with the summary of its search attached. For a grid, `search` is None."""
     return [replace(c, searched=search.of(c.dataset) if search is not None else None) for c in comparisons]
 
 

@@ -30,7 +30,7 @@ class Confirmation:
         unsteady: the other configurations that have diverged runs, which are not compared with the leader.
         points: the difference that the confirmation was designed to detect, as a fraction.
         missing: number of runs without a result.
-        known: number of runs that started before the confirmation, so that their results may have been seen.
+        known: number of runs that started before the confirmation; their results may have been seen.
     """
 
     leader: Group

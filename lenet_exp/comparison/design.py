@@ -36,9 +36,9 @@ class Design:
 
     Attributes:
         runs: number of runs in all compared sweeps.
-        known: number of runs that started before their sweep was first started, so that their results may have
-            influenced the sweep's design. A single such run per dataset allows no selection, so it counts only in a
-            confirmation, which requires new seeds.
+        known: number of runs that started before their sweep was first started. Their results may have influenced the
+            sweep's design. A single such run per dataset allows no selection, so it counts only in a confirmation,
+            which requires new seeds.
         sweeps: number of sweeps that are compared together.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
         points: the difference that the confirmation was designed to detect, as a fraction; None if this sweep is not a

@@ -20,7 +20,7 @@ RANGES = 4  # number of ranges
 
 @dataclass(frozen=True)
 class Level:
-    """One value of a flag, or a range of values.
+    """A value of a flag, or a range of values.
 
     Attributes:
         value: the value or range, as text.
@@ -28,8 +28,8 @@ class Level:
         effect: difference between `mean` and the average over all groups.
         finished: number of finished runs.
         runs: number of runs.
-        low, high: ends of the 95 % confidence interval of the effect over seeds, for these groups only. The interval is
-            not corrected for the number of levels. NaN if a group has only one run.
+        low, high: ends of the 95 % confidence interval of the effect over seeds, for these groups only; NaN if a group
+            has only one run. The interval is not corrected for the number of levels.
     """
 
     value: str

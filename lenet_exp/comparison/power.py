@@ -13,7 +13,7 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_levels
 from lenet_exp.comparison.pairs import NO_SPREAD
 
 POWER = 0.8
-PLANNED = 0.82  # so that simulated sweeps reach 80 % on average (`benchmarks/planning.py`)
+PLANNED = 0.82  # power for planning, so that simulated sweeps reach 80 % on average (`benchmarks/planning.py`)
 MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
 LEAST_SEEDS = 3  # minimum number for a confirmation; two seeds would not show whether the spread is as expected
 LARGE = 3.0  # difference, in spreads, that any useful number of seeds can detect

@@ -46,10 +46,10 @@ class ComparedRun:
         best_epoch: number of the epoch with the best validation accuracy; None if no epoch finished.
         seconds_to_best: training time, in seconds, up to the end of the best epoch; None if unknown.
         curve: function that returns the validation accuracy of each epoch.
-        last: function that returns the validation accuracy of the last epoch; None if no epoch finished.
+        last: function that returns the validation accuracy of the last epoch, or None if no epoch finished.
         data: digests of the data files; empty if unknown.
         split: the split_seed if it distinguishes replicates rather than configurations; otherwise, 0.
-        test_accuracy: function that returns the test accuracy; None if `lenet-predict` has not scored the run.
+        test_accuracy: function that returns the test accuracy, or None if `lenet-predict` has not scored the run.
         recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); otherwise, empty.
         mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
         epochs: number of finished epochs; None if unknown.

@@ -35,7 +35,7 @@ class EpochValidation(Protocol):
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """The objective of a search, and its target accuracy (a fraction); None if there is no target."""
+    """The objective of a search, with an optional target accuracy (a fraction)."""
 
     objective: Objective
     target: float | None = None

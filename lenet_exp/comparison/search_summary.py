@@ -41,7 +41,7 @@ class SearchedFlag:
 
 @dataclass(frozen=True)
 class SearchedRun:
-    """One run of a search.
+    """A run of a search.
 
     Attributes:
         trial: number of the trial that the run belongs to, or of the first such trial if several trials share the run.

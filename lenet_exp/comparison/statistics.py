@@ -46,8 +46,8 @@ class Difference:
 
     @property
     def ahead(self) -> bool:
-        """Whether the first group is significantly better. False if it is significantly worse over the common seeds,
-        even if its overall mean is higher."""
+        """Whether the first group is significantly better. A group with a higher overall mean can be significantly
+        worse over the common seeds."""
         return self.differs and self.points > 0
 
 

@@ -1,4 +1,4 @@
-"""The verdict of a comparison, without wording: how the leader compares with every other configuration."""
+"""The verdict of a comparison, as data: how the leader compares with every other configuration."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
 
     Raises:
         ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration; or a keyword that
-            only one of the two configurations has does not have its default value.
+            exists in only one of the two configurations has a value other than its default.
     """
     own = [] if against == BASELINE else _overrides(against)
     swept = {flag.lstrip("+") for flag in leader.swept}
@@ -132,7 +132,7 @@ def _side(
     These keywords follow from the class if they have the default values of its option.
 
     Raises:
-        ConfigError: such a keyword does not have its default value.
+        ConfigError: such a keyword has a value other than its default.
     """
     alone = [flag for flag in flags if flag not in other]
     if not alone:

@@ -1,4 +1,4 @@
-"""Finds ink on a photographed sheet of paper by its color, under any light."""
+"""Finds ink in a photo of a sheet of paper by the color of the ink, in any light."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Picture:
         inverted: whether the drawing was dark on light.
         number: position of the drawing in the picture, in reading order, counted from 1.
         of: number of drawings in the picture.
-        wide: whether the drawing is wider than a digit.
+        wide: whether the drawing is wider than most digits.
     """
 
     path: Path
@@ -126,7 +126,7 @@ def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification
 
 
 def _read(path: Path) -> Image.Image:
-    """Read a picture as upright RGB. Transparency becomes white paper, or black under a white drawing."""
+    """Read a picture as upright RGB. Transparent areas become white, or black if the drawing is light."""
     try:
         with open_picture(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")

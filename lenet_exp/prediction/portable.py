@@ -1,8 +1,8 @@
-"""Exports a trained network for other programs: ONNX, PT2, or safetensors.
+"""Exports a trained network for use in other programs, as ONNX, PT2, or safetensors.
 
-A file is kept only if its format's own reader can read it and the file's outputs match those of the network. The input
-is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n. The output is `logits` (n, 10). The file's metadata contains
-the record of the run.
+A file is kept only if the format's own reader can read it and its outputs match those of the network. The input is
+`images` (n, 1, 32, 32), float32 in [-1, 1], for any n. The output is `logits` (n, 10). The file's metadata contains the
+record of the run.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _write_onnx(network: nn.Module, facts: dict[str, str], path: Path) -> None:
 
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, 1, 32, 32),),  # 1 image would fix the batch size
+        (torch.zeros(2, 1, 32, 32),),  # a single image would fix the batch size
         input_names=["images"],
         output_names=["logits"],
         dynamic_shapes=({0: "n"},),

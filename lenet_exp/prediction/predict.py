@@ -55,7 +55,7 @@ def predict_test_set(config: PredictConfig) -> float:
 
 
 def times(logged: LoggedTest) -> str:
-    """Return, as text, how many times the test set was evaluated for a model."""
+    """Return, as text, how many times the test set has been evaluated for a model."""
     return "once" if logged.times == 1 else f"{logged.times} times"
 
 
@@ -189,7 +189,8 @@ def check_places(config: PredictConfig) -> None:
     """Check that the output file and the outputs folder are writable.
 
     Raises:
-        ConfigError: one of them is not writable; or `configurations=all` is set without `sweep=` or with `images=`.
+        ConfigError: the file or the folder is not writable; or `configurations=all` is set without `sweep=` or with
+            `images=`.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")

@@ -14,7 +14,7 @@ STEEPEST = 0.16  # the largest slope of a line, up or down: 9 degrees
 FAINTEST = 0.12  # minimum amount of ink in a line, as a fraction of the ink in a stroke
 COVERED = 0.6  # minimum fraction of the picture's width that a line covers
 THICKEST = 0.02  # maximum thickness of a line, as a fraction of the picture's longer side
-ENDS = 0.06  # unlike a long straight stroke, a line is visible within this fraction of both edges
+ENDS = 0.06  # fraction of the width at each edge in which a line, unlike a long straight stroke, must be visible
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _lines(amount: Array) -> RuledLines | None:
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the visible fraction of the line through each row, where rows are counted at the picture's horizontal
-    center. The fraction is lower for lines that leave the picture."""
+    """Return, for each row, the visible fraction of the line that crosses this row at the picture's horizontal center.
+    The fraction is lower for lines that leave the picture."""
     height, width = seen.shape
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)

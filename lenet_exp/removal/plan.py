@@ -58,7 +58,7 @@ class Plan:
         return [*self.target.pending.runs(), *self.going]
 
     def changes(self) -> list[Changes]:
-        """Return the changes in each store."""
+        """Return the changes that the removal makes in each store."""
         staying = [RunFolder(self.runs / run) for run in self.staying]
         return [
             changes_in(store, self.registered[store.name], self.all_going(), staying, self.all_sweeps())
@@ -74,7 +74,7 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 
     Raises:
         ConfigError: the target is in use, or it includes a sweep that another sweep confirms.
-        DamagedError: another sweep is corrupt, so that its runs are unknown.
+        DamagedError: another sweep is corrupt, so its runs are unknown.
         StoreError: a store does not respond, or its password is not stored.
     """
     plan = Plan(target, list(target.sweeps))
@@ -91,9 +91,9 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 
 
 def keep_used(plan: Plan, runs: list[str]) -> None:
-    """Divide run folders into folders to remove and folders that stay.
+    """Divide runs into runs to remove and runs that stay, and record them in the plan.
 
-    Runs stay if another sweep needs them, or if they were trained individually before this sweep.
+    Runs stay if another sweep needs them, or if they were trained individually before the removed sweep.
 
     Raises:
         ConfigError: a run to remove is being trained.

@@ -36,7 +36,7 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
         but: IDs of sweeps to ignore.
 
     Raises:
-        DamagedError: the jobs of a sweep are corrupt, so that its runs are unknown.
+        DamagedError: the jobs of a sweep are corrupt, so its runs are unknown.
     """
     users: dict[str, list[str]] = {}
     for started in sorted((outputs / "sweeps").glob("*/sweep.json")):

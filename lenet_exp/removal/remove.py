@@ -2,11 +2,11 @@
 
 1. Move the sweep folders to outputs/removing/<name>/, which other commands do not read. Otherwise, a sweep without some
    of its runs would seem to be unfinished.
-2. Move the run folders that no other sweep needs there as well, so that `lenet-sync` does not upload them again.
+2. Move the run folders that no other sweep needs to the same folder, so that `lenet-sync` does not upload them again.
 3. Delete the MLflow runs that are recorded in the moved folders, and remove the sweeps from the tags of runs that stay.
    This step comes after the moves, because the ID of each MLflow run must remain on disk until the run is deleted.
 4. Create the file `told`, which records that the deletions in MLflow are done.
-5. Delete the moved folders, and `told` last.
+5. Delete the moved folders, followed by `told`.
 
 After a kill, the same command finds outputs/removing/<name>/ and repeats these steps, all of which are idempotent.
 """

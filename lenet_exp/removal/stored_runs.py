@@ -31,12 +31,12 @@ class Changes:
     """The changes that a removal makes in a single store.
 
     Attributes:
-        store: the store.
+        store: the store to change.
         delete: MLflow runs to delete: first those of run folders, then those of sweeps.
         leave: MLflow runs that stay but no longer belong to the removed sweeps.
         removed: IDs of the sweeps' own MLflow runs that are deleted.
         kept: reason why an MLflow run stays although its folder is removed, keyed by the ID of the MLflow run.
-        registered: the same reason if it is a registered model, keyed by the ID of the run folder.
+        registered: the same reason if the run's model is registered, keyed by the ID of the run folder.
     """
 
     store: Store

@@ -74,7 +74,7 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
 
 
 def size_of(path: Path) -> int:
-    """Return the size in bytes of a file, or of all files in a folder, as `ls -l` shows them."""
+    """Return the size in bytes of a file, or of all files in a folder, as reported by `ls -l`."""
     if path.is_symlink() or not path.is_dir():
         return _size(path)
     return sum(_size(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)

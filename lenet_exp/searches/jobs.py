@@ -48,8 +48,8 @@ class JobMaker:
     def values(self, choose: Choose) -> dict[str, str]:
         """Choose a value for each flag that has an effect.
 
-        Options of groups are chosen first, because they determine which other flags exist. Flags that depend on other
-        flags are chosen last.
+        Options of configuration groups are chosen first, because they determine which other flags exist. Flags that
+        depend on other flags are chosen last.
 
         Args:
             choose: function that returns a value for a flag.

@@ -45,7 +45,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
 
 
 def first_jobs(jobs: Sequence[Job]) -> list[int]:
-    """Return the number of the job with each trial's first seed, in the order of the trials."""
+    """Return, for each trial in order, the number of the job with the trial's first seed."""
     found: dict[int, int] = {}
     for job in jobs:
         found.setdefault(job.trial_number, job.number)

@@ -42,9 +42,10 @@ class PlannedSearch:
             not on the budgets.
         search: the sampler, pruner, and objective.
         asked: the method and budgets of the search, as stored in the sweep folder.
-        maker: builds the configuration and the job of each trial.
-        corners: jobs of the configurations that were checked.
-        config: configuration of the first corner; its `sweep.*` and `tracking.*` flags apply to the entire search.
+        maker: object that builds the configuration and the job of each trial.
+        corners: jobs of the configurations that were checked (see `JobMaker.corners`).
+        config: configuration with the first option of each choice and the low end of each range. Its `sweep.*` and
+            `tracking.*` flags apply to the entire search.
         overrides: overrides in the command, with passwords hidden and without `sweep.*` flags.
         confirm: difference, in percentage points, that the confirmation of the best configuration must be able to
             detect; None if no confirmation was requested.

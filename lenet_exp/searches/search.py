@@ -70,7 +70,7 @@ class SearchRun:
             elif OUTCOME in trial.user_attrs:
                 self._seed_ended(job)
         unended = self._unended()
-        for job in {job.run: job for job in reversed(unended)}.values():  # their duplicates wait
+        for job in {job.run: job for job in reversed(unended)}.values():  # duplicates of these jobs wait
             self._epoch_counts.resumed(job)
         self._keep()
         engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in self.planned.corners))
@@ -123,8 +123,7 @@ class SearchRun:
         return running
 
     def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
-        """Yield the next job whenever `drive` has a free job slot; yield None if a job may only become available
-        later."""
+        """Yield the next job whenever `drive` has a free job slot; yield None if no job is available yet."""
         for job in unended:
             if self._has_to_train(job):
                 yield job
@@ -178,7 +177,7 @@ class SearchRun:
         had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
         self.trials.note(trial.number, HAD, had)
-        self.database.add(self.trials.all()[trial.number])  # stored completely before anything else refers to it
+        self.database.add(self.trials.all()[trial.number])  # store the trial before other data refers to it
         self._firsts.append(len(self.session.jobs))
         return self.session.add(replace(job, trial=trial.number, epochs_before=had))
 
@@ -191,7 +190,7 @@ class SearchRun:
 
     def _has_to_train(self, job: Job) -> bool:
         """Return whether a job must be trained. If its result exists, record the result immediately. If another job is
-        training the same run, wait for the result of that job."""
+        training the same run, the job waits for that result."""
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False

@@ -82,8 +82,8 @@ class SeedRace:
         return {seed: self._sign * value for seed, value in self._values[trial].items()}
 
     def _promoted(self) -> tuple[int, int] | None:
-        """Return the next trial to promote, and the number of its next seed; None if there is no such trial. As in Li
-        et al., trials with the most seeds come first."""
+        """Return the trial that successive halving promotes to another seed, and the number of that seed; None if no
+        trial is promoted. As in Li et al., trials with the most seeds come first."""
         found = {t: self._whole(t) for t in self._values if t not in self._out}
         for had in range(self.most - 1, 0, -1):
             rung = {t: statistics.fmean(v[:had]) for t, v in found.items() if len(v) >= had}

@@ -43,8 +43,8 @@ class PathHidden:
 class TokenRequired:
     """An ASGI application that requires a token, in a link or in the header `Authorization: Bearer`.
 
-    After a request with a link's token, the browser sends a cookie instead. The cookie has its own random value,
-    because browsers send a host's cookies to all of its ports. Its attribute SameSite is Lax, so that links in an
+    After a request with the token from a link, the browser sends a cookie instead. The cookie has its own random value,
+    because browsers send a host's cookies to all of its ports. Its SameSite attribute is Lax, so that links in an
     exported report (a different site) work.
     """
 
