@@ -1,4 +1,4 @@
-"""Launchers of lenet_exp for Hydra. Their base classes are in other modules, because Hydra can load this one twice."""
+"""Hydra launchers of lenet_exp. Their base classes are in other modules, because Hydra can load this module twice."""
 
 from dataclasses import dataclass, field
 from typing import Any

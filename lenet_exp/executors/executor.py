@@ -100,8 +100,8 @@ class WorkSpec:
 
     Attributes:
         task: function called with each job, in the process that runs the job. If `answer` is set, the function also
-            receives an `Ask`: a function that reports an epoch and returns whether to prune the run, or None if the
-            sweep's process is gone.
+            receives an `Ask`. An `Ask` is a function that reports an epoch and returns whether to prune the run; None
+            if the sweep's process has died.
         prepare: function called with the datasets in each process, before its first job.
         sets: datasets of the jobs, in shared memory. Processes on this machine can map the memory if they inherit its
             file descriptors.

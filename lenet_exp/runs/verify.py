@@ -24,7 +24,7 @@ CLOSE = 1e-4  # fraction of the largest logit; closer classes can swap if a CPU 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
     """Return how a record contradicts itself or the run's history or weights; empty if all are consistent.
 
-    A contradiction shows that one of them was changed after the run.
+    A contradiction shows that the record, the history, or the weights were changed after the run.
     """
     best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
     if digest is not None and recorded.weights is not None:

@@ -25,7 +25,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class LostAllocation:
-    """An allocation whose processes are gone.
+    """An allocation whose processes have ended or do not respond.
 
     Attributes:
         id: Slurm's job ID of the allocation.
@@ -142,7 +142,7 @@ class Allocations:
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """Reuse allocations from an earlier session of this sweep. Cancel those that have different options."""
+        """Reuse allocations from an earlier session of this sweep. Cancel allocations with different options."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)

@@ -1,7 +1,7 @@
 """The kernels' library for this machine, compiled once, stored in a private folder, and verified before use.
 
 Opening a library runs its code. Therefore, the folder and its files must belong to this user and must not be writable
-by others, and the library must match the digest that was recorded when it was built.
+by others. The library must match the digest that was recorded when it was built.
 """
 
 from __future__ import annotations

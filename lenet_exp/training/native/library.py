@@ -164,7 +164,7 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | str:
-    """Return this machine's kernels, built if needed, or a short phrase that says why they are not available."""
+    """Return this machine's kernels, built if needed, or a short phrase that explains why they are not available."""
     try:
         library = build()
         return Kernels(library.path, library.built)

@@ -32,7 +32,7 @@ NEON = Target("neon", "armv8-a", ("-target", "aarch64-linux-gnu.2.17", "-mcpu=ge
 
 
 def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Target | str:
-    """Return the best target for a CPU, or a short phrase that says why the kernels do not support the CPU.
+    """Return the best target for a CPU, or a short phrase that explains why the kernels do not support the CPU.
 
     Args:
         machine: value of `platform.machine()`; by default, the value on this machine.

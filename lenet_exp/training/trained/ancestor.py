@@ -94,8 +94,8 @@ def refuse_foreign(content: bytes, path: Path) -> None:
         path: path of the file, for error messages.
 
     Raises:
-        UserError: the file is not a file of `torch.save`, is too large, or has a global or an opcode that the original
-            script's files do not have.
+        UserError: the file was not written by `torch.save`, is too large, or contains a global or an opcode that files
+            from the original script do not contain.
     """
     allowed = PLAIN | _STAND_INS.keys()
     try:
