@@ -8,7 +8,7 @@ long each part of the command takes. results.md lists the accuracies of both.
     python -m benchmarks.command
     python -m benchmarks.command --fresh       # use a new outputs folder without a store for each command
 
-Data: $LENET_EXP_DATA, or `data` if it is not set.
+Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

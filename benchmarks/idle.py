@@ -7,7 +7,7 @@ the next trial, and opening its run.
 
     python -m benchmarks.idle --trials 60
 
-Data: MNIST in $LENET_EXP_DATA, or in `data` if it is not set.
+Data folder with MNIST: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A native training step on one core takes at most 0.2 times as long as a step in eager PyTorch.
 
-With batch size 256, it also takes no longer than its dense limit. The dense limit is the time for the multiplications
-of a step (1.13 million per image) at the speed of a large matrix product.
+With batch size 256, a native step also takes no longer than its dense limit. The dense limit is the time for the
+multiplications of a step (1.13 million per image) at the speed of a large matrix product.
 
 The benchmark trains on random images with the recipe mnist_fast: SELU, Nesterov momentum 0.9, and weight decay 5e-4.
 It measures CPU times, because they are more reliable on a busy machine, and tests each compiler that is found.

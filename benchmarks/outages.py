@@ -2,12 +2,12 @@
 
 The benchmark runs a sweep on MNIST with three stores: an available store, a store that refuses connections, and a store
 that accepts connections but never responds. For each store, it reports the CPU time for calls to the store, relative to
-the CPU time of the main process and its workers. The latter includes imports, except for importing mlflow.
+the total CPU time of the main process and its workers. The total includes imports, except for importing mlflow.
 
     python -m benchmarks.outages
     python -m benchmarks.outages --runs 4 --epochs 4
 
-Data: $LENET_EXP_DATA, or `data` if it is not set.
+Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

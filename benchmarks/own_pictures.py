@@ -6,7 +6,7 @@ Use the results to tune how pictures are prepared for the network.
     python -m benchmarks.own_pictures --keep FOLDER    # also save the pictures, with the network's input for mistakes
 
 The digits are handwritten (enlarged validation images from MNIST) or printed (fonts DejaVu and cmss10). The forty
-pictures in tests/prediction/photographs.py, which test the preparation, do not use these fonts, strokes, or this code.
+pictures in tests/prediction/photographs.py, which test the preparation, share no fonts, strokes, or code with these.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the
 difference that `confirm=` specifies. If this configuration leads the sweep, lenet_exp plans a confirmation. The
-confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90 % are confirmed if the
-median plan has at least ten seeds.
+confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90 % of confirmations
+succeed if the median plan has at least ten seeds.
 
 The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
 and normal noise: at most 1 % of sweeps.

@@ -9,8 +9,9 @@ engine is measured separately, based on three epochs per engine, one run at a ti
 
     python -m benchmarks.results --output benchmarks/results.md
 
-This takes about an hour and a half on two cores. The data folder is $LENET_EXP_DATA or, if this is not set, `data`. The
-outputs folder is $LENET_EXP_OUTPUTS or, if this is not set, `outputs`.
+This takes about an hour and a half on two cores.
+
+Data folder: $LENET_EXP_DATA (default: `data`). Outputs folder: $LENET_EXP_OUTPUTS (default: `outputs`).
 """
 
 from __future__ import annotations

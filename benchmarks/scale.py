@@ -10,9 +10,10 @@ command at a time. CPU times are more reliable than wall times.
     python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
     python -m benchmarks.scale --show scale.jsonl --plot benchmarks/scale.png
 
-Data: FashionMNIST in $LENET_EXP_DATA or, if this is not set, in `data`. The sweep sets `tracking.models=best
-tracking.plots=false`. To measure the cost of a model and plots for each run, add `--more tracking.models=all
-tracking.plots=true --sizes 96 1008`.
+The sweep sets `tracking.models=best tracking.plots=false`. To measure the cost of a model and plots for each run, add
+`--more tracking.models=all tracking.plots=true --sizes 96 1008`.
+
+Data folder with FashionMNIST: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Cost:
 
     Attributes:
         seconds: wall time in seconds.
-        cpu: CPU time in seconds, including child processes. For a sweep, it does not include workers.
+        cpu: CPU time in seconds, including child processes except for the workers of a sweep.
         memory: peak memory of the main process in MB.
     """
 

@@ -63,7 +63,7 @@ PICTURES: dict[str, Callable[[Page, Served], None]] = {
 def main() -> None:
     """Take all screenshots and save each as .github/<name>.png."""
     executable = next(path for name in BROWSERS if (path := shutil.which(name)))
-    NEUTRAL.mkdir()  # raises an error if the folder already exists, because it is removed at the end
+    NEUTRAL.mkdir()  # fails if the folder already exists; an existing folder must not be removed at the end
     os.environ["LOGNAME"] = "you"
     try:
         done = end(start("-m", *LINE.split(), outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))

@@ -2,11 +2,11 @@
 
 The searches are replayed on a table with the real curves of all configurations in a grid on FashionMNIST
 (`search_table.py`). A replay requests trials and reports results in the same way as `hydra/sweeper=search`. It has four
-simulated workers, for which each epoch takes the recorded time. Each repetition uses a different seed for sampling. A
-search sees the results for only one training seed, which depends on the repetition.
+simulated workers, for which each epoch takes the recorded time. Each repetition samples with a different seed. A search
+sees the results for only one training seed, which depends on the repetition.
 
-After each epoch, the benchmark evaluates the best configuration that the search has found so far. Its regret is the
-difference between the mean of the grid's best configuration and its own mean, over the seeds in the table.
+After each epoch, the benchmark evaluates the best configuration that the search has found so far. The regret of this
+configuration is how far its mean accuracy over the seeds in the table is below that of the grid's best configuration.
 
     python -m benchmarks.search                                     # all methods; about an hour on one core
     python -m benchmarks.search --ways tpe,asha random,none --repetitions 10

@@ -26,8 +26,8 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
     The range is shown for the best method, for random search without pruning, and for search in batches.
 
     Args:
-        regret: regret (repetitions, epochs + 1) as fractions of 1, keyed by method, after each number of trained
-            epochs.
+        regret: arrays (repetitions, epochs + 1), keyed by method, with the regret after each number of trained epochs,
+            as a fraction.
     """
     ways = sorted(regret, key=lambda name: float(np.median(regret[name][:, -1]) + regret[name][:, -1].mean()))
     banded = {ways[0], *(name for name in ways if name.startswith(("random, none", "batches")))}

@@ -1,7 +1,7 @@
 """Replay searches on a table of recorded curves, in simulated time, for `search.py`.
 
 The decisions of a search (`lenet_exp.searches.trials`) depend only on events. In a replay, the events come from
-`search_table.npz`: each recorded epoch takes a simulated worker the recorded time.
+`search_table.npz`: a simulated worker takes the recorded time for each recorded epoch.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ OPTUNAS = {"min_resource": 1, "reduction_factor": 4}  # default options of `asha
 
 @dataclass(frozen=True)
 class Table:
-    """The curves of all configurations in a grid. The configurations are in the grid's order, in which the last flag
-    varies fastest.
+    """The curves of all configurations in a grid.
+
+    The configurations are in the order of the grid, in which the last flag varies fastest.
 
     Attributes:
         flags: values of each flag in the grid, keyed by flag.

@@ -7,7 +7,7 @@ a half on two idle cores. If it is interrupted, rerun the same command to resume
     python -m benchmarks.search_table train --workers 2     # add a line per curve to search_table.jsonl in the outputs
     python -m benchmarks.search_table pack                  # write these curves to benchmarks/search_table.npz
 
-Data: $LENET_EXP_DATA or, if this is not set, `data`.
+Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

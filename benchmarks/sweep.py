@@ -7,7 +7,7 @@ sweep.
 
     python -m benchmarks.sweep
 
-Data: $LENET_EXP_DATA or, if this is not set, `data`.
+Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

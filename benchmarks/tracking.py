@@ -10,7 +10,7 @@ store is created before the clock starts. The benchmark measures the time for wh
 The first export of a model in a process includes importing torch.export. Therefore, the time for the export is also
 shown for a second run in the same process, as in a sweep.
 
-Data: $LENET_EXP_DATA or, if this is not set, `data`.
+Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

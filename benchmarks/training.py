@@ -12,7 +12,7 @@ is SELU, and SGD uses learning rate 0.01, momentum 0.9, and weight decay 5e-4.
 
     python -m benchmarks.training
 
-Data: $LENET_EXP_DATA or, if this is not set, `data`.
+Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def main() -> None:
     for page in COMPARED:
         path = ROOT / page
         text = path.read_text()
-        NEUTRAL.mkdir()  # raises an error if the folder already exists, because it is removed at the end
+        NEUTRAL.mkdir()  # fails if the folder already exists; an existing folder must not be removed at the end
         try:
             for command in (c for block in ALL[page] for c in commands(block) if c.shown and not c.is_mistake):
                 out, err = _printed(command)

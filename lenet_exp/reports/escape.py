@@ -17,7 +17,7 @@ _SIGNS = re.compile(
 )
 _MARKUP = re.compile(r'[&<>"\\`*_\[\]~|@!#{}]|:(?=/)|(?<=\bwww)\.')
 _FIRST = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]))")
-_FORMULA = re.compile(r"\s*[-+=@].")  # a lone `-` is not a formula
+_FORMULA = re.compile(r"\s*[-+=@].")  # a single `-` is not a formula
 _NUMBER = re.compile(r"[-+]?(\d[\d.]*|\.\d+|inf|nan)([eE][-+]?\d+)?")
 
 

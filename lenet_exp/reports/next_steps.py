@@ -92,7 +92,7 @@ def _typed(found: Advice) -> str:
 
 
 def _with(command: str, override: str) -> str:
-    """Return a command with an override, which replaces the previous value of its flag."""
+    """Return a command with an additional override, which replaces the previous value of the same flag."""
     key = override.partition("=")[0]
     words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
     return shlex.join([*words, override])

@@ -1,4 +1,4 @@
-"""Describes, for reports, where the runs in a comparison come from."""
+"""The source of the runs in a comparison, for reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunSource:
 
     @property
     def server(self) -> str | None:
-        """The address of the MLflow server; None if there is no server and lenet-ui must serve MLflow's pages."""
+        """The address of the MLflow server; None if the store is not a server."""
         if self.store is None or not self.store.startswith(("http://", "https://")):
             return None
         scheme, _, rest = self.store.rstrip("/").partition("://")

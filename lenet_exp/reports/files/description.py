@@ -1,8 +1,9 @@
 """The description of the MLflow run of a sweep: the verdict and the ten best configurations.
 
-On a screen that is 1280 pixels wide, MLflow shows descriptions in a column that is 554 pixels wide. It shows only the
-top 100 pixels and hides the rest behind "Show more". To save space, the configurations are arranged side by side in
-HTML, using tags that MLflow accepts. Markdown paragraphs have margins, and Markdown tables have a header row.
+On a screen that is 1280 pixels wide, MLflow shows descriptions in a column that is 554 pixels wide. MLflow shows only
+the top 100 pixels and hides the rest behind "Show more". To save space, the configurations are arranged side by side in
+HTML, with tags that MLflow accepts. In contrast, Markdown paragraphs have margins, and Markdown tables have a header
+row.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MOST = 10  # maximum number of configurations
 HEIGHT, LINE, ROW = 100, 18, 20  # heights in pixels: visible part, line of text, table row
 GAPS = 5  # number of characters in a rank, including the spaces around it
 NAME = 60  # maximum number of characters in a configuration's name
-WIDTH = 84  # number of characters per line in the narrow column
+WIDTH = 84  # number of characters per line in the column
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 Links = Callable[[Group], str | None]

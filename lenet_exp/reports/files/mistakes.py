@@ -1,6 +1,6 @@
 """A picture of the validation images that a network misclassifies with the highest confidence.
 
-It is drawn without matplotlib, because the workers of a sweep draw it.
+The picture is drawn without matplotlib, because the workers of a sweep draw it and do not import matplotlib.
 """
 
 from __future__ import annotations

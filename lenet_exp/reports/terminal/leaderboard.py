@@ -21,7 +21,7 @@ Cell = str | float | bool | None
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned
 AGAINST, TEST = WORDS = "vs. leader", "test, %"  # columns with wrapped text
-LEAST_WORDS = 26  # minimum width of those columns
+LEAST_WORDS = 26  # minimum width of these columns, in characters
 
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
@@ -169,8 +169,8 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 def effect_lines(comparison: Comparison) -> list[str]:
     """Return a line about the effect of each flag, and a line about chance.
 
-    For a search, return its history and the importance of flags instead. Effects would be biased, because pruning
-    determines which trials finish.
+    For a search, return the search's history and the importance of flags instead, because effects would be biased:
+    pruning determines which trials finish.
     """
     if comparison.searched is not None:
         return search_lines(comparison.searched)

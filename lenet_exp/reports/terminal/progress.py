@@ -70,7 +70,7 @@ def log_to_notebook() -> Iterator[None]:
     if not console.is_jupyter:
         yield
         return
-    warnings.filterwarnings("ignore", "IProgress not found")  # from tqdm, which Optuna and mlflow import
+    warnings.filterwarnings("ignore", "IProgress not found")  # warning from tqdm, which Optuna and mlflow import
     log.setLevel(logging.DEBUG)
     log.propagate = False
     handler = logging.StreamHandler(sys.stdout)
@@ -81,7 +81,7 @@ def log_to_notebook() -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append all log lines to the log file of a run."""
+    """Append all log lines to the log file of a run, in a `with` block."""
     with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
         yield
 
@@ -175,7 +175,7 @@ class Display:
     def waiting(self, line: str) -> None:
         """Show a line that explains why no run is being trained."""
         if not self._console.is_terminal:
-            if line != self._waits:  # print a change immediately
+            if line != self._waits:  # print a new reason immediately
                 self._said = -math.inf
             self._waits = line
             self._line(line)

@@ -58,7 +58,7 @@ class BackgroundDelivery:
         return self._delivery.send(folder)
 
     def ask(self, what: object, action: Callable[[], object]) -> None:
-        """Request that the thread call `action`. A later request with the same key `what` replaces a pending one."""
+        """Request a call of `action` in the thread. A new request replaces a pending request with the same key."""
         with self._changed:
             if self._closed:
                 return

@@ -1,4 +1,4 @@
-"""Uploads the contents of a run folder to MLflow. Uploads are idempotent: repeating one duplicates nothing.
+"""Uploads the contents of a run folder to MLflow. Repeating an upload does not duplicate any data.
 
 All timestamps come from the run folder, which stores each timestamp once. If a metric is sent again with the same
 timestamp, MLflow does not create a second point.
@@ -51,7 +51,7 @@ NOTE = "mlflow.note.content"  # tag that contains a run's description in MLflow'
 
 
 def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
-    """Upload the results in a run folder, up to its last checkpoint, that MLflow does not have yet.
+    """Upload all results in a run folder that have not been uploaded yet, up to its last checkpoint.
 
     Args:
         parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
@@ -98,7 +98,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
-    """Return the MLflow run ID of a run folder in this store, or None if the folder does not record an ID."""
+    """Return the ID of the MLflow run to which a run folder was uploaded in this store, or None if there is none."""
     entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
 
@@ -106,7 +106,7 @@ def delivered_run(folder: RunFolder, store: Store) -> str | None:
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
     """Return the IDs of MLflow runs that were already created for this run.
 
-    Such a run exists if the process crashed before it stored the ID, or if the response to its request came too late.
+    Such a run exists if the process crashed before it stored the ID, or if the store's response arrived too late.
     """
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)

@@ -10,7 +10,7 @@ from lenet_exp.folders.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class UploadCount:
-    """Numbers of runs, best models, and MLflow runs that represent sweeps."""
+    """The number of uploads, counted separately for runs, best models, and MLflow runs that represent sweeps."""
 
     runs: int = 0
     models: int = 0
@@ -50,7 +50,12 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
 
 
 def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) -> UploadCount:
-    """Count the results of a run that were uploaded between two states of its entry for a store."""
+    """Count the results of a run that were uploaded to a store between two versions of its upload record.
+
+    Args:
+        before: earlier version of the upload record; None if the run had not been uploaded.
+        after: later version of the upload record; None if the run has still not been uploaded.
+    """
     if after is None or after == before:
         return UploadCount()
     had_model = before is not None and before.run_id == after.run_id and before.model

@@ -26,10 +26,10 @@ def tag_runs(
     weak: bool,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Set a tag of a run to a result, the time, and the host, in each reachable store.
+    """Tag a run with a result, the time, and the host in all stores that are reachable.
 
     Args:
-        runs: pairs of a store's address, as returned by `store_name`, and the MLflow run ID in that store.
+        runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
         uri: address of the user's store. It can contain the password, which is not saved anywhere.
         tag: name of the tag: `reproduced` or `record_checked`.
         weak: whether the result is inconclusive. If so, an existing tag is kept.

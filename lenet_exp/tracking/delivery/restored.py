@@ -1,8 +1,8 @@
 """Detects uploaded results that an MLflow store has lost, because runs were deleted or an older backup was restored.
 
-In this case, `delivered.json` in a run folder lists results that the store does not have. They are removed from that
-list, so that they are uploaded again. If a metric is uploaded again with its stored timestamp, MLflow does not create
-a second point.
+In this case, `delivered.json` in a run folder lists results that the store does not have. These results are removed
+from the list, so that they are uploaded again. If a metric is uploaded again with its stored timestamp, MLflow does not
+create a second point.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
 
 
 def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
-    """Return whether the store's run lacks uploaded results or has a different end time.
+    """Return whether an MLflow run lacks results that were uploaded, or has a different end time.
 
     The end time is uploaded after all metrics.
     """
@@ -51,7 +51,7 @@ def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
 
 
 def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: Store) -> None:
-    """Reset a folder's entry to the state of the run in the store.
+    """Reset the upload record of a run to the state of the MLflow run in the store.
 
     Args:
         run: the run in the store; None if it was deleted. A deleted run is created again, unless someone restores it.

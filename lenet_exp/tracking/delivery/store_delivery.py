@@ -40,10 +40,10 @@ from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
 from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavailable, open_store, request_seconds
 
-LIVE_SECONDS = 5.0  # minimum time between two uploads of a running run
+LIVE_SECONDS = 5.0  # minimum number of seconds between two uploads of a run that is being trained
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
-QUICK_SECONDS = 1.0  # retry an upload once if it fails within this time: the server may have closed the connection
+QUICK_SECONDS = 1.0  # an upload that fails within this time is retried once: the server may have closed the connection
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -113,7 +113,7 @@ class StoreDelivery:
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
         self._not_before = self._last_not_before = (
-            0.0  # times on the clock time.monotonic(), for uploads that can be made later and for the last ones
+            0.0  # time.monotonic() at which skipped uploads may resume: those that can be made later, and last chances
         )
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -132,7 +132,10 @@ class StoreDelivery:
         return store_name(self.uri)
 
     def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run from a shared store. In a sweep, do nothing; it calls `adopt_all`."""
+        """Reuse another user's finished run from a shared store.
+
+        In a sweep, do nothing, because the sweep calls `adopt_all`.
+        """
         if not self.in_sweep:
             self.adopt_all([job], owned=True)
 
@@ -178,7 +181,7 @@ class StoreDelivery:
 
         Args:
             model: whether to upload the best model, too; by default, as `tracking.models` specifies.
-            last: whether this is the last chance to upload the run. For a run outside a sweep, this is always so.
+            last: whether this is the last chance to upload the run. Outside a sweep, this is always true.
         """
         if model is None:
             models = self._tracking.models
@@ -194,7 +197,7 @@ class StoreDelivery:
         A failure is logged instead of raised, so that training does not fail.
 
         Args:
-            what: name of what the action uploads, for messages.
+            what: name of the run, sweep, or other object that the action concerns, for messages.
             action: function that accepts the open store.
             last: whether this is the last chance to call the action. If so, it is tried even if the store has just
                 failed.
@@ -273,7 +276,7 @@ class StoreDelivery:
         return action() if self.uri.startswith(SQLITE) else self._calls.run(action, limit)
 
     def _opened(self) -> Store:
-        """Return the open store, in which the MLflow run of the sweep is open, too. Reopen the store after a failure.
+        """Return the open store. If necessary, open the store and the MLflow run of the sweep first.
 
         Raises:
             StoreUnavailable: the store does not respond.
@@ -338,9 +341,9 @@ def _reason(error: Exception) -> str:
 
 
 def _retry_after(uri: str) -> float | None:
-    """Request how many seconds to wait before a retry from an overloaded server, or return None if it does not say.
+    """Return how many seconds to wait before sending another request to an overloaded server, or None if unknown.
 
-    MLflow's errors do not include the Retry-After header.
+    The server is contacted again, because MLflow's errors do not include the Retry-After header.
     """
     import requests
     from urllib3 import Retry

@@ -1,9 +1,10 @@
 """The champion for a dataset: the registered model with the best validation accuracy, under the alias `champion`.
 
 MLflow cannot update an alias atomically: if two processes try to replace the same champion, the later update wins.
-Therefore, a process that registers a model version sets the alias to the best version and then checks it again. It
-repeats this until the champion is at least as good as every version. Then it adds the tag `settled` to its version. If
-the process is killed before that, the next upload of its run continues the procedure, because the tag is missing.
+Therefore, a process that registers a model version sets the alias to the best version, reads the alias, and repeats
+both steps until the champion is at least as good as every version. Then the process adds the tag `settled` to its
+version. If the process is killed before that, the next upload of its run repeats the procedure, because the tag is
+missing.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
     """Make a run's model the champion, if the model is better than the current champion.
 
     The first champion to beat is the model that the package ships for the dataset, if any. Only runs that use the
-    default split and the full training set can become champion. If this user is not allowed to write to the registered
-    model, one warning is logged. Repeated calls change nothing.
+    default split and the full training set can become the champion. If this user is not allowed to write to the
+    registered model, one warning is logged. Repeated calls change nothing.
 
     Args:
         record: the run's record.
@@ -176,7 +177,7 @@ def _accuracy(version: ModelVersion) -> float:
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a run beats the champion on the same validation images, or there is no champion."""
+    """Return whether a run beats the champion on the same validation images, or whether there is no champion."""
     if present is None:
         return True
     same_images = present.tags.get("validation_digest") == record.data_digests["validation"]

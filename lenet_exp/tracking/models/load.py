@@ -43,7 +43,7 @@ class TrainedModel:
     """A trained network with its name and its record.
 
     Attributes:
-        network: the network, in eval mode on the CPU.
+        network: the network, in evaluation mode on the CPU.
         name: the model's name in messages.
         record: the run's record; None if the model has no record, for example if the original script trained it.
         run_id: ID of the MLflow run that produced the model; None if unknown.

@@ -51,7 +51,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     a different dataset, nothing is logged, because the result would look like a result on the model's own dataset.
 
     Returns:
-        The MLflow run to which the result was logged; None if nothing was logged.
+        The logged result; None if nothing was logged.
     """
     if model.record is None or model.record.dataset != config.dataset.name:
         return None

@@ -40,7 +40,7 @@ RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  #
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run's record, with the results and weights that were stored together with it.
+    """A recorded run: its record, results, and weights.
 
     Attributes:
         name: the run's name in messages.
@@ -70,7 +70,7 @@ class RecordedRun:
 
     @property
     def id(self) -> str:
-        """The name of the run folder, even if the folder is not on this machine; empty if the run has no record."""
+        """The run ID, which is also the name of the run folder; empty if the run has neither a folder nor a record."""
         if self.folder is not None or self.record is None:
             return self.folder.id if self.folder is not None else ""
         return run_id(self.record.config.tracking.experiment, self.record.fingerprint)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
-LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
+LOCK = 0x6C656E6574  # arbitrary key for the advisory lock that is held while MLflow's tables are created
 
 # These errors persist until a user fixes them. When a connection fails, libpq reports only the server's message and
 # no error code. If the server uses a language other than English, the store counts as unavailable: training continues
@@ -38,7 +38,7 @@ def driver_uri(uri: str, seconds: int = 0) -> str:
     stores other than PostgreSQL databases are returned unchanged.
 
     Args:
-        seconds: connection timeout in seconds; 0 for none.
+        seconds: connection timeout in seconds; 0 for no timeout.
     """
     if not is_postgres(uri):
         return uri

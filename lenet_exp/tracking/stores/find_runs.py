@@ -27,7 +27,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
     The runs are sorted from oldest to newest. MLflow runs that represent sweeps are excluded.
 
     Raises:
-        ConfigError: the filter is not valid in MLflow.
+        ConfigError: MLflow rejects the filter.
         StoreError: the store or experiment was not found.
     """
     client = connect(uri)

@@ -1,9 +1,9 @@
 """Limits the time and memory that requests to a store can take.
 
 MLflow's own time limit applies to each read from a socket. A response that arrives byte by byte or never ends does not
-reach it. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call takes too
-long, many calls are slow, or the process needs too much memory. Only the time within calls counts, not the time spent
-exporting models or drawing figures.
+exceed this limit. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call takes
+too long, many calls are slow, or the process needs too much memory. Only the time within calls counts, not the time
+spent exporting models or drawing figures.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PATIENT = Limit(call=300.0)  # for commands that only upload
 
 
 class StoreTimeout(Exception):
-    """Raised when the store did not respond in time. It may still execute the request."""
+    """Raised when a store does not respond in time. The store may still execute the request."""
 
 
 class Abandoned(BaseException):

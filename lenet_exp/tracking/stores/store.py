@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """Raised when the store cannot be reached. The results are in the run folders and can be uploaded later."""
+    """Raised when a store cannot be reached. The results are in the run folders and can be uploaded later."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ def import_mlflow() -> ModuleType:
     MLflow's retries are disabled, because a retry after a late response would create a run twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would show the password
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the files are only a few kB
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the URL would reveal the password
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # most files have only a few kB
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     import mlflow
@@ -199,7 +199,7 @@ def request_seconds() -> float:
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
     """Shorten the time that SQLite waits for another writer, in each statement with which MLflow opens a session.
 
-    MLflow sets it to 20 s.
+    MLflow sets this time to 20 s.
     """
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"

@@ -23,7 +23,7 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.parent import counts
 from lenet_exp.tracking.sweeps.report import LONGEST, links_of
 
-TELL_SECONDS = 8.0  # including other uploads by the same thread, the state in MLflow is at most 10 s old
+TELL_SECONDS = 8.0  # seconds between reports; with other uploads by the same thread, MLflow is at most 10 s behind
 RESTS = 100  # ratio of the pause after a comparison to its duration, because comparing 10,000 runs is slow
 
 
@@ -31,7 +31,7 @@ class LiveReport:
     """Reports the progress of a running sweep to the sweep's MLflow run.
 
     Args:
-        delivery: uploads the report.
+        delivery: object that uploads the reports.
         what: name of the sweep's MLflow run, for messages.
     """
 

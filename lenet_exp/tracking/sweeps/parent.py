@@ -47,7 +47,7 @@ def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
     The final state can be missing after an older backup was restored.
     """
     run = store.client.get_run(run_id)
-    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store it
+    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store the end time
     status = STATUS.get(plan.outcome, "RUNNING")
     shown = run.data.tags.get(SHOWN) != LIVE and (run_id not in plan.shown or shows_report(run, plan.shown[run_id]))
     return shown and (run.info.status, run.info.end_time) == (status, ended_ms)
@@ -61,7 +61,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
-    outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store it
+    outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store the end time
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
     # Each session of the sweep has one point. Earlier points are logged again in case the store has lost them.
@@ -123,7 +123,7 @@ def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
 
     Such a run exists after a crash or if sweep.json is corrupt.
     """
-    # MLflow's filter on start_time is not used, since it fails in older releases with PostgreSQL and psycopg 3.
+    # MLflow's filter on start_time is not used, because it fails in older releases with PostgreSQL and psycopg 3.
     wanted = f"tags.sweep = '{sweep.id}'"
     for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
         tags = run.data.tags

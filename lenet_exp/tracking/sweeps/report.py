@@ -74,7 +74,7 @@ def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) 
 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
-    """Tag two MLflow runs with the result of a confirmation: those of this sweep and of the sweep that it confirms."""
+    """Tag the MLflow runs of a confirmation sweep and of the tested sweep with the result of the confirmation."""
     tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
     its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
     set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
