@@ -15,7 +15,7 @@ class Relation(StrEnum):
 
     ahead = "ahead"
     alike = "alike"  # no significant difference
-    dropped = "dropped"  # no significant difference, and a search stopped training the other with new seeds
+    dropped = "dropped"  # no significant difference; a search stopped training the other configuration
     flat = "flat"  # no spread, so no test is possible
     single = "single"  # at least one of the two configurations has only one seed
 

@@ -179,7 +179,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def check_storage(url: str) -> None:
-    """Check that the user's own database can be used, without creating anything in it.
+    """Check that the user's own database can be used, without creating data in it.
 
     Raises:
         ConfigError: the database cannot be used.
