@@ -22,7 +22,7 @@ __all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "se
 
 
 def __getattr__(name: str) -> Any:
-    if name == "RunResult":  # importing it loads torch
+    if name == "RunResult":  # importing RunResult loads torch
         from lenet_exp.folders.results import RunResult
 
         return RunResult

@@ -63,7 +63,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
 
 
 def write_output_file(path: Path, content: bytes | str) -> None:
-    """Write the file that a user requested with `output=`, as `write_atomic` does.
+    """Write the file that a user requested with `output=`, atomically (see `write_atomic`).
 
     Raises:
         ConfigError: the file cannot be written.

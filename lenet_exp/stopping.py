@@ -69,7 +69,7 @@ def stop_signal() -> signal.Signals | None:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Record the first SIGINT or SIGTERM for `stop_signal` without raising it.
+    """Record the first SIGINT or SIGTERM inside the context, for `stop_signal`, instead of raising an exception.
 
     A second signal ends the process with status 130 or 143. On exit from the context, a recorded signal is raised as
     KeyboardInterrupt or Terminated. Outside the main thread, the context has no effect, because only the main thread

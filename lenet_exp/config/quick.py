@@ -54,7 +54,7 @@ class _BaseConfig:
 
 
 class QuickComposer:
-    """Composer of the configurations of a sweep's jobs.
+    """Fast composer for the configurations of a sweep's jobs.
 
     Args:
         compose: function that composes a configuration from overrides with Hydra.

@@ -26,7 +26,8 @@ class Job(Stored):
         config: configuration as requested; `engine=auto` is not replaced with the chosen engine.
         fingerprint: hash that identifies the experiment.
         run: name of the job's run folder. Jobs with the same run are trained only once.
-        engine: engine that executes the training steps; `engine_why`: short phrase with the reason for the choice.
+        engine: engine that executes the training steps.
+        engine_why: reason for the choice of the engine, as a short phrase.
         trial: number of the trial in a search; None in a grid.
         epochs_before: number of epochs that the run had completed before a search; they do not count toward its budget.
         outputs: path of the outputs folder; not stored, because the outputs folder contains the sweep folder.

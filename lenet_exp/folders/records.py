@@ -65,8 +65,8 @@ class Record(Stored):
         best_val_accuracy: validation accuracy after the best epoch, as a fraction.
         weights_digest: digest of the weights after the best epoch.
         confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes.
-        digest: digest of all other content of record.json; `history_digest`: digest of history.json (see `digests`).
-            Both are None in files from older releases.
+        history_digest: digest of history.json (see `digests`); None in files from older releases.
+        digest: digest of all other content of record.json; None in files from older releases.
     """
 
     name: str = ""
@@ -180,7 +180,8 @@ class Checkpoint(Stored):
     """A checkpoint from which training can resume.
 
     Attributes:
-        state: name of the file with the training state; `sha256`: SHA-256 (hex) of the file.
+        state: name of the file with the training state.
+        sha256: SHA-256 (hex) of the file.
         best: best weights so far; None before the end of the first epoch.
         seconds: training time in seconds until the checkpoint.
     """
@@ -292,14 +293,16 @@ class SearchPlan(Stored):
     Attributes:
         sampler, pruner, objective: names of the sampler, the pruner, and the objective.
         n_trials, max_epochs, max_seconds: budgets of the search; None means no limit.
-        trials: number of trials started; `told`: number of trials that have ended.
+        trials: number of trials that have been started.
+        told: number of trials that have ended.
         epochs: number of epochs trained so far.
         seeds: maximum number of seeds per configuration.
         target: validation accuracy to reach, as a fraction; None if the objective has no target.
         seconds: total duration of the search in seconds, over all starts.
         best_trial: number of the best finished trial; None if no trial has finished.
         best_value: objective of the best trial, as a mean over its seeds.
-        best_job: number of the first job of the best trial; `best_seeds`: number of its seeds.
+        best_job: number of the first job of the best trial.
+        best_seeds: number of seeds of the best trial.
         left: IDs of the first runs of all configurations that may be the best; None with a single seed per
             configuration.
         front: numbers of the trials on the Pareto front.

@@ -189,7 +189,7 @@ class RunFolder:
         """Remove the checkpoints of the run if it has a result."""
         if self.needs_cleanup():
             Checkpoints(self.path).clean()
-            (self.path / "job.json").unlink()  # last: job.json marks an unfinished cleanup
+            (self.path / "job.json").unlink()  # removed last, because it marks an unfinished cleanup
 
     def record(self) -> Record | None:
         """Return the final record, or None if it is missing or corrupt; corruption is logged."""
@@ -286,7 +286,7 @@ class RunFolder:
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:
-        """Return the MLflow runs of abandoned attempts."""
+        """Return the MLflow runs from abandoned attempts at this run, which the next upload closes."""
         what_now = "MLflow may show earlier attempts as RUNNING"
         return read_or_none(self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), what_now) or []
 

@@ -24,7 +24,7 @@ from lenet_exp.training.trained.weights import load_arrays, save_arrays
 FOLDERS = ("runs", "sweeps", "reproduced")
 MODEL = ".safetensors"
 NO_TEXT = {MODEL, ".png", ".db"}
-MAY_HOLD = re.compile(r"://\S*[@?]|url: /")  # few files match, and only those are parsed
+MAY_HOLD = re.compile(r"://\S*[@?]|url: /")  # only the few files that match are parsed
 
 
 def cleaned_text(text: str) -> str:

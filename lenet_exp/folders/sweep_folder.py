@@ -73,7 +73,7 @@ class SweepFolder:
         """
         kept = self.kept_plan()
         if kept is not None and kept.runs > len(jobs):
-            self._write(replace(kept, runs=len(jobs)))  # first, because fewer lines than `runs` would be corrupt
+            self._write(replace(kept, runs=len(jobs)))  # first, because fewer lines than `runs` count as corruption
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         lost = kept is None and (self.path / "sweep.json").exists()
         plan = replace(kept or SweepPlan(created_ms=now_ms(), remade=lost), **asked)

@@ -59,7 +59,8 @@ class SweepProgress:
             search, only the jobs created so far count.
         seconds: time since this start, in seconds.
         spent: training time for the `trained` epochs, in seconds.
-        runs: number of runs that this start trains; `runs_left`: number of these runs with epochs left.
+        runs: number of runs that this start trains.
+        runs_left: number of runs that this start trains and that have epochs left.
         places: maximum number of runs that this start has trained in parallel.
         upload: estimated time to upload a run, in seconds.
     """
@@ -151,7 +152,7 @@ class SweepMonitor:
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
         self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
-        # By run: epochs trained in this start, all epochs, epochs left, and seconds of this start's epochs.
+        # For each run: epochs trained in this start, epochs completed, epochs left, and training time in this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
         self._places = 1
         self._owners: dict[int, Owner | None] = {}
@@ -183,7 +184,7 @@ class SweepMonitor:
         running = [self._running(self._jobs[n], plan) for n in sorted((active - ended).intersection(known))]
         found = [r for r in running if r is not None]
         now = {r.job.number for r in found}
-        for number in self._active - now - self._known:  # its process died
+        for number in self._active - now - self._known:  # the job's process died
             self._results[number] = self._before(self._jobs[number], plan)
         self._active = now
         self._places = max(self._places, len(found))
