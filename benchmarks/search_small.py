@@ -1,4 +1,6 @@
-"""Measure how many trials of a small search finish with each pruner. The defaults of `asha` are based on this.
+"""Measure how many trials of a small search finish with each pruner.
+
+The default options of the pruner `asha` are based on the results.
 
 Searches with 15 and 30 trials of 5, 9, and 20 epochs are replayed on the table of recorded curves, as in `search.py`.
 Curves with 5 epochs are the first 5 of the recorded 9 epochs. Curves with 20 epochs are interpolated. The baseline

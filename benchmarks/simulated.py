@@ -37,10 +37,10 @@ class Scenario:
             - correlated: normal, with an additional effect of each seed that differs between configurations. Therefore,
               it affects the differences between configurations.
             - skewed: an exponential tail toward lower values.
-            - collapse: one run in ten ends 50 lower, at chance level.
+            - collapse: one run in ten ends 50 standard deviations lower, at chance level.
             - rounded: accuracies are multiples of a standard deviation, as with few images.
-            - one skewed, one collapses: only the first configuration is affected. To keep its mean, the other runs of
-              the collapsing configuration are better.
+            - one skewed, one collapses: only the first configuration is skewed or collapses. The other runs of a
+              collapsing configuration are better, so that its mean does not change.
         splits: number of splits per seed. Seed, split, and residual have effects of the same size on each
             configuration.
     """

@@ -1,9 +1,9 @@
 """A sweep of 16 runs with 5 epochs on MNIST is at least 12 times as fast as the original script.
 
-The duration of the sweep is the time from the start of the command until MLflow shows the last run as finished. It
-includes imports, a new store, tracking, models, and figures. The original script ("ancestor") trains one run after
-another. Its time for all runs is extrapolated from three epochs. The benchmark alternates between the script and the
-sweep.
+The duration of the sweep is the time from the start of the command until MLflow shows the last run as finished. This
+includes imports, a new store, tracking, models, and figures. The original script, called "ancestor" in the output,
+trains one run after another. Its time for all runs is extrapolated from three epochs. The benchmark alternates between
+the script and the sweep.
 
     python -m benchmarks.sweep
 

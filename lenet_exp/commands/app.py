@@ -86,8 +86,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
     """Run or sweep as `hydra.main` does, or print the help.
 
-    `hydra.main` itself is not used for this, because it prints errors in its own format unless an environment variable
-    is set. It still handles all other options, such as --cfg, --info, and shell completion.
+    `hydra.main` itself handles only the other options, such as --cfg, --info, and shell completion. It is not used to
+    run or sweep, because it prints errors in its own format unless an environment variable is set.
     """
     a = arguments
     others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
@@ -130,7 +130,10 @@ def _with_search_path(arguments: Namespace) -> list[str]:
 
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:
-    """Return whether the overrides select a sweeper from another package, which does not count its jobs in advance."""
+    """Return whether the overrides select a sweeper from another package.
+
+    Unlike the sweepers of lenet_exp, such a sweeper does not count its jobs in advance.
+    """
     return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 

@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
 
 
 def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> list[str]:
-    """Return the words that a shell can complete: `flag=`, or `flag=value` for each value in `choices`.
+    """Return the words that a shell can complete: `flag=`, or `flag=value` if the possible values are known.
 
     Args:
         known: default values, keyed by flag. Boolean flags can be completed with true and false.

@@ -15,7 +15,10 @@ from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
-    """Predict classes as Hydra's task. Return the test accuracy as a fraction, or NaN for pictures."""
+    """Classify the test set or pictures with a configuration from Hydra.
+
+    Return the test accuracy as a fraction, or NaN for pictures.
+    """
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # invalid values are reported before torch is loaded
     print_waiting("loading PyTorch")
@@ -35,7 +38,7 @@ def predict(cfg: DictConfig) -> float:
 def with_lists(overrides: list[str]) -> list[str]:
     """Convert overrides such as `images=scan.png` and `images=*.png` to lists.
 
-    Therefore, users need not add quotes for Hydra to such values.
+    Without this conversion, users would have to quote such values for Hydra, too.
     """
     return [_as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o for o in overrides]
 

@@ -16,7 +16,8 @@ from lenet_exp.addresses import hide_password
 class Stream:
     """A text stream that stores the first error that occurs and ignores all output after it.
 
-    For example, `lenet-train -m ... | head` ends the output but not the sweep, and so does a full disk with `> file`.
+    For example, the sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk is full and the
+    output is redirected to a file.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -37,7 +38,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream; do nothing after an error."""
+        """Flush the stream, or do nothing after an error."""
         if self.error is None:
             try:
                 self._stream.flush()

@@ -17,9 +17,9 @@ from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
-    """Train one run as Hydra's task. Return its best validation accuracy, or NaN for a dry run.
+    """Train one run with a configuration from Hydra. Return its best validation accuracy, or NaN for a dry run.
 
-    This function also runs the jobs of sweepers from other packages.
+    Sweepers from other packages also call this function for each of their jobs.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -147,8 +147,8 @@ def _redirect(url: str) -> Iterator[str]:
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
     """Return the requested sweep or, by default, the latest sweep in the outputs folder.
 
-    Return None if no sweep was requested and the outputs folder has no sweep. Also return None if the requested sweep
-    can only be in the store.
+    Return None if no sweep was requested and the outputs folder has no sweep. Also return None if the request is an
+    MLflow run ID of a sweep that is not in the outputs folder.
     """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
@@ -220,7 +220,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _token(value: str) -> str:
-    """Check a token and return it, or return an empty string if the value is `none`."""
+    """Check the value of the flag `token` and return the token, or an empty string for `none`."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
         raise ConfigError("token=: must be none or consist only of letters, digits, and the characters . _ ~ -")
     return "" if value == "none" else value
