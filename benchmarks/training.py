@@ -137,8 +137,8 @@ def fit_epoch(config: Config, data: TrainingData) -> float:
 def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
     """Open the dataset with torchvision, like the original script. Exit with a one-line error if it is not found."""
     cls = getattr(datasets, str(config.dataset.torchvision_class))
-    # The images are resized as floats. Only then do the published models of the original script reach exactly their
-    # published accuracies.
+    # The images are resized as floats, as in the original script. This is required for its published models to reach
+    # exactly their published accuracies.
     steps = [transforms.ToTensor(), transforms.Resize(32, antialias=True), transforms.Normalize(0.5, 0.5)]
     try:
         return cls(config.data_root, train=True, transform=transforms.Compose(steps))

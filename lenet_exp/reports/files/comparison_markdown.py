@@ -18,7 +18,7 @@ def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = R
     """Format the verdict, leaderboard, and effects of each comparison as Markdown.
 
     Args:
-        source: where the runs come from.
+        source: source of the runs in the comparisons.
         rows: maximum number of rows in each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]

@@ -1,4 +1,4 @@
-"""Figures of a comparison, for MLflow and for papers: leaderboard, learning curves, and a search's history."""
+"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, and search history."""
 
 from __future__ import annotations
 
