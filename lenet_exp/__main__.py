@@ -1,4 +1,4 @@
-"""Entry point for `python -m lenet_exp <name> ...`, which runs the command `lenet-<name>` without its script."""
+"""Entry point for `python -m lenet_exp <name> ...`, which runs `lenet-<name>` without the command's own script."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
-    """Return the value of a flag after checking that it is one of the allowed values.
+    """Return the value of a flag after checking that the value is allowed.
 
     Raises:
         ConfigError: the value is not allowed.
@@ -98,7 +98,7 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text from an external source as one line that is safe to print in a terminal.
+    """Return text from an external source as a single line that is safe to print in a terminal.
 
     Control characters, writing-direction marks, and lone surrogates become spaces.
     """

@@ -1,4 +1,4 @@
-"""Properties of this machine and process that records contain: host, CPU, versions, git commit, and command."""
+"""Properties of this machine and process, for use in records: host, CPU, versions, git commit, and command."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def cpu_model() -> str:
 
 
 def cpu_numbers() -> dict[str, str]:
-    """Return the vendor's numbers for the CPU's family and model, as far as the system reports them.
+    """Return the vendor's numbers for the CPU's family and model, if the system reports them.
 
     The keys are `cpu_family` and `cpu_model`. CPUs with different capabilities can have the same name; these numbers
     distinguish them.

@@ -51,7 +51,7 @@ def check_flags(config: Config) -> None:
 
 
 def check_ranges(config: Config | PredictConfig) -> None:
-    """Check the ranges of all numbers, the device, the dataset, the store's address, and names.
+    """Check the device, the dataset, the store's address, all names, and the ranges of all numbers.
 
     Raises:
         ConfigError: a value is invalid.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ClassGroup:
-    """Rules for the options in a config group whose options specify classes.
+    """Rules for a config group whose options specify classes.
 
     Attributes:
         base: dotted path of the required base class.

@@ -1,4 +1,4 @@
-"""MLflow parameters of a configuration: one parameter per flag, with the flag's name on the command line."""
+"""MLflow parameters for a configuration: one parameter per flag, with the same name as the flag."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Checkpoints:
         self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
-        """Restore a run's training state from the newest intact checkpoint, and return whether one was found.
+        """Restore a run's training state from the newest intact checkpoint; return whether such a checkpoint was found.
 
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 

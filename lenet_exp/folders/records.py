@@ -182,7 +182,7 @@ class Checkpoint(Stored):
     Attributes:
         state: name of the file with the training state.
         sha256: SHA-256 (hex) of the file.
-        best: best weights so far; None before the end of the first epoch.
+        best: best weights so far; None until the first epoch has ended.
         seconds: training time in seconds until the checkpoint.
     """
 
@@ -201,7 +201,7 @@ class History(Stored):
 
     Attributes:
         epochs: results of the completed epochs, in order.
-        best: best epoch so far; None before the end of the first epoch.
+        best: best epoch so far; None until the first epoch has ended.
         commits: checkpoints from which the run can resume, newest first.
         resumed: number of times the run resumed.
         diverged: step losses of the epoch in which the run diverged.
@@ -226,7 +226,7 @@ class Progress:
 
     Attributes:
         ends: end of each epoch, in milliseconds since 1970.
-        best: best epoch so far; None before the end of the first epoch.
+        best: best epoch so far; None until the first epoch has ended.
         seconds: duration of each epoch in seconds.
     """
 
@@ -252,6 +252,7 @@ class DeliveredRun(Stored):
             as running.
         model: whether the store has received the best model.
         sweeps: IDs of the MLflow runs of the sweeps that include this run.
+        reason: one-line reason why the run did not finish, as reported to the store; empty if it did.
         former: IDs of earlier MLflow runs that a user deleted; they are ignored even if they are restored.
         begun: whether the store has received the data from the run's start: parameters, datasets, and sweeps.
     """

@@ -45,12 +45,12 @@ class RunResult:
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """The best validation accuracy as a fraction, even for a diverged run; None before the first epoch's end."""
+        """The best validation accuracy as a fraction, even for a diverged run; None until the first epoch has ended."""
         return self.record.best_val_accuracy
 
     @property
     def best_epoch(self) -> int | None:
-        """The best epoch, counted from 1; None before the first epoch's end."""
+        """The best epoch, counted from 1; None until the first epoch has ended."""
         return self.record.best_epoch
 
     @property

@@ -205,7 +205,7 @@ class SweepMonitor:
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """Return the result of a job before this start has trained it: an earlier result that remains valid, if any."""
+        """Return the result of a job that this start has not trained yet: a valid earlier result, or `not started`."""
         again = self._numbers[job.run][0] != job.number
         record = job.folder.record()
         if record is not None and _stays(record, plan):
