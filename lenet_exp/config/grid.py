@@ -35,8 +35,8 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
         skipped: unchecked value of `sweep.skip`.
 
     Raises:
-        ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, zipped flags are not swept or
-            have different numbers of values, or `skipped` is invalid.
+        ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, or the value of `zipped` or
+            `skipped` is invalid. The flags in `zipped` must be swept and have the same number of values.
     """
     _refuse_intervals(overrides)
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])

@@ -1,4 +1,4 @@
-"""Short names of a sweep's jobs, built from the swept values."""
+"""Short names for a sweep's jobs, built from the swept values."""
 
 from __future__ import annotations
 
