@@ -14,7 +14,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
 
-MAX_BYTES = 2**30  # maximum size of an uncompressed file; the largest file of MNIST has 47 MB
+MAX_BYTES = 2**30  # maximum size of an uncompressed file; the largest file of MNIST is 47 MB
 CHUNK = 2**24
 
 
