@@ -110,7 +110,8 @@ def run_child(command: Sequence[str]) -> int:
     Without it, Ctrl-C in a terminal would reach the command twice and end it immediately.
 
     Raises:
-        KeyboardInterrupt, Terminated: SIGINT or SIGTERM arrived while the command ran.
+        KeyboardInterrupt: SIGINT was the first signal that arrived while the command ran.
+        Terminated: SIGTERM or SIGHUP was the first signal that arrived while the command ran.
     """
     if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
         return _exit_status(subprocess.call(command))

@@ -103,7 +103,7 @@ class Checkpoints:
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 
         Args:
-            lane: initial training state of the run, which is replaced.
+            lane: initial training state of the run, which is updated in place.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
         for checkpoint in history.commits if history is not None else []:
