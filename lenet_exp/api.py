@@ -188,7 +188,9 @@ def compare(
           are numbers; NaN if the flag has no effect in a configuration);
         - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard deviation, and 95 %
           confidence interval of their validation accuracy, as fractions;
-        - `best_epoch`, `seconds_to_best`: means over the seeds, followed by the number of runs with each outcome;
+        - `best_epoch`, `seconds_to_best`: means over the seeds;
+        - `parameters`, `multiply_adds`: size of the network; multiply-adds are per image, in convolutions and linear
+          layers. The number of runs with each outcome follows;
         - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
         - `not_excluded`: whether the configuration may be the best;
         - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that no

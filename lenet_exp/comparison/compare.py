@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -101,6 +102,11 @@ class Comparison:
     def scored(self) -> bool:
         """Whether every finished run of the leader has a test result."""
         return self.leader is not None and all(run.test_accuracy() is not None for run in self.leader.finished)
+
+    @cached_property
+    def sizes_differ(self) -> bool:
+        """Whether the networks of the configurations differ in size."""
+        return len({group.parameters for group in self.groups if not math.isnan(group.parameters)}) > 1
 
     def is_baseline(self, group: Group) -> bool:
         """Return whether a group is a confirmation's baseline, which was not part of the confirmed sweep."""

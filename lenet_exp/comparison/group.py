@@ -125,6 +125,16 @@ class Group:
         return _mean(run.seconds_to_best for run in self.finished)
 
     @cached_property
+    def parameters(self) -> float:
+        """The number of the network's parameters; NaN if unknown."""
+        return _mean(run.parameters for run in self.runs)
+
+    @cached_property
+    def multiply_adds(self) -> float:
+        """The network's multiply-adds per image; NaN if unknown."""
+        return _mean(run.multiply_adds for run in self.runs)
+
+    @cached_property
     def outcomes(self) -> dict[str, int]:
         """The number of runs with each outcome, keyed by outcome; outcomes that do not occur are omitted."""
         counts = Counter(run.outcome for run in self.runs)

@@ -19,6 +19,7 @@ from lenet_exp.training.trained.trust import foreign_class
 RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by it
 # Flags that never distinguish configurations: paths, and the interval between progress reports.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
+_SIZES = {"parameters", "multiply_adds"}  # params in MLflow that are not flags
 EXECUTION = {"device", "num_threads", "engine"}  # flags that affect only how a run is executed
 
 
@@ -53,6 +54,7 @@ class ComparedRun:
         recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); otherwise, empty.
         mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
         epochs: number of finished epochs; None if unknown.
+        parameters, multiply_adds: size of the network (`NetworkSize`); None if unknown.
         provenance: provenance of the run; None if unknown.
     """
 
@@ -71,6 +73,8 @@ class ComparedRun:
     recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
     epochs: int | None = None
+    parameters: int | None = None
+    multiply_adds: int | None = None
     provenance: Provenance | Record | None = None
 
     @property
@@ -82,7 +86,7 @@ class ComparedRun:
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split all flags of a run into the flags of a `ComparedRun` and the seed."""
     known = shown | {flag: value for flag, value in _neutral("model" in shown).items() if flag not in shown}
-    return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
+    return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT | _SIZES}, int(shown["seed"])
 
 
 @cache
@@ -123,6 +127,8 @@ def _from_result(result: JobResult) -> ComparedRun:
         recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
         epochs=record.epochs if record is not None else None,
+        parameters=record.parameters if record is not None else None,
+        multiply_adds=record.multiply_adds if record is not None else None,
         provenance=record,
     )
 

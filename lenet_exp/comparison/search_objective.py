@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lenet_exp.config.schema import Objective
+from lenet_exp.config.schema import Cost, Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.training.epoch import EpochResult
 
@@ -35,10 +35,11 @@ class EpochValidation(Protocol):
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """The objective of a search, with an optional target accuracy (a fraction)."""
+    """The objective of a search, with an optional target accuracy (a fraction) and the cost of a Pareto front."""
 
     objective: Objective
     target: float | None = None
+    cost: Cost = Cost.seconds
 
     @property
     def directions(self) -> list[Direction]:
@@ -72,22 +73,27 @@ class SearchObjective:
         """Return whether the target accuracy is reached, so that further training is unnecessary."""
         return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
 
-    def trial_result(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
+    def trial_result(
+        self, outcome: Outcome, epochs: Sequence[EpochResult], parameters: int | None = None
+    ) -> tuple[Outcome, list[float] | None]:
         """Return the outcome and values of a trial, given the outcome and epochs of its run.
 
         With a target accuracy, a trial that reached the target counts as finished, even though its run stopped early. A
         trial that did not reach the target counts as pruned.
+
+        Args:
+            parameters: number of the network's parameters, if they are the cost.
         """
         if outcome is Outcome.diverged:
             return outcome, self.worst
-        values = self.values(epochs)
+        values = self.values(epochs, parameters)
         if outcome in {Outcome.finished, Outcome.pruned} and self.target is not None:
             return (Outcome.pruned if values is None else Outcome.finished), values
         if outcome is Outcome.finished:  # a run without a history has no result
             return (Outcome.failed if values is None else outcome), values
         return outcome, None
 
-    def values(self, epochs: Sequence[EpochResult]) -> list[float] | None:
+    def values(self, epochs: Sequence[EpochResult], parameters: int | None = None) -> list[float] | None:
         """Return the values of the objectives after these epochs; None if there are no values yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
@@ -100,5 +106,5 @@ class SearchObjective:
             Objective.loss: [min(e.val_loss for e in epochs)],
             Objective.epochs: [float(until)],
             Objective.seconds: [seconds],
-            Objective.front: [best, seconds],
+            Objective.front: [best, seconds if parameters is None else float(parameters)],
         }[self.objective]

@@ -87,6 +87,8 @@ def explain_flag(key: str) -> str:
     known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
+        if not flag:
+            return f"{key}: not a flag of this command; run with --help to list its flags"
         having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
         return f"{key}: not a flag of the selected {group}" + (
             f"; available only for {', '.join(having)}" if having else ""

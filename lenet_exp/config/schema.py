@@ -107,6 +107,13 @@ class Objective(StrEnum):
     front = "front"
 
 
+class Cost(StrEnum):
+    """Second objectives of a front."""
+
+    seconds = "seconds"
+    parameters = "parameters"
+
+
 def knob(
     meaning: str,
     *,
@@ -315,7 +322,7 @@ class Search:
         "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}, result=False
     )
     objective: Objective = knob(
-        "accuracy, loss, epochs or seconds (to search.target), or front (accuracy and seconds)",
+        "accuracy, loss, epochs or seconds (to search.target), or front (accuracy and search.cost)",
         neutral=Objective.accuracy,
         result=False,
     )
@@ -324,6 +331,14 @@ class Search:
         "SQLAlchemy URL of the Optuna study's database (null: study.db in the sweep folder)",
         neutral=None,
         result=False,
+    )
+    cost: Cost = knob(
+        "second objective of search.objective=front: seconds (training time until the best epoch) or parameters",
+        neutral=Cost.seconds,
+        result=False,
+    )
+    max_parameters: int | None = knob(
+        "train only networks with at most this many parameters (null: no limit)", ge=1, neutral=None, result=False
     )
     target: float | None = knob(
         "validation accuracy to reach (search.objective=epochs or seconds)", gt=0, le=1, neutral=None,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.config.schema import Config, Cost, EngineName
 from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.training.bits import bits_depend_on
@@ -59,6 +59,7 @@ class Record(Stored):
         epochs: number of completed epochs.
         seconds: training time in seconds, including time before interruptions.
         seconds_to_best: training time in seconds until the end of the best epoch.
+        parameters, multiply_adds: size of the network (`NetworkSize`); None in records from older releases.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run before the last epoch.
         best_epoch: best epoch, counted from 1.
@@ -82,6 +83,8 @@ class Record(Stored):
     git: dict[str, str] = field(default_factory=dict)
     host: str = ""
     command: str = ""
+    parameters: int | None = None
+    multiply_adds: int | None = None
     created_ms: int = 0
     outcome: Outcome | None = None
     reason: str = ""
@@ -102,6 +105,12 @@ class Record(Stored):
     def dataset(self) -> str:
         """The name of the dataset."""
         return self.config.dataset.name
+
+    @property
+    def size(self) -> dict[str, str]:
+        """The network's size as params of MLflow; empty in records of older releases."""
+        known = {"parameters": self.parameters, "multiply_adds": self.multiply_adds}
+        return {name: str(number) for name, number in known.items() if number is not None}
 
     @property
     def is_result(self) -> bool:
@@ -298,6 +307,8 @@ class SearchPlan(Stored):
         told: number of trials that have ended.
         epochs: number of epochs trained so far.
         seeds: maximum number of seeds per configuration.
+        cost: second objective of a Pareto front.
+        max_parameters: largest number of parameters of a network; None means no limit.
         target: validation accuracy to reach, as a fraction; None if the objective has no target.
         seconds: total duration of the search in seconds, over all starts.
         best_trial: number of the best finished trial; None if no trial has finished.
@@ -320,6 +331,8 @@ class SearchPlan(Stored):
     told: int = 0
     epochs: int = 0
     seconds: float = 0.0
+    cost: str = Cost.seconds
+    max_parameters: int | None = None
     best_trial: int | None = None
     best_value: float | None = None
     seeds: int = 1

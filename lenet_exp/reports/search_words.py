@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import duration, number_of
-from lenet_exp.config.schema import Objective, PrunerName
+from lenet_exp.config.schema import Cost, Objective, PrunerName
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult, best_of
@@ -26,8 +26,10 @@ def how(plan: SearchPlan) -> str:
     """Describe the method of a search, such as `tpe, asha`."""
     pruner = "" if plan.pruner == PrunerName.none else f", {plan.pruner}"
     objective = "" if plan.objective == Objective.accuracy else f", {plan.objective}"
+    objective += f" of accuracy and {plan.cost}" if plan.objective == Objective.front else ""
     objective += f" to {plan.target:.2%}" if plan.target is not None else ""
-    return plan.sampler + pruner + objective + (f", {plan.seeds} seeds" if plan.seeds > 1 else "")
+    most = f", at most {plan.max_parameters:,} parameters" if plan.max_parameters is not None else ""
+    return plan.sampler + pruner + objective + (f", {plan.seeds} seeds" if plan.seeds > 1 else "") + most
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -247,8 +249,11 @@ def _front(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     for number in plan.front[:SHOWN]:
         result = trials.get(number)
         if result is not None and result.record is not None:
-            seconds = result.record.seconds_to_best
-            took = f" in {seconds:.1f} s" if seconds is not None else ""
+            took, record = "", result.record
+            if plan.cost == Cost.parameters and record.parameters is not None:
+                took = f" with {record.parameters:,} parameters"
+            elif plan.cost == Cost.seconds and record.seconds_to_best is not None:
+                took = f" in {record.seconds_to_best:.1f} s"
             shown.append(f"{result.value:.2%}{took} by trial {number}: {result.job.name}")
     more = f"; and {len(plan.front) - SHOWN} more" if len(plan.front) > SHOWN else ""
     return f"Pareto front: {'; '.join(shown)}{more}"

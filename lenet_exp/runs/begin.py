@@ -13,6 +13,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
 from lenet_exp.machine import command_line, git_state, host, now_ms, versions
 from lenet_exp.training.execution import describe_execution
+from lenet_exp.training.network import network_size
 
 
 def begin(job: Job, config: Config, data: TrainingData, device: torch.device, engine_why: str) -> Record:
@@ -25,6 +26,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
         device: device that the run trains on.
         engine_why: reason for choosing the engine; see `describe_execution`.
     """
+    size = network_size(config)
     return Record(
         name=job.name,
         fingerprint=job.fingerprint,
@@ -39,5 +41,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
         git=git_state(),
         host=host(),
         command=command_line(),
+        parameters=size.parameters,
+        multiply_adds=size.multiply_adds,
         created_ms=now_ms(),
     )

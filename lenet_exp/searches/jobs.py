@@ -21,7 +21,8 @@ from lenet_exp.config.targets import keywords, taken
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
-from lenet_exp.searches.trials import Choose
+from lenet_exp.searches.trials import Choose, TooLarge
+from lenet_exp.training.network import count_parameters
 
 MOST_CORNERS = 32  # maximum number of pairs of corners to check
 SAMPLE = 8  # number of random configurations to check in addition to the corners
@@ -35,9 +36,13 @@ class JobMaker:
         compose: function that composes overrides with Hydra.
         fixed: overrides that all trials share.
         flags: the searched flags.
+        max_parameters: largest number of parameters of a network; None if there is no limit.
     """
 
-    def __init__(self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag]) -> None:
+    def __init__(
+        self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag], max_parameters: int | None = None
+    ) -> None:
+        self._max_parameters = max_parameters
         self._compose = compose
         self._quick = QuickComposer(lambda overrides: without_search(compose(overrides)))
         self._fixed = list(fixed)
@@ -85,16 +90,25 @@ class JobMaker:
         """Return the configuration of a trial with these values.
 
         Raises:
+            TooLarge: its network has more parameters than `max_parameters`.
             ConfigError: the configuration cannot be composed or is invalid.
         """
         try:
             overrides = self.overrides(values)
             config = self._quick.config(overrides)
+            self._check_size(config)
             check_jobs([overrides], [config])
+        except TooLarge:
+            raise
         except ConfigError as e:
             said = " ".join(f"{key}={text}" for key, text in values.items())
             raise ConfigError(f"{e} (with {said})") from e
         return config
+
+    def _check_size(self, config: Config) -> None:
+        most = self._max_parameters
+        if most is not None and (parameters := count_parameters(config)) > most:
+            raise TooLarge(most, parameters)
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
         """Return the job of a trial with these values. The sweep assigns the job's number later.
@@ -109,11 +123,6 @@ class JobMaker:
         (job,) = freeze_jobs([], [overrides], [config])
         job = self._named(job, values)
         return job if seed is None else replace(job, name=f"{job.name} seed={seed}")
-
-    @property
-    def first(self) -> dict[str, str]:
-        """The values of the first corner: the first option of each choice and the low end of each range."""
-        return self.values(lambda flag: _end(flag, 0, 0))
 
     def baseline(self) -> dict[str, object] | None:
         """Return the values of the trial that equals the command without its searched flags; None if the search space
@@ -162,14 +171,21 @@ class JobMaker:
 
         Raises:
             ConfigError: a configuration is invalid, or a flag never has an effect.
+            TooLarge: all of them are too large; the message names the smallest.
         """
+        too_large: list[TooLarge] = []
         found: dict[tuple[tuple[str, str], ...], Job] = {}
         seen: set[str] = set()
         for choose in self._points():
             values = self.values(choose)
             seen.update(values)
             if tuple(values.items()) not in found:
-                found[tuple(values.items())] = self.job(values)
+                try:
+                    found[tuple(values.items())] = self.job(values)
+                except TooLarge as e:
+                    too_large.append(e)
+        if not found:
+            raise min(too_large, key=lambda e: e.parameters)
         for flag in self.flags:
             if flag.key not in seen:
                 self._refuse(flag)

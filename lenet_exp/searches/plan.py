@@ -15,7 +15,7 @@ from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.quick import Compose
-from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
+from lenet_exp.config.schema import Config, Cost, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
 from lenet_exp.errors import ConfigError
@@ -31,6 +31,9 @@ from lenet_exp.training.schedule import first_after_warmup
 
 # The name of a search's folder is a hash that includes these names, so they must remain those of older releases.
 KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
+
+# Later flags, which are part of it only if they are set.
+LATER = {"target": None, "cost": Cost.seconds, "max_parameters": None}
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,10 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     _check_objective(asked)
     search = _with_pruner(asked.search)
     new_sampler(search, flags, 0)
-    maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags)
+    maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters)
     corners = maker.corners()
     new_pruner(search, max(job.config.num_epoch for job in corners))
-    config = maker.config(maker.first)
+    config = corners[0].config
     plan = SearchPlan(
         sampler=search.sampler.value,
         pruner=search.pruner.value,
@@ -118,6 +121,8 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
         max_seconds=asked.max_seconds,
         seeds=asked.seeds,
         target=search.target,
+        cost=search.cost.value,
+        max_parameters=search.max_parameters,
     )
     kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
     sweep = _folder(config, search, flags, corners)
@@ -162,6 +167,8 @@ def _check_objective(asked: Config) -> None:
         )
     if not waits and target is not None:
         raise ConfigError(f"search.target={target:g}: requires search.objective=epochs or seconds")
+    if asked.search.cost is not Cost.seconds and objective is not Objective.front:
+        raise ConfigError(f"search.cost={asked.search.cost}: requires search.objective=front")
     if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
         raise ConfigError(f"seeds={asked.seeds}: must be 1 unless search.objective is accuracy or loss")
     if asked.confirm is not None and asked.seeds == 1:
@@ -205,7 +212,7 @@ def _check_sweep(asked: Config) -> None:
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
     """Return the sweep folder. Its name is the first 16 hexadecimal digits of a hash of the experiment, the search
     method, the search space, and the runs of the corners."""
-    how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
+    how = {key: value for key, value in asdict(search).items() if key != "storage" and LATER.get(key, ...) != value}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
     text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)

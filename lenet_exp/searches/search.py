@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from lenet_exp.comparison.search_objective import EpochValidation, SearchObjective
-from lenet_exp.config.schema import SamplerName
+from lenet_exp.config.schema import Cost, SamplerName
 from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.job import Job
@@ -19,9 +19,10 @@ from lenet_exp.searches.known import first_jobs, known_jobs, seed_number
 from lenet_exp.searches.plan import PlannedSearch
 from lenet_exp.searches.seed_race import SeedRace
 from lenet_exp.searches.study import open_database
-from lenet_exp.searches.trials import Choose, Trials
+from lenet_exp.searches.trials import MOST_TOO_LARGE, Choose, TooLarge, Trials
 from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import EngineChoice
+from lenet_exp.training.network import count_parameters
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
 MOST_REPEATED = 100  # trials in a row without training that end a search: the space is exhausted, or training fails
@@ -35,7 +36,7 @@ class SearchRun:
 
     def __init__(self, planned: PlannedSearch) -> None:
         self.planned = planned
-        self.objective = SearchObjective(planned.search.objective, planned.search.target)
+        self.objective = SearchObjective(planned.search.objective, planned.search.target, planned.search.cost)
         self.seeds = SeedRace(planned.asked.seeds, self.objective.sign)
         self._epoch_counts = EpochCounts()
         self._start = time.monotonic()
@@ -43,6 +44,7 @@ class SearchRun:
         self._duplicates: dict[str, list[int]] = {}  # for each run being trained, the jobs that wait for its result
         self._epochs: dict[int, dict[int, EpochValidation]] = {}  # results of unended trials, by trial and epoch
         self._fruitless = 0  # number of trials in a row that trained no epoch
+        self._too_large = ""  # reason why no more trials can be drawn
         self._ended_by = ""
 
     def open(self) -> list[Job]:
@@ -137,7 +139,12 @@ class SearchRun:
                     return
                 yield None
                 continue
-            job = self._ask() if again is None else self._another_seed(*again)
+            try:
+                job = self._ask() if again is None else self._another_seed(*again)
+            except TooLarge:
+                most = self.planned.search.max_parameters
+                self._too_large = f"the last {MOST_TOO_LARGE:,} configurations exceed search.max_parameters={most}"
+                continue
             repeated += again is None
             if self._has_to_train(job):
                 repeated = 0
@@ -150,6 +157,8 @@ class SearchRun:
             return f"n_trials={asked.n_trials}"
         if self.trials.exhausted():
             return "all configurations in the grid were tried"
+        if self._too_large:
+            return self._too_large
         if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
             return f"the last {MOST_REPEATED} trials trained no epoch"
         if (why := self._over(1.0)) or self.seeds.most == 1:
@@ -233,7 +242,8 @@ class SearchRun:
         self.trials.note(number, OUTCOME, outcome.value)
         if reason:
             self.trials.note(number, REASON, reason[:500])
-        self.database.end(self.trials.end(number, *self.objective.trial_result(outcome, epochs)))
+        size = count_parameters(job.config) if self.objective.cost is Cost.parameters else None
+        self.database.end(self.trials.end(number, *self.objective.trial_result(outcome, epochs, size)))
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:

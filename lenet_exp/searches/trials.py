@@ -22,6 +22,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # maximum number of attempts to draw a valid configuration that is new
+MOST_TOO_LARGE = 1000  # maximum number of too large configurations in a row; then the search ends
 BY_SAMPLER = 4  # number of attempts by the sampler; later attempts are random, because a sampler can repeat itself
 DRAWN = "drawn"  # user attribute that contains the sampler's state
 STATES = {
@@ -33,6 +34,14 @@ STATES = {
 
 Choose = Callable[[Flag], object]
 T = TypeVar("T")
+
+
+class TooLarge(ConfigError):
+    """A configuration's network has more parameters than `search.max_parameters`."""
+
+    def __init__(self, most: int, parameters: int) -> None:
+        super().__init__(f"search.max_parameters={most}: the network has {parameters:,} parameters")
+        self.parameters = parameters
 
 
 class Trials:
@@ -70,6 +79,7 @@ class Trials:
         self._pruner = new_pruner(search, num_epoch, first, rules)
         self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
+        self._too_large: set[int] = set()  # points of the grid
         # A run waits for the decision on each report. Therefore, a run was not pruned before the last reported epoch.
         self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
         self._fill([_fresh(trial) for trial in known])
@@ -106,7 +116,7 @@ class Trials:
         if self._search.sampler is not SamplerName.grid:
             return False
         known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
-        return len(set(known)) >= (size(self._flags) or 0)
+        return len({*known, *self._too_large}) >= (size(self._flags) or 0)
 
     def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
         """Create the next trial. Return the object that `make` builds from the trial's values, and the trial.
@@ -119,17 +129,24 @@ class Trials:
 
         Raises:
             ConfigError: the values of the last attempt are incompatible.
+            TooLarge: `make` raised it `MOST_TOO_LARGE` times, or for every remaining point of the grid.
         """
-        before, refused = self.all(), False
+        before, refused, too_large = self.all(), False, 0
         all_had = len(before) >= (size(self._flags) or math.inf)
         if self._baseline is not None and not before:
             self._study.enqueue_trial(dict(self._baseline))
-        for attempt in range(ATTEMPTS):
-            last = attempt == ATTEMPTS - 1
+        for attempt in range(ATTEMPTS + MOST_TOO_LARGE):
+            last = attempt - too_large == ATTEMPTS - 1
             self._study.sampler = self._new_sampler(len(before), attempt)
             trial = self._study.ask()
             try:
                 made = make(lambda flag, trial=trial: suggest(trial, flag))  # type: ignore[misc]
+            except TooLarge:
+                too_large += 1
+                self._too_large |= {n for key, n in self._frozen(trial.number).system_attrs.items() if key == "grid_id"}
+                if too_large == MOST_TOO_LARGE or self.exhausted():
+                    self._fill(before)
+                    raise
             except ConfigError:
                 if last:
                     self._fill(before)

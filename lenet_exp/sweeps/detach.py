@@ -70,4 +70,5 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
             sweep.save(outcome=Outcome.not_started, starts=0)
     typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
     job = launcher.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
-    log.info("sweep %s: submitted as Slurm job %s; to follow it, run: lenet-sweep watch", sweep.id, job)
+    follow = f"lenet-sweep watch sweep={sweep.id}"
+    log.info("sweep %s: submitted as Slurm job %s; to follow it, run: %s", sweep.id, job, follow)

@@ -39,7 +39,8 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
-    begun = sum(bool(job.folder.history().epochs) for job in todo.values())
+    unfinished = [job for job in todo.values() if job.folder.checked_result() is None]
+    begun = sum(bool(job.folder.history().epochs) for job in unfinished)
     outputs = jobs[0].outputs
     goes_on = " (resumed)" if sweep is not None and sweep.kept_plan() else ""
     lines = [f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from lenet_exp.config.schema import Config, EngineName
@@ -30,6 +32,8 @@ def choose_device(device: str) -> torch.device:
         allowed += [f"cuda:{n}" for n in range(torch.cuda.device_count())]
         raise ConfigError(f"device={device}: not found on this machine; expected one of: {', '.join(allowed)}")
     if kind == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads its workspace only from here
+        torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return torch.device(device)

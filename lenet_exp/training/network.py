@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +16,23 @@ from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.training.activations import ActivationFactory
+from lenet_exp.training.lenet5_1998 import SparseConv2d
 
 IN_CHANNELS, IMAGE_SIZE, NUM_CLASSES = 1, 32, 10  # images are (n, 1, 32, 32), logits (n, 10)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, SparseConv2d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSize:
+    """The size of a network.
+
+    Attributes:
+        parameters: number of its parameters; buffers, such as those of batch norm, do not count.
+        multiply_adds: number of multiplications with a weight per image, in convolutions and linear layers.
+    """
+
+    parameters: int
+    multiply_adds: int
 
 
 def build_network(
@@ -81,3 +100,55 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     network = network_of(config)
     network.load_state_dict(weights)
     return network.eval()
+
+
+def network_size(config: Config) -> NetworkSize:
+    """Return the size of the network of a configuration. The configuration must be checked."""
+    return _size(_network_options(config))
+
+
+def count_parameters(config: Config) -> int:
+    """Return the number of parameters of the network of a configuration, without allocating memory for them.
+
+    Raises:
+        ConfigError: the network cannot be constructed.
+    """
+    return _parameters(_network_options(config))
+
+
+def _network_options(config: Config) -> str:
+    return json.dumps([config.model, config.activation], sort_keys=True, default=str)
+
+
+# The jobs of a sweep differ in few options.
+@lru_cache(maxsize=1024)
+def _parameters(options: str) -> int:
+    model, activation = json.loads(options)
+    try:
+        with torch.device("meta"):  # tensors without memory
+            network = build_network(activation, 0.0, model=model)
+    except ConfigError:  # the user's own class may need values, such as the number of its true entries
+        network = build_network(activation, 0.0, model=model)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@lru_cache(maxsize=1024)
+def _size(options: str) -> NetworkSize:
+    model, activation = json.loads(options)
+    network = build_network(activation, 0.0, model=model).eval()
+    counts = []
+
+    def convolution(layer: nn.Module, _: object, output: Tensor) -> None:
+        counts.append(output[0, 0].numel() * cast(Tensor, layer.weight).numel())
+
+    def linear(layer: nn.Module, _: object, output: Tensor) -> None:
+        counts.append(output[0].numel() * cast(Tensor, layer.weight).shape[1])
+
+    for layer in network.modules():
+        if isinstance(layer, CONVOLUTIONS):
+            layer.register_forward_hook(convolution)
+        elif isinstance(layer, nn.Linear):
+            layer.register_forward_hook(linear)
+    with torch.inference_mode():
+        network(torch.zeros(1, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE))
+    return NetworkSize(parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts))

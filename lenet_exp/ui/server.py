@@ -129,7 +129,7 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
     """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     if not any(found.name == APP for found in entry_points(group="mlflow.app")):
-        raise ConfigError("lenet-ui: the installation of lenet_exp is out of date; run pip install -e . again")
+        raise ConfigError("lenet-ui: the installation of lenet_exp is out of date; reinstall it")
     command += ["--app-name", APP]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
     database = sqlite_path(uri)

@@ -309,6 +309,31 @@ def test_without_optuna_a_new_process_says_what_to_install(outputs):
     assert "ModuleNotFoundError" not in last
 
 
+@pytest.mark.slow(seconds=12)
+def test_a_front_of_accuracy_and_size_trains_no_network_above_the_limit(ready):
+    space = ("model=lenet5,lenet_300_100,linear", "model.width=interval(0.1,1)", "model.pooling=max,average")
+    limits = ("search.max_parameters=20000", "search.objective=front", "search.cost=parameters")
+    line = (*LINE, *space, *limits, "n_trials=6", "sweep.workers=1")
+    done = lenet_train(*line, outputs=ready)
+    assert done.returncode == 0, done.stderr
+    study, sizes = study_of(ready), []
+    for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
+        record = job.folder.record()
+        assert record is not None
+        assert record.parameters is not None
+        assert record.parameters <= 20_000
+        assert trial.values == [record.best_val_accuracy, record.parameters]
+        assert ("model.width" in trial.params) is (trial.params["model"] == "lenet5")
+        sizes.append(record.parameters)
+    assert len(sizes) == 6
+    assert len(set(sizes)) > 2
+    assert "lenet_300_100" not in {trial.params["model"] for trial in study.trials}
+    assert "10,250 parameters" in done.stdout or "linear" not in {t.params["model"] for t in study.best_trials}
+    before = trials_of(ready)
+    assert lenet_train(*line, outputs=ready).returncode == 0
+    assert trials_of(ready) == before
+
+
 BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first trial; None: it is drawn
     "activation=relu,selu optimizer.lr=tag(log,interval(1e-3,1))": {"activation": "selu", "optimizer.lr": 0.01},
     "activation=relu,elu optimizer.lr=interval(0.001,1)": None,
@@ -344,6 +369,8 @@ REFUSED = {  # what the line has to name
     "n_trials=3 activation=relu,selu search.objective=epochs": "search.target",
     "n_trials=3 activation=relu,selu confirm=1": "seeds=5",
     "n_trials=3 optimizer.lr=tag(lgo,interval(1,2))": "log?",
+    "n_trials=3 activation=relu,selu search.cost=parameters": "search.objective=front",
+    "n_trials=3 model.width=0.5,1 search.max_parameters=1000": "16,111 parameters",
 }
 
 

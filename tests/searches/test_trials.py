@@ -14,7 +14,7 @@ from lenet_exp.config.space import Flag, flag_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import RULES, check_installed
-from lenet_exp.searches.trials import Choose, Trials
+from lenet_exp.searches.trials import MOST_TOO_LARGE, Choose, TooLarge, Trials
 
 EPOCHS = 9
 SEARCH = Search(SamplerName.tpe, {}, PrunerName.asha, {}, Objective.accuracy, 0, None)
@@ -183,6 +183,33 @@ def test_values_that_do_not_go_together_are_drawn_again():
         assert trial.params["c"] == values["c"] == "a"
         trials.end(trial.number, Outcome.finished, 0.5)
     assert [t.number for t in trials.all()] == list(range(6))
+
+
+@pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.grid])
+def test_too_large_networks_are_no_trials_and_end_the_search_if_there_is_nothing_else(sampler):
+    space, drawn = flags("n=range(1,9)"), []
+
+    def make(choose: Choose) -> int:
+        drawn.append(int(space[0].values.text(choose(space[0]))))
+        if drawn[-1] > limit:
+            raise TooLarge(limit, drawn[-1])
+        return drawn[-1]
+
+    limit, search = 3, replace(SEARCH, sampler=sampler)
+    trials, made = Trials("made up", search, space, EPOCHS), set()
+    for n in range(3):
+        value, trial = trials.ask(make, had=made.__contains__)
+        made.add(value)
+        assert trial.number == n
+        trials.end(n, Outcome.finished, 0.1 * value)
+    assert made == {1, 2, 3}
+    limit = 0
+    drawn.clear()
+    with pytest.raises(TooLarge):
+        trials.ask(make)
+    assert len(drawn) == MOST_TOO_LARGE if sampler is SamplerName.tpe else set(drawn) <= {4, 5, 6, 7, 8}
+    assert trials.exhausted() is (sampler is SamplerName.grid)
+    assert len(trials) == 3
 
 
 @pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.qmc])

@@ -7,7 +7,7 @@ directory and descriptors. What is imported when, and that the commands start at
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -132,54 +132,61 @@ def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[str] | None:
 
 @functools.cache
 def _server() -> socket.socket:
-    """The process that everything is forked from, one a test process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+    """The process that everything is forked from, one for all processes of pytest; the first starts it."""
+    name = f"\0lenet_exp-warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"  # no file
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with listener, contextlib.suppress(OSError):  # it is bound: another process started it
+        listener.bind(name)
+        listener.listen()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.tools.warm", str(theirs.fileno())],
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.tools.warm", str(listener.fileno())],
             cwd=ROOT,
             env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(listener.fileno(),),
             start_new_session=True,  # a Ctrl-C on the tests' terminal is not for it
         )
-    assert ours.recv(32) == b"ready", f"it ended with status {server.wait(60)}"
-
-    def stop() -> None:
-        ours.close()
-        server.wait(60)
-
-    atexit.register(stop)
+    ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.connect(name)
+    assert ours.recv(32) == b"ready"
     return ours
 
 
-def _serve(server: socket.socket) -> dict[str, Any] | None:
+def _serve(listener: socket.socket) -> dict[str, Any] | None:
     """Forks for each request until nobody asks any more; in the new process, the request."""
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, int] = {}
-    server.send(b"ready")
+    asking: list[socket.socket] = []
     while True:
-        ready, _, _ = select.select([server, wake], [], [])
+        ready, _, _ = select.select([listener, wake, *asking], [], [])
         if wake in ready:
             os.read(wake, 4096)
             while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 with os.fdopen(running.pop(ended[0]), "w") as tell:
                     tell.write(str(os.waitstatus_to_exitcode(ended[1])))
-        if server in ready:
+        if listener in ready:
+            asking.append(listener.accept()[0])
+            asking[-1].send(b"ready")
+        for server in [asked for asked in asking if asked in ready]:
             message, descriptors, _, _ = socket.recv_fds(server, LONGEST_REQUEST, 4)
             if not message:
-                return None
+                asking.remove(server)
+                server.close()
+                if not asking:
+                    return None
+                continue
             *standard, tell_to = descriptors
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for number, descriptor in enumerate(standard):
                     os.dup2(descriptor, number)
-                server.close()
+                for end in (listener, *asking):
+                    end.close()
                 for descriptor in (wake, woken, *standard, tell_to, *running.values()):
                     os.close(descriptor)
                 return json.loads(message)

@@ -25,13 +25,15 @@ from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import why_not_native
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.network import network_of
+from lenet_exp.training.network import NetworkSize, count_parameters, network_of, network_size
 from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.trust import check_network, foreign_class
 from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure, start, train
 
 PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850}
+CONVOLVED = 28**2 * 25 * 6, 10**2 * 25 * 60, 48_000 + 10_080 + 840  # C1, the sparse C3, and what follows it
+MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED)}
 OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
 TANH = ActivationFactory({"_target_": "torch.nn.Tanh", "monotone": True})
 
@@ -52,6 +54,25 @@ def test_a_shipped_model_has_its_parameters_and_learns(model):
     lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh")
     assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
     assert results[-1].val_accuracy > 0.7
+    size = NetworkSize(parameters=PARAMETERS[model], multiply_adds=MULTIPLY_ADDS[model])
+    assert network_size(configure(f"model={model}", "activation=tanh")) == size
+    assert count_parameters(configure(f"model={model}", "activation=tanh")) == PARAMETERS[model]
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 60), st.sampled_from([0.4, 1, 1.7]))
+def test_any_lenet_has_the_size_of_its_layers(one, two, kernel, units, width):
+    options = {"channels": [one, two], "kernel_size": kernel, "units": [units, 7], "width": width}
+    config = own(LENET5 | options)
+    c1, c2, u1, u2 = (math.ceil(n * width) for n in (one, two, units, 7))
+    first = 32 - kernel + 1
+    second = first // 2 - kernel + 1
+    side = second // 2
+    weights = [kernel**2 * c1, c1 * kernel**2 * c2, c2 * side**2 * u1, u1 * u2, u2 * 10]
+    uses = weights[0] * first**2 + weights[1] * second**2 + sum(weights[2:])
+    parameters = sum(weights) + c1 + c2 + u1 + u2 + 10
+    assert network_size(config) == NetworkSize(parameters=parameters, multiply_adds=uses)
+    assert count_parameters(config) == parameters
 
 
 @settings(max_examples=30)

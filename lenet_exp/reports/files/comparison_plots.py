@@ -1,4 +1,5 @@
-"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, and search history."""
+"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy versus the number of
+parameters, and search history."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
@@ -31,6 +32,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     found = {
         "leaderboard": leaderboard_figure(comparison),
         "learning_curves": curves_figure(comparison),
+        "accuracy_versus_parameters": parameters_figure(comparison) if comparison.sizes_differ else None,
         "search_history": history_figure(search, comparison.dataset) if search is not None else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}
@@ -88,6 +90,28 @@ def curves_figure(comparison: Comparison) -> Figure | None:
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy")
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    return figure
+
+
+def parameters_figure(comparison: Comparison) -> Figure | None:
+    """Return a figure of accuracy versus the number of parameters: means with 95 % intervals, on a logarithmic axis."""
+    groups = [g for g in comparison.groups if g.n and not math.isnan(g.parameters)][:LEADERS]
+    if not groups:
+        return None
+    shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
+    figure, axes = _figure(f"{comparison.dataset}: accuracy and size{shown}", 4.4, left=0.095, bottom=0.12, top=0.91)
+    for name, group in zip(_names(comparison, groups), groups, strict=True):
+        if not math.isnan(group.interval[0]):
+            axes.plot([group.parameters] * 2, group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
+        axes.plot([group.parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
+        at = (group.parameters, group.mean)
+        axes.annotate(name, at, xytext=(6, -9), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.margins(x=0.12)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_xlabel("parameters")
+    axes.set_ylabel(f"{comparison.by} validation accuracy: mean (dot) and 95 % confidence interval (bar)")
     return figure
 
 

@@ -11,7 +11,17 @@ from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
 from lenet_exp.reports.phrases import diverged_on, unfinished
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.leaderboard import accuracy, difference, interval, more_line, on_test, short, shown_rows
+from lenet_exp.reports.terminal.leaderboard import (
+    PARAMETERS,
+    accuracy,
+    difference,
+    interval,
+    more_line,
+    on_test,
+    short,
+    shown_rows,
+    sizes,
+)
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
@@ -51,7 +61,8 @@ def _table(comparison: Comparison) -> str:
         said += " Bold: may be best."
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
-    heads = [r"accuracy, \%", r"95\,\% CI", "seeds", "lead", *([r"test, \%"] if comparison.tested else [])]
+    heads = [r"accuracy, \%", r"95\,\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
+    heads += [r"test, \%"] if comparison.tested else []
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -67,6 +78,7 @@ def _table(comparison: Comparison) -> str:
         differences = [difference(comparison.leads[position])]
         differences += [on_test(comparison, position)] if comparison.tested else []
         own = [_reached(group, bold), escaped(interval(group)), str(group.n)]
+        own += sizes(group)[:1] if comparison.sizes_differ else []
         lines.append(_row([*values, *own, *map(_signed, differences)]))
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 

@@ -113,12 +113,14 @@ def _made(comparison: Comparison, source: RunSource) -> str:
 
 def _table(comparison: Comparison, source: RunSource) -> str:
     """Return the terminal's table as HTML, with a link to the best run of each configuration."""
-    flags, test = comparison.flags, ["test"] if comparison.tested else []
-    kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
+    flags, more = comparison.flags, ["parameters", "multiply_adds"] if comparison.sizes_differ else []
+    more += ["test"] if comparison.tested else []
+    kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *more, "verdict"]
     hints = {"accuracy": "mean and standard deviation over seeds", "interval": "confidence interval of the mean"}
     hints |= {
         "epoch": "best epoch",
         "seconds": "training time to the best epoch",
+        "multiply_adds": "per image, in convolutions and linear layers",
         "test": "test accuracy and the leader's lead",
     }
     names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]

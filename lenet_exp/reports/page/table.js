@@ -14,7 +14,8 @@ class Leaderboard {
       ...data.flags.map((flag, f) => [flag.name, (g) => number(g.values[f]) ?? g.values[f]]),
       ["accuracy", (g) => g.mean],
       ["interval", (g) => g.low],
-      ...["n", "epoch", "seconds", ...("test" in data.groups[0] ? ["test"] : []), "remark"].map((name) => [name, (g) => g[name]]),
+      ...["n", "epoch", "seconds", ...(data.sizes ? ["parameters", "multiply_adds"] : [])].map((name) => [name, (g) => g[name]]),
+      ...[...("test" in data.groups[0] ? ["test"] : []), "remark"].map((name) => [name, (g) => g[name]]),
     ];
     this.addTools();
     this.addHeads();
@@ -101,7 +102,7 @@ class Leaderboard {
       return [...group.values, ...group.shown, group.remark, group.state].some((text) => text.toLowerCase().includes(word.toLowerCase()));
     }
     const f = this.data.flags.findIndex((flag) => [flag.name, flag.short].includes(name));
-    const own = { accuracy: group.mean === null ? null : group.mean * 100, n: group.n, epoch: group.epoch, seconds: group.seconds };
+    const own = { ...group, accuracy: group.mean === null ? null : group.mean * 100 };
     const text = f >= 0 ? group.values[f] : String(own[name] ?? "");
     const [x, y] = [number(text), number(wanted)];
     if (sign === "=") return x !== null && y !== null ? x === y : text.toLowerCase() === wanted.toLowerCase();

@@ -20,6 +20,7 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned
+PARAMETERS, MULTIPLY_ADDS = "parameters", "multiply-adds"  # columns that are shown if the networks differ in size
 AGAINST, TEST = WORDS = "vs. leader", "test, %"  # columns with wrapped text
 LEAST_WORDS = 26  # minimum width of these columns, in characters
 
@@ -45,6 +46,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "high": high,
             "best_epoch": group.best_epoch,
             "seconds_to_best": group.seconds_to_best,
+            "parameters": group.parameters,
+            "multiply_adds": group.multiply_adds,
             "runs": len(group.runs),
         }
         row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
@@ -80,10 +83,12 @@ def _run_id(run: ComparedRun) -> str:
 
 
 def heads(comparison: Comparison) -> list[str]:
-    """Return the column titles of the table, including `test, %` if test results exist for a run."""
+    """Return the column titles of the table, including sizes if the networks differ in size, and `test, %` if test
+    results exist for a run."""
     flags = [short(flag) for flag in comparison.flags]
     test = [TEST] if comparison.tested else []
-    return ["#", *flags, f"{comparison.by} val, %", "95 % CI", "n", "epoch", "seconds", *test, AGAINST]
+    sizes = [PARAMETERS, MULTIPLY_ADDS] if comparison.sizes_differ else []
+    return ["#", *flags, f"{comparison.by} val, %", "95 % CI", "n", "epoch", "seconds", *sizes, *test, AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
@@ -97,9 +102,15 @@ def cells(comparison: Comparison, position: int) -> list[str]:
         str(group.n),
         _number(group.best_epoch, ".0f"),
         _number(group.seconds_to_best, ".1f"),
+        *(sizes(group) if comparison.sizes_differ else []),
         *([on_test(comparison, position)] if comparison.tested else []),
         remark(comparison, position),
     ]
+
+
+def sizes(group: Group) -> list[str]:
+    """Return the numbers of parameters and multiply-adds: `61,706` and `416,520`."""
+    return [_number(group.parameters, ",.0f"), _number(group.multiply_adds, ",.0f")]
 
 
 def on_test(comparison: Comparison, position: int) -> str:
@@ -224,8 +235,8 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
-    for title in ("seconds", "epoch", "95 % CI"):
-        if sum(taken[i] for i in shown) > width:
+    for title in (MULTIPLY_ADDS, "seconds", "epoch", "95 % CI", PARAMETERS):
+        if title in titles and sum(taken[i] for i in shown) > width:
             shown.remove(titles.index(title))
     return shown
 

@@ -131,16 +131,19 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
 
 def _table(rows: Sequence[JobResult]) -> PlainTable:
     swept = list(rows[0].job.swept) if rows else []
+    sizes = [result.record.parameters if result.record is not None else None for result in rows]
+    sized = len({size for size in sizes if size is not None}) > 1
     table = PlainTable()
     table.add_column("#", justify="right")
     for flag in swept:
         table.add_column(flag.rpartition(".")[2], no_wrap=True)
-    for title in ("best val", "in epoch", "seconds"):
+    for title in ("best val", "in epoch", "seconds", *(["parameters"] if sized else [])):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("")
-    for rank, result in enumerate(rows, 1):
+    for rank, (result, size) in enumerate(zip(rows, sizes, strict=True), 1):
         values = (rounded(result.job.swept[f]) for f in swept)
-        table.add_row(str(rank), *values, *_cells(result), Text(_remark(result), style="yellow"))
+        size_cell = [f"{size:,}" if size is not None else "-"] if sized else []
+        table.add_row(str(rank), *values, *_cells(result), *size_cell, Text(_remark(result), style="yellow"))
     return table
 
 

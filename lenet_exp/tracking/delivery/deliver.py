@@ -141,7 +141,7 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
 def _log_start(begun: Record, store: Store, run_id: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(begun.config).items()])
+    store.client.log_batch(run_id, params=[Param(k, v) for k, v in (params(begun.config) | begun.size).items()])
     inputs = []
     source = json.dumps({"uri": begun.data_source})
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):

@@ -143,7 +143,7 @@ def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
         store.experiment_id,
         name=registered_name(record.dataset, record.config.model),
         source_run_id=run_id,
-        params=params(record.config),
+        params=params(record.config) | record.size,
         tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},
         model_type="classifier",
     )

@@ -53,7 +53,8 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     run_id = str(run.info.run_id)
     # After a crash, metrics and params are logged again. MLflow keeps only one copy of identical metrics and params.
     metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
-    client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in params(record.config).items()])
+    logged = params(record.config) | record.size
+    client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in logged.items()])
     client.log_text(run_id, metadata["record"], "record.json")
     model_id = log_model(weights, record, store, run_id)
     link_model(store, run_id, model_id, record)

@@ -18,6 +18,7 @@ from lenet_exp.reports.escape import inline
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures
+from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.next_steps import notes
 from lenet_exp.reports.phrases import remark, verdict
@@ -138,6 +139,25 @@ def test_every_picture_is_drawn_and_is_a_picture(comparison):
         with Image.open(io.BytesIO(png(figure))) as picture:
             assert picture.width > 900
             assert len(picture.convert("L").getcolors(256) or []) > 10
+
+
+def test_networks_that_differ_in_size_are_shown_with_their_sizes(capsys):
+    small, large = many([0.97, 0.975, 0.98], model__width="0.5"), many([0.98, 0.985, 0.99], model__width="1.0")
+    runs = [replace(run, parameters=16_111, multiply_adds=100) for run in small]
+    (found,) = compare_runs([*runs, *(replace(run, parameters=61_706, multiply_adds=416_520) for run in large)])
+    print_comparison(found)
+    assert re.search(r"1 +1 .* 3 +2 +1.5 +61,706 +416,520", capsys.readouterr().out)
+    assert [(row["parameters"], row["multiply_adds"]) for row in records(found)] == [(61_706, 416_520), (16_111, 100)]
+    assert "& 3 & 61,706 &" in tex([found], SOURCE)
+    assert "| 61,706 | 416,520 |" in markdown([found], SOURCE)
+    drawn = figures(found)
+    assert set(drawn) == ALL_PICTURES | {"accuracy_versus_parameters"}
+    (axes,) = drawn["accuracy_versus_parameters"].axes
+    points = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert [list(point) for point in points] == [[61_706, pytest.approx(0.985)], [16_111, pytest.approx(0.975)]]
+    assert png(drawn["accuracy_versus_parameters"])
+    same = compare_runs([replace(run, parameters=10) for run in (*small, *large)])[0]
+    assert not same.sizes_differ
 
 
 def test_pictures_that_have_nothing_to_show_are_left_out():

@@ -1,0 +1,98 @@
+"""A residual network with batch norm, a class of one's own, through every command: killed, resumed, and used."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import lenet_exp
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.run_folder import RunFolder
+from tests.prediction.test_export import READERS, needs_onnx
+from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.stores import champions, client, runs
+
+TRUST = "trust=tests.tools.networks.Residual"
+LINE = (
+    f"--config-dir={MINE}", *SMALL, "model=residual", "activation=tanh", "num_epoch=30", "num_threads=1",
+    "optimizer.lr=0.05", "training.ema_decay=0.9", "tracking.plots=false",
+)  # fmt: skip
+
+
+def only_run(outputs: Path) -> RunFolder:
+    (folder,) = (outputs / "runs").iterdir()
+    return RunFolder(folder)
+
+
+@pytest.fixture(scope="module")
+def calm(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("calm") / "outputs"))
+    assert lenet_train(*LINE, outputs=outputs).returncode == 0
+    return outputs
+
+
+@pytest.mark.slow(seconds=15)
+def test_killed_network_of_ones_own_resumes_to_the_bits_of_an_undisturbed_run(calm, ready):
+    for stop in (signal.SIGTERM, signal.SIGKILL):
+        process = start(*LINE, outputs=ready)
+        deadline = time.monotonic() + 60
+        while not (ready / "runs").exists() or only_run(ready).begun() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(stop)
+        end(process)
+        record = only_run(ready).record()
+        assert record is None or record.outcome is Outcome.killed
+        assert 0 < len(only_run(ready).history().epochs) < 30
+    assert end(start(*LINE, outputs=ready)).returncode == 0
+    undisturbed, record = only_run(calm).record(), only_run(ready).record()
+    assert undisturbed is not None
+    assert record is not None
+    assert record.resumed == 2
+    assert record.weights_digest == undisturbed.weights_digest
+    assert record.confusion_matrix == undisturbed.confusion_matrix
+
+
+@needs_onnx
+@pytest.mark.slow(seconds=25)
+def test_every_command_takes_a_network_of_ones_own(calm, tmp_path, main, monkeypatch):
+    outputs = Path(shutil.copytree(calm, tmp_path / "outputs"))
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    grid = ("-m", *LINE, "model.maps=2,4,8", "seed=0,1", "num_epoch=3")
+    done = lenet_train(*grid, outputs=outputs)
+    assert done.returncode == 0, done.stderr
+    assert lenet_train(*grid, outputs=outputs).stdout.count("; 0 trained") == 1
+    table = lenet_exp.compare()
+    maps = table["model.maps"]
+    assert sorted(maps) == [2, 4, 8]
+    assert list(table["parameters"]) == list(9 * maps**2 + 41 * maps + 10)
+    assert list(table["multiply_adds"]) == list(49 * (25 * maps + 9 * maps**2) + 10 * maps)
+    logged = [run.data.params for run in runs(client(outputs))]
+    assert {(p["model"], p["model.maps"], p["parameters"]) for p in logged} == {
+        ("residual", "2", "128"), ("residual", "4", "318"), ("residual", "8", "914"),
+    }  # fmt: skip
+    assert champions(client(outputs)).keys() == {"residual-digits"}
+
+    named = "trained_model=residual-digits"
+    refused = main("dataset=digits", named, program="predict")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert TRUST in refused.stderr
+    for asked in (named, "sweep=last"):
+        scored = main("dataset=digits", asked, TRUST, program="predict")
+        assert scored.returncode == 0, scored.stderr
+    again = main("sweep=last", TRUST, program="reproduce")
+    assert again.returncode == 0, again.stdout
+    network = lenet_exp.load("residual-digits", trust="tests.tools.networks.Residual")
+    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    for form in ("onnx", "pt2"):
+        file = tmp_path / f"net.{form}"
+        exported = main(named, f"format={form}", f"output={file}", TRUST, program="export")
+        assert exported.returncode == 0, exported.stderr
+        with torch.inference_mode():
+            torch.testing.assert_close(READERS[form](file, images), network(images), rtol=0, atol=1e-4)
