@@ -1,4 +1,4 @@
-"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy versus the number of
+"""Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy versus number of
 parameters, and search history."""
 
 from __future__ import annotations
