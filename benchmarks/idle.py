@@ -1,4 +1,4 @@
-"""The workers of a search are idle less than 2 % of the time, although the durations of its runs differ tenfold.
+"""The workers of a search are idle less than 2% of the time, although the durations of its runs differ tenfold.
 
 The benchmark runs a real search on MNIST. The search is asynchronous: a free worker gets the next trial immediately.
 The measurement lasts from the start of the first run to the start of the last run. A worker is busy from the start of a

@@ -1,7 +1,7 @@
 """Augmentation takes only a small fraction of the time for a training step.
 
-With one thread and PyTorch, shift and flip take less than 5 % of a step, and affine changes less than 25 %. With the
-native engine, whose steps take a fifth of the time, affine and elastic changes together take less than 35 %.
+With one thread and PyTorch, shift and flip take less than 5% of a step, and affine changes less than 25%. With the
+native engine, whose steps take a fifth of the time, affine and elastic changes together take less than 35%.
 
 The benchmark alternates between training steps with and without each option, with batch size 256 and the default
 network. It uses the scikit-learn digits, because the cost of a step does not depend on the images.

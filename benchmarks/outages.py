@@ -1,4 +1,4 @@
-"""While a store is unavailable, attempts to upload take less than 1 % of a sweep's CPU time.
+"""While a store is unavailable, attempts to upload take less than 1% of a sweep's CPU time.
 
 The benchmark runs a sweep on MNIST with three stores: an available store, a store that refuses connections, and a store
 that accepts connections but never responds. For each store, it reports the CPU time for calls to the store, relative to
@@ -106,7 +106,7 @@ def main() -> None:
         parts = {part: median(one[part] for one in all_parts) for part in all_parts[0]}
         share = parts["delivery"] / (parts["process"] + parts["workers"])
         print(f"{name:<12} {parts['delivery']:8.2f} {parts['process']:9.2f} {parts['workers']:9.2f}   {share:.2%}")
-    print("goal: < 1 % while it is away")
+    print("goal: < 1% while it is away")
     keep(asked, "outages", found)
 
 

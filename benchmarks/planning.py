@@ -2,11 +2,11 @@
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the
 difference that `confirm=` specifies. If this configuration leads the sweep, lenet_exp plans a confirmation. The
-confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90 % of confirmations
+confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations
 succeed if the median plan has at least ten seeds.
 
 The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
-and normal noise: at most 1 % of sweeps.
+and normal noise: at most 1% of sweeps.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """
@@ -40,7 +40,7 @@ See how often a planned confirmation confirms a true lead, and how often `lenet-
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the lead
 that is passed to `confirm=`. If this configuration leads the sweep, lenet_exp plans a confirmation, which is simulated
-and then judged like a real confirmation. Goal for equal spreads: 80 to 90 % of confirmations succeed if the median plan
+and then judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations succeed if the median plan
 has at least ten seeds.
 
 The first table shows the number of seeds per plan and the number of simulated sweeps that resulted in a plan. The last
@@ -48,7 +48,7 @@ column is the number of sweeps that would need more than 1,000 seeds. Leads are 
 one configuration.
 
 The second table shows the percentage of sweeps in which `lenet-compare` warns of an outlier although no run is one.
-Goal for equal spreads and normal noise: at most 1 %.
+Goal for equal spreads and normal noise: at most 1%.
 """
 UNIT = 0.002  # standard deviation over seeds, as a fraction
 AGAIN = 50  # number of simulated confirmations for each plan
@@ -160,7 +160,7 @@ def main() -> None:
     begin, missed = time.process_time(), []
     lines = [
         INTRO,
-        "| truth | k | n | lead | seeds: median (middle 80 %) | confirmed, % | sweeps | above 1,000 |",
+        "| truth | k | n | lead | seeds: median (middle 80%) | confirmed, % | sweeps | above 1,000 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, scenario in enumerate(scenarios()):

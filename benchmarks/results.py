@@ -208,8 +208,10 @@ def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
     for name, what in (("test", "test_accuracy"), ("validation", "best_val_accuracy")):
         one, other = ([100 * of[seed][what] for seed in seeds] for of in (fast, ancestor))
         p = float(ttest_rel(one, other).pvalue)
-        told.append(f"{mean(one) - mean(other):+.2f} points on {name} images (p = {p:.1g})")
-    return f"`mnist_fast` against `ancestor` on MNIST, {len(seeds)} common seeds, paired t tests: {', '.join(told)}."
+        ahead = mean(one) - mean(other)
+        word = "better" if ahead > 0 else "worse"
+        told.append(f"{abs(ahead):.2f} points {word} than `ancestor` on {name} images (p = {p:.1g})")
+    return f"On MNIST, `mnist_fast` is {' and '.join(told)}, in paired t tests over {len(seeds)} shared seeds."
 
 
 def _sampling_error(accuracy: float) -> str:

@@ -21,7 +21,7 @@ FIRST = 0.01  # fraction of the grid's epochs at which the figure begins
 
 
 def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
-    """Plot the median regret for each method. For some methods, also plot the range of the middle 80 % of repetitions.
+    """Plot the median regret for each method. For some methods, also plot the range of the middle 80% of repetitions.
 
     The range is shown for the best method, for random search without pruning, and for search in batches.
 
@@ -55,7 +55,7 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
     axes.set_ylim(FLOOR * 0.9, min(max(top, 1.0), 10.0))
     axes.set_xlim(FIRST, max(values.shape[1] - 1 for values in regret.values()) / table.grid_epochs)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value * 100:g} %"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value * 100:g}%"))
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(
         FuncFormatter(lambda value, place: f"{value:g}" if value > FLOOR else f"≤ {value:g}")
@@ -79,9 +79,7 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
         title_fontsize=8,
         alignment="left",
     )
-    figure.suptitle(
-        "Searches replayed on FashionMNIST's curves: median, and 10 to 90 % of the repetitions", fontsize=11
-    )
+    figure.suptitle("Searches replayed on FashionMNIST's curves: median, and 10 to 90% of the repetitions", fontsize=11)
     return figure
 
 

@@ -16,7 +16,7 @@ from lenet_exp.comparison.statistics import intervals
 CHUNK = 4_000_000  # maximum number of values in memory at the same time
 MANY = 50  # number of configurations above which the fast method is used
 ROUNDING = 1e-15  # precision of the difference between nearly equal squares
-SMALLEST = 1.9  # value of t below which p is above 5 % for any number of seeds
+SMALLEST = 1.9  # value of t below which p is above 5% for any number of seeds
 Rule = Callable[["Judged"], Bools]
 
 
@@ -147,7 +147,7 @@ def judge(draws: AccuracyTable) -> Judged:
 def complete_pairs(values: Floats) -> Pairs:
     """Compute the same statistics as `pairs` for sweeps without missing runs, ten times as fast.
 
-    Each p above 5 % is set to 1, because only smaller values are used.
+    Each p above 5% is set to 1, because only smaller values are used.
     """
     k, n = values.shape[-2:]
     first, second = np.triu_indices(k, 1)

@@ -1,4 +1,4 @@
-"""Tracking takes less than 3 % of the time for a default run on MNIST, excluding startup and creating the store.
+"""Tracking takes less than 3% of the time for a default run on MNIST, excluding startup and creating the store.
 
 Each run is trained by lenet_exp.runs.run.run in a separate process. The data is loaded, mlflow is imported, and the
 store is created before the clock starts. The benchmark measures the time for which training waits: in the methods
@@ -131,7 +131,7 @@ def show(models: str, runs: list[dict[str, float]]) -> Seconds:
         share = median(v / r[TOTAL] for v, r in zip(values, runs, strict=True))
         print(f"{part:<45} {median(values):9.3f} {share:6.2%}")
     print(f"{'tracking':<45} {median(spent):9.3f} {median(shares):6.2%}")
-    print(f"tracking / run: {median(shares):.2%} ({min(shares):.2%} to {max(shares):.2%}), goal < 3 %")
+    print(f"tracking / run: {median(shares):.2%} ({min(shares):.2%} to {max(shares):.2%}), goal < 3%")
     if EXPORT_AGAIN in parts:
         later = [
             (s - r[EXPORT] + r[EXPORT_AGAIN]) / (r[TOTAL] - r[EXPORT] + r[EXPORT_AGAIN])

@@ -9,7 +9,7 @@ In a sweep, k configurations have n seeds each. The columns of the table are per
   wins       sweeps in which the leader is correctly reported to be ahead of all others
 
 For comparison, the table also shows Holm's method for the k-1 comparisons with the leader, as if the leader had been
-selected in advance. The goals with normal noise are false <= 5.5 % and hold >= 94.5 %.
+selected in advance. The goals with normal noise are false <= 5.5% and hold >= 94.5%.
 
     python -m benchmarks.verdicts                       # 10,000 sweeps per scenario
     python -m benchmarks.verdicts --quick               # 1,000 sweeps, without scenarios with 200 configurations

@@ -126,7 +126,7 @@ class GridSweeper(Sweeper):
             self.search(planned, resume.resumed_command(sweep, given))
 
     def plan_search(self, given: list[str]) -> "PlannedSearch":
-        """Return the plan of a search, after checking it."""
+        """Check a search and return its plan."""
         from lenet_exp.searches.sampling import check_installed
 
         check_installed()  # before the imports that need Optuna

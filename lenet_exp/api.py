@@ -186,7 +186,7 @@ def compare(
 
         - `dataset`, `rank`, and one column for each flag that differs between configurations (numeric if all values
           are numbers; NaN if the flag has no effect in a configuration);
-        - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard deviation, and 95 %
+        - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard deviation, and 95%
           confidence interval of their validation accuracy, as fractions;
         - `best_epoch`, `seconds_to_best`: means over the seeds;
         - `parameters`, `multiply_adds`: size of the network; multiply-adds are per image, in convolutions and linear

@@ -25,12 +25,13 @@ lenet-export: export a trained model for use in other programs.
   dataset=        dataset whose champion is exported (default: mnist)
   output=         output file (default: <model>-<dataset>.<format> in the working directory)
   trust=          your own class or module that the model may use as its network or activation, for example
-                  trust=mine.Swish; separate several with commas
+                  trust=mine.Swish; separate multiple names with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
 The exported model accepts float32 images of shape (n, 1, 32, 32), for any n, with values from -1 to 1. It returns
 logits of shape (n, 10).
-lenet-export checks the file against the model before saving it. The file's metadata contains the training record.
+Before saving the file, lenet-export verifies that the exported model gives the same logits as the original.
+The file's metadata contains the training record.
 lenet-predict and lenet_exp.load can read .safetensors files.
 """
 

@@ -10,22 +10,23 @@ from lenet_exp.errors import ConfigError, printable
 USAGE = """
 lenet-reproduce: retrain a run from its record and check that the results are bit-identical.
 
-  lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or the ID's first digits), its
+  lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or its first few digits), its
                                            MLflow run ID, a .safetensors file from model_path, or champion:<dataset>
-  lenet-reproduce sweep=<which>            retrain all runs of a sweep in parallel; give last, its ID (or the ID's first
-                                           digits), its MLflow run ID, or its folder
+  lenet-reproduce sweep=<which>            retrain all runs of a sweep in parallel; give 'last', its ID (or its first
+                                           few digits), its MLflow run ID, or its folder
   lenet-reproduce run=<which> check=true   train nothing; check the digests of the record, history, and weights, and the
                                            accuracy of the weights on the validation images
 
   data_root=      folder with the datasets (default: the folder in the record if it exists,
                   else $LENET_EXP_DATA, else data)
-  trust=          your own class or module that the record may use, for example trust=mine.Swish; separate several
-                  with commas
+  trust=          your own class or module that the record may use, for example trust=mine.Swish; separate
+                  multiple names with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-The run is retrained in outputs/reproduced with the device, number of threads, and engine in its record, and compared
-epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction is interrupted, rerun
-the same command to resume it. The result is also saved in the tag 'reproduced' or 'record_checked' of the MLflow run.
+The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and compared
+with the original epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction is
+interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' or
+'record_checked' of the MLflow run.
 Exit status: 0 if the results are bit-identical (check=true: consistent), 1 if they differ, 2 if the request is invalid,
 3 if the results are not comparable: for example, PyTorch computed a different result on a different CPU, or the data is
 missing. For a sweep: 1 if any run differs, otherwise 3 if any run is not comparable.

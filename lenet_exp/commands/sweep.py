@@ -23,10 +23,10 @@ lenet-sweep: list, watch, stop, and remove sweeps.
     mlflow=false                   leave MLflow unchanged (for example, if the store no longer exists)
   lenet-sweep clean                remove MLflow user names, passwords, and tokens that earlier releases saved in files
 
-For sweep=, give last, the sweep's ID (or the ID's first digits), its MLflow run ID, or its folder.
+For sweep=, give 'last', the sweep's ID (or its first few digits), its MLflow run ID, or its folder.
 rm keeps runs that another sweep uses and runs whose model is registered.
 MLflow can restore deleted runs until you run mlflow gc.
-The commands list, status, watch, and stop first check for sweeps and runs whose process has died, and mark them as
+The list, status, watch, and stop commands first check for sweeps and runs whose process has died, and mark them as
 killed on disk and in MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.

@@ -9,9 +9,9 @@ USAGE = """
 lenet-sync: upload results that MLflow missed or lost.
 
   lenet-sync                 upload the results of all sweeps and runs in the outputs folder
-  lenet-sync sweep=<which>   upload the results of one sweep; give last, its ID (or the ID's first digits), its MLflow
+  lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few digits), its MLflow
                              run ID, or its folder
-  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or the ID's first digits)
+  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first few digits)
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 

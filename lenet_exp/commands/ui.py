@@ -28,7 +28,7 @@ USAGE = """
 lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
 
   lenet-ui                     show the last sweep: runs (best first), curves, parallel coordinates, and report
-  lenet-ui sweep=<which>       show a different sweep; give its ID (or the ID's first digits), its MLflow run ID, or its
+  lenet-ui sweep=<which>       show a different sweep; give its ID (or its first few digits), its MLflow run ID, or its
                                folder
   lenet-ui sweep=all           show all runs of the experiment
   lenet-ui open=true           open the first link in a browser
@@ -94,7 +94,7 @@ def run(arguments: list[str]) -> int:
         return 0
     taken = free_port(port, host)
     if port and taken != port:
-        print(f"port {port} is in use; using port {taken}", file=sys.stderr)
+        print(f"port {port} is in use; using port {taken} instead", file=sys.stderr)
     print(f"starting MLflow's UI for {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:

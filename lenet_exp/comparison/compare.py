@@ -53,7 +53,7 @@ class Comparison:
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The groups that may be best: the leader and every group that is not significantly behind it.
+        """The groups that could be the best: the leader and every group that is not significantly behind it.
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """

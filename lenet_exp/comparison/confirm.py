@@ -69,7 +69,7 @@ class ConfirmationPlan:
         groups: the leader and the other groups that may be best, or the next-best group if the leader is ahead of all
             others. Against a baseline, only the leader.
         seeds: number of new seeds per group.
-        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80 %; None
+        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%; None
             if no spread is known.
     """
 
@@ -83,7 +83,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
 
     Args:
         points: the true lead over every other configuration, as a fraction, that should be confirmed with a probability
-            of 80 %.
+            of 80%.
         seeds: number of new seeds; None for as many as `points` requires.
 
     Raises:

@@ -28,7 +28,7 @@ class Level:
         effect: difference between `mean` and the average over all groups.
         finished: number of finished runs.
         runs: number of runs.
-        low, high: ends of the 95 % confidence interval of the effect over seeds, for these groups only; NaN if a group
+        low, high: ends of the 95% confidence interval of the effect over seeds, for these groups only; NaN if a group
             has only one run. The interval is not corrected for the number of levels.
     """
 
@@ -193,7 +193,7 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
 
 
 def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
-    """Return half the width of the 95 % confidence interval for the difference between the mean of some groups and the
+    """Return half the width of the 95% confidence interval for the difference between the mean of some groups and the
     mean of all groups.
 
     The interval is Welch's, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of

@@ -110,7 +110,7 @@ class Group:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval of the mean, limited to the range from 0 to 1; NaN for a single replicate."""
+        """The 95% confidence interval of the mean, limited to the range from 0 to 1; NaN for a single replicate."""
         low, high = mean_interval(self.accuracy)
         return max(low, 0.0), min(high, 1.0)
 
@@ -136,7 +136,7 @@ class Group:
 
     @cached_property
     def outcomes(self) -> dict[str, int]:
-        """The number of runs with each outcome, keyed by outcome; outcomes that do not occur are omitted."""
+        """The number of runs, keyed by outcome; outcomes that do not occur are omitted."""
         counts = Counter(run.outcome for run in self.runs)
         return {outcome: counts[outcome] for outcome in [*Outcome, *counts] if counts[outcome]}
 

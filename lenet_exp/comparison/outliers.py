@@ -21,7 +21,7 @@ def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]
     estimates, each based on the median difference between two runs. The first estimate uses all configurations. The
     second uses the other runs of the run's own configuration, because configurations can differ in spread.
 
-    If all runs are drawn from normal distributions with the same spread, at most 1 % of sweeps have an outlier
+    If all runs are drawn from normal distributions with the same spread, at most 1% of sweeps have an outlier
     (simulated: `benchmarks/planning.py`).
     """
     values = [np.asarray(runs) for runs in configurations]

@@ -13,7 +13,7 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_levels
 from lenet_exp.comparison.pairs import NO_SPREAD
 
 POWER = 0.8
-PLANNED = 0.82  # power for planning, so that simulated sweeps reach 80 % on average (`benchmarks/planning.py`)
+PLANNED = 0.82  # power for planning, so that simulated sweeps reach 80% on average (`benchmarks/planning.py`)
 MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
 LEAST_SEEDS = 3  # minimum number for a confirmation; two seeds would not show whether the spread is as expected
 LARGE = 3.0  # difference, in spreads, that any useful number of seeds can detect
@@ -63,13 +63,13 @@ class Power:
 
     def seeds(self, points: float) -> int:
         """Return the smallest number of seeds (at least 3) that detects a true lead of `points` with a power of
-        80 %."""
+        80%."""
         if self._sd.max() < NO_SPREAD:
             return LEAST_SEEDS
         return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, 10**9), PLANNED, key=lambda n: self.of(points, n))
 
     def detects(self, seeds: int) -> float:
-        """Return the smallest true lead that this number of seeds detects with a power of 80 %, as a fraction, in steps
+        """Return the smallest true lead that this number of seeds detects with a power of 80%, as a fraction, in steps
         of 0.01 percentage points."""
         return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
 
@@ -101,7 +101,7 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
 
 
 def seeds_to_detect_large(groups: int) -> int:
-    """Return the number of seeds needed to distinguish two groups that are 3 spreads apart with a power of 80 %, if
+    """Return the number of seeds needed to distinguish two groups that are 3 spreads apart with a power of 80%, if
     `groups` groups are compared."""
     level = LEVEL / comb(groups, 2)
     return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))

@@ -55,7 +55,7 @@ Accuracies = Mapping[Replicate, float]
 
 
 def mean_interval(values: Accuracies) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the mean (Student's t); NaN for a single value."""
+    """Return the 95% confidence interval of the mean (Student's t); NaN for a single value."""
     table = AccuracyTable.of([values])
     found = means(table.values, table)
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
@@ -77,8 +77,8 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
     intervals are Bonferroni-corrected for all pairs. If the leader is significantly ahead, an interval that extends
     beyond 0 is cut at 0.
 
-    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5 % of comparisons, the leader is called
-    ahead of a group that is equally good. In at least 95 % of comparisons, all intervals contain the true differences.
+    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5% of comparisons, the leader is called
+    ahead of a group that is equally good. In at least 95% of comparisons, all intervals contain the true differences.
 
     With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs. This finds
     no difference that Shaffer's method would miss.
@@ -100,7 +100,7 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     """Compare the leader with every other group, if the leader was selected before these accuracies were known, as in a
     confirmation.
 
-    Only these k-1 comparisons count. Holm's method limits the error rate for all of them together to 5 %. The intervals
+    Only these k-1 comparisons count. Holm's method limits the error rate for all of them together to 5%. The intervals
     are Bonferroni-corrected for these comparisons and cut at 0 as in `against_chosen`.
     """
     if not others:
@@ -157,7 +157,7 @@ def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: 
 
 
 def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
-    """Return the low and high ends of simultaneous 95 % confidence intervals for `points` (Bonferroni), cut at 0 if the
+    """Return the low and high ends of simultaneous 95% confidence intervals for `points` (Bonferroni), cut at 0 if the
     groups differ significantly."""
     from scipy.special import stdtrit
 

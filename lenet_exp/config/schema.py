@@ -194,7 +194,7 @@ class Schedule:
         "learning rate after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape"
     )
     drops: int = knob(
-        "step: number of drops to schedule.final, each by the same factor", ge=1, only_with="schedule.shape=step"
+        "step: number of drops, by equal factors, to reach schedule.final", ge=1, only_with="schedule.shape=step"
     )
 
 
@@ -234,7 +234,7 @@ class Training:
         "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "minimum improvement in validation accuracy, as a fraction", ge=0, lt=1, only_with="training.patience"
+        "smallest increase in validation accuracy that counts, as a fraction", ge=0, lt=1, only_with="training.patience"
     )
 
 
@@ -402,11 +402,11 @@ class Config:
         result=False,
     )
     seeds: int = knob(
-        "search: number of seeds for each configuration that may be best", ge=1, le=1000, neutral=1,
+        "search: number of seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: percentage-point lead to confirm on new seeds (null: none)",
+        "search: lead, in percentage points, to confirm on new seeds (null: none)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)
@@ -422,13 +422,15 @@ class PredictConfig:
     trained_model: str | None = knob(
         "model: registered name, name@alias, runs:/<MLflow run id>, or file (null: champion)"
     )
-    sweep: str | None = knob("sweep whose leader to score, one run per seed: last, ID, or folder (null: none)")
+    sweep: str | None = knob("sweep whose leader is evaluated, one run per seed: last, ID, or folder (null: none)")
     configurations: ScoredConfigurations = knob(
-        "configurations to score: fixed (the leader, or both sides of a confirmation) or all"
+        "configurations to evaluate: fixed (the leader, or both sides of a confirmation) or all"
     )
-    trust: str | None = knob("your own class or module that the model may use as network or activation (null: none)")
+    trust: str | None = knob(
+        "your own class or module that the model may use as its network or activation (null: none)"
+    )
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
-    several: bool = knob("find several digits in each picture, in reading order (false: expect a single digit)")
+    several: bool = knob("look for several digits in each picture, in reading order (false: expect a single digit)")
     batch_size: int = knob("number of images per step", ge=1)
     output: str | None = knob("file for the results, .json or .csv (null: none)")
     device: str = knob(DEVICE)

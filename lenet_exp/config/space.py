@@ -58,7 +58,7 @@ class IntegerRange:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The lowest and the highest value, which are checked before the search."""
+        """The lowest and highest values, which are checked before the search."""
         return (self.low, self.high)
 
     @property
@@ -90,7 +90,7 @@ class FloatRange:
 
     @property
     def ends(self) -> tuple[float, ...]:
-        """The lowest and the highest value, which are checked before the search."""
+        """The lowest and highest values, which are checked before the search."""
         return (self.low, self.high)
 
     @property

@@ -93,7 +93,9 @@ def _overrides(against: str) -> list[str]:
     except (ValueError, HydraException) as e:
         raise ConfigError(f"against={against}: cannot be parsed; {allowed}") from e
     if not words or any(o.is_sweep_override() for o in parsed):
-        raise ConfigError(f"against={against}: {'has several values for a flag' if words else 'is empty'}; {allowed}")
+        raise ConfigError(
+            f"against={against}: {'contains several values for one flag' if words else 'is empty'}; {allowed}"
+        )
     if wrong := next((w for w in words if _key(w) in NEVER or _key(w).startswith(NO_CONFIGURATION)), None):
         raise ConfigError(f"against={against}: {wrong} does not change the configuration; {allowed}")
     return words

@@ -29,7 +29,7 @@ from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch  # needs Optuna
 
-LESS = "; each further test of the same sweep adds up to 5 % to the risk of a false confirmation"
+LESS = "; each further test of the same sweep adds up to 5% to the risk of a false confirmation"
 
 
 def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:
@@ -99,7 +99,7 @@ def _planned(
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else round(wanted.detects * 100, 2)
-    how = "" if points is None else f", to detect a lead of {points:g} point{'s' * (points != 1)} with 80 % power"
+    how = "" if points is None else f", to detect a lead of {points:g} point{'s' * (points != 1)} with 80% power"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         lines.append(f"missing runs: {missing}; another configuration may lead once they are trained")

@@ -33,7 +33,8 @@ class TrainingData:
         labels: tensor of shape (n,), int64.
         train_index, val_index: indices of the training and validation images, which are disjoint; tensors of shape
             (n_train,) and (n_val,), int64.
-        digests: SHA-256 of the raw pixels and labels of each split (`train` and `validation`), in the split's order.
+        digests: SHA-256 digests of the raw pixels and labels of each split (`train` and `validation`), in the order of
+            the split.
         source: folder or function from which the images and labels were read.
         files: SHA-256 of the uncompressed content of each file that was read.
     """
@@ -86,7 +87,7 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """Return the SHA-256 of the raw pixels and labels of each split, as in `TrainingData.digests`.
+    """Return the SHA-256 digest of the raw pixels and labels of each split, as in `TrainingData.digests`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
@@ -161,7 +162,7 @@ class SharedDataset:
         key: key that identifies the images and labels.
         source: folder or function from which the images and labels were read.
         files: SHA-256 of the uncompressed content of each file that was read.
-        digests: SHA-256 of the raw pixels and labels for training and for validation, for each split (val_size,
+        digests: SHA-256 digests of the raw pixels and labels for training and for validation, for each split (val_size,
             train_size, split_seed).
     """
 

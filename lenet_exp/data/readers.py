@@ -90,7 +90,7 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
     if not all(dataset.sha256.get(name) for name in names):
         _tell_unchecked(dataset.name, str(folder))
     if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
-        raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must have 1 dimension")
+        raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
     return RawImages(images, labels.to(torch.int64), 255, str(folder), files)
 

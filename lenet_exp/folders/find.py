@@ -39,7 +39,7 @@ def find_sweep(which: str) -> SweepFolder:
         raise ConfigError(f"sweep=last: no sweep found in {outputs_dir()}; {there}")
     found = f" (found: {', '.join(s.id for s in sweeps[:5])})" if sweeps else ""
     raise ConfigError(
-        f"{which}: sweep not found in {outputs_dir()}; must be last, a sweep ID (or at least its first 4 digits), an "
+        f"{which}: sweep not found in {outputs_dir()}; must be 'last', a sweep ID (or at least its first 4 digits), an "
         f"MLflow run ID, or a sweep folder{found}"
     )
 

@@ -138,10 +138,10 @@ def best_of(results: Sequence[JobResult]) -> JobResult | None:
 
 
 def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
-    """Return a line for the terminal with the outcome of a job.
+    """Return a line that reports a job's outcome on the terminal.
 
     Args:
-        error: reason why the job failed before it had a record; None if it did not.
+        error: reason why the job failed before it had a record; None if there was no such failure.
         since_ms: start time of the sweep; see `job_results`.
     """
     record = job.folder.record()

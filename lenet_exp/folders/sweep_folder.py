@@ -199,7 +199,7 @@ class SweepFolder:
         """Mark a job as ended.
 
         Args:
-            error: reason why the job failed before it had a record; None if it did not.
+            error: reason why the job failed before it had a record; None if there was no such failure.
         """
         write_json(self.path / "ended" / str(number), without_secrets(error))
         (self.path / "active" / str(number)).unlink(missing_ok=True)
@@ -217,7 +217,7 @@ class SweepFolder:
         return (self.path / "ended" / str(number)).exists()
 
     def error(self, number: int) -> str | None:
-        """Return the reason why a job failed before it had a record, or None if it did not."""
+        """Return the reason why a job failed before it had a record; None if there was no such failure."""
         try:
             return read(self.path / "ended" / str(number), _text, "the reason for the job's failure is lost")
         except DamagedError as e:

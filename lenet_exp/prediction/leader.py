@@ -163,7 +163,7 @@ def _heading(scored: _Scored) -> str:
     group, comparison = scored.group, scored.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
-    reached = f"validation accuracy {group.mean * 100:.2f}{spread} % (n = {group.n}{lost})"
+    reached = f"validation accuracy {group.mean * 100:.2f}{spread}% (n = {group.n}{lost})"
     tested = confirmation(comparison)
     if not scored.leads:
         how = "baseline" if comparison.is_baseline(group) else "not the leader"
@@ -258,13 +258,13 @@ def _model(config: PredictConfig, folder: RunFolder, record: Record) -> TrainedM
 def _line(tested: _ScoredRun, with_split: bool) -> str:
     config, logged = tested.record.config, tested.logged
     which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
-    validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f} %"
+    validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f}%"
     run = "" if logged is None else f"; MLflow run {logged.run_id}, test set evaluated {times(logged)}"
-    return f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){run}"
+    return f"  {which}: {tested.score.accuracy * 100:.2f}% of {tested.score.total:,} test images ({validation}){run}"
 
 
 def _together(accuracies: Sequence[float], images: int) -> str:
     mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
-    return f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f} % (n = {len(accuracies)}){luck}"
+    return f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f}% (n = {len(accuracies)}){luck}"

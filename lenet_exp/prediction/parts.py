@@ -46,7 +46,7 @@ def find_drawings(amount: Array, several: bool) -> list[Mask]:
 
     Args:
         amount: amount of ink, with shape (height, width).
-        several: whether there may be several drawings; otherwise, all ink is a single drawing.
+        several: whether there may be several drawings; otherwise, all ink is treated as a single drawing.
     """
     labels, groups = _strokes(amount)
     if not groups:

@@ -23,7 +23,7 @@ from lenet_exp.prediction.ruled_lines import without_lines
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding drawings
-BROADEST = 1.43  # width / height; 99 % of MNIST's digits are narrower
+BROADEST = 1.43  # width / height; 99% of MNIST's digits are narrower
 INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of an object
 
 
@@ -82,12 +82,13 @@ def find_pictures(name: str) -> list[Path]:
 
 
 def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Picture]:
-    """Return the drawings in a picture, in reading order, in the form of the training images.
+    """Return the drawings in a picture, in reading order and in the form of the training images.
 
     A picture that already has this form is used unchanged.
 
     Args:
-        several: whether a picture of digits may contain several drawings; otherwise, all ink is a single drawing.
+        several: whether a picture of digits may contain several drawings; otherwise, all ink is treated as a single
+            drawing.
 
     Raises:
         DataError: the file was not found, is not a picture, or contains no drawing.

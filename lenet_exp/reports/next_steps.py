@@ -32,7 +32,7 @@ def next_step(comparison: Comparison) -> str | None:
         NextStep.seeds: further if searched else several,
         NextStep.baseline: f"test the leader against the same command without the searched flags{how}",
         NextStep.confirm: f"confirm this lead on new seeds{how}",
-        NextStep.confirm_winner: f"confirm this lead, which is biased upward, on new seeds{how}",
+        NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{how}",
         NextStep.predict: test_images,
         NextStep.confirmed: f"the lead was confirmed on new seeds; {test_images}",
         NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",
@@ -114,7 +114,7 @@ def _luck(leader: Group) -> str:
     luck = f"intervals cover {source} only ({images:,} validation images); "
     if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
         return (
-            f"{luck}{percent(1.0)} here means at least {percent(max(0.0, 1 - 3 / images))} in general (95 % confidence)"
+            f"{luck}{percent(1.0)} here means at least {percent(max(0.0, 1 - 3 / images))} in general (95% confidence)"
         )
     error = math.sqrt(leader.mean * (1 - leader.mean) / images)
     return f"{luck}the sampling error of {percent(leader.mean)} is {error * 100:.2f} points"

@@ -81,10 +81,10 @@ def caution(design: Design | None) -> str | None:
     if design is None:
         return None
     if design.sweeps > 1:
-        return f"the 5 % error rate holds only if all {design.sweeps} sweeps were planned before any result was seen"
+        return f"the 5% error rate holds only if all {design.sweeps} sweeps were planned before any result was seen"
     if design.known:
         return (
-            f"{design.known} of {design.runs} runs are older than this sweep; the 5 % error rate holds only if seeds "
+            f"{design.known} of {design.runs} runs are older than this sweep; the 5% error rate holds only if seeds "
             "and configurations were chosen before any result was seen"
         )
     return None
@@ -106,7 +106,7 @@ def diverged_on(group: Group) -> str:
 def unfinished(group: Group) -> str:
     """Describe how the runs of a configuration ended, or return an empty string if all runs finished.
 
-    For example: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10 %`.
+    For example: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10%`.
     """
     if not set(group.outcomes) - {Outcome.finished}:
         return ""
@@ -118,8 +118,8 @@ def unfinished(group: Group) -> str:
 
 
 def percent(accuracy: float) -> str:
-    """Format an accuracy, given as a fraction: `90.92 %`."""
-    return f"{accuracy * 100:.2f} %"
+    """Format an accuracy, given as a fraction: `90.92%`."""
+    return f"{accuracy * 100:.2f}%"
 
 
 def capital(sentence: str) -> str:
@@ -202,7 +202,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
-    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 runs reach 98.90 %.`"""
+    """Describe a configuration with diverged runs: `relu diverged on 3 of 6 seeds; its other 3 runs reach 98.90%.`"""
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."
@@ -223,7 +223,7 @@ def _missing(comparison: Comparison, group: Group) -> str:
 
 
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
-    """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
+    """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35%, far below its other 4 runs.`"""
     which = f"seed {replicate[0]} of {comparison.name(group)} ends at {percent(group.accuracy[replicate])}"
     return f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs can collapse."
 
@@ -299,14 +299,14 @@ def _some(sentences: Sequence[str], others: str) -> list[str]:
 
 def _all(comparison: Comparison, n: int) -> str:
     which = "" if all(g.n and not g.diverged for g in comparison.groups) else " without a diverged run"
-    all_of_them = {1: f"the other{which and ' one'}", 2: "both others"}
+    all_of_them = {1: f"the other{which and ' one'}", 2: "the other two"}
     return all_of_them.get(n, f"all {n} others") + which
 
 
 def _reached(group: Group) -> str:
     if group.n == 1:
         return percent(group.mean)
-    return f"{_points(group.mean)} ± {_points(group.sd)} % (n = {group.n})"
+    return f"{_points(group.mean)} ± {_points(group.sd)}% (n = {group.n})"
 
 
 def _unit(group: Group) -> str:

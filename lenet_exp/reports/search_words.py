@@ -157,9 +157,9 @@ def search_lines(searched: SearchSummary) -> list[str]:
 
 
 def value_words(searched: SearchSummary, value: float) -> str:
-    """Format a value of a search's objective, such as `97.60 %` or `loss 0.1234`."""
+    """Format a value of a search's objective, such as `97.60%` or `loss 0.1234`."""
     if searched.is_accuracy:
-        return f"{value * 100:.2f} %"
+        return f"{value * 100:.2f}%"
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
 
 

@@ -145,7 +145,7 @@ def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.b
     t = np.divide(ahead, error, out=np.where(ahead > 0, np.inf, 0.0), where=error > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         df = (one + other) ** 2 / (one**2 / spreads.df[:, None] + other**2 / spreads.df[best])
-    far = t > 1.6  # smaller values are never significant at 5 %
+    far = t > 1.6  # smaller values are never significant at 5%
     behind = np.zeros(t.shape, dtype=bool)
     behind[far] = stdtr(np.nan_to_num(df[far], nan=1e9), -t[far]) < level
     return np.asarray(behind.any(axis=1))

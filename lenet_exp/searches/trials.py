@@ -124,8 +124,8 @@ class Trials:
         Args:
             make: function that builds an object from values. Its argument is a function that draws a value for a flag.
                 If the values are incompatible, `make` raises ConfigError, and other values are drawn.
-            had: function that returns whether an object was built for an earlier trial. If so, other values are drawn,
-                up to a limit, unless there are already as many trials as configurations.
+            had: function that returns whether an equal object was built for an earlier trial. If so, other values are
+                drawn, up to a limit, unless there are already as many trials as possible configurations.
 
         Raises:
             ConfigError: the values of the last attempt are incompatible.

@@ -39,8 +39,8 @@ def stop_sweep(sweep: SweepFolder) -> int:
             return _stopped(sweep)
         time.sleep(0.2)
     print(
-        f"sweep {sweep.id}: process {owner.pid} is still running; to follow it, run: lenet-sweep watch "
-        f"sweep={sweep.id}. To end it immediately, run lenet-sweep stop again."
+        f"sweep {sweep.id}: process {owner.pid} is still running. To end it immediately, run lenet-sweep stop again. "
+        f"To follow it, run: lenet-sweep watch sweep={sweep.id}"
     )
     return 1
 

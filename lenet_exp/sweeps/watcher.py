@@ -24,14 +24,14 @@ log = logging.getLogger("lenet_exp")
 class SweepWatcher:
     """A thread in the sweep's own process that monitors the sweep's jobs.
 
-    Use an instance as a context manager while jobs are launched.
+    Use an instance as a context manager while jobs are running.
 
     Args:
         sweep: folder of the sweep.
         jobs: all jobs of the sweep.
         background: object that uploads runs in its own thread, so that stop requests and the terminal need not wait for
             a store.
-        report: report of the sweep's progress to MLflow.
+        report: object that reports the sweep's progress to MLflow.
         display: display that shows the progress on the terminal.
         delivers: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
     """

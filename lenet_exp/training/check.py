@@ -106,7 +106,7 @@ def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
     with torch.inference_mode():
         once, again = network.eval()(images), network(images)
         if not torch.allclose(once, again, rtol=0, atol=0, equal_nan=True):
-            raise ConfigError(f"{named}: returns different logits each time in eval mode; must be deterministic")
+            raise ConfigError(f"{named}: returns different logits on each call in eval mode; it must be deterministic")
         try:
             network.train()(images[:1])
         except ValueError:  # raised by batch normalization

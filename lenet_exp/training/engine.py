@@ -74,8 +74,8 @@ class TorchEngine:
         """Return an epoch's mean loss.
 
         Args:
-            losses: mean loss of each batch (steps,).
-            shares: fraction of the training images in each batch (steps,).
+            losses: mean loss of each batch, shape (steps,).
+            shares: fraction of the training images in each batch, shape (steps,).
         """
         return float(losses @ shares)
 

@@ -38,7 +38,7 @@ class Position:
     Attributes:
         epoch: number of the current epoch, counted from 1.
         steps: number of completed steps in this epoch.
-        losses: mean loss of each completed batch (steps,).
+        losses: mean loss of each completed batch, shape (steps,).
         correct: number of correct predictions so far in this epoch.
         step_losses: losses of single steps; see `EpochResult`.
         seconds: time spent in this epoch so far, in seconds.

@@ -157,7 +157,7 @@ def test_ticked_configurations_have_their_curves_drawn(alone, files):
 def test_charts_say_what_lenet_compare_says_on_axes_that_fit(alone, files):
     best = grid().groups[0]
     report = Report(alone).open(files["grid"])
-    assert f"{accuracy(best)} % (n = 3)" in report.hover("intervals", 0, [best.mean, 0])
+    assert f"{accuracy(best)}% (n = 3)" in report.hover("intervals", 0, [best.mean, 0])
     told = report.hover("curves", 1, [2, best.mean])
     assert {"2", f"{best.mean * 100:.2f}", "96.20", "97.10"} <= set(re.findall(r"[\d.]+", told))
     effects = report.option("effects")["yAxis"][0]["data"]

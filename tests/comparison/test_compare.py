@@ -96,7 +96,7 @@ def test_result_is_described_in_words(comparison):
     assert "n = 4" in tanh
     assert "1.05 points" in gelu
     text = verdict(comparison)
-    assert "91.10 ± 0.15 % (n = 4)" in text
+    assert "91.10 ± 0.15% (n = 4)" in text
     assert " is missing (1 failed)" in text
     assert WINS not in text
     assert next_step(comparison) is not None
@@ -120,7 +120,7 @@ def test_a_run_that_collapsed_is_warned_of():
     runs = [*many([0.981, 0.983, 0.982], activation="selu"), *many([0.985, 0.984, 0.113], activation="relu")]
     (found,) = compare_runs(runs)
     assert "seed 2 of relu" in verdict(found)
-    assert "11.30 %" in verdict(found)
+    assert "11.30%" in verdict(found)
 
 
 def test_a_clear_winner_is_called_one():
@@ -153,7 +153,7 @@ def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
     assert [g.flags["activation"] for g in found.groups] == ["selu", "tanh", "relu"]
     assert verdict(found).startswith(f"selu {WINS}")
     assert "3 of 6" in verdict(found)
-    assert "95.10 %" in verdict(found)
+    assert "95.10%" in verdict(found)
     assert found.leads[2] is None
     assert [g.flags["activation"] for g in found.not_excluded] == ["selu"]
     (found,) = compare_runs([*diverging, *steady])
@@ -169,7 +169,7 @@ def test_where_all_diverge_none_wins():
             *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2)),
         ]
     )
-    assert {"95.05 %", "90.00 %"} <= set(re.findall(r"[\d.]+ %", verdict(found)))
+    assert {"95.05%", "90.00%"} <= set(re.findall(r"[\d.]+%", verdict(found)))
     assert found.not_excluded == []
     assert "clip_norm" in next_step(found)
 
@@ -188,7 +188,7 @@ def test_while_runs_are_missing_none_wins_and_a_pruned_one_is_not_missing():
 def test_single_seeds_say_nothing_about_luck():
     (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")])
     assert WINS not in verdict(found)
-    assert "91.00 %" in verdict(found)
+    assert "91.00%" in verdict(found)
     assert "'seed=range(1,6)'" in next_step(found)  # not the one that was seen
     assert not_excluded(found) is None
 
@@ -197,7 +197,7 @@ def test_a_leader_with_one_seed_does_not_silence_the_comparison_of_the_others():
     (found,) = compare_runs(
         [made(0, 0.95, activation="elu"), *many(SELU, activation="selu"), *many(RELU, activation="relu")]
     )
-    assert "95.00 %" in verdict(found)
+    assert "95.00%" in verdict(found)
     assert found.leader.flags["activation"] == "selu"
     assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
     assert [g.flags["activation"] for g in found.not_excluded] == ["elu", "selu"]
@@ -261,7 +261,7 @@ def test_the_sampling_error_of_the_validation_images_is_told():
     (note,) = notes(found)
     assert {"10,000", "91.10", "0.28"} <= set(re.findall(r"[\d.,]*\d", note))
     (found,) = compare_runs([*many([1.0, 1.0, 1.0]), *many([0.9, 0.91, 0.92], activation="relu")])
-    assert "99.97 %" in notes(found)[0]  # or more of all, where all were right
+    assert "99.97%" in notes(found)[0]  # or more of all, where all were right
 
 
 def crossed(values, **flags):
@@ -294,7 +294,7 @@ def test_without_a_finished_run_or_another_configuration_nothing_is_compared():
     assert "1 failed" in verdict(found)
     (found,) = compare_runs(many(SELU))
     assert (found.flags, found.leads, notes(found)) == ([], [None], [])
-    assert "91.10 ± 0.15 % (n = 4)" in verdict(found)
+    assert "91.10 ± 0.15% (n = 4)" in verdict(found)
 
 
 def test_data_sets_are_not_compared_with_each_other(runs):

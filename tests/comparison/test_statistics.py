@@ -79,7 +79,7 @@ def test_a_named_leader_is_held_against_the_others_by_holm():
     p = [d.p for d in found]
     assert sorted(range(4), key=lambda i: p[i]) == [1, 0, 3, 2]
     assert found[1].p <= LEVEL / 4
-    # 0.0045 alone would do at 5 %, but not as the second of four
+    # 0.0045 alone would do at 5%, but not as the second of four
     assert LEVEL / 3 < p[0] < LEVEL
     assert [d.differs for d in found] == [False, True, False, False]
     assert [found[i].level for i in (0, 3, 2)] == pytest.approx([LEVEL / 3] * 3)

@@ -27,7 +27,7 @@ REFUSED = {
     "sweep.zip=[optimizer,optimizer.lr] optimizer=sgd,adam": ("optimizer.lr",),
     "sweep.zip=[seed,optimizr] optimizer=sgd,adam seed=1,2": ("optimizr", "optimizer?"),
     "sweep.zip=[seed,seed] seed=1,2": ("sweep.zip=[seed,seed]",),
-    "sweep.zip=[seed,optimizer] optimizer=sgd,adam seed=1,2,3": ("seed has 3", "optimizer has 2"),
+    "sweep.zip=[seed,optimizer] optimizer=sgd,adam seed=1,2,3": ("seed: 3", "optimizer: 2"),
     "sweep.zip=3 seed=1,2": ("sweep.zip=3",),
     "sweep.skip=[{optimizer:adam,optimizer.lr:0.2}] optimizer=sgd,adam optimizer.lr=0.1,1e-3": ("0.2", "0.1, 0.001"),
     "sweep.skip=[{optimizr:adam}] optimizer=sgd,adam": ("optimizr", "optimizer?"),

@@ -49,9 +49,9 @@ REFUSED = {  # and what the line has besides
     "x=range(0,1,0)": "step",
     "x=range(0,1,1e-300)": "interval()",
     "x=int(interval(0,1e17))": "at most",
-    "seed=1,2": "one value",
-    "split_seed=range(3)": "one value",
-    "sweep.workers=1,2": "one value",
+    "seed=1,2": "single value",
+    "split_seed=range(3)": "single value",
+    "sweep.workers=1,2": "single value",
 }
 
 

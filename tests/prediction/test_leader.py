@@ -63,10 +63,10 @@ def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened
     assert parent().data.metrics["test_accuracy_sd"] == pytest.approx(sd)
     assert parent().data.tags["test_of"] == first
     assert parent().info.run_id in ended.stdout
-    assert f"{mean * 100:.2f} ± {sd * 100:.2f} % (n = 2)" in ended.stdout
+    assert f"{mean * 100:.2f} ± {sd * 100:.2f}% (n = 2)" in ended.stdout
     for accuracy, run in zip(accuracies, found(first), strict=True):
         (line,) = [line for line in ended.stdout.splitlines() if run.info.run_id in line]
-        assert f"{accuracy * 100:.2f} %" in line
+        assert f"{accuracy * 100:.2f}%" in line
     (written,) = json.loads((workdir / "test.json").read_text())
     assert (written["configuration"], written["accuracy"], written["sd"]) == (first, mean, pytest.approx(sd))
     assert [row["run_id"] for row in written["runs"]] == [run.info.run_id for run in found(first)]

@@ -67,7 +67,7 @@ def test_any_text_is_escaped(text):
 
 
 def test_plain_text_is_unchanged_and_commands_are_code():
-    usual = "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21 % (n=3), 'seed=range(5)'; ahead by 0.69"
+    usual = "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21% (n=3), 'seed=range(5)'; ahead by 0.69"
     assert inline(usual) == usual.replace("[", "\\[").replace("]", "\\]")
     assert code("lenet-train -m 'seed=range(5)'") == "`lenet-train -m 'seed=range(5)'`"
     assert Page(MARKDOWN.render(code("a `b` <c>"))).tags == ["p"]

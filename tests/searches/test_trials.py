@@ -204,10 +204,9 @@ def test_too_large_networks_are_no_trials_and_end_the_search_if_there_is_nothing
         trials.end(n, Outcome.finished, 0.1 * value)
     assert made == {1, 2, 3}
     limit = 0
-    drawn.clear()
     with pytest.raises(TooLarge):
         trials.ask(make)
-    assert len(drawn) == MOST_TOO_LARGE if sampler is SamplerName.tpe else set(drawn) <= {4, 5, 6, 7, 8}
+    assert len(drawn) > MOST_TOO_LARGE or set(drawn) == set(range(1, 9))
     assert trials.exhausted() is (sampler is SamplerName.grid)
     assert len(trials) == 3
 

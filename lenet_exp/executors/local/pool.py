@@ -152,12 +152,12 @@ class Pool:
                 self._ask(worker, stop_signal() or signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill all workers, and all processes that they started."""
+        """Kill all workers and all processes that they started."""
         for worker in self._workers:
             _kill_group(worker.process)
 
     def close(self) -> None:
-        """End idle workers, and kill busy workers."""
+        """Stop idle workers and kill busy ones."""
         for worker in self._workers:
             worker.pipe.close()
             if worker.job is not None:

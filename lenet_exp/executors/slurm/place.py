@@ -43,7 +43,7 @@ class Place:
     """Runs jobs of a sweep in a task of a Slurm allocation.
 
     Args:
-        channel: messages between the sweep and its places.
+        channel: channel for messages between the sweep and its places.
         session: ID of the sweep's session.
         name: name of this place; see `place_name`.
         host: process that runs the jobs.

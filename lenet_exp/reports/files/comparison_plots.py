@@ -39,7 +39,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def leaderboard_figure(comparison: Comparison) -> Figure:
-    """Draw the best configurations: means with 95 % confidence intervals, and individual seeds."""
+    """Draw the best configurations: means with 95% confidence intervals, and individual seeds."""
     groups = [g for g in comparison.groups if g.n][:LEADERS]
     height = 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups)
@@ -55,7 +55,7 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel(f"{comparison.by} validation accuracy: mean (dot), 95 % confidence interval (bar), seeds (ticks)")
+    axes.set_xlabel(f"{comparison.by} validation accuracy: mean (dot), 95% confidence interval (bar), seeds (ticks)")
     axes.set_xlim(_most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]))
     return figure
 
@@ -94,7 +94,7 @@ def curves_figure(comparison: Comparison) -> Figure | None:
 
 
 def parameters_figure(comparison: Comparison) -> Figure | None:
-    """Return a figure of accuracy versus the number of parameters: means with 95 % intervals, on a logarithmic axis."""
+    """Return a figure of accuracy versus the number of parameters: means with 95% intervals, on a logarithmic axis."""
     groups = [g for g in comparison.groups if g.n and not math.isnan(g.parameters)][:LEADERS]
     if not groups:
         return None
@@ -111,7 +111,7 @@ def parameters_figure(comparison: Comparison) -> Figure | None:
     axes.margins(x=0.12)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("parameters")
-    axes.set_ylabel(f"{comparison.by} validation accuracy: mean (dot) and 95 % confidence interval (bar)")
+    axes.set_ylabel(f"{comparison.by} validation accuracy: mean (dot) and 95% confidence interval (bar)")
     return figure
 
 

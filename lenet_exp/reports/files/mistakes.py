@@ -84,7 +84,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
         center, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
         sheet.paste(_enlarged(image), (round(center - side / 2), top))
         truth, said = (_class_name(label, data.class_names) for label in (mistake.truth, mistake.said))
-        confidence = f", {mistake.confidence:.1%}".replace("%", " %")
+        confidence = f", {mistake.confidence:.1%}"
         for line, (start, text, end, color) in enumerate(
             (("true ", truth, "", TRUTH), ("predicted ", said, confidence, WRONG))
         ):

@@ -27,11 +27,12 @@ ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
 METHOD = """The leader is tested against every other configuration: with a paired test if the two have seeds in common,
-otherwise with Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method). A leader that beats
-every other configuration at p ≤ 0.05 in uncorrected tests wins (Gutmann and Maymin's rule). At most 5 of 100
-comparisons declare an equally good configuration worse. In 95 of 100 comparisons, all intervals for the leader's leads
-contain the true values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is
-biased upward. Configurations with diverged runs rank last and are not tested."""
+otherwise with Welch's test. P-values are corrected for comparisons among all pairs of configurations (Shaffer's
+method). The winner must beat every other configuration at p ≤ 0.05, under a rule that accounts for multiple comparisons
+without correcting each p-value (Gutmann and Maymin). At most 5 in 100 comparisons wrongly declare a configuration worse
+than one that it equals. In at least 95 out of 100 comparisons, all intervals for the leader's leads contain the true
+values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is biased upward.
+Configurations with diverged runs rank last and are not tested."""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -51,7 +52,7 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 <body>
 {sections}
 <footer>
-<p>The table shows mean validation accuracy ± sample standard deviation over seeds, and 95 % confidence intervals
+<p>The table shows mean validation accuracy ± sample standard deviation over seeds, and 95% confidence intervals
 (Student's t). {METHOD}</p>
 <p>Created by lenet-compare on {datetime.now():%Y-%m-%d at %H:%M}.</p>
 {_where(source)}</footer>

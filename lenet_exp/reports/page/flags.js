@@ -54,7 +54,7 @@ function effectsChart(board, width) {
     tooltip: { trigger: "item", formatter: (p) => effectTip(shown[p.dataIndex]) },
   });
   const shares = effects.filter((e) => e.share !== null).map((e) => `${e.flag} ${e.share}`);
-  const known = shown.some((l) => l.low !== null) ? "Whiskers: 95 % confidence intervals over seeds, not corrected for the number of flags. Pale: the interval contains 0." : "Pale: no interval, because a configuration has only one seed.";
+  const known = shown.some((l) => l.low !== null) ? "Whiskers: 95% confidence intervals over seeds, not corrected for the number of flags. Pale: the interval contains 0." : "Pale: no interval, because a configuration has only one seed.";
   return { option, height: 70 + 24 * shown.length, note: known + (shares.length ? ` Share of the variance: ${shares.join(", ")}.` : "") };
 }
 
@@ -63,5 +63,5 @@ function signed(effect) {
 }
 
 function effectTip(level) {
-  return tip(`${level.e.flag} = ${level.value}`, `${level.said} points`, level.low !== null && `95 %: ${signed(level.low)} to ${signed(level.high)}`);
+  return tip(`${level.e.flag} = ${level.value}`, `${level.said} points`, level.low !== null && `95%: ${signed(level.low)} to ${signed(level.high)}`);
 }

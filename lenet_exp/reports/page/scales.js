@@ -45,7 +45,7 @@ function marked(series) {
 function axis([low, high], { percent = false } = {}) {
   const room = high > low ? 0.04 * (high - low) : percent ? 2e-3 : 0.02 * Math.abs(high) || 1;
   const [min, max] = percent ? [Math.max(low - room, 0), Math.min(high + room, 1)] : [low - room, high + room];
-  const formatter = (v) => (percent ? `${Number((v * 100).toFixed(4))} %` : plain(v));
+  const formatter = (v) => (percent ? `${Number((v * 100).toFixed(4))}%` : plain(v));
   return { type: "value", min, max, axisLabel: { formatter, hideOverlap: true, showMinLabel: false, showMaxLabel: false } };
 }
 
@@ -72,7 +72,7 @@ function plain(value) {
 }
 
 function percent(value) {
-  return value === null ? "-" : `${(value * 100).toFixed(2)} %`;
+  return value === null ? "-" : `${(value * 100).toFixed(2)}%`;
 }
 
 function tip(title, ...lines) {
@@ -81,7 +81,7 @@ function tip(title, ...lines) {
 
 function groupTip(group) {
   const seeds = group.n === 1 ? "one seed" : `n = ${group.n}`;
-  const reached = group.n ? `${group.accuracy} % (${seeds})` + (group.interval === "-" ? "" : `, 95 % CI: ${group.interval}`) : "";
+  const reached = group.n ? `${group.accuracy}% (${seeds})` + (group.interval === "-" ? "" : `, 95% CI: ${group.interval}`) : "";
   return tip(group.name, reached, group.state, group.remark && `vs. leader: ${group.remark}`);
 }
 

@@ -88,7 +88,7 @@ def heads(comparison: Comparison) -> list[str]:
     flags = [short(flag) for flag in comparison.flags]
     test = [TEST] if comparison.tested else []
     sizes = [PARAMETERS, MULTIPLY_ADDS] if comparison.sizes_differ else []
-    return ["#", *flags, f"{comparison.by} val, %", "95 % CI", "n", "epoch", "seconds", *sizes, *test, AGAINST]
+    return ["#", *flags, f"{comparison.by} val, %", "95% CI", "n", "epoch", "seconds", *sizes, *test, AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
@@ -235,7 +235,7 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
-    for title in (MULTIPLY_ADDS, "seconds", "epoch", "95 % CI", PARAMETERS):
+    for title in (MULTIPLY_ADDS, "seconds", "epoch", "95% CI", PARAMETERS):
         if title in titles and sum(taken[i] for i in shown) > width:
             shown.remove(titles.index(title))
     return shown

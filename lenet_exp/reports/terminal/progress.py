@@ -81,7 +81,7 @@ def log_to_notebook() -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append all log lines to the log file of a run, in a `with` block."""
+    """Append all log lines to a run's log file for the duration of a `with` block."""
     with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
         yield
 

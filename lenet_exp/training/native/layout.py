@@ -19,7 +19,7 @@ class ParameterSlot:
     strides: tuple[int, ...]
 
     def of(self, array: Tensor) -> Tensor:
-        """Return a view of this parameter in a flat array (PARAMETERS,)."""
+        """Return a view of this parameter in a flat array of shape (PARAMETERS,)."""
         return array.as_strided(self.shape, self.strides, array.storage_offset() + self.offset)
 
 
@@ -43,13 +43,13 @@ SLOTS = {
 
 
 def new_array() -> Tensor:
-    """Return a new array of zeros (PARAMETERS,), which torch aligns to 64 bytes."""
+    """Return a new array of zeros, shape (PARAMETERS,), which torch aligns to 64 bytes."""
     return torch.zeros(PARAMETERS)
 
 
 @torch.no_grad()
 def copy_parameters(model: nn.Module) -> Tensor:
-    """Return an array (PARAMETERS,) with a copy of a network's parameters."""
+    """Return an array of shape (PARAMETERS,) with a copy of a network's parameters."""
     array = new_array()
     for name, parameter in model.named_parameters():
         SLOTS[name].of(array).copy_(parameter)
@@ -57,7 +57,7 @@ def copy_parameters(model: nn.Module) -> Tensor:
 
 
 def move_parameters(model: nn.Module) -> Tensor:
-    """Move a network's parameters to a new array (PARAMETERS,), make them views of the array, and return it.
+    """Move a network's parameters to a new array of shape (PARAMETERS,), make them views of it, and return the array.
 
     When the kernels change the array, they also change the network.
     """

@@ -104,8 +104,8 @@ class Kernels:
             images: all images (n, 1, 32, 32), float32.
             labels: labels of the images (n,), int64.
             index: indices of the batch's images (count,), int64; each must be less than n.
-            weights: parameters of the network (PARAMETERS,).
-            gradient: array for the gradient (PARAMETERS,); it is overwritten.
+            weights: parameters of the network, shape (PARAMETERS,).
+            gradient: array for the gradient, shape (PARAMETERS,); it is overwritten.
 
         Returns:
             The mean loss and the number of correct predictions.

@@ -43,10 +43,12 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
         "augmentation.flip": "0.0",
         "training.patience": "null",
         "num_epoch": "3",
+        "parameters": "61706",
+        "multiply_adds": "416520",
         "engine": tracked.folder.record().engine,
     }
     assert shown.items() <= params.items()
-    assert len(params) == 42
+    assert len(params) == 44
     assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
 
 
