@@ -1,4 +1,4 @@
-"""The suggested next step after a comparison, as data. Reports add the wording."""
+"""Suggests the next step after a comparison, as data. Reports add the wording."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NextStep(StrEnum):
 
     watch = "watch"  # the sweep is still running
     finish = "finish"  # runs are missing
-    steady = "steady"  # the leader has diverged runs, or no run finished
+    steady = "steady"  # make training stable: the leader has diverged runs, or no run finished
     seeds = "seeds"  # the leader has only one seed
     baseline = "baseline"  # compare the best configuration of a search with the baseline
     confirm = "confirm"  # no significant difference between the leader and some others
@@ -86,7 +86,7 @@ def advice(comparison: Comparison) -> Advice | None:
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
     """Return the advice to confirm the observed difference or, if 100 seeds cannot detect it, the smallest difference
-    that they can detect; None if no confirmation can be planned."""
+    that 100 seeds can detect; None if no confirmation can be planned."""
     searched = step is NextStep.baseline
     try:
         detects = (plan_against if searched else plan)(comparison, 1.0, AT_MOST).detects

@@ -73,7 +73,7 @@ class Comparison:
 
     @cached_property
     def effects(self) -> Effects:
-        """The effect of each flag."""
+        """The effects of the flags that differ between groups."""
         return effects(self.groups, self.flags)
 
     @cached_property
@@ -92,8 +92,9 @@ class Comparison:
     def test_leads(self) -> list[Difference | None]:
         """The differences in test accuracy between the leader and each group; see `leads`.
 
-        The leader was selected by the validation accuracy of the same runs, and a lucky seed is lucky on both sets. The
-        correction therefore covers all pairs, unless the leader was selected before these runs, as in a confirmation.
+        The leader was selected by the validation accuracy of the same runs, and a seed that is lucky on the validation
+        set is also lucky on the test set. The correction therefore covers all pairs, unless the leader was selected
+        before these runs, as in a confirmation.
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
         return _leads(self.tested, leader, named=self.design is not None and self.design.confirms is not None)
@@ -117,7 +118,7 @@ class Comparison:
         return group.n > 0 and not _is_left(group, self.design)
 
     def values(self, group: Group) -> list[str]:
-        """Return a group's values for `flags`; `-` for a flag that has no effect in the group."""
+        """Return a group's values for `flags`; the value is `-` for a flag that has no effect in the group."""
         return [group.flags.get(flag, "-") for flag in self.flags]
 
     def name(self, group: Group) -> str:
@@ -134,8 +135,10 @@ def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comp
 
 
 def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """Compare the runs of a running sweep. The summary of a search is omitted, because it requires the history of all
-    runs."""
+    """Compare the runs of a running sweep.
+
+    The summary of a search is omitted, because it requires the history of all runs.
+    """
     return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
@@ -150,7 +153,7 @@ def compare_runs(
     by: CompareBy = CompareBy.best,
     design: Design | None = None,
 ) -> list[Comparison]:
-    """Compare runs separately for each dataset. Return the comparisons in the order in which the datasets appear.
+    """Compare runs separately for each dataset, and return the comparisons in the order in which the datasets appear.
 
     Args:
         swept: the swept flags, which are listed first. Execution flags distinguish configurations only if they were
@@ -231,7 +234,8 @@ def named_leader(groups: Sequence[Group], design: Design | None) -> Group | None
 
 
 def _with_recipes(groups: Sequence[Group]) -> list[Group]:
-    """Add the recipe's name to the flags of each group if recipes were swept for all groups."""
+    """Return the groups with the recipe's name added to the flags of each group, if recipes were swept for all
+    groups."""
     if not all(run.recipe for g in groups for run in g.runs):
         return list(groups)
     names = [" = ".join(dict.fromkeys(run.recipe for run in g.runs)) for g in groups]

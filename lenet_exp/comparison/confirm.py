@@ -66,8 +66,8 @@ class ConfirmationPlan:
     """The plan of a confirmation.
 
     Attributes:
-        groups: the leader and the other groups that may be best, or the next-best group if the leader is ahead of all
-            others. Against a baseline, only the leader.
+        groups: the leader and the other groups that could be the best. If the leader is ahead of all others, the leader
+            and the next-best group. Against a baseline, only the leader.
         seeds: number of new seeds per group.
         detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%; None
             if no spread is known.
@@ -84,7 +84,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
     Args:
         points: the true lead over every other configuration, as a fraction, that should be confirmed with a probability
             of 80%.
-        seeds: number of new seeds; None for as many as `points` requires.
+        seeds: number of new seeds; None for the number that `points` requires.
 
     Raises:
         ConfigError: fewer than two configurations have a finished run, no spread is known, or more than 1,000 seeds
@@ -140,11 +140,11 @@ def _no_spread(comparison: Comparison) -> str:
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
     """Return the power of a confirmation of the leader against other groups; None if no spread is known.
 
-    The power is computed from the variances of the paired differences between the leader and all groups. If there are
-    no common seeds, it is computed from the variances within groups.
+    The power is computed from the variances of the paired differences between the leader and all groups. If the groups
+    have no common seeds, the power is computed from the variances within groups.
 
     Args:
-        others: the other groups; None represents a configuration without runs.
+        others: the other groups; None for a configuration without runs.
         groups: all groups of the sweep.
     """
     pairs = {id(g): _variance(leader.accuracy, g.accuracy) for g in groups if g is not leader}

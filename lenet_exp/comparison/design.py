@@ -46,11 +46,11 @@ class Design:
         leader: ID of the sweep's first run, which in a confirmation belongs to the leader being tested.
         searched: whether the runs belong to a search that can train its configurations with more seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
-        left: for a search that added seeds only to promising configurations, the IDs of runs whose configurations may
-            be best; None if all configurations have the same number of seeds.
+        left: for a search that added seeds only to promising configurations, the IDs of runs whose configurations could
+            be the best; None if all configurations have the same number of seeds.
         against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
         running: whether a process is training runs of the sweep.
-        tests: results of ended confirmations of the sweep's leader, latest first.
+        tests: results of the ended confirmations of the sweep's leader, latest first.
     """
 
     runs: int

@@ -49,7 +49,8 @@ class Effect:
         flag: name of the flag.
         levels: the levels of the flag, best mean first.
         share: fraction of the variance over all finished runs that is due to differences between the flag's levels; NaN
-            if unknown. It is estimated by omega squared, which subtracts the fraction that chance alone would cause.
+            if unknown. The fraction is estimated by omega squared, which subtracts the part that chance alone would
+            cause.
     """
 
     flag: str
@@ -65,13 +66,12 @@ class Effects:
     full grid, the shares of the flags, `interactions`, and `seeds` add up to 1.
 
     Attributes:
-        flags: the effect of each flag, largest differences first.
+        flags: the effect of each flag, largest effect first.
         seeds: share of the variance within groups, which is the seed-to-seed variation.
         interactions: share due to interactions between flags; None if the grid is not full, because the shares overlap
             in that case.
         no_shares: reason why the shares are unknown; None if they are known.
-        aliased: whether the shares are unknown because all flags change together, so that their effects cannot be
-            separated.
+        aliased: whether the shares are unknown because all flags change together and their effects cannot be separated.
     """
 
     flags: list[Effect]
@@ -90,7 +90,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     freedom = len(values) - len(with_runs)
     aliased = _aliased(with_runs, flags)
     no_shares = _no_shares(total, freedom, len(values)) or aliased
-    # The sum of squares per degree of freedom that chance alone causes.
+    # The sum of squares, per degree of freedom, that chance alone causes.
     luck = within / freedom if no_shares is None else math.nan
 
     def share(between: float, levels: int) -> float:
@@ -211,7 +211,7 @@ def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
-    """Return whether every combination of values has the same number of runs; if not, the shares overlap."""
+    """Return whether every combination of values has the same number of runs. Otherwise, the shares overlap."""
     counts = {tuple(g.flags.get(f, "-") for f in flags): g.n for g in groups}
     combinations = math.prod(len({g.flags.get(f, "-") for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1

@@ -24,7 +24,7 @@ class CompareBy(StrEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """A configuration and its runs. Means are over finished runs; they are NaN if no run finished.
+    """A configuration and its runs. Means are computed over finished runs; they are NaN if no run finished.
 
     Attributes:
         flags: the flags that all runs share, without the seed.
@@ -56,14 +56,18 @@ class Group:
 
     @property
     def diverged(self) -> int:
-        """The number of diverged replicates. If any replicate diverged, the others are not a fair sample of the
-        configuration."""
+        """The number of diverged replicates.
+
+        If any replicate diverged, the others are not a representative sample of the configuration.
+        """
         return len(self.ended) - len(self.finished)
 
     @cached_property
     def missing(self) -> int:
-        """The number of replicates that failed, were killed, are running, or have not started. Pruned replicates are
-        not missing."""
+        """The number of replicates that failed, were killed, are running, or have not started.
+
+        Pruned replicates do not count as missing.
+        """
         done = {run.replicate for run in self.runs if run.outcome in {*RESULTS, Outcome.pruned}}
         return len({run.replicate for run in self.runs} - done)
 
@@ -90,7 +94,7 @@ class Group:
 
     @property
     def splits(self) -> int:
-        """The number of splits among the finished replicates."""
+        """The number of different splits among the finished replicates."""
         return len({split for _, split in self.accuracy})
 
     @property
@@ -116,7 +120,7 @@ class Group:
 
     @property
     def best_epoch(self) -> float:
-        """The mean number of the epoch with the best validation accuracy."""
+        """The epoch with the best validation accuracy, averaged over runs."""
         return _mean(run.best_epoch for run in self.finished)
 
     @property
@@ -126,12 +130,12 @@ class Group:
 
     @cached_property
     def parameters(self) -> float:
-        """The number of the network's parameters; NaN if unknown."""
+        """The number of parameters of the network; NaN if unknown."""
         return _mean(run.parameters for run in self.runs)
 
     @cached_property
     def multiply_adds(self) -> float:
-        """The network's multiply-adds per image; NaN if unknown."""
+        """The number of multiply-adds of the network per image; NaN if unknown."""
         return _mean(run.multiply_adds for run in self.runs)
 
     @cached_property

@@ -25,8 +25,8 @@ def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
         levels: significance levels in ascending order, with shape (comparisons,).
 
     Returns:
-        Whether each comparison is significant, and the level at which the procedure stopped, with shape (...). This
-        level applies to all remaining comparisons.
+        Whether each comparison is significant, with the shape of `p`, and the level at which the procedure stopped,
+        with shape (...). That level applies to all remaining comparisons.
     """
     known = np.where(np.isnan(p), np.inf, p)
     ordered = np.sort(known, axis=-1)

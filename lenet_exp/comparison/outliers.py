@@ -1,4 +1,5 @@
-"""Finds outliers: runs far below the others of their configuration, a sign that training occasionally collapses."""
+"""Finds outliers: runs far below the other runs of their configuration, which indicate that training occasionally
+collapses."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ NORMAL = 0.954  # median difference between two draws from a normal distribution
 
 
 def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Return the (configuration, run) indices of runs that are far below the median of the other runs of their
-    configuration.
+    """Find the runs that are far below the median of the other runs of their configuration, and return their indices as
+    pairs (configuration, run).
 
     The distance from the median is measured in standard deviations. The standard deviation is the larger of two
     estimates, each based on the median difference between two runs. The first estimate uses all configurations. The

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Replicate = tuple[int, int]  # seed, split_seed: these distinguish the runs of a configuration
+Replicate = tuple[int, int]  # seed and split_seed, which distinguish the runs of a configuration
 Floats = NDArray[np.float64]
 
 APPROXIMATE_FROM = 5  # minimum number of replicates for Satterthwaite's approximation
-NO_SPREAD = 1e-9  # maximum spread that is treated as a rounding error (accuracies are fractions)
+NO_SPREAD = 1e-9  # maximum spread of accuracies, as fractions, that is treated as a rounding error
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Pairs:
         error: standard error of `points`.
         n: number of common replicates if paired; otherwise, number of replicates of the smaller group.
         df: degrees of freedom of the test.
-        paired: whether the test uses only common replicates; otherwise, it is Welch's test.
+        paired: whether the test is a paired test of the common replicates rather than Welch's test.
         p: two-sided p-value of Student's t; NaN if it cannot be computed.
     """
 
@@ -95,13 +95,14 @@ class Pairs:
 def means(values: Floats, table: AccuracyTable) -> GroupMeans:
     """Return the mean of each row of values, and the variance of that mean.
 
-    Replicates are independent if all of them share the same split, or if each has its own split. In a crossed design
-    (each of several seeds with each of several splits), replicates that share a seed or a split are not independent. In
-    that case, the variance is clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway
-    clustering; Owen 2007, The pigeonhole bootstrap). The smaller number of clusters determines the degrees of freedom.
+    Replicates are independent if all of them share the same split, or if each has its own split. In a crossed design,
+    which combines each of several seeds with each of several splits, replicates that share a seed or a split are not
+    independent. The variance is then clustered by both seed and split (Cameron, Gelbach, Miller 2011, Robust inference
+    with multiway clustering; Owen 2007, The pigeonhole bootstrap). The smaller number of clusters determines the
+    degrees of freedom.
 
     Args:
-        values: values, with shape (..., rows, replicates); NaN if missing.
+        values: values, with shape (..., rows, replicates); NaN for missing values.
         table: table with the seed and the split of each replicate.
     """
     known = ~np.isnan(values)

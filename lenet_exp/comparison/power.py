@@ -15,8 +15,8 @@ from lenet_exp.comparison.pairs import NO_SPREAD
 POWER = 0.8
 PLANNED = 0.82  # power for planning, so that simulated sweeps reach 80% on average (`benchmarks/planning.py`)
 MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
-LEAST_SEEDS = 3  # minimum number for a confirmation; two seeds would not show whether the spread is as expected
-LARGE = 3.0  # difference, in spreads, that any useful number of seeds can detect
+LEAST_SEEDS = 3  # minimum number of seeds for a confirmation; two would not show whether the spread is as expected
+LARGE = 3.0  # difference, as a multiple of the spread, that any useful number of seeds can detect
 HOPELESS = 0.1  # power at which a difference is missed nine times in ten
 DRAWS = 4000  # maximum number of random draws
 
@@ -25,10 +25,10 @@ class Power:
     """Computes the power to find a leader significantly ahead of all m other groups, with one test per group and Holm's
     correction.
 
-    The spreads are estimates, so the power is averaged over the true spreads that are plausible. With df degrees of
-    freedom, an estimate is the true spread times sqrt(chi2(df) / df). The power therefore holds on average over the
-    sweeps from which such plans are made, to the extent that their spreads agree. It is computed from random draws with
-    a fixed seed.
+    The spreads are estimates, so the power is averaged over the plausible true spreads. With df degrees of freedom, an
+    estimate is the true spread times sqrt(chi2(df) / df). The power therefore holds on average over the sweeps for
+    which confirmations are planned, to the extent that the spreads of their configurations agree. It is computed from
+    random draws with a fixed seed.
 
     Args:
         sd: estimated standard deviations of the paired differences between the leader and every other group, with shape
@@ -52,8 +52,8 @@ class Power:
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
 
     def of(self, points: float, seeds: int) -> float:
-        """Return the probability of finding the leader significantly ahead of all others if its true lead over each of
-        them is `points` (a fraction)."""
+        """Return the probability of finding the leader significantly ahead of all other groups if its true lead over
+        each group is `points` (a fraction)."""
         from scipy.special import stdtrit
 
         df = seeds - 1
@@ -83,7 +83,7 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
         in_common: correlation between any two of the variances.
 
     Returns:
-        The shrunken variances, each with its degrees of freedom, followed by the pooled variance with its own.
+        The shrunken variances followed by the pooled variance, each with its degrees of freedom.
     """
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
@@ -101,7 +101,7 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
 
 
 def seeds_to_detect_large(groups: int) -> int:
-    """Return the number of seeds needed to distinguish two groups that are 3 spreads apart with a power of 80%, if
+    """Return the number of seeds needed to detect a difference of 3 spreads between two groups with a power of 80%, if
     `groups` groups are compared."""
     level = LEVEL / comb(groups, 2)
     return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))

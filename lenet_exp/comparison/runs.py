@@ -1,4 +1,4 @@
-"""Represents runs in the form that comparisons need, whether they come from run folders or from MLflow."""
+"""Represents runs from run folders and from MLflow in the form that comparisons require."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
-RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by it
+RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by recipe
 # Flags that never distinguish configurations: paths, and the interval between progress reports.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
 _SIZES = {"parameters", "multiply_adds"}  # params in MLflow that are not flags
@@ -41,7 +41,7 @@ class ComparedRun:
     Attributes:
         id: ID of the run folder or of the MLflow run.
         flags: flags and their values, as returned by `params`, without the seed. Flags that did not exist when the run
-            was trained get their neutral value.
+            was trained have their neutral values.
         outcome: outcome of the run, such as finished, diverged, failed, killed, running, or `not started`.
         best_val_accuracy: best validation accuracy (a fraction); None if no epoch finished.
         best_epoch: number of the epoch with the best validation accuracy; None if no epoch finished.
@@ -49,9 +49,10 @@ class ComparedRun:
         curve: function that returns the validation accuracy of each epoch.
         last: function that returns the validation accuracy of the last epoch, or None if no epoch finished.
         data: digests of the data files; empty if unknown.
-        split: the split_seed if it distinguishes replicates rather than configurations; otherwise, 0.
+        split: the split_seed if it distinguishes replicates; 0 if it distinguishes configurations.
         test_accuracy: function that returns the test accuracy, or None if `lenet-predict` has not scored the run.
-        recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); otherwise, empty.
+        recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); empty if they were
+            not swept.
         mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
         epochs: number of finished epochs; None if unknown.
         parameters, multiply_adds: size of the network (`NetworkSize`); None if unknown.
@@ -84,7 +85,7 @@ class ComparedRun:
 
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
-    """Split all flags of a run into the flags of a `ComparedRun` and the seed."""
+    """Split a run's flags into the flags of a `ComparedRun` and the seed."""
     known = shown | {flag: value for flag, value in _neutral("model" in shown).items() if flag not in shown}
     return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT | _SIZES}, int(shown["seed"])
 
@@ -107,7 +108,7 @@ def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
     config = record.config if record is not None else _effective(result.job.config)
     flags, seed = flags_and_seed(params(config))
-    folder = result.job.folder  # evaluated now, because it depends on the outputs folder
+    folder = result.job.folder  # evaluated now, because the path depends on the outputs folder
 
     def curve() -> list[float]:
         return [e.val_accuracy for e in folder.history().epochs]

@@ -43,7 +43,7 @@ class SearchObjective:
 
     @property
     def directions(self) -> list[Direction]:
-        """The direction of each objective, as named by Optuna."""
+        """Optuna's name for the direction of each objective."""
         return DIRECTIONS[self.objective]
 
     @property
@@ -53,7 +53,7 @@ class SearchObjective:
 
     @property
     def sign(self) -> int:
-        """1 if a larger value of the first objective is better; otherwise, -1."""
+        """1 if larger values of the first objective are better; -1 if smaller values are better."""
         return 1 if self.directions[0] == "maximize" else -1
 
     @property
@@ -70,7 +70,7 @@ class SearchObjective:
         return best if self.target is None else max(0.0, self.target - best)
 
     def reached(self, epochs: Sequence[EpochValidation]) -> bool:
-        """Return whether the target accuracy is reached, so that further training is unnecessary."""
+        """Return whether the target accuracy has been reached and further training is unnecessary."""
         return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
 
     def trial_result(

@@ -22,7 +22,7 @@ from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 
-ABSENT = "-"  # shown as the value of a flag that has no effect in a trial
+ABSENT = "-"  # displayed value of a flag that has no effect in a trial
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SearchedRun:
         configuration: text that is equal for runs that differ only in their seed.
         flags: the value of each searched flag, as text; `-` if the flag has no effect.
         outcome: outcome of the run. With a target accuracy, a run counts as finished if it reached the target, and as
-            pruned if it ended before that.
+            pruned if it ended before reaching the target.
         value: value of the objective after the last epoch; NaN if there is no value yet.
         curve: validation accuracy (a fraction) after each epoch, or validation loss if the loss is the objective.
         epoch_ends: time at which each epoch ended, in milliseconds since 1970.
@@ -79,9 +79,9 @@ class SearchedTrial:
         number: number of the trial.
         name: name of the first run.
         flags: the value of each searched flag, as text.
-        outcome: finished if any run finished; otherwise, the outcome of the first run.
+        outcome: outcome of the trial: finished if any run finished; otherwise, the outcome of the first run.
         value: mean value of the objective over the finished runs; NaN if no run finished.
-        so_far: best value of the objective over all runs, finished or not; NaN if no run has a value.
+        so_far: best value of the objective over all runs, including unfinished runs; NaN if no run has a value.
         finished: number of finished runs.
         epochs: number of epochs in the longest run.
     """
@@ -116,11 +116,12 @@ class SearchSummary:
     """The flags, runs, and trials of a search.
 
     Attributes:
-        how: the sampler, the pruner, and any objective other than accuracy, such as `tpe, asha`.
+        how: the sampler, the pruner, and the objective if it is not accuracy; for example, `tpe, asha`.
         objective: the objective. For a Pareto front, all values are those of the first objective, accuracy.
         flags: the searched flags.
         runs: the runs, in the order in which they were requested.
-        begun: time at which the search was first started, in milliseconds since 1970. Earlier epochs are not counted.
+        begun: time at which the search was first started, in milliseconds since 1970. Epochs that were trained before
+            this time are not counted.
         target: the target accuracy (a fraction); None if there is no target.
         config_dir: command-line arguments that specify the folder of the user's own options; empty if there is none.
     """
@@ -148,7 +149,7 @@ class SearchSummary:
         return value * SearchObjective(self.objective).sign
 
     def of(self, dataset: str) -> SearchSummary:
-        """Return the part of the search that was trained on one dataset."""
+        """Return a summary of the runs that were trained on one dataset."""
         return replace(self, runs=[run for run in self.runs if run.dataset == dataset])
 
     @cached_property

@@ -12,7 +12,7 @@ import numpy as np
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
 
-MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of this number
+MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of the number
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,10 @@ class Difference:
 
     @property
     def ahead(self) -> bool:
-        """Whether the first group is significantly better. A group with a higher overall mean can be significantly
-        worse over the common seeds."""
+        """Whether the first group is significantly better.
+
+        A group with a higher overall mean can be significantly worse over the common seeds.
+        """
         return self.differs and self.points > 0
 
 
@@ -70,15 +72,16 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
 
 
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with every other group, if these same accuracies selected the leader as the group with the
+    """Compare the leader with every other group, if the leader was selected by these accuracies as the group with the
     best mean.
 
     Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count (`significant_pairs`). The
     intervals are Bonferroni-corrected for all pairs. If the leader is significantly ahead, an interval that extends
     beyond 0 is cut at 0.
 
-    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5% of comparisons, the leader is called
-    ahead of a group that is equally good. In at least 95% of comparisons, all intervals contain the true differences.
+    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5% of comparisons, the leader is declared
+    better than a group that is equally good. In at least 95% of comparisons, all intervals contain the true
+    differences.
 
     With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs. This finds
     no difference that Shaffer's method would miss.
@@ -100,8 +103,8 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     """Compare the leader with every other group, if the leader was selected before these accuracies were known, as in a
     confirmation.
 
-    Only these k-1 comparisons count. Holm's method limits the error rate for all of them together to 5%. The intervals
-    are Bonferroni-corrected for these comparisons and cut at 0 as in `against_chosen`.
+    Only these k-1 comparisons count. Holm's method limits the error rate for all comparisons together to 5%. The
+    intervals are Bonferroni-corrected for these comparisons and cut at 0 as in `against_chosen`.
     """
     if not others:
         return []
@@ -114,9 +117,9 @@ def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int
     """Return which pairs of groups differ significantly, and the significance level for each pair.
 
     Two rules apply, which control the error rate both separately and together. The first rule tests all pairs with
-    Shaffer's method. The second rule tests whether the leader is ahead of all others. Each of its comparisons can use
-    the full level, because a false winner has to beat the truly best group (Gutmann, Maymin 1987, Is the selected
-    population the best?; Hung, Fithian 2019, Rank verification for exponential families).
+    Shaffer's method. The second rule tests whether the leader is ahead of all other groups. Each comparison in the
+    second rule can use the full level, because a false winner has to beat the truly best group (Gutmann, Maymin 1987,
+    Is the selected population the best?; Hung, Fithian 2019, Rank verification for exponential families).
 
     Args:
         p, points: p-values and differences, with shape (..., pairs), as returned by `pairs`.
@@ -142,7 +145,8 @@ def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Fl
 
 
 def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: Bools) -> tuple[Bools, Floats]:
-    """Add the rule for a leader that is ahead of all others to the results of another rule.
+    """Apply the rule for a leader that is ahead of all other groups, and combine its results with those of another
+    rule.
 
     Args:
         ahead: the leader's lead over the other group, with shape (..., pairs); ignored for pairs without the leader.
@@ -157,8 +161,10 @@ def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: 
 
 
 def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
-    """Return the low and high ends of simultaneous 95% confidence intervals for `points` (Bonferroni), cut at 0 if the
-    groups differ significantly."""
+    """Return the low and high ends of simultaneous 95% confidence intervals for `points`.
+
+    The intervals are Bonferroni-corrected, and cut at 0 if the groups differ significantly.
+    """
     from scipy.special import stdtrit
 
     df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow, so compute each one once

@@ -11,7 +11,7 @@ from lenet_exp.comparison.statistics import Difference
 
 
 class Relation(StrEnum):
-    """How the leader compares with another configuration."""
+    """The result of comparing the leader with another configuration."""
 
     ahead = "ahead"
     alike = "alike"  # no significant difference
@@ -22,7 +22,7 @@ class Relation(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the leader of a comparison compares with the other configurations.
+    """The result of comparing the leader with all other configurations.
 
     Attributes:
         compared: each configuration that the leader is compared with, its difference from the leader, and its relation
@@ -40,7 +40,7 @@ class Verdict:
 
     @property
     def not_ahead(self) -> list[Difference]:
-        """The differences between the leader and the configurations that it is not significantly ahead of."""
+        """The differences between the leader and the configurations over which it has no significant lead."""
         return [lead for _, lead, relation in self.compared if relation is not Relation.ahead]
 
     @property

@@ -32,7 +32,7 @@ class LeaderAndBaseline:
 
     Attributes:
         fixed: overrides that the leader and the baseline share.
-        differing: flags that differ, each with the leader's value and the baseline's value.
+        differing: the leader's value and the baseline's value for each flag that differs.
         baseline: configuration of the baseline.
     """
 
@@ -51,7 +51,7 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
         config_dir: the folder of the user's own options; None if there is no such folder.
 
     Raises:
-        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration; or a keyword that
+        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration, or a keyword that
             exists in only one of the two configurations has a value other than its default.
     """
     own = [] if against == BASELINE else _overrides(against)

@@ -31,7 +31,7 @@ class ConfirmationRequest:
     Attributes:
         points: the difference to detect, in percentage points.
         seeds: number of new seeds; None for as many as needed.
-        against: a baseline to compare the leader with, instead of the configurations that may be best; see
+        against: a baseline to compare the leader with, instead of the configurations that could be the best; see
             `leader_and_baseline`.
         uri: address of the store, which is required if the address of the sweep's store contains a password; None for
             the sweep's store.
@@ -69,8 +69,8 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
     """Return the sweep to confirm.
 
     Args:
-        which: ID or folder of the sweep. None means the last sweep or, if that is a confirmation, the sweep that it
-            confirms.
+        which: ID or folder of the sweep; None for the last sweep or, if the last sweep is a confirmation, for the sweep
+            that it confirms.
 
     Raises:
         ConfigError: the sweep was not found.
@@ -87,8 +87,9 @@ def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
 
 
 def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> PlannedConfirmation:
-    """Plan the confirmation of a sweep's leader on one dataset. Repeated calls return the same plan until the
-    confirmation has ended.
+    """Plan the confirmation of a sweep's leader on one dataset.
+
+    Repeated calls return the same plan until the confirmation has ended.
 
     Raises:
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
@@ -117,8 +118,10 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the overrides from which the jobs were composed: each job's value, keyed by flag. The flags of the first
-    job come first."""
+    """Return the overrides from which the jobs were composed, as lists with one value per job, keyed by flag.
+
+    The flags of the first job come first.
+    """
     columns: dict[str, list[str]] = {}
     for job in jobs:
         own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
@@ -151,8 +154,10 @@ def _names(keys: Iterable[str]) -> str:
 
 
 def _absolute(job: Job, key: str, value: str) -> str:
-    """Replace a relative path with the job's absolute path, because the job may have been created in a different
-    working directory."""
+    """Replace a relative path with the job's absolute path, and return any other value unchanged.
+
+    The job may have been created in a different working directory.
+    """
     path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
     if path is None:
         return value

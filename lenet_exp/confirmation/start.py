@@ -33,7 +33,7 @@ LESS = "; each further test of the same sweep adds up to 5% to the risk of a fal
 
 
 def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:
-    """Print the command that confirms each dataset's leader, and optionally run it. Return the exit status.
+    """Print the command that confirms each dataset's leader, optionally run the command, and return the exit status.
 
     Args:
         which: the sweep to confirm; see `confirmed_sweep`.
@@ -59,7 +59,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
 
 
 def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
-    """Confirm the best configuration of an ended search, if requested. Return the exit status.
+    """Confirm the best configuration of an ended search if requested, and return the exit status.
 
     Args:
         planned: the search.
@@ -81,7 +81,7 @@ def _planned(
     request: ConfirmationRequest,
     where: Sequence[str],
 ) -> tuple[list[str], PlannedConfirmation | None]:
-    """Return the lines to print, and the planned confirmation (None if the same confirmation has already ended)."""
+    """Return the lines to print, and the planned confirmation or None if the same confirmation has already ended."""
     lines = []
     line = plan_confirmation(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):

@@ -1,5 +1,7 @@
-"""Counts the epochs that a search has trained. Epochs that existed before the search are not counted, and no epoch is
-counted twice."""
+"""Counts the epochs that a search has trained.
+
+Epochs that existed before the search are not counted, and no epoch is counted twice.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"
 class EpochCounts:
     """Counts the epochs that a search has trained.
 
-    The counts for each trial's first seed are stored in the study, which survives the loss of jobs.jsonl. The counts
-    for later seeds are computed from their jobs.
+    The counts for each trial's first seed are stored in the study, so they are not lost if jobs.jsonl is lost. The
+    counts for later seeds are computed from their jobs.
     """
 
     def __init__(self) -> None:
@@ -39,8 +41,9 @@ class EpochCounts:
         self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
 
     def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
-        """Return the number of epochs that were trained for a trial. Epochs that existed before the trial or that count
-        toward another trial are excluded.
+        """Return the number of epochs that were trained for a trial.
+
+        Epochs that existed before the trial or that count toward another trial are excluded.
 
         Args:
             number: number of the trial.
@@ -58,8 +61,8 @@ class EpochCounts:
 
         Args:
             firsts: for each trial, the number of the job with its first seed.
-            committed: whether to exclude epochs of running jobs that are not yet in a checkpoint; a kill would undo
-                these epochs.
+            committed: whether to exclude epochs of running jobs that are not yet in a checkpoint, because these epochs
+                would be lost if the search were killed.
         """
 
         def told_of(number: int) -> int:

@@ -26,7 +26,7 @@ from lenet_exp.training.network import count_parameters
 
 MOST_CORNERS = 32  # maximum number of pairs of corners to check
 SAMPLE = 8  # number of random configurations to check in addition to the corners
-ABSENT = "-"  # shown as the value of a flag that has no effect
+ABSENT = "-"  # displayed value of a flag that has no effect
 
 
 class JobMaker:
@@ -36,7 +36,7 @@ class JobMaker:
         compose: function that composes overrides with Hydra.
         fixed: overrides that all trials share.
         flags: the searched flags.
-        max_parameters: largest number of parameters of a network; None if there is no limit.
+        max_parameters: maximum number of parameters of a network; None if there is no limit.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class JobMaker:
         """Return the configuration of a trial with these values.
 
         Raises:
-            TooLarge: its network has more parameters than `max_parameters`.
+            TooLarge: the configuration's network has more parameters than `max_parameters`.
             ConfigError: the configuration cannot be composed or is invalid.
         """
         try:
@@ -111,7 +111,9 @@ class JobMaker:
             raise TooLarge(most, parameters)
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
-        """Return the job of a trial with these values. The sweep assigns the job's number later.
+        """Return the job of a trial with these values.
+
+        The sweep assigns the job's number later.
 
         Args:
             seed: seed to use instead of the seed that all trials share.
@@ -125,7 +127,7 @@ class JobMaker:
         return job if seed is None else replace(job, name=f"{job.name} seed={seed}")
 
     def baseline(self) -> dict[str, object] | None:
-        """Return the values of the trial that equals the command without its searched flags; None if the search space
+        """Return the values that the searched flags have if the command does not set them; None if the search space
         does not contain these values."""
         found: dict[str, object] = {}
 
@@ -167,11 +169,11 @@ class JobMaker:
         numbers at their high ends.
 
         Returns:
-            The jobs of the checked configurations.
+            The jobs for the checked configurations.
 
         Raises:
             ConfigError: a configuration is invalid, or a flag never has an effect.
-            TooLarge: all of them are too large; the message names the smallest.
+            TooLarge: the networks of all these configurations are too large; the message reports the smallest network.
         """
         too_large: list[TooLarge] = []
         found: dict[tuple[tuple[str, str], ...], Job] = {}
@@ -206,7 +208,7 @@ class JobMaker:
         """Raise an error that explains why a flag never has an effect.
 
         Raises:
-            ConfigError: always.
+            ConfigError: in every case.
         """
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
         values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
@@ -222,7 +224,7 @@ class JobMaker:
 
 
 def _is_there(node: DictConfig, flag: Flag) -> bool:
-    """Return whether the chosen options contain the flag and their class accepts it as a keyword."""
+    """Return whether the chosen options contain the flag and their class accepts the flag as a keyword."""
     if flag.key.startswith("+"):
         return True
     group, _, key = flag.name.partition(".")

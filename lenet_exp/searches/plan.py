@@ -29,10 +29,10 @@ from lenet_exp.searches.sampling import check_installed, has_start_option, new_p
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
-# The name of a search's folder is a hash that includes these names, so they must remain those of older releases.
+# The name of a search's folder is a hash that includes these names, so they must be the same as in older releases.
 KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
-# Later flags, which are part of it only if they are set.
+# Flags of later releases, which the hash includes only if they are set.
 LATER = {"target": None, "cost": Cost.seconds, "max_parameters": None}
 
 
@@ -88,14 +88,16 @@ def _first_pruned(search: Search, config: Config) -> int:
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
-    """Plan a search: compose and check the corners of the search space and a few random configurations.
+    """Check a search and return its plan.
+
+    The corners of the search space and a few random configurations are composed and checked.
 
     Args:
         overrides: all overrides in the command.
         compose: function that composes overrides with Hydra.
 
     Raises:
-        ConfigError, DataError: a flag or a configuration of the search is invalid.
+        ConfigError, DataError: a flag or configuration of the search is invalid.
         HydraException: a configuration cannot be composed.
     """
     check_installed()
@@ -210,8 +212,11 @@ def _check_sweep(asked: Config) -> None:
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
-    """Return the sweep folder. Its name is the first 16 hexadecimal digits of a hash of the experiment, the search
-    method, the search space, and the runs of the corners."""
+    """Return the sweep folder.
+
+    Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the search space, and
+    the runs of the corners.
+    """
     how = {key: value for key, value in asdict(search).items() if key != "storage" and LATER.get(key, ...) != value}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
@@ -241,8 +246,10 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 
 def _left(planned: PlannedSearch, done: SearchPlan | None) -> SearchPlan:
-    """Return the plan with its remaining budgets. For a grid, `n_trials` is at most the number of remaining
-    configurations."""
+    """Return the plan with its remaining budgets.
+
+    For a grid, `n_trials` is at most the number of remaining configurations.
+    """
     asked = planned.asked
     trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
     n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None

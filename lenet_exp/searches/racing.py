@@ -1,4 +1,4 @@
-"""Decides which configurations a search drops: a race (Maron and Moore 1993) on paired seeds.
+"""Decides which configurations a search drops, based on a race (Maron and Moore 1993) with paired seeds.
 
 A configuration is dropped if another configuration is significantly ahead of it, according to a one-sided t test of
 their mean difference over common seeds. A spread cannot be estimated well from a few seeds. Each configuration's
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 ALONE = 4.0  # factor by which the variance of a configuration with a single seed is multiplied
-MOST = 50  # number of configurations (those with the best means) with which each configuration is compared
+MOST = 50  # maximum number of configurations (those with the best means) with which each configuration is compared
 FEW = 3  # minimum number of configurations with two seeds for estimating the spread and dropping configurations
 LEAST = 10  # with fewer configurations that have two seeds, all are assumed to have the largest spread
 
@@ -47,7 +47,7 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
 
     Args:
         accuracies: accuracies of each configuration, one per seed. All configurations use the same seeds in the same
-            order. A diverged run counts with the accuracy that it reached.
+            order. For a diverged run, the accuracy is the value that the run reached.
         seeds: the maximum number of seeds per configuration.
         configurations: the maximum number of configurations in the search.
     """
@@ -64,7 +64,7 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
 
 
 def moderated(table: Floats) -> SeedVariances | None:
-    """Return each configuration's variance over seeds, after removing the effect of each seed on all configurations.
+    """Estimate each configuration's variance over seeds, without the effect that each seed has on all configurations.
 
     Args:
         table: accuracies, with shape (configurations, seeds); NaN from a configuration's first missing seed onward.
@@ -93,8 +93,10 @@ def moderated(table: Floats) -> SeedVariances | None:
 
 
 def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """Return the residuals of an additive model of configuration and seed, fitted by alternately subtracting means; 0
-    for missing values."""
+    """Return the residuals of an additive model of configuration and seed, with 0 for missing values.
+
+    The model is fitted by alternately subtracting the means of configurations and seeds.
+    """
     rest = np.where(there, values, 0.0)
     counts = [np.maximum(there.sum(axis, keepdims=True), 1) for axis in (0, 1)]
     for _ in range(50):
@@ -107,8 +109,8 @@ def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
 
 
 def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
-    """Estimate, from the moments of the log variances (Smyth), the value around which the variances vary, and its
-    degrees of freedom.
+    """Estimate the value around which the variances vary, and its degrees of freedom, from the moments of the log
+    variances (Smyth).
 
     The variation beyond chance is deliberately overestimated by one standard error. An underestimate would drop too
     many configurations whose spread is larger than most.

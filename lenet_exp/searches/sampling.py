@@ -1,4 +1,4 @@
-"""Creates Optuna's samplers and pruners for a search. Each trial gets a sampler with its own seed.
+"""Creates Optuna samplers and pruners for a search. Each trial gets a sampler with its own seed.
 
 CMA-ES is not supported, because Optuna's implementation stores its state as a pickle in the study.
 """
@@ -16,7 +16,7 @@ from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 
-# Options that users cannot set, because they are set here or their values are not plain numbers or words.
+# Options that users cannot set, because this module sets them or because their values are not plain numbers or words.
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
@@ -34,7 +34,7 @@ def check_installed() -> None:
     """Check that Optuna is installed.
 
     Raises:
-        ConfigError: Optuna is missing or too old.
+        ConfigError: Optuna is not installed or is too old.
     """
     try:
         import optuna
@@ -49,7 +49,7 @@ def check_installed() -> None:
 
 
 def seed_of(search: Search, trial: int, attempt: int) -> int:
-    """Return the seed for a trial's sampler, which does not depend on earlier draws."""
+    """Return the seed for a trial's sampler; the seed does not depend on earlier draws."""
     text = f"{search.seed}/{trial}/{attempt}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4])
 
@@ -108,8 +108,10 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
 
 
 def has_start_option(search: Search) -> bool:
-    """Return whether the user set the epoch at which the pruner starts. If not, no trial is pruned during its
-    warm-up."""
+    """Return whether the user set the epoch at which the pruner starts.
+
+    If the user did not set it, no trial is pruned during its warm-up.
+    """
     return BEGINS.get(search.pruner) in search.pruner_options
 
 

@@ -1,4 +1,4 @@
-"""Runs a search: creates trials as job slots become free, prunes them, and trains promising configurations with more
+"""Runs a search: creates trials as job slots become free, prunes trials, and trains promising configurations with more
 seeds."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class SearchRun:
-    """One session of a search. As the `Listener` of the sweep's session, it receives the job events."""
+    """One session of a search, which receives job events as the `Listener` of the sweep's session."""
 
     def __init__(self, planned: PlannedSearch) -> None:
         self.planned = planned
@@ -42,13 +42,13 @@ class SearchRun:
         self._start = time.monotonic()
         self._training: dict[str, int] = {}  # for each run being trained, the number of its job
         self._duplicates: dict[str, list[int]] = {}  # for each run being trained, the jobs that wait for its result
-        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # results of unended trials, by trial and epoch
+        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # results of trials in progress, by trial and epoch
         self._fruitless = 0  # number of trials in a row that trained no epoch
         self._too_large = ""  # reason why no more trials can be drawn
         self._ended_by = ""
 
     def open(self) -> list[Job]:
-        """Open the study, and return the jobs from earlier sessions. The caller must own the sweep folder."""
+        """Open the study and return the jobs from earlier sessions. The caller must own the sweep folder."""
         planned = self.planned
         self.sweep = planned.sweep
         name = f"lenet_exp {self.sweep.id}"
@@ -90,13 +90,13 @@ class SearchRun:
             log.info("search ended: %s", self._ended_by)
 
     def reported(self, report: EpochReport) -> bool:
-        """Handle a finished epoch of a running job. Return whether to end the job's run."""
+        """Handle a finished epoch of a running job, and return whether to end the job's run."""
         job = self.session.jobs[report.job]
         self._epoch_counts.epoch(job.number, report.epoch)
         return self._seed_of(job) == 0 and self._note(job.trial_number, report.epoch, report)
 
     def ended(self, number: int) -> bool:
-        """Handle the end of a job. Return whether the job failed or its run diverged.
+        """Handle the end of a job, and return whether the job failed or its run diverged.
 
         An interrupted job is not recorded; it resumes in the next session.
         """
@@ -166,8 +166,8 @@ class SearchRun:
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
 
     def _over(self, share: float) -> str:
-        """Return the budget of which at least the fraction `share` is spent; an empty string if there is no such
-        budget."""
+        """Return a budget of which at least the fraction `share` is spent, as text such as `max_epochs=100`; an empty
+        string if there is no such budget."""
         asked = self.planned.asked
         if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
             return f"max_epochs={asked.max_epochs}"
@@ -198,8 +198,11 @@ class SearchRun:
         return self.session.add(replace(job, trial=trial, epochs_before=had))
 
     def _has_to_train(self, job: Job) -> bool:
-        """Return whether a job must be trained. If its result exists, record the result immediately. If another job is
-        training the same run, the job waits for that result."""
+        """Return whether a job must be trained.
+
+        If its result exists, record the result immediately. If another job is training the same run, let the job wait
+        for that result.
+        """
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False
@@ -210,7 +213,7 @@ class SearchRun:
         return True
 
     def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Record the end of a job that needed no training of its own."""
+        """Record the end of a job that did not have to be trained."""
         failed = outcome is Outcome.failed and job.folder.record() is None
         self.session.sweep.end_job(job.number, reason if failed else None)
         self._tell(job, outcome, reason)
@@ -247,8 +250,10 @@ class SearchRun:
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
-        """Record a seed's result in the race over seeds. The race contains only trials that are complete in the study,
-        and each run only once."""
+        """Record a seed's result in the race over seeds.
+
+        The race contains only trials that are complete in the study, and each run only once.
+        """
         trial, seed = job.trial_number, self._seed_of(job)
         if seed:
             told, values = self.objective.trial_result(self._outcome(job)[0], job.folder.history().epochs)
@@ -260,7 +265,7 @@ class SearchRun:
                 self.seeds.ended(trial, 0, values[0])
 
     def _note(self, number: int, epoch: int, seen: EpochValidation) -> bool:
-        """Record an epoch of a trial in the study. Return whether to end the trial's run."""
+        """Record an epoch of a trial in the study, and return whether to end the trial's run."""
         known = self._epochs.setdefault(number, {})
         known[epoch] = seen
         until = [e for n, e in known.items() if n <= epoch]

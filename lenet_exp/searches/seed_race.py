@@ -1,10 +1,10 @@
-"""Decides which configuration of a search gets another seed. Only configurations that may be best get more seeds.
+"""Decides which configuration of a search gets another seed. Only configurations that could be the best get more seeds.
 
 The decision depends only on ended runs. While new trials are created, a configuration gets another seed if it is in the
 better half of the configurations with at least as many seeds (asynchronous successive halving over seeds: Li et al.
-2020, A system for massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that is not
-significantly behind another configuration (`searches.racing`) gets more seeds. Configurations with the fewest seeds
-come first.
+2020, A system for massively parallel hyperparameter tuning, algorithm 2). When no more trials are created, every
+configuration that is not significantly behind another configuration (`searches.racing`) gets more seeds. Configurations
+with the fewest seeds come first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SeedRace:
 
     Args:
         most: the maximum number of seeds per configuration.
-        sign: 1 if a larger value is better; otherwise, -1.
+        sign: 1 if larger values are better; -1 if smaller values are better.
     """
 
     def __init__(self, most: int, sign: int) -> None:
@@ -29,15 +29,17 @@ class SeedRace:
         self._values: dict[int, dict[int, float]] = {}  # by trial and seed number; larger is better
         self._asked: dict[int, int] = {}  # number of seeds requested for each trial
         self._out: set[int] = set()  # trials with a diverged or failed run
-        self._dropped: set[int] | None = set()  # None if a run has ended since it was last computed
+        self._dropped: set[int] | None = set()  # None if a run has ended since the set was last computed
 
     def asked(self, trial: int, seed: int) -> None:
-        """Record that a seed of a trial's configuration was requested. The first seed is number 0."""
+        """Record that a seed of a trial's configuration was requested. The first seed has number 0."""
         self._asked[trial] = max(self._asked.get(trial, 0), seed + 1)
 
     def ended(self, trial: int, seed: int, value: float | None) -> None:
-        """Record the value that a seed's run reached. None means that the run diverged or failed, which eliminates the
-        configuration."""
+        """Record the value that a seed's run reached, or None if the run diverged or failed.
+
+        A diverged or failed run eliminates the configuration.
+        """
         self.asked(trial, seed)
         if value is None:
             self._out.add(trial)
@@ -49,7 +51,7 @@ class SeedRace:
         """Return the trial that gets another seed now, and the number of that seed; None if no trial gets a seed.
 
         Args:
-            asking: whether new trials can be created instead.
+            asking: whether a new trial can be created instead.
         """
         if asking:
             return self._promoted()
@@ -61,7 +63,7 @@ class SeedRace:
         return trial, self._asked[trial]
 
     def left(self) -> list[int]:
-        """Return the trials that may be best, sorted by the number of seeds (most first) and by the mean (best
+        """Return the trials that could be the best, sorted by the number of seeds (most first) and by the mean (best
         first)."""
         return sorted(self._in(), key=lambda t: (-len(self._whole(t)), -self.mean(t), t))
 
@@ -83,7 +85,10 @@ class SeedRace:
 
     def _promoted(self) -> tuple[int, int] | None:
         """Return the trial that successive halving promotes to another seed, and the number of that seed; None if no
-        trial is promoted. As in Li et al., trials with the most seeds come first."""
+        trial is promoted.
+
+        As in Li et al., trials with the most seeds are considered first.
+        """
         found = {t: self._whole(t) for t in self._values if t not in self._out}
         for had in range(self.most - 1, 0, -1):
             rung = {t: statistics.fmean(v[:had]) for t, v in found.items() if len(v) >= had}

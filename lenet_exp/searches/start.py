@@ -32,9 +32,10 @@ class SearchResult:
         folder: the sweep folder; `optuna.load_study` can read its `study.db`.
         trials: results of the jobs, in order. With one seed per configuration, item n is the result of trial n.
         best: the best finished run by the objective; None if no run finished.
-        value: value of the objective for `best`, or its mean if the best configuration has several seeds; None if no
-            run finished.
-        left: with several seeds per configuration, the first seed's result for each configuration that may be best.
+        value: value of the objective for `best`, or the mean over seeds if the best configuration has several seeds;
+            None if no run finished.
+        left: with several seeds per configuration, the first seed's result for each configuration that could be the
+            best.
     """
 
     folder: Path
@@ -45,14 +46,14 @@ class SearchResult:
 
 
 def train_search(planned: PlannedSearch, command: str, launching: Launching) -> None:
-    """Search until a budget is spent. With `sweep.dry_run=true`, only print the plan; with `sweep.detach=true`, only
-    submit the search.
+    """Run a search until a budget is spent.
 
-    Errors in the search or the store are raised before training starts. `RunsFailed` is raised at the end.
+    With `sweep.dry_run=true`, only print the plan. With `sweep.detach=true`, only submit the search. Errors in the
+    search or the store are raised before training starts. `RunsFailed` is raised at the end.
 
     Args:
         command: the command to record.
-        launching: provides the launcher for the jobs.
+        launching: object that provides the launcher for the jobs.
 
     Raises:
         ConfigError: the search cannot be run.

@@ -1,11 +1,12 @@
 """Stores the study of a search in a database that `optuna-dashboard` and `optuna.load_study` can read.
 
 A trial is stored with all its values before its job starts. A thread writes the trial's epochs and its end, because a
-database commit can take longer than an epoch. If a kill loses some of this data, it is restored from the run folder. A
-trial's state is written last. The database contains no pickles.
+database commit can take longer than an epoch. Data that is lost because the process is killed is restored from the run
+folder. A trial's state is written last. The database contains no pickles.
 
-If the database becomes unavailable during a search (disk full, server unreachable), runs do not wait for it. Writes are
-retried in order until the search ends. The next session adds the missing data without retraining.
+If the database becomes unavailable during a search, for example because the disk is full or the server is unreachable,
+runs do not wait for the database. Writes are retried in order until the search ends. The next session adds the missing
+data without retraining.
 """
 
 from __future__ import annotations
@@ -81,8 +82,10 @@ class StudyDatabase:
         self._writer.start()
 
     def add(self, trial: FrozenTrial) -> None:
-        """Store a new trial. The trial is written when this method returns, unless the database is unavailable or too
-        slow."""
+        """Store a new trial.
+
+        The trial has been written when this method returns, unless the database is unavailable or too slow.
+        """
         written = threading.Event()
         self._later(self._add, trial, written)
         deadline = time.monotonic() + WAIT_SECONDS
@@ -173,7 +176,7 @@ class StudyDatabase:
 
 
 def _cause(error: Exception) -> Exception:
-    """Return the database's own error, which Optuna's message hides."""
+    """Return the database's own error, which Optuna's error hides."""
     cause = error.__cause__
     return cause if isinstance(cause, SQLAlchemyError) else error
 
@@ -213,8 +216,8 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         url: address of the user's own database; None for study.db in the sweep folder.
 
     Raises:
-        ConfigError: the user's database cannot be used, or its study belongs to a different outputs folder; or study.db
-            is intact but cannot be used now or with this release of Optuna.
+        ConfigError: the user's database cannot be used, its study belongs to a different outputs folder, or study.db is
+            intact but cannot be used at the moment or with this release of Optuna.
     """
     if url is not None:
         try:

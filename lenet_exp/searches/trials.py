@@ -2,7 +2,7 @@
 
 The decisions depend only on the search space, the search's seed, and the events of trials (creations, reported epochs,
 and ends). No clock or file is read, so the same events yield the same trials in another process, after a kill, or in a
-simulation. Optuna's in-memory study makes the decisions; `searches.study` stores the same events in a database.
+simulation. Optuna makes the decisions from an in-memory study; `searches.study` stores the same events in a database.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # maximum number of attempts to draw a valid configuration that is new
-MOST_TOO_LARGE = 1000  # maximum number of too large configurations in a row; then the search ends
+MOST_TOO_LARGE = 1000  # number of configurations in a row that are too large, after which the search ends
 BY_SAMPLER = 4  # number of attempts by the sampler; later attempts are random, because a sampler can repeat itself
 DRAWN = "drawn"  # user attribute that contains the sampler's state
 STATES = {
@@ -119,13 +119,14 @@ class Trials:
         return len({*known, *self._too_large}) >= (size(self._flags) or 0)
 
     def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
-        """Create the next trial. Return the object that `make` builds from the trial's values, and the trial.
+        """Create the next trial, and return the object that `make` builds from the trial's values, and the trial.
 
         Args:
             make: function that builds an object from values. Its argument is a function that draws a value for a flag.
-                If the values are incompatible, `make` raises ConfigError, and other values are drawn.
-            had: function that returns whether an equal object was built for an earlier trial. If so, other values are
-                drawn, up to a limit, unless there are already as many trials as possible configurations.
+                If the values are incompatible, `make` raises ConfigError, and different values are drawn.
+            had: function that returns whether an equal object was built for an earlier trial. If so, different values
+                are drawn, up to a limit, unless the number of trials already equals the number of possible
+                configurations.
 
         Raises:
             ConfigError: the values of the last attempt are incompatible.
@@ -160,7 +161,7 @@ class Trials:
         raise AssertionError
 
     def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
-        """Return the drawn trial as the next trial, and remove rejected draws from the study."""
+        """Make a drawn trial the next trial, remove rejected draws from the study, and return the trial."""
         trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
         if refused:
             self._fill([*before, self._frozen(trial.number)])
@@ -177,13 +178,13 @@ class Trials:
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
-        """Report a trial's value after an epoch. Return whether to prune the trial.
+        """Report a trial's value after an epoch, and return whether to prune the trial.
 
         Repeated reports return the same decision. With two objectives, no trial is pruned.
 
         Args:
-            spared: whether the trial must not be pruned now. The pruner still records the value, because it compares
-                other trials with it.
+            spared: whether the trial must not be pruned now. The pruner still records the value for comparison with
+                other trials.
         """
         if not self._objective.may_prune:
             return False
@@ -196,7 +197,7 @@ class Trials:
         return decided[epoch]
 
     def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:
-        """Record how a trial ended. Return the trial.
+        """Record how a trial ended, and return the trial.
 
         Args:
             value: value of each objective; used only for a finished trial.
@@ -238,8 +239,10 @@ class Trials:
 
 
 def _fresh(trial: FrozenTrial) -> FrozenTrial:
-    """Prepare a trial from an earlier session for resuming. A trial that was running reports its epochs again, so the
-    pruner's notes on it are removed."""
+    """Prepare a trial from an earlier session for resuming.
+
+    A trial that was running will report its epochs again, so the pruner's data about the trial is removed.
+    """
     if trial.state is not TrialState.RUNNING:
         return trial
     kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
