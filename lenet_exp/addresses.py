@@ -27,7 +27,7 @@ def store_uri(uri: str | None, outputs: Path | None = None) -> str:
 
 
 def default_uri() -> str:
-    """Return the address of the default MLflow store, which commands other than Hydra apps use.
+    """Return the address of the default MLflow store, for commands that are not Hydra apps.
 
     The address is the value of MLFLOW_TRACKING_URI or, if that is unset, mlflow.db in the outputs folder.
     """
@@ -93,7 +93,7 @@ def full_uri(name: str, *known: str | None) -> str:
 
 
 def hide_password(text: str) -> str:
-    """Return a text in which `***` replaces the user, password, and query of every address."""
+    """Return a text with the user, password, and query of every address replaced by `***`."""
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 

@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
 
 def compose(overrides: str | Sequence[str] | None = None) -> Config:
-    """Return the configuration that `lenet-train <overrides>` would train, after checking it.
+    """Compose and check the configuration that `lenet-train <overrides>` would train, and return it.
 
     Args:
         overrides: list of overrides, such as `["dataset=digits", "num_epoch=10"]`; a string is treated as a list with a
@@ -80,7 +80,7 @@ def train(
     with log_to_notebook():
         result = run_alone(config, prune=prune)
     if on_epoch is not None:
-        for epoch in RunFolder(result.folder).history().epochs:  # only the last epoch, or all if the run had a result
+        for epoch in RunFolder(result.folder).history().epochs:  # the last epoch, or all if the run had a result
             if epoch.epoch not in told:
                 on_epoch(epoch)
     return result
@@ -134,7 +134,7 @@ def search(
         overrides: overrides that apply to all trials, and flags of the search itself, such as `search.sampler=gp`.
         n_trials, max_epochs, max_seconds: budgets for the entire search; at least one is required.
         seeds: maximum number of seeds per configuration. Seeds after the first are used only while the configuration
-            may still be the best.
+            could still be the best.
         confirm: lead of the best configuration, in percentage points, to confirm on new seeds after the search; None to
             skip the confirmation.
 
@@ -173,7 +173,7 @@ def compare(
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
     Args:
-        sweep: the sweep to compare, or a list of sweeps: `last`, a sweep ID or its first digits, an MLflow run ID, or a
+        sweep: sweep to compare, or a list of sweeps: `last`, a sweep ID or its first few digits, an MLflow run ID, or a
             sweep folder; by default, the last sweep.
         filter: MLflow filter that selects the runs to compare, such as `"params.activation = 'selu'"`.
         tracking_uri: address of the MLflow store for `filter`; by default, the value of MLFLOW_TRACKING_URI or, if that
@@ -189,14 +189,15 @@ def compare(
         - `n`, `mean`, `sd`, `low`, `high`: number of finished runs, and the mean, standard deviation, and 95%
           confidence interval of their validation accuracy, as fractions;
         - `best_epoch`, `seconds_to_best`: means over the seeds;
-        - `parameters`, `multiply_adds`: size of the network; multiply-adds are per image, in convolutions and linear
-          layers. The number of runs with each outcome follows;
-        - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
-        - `not_excluded`: whether the configuration may be the best;
-        - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that no
-          store has);
+        - `parameters`, `multiply_adds`: number of parameters of the network, and number of multiply-adds per image in
+          its convolutions and linear layers;
+        - `runs`, and one column for each outcome: number of runs, in total and with that outcome;
+        - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with the leader;
+        - `not_excluded`: whether the configuration could be the best;
+        - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that are
+          not in a store);
         - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: results on the test
-          set, present once `lenet-predict` has scored runs.
+          set, present once `lenet-predict` has evaluated runs.
 
     Raises:
         UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
@@ -221,12 +222,12 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
     The weights are checked against the digest in the run's record.
 
     Args:
-        model: the model to load: `runs:/<MLflow run id>`, a `.safetensors` file in `model_path`, a registered name such
-            as `lenet5-mnist` (loads its champion), or `name@alias`.
+        model: model to load: `runs:/<MLflow run ID>`, a `.safetensors` file in `model_path`, a registered name such as
+            `lenet5-mnist` (loads its champion), or `name@alias`.
         tracking_uri: address of the MLflow store; by default, the value of MLFLOW_TRACKING_URI or, if that is unset,
             mlflow.db in the outputs folder.
-        trust: your own class or module that the model is allowed to use as its network or activation; separate several
-            with commas. Classes from torch and lenet_exp are always allowed. All other classes must be listed, because
+        trust: your own classes or modules, separated by commas, that the model is allowed to use for its network or
+            activation. Classes from torch and lenet_exp are always allowed. All other classes must be listed, because
             loading a class runs its code.
 
     Raises:

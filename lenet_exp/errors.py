@@ -61,7 +61,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
-    """Return the value of a flag after checking that the value is allowed.
+    """Check that the value of a flag is allowed, and return the value.
 
     Raises:
         ConfigError: the value is not allowed.

@@ -16,7 +16,7 @@ from typing import IO, Any, TypeAlias
 
 from lenet_exp.errors import ConfigError, nearest
 
-LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, less room for appended names
+LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, minus room for appended names
 # Error numbers for a full or read-only disk, an exceeded quota, or a file larger than `ulimit -f` allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
@@ -43,7 +43,7 @@ def user_path(text: str) -> Path:
 
 
 def output_path(output: str, endings: Sequence[str]) -> Path:
-    """Return the path that a user typed as `output=`, after checking that the file can be written.
+    """Check that the file that a user specified with `output=` can be written, and return its path.
 
     Args:
         output: value of the flag `output`.
@@ -168,7 +168,7 @@ def json_text(value: Any) -> str:
 
 
 def from_json(text: bytes | str) -> Any:
-    """Parse a JSON text, whose numbers must be finite, and return its value.
+    """Parse a JSON text, in which all numbers must be finite, and return the value.
 
     Raises:
         ValueError: the text is not valid JSON, or a number is not finite.

@@ -31,8 +31,8 @@ STEERING = (
     "OPENBLAS_",
     "TORCH_ALLOW_TF32_",
 )
-# Endings of variables that cannot change results despite such a prefix. They control printing, caching, waiting, or the
-# number of threads, which is passed to torch explicitly.
+# Endings of variables that cannot change results despite such a prefix. These variables control printing, caching,
+# waiting, or the number of threads, which is passed to torch explicitly.
 HARMLESS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
@@ -98,7 +98,7 @@ def cpu_numbers() -> dict[str, str]:
 
 
 def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the environment variables that affect numerical kernels as `NAME=value`, sorted and joined by spaces."""
+    """Return the environment variables that affect numerical kernels, as sorted `NAME=value` pairs joined by spaces."""
     names = (name for name in environment if name.startswith(STEERING) and not name.endswith(HARMLESS))
     return " ".join(f"{name}={environment[name]}" for name in sorted(names))
 

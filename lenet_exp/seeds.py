@@ -11,7 +11,7 @@ def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> tor
     Streams are independent: drawing more numbers from one stream, for example with dropout, does not change the others.
 
     Args:
-        stream: the purpose, which selects the stream.
+        stream: name of the purpose, which selects the stream.
     """
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)

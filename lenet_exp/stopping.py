@@ -58,7 +58,7 @@ def raise_stop(error: BaseException) -> None:
 
 
 def signal_from(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
-    """Return the signal that caused this exception."""
+    """Return the signal that caused an exception."""
     return signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
 
 
@@ -69,11 +69,11 @@ def stop_signal() -> signal.Signals | None:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Record the first SIGINT or SIGTERM inside the context, for `stop_signal`, instead of raising an exception.
+    """For the duration of a `with` block, record the first SIGINT or SIGTERM instead of raising an exception.
 
-    A second signal ends the process with status 130 or 143. On exit from the context, a recorded signal is raised as
-    KeyboardInterrupt or Terminated. Outside the main thread, the context has no effect, because only the main thread
-    receives signals.
+    `stop_signal` returns the recorded signal. A second signal ends the process with status 130 or 143. On exit from the
+    block, a recorded signal is raised as KeyboardInterrupt or Terminated. Outside the main thread, this function has no
+    effect, because only the main thread receives signals.
     """
     global _asked, _depth
     if threading.current_thread() is not threading.main_thread():
@@ -95,7 +95,7 @@ def graceful() -> Iterator[None]:
 
 @contextmanager
 def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
-    """Call `action` if a second signal ends the process inside the context."""
+    """Call `action` if a second signal ends the process during a `with` block."""
     _before_leaving.append(action)
     try:
         yield
@@ -106,8 +106,8 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 def run_child(command: Sequence[str]) -> int:
     """Run a command in a child process and return its exit status, or 128 + n if signal n ended it.
 
-    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process group.
-    Without it, Ctrl-C in a terminal would reach the command twice and end it immediately.
+    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process
+    group; otherwise, Ctrl-C in a terminal would reach the command twice and end it immediately.
 
     Raises:
         KeyboardInterrupt: SIGINT was the first signal that arrived while the command ran.

@@ -27,7 +27,7 @@ from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.machine import cpu_count
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # classes whose files are in MNIST's format
-# URI schemes that MLflow supports, without its deprecated plain-file store
+# URI schemes that MLflow supports, except the scheme of its deprecated plain-file store
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")

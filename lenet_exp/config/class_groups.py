@@ -14,8 +14,8 @@ class ClassGroup:
         base: dotted path of the required base class.
         own: keys that describe the option and are not passed to its class.
         supplied: keyword arguments that an option must not set, each with the flag that sets it instead.
-        neutral: dotted path of the class that, with its default arguments, gives the same run as without the group;
-            None if no class does.
+        neutral: dotted path of the class that, with its default arguments, results in the same run as omitting the
+            group; None if there is no such class.
     """
 
     base: str
@@ -24,7 +24,7 @@ class ClassGroup:
     neutral: str | None = None
 
 
-# Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest way for the device.
+# Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest values for the device.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
 _IMAGES = dict.fromkeys(("in_channels", "num_classes", "image_size"), "dataset")

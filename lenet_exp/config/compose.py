@@ -90,7 +90,7 @@ def allow_new_keys(overrides: list[str]) -> list[str]:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Initialize Hydra for calls to `composed` inside the context, without Hydra's command line.
+    """Initialize Hydra, without its command line, for calls to `composed` in a `with` block.
 
     Raises:
         ConfigError: Hydra reports an error; the message is a single line.
@@ -121,7 +121,7 @@ def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
 
 
 def compose(overrides: list[str] | None = None) -> Config:
-    """Return the configuration that `lenet-train <overrides>` would train, after checking its flags.
+    """Compose the configuration that `lenet-train <overrides>` would train, and check its flags.
 
     Raises:
         ConfigError: an override is invalid.

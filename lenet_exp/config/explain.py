@@ -39,7 +39,7 @@ def explain_hydra(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError):  # an environment variable that is not set
         return f"{error.args[0]}: not found"
-    # These exact classes indicate an internal error of Hydra. OmegaConf's errors are subclasses of them.
+    # These exact classes indicate an internal error in Hydra. OmegaConf's errors are subclasses of them.
     if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the flags cannot be parsed; write them as name=value (see --help)"
     text = str(error)

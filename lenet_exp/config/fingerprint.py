@@ -10,20 +10,21 @@ from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective, effective_keywords, option_class
 from lenet_exp.files import Json
 
-# Increase this number if a change to the code makes the same configuration give different weights. Tests compare losses
-# with stored values to detect such a change.
+# Increase this number if a change to the code makes the same configuration produce different weights. Tests compare
+# losses with stored values to detect such a change.
 TRAINING_VERSION = 1
 
 
 def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """Return the fingerprint of a configuration.
 
-    The fingerprint is the SHA-256 (hex) of `TRAINING_VERSION`, the data digests, and all settings that differ from
-    their neutral value. It does not depend on paths, names, intervals, the device, or the number of threads. It also
-    ignores default arguments of classes and flags without effect, such as `momentum` for an optimizer that lacks it.
+    The fingerprint is the SHA-256 digest (hex) of `TRAINING_VERSION`, the data digests, and all settings that differ
+    from their neutral value. It does not depend on paths, names, intervals, the device, or the number of threads. It
+    also ignores default arguments of classes and flags without effect, such as `momentum` for an optimizer that lacks
+    it.
 
     Args:
-        data_digests: SHA-256 of the images and labels in each split.
+        data_digests: SHA-256 digest of the images and labels in each split.
     """
     text = json.dumps(fingerprinted(config, data_digests), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

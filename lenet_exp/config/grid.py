@@ -30,13 +30,14 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
 
     Args:
         overrides: all overrides of the sweep, as parsed by Hydra.
-        zipped: unchecked value of `sweep.zip`: a list of flags that are zipped, or several such lists.
+        zipped: unchecked value of `sweep.zip`: a list of flags that are zipped, or several such lists. Zipped flags
+            must be swept and have the same number of values.
         most: unchecked value of `sweep.max_jobs`.
         skipped: unchecked value of `sweep.skip`.
 
     Raises:
         ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, or the value of `zipped` or
-            `skipped` is invalid. The flags in `zipped` must be swept and have the same number of values.
+            `skipped` is invalid.
     """
     _refuse_intervals(overrides)
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
@@ -58,7 +59,7 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
 def compose_jobs(
     jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
 ) -> list[Config]:
-    """Return the typed configuration of each job after checking its flags, without loading torch.
+    """Compose the typed configuration of each job and check its flags, without loading torch.
 
     Args:
         jobs: overrides of each job.
@@ -66,7 +67,7 @@ def compose_jobs(
         each: function that iterates over the jobs and can show progress.
 
     Raises:
-        ConfigError: a job is invalid; the message contains the problem and the overrides of the first such job.
+        ConfigError: a job is invalid; the message contains the problem and the overrides of the first invalid job.
     """
     configs = []
     for overrides in each(jobs):

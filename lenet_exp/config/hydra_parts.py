@@ -1,7 +1,7 @@
 """Compatibility with Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's private API.
 
-lenet_exp uses two private parts of Hydra: the parser of its command line, and the object that runs a job or a sweep
-with the methods `run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in
+lenet_exp uses two private parts of Hydra: its command-line parser, and the object that runs a job or a sweep with the
+methods `run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in
 its own format and exits with status 1, unless an environment variable is set. tests/config/test_hydra_parts.py fails if
 the private API changes.
 """
@@ -32,7 +32,7 @@ def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
 
 @contextmanager
 def hydra_app(job_name: str = "app") -> Iterator[Any]:
-    """Initialize Hydra for the folder conf/ and yield its object with `run`, `multirun`, and `compose_config`."""
+    """Initialize Hydra for the folder conf/ and yield Hydra's object that runs jobs and sweeps."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 

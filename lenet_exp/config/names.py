@@ -20,7 +20,7 @@ LONGEST_NUMBER = 9  # characters; longer numbers are shown with four significant
 
 
 def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
-    """Return a job's values for the swept flags.
+    """Return a job's values for the swept flags, keyed by flag.
 
     Args:
         swept: names of the swept flags, possibly with the prefix `+`.

@@ -16,7 +16,7 @@ _DATASET_SHOWN = {"val_size", "train_size"}
 
 
 def params(config: Config) -> dict[str, str]:
-    """Return the values of a configuration's flags as strings, without flags that are missing or have no effect.
+    """Return the values of a configuration's flags as strings, omitting flags that are missing or have no effect.
 
     Args:
         config: effective configuration, such as the one in a record. Flags can be missing in records from older

@@ -2,8 +2,8 @@
 
 Hydra takes 50 to 90 ms per configuration. An override such as `optimizer.lr=0.1` only replaces a single value, which
 can be done without Hydra. Hydra still composes configurations with other overrides: options of config groups, lists,
-interpolations, new or deleted keys, and values that other flags refer to. It also composes invalid overrides, so error
-messages come from Hydra.
+interpolations, new or deleted keys, and values that other flags refer to. Invalid overrides are also passed to Hydra,
+so error messages come from Hydra.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class _BaseConfig:
     """A configuration that Hydra composed without the overrides that set a single value.
 
     Attributes:
-        written: the values as composed.
-        values: the values after conversion to their types, in plain form.
+        written: values as composed.
+        values: values after conversion to their types, in plain form.
     """
 
     written: Any
@@ -96,7 +96,7 @@ class QuickComposer:
         """Return the configuration composed without the overrides that set a single value, or None.
 
         The result is None if a value refers to another flag or if the configuration is invalid. An override that sets a
-        single value could make the configuration valid.
+        single value could make an invalid configuration valid.
 
         Args:
             others: overrides that do not simply set a single value.
@@ -128,7 +128,7 @@ def _parsed(text: str) -> _SingleValue | None:
 
 
 def _may_overlap(other: str, one: _SingleValue) -> bool:
-    """Return whether an override can affect the flag of a single-value override; choosing a group's option cannot."""
+    """Return whether an override can affect a single value; an override that chooses a group's option cannot."""
     key, _, value = other.partition("=")
     key, path = key.lstrip("+~"), ".".join(one.path)
     is_option = "." not in key and not value.startswith(("{", "["))

@@ -26,7 +26,7 @@ LENET5: Option = {  # the content of conf/model/lenet5.yaml, for records that la
     "pooling": "max",
     "width": 1.0,
 }
-ALWAYS = object()  # a neutral value that no value equals, so the fingerprint always includes the field
+ALWAYS = object()  # a neutral value that equals no other value, so the fingerprint always includes the field
 
 
 class EngineName(StrEnum):
@@ -64,7 +64,7 @@ class ScheduleShape(StrEnum):
 
 
 class ScoredConfigurations(StrEnum):
-    """Configurations of a sweep that `lenet-predict` scores."""
+    """Configurations of a sweep that `lenet-predict` evaluates."""
 
     fixed = "fixed"
     all = "all"
@@ -108,7 +108,7 @@ class Objective(StrEnum):
 
 
 class Cost(StrEnum):
-    """Second objectives of a front."""
+    """Second objectives of a Pareto front."""
 
     seconds = "seconds"
     parameters = "parameters"
@@ -200,7 +200,7 @@ class Schedule:
 
 @dataclass
 class Augmentation:
-    """Flags for random changes to training images; see training/augmentation.py. Pixels refer to 32x32 images."""
+    """Flags for random changes to training images; see training/augmentation.py. Sizes refer to 32x32 images."""
 
     shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
     rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)

@@ -29,7 +29,7 @@ def check_no_search(config: Config) -> None:
 
 
 def without_search(composed: DictConfig) -> DictConfig:
-    """Reset all search flags in a composed configuration, as for a trial, and return the configuration."""
+    """Reset all search flags in a composed configuration, because trials have none, and return the configuration."""
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
             OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)

@@ -16,7 +16,7 @@ def without_skipped(
     Args:
         jobs: overrides of each job, each in the form `flag=value`.
         skipped: unchecked value of `sweep.skip`: a list of dicts that map flags to a value or a list of values.
-        columns: all overrides of each flag, in the form `flag=value`, by flag.
+        columns: all overrides of each flag, in the form `flag=value`, keyed by flag.
 
     Raises:
         ConfigError: a combination contains a flag or a value that is not swept, or every job would be skipped.

@@ -14,7 +14,7 @@ CODE = {".py", ".cpp", ".h"}
 
 @cache
 def source_digest() -> str:
-    """Return the SHA-256 (hex) of the names and contents of the package's code files and of conf/.
+    """Return the SHA-256 digest (hex) of the names and contents of the package's code files and of conf/.
 
     The digest is computed on first use. An editable install and a wheel of the same files have the same digest.
     """

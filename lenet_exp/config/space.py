@@ -116,7 +116,7 @@ class Flag:
         key: name of the flag as typed, possibly with the prefix `+`.
         values: values among which the search chooses.
         group: whether the flag is a config group, whose options are the flag's values.
-        typed: the full override, for messages.
+        typed: full override, for messages.
     """
 
     key: str
@@ -155,7 +155,7 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
 
 
 def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
-    """Check the types and ranges of a search's fixed flags, and the limits of its searched flags.
+    """Check the types and ranges of a search's fixed flags and the limits of its searched flags.
 
     The check does not load torch.
 

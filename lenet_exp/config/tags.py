@@ -56,8 +56,8 @@ def check_tags(tags: Mapping[str, Json]) -> None:
 def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json]:
     """Return the tags of a new run: the user's tags and the tags that lenet_exp sets.
 
-    User tags with reserved names are omitted. They can exist in a configuration from an older release, which did not
-    check the names.
+    User tags with reserved names are omitted. Such tags can exist in a configuration from an older release, which did
+    not check the names.
 
     Args:
         own: tags that lenet_exp sets.
@@ -67,7 +67,7 @@ def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json
 
 
 def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return the tags that lenet_exp sets, after checking that all their names are reserved.
+    """Check that the names of all tags that lenet_exp sets are reserved, and return the tags.
 
     Raises:
         ValueError: a name is not reserved.

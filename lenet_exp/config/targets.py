@@ -37,7 +37,7 @@ def find_class(target: str, base: type) -> type:
 
 
 def keywords(group: str, option: Option) -> Option:
-    """Return the checked arguments that an option passes to its class, without `momentum` if the class lacks it.
+    """Check and return the arguments that an option passes to its class, except `momentum` if the class lacks it.
 
     Args:
         group: name of the option's config group.
@@ -103,10 +103,10 @@ def taken(model: Option) -> set[str]:
 
 
 def effective(config: Config, *, imports: bool = True) -> Config:
-    """Return the effective configuration, for records and comparisons.
+    """Return the effective form of a configuration, for records and comparisons.
 
-    The effective configuration omits passwords and values without effect, such as `momentum` for Adam or an activation
-    that the model does not accept.
+    The effective form omits passwords and values without effect, such as `momentum` for Adam or an activation that the
+    model does not accept.
 
     Args:
         imports: whether to import classes to look up the arguments that they accept; if false, all arguments are kept.

@@ -1,4 +1,7 @@
-"""Download of missing datasets with torchvision. Files are verified in a temporary folder, then moved under a lock."""
+"""Download of missing datasets with torchvision.
+
+Files are verified in a temporary folder and moved to their final folder while a lock is held.
+"""
 
 from __future__ import annotations
 

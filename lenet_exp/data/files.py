@@ -81,7 +81,7 @@ def _unpacked(path: Path) -> bytes:
 
 @cache
 def known_digests() -> dict[str, str]:
-    """Return a description, `<dataset>'s <file>`, for each known SHA-256, for messages about wrong files."""
+    """Return the description `<dataset>'s <file>` for each known SHA-256 digest, for messages about wrong files."""
     found: dict[str, str] = {}
     for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
         digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}

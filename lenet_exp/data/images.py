@@ -36,7 +36,7 @@ class TrainingData:
         digests: SHA-256 digests of the raw pixels and labels of each split (`train` and `validation`), in the order of
             the split.
         source: folder or function from which the images and labels were read.
-        files: SHA-256 of the uncompressed content of each file that was read.
+        files: SHA-256 digest of the uncompressed content of each file that was read.
     """
 
     name: str
@@ -133,9 +133,13 @@ def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
 
 
 def normalize(images: Tensor, white: int) -> Tensor:
-    """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1].
+    """Resize and scale images to a float32 tensor of shape (n, 1, 32, 32), with values in [-1, 1].
 
     The resizing is bilinear, and the scaling is (p - 0.5) / 0.5 for p in [0, 1].
+
+    Args:
+        images: tensor of shape (n, height, width), with values in [0, white].
+        white: pixel value of white.
     """
     out = torch.empty(len(images), 1, SIDE, SIDE)
     for start in range(0, len(images), CHUNK):
@@ -147,7 +151,13 @@ def normalize(images: Tensor, white: int) -> Tensor:
 
 
 def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
-    """Return the SHA-256 (hex) of raw pixels (n, height, width) in [0, white] and labels (n,)."""
+    """Return the SHA-256 digest (hex) of raw pixels and labels.
+
+    Args:
+        images: tensor of shape (n, height, width), with values in [0, white].
+        labels: tensor of shape (n,).
+        white: pixel value of white.
+    """
     digest = hashlib.sha256(f"{tuple(images.shape[1:])} {white}".encode())
     digest.update(images.numpy().tobytes())
     digest.update(labels.numpy().astype("<i8").tobytes())
@@ -161,8 +171,8 @@ class SharedDataset:
     Attributes:
         key: key that identifies the images and labels.
         source: folder or function from which the images and labels were read.
-        files: SHA-256 of the uncompressed content of each file that was read.
-        digests: SHA-256 digests of the raw pixels and labels for training and for validation, for each split (val_size,
+        files: SHA-256 digest of the uncompressed content of each file that was read.
+        digests: SHA-256 digests of the raw pixels and labels for training and for validation, keyed by split (val_size,
             train_size, split_seed).
     """
 

@@ -40,7 +40,7 @@ class RawImages:
         labels: tensor of shape (n,), int64, in [0, 9].
         white: pixel value of white.
         source: folder or function from which the images were read.
-        files: SHA-256 of the content of each file that was read.
+        files: SHA-256 digest of the content of each file that was read.
     """
 
     images: Tensor

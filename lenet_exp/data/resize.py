@@ -1,4 +1,4 @@
-"""Resizing of images for the native engine, with arithmetic that gives bit-identical results on every CPU.
+"""Resizing of images for the native engine, with arithmetic that produces bit-identical results on every CPU.
 
 The exact results of resizing with torch depend on the CPU's capabilities. Here, each pixel is computed as an explicit
 sum of products.
@@ -17,9 +17,13 @@ CHUNK = 128  # number of images resized at a time; this many fit in the CPU's ca
 
 
 def normalize_exactly(images: Tensor, white: int) -> Tensor:
-    """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1].
+    """Resize and scale images to a float32 tensor of shape (n, 1, 32, 32), with values in [-1, 1].
 
     The resizing is bilinear with antialiasing. The result equals that of `images.normalize` up to rounding.
+
+    Args:
+        images: tensor of shape (n, height, width), with values in [0, white].
+        white: pixel value of white.
     """
     pixels = images.numpy()
     out = np.empty((len(pixels), 1, SIDE, SIDE), dtype=np.float32)
@@ -56,7 +60,7 @@ def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.n
 
     Args:
         lines: array of shape (size, ...).
-        shares: the index and weight of each term, for each of the 32 sums.
+        shares: index and weight of each term, for each of the 32 sums.
     """
     out = np.zeros((SIDE, *lines.shape[1:]), dtype=np.float32)
     for line, terms in zip(out, shares, strict=True):

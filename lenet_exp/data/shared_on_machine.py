@@ -2,7 +2,7 @@
 
 A private folder contains one file per tensor, named after the digest of its content. The file lists the processes that
 have the tensor in memory. Another process can open the file descriptor of a listed process (`/proc/<pid>/fd`). The
-kernel frees the memory when the last process ends.
+kernel frees the memory when the last of these processes ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: 
     """Return an array as a shared tensor, which uses the memory of another process on this machine if possible.
 
     Args:
-        content: the array.
+        content: array to share.
         folder: private folder for the lists of processes; by default, a folder in the temporary folder. If the folder
             cannot be used, each process has its own copy.
     """
@@ -54,7 +54,7 @@ def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a private folder inside the context; create the folder if it does not exist.
+    """Lock a private folder, which is created if needed, for the duration of a `with` block.
 
     Raises:
         OSError: the folder cannot be used, or is not private.
@@ -77,9 +77,9 @@ def _opened(line: str, size: int, digest: str) -> int | None:
     """Open a file descriptor of another process, or return None if it is closed or its content differs.
 
     Args:
-        line: the process ID and the descriptor's number, separated by a space.
+        line: process ID and number of the descriptor, separated by a space.
         size: expected size in bytes.
-        digest: expected SHA-256 (hex) of the content.
+        digest: expected SHA-256 digest (hex) of the content.
     """
     process, _, number = line.partition(" ")
     if not (process.isdigit() and number.isdigit()):

@@ -1,7 +1,7 @@
-"""Checkpoints from which a run can resume. Each checkpoint is written in one atomic step.
+"""Checkpoints from which a run can resume. Each checkpoint is written in a single atomic step.
 
 history.json             epochs so far, the best epoch, and the two newest checkpoints (key `commits`); written last
-state-<epoch>-<steps>.safetensors   network, optimizer, random generators, and position in the training
+state-<epoch>-<steps>.safetensors   network, optimizer, random generators, and position in training
 best-<epoch>.safetensors            the best weights
 
 A checkpoint exists once history.json lists its files and their digests.
@@ -66,11 +66,11 @@ class Checkpoints:
         return list(self._epochs)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1); None if it is not known."""
+        """Return the training time in seconds until the end of an epoch (counted from 1); None if unknown."""
         return History(self._epochs).seconds_to(epoch)
 
     def due(self) -> bool:
-        """Return whether a new checkpoint is due, because the last one is at least `CHECKPOINT_SECONDS` old."""
+        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old, so that a new checkpoint is due."""
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
     def write(self, lane: Lane, seconds: float) -> None:
@@ -94,7 +94,7 @@ class Checkpoints:
         self._written_at = time.monotonic()
 
     def write_results(self, best: Best | None) -> None:
-        """Write the epochs' results and the best weights at the end of training, without a new checkpoint."""
+        """Write the epochs' results and the best weights, but no new checkpoint, at the end of training."""
         self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
@@ -183,7 +183,7 @@ def read_history(path: Path) -> History:
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write the history of a run that has ended, without a digest, because the run's record contains the digest."""
+    """Write the history of a run that has ended; its digest is omitted, because the run's record contains it."""
     write_json(path / "history.json", to_json(history))
 
 
@@ -204,7 +204,7 @@ def _history(value: Any) -> History:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a regular file."""
+    """Return the SHA-256 digest (hex) of a regular file."""
     check_regular(path)
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

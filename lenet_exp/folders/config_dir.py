@@ -1,4 +1,4 @@
-"""The folder with a user's own option files (`--config-dir`) that a sweep was started with."""
+"""Lookup of the folder with a user's own option files (`--config-dir`) with which a sweep was started."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def redacted(value: Any) -> Any:
 
 
 def verified(value: Any) -> Any:
-    """Return a JSON value after checking its digest; a value without a digest is accepted.
+    """Check the digest of a JSON value, and return the value; a value without a digest is accepted.
 
     Raises:
         ValueError: the digest does not match.
@@ -55,13 +55,13 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Return the content of record.json after checking its digest and the digest of the run's history.
+    """Check the digests of a record and of the run's history, and return the content of record.json.
 
-    The result is None if the file was removed in the meantime.
+    The result is None if record.json was removed in the meantime.
 
     Args:
-        value: content of the file as a JSON value.
-        record: path of the file.
+        value: content of record.json as a JSON value.
+        record: path of record.json.
 
     Raises:
         ValueError: the record does not match its digest.
@@ -101,7 +101,7 @@ def _other_history(value: Any, path: Path) -> str | None:
 
 
 def _history_digest(path: Path) -> str | None:
-    """Return the digest of a history, or None if it is missing.
+    """Return the digest of a history, or None if the history is missing.
 
     The digest does not cover the history's checkpoints, which are removed once the record is written.
     """

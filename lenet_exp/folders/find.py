@@ -13,12 +13,15 @@ from lenet_exp.outputs import outputs_dir
 
 
 def is_mlflow_run_id(which: str) -> bool:
-    """Return whether a name has the form of an MLflow run ID, and so can identify a sweep that only the store has."""
+    """Return whether a name is in the form of an MLflow run ID, which can identify a sweep without a sweep folder."""
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
 def find_sweep(which: str) -> SweepFolder:
-    """Return the sweep with a given name: `last`, a sweep ID or its first digits, an MLflow run ID, or a sweep folder.
+    """Return the sweep that a user specified.
+
+    Args:
+        which: `last`, a sweep ID or at least its first four digits, an MLflow run ID, or a sweep folder.
 
     Raises:
         ConfigError: no sweep is found.
@@ -27,7 +30,7 @@ def find_sweep(which: str) -> SweepFolder:
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
     named = [p.parent for p in (outputs_dir() / "sweeps").glob("*/sweep.json") if p.parent.name.startswith(which)]
-    if len(which) >= 4 and len(named) == 1:  # if sweep.json is corrupt, reading it reports that
+    if len(which) >= 4 and len(named) == 1:  # if sweep.json is corrupt, reading it reports the error
         return SweepFolder(named[0])
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
@@ -45,10 +48,13 @@ def find_sweep(which: str) -> SweepFolder:
 
 
 def find_run(which: str) -> RunFolder:
-    """Return the run with a given name: a run ID or its first digits, or a run folder.
+    """Return the run that a user specified.
+
+    Args:
+        which: a run ID or its first few digits, or a run folder.
 
     Raises:
-        ConfigError: no run is found, or several match.
+        ConfigError: no run is found, or several runs match.
     """
     path = user_path(which)
     if RunFolder(path.absolute()).begun() is not None:

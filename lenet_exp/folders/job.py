@@ -21,7 +21,7 @@ class Job(Stored):
     Attributes:
         number: position of the job in the sweep, counted from 0.
         name: short name that contains the swept values.
-        swept: values of the swept flags, by flag.
+        swept: values of the swept flags, keyed by flag.
         overrides: overrides from which Hydra composed the configuration.
         config: configuration as requested; `engine=auto` is not replaced with the chosen engine.
         fingerprint: hash that identifies the experiment.

@@ -57,7 +57,7 @@ class Owner:
 
 @contextmanager
 def own(folder: Path, what: str) -> Iterator[None]:
-    """Own a folder inside the context. If another process owns it, log a line and wait for that process.
+    """Own a folder for the duration of a `with` block. If another process owns it, log a line and wait.
 
     Args:
         what: description of the folder for the log line.
@@ -104,7 +104,7 @@ def owner_of(folder: Path) -> Owner | None:
 
 @contextmanager
 def _held(folder: Path, what: str) -> Iterator[None]:
-    """Wait for the lock of a folder and hold it inside the context.
+    """Wait for the lock of a folder, and hold the lock for the duration of a `with` block.
 
     If the folder is moved in the meantime, wait for the lock of the folder that replaces it.
     """
@@ -168,7 +168,7 @@ def _owner(value: Any) -> Owner:
 
 
 def _elsewhere(folder: Path) -> Owner | None:
-    """Return the owner if it is alive on another machine, whose flock might not be visible here; otherwise, None."""
+    """Return the owner if it is alive on another machine, whose flock might not be visible here; None otherwise."""
     owner = _named(folder)
     if owner is None or owner.here:
         return None

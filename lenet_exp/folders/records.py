@@ -49,13 +49,13 @@ class Record(Stored):
 
     Attributes:
         config: effective configuration of the run (see `targets.effective`).
-        data_digests: SHA-256 of the images and labels in each split.
-        data_files: SHA-256 of each file from which the images and labels were read.
+        data_digests: SHA-256 digest of the images and labels in each split.
+        data_files: SHA-256 digest of each file from which the images and labels were read.
         source_digest: digest of lenet_exp's own files (see `config.source_digest`), for information only.
         execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end of the run, in milliseconds since 1970.
         outcome: outcome of the run; None while the run is being trained.
-        reason: one-line reason why the run did not finish; empty if it did.
+        reason: one-line reason why the run did not finish; empty if the run finished.
         epochs: number of completed epochs.
         seconds: training time in seconds, including time before interruptions.
         seconds_to_best: training time in seconds until the end of the best epoch.
@@ -108,7 +108,7 @@ class Record(Stored):
 
     @property
     def size(self) -> dict[str, str]:
-        """The network's size as params of MLflow; empty in records of older releases."""
+        """The network's size as MLflow params; empty in records from older releases."""
         known = {"parameters": self.parameters, "multiply_adds": self.multiply_adds}
         return {name: str(number) for name, number in known.items() if number is not None}
 
@@ -130,9 +130,9 @@ class Record(Stored):
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
         """Return the properties that affect exact results and differ between two records, with both values.
 
-        The result maps the name of each property to its value in this record and its value in the other record. If it
-        is empty, either run can resume from the other's checkpoint. A property that an older release did not record
-        counts as equal.
+        The result maps the name of each property to its value in this record and its value in the other record. If no
+        properties differ, either run can resume from the other's checkpoint. A property that an older release did not
+        record counts as equal.
         """
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         if mine["engine"] != theirs["engine"]:
@@ -155,8 +155,8 @@ class TestResult(Stored):
 
     Attributes:
         accuracy: test accuracy as a fraction.
-        data_digest: SHA-256 of the test set's pixels and labels.
-        weights_digest: digest of the weights that were scored; the accuracy is valid only for these weights.
+        data_digest: SHA-256 digest of the test set's pixels and labels.
+        weights_digest: digest of the weights that were evaluated; the accuracy is valid only for these weights.
     """
 
     accuracy: float
@@ -166,13 +166,13 @@ class TestResult(Stored):
 
 @dataclass(frozen=True)
 class BestWeights(Stored):
-    """The best epoch so far, and the file with its weights.
+    """The best epoch so far and the file with its weights.
 
     Attributes:
         epoch: number of the epoch, counted from 1.
         val_accuracy: validation accuracy after the epoch, as a fraction.
         weights: name of the file.
-        sha256: SHA-256 (hex) of the file; empty in entries from older releases.
+        sha256: SHA-256 digest (hex) of the file; empty in entries from older releases.
     """
 
     epoch: int
@@ -190,7 +190,7 @@ class Checkpoint(Stored):
 
     Attributes:
         state: name of the file with the training state.
-        sha256: SHA-256 (hex) of the file.
+        sha256: SHA-256 digest (hex) of the file.
         best: best weights so far; None until the first epoch has ended.
         seconds: training time in seconds until the checkpoint.
     """
@@ -206,7 +206,7 @@ class Checkpoint(Stored):
 
 @dataclass(frozen=True)
 class History(Stored):
-    """The content of history.json: the results of a run's epochs, and its checkpoints.
+    """The content of history.json: the results of a run's epochs, and the run's checkpoints.
 
     Attributes:
         epochs: results of the completed epochs, in order.
@@ -223,7 +223,7 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1); None if it is not known."""
+        """Return the training time in seconds until the end of an epoch (counted from 1); None if unknown."""
         if epoch is None or len(self.epochs) < epoch:
             return None
         return sum(e.epoch_seconds for e in self.epochs[:epoch])
@@ -234,7 +234,7 @@ class Progress:
     """The progress of a run up to its last checkpoint.
 
     Attributes:
-        ends: end of each epoch, in milliseconds since 1970.
+        ends: end time of each epoch, in milliseconds since 1970.
         best: best epoch so far; None until the first epoch has ended.
         seconds: duration of each epoch in seconds.
     """
@@ -261,7 +261,7 @@ class DeliveredRun(Stored):
             as running.
         model: whether the store has received the best model.
         sweeps: IDs of the MLflow runs of the sweeps that include this run.
-        reason: one-line reason why the run did not finish, as reported to the store; empty if it did.
+        reason: one-line reason why the run did not finish, as reported to the store; empty if the run finished.
         former: IDs of earlier MLflow runs that a user deleted; they are ignored even if they are restored.
         begun: whether the store has received the data from the run's start: parameters, datasets, and sweeps.
     """
@@ -298,7 +298,7 @@ class Delivered(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan(Stored):
-    """The settings of a search, and its progress.
+    """The settings and progress of a search.
 
     Attributes:
         sampler, pruner, objective: names of the sampler, the pruner, and the objective.
@@ -308,15 +308,15 @@ class SearchPlan(Stored):
         epochs: number of epochs trained so far.
         seeds: maximum number of seeds per configuration.
         cost: second objective of a Pareto front.
-        max_parameters: largest number of parameters of a network; None means no limit.
+        max_parameters: maximum number of parameters in a network; None means no limit.
         target: validation accuracy to reach, as a fraction; None if the objective has no target.
         seconds: total duration of the search in seconds, over all starts.
         best_trial: number of the best finished trial; None if no trial has finished.
-        best_value: objective of the best trial, as a mean over its seeds.
+        best_value: objective value of the best trial, as a mean over its seeds.
         best_job: number of the first job of the best trial.
         best_seeds: number of seeds of the best trial.
-        left: IDs of the first runs of all configurations that may be the best; None with a single seed per
-            configuration.
+        left: IDs of the first runs of all configurations that could be the best; None if each configuration has only a
+            single seed.
         front: numbers of the trials on the Pareto front.
         ended_by: reason why the search ended; empty if it has not ended.
     """
@@ -357,23 +357,23 @@ class SearchPlan(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):
-    """The content of sweep.json: the settings of a sweep, and its state.
+    """The content of sweep.json: the settings and state of a sweep.
 
     Attributes:
         created_ms, started_ms: times of the first and the last start, in milliseconds since 1970.
         starts: number of times the sweep was started.
-        mlflow_runs: ID of the sweep's own MLflow run in each store, by the store's name.
-        forced_ms: time of the last start in milliseconds since 1970 if it was forced (`sweep.force`), or 0. Runs that
-            began before this time are retrained.
+        mlflow_runs: ID of the sweep's own MLflow run in each store, keyed by store name.
+        forced_ms: time of the last start, in milliseconds since 1970, if that start was forced (`sweep.force`);
+            otherwise, 0. Runs that began before this time are retrained.
         runs: number of jobs.
         tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
         outcome: state of the sweep: running, finished, failed, or killed.
         stopped_by: name of the signal that stopped the sweep; empty if no signal did.
-        shown: digest of the description of each MLflow run, by the run's ID.
+        shown: digest of the description of each MLflow run, keyed by the ID of the MLflow run.
         remade: whether a start of the sweep replaced a corrupt sweep.json.
         ended_ms: time at which the sweep last ended, in milliseconds since 1970.
         untold: names of the stores that have not yet received the current start or the end of the sweep.
-        confirms: sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
+        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
         points: difference, in percentage points, that the test is planned to detect.
         confirmed: result of the test; None until all runs have ended.
         counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).
@@ -407,7 +407,7 @@ class SweepPlan(Stored):
 
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:
-    """Format the result of `Record.execution_differences` as text: `num_threads=1 (now 2)`."""
+    """Format the result of `Record.execution_differences` as text, such as `num_threads=1 (now 2)`."""
     return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
 
 

@@ -25,7 +25,7 @@ class RunResult:
         folder: path of the run folder.
         record: record of the run, with its outcome, best accuracy, best epoch, and digests.
         mlflow_run_id: ID of the run in MLflow; None if the store was unavailable or another process uploads the run.
-        repeated: whether the run had already been trained, and its saved result was returned.
+        repeated: whether the run had already been trained, so that its saved result was returned.
     """
 
     folder: Path
@@ -73,8 +73,8 @@ class JobResult:
     Attributes:
         job: job to which the result belongs.
         outcome: outcome of the job, which can also be "running" or "not started".
-        reason: one-line reason why the job did not finish; empty if it did.
-        record: record of the job's run; None if it does not exist.
+        reason: one-line reason why the job did not finish; empty if the job finished.
+        record: record of the job's run; None if the run has no record.
         repeated: whether the result existed before this start of the sweep or comes from an earlier job with the same
             run.
         earlier: whether the record is from an earlier start of the sweep.
@@ -138,7 +138,7 @@ def best_of(results: Sequence[JobResult]) -> JobResult | None:
 
 
 def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
-    """Return a line that reports a job's outcome on the terminal.
+    """Return a line that reports a job's outcome in the terminal.
 
     Args:
         error: reason why the job failed before it had a record; None if there was no such failure.

@@ -2,12 +2,12 @@
 
 job.json              frozen configuration, fingerprint, and name; written first, later included in record.json
 history.json, state-*, best-*   checkpoints (checkpoints.py)
-mistakes.png          the worst mistakes of the best weights on validation images, if they made any
+mistakes.png          the worst mistakes that the best weights make on validation images, if any
 record.json           outcome and all data needed to reproduce the result; written last
 run.log               the run's log, with the traceback if it failed
-delivered.json        what MLflow has received
-test.json             the test accuracy, once lenet-predict has scored the run
-abandoned.json        MLflow runs of abandoned attempts, which the next upload closes
+delivered.json        the part of the run that each MLflow store has received
+test.json             the test accuracy, once lenet-predict has evaluated the run
+abandoned.json        MLflow runs from abandoned attempts, which the next upload closes
 lock, owner.json      the current owner of the run (owner.py)
 """
 
@@ -59,8 +59,8 @@ def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
     Args:
         experiment: name of the MLflow experiment.
         fingerprint: fingerprint of the run's configuration.
-        execution: device and number of threads, if a sweep trains the same fingerprint on several devices or with
-            several numbers of threads.
+        execution: device and number of threads, if a sweep trains configurations with the same fingerprint on several
+            devices or with several numbers of threads.
     """
     return hashlib.sha256("\n".join(map(str, (experiment, fingerprint, *execution))).encode()).hexdigest()[:32]
 
@@ -83,13 +83,13 @@ class RunFolder:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Own the run folder inside the context; if another process owns it, wait for that process first."""
+        """Own the run folder for the duration of a `with` block. If another process owns it, wait for the process."""
         with own(self.path, "this run"):
             yield
 
     @contextmanager
     def delivery_lock(self) -> Iterator[None]:
-        """Lock the upload of the run inside the context, against other processes on this machine.
+        """Prevent other processes on this machine from uploading the run for the duration of a `with` block.
 
         The process that uploads a run is not always the process that trains it.
         """
@@ -209,7 +209,7 @@ class RunFolder:
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
-        """Wait for up to a minute until record.json exists, because a network file system can show a new file late."""
+        """Wait up to a minute for record.json, because a network file system can show a new file late."""
         deadline = time.monotonic() + HIDDEN_SECONDS
         while not (self.path / "record.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -226,14 +226,14 @@ class RunFolder:
         return record if record is not None and record.is_result else None
 
     def damaged_weights(self) -> str | None:
-        """Return the reason why the file of the best weights is corrupt, or None if the file is intact or missing."""
+        """Return the reason why the file with the best weights is corrupt, or None if the file is intact or missing."""
         error = self._weights_error()
         return None if error is None else str(error).rpartition(";")[0]
 
     def checked_result(self) -> Record | None:
-        """Return the record if it is a result, unless the file of the best weights is corrupt; otherwise, return None.
+        """Return the record if it is a result and the file with the best weights is not corrupt; None otherwise.
 
-        A missing file is accepted. Corruption is logged.
+        The file with the best weights can be missing. Corruption is logged.
         """
         result = self.result()
         error = self._weights_error() if result is not None else None
@@ -242,7 +242,7 @@ class RunFolder:
         return result if error is None else None
 
     def _weights_error(self) -> DamagedError | None:
-        """Return the error for a corrupt file of the best weights, or None if the file is intact or missing."""
+        """Return the error for a corrupt file with the best weights, or None if the file is intact or missing."""
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
@@ -256,7 +256,7 @@ class RunFolder:
     def test_accuracy(self) -> float | None:
         """Return the test accuracy of the best weights as a fraction.
 
-        The result is None if `lenet-predict sweep=` has not scored these weights.
+        The result is None if `lenet-predict sweep=` has not evaluated these weights.
         """
         what_now = "to score the run again, run lenet-predict"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
@@ -273,7 +273,7 @@ class RunFolder:
             write_json(self.path / "test.json", with_digest(to_json(result)))
 
     def delivered(self) -> Delivered:
-        """Return the part of the run that each MLflow store has received; empty if it is not known."""
+        """Return the part of the run that each MLflow store has received; empty if unknown."""
         what_now = "it will be rebuilt from MLflow"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
@@ -282,7 +282,7 @@ class RunFolder:
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:
-        """Return whether no MLflow store has metrics from this run. If so, starting over cannot log a metric twice."""
+        """Return whether no MLflow store has metrics from this run, so that starting over cannot log a metric twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:

@@ -86,7 +86,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 
 def _texts(path: Path) -> dict[str, str]:
-    """Return the texts in a file, by name: the metadata of a model file, or the content of any other text file."""
+    """Return the texts in a file, keyed by name: the metadata of a model file, or the content of a text file."""
     if path.suffix == MODEL:
         return load_arrays(path)[1]
     return {"text": read_text(path)} if path.suffix not in NO_TEXT and path.is_file() else {}

@@ -37,7 +37,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """Convert a JSON value to a dataclass, as `read_as` does, after removing secrets, which old files can contain."""
+    """Remove secrets, which old files can contain, from a JSON value, and convert it to a dataclass with `read_as`."""
     return read_as(kind, without_secrets(value))
 
 

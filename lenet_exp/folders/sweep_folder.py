@@ -1,4 +1,4 @@
-"""A sweep on disk: outputs/sweeps/<sweep ID>/. The same command has the same ID, so rerunning it resumes the sweep.
+"""A sweep on disk: outputs/sweeps/<sweep ID>/. Rerunning the command of a sweep resumes the sweep.
 
 jobs.jsonl     the frozen jobs, one per line; a sweep can add jobs while it runs
 sweep.json     the settings, the number of jobs, the MLflow run, and the number of starts
@@ -42,7 +42,7 @@ class SweepFolder:
         self.path = path
         self._saving = threading.Lock()  # a search saves while another thread uploads
         self._written: SweepPlan | None = None
-        self._known: dict[str, Job] = {}  # jobs by line of jobs.jsonl; `lenet-sweep watch` reads the file often
+        self._known: dict[str, Job] = {}  # jobs keyed by line of jobs.jsonl; `lenet-sweep watch` reads the file often
 
     @property
     def id(self) -> str:
@@ -56,7 +56,7 @@ class SweepFolder:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Own the sweep folder inside the context; if another process runs the sweep, wait for that process first."""
+        """Own the sweep folder for the duration of a `with` block. If another process owns it, wait for the process."""
         with own(self.path, "this sweep"):
             yield
 
@@ -68,7 +68,7 @@ class SweepFolder:
         """Save the jobs and the plan for a new start of the sweep, and return the plan.
 
         Args:
-            jobs: the jobs, with the same runs as at an earlier start; settings such as `model_path` can differ.
+            jobs: jobs with the same runs as at an earlier start; settings such as `model_path` can differ.
             asked: new values for fields of `SweepPlan`.
         """
         kept = self.kept_plan()
@@ -107,7 +107,7 @@ class SweepFolder:
         return read_or_none(self.path / "sweep.json", _plan, "it will be rebuilt")
 
     def started(self) -> SweepPlan:
-        """Return the plan of a sweep that was started.
+        """Return the plan of the sweep, which must have been started.
 
         Raises:
             FileNotFoundError: the sweep was never started.
@@ -119,7 +119,7 @@ class SweepFolder:
         return plan
 
     def has_digest(self) -> bool:
-        """Return whether sweep.json has a digest, which files from earlier releases lack. A digest reveals edits."""
+        """Return whether sweep.json has a digest, which reveals edits. Files from earlier releases have no digest."""
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "") -> None:
@@ -176,11 +176,11 @@ class SweepFolder:
         return [self._known[line] for line in lines]
 
     def job(self, number: int) -> Job:
-        """Return the job with the given number, without parsing other jobs."""
+        """Return the job with the given number without parsing other jobs."""
         return self._job("".join(self._lines()[number : number + 1]))
 
     def ask_to_stop(self) -> None:
-        """Request that the process that runs the sweep stop; the process can be on another machine."""
+        """Request a stop of the sweep, even if its process runs on another machine."""
         (self.path / "stop").touch()
 
     def is_asked_to_stop(self) -> bool:
@@ -254,7 +254,7 @@ def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
 
 
 def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
-    """Return the sweep folders in an outputs folder, the most recently started sweep first.
+    """Return the sweep folders in an outputs folder, with the most recently started sweep first.
 
     Args:
         quietly: whether to omit warnings about corrupt sweep.json files.

@@ -50,14 +50,14 @@ class SweepProgress:
     """The progress of a sweep.
 
     Attributes:
-        plan: the settings and state of the sweep.
-        results: result of each job. A job that was killed, failed, or is forced counts as not started if this start of
-            the sweep retrains it.
+        plan: settings and state of the sweep.
+        results: result of each job. A job that this start of the sweep retrains, because the job was killed, failed, or
+            is forced, counts as not started.
         running: jobs that are being trained.
         trained: number of epochs trained since this start of the sweep.
         done, left: numbers of completed and remaining epochs in all runs, including epochs from earlier starts. In a
             search, only the jobs created so far count.
-        seconds: time since this start, in seconds.
+        seconds: time since this start of the sweep, in seconds.
         spent: training time for the `trained` epochs, in seconds.
         runs: number of runs that this start trains.
         runs_left: number of runs that this start trains and that have epochs left.
@@ -135,8 +135,8 @@ class SweepMonitor:
 
     Args:
         sweep: folder of the sweep.
-        jobs: list of the jobs, which can grow, if this process runs the sweep; by default, the jobs in the folder.
-        owners: whether to look up the owner of each running job and omit jobs without an owner, whose process died.
+        jobs: list of the jobs if this process runs the sweep; the list can grow. By default, the jobs in the folder.
+        owners: whether to look up the owner of each running job and omit jobs without an owner, whose process has died.
     """
 
     def __init__(self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True) -> None:
@@ -163,7 +163,7 @@ class SweepMonitor:
 
         Raises:
             FileNotFoundError: the sweep was never started.
-            DamagedError: the sweep's folder is corrupt.
+            DamagedError: a file in the sweep folder is corrupt.
         """
         plan = self._sweep.started()
         if plan.starts != self._start:

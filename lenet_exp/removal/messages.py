@@ -18,7 +18,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     """Print what is removed, what stays, and why it stays.
 
     Args:
-        done: whether the target is actually removed; otherwise, this is a dry run.
+        done: whether the target is actually removed; if not, this is a dry run.
     """
     went, going, sweeps = "removed" if done else "would remove", plan.all_going(), plan.all_sweeps()
     print(printable(plan.target.words))

@@ -27,8 +27,8 @@ class PendingRemoval:
     """The folder of a removal, to which the removed folders are moved before they are deleted.
 
     Args:
-        outputs: the outputs folder.
-        name: ID of the sweep or the run, or a name derived from the experiment.
+        outputs: path of the outputs folder.
+        name: name of the folder: the ID of the sweep or run, or a name derived from the experiment.
     """
 
     def __init__(self, outputs: Path, name: str) -> None:
@@ -46,12 +46,12 @@ class PendingRemoval:
 
     @property
     def is_mlflow_done(self) -> bool:
-        """Whether the deletions in MLflow are done, so that only files are left to delete."""
+        """True if the deletions in MLflow are done, so that only files are left to delete."""
         return (self.path / "told").exists()
 
     @property
     def is_started(self) -> bool:
-        """Whether an earlier `lenet-sweep rm` was interrupted after it had moved a folder."""
+        """True if an earlier `lenet-sweep rm` was interrupted after it had moved a folder."""
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:
@@ -69,7 +69,7 @@ class PendingRemoval:
             (self.path / "told").touch()
 
     def delete(self) -> None:
-        """Delete this folder and its contents, `told` last."""
+        """Delete this folder and its content; the file `told` is deleted last."""
         for part in ("runs", "sweeps"):
             if (self.path / part).is_dir():
                 shutil.rmtree(self.path / part)

@@ -1,6 +1,6 @@
 """Plans a removal: determines what is removed and what stays.
 
-A new plan is made each time a removal is started, because another sweep may use one of the runs by then.
+A new plan is made each time a removal is started, because another sweep may have started to use one of the runs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Plan:
     """The plan of a removal.
 
     Attributes:
-        target: the sweeps and runs to remove.
+        target: sweeps and runs to remove.
         sweeps: sweep folders to remove that have not been moved yet.
         going: run folders to remove that have not been moved yet.
-        staying: reason why a run folder stays, keyed by the ID of the run.
+        staying: reason why each run folder that is not removed stays, keyed by run ID.
         stores: stores that contain some of the target's runs.
         registered: registered models in each store, keyed by store name; see `registered_in`.
         notes: notes for the user.
@@ -91,7 +91,7 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 
 
 def keep_used(plan: Plan, runs: list[str]) -> None:
-    """Divide runs into runs to remove and runs that stay, and record them in the plan.
+    """Divide runs into runs to remove and runs that stay, and record the division in the plan.
 
     Runs stay if another sweep needs them, or if they were trained individually before the removed sweep.
 
@@ -145,7 +145,7 @@ def _check(sweep: SweepFolder, target: Target) -> None:
 
 
 def _ask_stores(plan: Plan) -> None:
-    """Open the stores that are recorded in the folders. Keep the runs whose model is registered."""
+    """Open the stores that are recorded in the folders, and keep the runs whose models are registered."""
     staying = [RunFolder(plan.runs / run) for run in plan.staying]
     names = dict.fromkeys(name for folder in (*plan.all_going(), *staying) for name in ids_in(folder))
     for sweep in plan.all_sweeps():
@@ -165,8 +165,10 @@ def _ask_stores(plan: Plan) -> None:
 
 
 def _study(sweep: SweepFolder) -> str:
-    """Return a note with the command that deletes a search's study from the user's own database; an empty string if
-    there is no such study."""
+    """Return a note with the command that deletes a search's study from the user's own database.
+
+    The result is an empty string if there is no such study.
+    """
     plan = sweep.kept_plan()
     storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
     if storage in ([], ["null"]):

@@ -1,4 +1,4 @@
-"""Determines which runs a sweep needs, and which sweeps in an outputs folder need a run."""
+"""Determines which runs a sweep needs and which sweeps in an outputs folder need a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def runs_of(sweep: Path) -> list[str]:
 
 
 def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
-    """Return the IDs of the sweeps that need each run, keyed by the ID of the run.
+    """Return the IDs of the sweeps that need each run, keyed by run ID.
 
     Args:
         but: IDs of sweeps to ignore.

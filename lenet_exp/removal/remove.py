@@ -41,8 +41,9 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
 
 
 def remove(target: Target, *, mlflow: bool) -> int:
-    """Remove the target. Return the exit status: 0, or 1 if the removal is incomplete, in which case the reason is
-    printed.
+    """Remove the target and return the exit status.
+
+    The exit status is 0, or 1 if the removal is incomplete. In the latter case, the reason is printed.
 
     Raises:
         UserError: the removal cannot start (see `make_plan`). In that case, nothing is changed.

@@ -31,12 +31,12 @@ class Changes:
     """The changes that a removal makes in a single store.
 
     Attributes:
-        store: the store to change.
+        store: store to change.
         delete: MLflow runs to delete: first those of run folders, then those of sweeps.
         leave: MLflow runs that stay but no longer belong to the removed sweeps.
         removed: IDs of the sweeps' own MLflow runs that are deleted.
         kept: reason why an MLflow run stays although its folder is removed, keyed by the ID of the MLflow run.
-        registered: the same reason if the run's model is registered, keyed by the ID of the run folder.
+        registered: reason why a run with a registered model stays, keyed by the ID of the run folder.
     """
 
     store: Store
@@ -48,7 +48,7 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """Return the IDs of a run folder's MLflow runs, keyed by store name. They include the runs of earlier attempts."""
+    """Return the IDs of a run folder's MLflow runs, keyed by store name. Runs from earlier attempts are included."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
@@ -69,8 +69,10 @@ def open_stored(name: str, outputs: Path) -> Store:
 
 
 def registered_in(store: Store) -> dict[str, str]:
-    """Return the name and version of each registered model, keyed by the ID of its MLflow run and by the ID of its
-    logged model."""
+    """Return the name and version of each registered model.
+
+    Each model is listed twice: under the ID of its MLflow run and under the ID of its logged model.
+    """
     with answering(store.uri):
         return {
             str(key): f"{version.name} version {version.version}"
@@ -90,7 +92,7 @@ def changes_in(
     """Return the changes that a removal makes in a single store.
 
     Args:
-        registered: the registered models; see `registered_in`.
+        registered: registered models; see `registered_in`.
         going: run folders to remove.
         staying: run folders that stay.
         sweeps: sweeps to remove.

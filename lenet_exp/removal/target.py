@@ -23,11 +23,11 @@ class Target:
     """The sweeps and runs that a single `lenet-sweep rm` removes.
 
     Attributes:
-        pending: the folder to which the sweeps and runs are moved; after an interrupted removal, it can already contain
+        pending: folder to which the sweeps and runs are moved; after an interrupted removal, it can already contain
             some of them.
-        words: a description of the target.
-        sweeps: the sweeps that have not been moved yet.
-        runs: IDs of the runs, moved or not.
+        words: description of the target.
+        sweeps: sweeps that have not been moved yet.
+        runs: IDs of the runs, including runs that have been moved.
         alone: IDs of the runs that stay because they were trained individually before the sweep.
     """
 
@@ -43,10 +43,10 @@ def find_target(key: str, which: str) -> Target:
 
     Args:
         key: `sweep`, `run`, or `experiment`.
-        which: the value of that flag.
+        which: value of the flag `key`.
 
     Raises:
-        ConfigError: the target was not found, or an interrupted removal must be finished first.
+        ConfigError: the target is not found, or an interrupted removal must be finished first.
         DamagedError: the jobs of the sweep are corrupt.
     """
     path = user_path(which).absolute()

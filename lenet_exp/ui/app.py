@@ -77,8 +77,7 @@ def _equal(given: str, expected: str) -> bool:
 
 
 def protected(token: str) -> ASGIApp:
-    """Return MLflow's web application with access restricted by a token; if the token is empty, access is not
-    restricted."""
+    """Return MLflow's web application, with access restricted by a token unless the token is empty."""
     served = PathHidden(assistant_router.prefix, mlflows)
     return TokenRequired(token, served) if token else served
 

@@ -72,7 +72,7 @@ class View:
         grouped: params that define a configuration, whose runs are drawn as a single line with a band; empty to draw a
             line for each run.
         parallel: whether parallel coordinates come before the curves; MLflow cannot show them for grouped runs.
-        least_accuracy: start of the axis for validation accuracy; by default, MLflow starts at 0 if it draws bands.
+        least_accuracy: lower limit of the axis for validation accuracy in a chart with bands.
     """
 
     key: str

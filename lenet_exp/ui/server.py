@@ -1,4 +1,4 @@
-"""Runs the server of MLflow's UI on a port of this machine while a context is open."""
+"""Runs the server of MLflow's UI on a port of this machine for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def free_port(port: int, host: str) -> int:
     """Return the requested port if it is free; otherwise, return another free port.
 
     Args:
-        port: the requested port.
+        port: requested port.
         host: address or name of this machine; 0.0.0.0 means all of its addresses.
 
     Raises:
@@ -116,7 +116,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
-    """Run MLflow's server while the context is open. On exit, stop the server and its child processes.
+    """Run MLflow's server for the duration of a `with` block. On exit, stop the server and its child processes.
 
     Args:
         uri: address of the store.
