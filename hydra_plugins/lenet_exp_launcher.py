@@ -18,14 +18,14 @@ class LocalLauncherConf:
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
     workers: Any = "${oc.select:sweep.workers,null}"  # number of parallel jobs; null for as many as the cores allow
     retries: Any = "${oc.select:sweep.retries,1}"  # number of retries for a job whose process died
-    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # maximum seconds per job
+    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # maximum duration of a job, in seconds; null for no limit
     fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
-    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # consecutive failures
+    max_failures: Any = "${oc.select:sweep.max_failures,null}"  # consecutive failures before the sweep stops
 
 
 @dataclass
 class RayLauncherConf(LocalLauncherConf):
-    """Options of `hydra/launcher=cluster_ray`. If `workers` is null, the cluster's resources limit their number."""
+    """Options of `hydra/launcher=cluster_ray`. If `workers` is null, the cluster limits the number of workers."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
     address: str | None = None  # auto, host:port, or ray://host:port; null to start Ray on this machine

@@ -69,7 +69,7 @@ class GridSweeper(Sweeper):
         """Start or resume a sweep.
 
         Args:
-            arguments: overrides on the command line.
+            arguments: overrides from the command line.
         """
         from lenet_exp.config.hydra_parts import HYDRA_1_3
 
@@ -86,7 +86,7 @@ class GridSweeper(Sweeper):
         return []
 
     def start(self, given: list[str]) -> None:
-        """Compose, check, and train a grid.
+        """Compose and check the jobs of a grid, and train them.
 
         Args:
             given: overrides from the command line and from `hydra.sweeper.params`.
@@ -110,7 +110,7 @@ class GridSweeper(Sweeper):
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
-        """Resume the grid or search in `sweep.resume=`, no matter which sweeper is selected now."""
+        """Resume the grid or search that `sweep.resume=` specifies, regardless of the selected sweeper."""
         self.load()
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid
@@ -159,7 +159,7 @@ class GridSweeper(Sweeper):
             raise RunsFailed
 
     def load(self) -> None:
-        """Start logging to the terminal, and show a message, because the imports that follow take seconds."""
+        """Start logging to the terminal, and show a message. The subsequent imports take several seconds."""
         print_waiting("loading PyTorch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -176,12 +176,12 @@ class GridSweeper(Sweeper):
             raise ConfigError(f"hydra.launcher.workers={workers}: must be an integer of at least 1")
 
     def parsed(self, given: list[str]) -> list[Override]:
-        """Parse overrides with Hydra's parser, and return them."""
+        """Return the overrides, parsed with Hydra's parser."""
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)
 
     @cached_property
     def compose(self) -> "Compose":
-        """Function that composes a configuration from the overrides of a job."""
+        """Function that composes a configuration from a job's overrides."""
         return partial(self.hydra_context.config_loader.load_sweep_config, self.config)
 
     @cached_property

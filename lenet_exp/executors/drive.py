@@ -29,12 +29,12 @@ def drive(
 
     Args:
         executor: executor that runs the jobs.
-        jobs: jobs to run. An item that is None means that no job is available until others have ended.
+        jobs: jobs to run. An item that is None means that no job is available until other jobs have ended.
         max_failures: number of consecutive failures after which no new jobs are started and running jobs are stopped;
             None for no limit.
-        on_done: function called with the end of every job, except for jobs that stop because others failed and jobs
-            whose process is lost while stopping. These jobs resume in the next session. If the function returns True,
-            the job counts as failed even if it returned a value.
+        on_done: function called with the end of each job. It is not called for jobs that are stopped because other jobs
+            failed, or for jobs whose process is lost while they stop; these jobs resume in the next session. If the
+            function returns True, the job counts as failed even if it returned a value.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal stopped the sweep; all running jobs have ended.

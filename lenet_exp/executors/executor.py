@@ -42,7 +42,7 @@ class Executor(Protocol):
 
 
 class ClusterExecutor:
-    """Base class of executors on clusters, which use `Places` to assign jobs to slots on machines."""
+    """Base class of executors for clusters. They use `Places` to assign jobs to job slots on the cluster's machines."""
 
     _places: Places
 
@@ -100,15 +100,15 @@ class WorkSpec:
 
     Attributes:
         task: function called with each job, in the process that runs the job. If `answer` is set, the function also
-            receives an `Ask`. An `Ask` is a function that reports an epoch and returns whether to prune the run; None
+            receives an `Ask`, which is a function that reports an epoch and returns whether to prune the run, or None
             if the sweep's process has died.
-        prepare: function called with the datasets in each process, before its first job.
+        prepare: function called once in each process, with the datasets, before the process runs its first job.
         sets: datasets of the jobs, in shared memory. Processes on this machine can map the memory if they inherit its
             file descriptors.
         cores: number of cores per job.
         jobs: number of jobs; None if the number is not known in advance.
-        output: file for stdout and stderr of the processes.
-        answer: function called with each report in the sweep's own process, within `next_done`; it returns whether to
+        output: file for the stdout and stderr of the processes.
+        answer: function that `next_done` calls in the sweep's own process, with each report; it returns whether to
             prune the run. It can receive the same report twice, for example after the loss of a process.
         remote: description of the work as plain data, for executors that cannot send Python objects to their processes.
     """

@@ -38,7 +38,7 @@ class Question:
     """A question from a running job, which waits for the answer.
 
     Attributes:
-        what: question to pass to `WorkSpec.answer`: an `EpochReport`.
+        what: report to pass to `WorkSpec.answer`.
     """
 
     what: Any
@@ -132,7 +132,7 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
 class Host:
     """Runs one job at a time in a child process.
 
-    Call `start`, and then `answer` as long as a `Question` is returned. A `JobEnd` is returned at the end of the job.
+    Call `start`, and call `answer` after each `Question` that is returned. When the job ends, a `JobEnd` is returned.
     """
 
     def __init__(self, work: PortableWork) -> None:
@@ -143,7 +143,7 @@ class Host:
         self._stopping = False
 
     def describe(self) -> PlaceInfo:
-        """Return a description of this process, before its first job. Build the native engine if jobs need it."""
+        """Build the native engine if jobs need it, and describe this process. Call this before the first job."""
         lacks = why_no_kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
@@ -165,7 +165,7 @@ class Host:
         self._answers.put(None)  # unblocks a job that is waiting for an answer
 
     def close(self) -> None:
-        """Kill the child process, and the job in it, immediately."""
+        """Immediately kill the child process and the job that it is running."""
         if self._pool is not None:
             self._pool.kill()
             self._pool.close()
@@ -203,9 +203,10 @@ class Host:
 
 
 def _wrong(path: Path, content: str) -> str:
-    """Return why this machine cannot share a folder with the executor; empty if it can.
+    """Return the reason why this machine cannot share a folder with the executor; empty if it can.
 
-    A shared folder contains the executor's file, and this machine can write to it and lock files in it.
+    A folder is shared if it contains the executor's file and if this machine can write to the folder and lock files in
+    it.
 
     Args:
         path: path of a file that the executor wrote to the folder.
@@ -214,7 +215,7 @@ def _wrong(path: Path, content: str) -> str:
     try:
         if path.read_text() != content:
             return "this node has a different folder at that path"
-        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique: other machines check, too
+        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique, because other machines also check
         with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)

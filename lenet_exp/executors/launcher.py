@@ -20,7 +20,7 @@ class ExecutorLauncher(Launcher):
     """A launcher that creates an executor.
 
     Args:
-        workers, retries, time_limit, fail_fast, max_failures: values of the flags `sweep.*` with these names.
+        workers, retries, time_limit, fail_fast, max_failures: values of the `sweep.*` flags with these names.
         options: additional options of the launcher.
     """
 
@@ -46,17 +46,17 @@ class ExecutorLauncher(Launcher):
             work: functions that run the jobs, and information about the jobs.
 
         Raises:
-            ConfigError: the executor is not available, or has no room for such jobs; see `check`.
+            ConfigError: the executor is not available, or cannot run jobs with `work.cores` cores.
         """
 
     def check(self, cores: int) -> None:
-        """Check that jobs can be launched, before the sweep writes any files.
+        """Check that jobs can be launched. A sweep calls this method before it writes any files.
 
         Args:
             cores: number of cores per job.
 
         Raises:
-            ConfigError: the executor is not available, or has no room for such jobs.
+            ConfigError: the executor is not available, or cannot run jobs with this number of cores.
         """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

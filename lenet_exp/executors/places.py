@@ -1,8 +1,8 @@
 """Assigns jobs to places on a cluster, and handles the loss of places.
 
 A place is a job slot: a process on a cluster machine that runs one job at a time. An executor calls the methods of
-`Places` when events occur, and executes the commands that they return. Events that are late, repeated, or from a closed
-place have no effect.
+`Places` when events occur, and executes the commands that the methods return. Events that are late, repeated, or from a
+closed place have no effect.
 
 Decisions depend only on events, not on a clock, file, or cluster. Therefore, tests can try every order of events
 (tests/sweeps/test_schedules.py).
@@ -25,7 +25,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class OpenPlace:
-    """Command to create a new place with this number."""
+    """Command to create a new place with the number `place`."""
 
     place: int
 
@@ -36,7 +36,7 @@ class StartJob:
 
     Attributes:
         place: number of the place.
-        turn: number of this attempt, which is different for all attempts of all jobs.
+        turn: number of this attempt, which is unique among all attempts of all jobs.
         job: job to start.
     """
 
@@ -54,7 +54,7 @@ class StopJob:
 
 @dataclass(frozen=True)
 class ClosePlace:
-    """Command to close a place immediately, even if it is running a job. Its later messages are ignored."""
+    """Command to close a place immediately, even if it is running a job. Later messages from the place are ignored."""
 
     place: int
 
@@ -107,7 +107,7 @@ class Places:
         return len(self._waiting)
 
     def is_current(self, place: int, turn: int) -> bool:
-        """Return whether a place is still running this attempt of a job. If it is, its questions need an answer.
+        """Return whether a place is still running this attempt of a job. If so, questions from the job need an answer.
 
         Args:
             place: number of the place.
@@ -122,7 +122,7 @@ class Places:
             self._waiting.append(job)
 
     def fill(self, room: int) -> list[Command]:
-        """Assign waiting jobs to free places, and request new places for the other jobs.
+        """Assign waiting jobs to free places, and request new places for the remaining jobs.
 
         Args:
             room: maximum number of places at this time.

@@ -1,1 +1,1 @@
-"""Runs: functions that start, train, resume, and reproduce them."""
+"""Functions that start, train, resume, and reproduce runs."""

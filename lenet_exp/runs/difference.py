@@ -1,4 +1,4 @@
-"""Comparison of two runs of the same configuration: the epochs and values that differ."""
+"""Compares two runs of the same configuration, and finds the epochs and values that differ."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class EpochDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """The differences between two runs, compared bit for bit. An instance without differences is false.
+    """The differences between two runs, compared bit for bit. An instance without differences is falsy.
 
     Attributes:
         epochs: epochs that differ.
         result: descriptions of the parts of the result that differ, with both values.
-        last: number of the last epoch that both runs have; 0 if the record has no epochs.
+        last: number of the last epoch that both runs completed; 0 if the record has no epochs.
     """
 
     epochs: list[EpochDifference]
@@ -56,7 +56,7 @@ class Difference:
 
     @property
     def of_figures_alone(self) -> bool:
-        """Whether epochs differ only in their recorded values, and are known to have identical weights."""
+        """Whether the epochs differ only in recorded values and are known to have identical weights."""
         return bool(self.epochs) and all(e.weights is False for e in self.epochs)
 
 
@@ -87,7 +87,7 @@ def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> 
     """Return descriptions of the differences between two results.
 
     Args:
-        epochs: epochs of the repeated run that the record also covers; its best epoch is chosen from these.
+        epochs: epochs of the repeated run that the original run also completed. The best of these epochs is compared.
     """
     best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch), default=None)
     pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}

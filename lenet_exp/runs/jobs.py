@@ -81,7 +81,7 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
     """Check that the flags for the sweep as a whole are the same in all configurations.
 
     Raises:
-        ConfigError: the flags differ between configurations.
+        ConfigError: one of these flags differs between configurations.
     """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
@@ -170,9 +170,9 @@ def _value(config: Config, flag: str) -> object:
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
     """Return the name of each job's run folder.
 
-    If a sweep trains a fingerprint with several executions (device, threads, engine), each execution has its own run.
-    The first execution uses the default folder, unless that folder already contains a run with one of the other
-    executions. The number of threads matters only if the exact weights depend on it.
+    If a sweep trains a fingerprint with several execution settings (device, threads, and engine), each combination of
+    settings has its own run. The first combination uses the default folder, unless that folder already contains a run
+    with one of the other combinations. The number of threads matters only if the exact weights depend on it.
 
     Args:
         configs: configuration of each job, with its engine already chosen.

@@ -45,7 +45,7 @@ def reproduce_in_parallel(
     def on_done(done: JobEnd) -> None:
         if isinstance(done.error, Exception):
             raise done.error
-        if done.error is None:  # otherwise, a signal ended it
+        if done.error is None:  # otherwise, a signal ended the job
             hear(by_number[done.job], not_comparable(done.lost) if done.lost is not None else done.value)
 
     by_number = {job.number: job for job in jobs}

@@ -112,7 +112,7 @@ def _as_executed(
     """Return the configuration with the recorded execution settings, and the device.
 
     Raises:
-        UserError: this machine or release cannot execute the configuration, or the record names an untrusted class.
+        UserError: this machine or release cannot execute the configuration, or the record specifies an untrusted class.
     """
     had, kept = record.execution, record.config
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
@@ -139,7 +139,7 @@ def _as_executed(
 
 
 def _what_differs(record: Record, here: Record) -> str:
-    """Log how this machine differs from the recorded one. Return only the differences that can change exact weights."""
+    """Log how this machine differs from the original one. Return only the differences that can change exact weights."""
     if record.source_digest and record.source_digest != here.source_digest:
         log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
     packages = {k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v}

@@ -74,7 +74,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         return not_comparable("the weights are missing; to retrain the run, omit check=true")
     try:
         judged = recompute_accuracy(ready.config, weights, ready.data)
-    except Exception as e:  # weights from a different network or a user's activation can raise any exception
+    except Exception as e:  # a user's own activation or weights that do not fit can raise any exception
         return differs(f"the weights do not fit the configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
     if moved == 0:

@@ -1,4 +1,4 @@
-"""Runs a job: starts its run, resumes it, or returns its saved result."""
+"""Runs a job: starts or resumes its run, or returns its saved result."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def run(
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
         forced_ms: time in milliseconds since 1970; a run that started earlier is retrained.
         on_start: function called with the run folder once it is ready, before training.
-        prune: function called with the result of every epoch except the last, and again with the results of epochs
-            from an earlier attempt. If it returns True, the run ends as `pruned`; it can be resumed.
+        prune: function called with the result of every epoch except the last, and again with the results of epochs from
+            an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
         display: display of the sweep, if it trains in this process; by default, the run has its own display.
 
     Raises:
@@ -177,9 +177,10 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Log if the exact weights of a saved result may differ from those that this request would give.
+    """Log a message if the exact weights of a saved result may differ from those that this request would give.
 
-    They may differ if it was trained with other settings than requested, or with a different torch version.
+    The weights may differ if the result was trained with execution settings other than those requested, or with a
+    different torch version.
     """
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":

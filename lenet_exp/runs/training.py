@@ -41,8 +41,8 @@ class Training:
         delivery: object that uploads the run to MLflow.
         model_file: file for the best weights; None if `model_path` is not set.
         display: display that shows the progress.
-        prune: function called with the result of every epoch except the last, and again with the results of epochs
-            from an earlier attempt. If it returns True, the run ends as `pruned`; it can be resumed.
+        prune: function called with the result of every epoch except the last, and again with the results of epochs from
+            an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
     """
 
     folder: RunFolder
@@ -107,7 +107,7 @@ class Training:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
             picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
-        except Exception as e:  # a picture that cannot be drawn must not fail the run
+        except Exception as e:  # a picture that cannot be drawn must not make the run fail
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
             return
         if picture is not None:

@@ -18,11 +18,11 @@ from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
 CLASSES = 10  # number of outputs of the network
-CLOSE = 1e-4  # fraction of the largest logit; closer classes can swap if a CPU rounds differently
+CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a CPU that rounds differently
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Return how a record contradicts itself or the run's history or weights; empty if all are consistent.
+    """Describe how a record contradicts itself, the history, or the weights; empty if all are consistent.
 
     A contradiction shows that the record, the history, or the weights were changed after the run.
     """
@@ -64,7 +64,7 @@ class RecomputedAccuracy:
     close: int
 
     def moved_from(self, record: Record) -> int:
-        """Return the minimum number of images whose predicted class differs from the original run's.
+        """Return the minimum number of images whose predicted class differs from that of the original run.
 
         The number is derived from the record's confusion matrix or, if there is none, from its accuracy.
         """

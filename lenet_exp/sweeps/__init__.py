@@ -1,1 +1,1 @@
-"""Sweeps: planning, launching, monitoring, repairing, and resuming them, and uploading their results."""
+"""Functions that plan, launch, monitor, repair, and resume sweeps, and that upload their results."""

@@ -69,8 +69,8 @@ def runs_of_sweeps(
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
     """Return the runs, swept flags, design, search, and source of one or more sweeps.
 
-    If a sweep is not in the outputs folder, it is looked up in the store by its MLflow run ID. The search is None for
-    more than one sweep.
+    If a sweep is not in the outputs folder, it is looked up in the store by its MLflow run ID. The search is None if
+    there is more than one sweep.
 
     Args:
         which: names, folders, or MLflow run IDs of the sweeps.
@@ -112,7 +112,7 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """Return a sweep's design, with its current status: whether it is running, and confirmations of its leader."""
+    """Return a sweep's design, updated with whether the sweep is running and with confirmations of its leader."""
     tests: list[ConfirmationResult] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()

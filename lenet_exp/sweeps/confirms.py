@@ -33,7 +33,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     """Check that the jobs of a sweep can confirm the sweep in `sweep.confirms`, if it is set.
 
     Args:
-        config: configuration of one job; its `sweep.*` apply to the sweep.
+        config: configuration of one job; its `sweep.*` flags apply to the sweep.
         jobs: all jobs of the sweep.
 
     Raises:
@@ -83,7 +83,7 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """If a sweep has `sweep.confirms`, save whether it confirms that sweep; None if runs are missing."""
+    """If a sweep has `sweep.confirms`, save whether it confirms the earlier sweep, or None if runs are missing."""
     if sweep.started().confirms is not None:
         sweep.save(confirmed=_answer(comparisons))
 

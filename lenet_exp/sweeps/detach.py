@@ -46,7 +46,7 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
         launcher: launcher that submits the command.
         sweep: folder of the sweep.
         jobs: all jobs of a grid; for a search, examples of jobs that it may create.
-        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
 
     Raises:

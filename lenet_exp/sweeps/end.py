@@ -20,7 +20,7 @@ from lenet_exp.tracking.sweeps.report import report_sweep
 
 @dataclass(frozen=True)
 class SweepEnd:
-    """The way in which a sweep ended.
+    """Information about the end of a sweep's session.
 
     Attributes:
         outcome: outcome of the sweep: finished, failed, or killed.
@@ -46,8 +46,8 @@ def end_sweep(
         sweep: folder of the sweep.
         results: results of all jobs; no job may still be training.
         delivery: object that uploads results to MLflow.
-        config: configuration of one job; its `tracking.*` apply to the sweep.
-        end: way in which the sweep ended.
+        config: configuration of one job; its `tracking.*` flags apply to the sweep.
+        end: information about how the sweep ended.
     """
     _deliver(results, delivery, config)
     sweep.end(end.outcome, end.stopped_by)

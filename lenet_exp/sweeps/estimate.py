@@ -35,7 +35,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     Args:
         sweep: folder of the sweep; None for a single run.
         jobs: jobs of the sweep or run.
-        config: configuration of one job; its `sweep.*` apply to the sweep.
+        config: configuration of one job; its `sweep.*` flags apply to the sweep.
     """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
@@ -67,7 +67,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     Args:
         budgets: remaining budgets of the search.
         corners: jobs at the corners of the search space.
-        config: configuration of one job; its `sweep.*` apply to the search.
+        config: configuration of one job; its `sweep.*` flags apply to the search.
     """
     epochs = _epoch_seconds(corners, SWEEP_THREADS)
     whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
@@ -110,7 +110,7 @@ def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
-    """Return the time until all jobs have ended, if each job starts in the first free slot.
+    """Return the time until all jobs have ended, if each job starts in the first slot that becomes free.
 
     Args:
         seconds: duration of each job.
@@ -148,7 +148,7 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
         per_image = _seconds_an_image(kind[0].executed, threads)
         for job in kind:
             data = load_training_data(job.executed, torch.device("cpu"))
-            found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # validation: no gradients
+            found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # no gradients in validation
     return [found[id(job)] for job in jobs]
 
 

@@ -37,7 +37,7 @@ def follow(sweep: SweepFolder) -> None:
 
 
 def driver_status(sweep: SweepFolder) -> str:
-    """Describe the Slurm job that runs a detached sweep and has not started it yet; empty if there is no such job."""
+    """Describe the Slurm job that will run a detached sweep. Return an empty string if there is no such job."""
     driver, _ = queued(sweep.path)
     if driver is None:
         return ""
@@ -45,7 +45,7 @@ def driver_status(sweep: SweepFolder) -> str:
 
 
 def allocation_status(sweep: SweepFolder) -> str:
-    """Describe the sweep's allocations in Slurm's queue; empty if it has none."""
+    """Describe a sweep's allocations in Slurm's queue. Return an empty string if there are none."""
     driver, allocations = queued(sweep.path)
     if not allocations:
         return ""

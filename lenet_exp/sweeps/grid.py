@@ -27,7 +27,7 @@ from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
-MAKES_JOBS = ("sweep.zip", "sweep.skip")  # flags of `sweep.*` that determine the jobs
+MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
 
 log = logging.getLogger("lenet_exp")
 
@@ -39,7 +39,7 @@ class GridPlan:
     Attributes:
         sweep: folder of the sweep.
         jobs: all jobs of the grid, checked and frozen.
-        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
         notes: messages to log before the grid starts.
     """
@@ -52,10 +52,10 @@ class GridPlan:
 
 
 def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> GridPlan:
-    """Return the plan of a grid sweep, with all jobs checked and frozen.
+    """Check and freeze all jobs of a grid sweep, and return its plan.
 
     Args:
-        overrides: overrides that span the grid.
+        overrides: overrides that define the grid.
         jobs: overrides of each job.
         configs: configuration of each job.
 

@@ -67,7 +67,7 @@ def run_job(
             display=display,
         )
     except Exception as e:
-        error = None if started and job.folder.record() is not None else one_line(e)  # a full disk prevents a record
+        error = None if started and job.folder.record() is not None else one_line(e)  # no record if the disk is full
         if error is not None and not isinstance(e, UserError):
             traceback.print_exc()  # there is no run log yet
         raise

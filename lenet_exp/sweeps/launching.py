@@ -35,7 +35,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class LocalLaunching:
-    """Launches jobs in processes on this machine, as `sweep.*` specifies."""
+    """Launches jobs in processes on this machine, as specified by the `sweep.*` flags."""
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Do nothing, because any job can be launched locally."""
@@ -79,7 +79,7 @@ class HydraLaunching:
             )
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check that jobs can be launched, before the sweep writes any files.
+        """Check that jobs can be launched. A sweep calls this method before it writes any files.
 
         Args:
             jobs: jobs of the sweep, or examples of them.
@@ -102,9 +102,9 @@ class HydraLaunching:
 
         Args:
             sweep: folder of the sweep.
-            config: configuration of one job; its `sweep.*` apply to the sweep.
-            session: open session of the sweep, which uploads and displays runs that train in this process; None if it
-                is not open yet.
+            config: configuration of one job; its `sweep.*` flags apply to the sweep.
+            session: open session of the sweep, which uploads and displays runs that train in this process; None if the
+                session is not open yet.
         """
         composed = copy.deepcopy(self.config)
         OmegaConf.set_readonly(composed.hydra, False)

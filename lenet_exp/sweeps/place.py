@@ -61,7 +61,7 @@ def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
 
 
 def _other_data(like: list[Job]) -> str:
-    """Return why a dataset of the jobs is missing or different on this node; empty if all datasets match."""
+    """Describe a dataset of the jobs that is missing or different on this node; empty if all datasets match."""
     for job in like:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:

@@ -1,4 +1,4 @@
-"""Repairs sweeps and runs whose process was killed. Without a repair, MLflow would always show them as RUNNING."""
+"""Repairs sweeps and runs whose process was killed. Without a repair, MLflow would show them as RUNNING forever."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """End a sweep whose process died, and its runs. Return whether the sweep needed a repair.
+    """End a sweep whose process died, and end its runs. Return whether the sweep needed a repair.
 
     The sweep and its runs can be resumed. If the MLflow store does not show how the sweep ended, it is updated.
     """
@@ -120,7 +120,7 @@ def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
 
 
 def end_killed_sweep(sweep: SweepFolder) -> bool:
-    """Mark a sweep whose process died as killed, in its folder. Return whether it was marked as running.
+    """Mark a sweep as killed in its folder, because its process died. Return whether it was marked as running before.
 
     The caller must own the sweep.
     """
@@ -133,7 +133,7 @@ def end_killed_sweep(sweep: SweepFolder) -> bool:
 
 
 def end_killed_run(folder: RunFolder) -> bool:
-    """Mark a run as killed in its folder, if its process died. Return whether the run was marked."""
+    """If a run's process died, mark the run as killed in its folder. Return whether the run was marked."""
     if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
         return False
     with folder.claim():

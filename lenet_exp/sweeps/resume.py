@@ -25,7 +25,7 @@ OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "conf
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
-    """Return the sweep in `sweep.resume=`, and the configuration composed from the current overrides.
+    """Return the sweep that `sweep.resume=` specifies, and the configuration composed from the current overrides.
 
     Args:
         given: current overrides.
@@ -39,7 +39,7 @@ def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, 
 
 
 def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> GridPlan:
-    """Return the plan that resumes a grid sweep with its stored jobs.
+    """Return a plan for resuming a grid sweep with its stored jobs.
 
     Args:
         sweep: folder of the sweep.
@@ -81,7 +81,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         allowed = "sweep.* flags, budgets, seeds=, and confirm="
         raise ConfigError(f"{other[0]}: a resumed search keeps its search space; only {allowed} may change")
     plan = sweep.started()
-    if not is_in_own_outputs(sweep):  # its overrides can name foreign classes, and its runs are stored there
+    if not is_in_own_outputs(sweep):  # its overrides can name foreign classes, and its runs are in that folder
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: this search is in a different outputs folder; to resume it, set "
             f"LENET_EXP_OUTPUTS={sweep.outputs}"

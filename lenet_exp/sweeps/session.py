@@ -134,7 +134,7 @@ class Session:
 
         Args:
             jobs: jobs to train. They are requested one at a time as slots become free, so they can be created while the
-                sweep is running. None means that no job is available until others have ended.
+                sweep is running. None means that no job is available until other jobs have ended.
             launcher: launcher that creates the executor.
             environment: additional environment variables for the launched processes.
             like: sample jobs, with the same datasets and numbers of threads as `jobs`; `jobs` itself if all jobs are
@@ -187,7 +187,7 @@ class Session:
         """
         if not in_this_process:
             self.background.models = True
-            while self.earlier:  # so that MLflow nests them under the sweep's run
+            while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
         watch = SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
@@ -199,12 +199,13 @@ class Session:
 def sweep_session(
     sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, request: SweepRequest
 ) -> Iterator[Session]:
-    """Start or resume a sweep, and end it when the context is left.
+    """Start or resume a sweep for the duration of a `with` block, and end the sweep when the block ends.
 
     Args:
         sweep: folder of the sweep, whose name identifies the sweep.
-        jobs: jobs known at the start, or a function that returns them; it is called while this process owns the sweep.
-        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
+        jobs: jobs known at the start, or a function that returns these jobs and is called while this process owns the
+            sweep.
+        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
 
     Raises:
@@ -271,7 +272,7 @@ def _begin(session: Session, again: bool) -> None:
 
 
 def _is_pruned(job: Job) -> bool:
-    """Return whether a run was pruned. A search counts it as trained, whereas a grid trains it to the end."""
+    """Return whether a run was pruned. Searches count pruned runs as trained; grids train them to the end."""
     record = job.folder.record()
     return record is not None and record.outcome is Outcome.pruned
 
@@ -281,9 +282,9 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
 
     Args:
         request: sweep as requested by the user.
-        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
-        again: whether the sweep is resumed; `sweep.resume=` does not replace the stored command.
-        had: plan of the search at the end of the previous session; None if there is none.
+        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
+        again: whether the sweep is resumed. With `sweep.resume=`, the stored command is not replaced.
+        had: plan of the search at the end of the previous session; None if there was no previous session.
     """
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
@@ -296,7 +297,7 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
 
 
 def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Log if the same command has created different jobs before, because conf/, the data, or the program changed."""
+    """Log a message if conf/, the data, or the program has changed and the same command now creates different jobs."""
     for old in all_sweeps(new.outputs):
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:

@@ -1,4 +1,4 @@
-"""A task of a Slurm allocation: `python -m lenet_exp.sweeps.slurm_task <sweep folder>`. Internal."""
+"""A task of a Slurm allocation, which starts it with `python -m lenet_exp.sweeps.slurm_task <sweep folder>`."""
 
 from __future__ import annotations
 

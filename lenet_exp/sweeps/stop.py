@@ -16,7 +16,7 @@ WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Stop a sweep, and wait until it has stopped. Return exit status 0, or 1 if it still runs after two minutes.
+    """Stop a sweep, and wait until it has stopped. Return exit status 0, or 1 if it is still running after two minutes.
 
     If the sweep has no process, its jobs in Slurm's queue are canceled.
 

@@ -33,24 +33,24 @@ class Stores:
 
     @property
     def given(self) -> bool:
-        """Whether a single given store receives all results."""
+        """Whether a single specified store receives all results."""
         return self._uri is not None
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
-        """Return the store address, without a password, and the experiment of a run.
+        """Return the address of a run's store, without a password, and the name of the run's experiment.
 
         Args:
-            tracking: the run's `tracking.*`.
+            tracking: values of the run's `tracking.*` flags.
             kept: stored address of the sweep's store; None for a single run or the default store.
         """
         return self.name(kept or tracking.uri), tracking.experiment
 
     def name(self, kept: str | None) -> str:
-        """Return the name of the store at a stored address; it contains no password."""
+        """Return the name of the store at a stored address. The name contains no password."""
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
-        """Return an object that uploads results to a store, which is opened if needed; None if it cannot be used.
+        """Open a store if needed, and return an object that uploads results to it, or None if the store cannot be used.
 
         A warning is logged once if the store cannot be used, for example because it needs a password. Passwords are
         never stored.

@@ -1,4 +1,4 @@
-"""Uploads results from an outputs folder that are missing in their MLflow stores, for `lenet-sync`."""
+"""Uploads the results in an outputs folder that are missing from their MLflow stores, for `lenet-sync`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sync:
     left: UploadCount = UploadCount()
     owned: int = 0
     _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders of sweeps, and their stores
-    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, with a sweep that contains each
+    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # for each run folder, a sweep that contains it
 
     def learn_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Record which runs belong to sweeps, without uploading anything."""
@@ -74,7 +74,7 @@ class Sync:
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
         """Return whether a run was completely uploaded, but only to stores other than the one in its configuration.
 
-        The store in the configuration may be a typo, so it does not receive such a run.
+        The store address in the configuration may contain a typo, so such a run is not uploaded to that store.
         """
         record, runs = folder.record(), folder.delivered().mlflow_runs
         if self.stores.given or tracking.uri is None:

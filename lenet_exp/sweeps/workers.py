@@ -35,7 +35,7 @@ def work_spec(
         jobs: jobs of the sweep, or samples with the same datasets and numbers of threads.
         environment: environment variables in `hydra.job.env_set`.
         all_known: whether `jobs` are all jobs of the sweep.
-        answer: function called after each epoch of a job, which returns whether to prune the run; None to never prune.
+        answer: function called after each epoch of a job to decide whether to prune the run; None to never prune.
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
     sets = share_datasets(job.executed for job in like)
@@ -52,7 +52,7 @@ def work_spec(
 
 
 def cores_of(jobs: Sequence[Job]) -> int:
-    """Return the maximum number of cores that one of the jobs needs."""
+    """Return the maximum number of cores that any of the jobs needs."""
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 

@@ -18,7 +18,7 @@ class ActivationFactory:
     """Factory for a network's activation modules.
 
     Attributes:
-        option: option of the activation: `_target_`, keyword arguments, and `monotone`.
+        option: option of the activation, with `_target_`, keyword arguments, and `monotone`.
     """
 
     option: Option
@@ -98,7 +98,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input, with values dropped in training and unchanged in evaluation."""
+        """Return the input with some values dropped in training, or the unchanged input in evaluation."""
         if not self.training or self.rate == 0:
             return x
         keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)

@@ -25,7 +25,7 @@ def augments(options: Augmentation) -> bool:
 
 
 def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Return randomly augmented copies of a batch (n, 1, side, side) in [-1, 1]; images are changed independently.
+    """Return randomly augmented copies of images (n, 1, side, side) in [-1, 1]. Each image is changed independently.
 
     If `rotate`, `scale`, `shear`, or `elastic` is set, images can shift by fractions of a pixel. If not, they shift by
     whole pixels.
@@ -66,7 +66,7 @@ def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Te
     size = 1 + size * options.scale
     shear, dx, dy = shear * options.shear, dx * options.shift * 2 / side, dy * options.shift * 2 / side
     cos, sin = angle.cos() / size, angle.sin() / size
-    # Compute each new pixel's source, in coordinates from -1 to 1: rotation and scale, then shear.
+    # Compute the source of each new pixel, in coordinates from -1 to 1: rotate and scale, then shear.
     # One matrix product does this; F.affine_grid takes eight times as long.
     rows = torch.stack([cos + shear * sin, shear * cos - sin, dx, sin, cos, dy], dim=1).reshape(2 * n, 3)
     places = (rows @ _coordinates(side, images.device)).reshape(n, 2, side, side)
@@ -78,7 +78,7 @@ def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Te
 
 
 def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Return smooth random displacements (n, 2, side, side), in half-widths of the image.
+    """Return smooth random displacements, shape (n, 2, side, side), in units of half the image width.
 
     Their root mean square is `elastic` pixels.
     """
@@ -90,14 +90,14 @@ def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Te
 
 @cache
 def _coordinates(side: int, device: torch.device) -> Tensor:
-    """Return x, y, and 1 for each pixel (3, side * side); the image's edges are at -1 and 1."""
+    """Return x, y, and 1 for each pixel, shape (3, side * side). The image's edges are at -1 and 1."""
     line = (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
     return torch.stack([line.repeat(side), line.repeat_interleave(side), torch.ones(side**2, device=device)])
 
 
 @cache
 def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Return the Gaussian weights (side, CONTROL) of all control points at each pixel of an axis.
+    """Return the Gaussian weights of all control points at each pixel of an axis, shape (side, CONTROL).
 
     The squares of each pixel's weights sum to 1, which preserves the variance of noise.
     """
@@ -108,7 +108,7 @@ def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
 
 
 def _erase(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Erase a random rectangle from some images (Zhong et al. 2020); its sides are 1 to `erase_size` pixels."""
+    """Erase a random rectangle in some images (Zhong et al. 2020). Its sides are 1 to `erase_size` pixels long."""
     n, side = len(images), images.shape[-1]
     chosen, *places = _uniform(rng, 5, n).unbind()
     height, width = (1 + (u * options.erase_size).floor() for u in places[:2])

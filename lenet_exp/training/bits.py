@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from lenet_exp.config.schema import EngineName
 
-WORDS = {"engine_why", "compiled"}  # entries of an execution that only describe it
+WORDS = {"engine_why", "compiled"}  # entries of `execution` that are only descriptions
 
 
 def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""Checks before training, of a configuration's flags, network, and optimizer."""
+"""Checks a configuration's flags, network, and optimizer before training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_batches(config: Config, images: int) -> None:
 
 
 def _check_network(config: Config) -> bool:
-    """Check a configuration's network. Return whether it can train on a batch of one image."""
+    """Check a configuration's network. Return whether the network can train on a batch of one image."""
     dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # its range is already checked
     return _try_network(json.dumps([config.model, config.activation, dropout_rate], sort_keys=True, default=str))
 
@@ -95,8 +95,8 @@ def _try_network(options: str) -> bool:
 def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
     """Check gradients, state, and determinism of a user's network. Return whether it can train on one image.
 
-    The models of lenet_exp skip these checks, because torch's backward pass hangs with some environment variables, such
-    as ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can train with them.
+    Models of lenet_exp are not checked, because torch's backward pass hangs with some environment variables, such as
+    ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can train with these variables.
     """
     network(images).sum().backward()
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):

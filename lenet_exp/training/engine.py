@@ -32,8 +32,8 @@ class TorchEngine:
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return a function that executes one training step of a run.
 
-        The function accepts the image indices of a batch (n,) and the number of the step, counted from 0. It returns
-        the batch's mean loss and its number of correct predictions.
+        The function accepts the image indices of a batch, shape (n,), and the number of the step, counted from 0. It
+        returns the batch's mean loss and its number of correct predictions.
 
         Args:
             lane: state of the run to train.
@@ -67,7 +67,7 @@ class TorchEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss over the validation images, and their predicted classes (n_val,) on the CPU."""
+        """Return the mean loss over the validation images, and their predicted classes, shape (n_val,), on the CPU."""
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
@@ -127,7 +127,7 @@ def choose_engine(config: Config) -> EngineChoice:
 
 
 def why_not_native(config: Config) -> str | None:
-    """Return why the native engine cannot train a configuration on this machine; None if it can."""
+    """Return why the native engine cannot train a configuration on this machine, or None if it can."""
     return why_unsupported(config) or why_no_kernels() or None
 
 

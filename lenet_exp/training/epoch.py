@@ -11,17 +11,17 @@ class EpochResult:
 
     Attributes:
         epoch: number of the epoch, counted from 1.
-        train_loss, train_accuracy: means over the epoch's training batches, computed on augmented images. The loss uses
-            smoothed labels.
+        train_loss, train_accuracy: mean loss and accuracy over the epoch's training batches, with augmentation. The
+            loss uses smoothed labels.
         val_loss, val_accuracy: loss and accuracy on the validation images at the end of the epoch.
         lr: learning rate of the last step in the epoch.
         epoch_seconds: duration of the epoch, in seconds.
         images_per_second: number of training images per second.
-        step_losses: loss every `num_iter_echo` iterations, as (iteration counted from 1, loss, milliseconds since
-            1970).
+        step_losses: losses of single steps, every `num_iter_echo` iterations, as (iteration counted from 1, loss,
+            milliseconds since 1970).
         time_ms: time at the end of the epoch, in milliseconds since 1970.
         improved: whether the epoch's validation accuracy is the best so far.
-        weights_digest: digest of the validated weights; None in results from older releases.
+        weights_digest: SHA-256 digest of the validated weights; None in results from older releases.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""Execution of a run: its device, threads, engine, and CPU. They are part of its record, but not of its fingerprint."""
+"""Execution of a run: its device, threads, engine, and CPU. They are in its record, but not in its fingerprint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choose_device(device: str) -> torch.device:
         allowed += [f"cuda:{n}" for n in range(torch.cuda.device_count())]
         raise ConfigError(f"device={device}: not found on this machine; expected one of: {', '.join(allowed)}")
     if kind == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads its workspace only from here
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the only setting for cuBLAS's workspace
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

@@ -29,7 +29,7 @@ class Divergence:
         epoch: number of the epoch in which the run diverged, counted from 1.
         step: number of the step at which the run diverged, counted from 1 over the entire run.
         loss: first loss that was not finite.
-        step_losses: finite losses in this epoch: one every `num_iter_echo` iterations, and the last one; see
+        step_losses: finite losses in this epoch, every `num_iter_echo` iterations, and the last finite loss; see
             `EpochResult`.
     """
 
@@ -59,8 +59,8 @@ def fit(
     Args:
         lanes: lanes to train; currently exactly one.
         data: training data on the lanes' device.
-        echo: function called every `num_iter_echo` iterations.
-        stop: function called after each step. If it returns true, training stops and stores its position in
+        echo: function called every `num_iter_echo` iterations, with the iteration and its loss.
+        stop: function called after each step. If it returns True, training stops and stores its position in
             `lane.position`. A run resumed from there has results bit-identical to those of an uninterrupted run.
         engine: engine to use; by default, the engine in the lanes' configuration.
 

@@ -22,7 +22,7 @@ class Best:
         epoch: number of the epoch, counted from 1.
         val_accuracy: validation accuracy at the end of the epoch, as a fraction.
         weights: weights at the end of the epoch, on the CPU.
-        predictions: predicted classes of the validation images (n_val,).
+        predictions: predicted classes of the validation images, shape (n_val,).
     """
 
     epoch: int
@@ -81,7 +81,7 @@ class Lane:
 
     @property
     def eval_model(self) -> nn.Module:
-        """Network that is validated and saved: `average` if it is set, or else `model`."""
+        """Network that is validated and saved: `average` if it is set; if not, `model`."""
         return self.average or self.model
 
     @property

@@ -27,8 +27,8 @@ class NetworkSize:
     """The size of a network.
 
     Attributes:
-        parameters: number of its parameters; buffers, such as those of batch norm, do not count.
-        multiply_adds: number of multiplications with a weight per image, in convolutions and linear layers.
+        parameters: number of parameters, not including buffers such as those of batch normalization.
+        multiply_adds: number of multiplications by a weight per image, in convolutions and linear layers.
     """
 
     parameters: int
@@ -46,12 +46,12 @@ def build_network(
     """Return a network with initial weights, in training mode on the CPU. Torch's global random state is unchanged.
 
     Args:
-        activation: option of the activation: `_target_`, keyword arguments, and `monotone`.
+        activation: option of the activation, with `_target_`, keyword arguments, and `monotone`.
         dropout_rate: dropout rate, in [0, 1).
         weights: generator from whose state the initial weights are drawn; the generator itself does not advance.
         noise: generator for dropout masks and random slopes, on the device that the network will train on.
-        model: option of the model: `_target_` and keyword arguments. The class also receives the image shape, number of
-            classes, activation, and dropout rate, if its signature has these parameters.
+        model: option of the model, with `_target_` and keyword arguments. The class also receives the image shape,
+            number of classes, activation, and dropout rate, if its signature has these parameters.
 
     Raises:
         ConfigError: the class of the model or of the activation rejects its keyword arguments.
@@ -103,12 +103,12 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def network_size(config: Config) -> NetworkSize:
-    """Return the size of the network of a configuration. The configuration must be checked."""
+    """Return the size of a configuration's network. The configuration must have been checked."""
     return _size(_network_options(config))
 
 
 def count_parameters(config: Config) -> int:
-    """Return the number of parameters of the network of a configuration, without allocating memory for them.
+    """Return the number of parameters of a configuration's network, without allocating memory for the parameters.
 
     Raises:
         ConfigError: the network cannot be constructed.
@@ -120,14 +120,14 @@ def _network_options(config: Config) -> str:
     return json.dumps([config.model, config.activation], sort_keys=True, default=str)
 
 
-# The jobs of a sweep differ in few options.
+# The jobs of a sweep differ in only a few options.
 @lru_cache(maxsize=1024)
 def _parameters(options: str) -> int:
     model, activation = json.loads(options)
     try:
-        with torch.device("meta"):  # tensors without memory
+        with torch.device("meta"):  # tensors that use no memory
             network = build_network(activation, 0.0, model=model)
-    except ConfigError:  # the user's own class may need values, such as the number of its true entries
+    except ConfigError:  # a user's own class may need tensors with values, for example to count nonzeros
         network = build_network(activation, 0.0, model=model)
     return sum(parameter.numel() for parameter in network.parameters())
 

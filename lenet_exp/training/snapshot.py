@@ -23,7 +23,7 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
     The best weights are not included, because they are saved in a separate file.
 
     Raises:
-        TypeError: a value in the optimizer's state is neither a tensor nor a number, a string, or None.
+        TypeError: a value in the optimizer's state is not a tensor, a number, a string, or None.
     """
     at = lane.position
     tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
@@ -96,7 +96,7 @@ class OptimizerState:
     """The state of an optimizer.
 
     Attributes:
-        tensors: tensors, keyed by `optimizer.<parameter index>.<name>`.
+        tensors: tensors of each parameter's state, keyed by `optimizer.<parameter index>.<name>`.
         state: plain values of each parameter's state, keyed by parameter index and name.
         groups: plain values of each parameter group, keyed by name.
     """
@@ -110,7 +110,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
     """Return the state of an optimizer.
 
     Raises:
-        TypeError: a value in the state is neither a tensor nor a number, a string, or None.
+        TypeError: a value in the state is not a tensor, a number, a string, or None.
     """
     found, state = OptimizerState({}, {}, []), optimizer.state_dict()
     for index, entry in state["state"].items():

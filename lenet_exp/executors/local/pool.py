@@ -1,8 +1,8 @@
-"""A pool of worker processes that continues if a worker dies.
+"""A pool of worker processes that survives the death of individual workers.
 
-Each worker has its own process group (setsid), so that Ctrl-C reaches only the pool's process. A worker runs one job
-after another. If a worker dies, its job is retried, and the other workers continue. If the pool's process dies, running
-jobs write a checkpoint, and the workers end.
+Each worker has its own process group (setsid), so Ctrl-C reaches only the pool's process. A worker runs one job after
+another. If a worker dies, its job is retried, and the other workers continue. If the pool's process dies, running jobs
+write a checkpoint, and the workers end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import cloudpickle
 
 from lenet_exp.stopping import stop_signal
 
-STOP_SECONDS = 30.0  # time for a job to end after SIGTERM
+STOP_SECONDS = 30.0  # maximum time for a job to end after SIGTERM
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Worker:
 
 
 class Pool:
-    """Runs a function call for each submitted job, in worker processes. Use it as a context manager.
+    """Runs each submitted job, which is a function call, in a worker process. Use it as a context manager.
 
     Args:
         workers: maximum number of worker processes.
@@ -68,7 +68,7 @@ class Pool:
         prepare: function called in each new worker, before its first job.
         inherit: file descriptors that the workers keep open.
         output: file to which the workers' stdout and stderr are appended; None to use the streams of this process.
-        answer: function that returns the answer to a job's question; called within `next_done`.
+        answer: function that `next_done` calls with a job's question; it returns the answer.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Pool:
         return _Worker(process, pipe)
 
     def _receive(self, worker: _Worker) -> JobEnd | None:
-        """Handle a worker's message. Return the end of its job; None after a question, or if the job is retried."""
+        """Handle a worker's message. Return the end of its job, or None if the job continues or is retried."""
         job = worker.job
         assert job is not None
         try:
@@ -246,7 +246,7 @@ class Pool:
             worker.process.wait(STOP_SECONDS)
 
     def _limit(self, worker: _Worker) -> float:
-        """Return the number of seconds until a worker reaches the time limit of its job or its deadline to stop."""
+        """Return the number of seconds until a worker reaches its job's time limit or its deadline for stopping."""
         if worker.stop_by is not None:
             return worker.stop_by - time.monotonic()
         return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0

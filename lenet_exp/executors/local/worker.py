@@ -1,4 +1,4 @@
-"""A worker process of a `Pool`: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`. Internal."""
+"""A worker process, which a `Pool` starts: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import cloudpickle
 
 from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, skip_gc_at_exit
 
-GRACE_SECONDS = 30.0  # time for a job to end after the pool's process has died
+GRACE_SECONDS = 30.0  # maximum time for a job to end after the pool's process has died
 
 
 def main() -> None:
@@ -43,9 +43,9 @@ def main() -> None:
 
 
 def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
-    """Forward messages from the pipe to the queue until the pipe closes. If a job is running, stop it then.
+    """Forward messages from the pipe to the queue. When the pipe closes, stop the running job, if any.
 
-    If the pipe closes, the pool has released this worker, or the pool's process has died.
+    The pipe closes when the pool releases this worker or the pool's process dies.
     """
     while True:
         try:

@@ -29,7 +29,7 @@ class RayOptions:
     Attributes:
         address: address of a cluster (`auto`, host:port, or ray://host:port); None to start Ray on this machine.
         workers: maximum number of simultaneous runs; None for as many as fit on the cluster.
-        cpus, gpus: number of CPUs and GPUs per run; the number of GPUs can be a fraction.
+        cpus, gpus: number of CPUs and number of GPUs per run; the number of GPUs can be a fraction.
         memory: memory per run, in bytes; None for no requirement.
         resources: custom Ray resources per run, keyed by name.
         init: additional arguments for `ray.init`.
@@ -52,7 +52,7 @@ class Cluster:
 
     Attributes:
         actor: Ray actor class of a place, which is a process that runs one job at a time. Its method `remote` requires
-            the `ray.put` reference of a `PortableWork`. Ray starts the actor once a node has free resources.
+            a `ray.put` reference to a `PortableWork`. Ray starts the actor once a node has enough free resources.
 
     Raises:
         ConfigError: the cluster cannot be reached, no node has the resources for a run, or GPUs are requested but this
@@ -77,7 +77,7 @@ class Cluster:
             raise ConfigError(_no_room(self._needs, nodes))
 
     def room(self) -> int:
-        """Return the number of runs that fit on the cluster's nodes at the same time, ignoring other users."""
+        """Return the number of simultaneous runs that fit on the cluster's nodes if no one else uses them."""
         return sum(self._fits(node) for node in _nodes())
 
     def _fits(self, node: dict[str, float]) -> int:

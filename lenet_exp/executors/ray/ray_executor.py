@@ -1,6 +1,6 @@
 """The executor for Ray clusters. Jobs run in places, which are Ray actors that run one job at a time.
 
-Ray creates an actor on a node with free resources, and reports if the actor dies. If the process or node of a job is
+Ray creates an actor on a node with free resources, and reports the actor's death. If the process or node of a job is
 lost, `Places` assigns the job to another place, where it resumes from its last checkpoint.
 """
 
@@ -29,9 +29,10 @@ BEFORE = 0  # turn number of the first call to a place, which requests its descr
 
 
 def _has_ended_itself(job: Job) -> bool:
-    """Return whether a run wrote a checkpoint and ended after its place was lost, for example on a drained node.
+    """Return whether a run wrote a checkpoint and ended after its place was lost.
 
-    The loss of the place may be reported before the run has ended. Therefore, this function waits a few seconds.
+    This happens, for example, if Ray drains the node. The loss of the place may be reported before the run has ended.
+    Therefore, this function waits a few seconds.
     """
     deadline = time.monotonic() + ENDING_SECONDS
     while (record := job.folder.record()) is None and time.monotonic() < deadline:
@@ -61,7 +62,7 @@ class RayExecutor(ClusterExecutor):
         self._portable_work: Any = ray.put(portable_work(work, (self._probe, self._probe.name), time_limit))
         self._places = Places("hydra/launcher=cluster_ray", retries=retries)
         self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, tuple[int, int]] = {}  # pending calls, with the place and turn of each
+        self._asked: dict[Any, tuple[int, int]] = {}  # place and turn of each pending call
         self._job_ends: deque[JobEnd] = deque()
 
     @property

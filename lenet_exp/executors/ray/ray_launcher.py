@@ -22,7 +22,7 @@ class RayLauncher(ExecutorLauncher):
     name = "cluster_ray"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor, and connect to the cluster unless `check` has already connected."""
+        """Create the executor, and connect to the cluster unless `check` has already connected to it."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 

@@ -1,7 +1,7 @@
 """Manages the Slurm allocations of a sweep.
 
-Allocations are submitted as needed, and allocations from an earlier session are reused. Lost allocations are detected.
-Each allocation provides places, which are processes that run one job at a time.
+This module submits allocations as needed, reuses allocations from an earlier session, and detects lost allocations.
+Each allocation provides places, which are processes that each run one job at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 QUEUE_SECONDS = 5.0  # time between two queries of Slurm's controller, which all users share
 AWAY_SECONDS = 30.0  # time between two queries while the controller does not respond or rejects queries
-QUIET_SECONDS = 300.0  # a running allocation without a heartbeat for this long is canceled
+QUIET_SECONDS = 300.0  # time without a heartbeat after which a running allocation is canceled
 
 log = logging.getLogger("lenet_exp")
 
@@ -44,8 +44,8 @@ class _Allocation:
 
     Attributes:
         seen: time when the queue last listed the allocation, or when it was submitted.
-        heard: time of the last heartbeat from one of its places or, before the first heartbeat, time of its start; None
-            while it has no node.
+        heard: time of the last heartbeat from one of its places or, before the first heartbeat, start time of the
+            allocation; None while the allocation has no node.
         came: names of the places that the allocation has opened since its start.
     """
 
@@ -90,8 +90,8 @@ class Allocations:
             places: number of additional places that are needed.
 
         Raises:
-            ConfigError: Slurm refused the first allocations. Later submissions are retried instead, because the
-                controller may be unreachable.
+            ConfigError: Slurm refused the first allocations. If a later submission fails, it is retried instead,
+                because the controller may be unreachable.
         """
         tasks, now = self._options.tasks, self._clock()
         missing = places - sum(max(0, tasks - len(a.came)) for a in self._allocations.values())
@@ -119,7 +119,7 @@ class Allocations:
         """Query Slurm's queue, and return the allocations that have been lost.
 
         Args:
-            silent: seconds since the last heartbeat of each place, keyed by the place's name.
+            silent: number of seconds since the last heartbeat of each place, keyed by the name of the place.
         """
         now = self._clock()
         self._look_at = now + QUEUE_SECONDS

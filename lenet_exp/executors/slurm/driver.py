@@ -1,4 +1,4 @@
-"""The Slurm job that runs the command of a detached sweep, and queries of a sweep's Slurm jobs."""
+"""Submits the Slurm job that runs the command of a detached sweep, and lists and cancels a sweep's Slurm jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def submit_driver(
     options: SlurmOptions,
     more: Mapping[str, str | int | float | bool | None],
 ) -> str:
-    """Submit the Slurm job that runs the command of a detached sweep; return the job's ID.
+    """Submit the Slurm job that runs the command of a detached sweep, and return the job's ID.
 
     Args:
         sweep: path of the sweep folder.
@@ -43,7 +43,7 @@ def submit_driver(
 
 
 def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
-    """Return a sweep's jobs in Slurm's queue: the job that runs its command, if there is one, and its allocations."""
+    """Return a sweep's jobs in Slurm's queue: the job that runs its command, or None, and the sweep's allocations."""
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
     queue = Queue()

@@ -1,6 +1,7 @@
 """Messages as files in a shared folder, for machines that have no other connection.
 
-A message is a JSON file, which a rename creates atomically. It contains only numbers and text, so it cannot run code.
+A message is a JSON file, which a rename creates atomically. Reading a message runs no code, because the file contains
+only numbers and text.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class MessageFolder:
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
-        """Remove and return new messages, each with the name of its sender. A corrupt message is returned as empty.
+        """Remove and return new messages, each with the name of its sender. Corrupt messages are returned as `{}`.
 
         Raises:
             OSError: the folder does not exist or cannot be read.
@@ -58,7 +59,7 @@ class MessageFolder:
 
 
 class Heartbeats:
-    """Heartbeat files, one per process, rewritten every few seconds. The reader measures silence with its own clock."""
+    """Heartbeat files, one per process, rewritten every few seconds. The reader measures times with its own clock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -74,7 +75,7 @@ class Heartbeats:
             file.write(f"{os.getpid()}\n")
 
     def silent(self, now: float) -> dict[str, float]:
-        """Return the seconds since the last heartbeat of each process, keyed by the process's name.
+        """Return the number of seconds since the last heartbeat of each process, keyed by the name of the process.
 
         Args:
             now: current time in seconds, from the same clock in all calls.

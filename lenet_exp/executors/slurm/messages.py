@@ -35,7 +35,7 @@ class PlacePlan:
         session: ID of the sweep's session.
         work: data that the place needs to run the sweep's jobs.
         asks, time_limit: see `PortableWork`.
-        probe: name of a file in the sweep folder; its content is also this name.
+        probe: name of a file in the sweep folder, which contains its own name.
     """
 
     session: str
@@ -52,7 +52,7 @@ class SlurmMessages:
         self.folder = folder
 
     def open(self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
-        """Start a new session of the sweep, which ends earlier sessions. Running places detect and join it.
+        """Start a new session of the sweep, and end earlier sessions. Running places detect and join the new session.
 
         Args:
             work: data that the places need to run the sweep's jobs.
@@ -69,12 +69,12 @@ class SlurmMessages:
         return plan
 
     def close(self, session: str) -> None:
-        """End a session. Its places detect this and end."""
+        """End a session. Its places detect the end of the session and exit."""
         (self.folder / "plan.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / session, ignore_errors=True)
 
     def plan(self) -> PlacePlan | None:
-        """Return the plan of the current session; None if the sweep has ended.
+        """Return the plan of the current session, or None if the sweep has ended.
 
         Raises:
             ValueError: the plan is corrupt.
@@ -131,7 +131,7 @@ def place_message(place: PlaceInfo) -> Message:
 
 
 def read_report(message: Message) -> EpochReport:
-    """Return the epoch report in a message.
+    """Return the epoch report that a message contains.
 
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.
@@ -141,7 +141,7 @@ def read_report(message: Message) -> EpochReport:
 
 
 def read_job_end(message: Message) -> JobEnd:
-    """Return the end of a job in a message.
+    """Return the end of a job, as reported in a message.
 
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NOTICE = "USR2@60"  # signal, and the number of seconds before the time limit when Slurm sends it
+NOTICE = "USR2@60"  # signal that Slurm sends, and number of seconds before the time limit
 DRIVER_NOTICE = "B:USR2@120"  # like NOTICE, for the shell of the job that runs a detached sweep
 
 
@@ -82,7 +82,8 @@ def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
     """Return the Bash script for the job that runs the command of a detached sweep.
 
-    Before the job reaches its time limit, it requeues itself. It then resumes the sweep.
+    Shortly before the job reaches its time limit, it requeues itself. When Slurm restarts the job, it resumes the
+    sweep.
 
     Args:
         options: Slurm options for the sweep.
@@ -120,7 +121,7 @@ def job_prefix(sweep: str) -> str:
 
 
 def log_pattern(folder: Path) -> str:
-    """Return the path of a folder with % escaped, because % begins a pattern in `sbatch --output`."""
+    """Return the path of a folder with % escaped, because % starts a pattern in `sbatch --output`."""
     return str(folder).replace("%", "%%")
 
 

@@ -1,8 +1,8 @@
 """A place: a task of a Slurm allocation that runs jobs of a sweep, one after another, until none are left.
 
-If the sweep's process dies, the running job continues. When the command is rerun, the job writes a checkpoint, and the
-place restarts and accepts new jobs. If Slurm announces the end of the allocation (SIGUSR2 or SIGTERM), the running job
-also writes a checkpoint.
+If the sweep's process dies, the running job continues. When the sweep's command is rerun, the job writes a checkpoint,
+and the place restarts and accepts new jobs. If Slurm announces the end of the allocation (SIGUSR2 or SIGTERM), the
+running job also writes a checkpoint.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # time between two checks for messa
 BEAT_SECONDS = 5.0
 LOOK_SECONDS = 30.0  # time between two checks of whether the sweep has a process
 ALONE_SECONDS = 300.0  # time that an idle place waits after the sweep's process has died
-TOLD_SECONDS = 10.0  # Slurm also sends SIGTERM to the job's process, and a second SIGTERM would kill it
+# Delay before this process stops its job: Slurm also sends SIGTERM to the job's process, and a second SIGTERM would
+# kill it.
+TOLD_SECONDS = 10.0
 
 
 def place_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the name of this process, from Slurm's environment variables: `<allocation>-<restart>-<task>`."""
+    """Return the name of this place, `<allocation>-<restart>-<task>`, from Slurm's environment variables."""
     array, member = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
     allocation = f"{array}_{member}" if array and member else environment.get("SLURM_JOB_ID", "0")
     return f"{allocation}-{environment.get('SLURM_RESTART_COUNT', '0')}-{environment.get('SLURM_PROCID', '0')}"
@@ -106,7 +108,7 @@ class Place:
                 pass
 
     def _was_interrupted(self, said: Question | JobEnd | None) -> bool:
-        """Return whether a job was interrupted, as opposed to finished or lost because its own process died."""
+        """Return whether a job was interrupted. If not, it finished, or it was lost because its own process died."""
         if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lenet_exp.errors import ConfigError
 
-COMMAND_SECONDS = 60.0  # a busy controller responds slowly
+COMMAND_SECONDS = 60.0  # time limit for a command; a busy controller responds slowly
 OVER = frozenset({"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
 WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 
@@ -52,7 +52,7 @@ class QueuedJob:
 
     @property
     def waits(self) -> bool:
-        """Whether the job is waiting for a node. None of its processes is alive."""
+        """Whether the job is waiting for a node. If so, it has no running processes."""
         return self.state in WAITS
 
 
@@ -72,7 +72,7 @@ class Queue:
                 )
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
-        """Submit an array of jobs; return the job IDs of its members.
+        """Submit an array of jobs, and return the job IDs of its members.
 
         Args:
             script: path of the job script.
@@ -88,7 +88,7 @@ class Queue:
         return [f"{job}_{n}" for n in range(count)]
 
     def submit_one(self, script: Path, name: str, log: str, arguments: Sequence[str]) -> str:
-        """Submit a single job; return its job ID. For the arguments and errors, see `submit`."""
+        """Submit a single job, and return its job ID. For the arguments and errors, see `submit`."""
         given = [f"--job-name={name}", f"--output={log}", *arguments, str(script)]
         return self._sbatch("--parsable", *given).partition(";")[0].strip()
 
@@ -112,7 +112,7 @@ class Queue:
         return [job for job in parsed(done.stdout) if job.name.startswith(prefix)] if done.returncode == 0 else None
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Cancel jobs by their IDs. Running jobs first receive a signal."""
+        """Cancel the jobs with these IDs. Running jobs first receive a signal."""
         if ids:
             try:
                 _run(["scancel", "--quiet", *ids])

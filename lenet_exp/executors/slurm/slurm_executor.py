@@ -1,7 +1,7 @@
 """The executor for Slurm clusters. It runs many jobs in a few allocations.
 
-Slurm starts the allocations and reports which of them are alive. Jobs and answers are exchanged as files in the sweep
-folder. `Places` assigns jobs to the places in the allocations, as on a Ray cluster.
+Slurm starts the allocations and reports which of them are alive. The executor and the allocations exchange messages as
+files in the sweep folder. `Places` assigns jobs to the places in the allocations, as on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SlurmExecutor(ClusterExecutor):
         self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue, clock)
         self._places = Places(NAME, retries=retries)
         self._opened: deque[int] = deque()  # requested places that have not started
-        self._bound: dict[str, int] = {}  # started places, by name
+        self._bound: dict[str, int] = {}  # numbers of started places, keyed by name
         self._spare: deque[str] = deque()  # started places that were not requested
         self._inboxes: dict[str, MessageFolder] = {}
         self._turns: dict[str, int] = {}
@@ -165,7 +165,7 @@ class SlurmExecutor(ClusterExecutor):
             self._places.ready(number)
 
     def _look(self) -> None:
-        """Detect lost places by their heartbeats, and lost allocations by Slurm's queue."""
+        """Detect lost places from their heartbeats, and lost allocations from Slurm's queue."""
         silent = self._beats.silent(self._clock())
         for name, seconds in silent.items():
             if seconds > self._options.lost_after:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lenet_exp.executors.slurm.options import SlurmOptions
 
 PLACE = "lenet_exp.sweeps.slurm_task"  # the module that a task of an allocation runs
-LEAST_LOST_AFTER = 5.0  # places send a heartbeat every 5 s
+LEAST_LOST_AFTER = 5.0  # time between two heartbeats of a place
 
 
 class SlurmLauncher(ExecutorLauncher):
@@ -27,7 +27,7 @@ class SlurmLauncher(ExecutorLauncher):
             the job that `sweep.detach=true` submits. If `cpus` is None, each run has one CPU per thread.
 
     Raises:
-        ConfigError: a value is too small.
+        ConfigError: the value of an option is too small.
     """
 
     name = "cluster_slurm"
@@ -66,7 +66,7 @@ class SlurmLauncher(ExecutorLauncher):
         return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Submit a Slurm job that runs a sweep's command in the background; return the job's ID.
+        """Submit a Slurm job that runs a sweep's command in the background, and return the job's ID.
 
         Args:
             sweep: path of the sweep folder.

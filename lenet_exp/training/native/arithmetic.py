@@ -1,6 +1,6 @@
 """Powers and cosines computed from sums and products only, with bit-identical results on every machine.
 
-The results of C libraries differ between machines.
+The corresponding functions of C libraries give different results on different machines.
 """
 
 from __future__ import annotations

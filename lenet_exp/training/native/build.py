@@ -47,7 +47,7 @@ class Library:
 
 
 def build(folder: Path | None = None) -> Library:
-    """Return the kernels' library, and build it with the first working compiler if needed.
+    """Return the kernels' library. If needed, build it with the first working compiler.
 
     Args:
         folder: folder in which libraries are stored; by default, `cache_folder(KEPT)`.
@@ -154,7 +154,7 @@ def _checked(library: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a library's lock. If another process is building the library, log a message and wait."""
+    """Lock a library for the duration of a `with` block. If another process is building it, log a message and wait."""
     with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

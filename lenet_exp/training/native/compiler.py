@@ -1,4 +1,4 @@
-"""Find the C++ compilers on this machine, read their versions, and run them with a time limit."""
+"""Finds the C++ compilers on this machine, reads their versions, and runs them with a time limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from lenet_exp.training.native.target import Target
 
 VERSION_SECONDS = 60
-COMPILE_SECONDS = 600  # a compiler that takes longer is not used
+COMPILE_SECONDS = 600  # time limit; a compiler that takes longer is not used
 # With contraction, compilers could round a * b + c only once. The kernels use no C++ library, exceptions, or RTTI.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
          "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip

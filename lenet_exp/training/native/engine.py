@@ -72,7 +72,7 @@ class NativeEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss over the validation images, and their predicted classes (n_val,) on the CPU."""
+        """Return the mean loss over the validation images, and their predicted classes, shape (n_val,), on the CPU."""
         _check(data)
         options = _options(lane)
         options.training = False

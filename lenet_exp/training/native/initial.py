@@ -17,7 +17,7 @@ from lenet_exp.training.lenet5 import LeNet5
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw a network's initial weights, equal to those that `LeNet5` draws from the same seed, except for rounding."""
+    """Draw a network's initial weights, which equal the weights of a `LeNet5` with this seed, except for rounding."""
     assert isinstance(model, LeNet5)
     weights = generator(seed, "weights")
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):

@@ -57,9 +57,9 @@ def copy_parameters(model: nn.Module) -> Tensor:
 
 
 def move_parameters(model: nn.Module) -> Tensor:
-    """Move a network's parameters to a new array of shape (PARAMETERS,), make them views of it, and return the array.
+    """Move a network's parameters to a new array of shape (PARAMETERS,), and return the array.
 
-    When the kernels change the array, they also change the network.
+    The network's parameters become views of the array. When the kernels change the array, they also change the network.
     """
     array = copy_parameters(model)
     for name, parameter in model.named_parameters():

@@ -124,7 +124,7 @@ class Kernels:
     def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
-        """Return the mean loss and predicted classes (count,) for the images at `index`.
+        """Return the mean loss and the predicted classes, shape (count,), for the images at `index`.
 
         For the arguments, see `gradient`.
         """
@@ -175,7 +175,7 @@ def kernels() -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Return why the kernels are not available on this machine, as a short phrase; empty if they are available."""
+    """Return a short phrase that explains why the kernels are not available on this machine; empty if they are."""
     built = kernels()
     return built if isinstance(built, str) else ""
 

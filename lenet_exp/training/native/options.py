@@ -26,7 +26,7 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 
 def why_unsupported(config: Config) -> str | None:
-    """Return why the kernels cannot train a configuration, as a short phrase, or None if they can."""
+    """Return a short phrase that explains why the kernels cannot train a configuration, or None if they can."""
     checks: tuple[Callable[[Config], str | None], ...] = (
         _unknown_device,
         _unknown_model,

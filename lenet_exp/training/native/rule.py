@@ -1,4 +1,4 @@
-"""Steps of torch optimizers, executed by the kernels. Their state remains in torch, as views of the kernels' arrays."""
+"""Steps of torch optimizers, executed by the kernels. The state remains in torch, as views of the kernels' arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of class names in files: only trusted classes are imported.
+"""Checks class names in files, so that only trusted classes are imported.
 
 A model's record names the classes of its network and activation; the file of a sweep's job also names its optimizer.
 The author of a file chooses these names, and importing a module runs its code. Therefore, names are checked before any
@@ -109,7 +109,10 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
 
 
 def foreign_class(config: Config) -> str | None:
-    """Return a configuration's first class outside torch and lenet_exp whose module has not been imported, or None."""
+    """Return the name of a configuration's first foreign class, or None if it has none.
+
+    A class is foreign if it is not in torch or lenet_exp and its module has not been imported.
+    """
     for target in (_target(option) for group in CLASS_GROUPS if (option := getattr(config, group))):
         ours = target in OUR_MODELS | {OURS} or target.startswith(TORCHS)
         if not ours and target.rpartition(".")[0] not in sys.modules:

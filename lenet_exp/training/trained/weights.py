@@ -38,12 +38,12 @@ def as_arrays(weights: Mapping[str, Tensor]) -> Arrays:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write weights to a safetensors file, atomically."""
+    """Atomically write weights to a safetensors file."""
     save_arrays(path, as_arrays(weights), metadata)
 
 
 def save_arrays(path: Path, weights: Arrays, metadata: dict[str, str]) -> None:
-    """Write arrays to a safetensors file, atomically."""
+    """Atomically write arrays to a safetensors file."""
     metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format does not keep the order
     write_atomic(path, to_bytes({name: np.asarray(a, order="C") for name, a in weights.items()}, metadata))
 
