@@ -22,7 +22,7 @@ lenet-compare: compare configurations over their seeds.
   lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
                                          0.2 percentage points with 80% power; run=true also runs that command
   lenet-compare confirm=0.2 against=baseline
-                                         test the leader against what the same command trains without the swept flags
+                                         test the leader against the sweep's command without its swept flags
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
@@ -38,10 +38,11 @@ How it works
   the two have seeds in common, otherwise with Welch's test. P-values are corrected for comparisons among all pairs of
   configurations (Shaffer's method). The winner must beat every other configuration at p <= 0.05, under a rule that
   accounts for multiple comparisons without correcting each p-value (Gutmann and Maymin).
-  At most 5 in 100 comparisons wrongly declare a configuration worse than one that it equals. In at least 95 out of 100
+  At most 5 in 100 comparisons wrongly declare a configuration worse than an equally good one. In at least 95 in 100
   comparisons, all intervals for the leader's leads contain the true values. Neither rate holds if runs of a
   configuration occasionally collapse; a warning lists such runs.
-  The winner's lead is biased upward. Intervals cover only seed-to-seed variation (and splits, if split_seed is swept).
+  The winner's lead is biased upward. Intervals cover only variation between seeds (and between splits, if split_seed is
+  swept).
   Configurations with diverged runs rank last. No configuration wins while runs are missing.
 """
 

@@ -8,7 +8,7 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
 USAGE = """
-lenet-reproduce: retrain a run from its record and check that the results are bit-identical.
+lenet-reproduce: retrain a run from its record and check whether the results are bit-identical.
 
   lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or its first few digits), its
                                            MLflow run ID, a .safetensors file from model_path, or champion:<dataset>

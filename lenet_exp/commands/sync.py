@@ -16,7 +16,7 @@ lenet-sync: upload results that MLflow missed or lost.
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
 Nothing is uploaded twice. Sweeps and runs that are still running are skipped, because they upload their own results.
-Sweeps and runs whose process died are marked as killed on disk and in MLflow; you can resume them.
+Sweeps and runs whose process has died are marked as killed on disk and in MLflow; you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """

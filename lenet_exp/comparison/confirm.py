@@ -126,7 +126,8 @@ def _planned(
         raise ConfigError(f"{asked}: {_no_spread(comparison)}")
     needed = power.seeds(points)
     if needed > MOST_SEEDS:
-        smaller = ", ".join(f"{n} seeds would detect {power.detects(n) * 100:.2f} points" for n in (20, 50, 100))
+        *some, last = [f"confirm={power.detects(n) * 100:.2f} requires {n} seeds" for n in (20, 50, 100)]
+        smaller = f"{', '.join(some)}, and {last}"
         raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
     return ConfirmationPlan(groups, needed, points)
 

@@ -151,9 +151,9 @@ class Dataset:
     folder: str = knob("folder with the dataset's files, absolute or relative to data_root", result=False)
     also_in: list[str] = knob("other folders to search for the dataset's files", result=False)
     files: dict[str, list[str]] = knob(
-        "idx: names of the image and label files of the training and test sets", result=False
+        "idx: names of the image and label files for the training and test sets", result=False
     )
-    sha256: dict[str, str | None] = knob("SHA-256 of each uncompressed file (null: unknown)", result=False)
+    sha256: dict[str, str | None] = knob("SHA-256 digest of each uncompressed file (null: unknown)", result=False)
     torchvision_class: str | None = knob(
         "torchvision.datasets class that downloads the dataset (null: none)", result=False
     )
@@ -234,7 +234,10 @@ class Training:
         "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "smallest increase in validation accuracy that counts, as a fraction", ge=0, lt=1, only_with="training.patience"
+        "minimum increase in accuracy, as a fraction, that counts as better",
+        ge=0,
+        lt=1,
+        only_with="training.patience",
     )
 
 
@@ -253,7 +256,7 @@ class Tracking(Store):
     models: LoggedModels = knob(
         "runs whose best model is logged: all, best (only the sweep's best run), or none", result=False
     )
-    plots: bool = knob("log plots: curves, confusion matrix, mistakes, and comparisons", result=False)
+    plots: bool = knob("log plots: learning curves, confusion matrix, mistakes, and comparisons", result=False)
     tags: Option = knob("custom tags for the run; for example, tracking.tags.note=first", result=False)
 
 
@@ -261,7 +264,9 @@ class Tracking(Store):
 class Sweep:
     """Flags for a sweep."""
 
-    workers: int | None = knob("number of concurrent runs (null: CPU cores / num_threads)", ge=1, le=4096, result=False)
+    workers: int | None = knob(
+        "number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096, result=False
+    )
     retries: int = knob("number of times to retry a run whose process died", ge=0, le=1000, result=False)
     fail_fast: bool = knob("start no new runs after a run fails or diverges", result=False)
     max_failures: int | None = knob(
@@ -277,7 +282,7 @@ class Sweep:
         "combinations of swept values to skip, such as [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
     )
     confirms: str | None = knob(
-        "set by lenet-compare confirm=: sweep whose leader is tested on new seeds",
+        "sweep whose leader is tested on new seeds (set by lenet-compare confirm=)",
         neutral=None,
         result=False,
     )
@@ -285,15 +290,15 @@ class Sweep:
         "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None, result=False
     )
     against: bool = knob(
-        "set by lenet-compare against=: whether the second configuration is a baseline",
+        "whether the second configuration is a baseline (set by lenet-compare against=)",
         neutral=False,
         result=False,
     )
     time_limit: float | None = knob(
-        "time limit per run, in seconds; slower runs fail (null: no limit)", gt=0, result=False
+        "time limit per run, in seconds; longer runs fail (null: no limit)", gt=0, result=False
     )
     force: bool = knob("retrain finished runs", result=False)
-    resume: str | None = knob("sweep to resume: last, its ID, its MLflow run ID, or its folder", result=False)
+    resume: str | None = knob("sweep to resume: last, ID, MLflow run ID, or folder", result=False)
     dry_run: bool = knob(
         "train nothing; print the planned runs, estimated time, and required disk space",
         result=False,
@@ -322,7 +327,7 @@ class Search:
         "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}, result=False
     )
     objective: Objective = knob(
-        "accuracy, loss, epochs or seconds (to search.target), or front (accuracy and search.cost)",
+        "objective: accuracy, loss, epochs, seconds, or front (both accuracy and search.cost)",
         neutral=Objective.accuracy,
         result=False,
     )
@@ -333,7 +338,7 @@ class Search:
         result=False,
     )
     cost: Cost = knob(
-        "second objective of search.objective=front: seconds (training time until the best epoch) or parameters",
+        "cost if search.objective=front: seconds (time to the best epoch) or parameters",
         neutral=Cost.seconds,
         result=False,
     )
@@ -341,7 +346,7 @@ class Search:
         "train only networks with at most this many parameters (null: no limit)", ge=1, neutral=None, result=False
     )
     target: float | None = knob(
-        "validation accuracy to reach (search.objective=epochs or seconds)", gt=0, le=1, neutral=None,
+        "validation accuracy to reach if search.objective=epochs or seconds", gt=0, le=1, neutral=None,
         result=False
     )  # fmt: skip
 
@@ -364,7 +369,7 @@ class Config:
     training: Training = field(default_factory=Training)
     num_epoch: int = knob("number of passes over the training set", ge=1)
     batch_size: int = knob("number of images per step", ge=1, lt=2**63)
-    num_iter_echo: int = knob("number of steps between log lines with the step loss", ge=1, result=False)
+    num_iter_echo: int = knob("number of steps between log lines that report the loss", ge=1, result=False)
     seed: int = knob("seed for the weights, data order, dropout, and augmentation", ge=0, lt=2**63)
     split_seed: int = knob("seed for the split into training and validation images",
                            ge=0, lt=2**63, result=False)  # fmt: skip
@@ -402,7 +407,7 @@ class Config:
         result=False,
     )
     seeds: int = knob(
-        "search: number of seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
+        "search: seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
@@ -422,7 +427,7 @@ class PredictConfig:
     trained_model: str | None = knob(
         "model: registered name, name@alias, runs:/<MLflow run id>, or file (null: champion)"
     )
-    sweep: str | None = knob("sweep whose leader is evaluated, one run per seed: last, ID, or folder (null: none)")
+    sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
     configurations: ScoredConfigurations = knob(
         "configurations to evaluate: fixed (the leader, or both sides of a confirmation) or all"
     )

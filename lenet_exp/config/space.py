@@ -216,7 +216,7 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     if count < 1:
         raise ConfigError(f"{typed}: a searched flag must have at least one value")
     if count > LARGEST:
-        raise ConfigError(f"{typed}: {count:,} values; must be at most {LARGEST:,}; use interval() instead")
+        raise ConfigError(f"{typed}: must have at most {LARGEST:,} values, not {count:,}; use interval() instead")
     whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
         raise ConfigError(f"{typed}: must be consecutive integers with tag(log, ...); otherwise, use interval()")

@@ -29,7 +29,7 @@ from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch  # needs Optuna
 
-LESS = "; each further test of the same sweep adds up to 5% to the risk of a false confirmation"
+LESS = "; each further test of the same sweep increases the risk of a false confirmation by up to 5 percentage points"
 
 
 def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:

@@ -258,7 +258,7 @@ class RunFolder:
 
         The result is None if `lenet-predict sweep=` has not evaluated these weights.
         """
-        what_now = "to score the run again, run lenet-predict"
+        what_now = "to evaluate the run again, run lenet-predict"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
         result = self.result() if kept else None
         return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None

@@ -39,11 +39,14 @@ def predict_test_set(config: PredictConfig) -> float:
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
-    log.info("%s: scoring the %s test set ...", model.name, config.dataset.name)
+    log.info("%s: evaluating on the %s test set ...", model.name, config.dataset.name)
     score, path, logged = score_and_log(config, device, model)
     print_score(model, config, score)
     if model.shipped and config.trained_model is None:
-        print("This is the bundled model; none of your lenet5 runs beats it. To score your last sweep, set sweep=last.")
+        print(
+            "This is the bundled model; none of your lenet5 runs is better. "
+            "To evaluate your last sweep, set sweep=last."
+        )
     if config.output is not None:
         about = {"trained_model": model.name, "dataset": config.dataset.name}
         write_output(user_path(config.output), about | score.as_json(), score_table(score))

@@ -23,14 +23,14 @@ def next_step(comparison: Comparison) -> str | None:
     how = f": {typed}" if typed else ", after training all of these configurations in a single sweep"
     searched = comparison.design is not None and comparison.design.searched
     several = f"add seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
-    further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that may be best"
-    test_images = f"score the leader on the test images{how}"
+    further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
+    test_images = f"evaluate the leader on the test images{how}"
     return {
         NextStep.watch: f"wait for the sweep, which is still running{how}",
         NextStep.finish: "rerun the same command to train the missing runs",
         NextStep.steady: "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence",
         NextStep.seeds: further if searched else several,
-        NextStep.baseline: f"test the leader against the same command without the searched flags{how}",
+        NextStep.baseline: f"test the leader against the sweep's command without its searched flags{how}",
         NextStep.confirm: f"confirm this lead on new seeds{how}",
         NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{how}",
         NextStep.predict: test_images,

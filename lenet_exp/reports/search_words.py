@@ -72,7 +72,7 @@ def _left(plan: SearchPlan) -> str:
         return ""
     if plan.best_value is None:
         return f"no trial has reached {plan.target:.2%}" if plan.target is not None and plan.told else ""
-    return f"{number_of(len(plan.left), 'configuration')} may still be best" if plan.left is not None else ""
+    return f"{number_of(len(plan.left), 'configuration')} could still be the best" if plan.left is not None else ""
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -131,7 +131,7 @@ def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
 def more_of(plan: SearchPlan) -> str:
     """Return a phrase that describes how to extend a search, such as `a larger budget`."""
     one_seed = plan.seeds == 1 and plan.objective in {Objective.accuracy, Objective.loss}
-    seeds = ", or with seeds=5 to add seeds to every configuration that may be best"
+    seeds = ", or with seeds=5 to add seeds to every configuration that could be the best"
     return "a larger budget" + (seeds if one_seed else "")
 
 
@@ -148,7 +148,7 @@ def search_lines(searched: SearchSummary) -> list[str]:
         waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
         lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in total")
     if (command := searched.best_command) is not None:
-        lines.append(f"to train the best configuration: {command}")
+        lines.append(f"to train the best configuration, run: {command}")
     if importance := search_importance(searched):
         told = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
         trials = len(searched.ended)

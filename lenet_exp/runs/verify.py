@@ -45,7 +45,7 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
     if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
         return f"its best epoch is {best} ({record.best_val_accuracy}) in the record, but {first.epoch} in the history"
     if digest is not None and first.weights_digest not in (None, digest):
-        return f"its record and its history name different weights for epoch {best}"
+        return f"its record and its history have different weight digests for epoch {best}"
     return ""
 
 

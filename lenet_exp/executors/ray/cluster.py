@@ -62,8 +62,8 @@ class Cluster:
     def __init__(self, options: RayOptions) -> None:
         if options.gpus and not torch.cuda.is_available():
             raise ConfigError(
-                f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; run the command on a node that has a "
-                "GPU, because the device is selected here"
+                f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; the device is selected where the "
+                "command runs, so run it on a node that has a GPU"
             )
         # The keys are Ray's names for resources.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}

@@ -30,7 +30,7 @@ METHOD = """The leader is tested against every other configuration: with a paire
 otherwise with Welch's test. P-values are corrected for comparisons among all pairs of configurations (Shaffer's
 method). The winner must beat every other configuration at p ≤ 0.05, under a rule that accounts for multiple comparisons
 without correcting each p-value (Gutmann and Maymin). At most 5 in 100 comparisons wrongly declare a configuration worse
-than one that it equals. In at least 95 out of 100 comparisons, all intervals for the leader's leads contain the true
+than an equally good one. In at least 95 in 100 comparisons, all intervals for the leader's leads contain the true
 values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is biased upward.
 Configurations with diverged runs rank last and are not tested."""
 

@@ -55,7 +55,7 @@ function effectsChart(board, width) {
   });
   const shares = effects.filter((e) => e.share !== null).map((e) => `${e.flag} ${e.share}`);
   const known = shown.some((l) => l.low !== null) ? "Whiskers: 95% confidence intervals over seeds, not corrected for the number of flags. Pale: the interval contains 0." : "Pale: no interval, because a configuration has only one seed.";
-  return { option, height: 70 + 24 * shown.length, note: known + (shares.length ? ` Share of the variance: ${shares.join(", ")}.` : "") };
+  return { option, height: 70 + 24 * shown.length, note: known + (shares.length ? ` Fraction of the variance: ${shares.join(", ")}.` : "") };
 }
 
 function signed(effect) {

@@ -91,7 +91,7 @@ def print_sweep(
         for comparison in comparisons:
             print_verdict(comparison)
             if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
-                console.print(f"to train the best configuration: {command}", soft_wrap=True)
+                console.print(f"to train the best configuration, run: {command}", soft_wrap=True)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)
