@@ -1,4 +1,4 @@
-"""The command line programs, one module per command.
+"""The command-line programs, with one module per command.
 
 Each module parses the arguments, calls the package, prints the results, and returns the exit status.
 """

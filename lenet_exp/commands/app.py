@@ -86,7 +86,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
     """Run or sweep as `hydra.main` does, or print the help.
 
-    `hydra.main` itself handles only the other options, such as --cfg, --info, and shell completion. It is not used to
+    `hydra.main` itself is used only for other options, such as --cfg, --info, and shell completion. It is not used to
     run or sweep, because it prints errors in its own format unless an environment variable is set.
     """
     a = arguments
@@ -110,7 +110,7 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
 
 
 def _with_search_path(arguments: Namespace) -> list[str]:
-    """Return the overrides, including an override that corresponds to `--config-dir`.
+    """Return the overrides from the command line, including an override that corresponds to `--config-dir`.
 
     Raises:
         ConfigError: the folder was not found, or a file in the folder contains too many YAML aliases.
@@ -141,7 +141,7 @@ def _checked_arguments(program: str) -> Namespace:
     """Parse the command line with Hydra's parser and check the arguments.
 
     Raises:
-        ConfigError: an argument is unknown or not supported, or the overrides are not next to each other.
+        ConfigError: an argument is unknown or not supported, or other arguments separate the overrides.
     """
     parser = command_line_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # the original method also prints the usage

@@ -25,7 +25,7 @@ LONGEST_WORD = 300  # maximum number of characters in a word of a message; longe
 
 
 def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
-    """Call `work` and exit with the status that it returns.
+    """Call `work`, and exit with the status that it returns.
 
     The exit status is:
 
@@ -39,7 +39,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     Args:
         program: name of the command, for error messages.
         work: function that runs the command.
-        full_error: whether to show a traceback instead of the one-line error.
+        full_error: whether to print a traceback instead of a one-line error.
     """
     skip_gc_at_exit()
     signal.signal(signal.SIGTERM, raise_terminated)

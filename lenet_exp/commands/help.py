@@ -22,7 +22,7 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
     Args:
         composed: the configuration, including the user's overrides and the node `hydra`.
         schema: dataclass that defines the configuration.
-        everything: whether to list the flags in `SECOND_PAGE`, too.
+        everything: whether to also list the flags in the sections of `SECOND_PAGE`.
     """
     hydra = composed.hydra
     node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])

@@ -44,7 +44,7 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
     """Return the words that a shell can complete: `flag=`, or `flag=value` if the possible values are known.
 
     Args:
-        known: default values, keyed by flag. Boolean flags can be completed with true and false.
+        known: default values, keyed by flag. For Boolean flags, the possible values are `true` and `false`.
         choices: possible values of other flags, keyed by flag.
     """
     values: dict[str, Sequence[str]] = {flag: YES_OR_NO for flag, default in known.items() if default in YES_OR_NO}
@@ -53,7 +53,7 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
 
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int], completed: Sequence[str] = ()) -> NoReturn:
-    """Run a command and exit, or print its usage or its completion script for bash.
+    """Run a command, or print its usage or its completion script for bash; then exit.
 
     Args:
         program: name of the command.

@@ -15,7 +15,7 @@ from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
-    """Classify the test set or pictures with a configuration from Hydra.
+    """Evaluate a model on the test set or classify pictures, as specified by a configuration from Hydra.
 
     Return the test accuracy as a fraction, or NaN for pictures.
     """
@@ -38,7 +38,7 @@ def predict(cfg: DictConfig) -> float:
 def with_lists(overrides: list[str]) -> list[str]:
     """Convert overrides such as `images=scan.png` and `images=*.png` to lists.
 
-    Without this conversion, users would have to quote such values for Hydra, too.
+    Without this conversion, users would have to quote such values not only for the shell but also for Hydra.
     """
     return [_as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o for o in overrides]
 

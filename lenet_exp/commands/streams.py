@@ -16,7 +16,7 @@ from lenet_exp.addresses import hide_password
 class Stream:
     """A text stream that stores the first error that occurs and ignores all output after it.
 
-    For example, the sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk is full and the
+    For example, a sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk becomes full while the
     output is redirected to a file.
     """
 
@@ -62,7 +62,8 @@ def print_secret(line: str) -> None:
 def guard_streams() -> tuple[Stream, Stream]:
     """Replace stdout and stderr in this process with `Stream` objects, and return these objects.
 
-    A closed stream (`>&-`) is redirected to /dev/null. Otherwise, the next file to be opened would get its descriptor.
+    A closed stream (`>&-`) is redirected to /dev/null, because the next file to be opened would otherwise get the
+    descriptor of that stream.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -82,6 +83,6 @@ def guard_streams() -> tuple[Stream, Stream]:
 
 
 def discard_rest(stream: Stream, descriptor: int) -> None:
-    """Redirect a failed stream to /dev/null, so that Python's flush at exit does not fail, too."""
+    """Redirect a failed stream to /dev/null, so that Python's flush at exit does not also fail."""
     if stream.error is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

@@ -1,4 +1,4 @@
-"""lenet-sync: upload results that are missing in MLflow."""
+"""lenet-sync: upload results that are missing from MLflow."""
 
 from __future__ import annotations
 

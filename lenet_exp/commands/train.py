@@ -64,7 +64,7 @@ def train_alone(
     Args:
         config: configuration of the run.
         name: name of the run; None for the default name.
-        default_threads: number of threads if the configuration does not set one; None for the default of `run_alone`.
+        default_threads: number of threads if the configuration does not set it; None for the default of `run_alone`.
         deliver: function that starts the upload of results; None for the default of `run_alone`.
 
     Raises:

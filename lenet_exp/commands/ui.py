@@ -132,8 +132,8 @@ def _open(url: str) -> None:
 def _redirect(url: str) -> Iterator[str]:
     """Yield the address of a temporary HTML file that redirects to `url` and that only this user can read.
 
-    The file keeps the token in `url` secret, because all users of a machine can see the arguments of a browser. It is
-    in the outputs folder if possible, because some browsers cannot read the temporary folder.
+    The file keeps the token in `url` secret, because all users of a machine can see the arguments of a browser. If
+    possible, the file is created in the outputs folder, because some browsers cannot read the temporary folder.
     """
     from lenet_exp.outputs import outputs_dir
 
@@ -147,8 +147,8 @@ def _redirect(url: str) -> Iterator[str]:
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
     """Return the requested sweep or, by default, the latest sweep in the outputs folder.
 
-    Return None if no sweep was requested and the outputs folder has no sweep. Also return None if the request is an
-    MLflow run ID of a sweep that is not in the outputs folder.
+    Return None if no sweep was requested and the outputs folder contains no sweeps. Also return None if the MLflow run
+    ID of a sweep that is not in the outputs folder was requested.
     """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
@@ -187,10 +187,10 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
 
 
 def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:
-    """Return the MLflow run of a sweep in the store, or None if the store does not have it.
+    """Return the MLflow run of a sweep in the store, or None if the store does not contain the sweep.
 
     Raises:
-        ConfigError: the user requested the sweep, but the store does not have it.
+        ConfigError: the user requested a sweep that the store does not contain.
     """
     from mlflow.exceptions import MlflowException
 
@@ -220,7 +220,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _token(value: str) -> str:
-    """Check the value of the flag `token` and return the token, or an empty string for `none`."""
+    """Check the value of the `token` flag, and return the token, or an empty string for `none`."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
         raise ConfigError("token=: must be none or consist only of letters, digits, and the characters . _ ~ -")
     return "" if value == "none" else value

@@ -23,7 +23,7 @@ def write_output(path: Path, values: object, rows: Rows) -> None:
 
 
 def score_table(score: Score) -> Rows:
-    """Return one row per class, with its row of the confusion matrix, and a final row for all classes."""
+    """Return a row for each class, which includes its row of the confusion matrix, and a final row for all classes."""
     names, matrix = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
 
     def row(name: str, figures: Mapping[str, Json], counts: Sequence[int]) -> dict[str, Json]:
@@ -38,7 +38,7 @@ def score_table(score: Score) -> Rows:
 
 
 def pictures_table(answers: list[Classification], names: list[str]) -> Rows:
-    """Return one row per drawing: picture, position, class, polarity, and the probability of each class."""
+    """Return a row for each drawing: picture, position, class, polarity, and the probability of each class."""
     return [
         {
             "image": str(a.picture.path),

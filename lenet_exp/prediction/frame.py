@@ -1,5 +1,5 @@
-"""Converts a drawing to the form of MNIST's images: 28x28, light on dark, centered by its center of mass, with strokes
-as wide as a pen's."""
+"""Converts drawings to the form of MNIST's images: 28x28 pixels, light on dark, centered by center of mass, and with
+strokes as wide as those of a pen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-FRAME = 28  # side length in pixels, as in MNIST; later resized to LeNet-5's 32x32, like the training images
+FRAME = 28  # side length in pixels, as in MNIST; like the training images, frames are later resized to 32x32
 FINE = 8  # pixels of the working image per pixel of the frame
 THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which includes nearly all strokes in MNIST
 
 
 def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
-    """Return the frame (28, 28) of a drawing (height, width).
+    """Return the frame, with shape (28, 28), of a drawing with shape (height, width).
 
     As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled to fit a square box (20x20 pixels in MNIST)
     without changing its proportions. It is then centered in the frame by its center of mass. Strokes that are finer or
@@ -35,7 +35,8 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
 
 
 def place(drawing: Array, box: int) -> NDArray[np.uint8]:
-    """Scale a cropped drawing with shades from 0 to 1 to fit a square box, and center it in a frame (28, 28)."""
+    """Scale a cropped drawing with shades from 0 to 1 to fit a square box, and center the drawing in a frame with shape
+    (28, 28)."""
     pixels = _resized(drawing, box) * 255
     pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
     y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
@@ -56,14 +57,14 @@ def _resized(drawing: Array, longest: int) -> Array:
 
 
 def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
-    """Crop a drawing to its values above `least`."""
+    """Crop a drawing to the smallest rectangle that contains all values above `least`."""
     drawn = np.asarray(drawing, dtype=np.float64)
     ((rows, columns),) = ndimage.find_objects((drawn > least).astype(int))
     return np.asarray(drawn[rows, columns])
 
 
 def _with_a_pens_width(drawing: Array) -> Array:
-    """Thicken or thin strokes so that they have a pen's width after scaling."""
+    """Thicken or thin the strokes of a drawing so that they have the width of a pen's strokes after scaling."""
     width = stroke_width(drawing > 0.5) / FINE
     wanted = float(np.clip(width, THINNEST, WIDEST))
     change = (wanted - width) / 2 * FINE

@@ -58,8 +58,7 @@ class _ScoredRun:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A configuration of a sweep on one dataset, with its finished runs in the order of their seeds, and the test
-    results of these runs."""
+    """A configuration of a sweep on one dataset, with its finished runs, sorted by seed, and their test results."""
 
     sweep: SweepFolder
     comparison: Comparison
@@ -104,12 +103,12 @@ class _Scored:
 
 
 def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
-    """Evaluate each finished run of a sweep's leader on the test set; print and log the results.
+    """Evaluate each finished run of a sweep's leader on the test set, and print and log the results.
 
     If the sweep is a confirmation or `configurations=all` is set, evaluate the finished runs of all configurations.
 
     Args:
-        only_its_dataset: whether to evaluate only the runs that were trained on `config.dataset`; otherwise, the runs
+        only_its_dataset: whether to evaluate only the runs that were trained on `config.dataset`. Otherwise, the runs
             on each of the sweep's datasets are evaluated.
 
     Returns:
@@ -176,7 +175,7 @@ def _heading(scored: _Scored) -> str:
 
 
 def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_its_dataset: bool) -> list[_ScoredRun]:
-    """Evaluate a configuration's runs on the test set; print, log, and save each result."""
+    """Evaluate a configuration's runs on the test set, and print, log, and save each result."""
     tested = []
     for folder, record in scored.runs:
         own = _for(config, scored.sweep, record, only_its_dataset)
@@ -244,8 +243,11 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
 
 
 def _for(config: PredictConfig, sweep: SweepFolder, record: Record, only_its_dataset: bool) -> PredictConfig:
-    """Return the settings for evaluating a run: `config` with the run's dataset, unless a different dataset was
-    requested, and with the sweep's store, unless a different store was requested."""
+    """Return the settings for evaluating a run.
+
+    The settings are those of `config` with the dataset of the run and the store of the sweep, unless a different
+    dataset or store was requested.
+    """
     uri = config.tracking.uri or sweep.started().tracking_uri
     dataset = config.dataset if only_its_dataset else record.config.dataset
     return replace(config, dataset=dataset, tracking=replace(config.tracking, uri=uri))

@@ -13,7 +13,7 @@ Mask = NDArray[np.bool_]
 
 COARSE = 36  # longer side, in pixels, of the reduced picture from which the paper's color is estimated
 SMOOTH = 160  # longer side, in pixels, of the reduced picture from which the light is estimated
-WIDEST = 0.3  # widest stroke, as a fraction of the mean side length; wider structures are paper or shadow
+WIDEST = 0.3  # maximum stroke width, as a fraction of the mean side length; wider structures are paper or shadow
 HUE = 2.0  # weight of color differences relative to lightness, which shadows also change
 LEAST = 16 / 255  # minimum contrast
 SMALLEST = 0.0003  # minimum fraction of the picture that ink covers
@@ -38,8 +38,9 @@ class Ink:
 def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
     """Return the ink in a picture; None if nothing stands out from the paper.
 
-    Light falls equally on paper and ink, so the logarithm of each color is compared with that of the nearby paper. The
-    three colors are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
+    Light falls equally on paper and ink, so the logarithm of each color value is compared with that of the nearby
+    paper. The three color channels are combined so that ink and paper differ most, relative to the variation of the
+    paper (Fisher 1936).
 
     Args:
         pixels: RGB values from 0 to 255, with shape (height, width, 3).
@@ -77,7 +78,7 @@ def _outstanding(amount: Array, lines: Mask | None) -> Mask:
 
 
 def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
-    """Return Fisher's discriminant direction (3,), scaled so that the mean of the ink is 1."""
+    """Return Fisher's discriminant direction, with shape (3,), scaled so that the mean of the ink is 1."""
     paper = ~ndimage.binary_dilation(marked, iterations=3)
     if lines is not None:
         paper |= lines
@@ -97,8 +98,10 @@ def _paper_nearby(pixels: Array) -> Array:
 
 
 def _above_its_surroundings(values: Array) -> Array:
-    """Subtract the morphological opening with a square as wide as the widest stroke. This keeps thin structures and
-    removes shadows and differences in light."""
+    """Subtract the morphological opening with a square as wide as the widest stroke.
+
+    The result contains thin structures, but no shadows or differences in light.
+    """
     small = _shrunk(values[..., None], SMOOTH)[..., 0]
     size = 2 * int(WIDEST * sum(small.shape) / 4) + 1
     smooth = ndimage.gaussian_filter(small, 0.7)
@@ -111,7 +114,7 @@ def _above_its_surroundings(values: Array) -> Array:
 
 
 def _shrunk(values: Array, longest: int) -> Array:
-    """Reduce an image to the means of blocks, with about `longest` blocks along the longer side."""
+    """Reduce an image to the means of its blocks, with about `longest` blocks along the longer side."""
     factor = max(1, round(max(values.shape[:2]) / longest))
     down, across = (min(factor, n) for n in values.shape[:2])
     height, width = values.shape[0] // down, values.shape[1] // across

@@ -15,7 +15,7 @@ SPECK = 0.2  # groups smaller than this fraction of the largest group are specks
 
 @dataclass(frozen=True)
 class _Group:
-    """Strokes that belong together: the ranges of their rows and columns (ends excluded), and their labels."""
+    """Strokes that belong together, represented by their row and column ranges (ends excluded) and their labels."""
 
     top: int
     bottom: int
@@ -46,7 +46,7 @@ def find_drawings(amount: Array, several: bool) -> list[Mask]:
 
     Args:
         amount: amount of ink, with shape (height, width).
-        several: whether there may be several drawings; otherwise, all ink is treated as a single drawing.
+        several: whether there may be several drawings. Otherwise, all ink is treated as a single drawing.
     """
     labels, groups = _strokes(amount)
     if not groups:

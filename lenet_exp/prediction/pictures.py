@@ -55,7 +55,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Classification:
-    """The network's prediction for a drawing: the predicted class, and the probability of each class."""
+    """The network's prediction for a drawing: the predicted class and the probability of each class."""
 
     picture: Picture
     label: int
@@ -87,7 +87,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     A picture that already has this form is used unchanged.
 
     Args:
-        several: whether a picture of digits may contain several drawings; otherwise, all ink is treated as a single
+        several: whether a picture of digits may contain several drawings. Otherwise, all ink is treated as a single
             drawing.
 
     Raises:
@@ -119,7 +119,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
 
 
 def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification]:
-    """Classify drawings with a network, which is left in evaluation mode."""
+    """Classify drawings with a network. Afterward, the network is in evaluation mode."""
     images = normalize(torch.stack([p.frame for p in pictures]), 255)
     with torch.inference_mode():
         probabilities = network.eval()(images).softmax(1)
@@ -144,8 +144,10 @@ def _read(path: Path) -> Image.Image:
 
 
 def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
-    """Return the pixels of a picture if it has the form of the training images (gray, 28x28, light on black, with a
-    drawing of the same size); otherwise, return None."""
+    """Return the pixels of a picture if it already has the form of the training images; otherwise, return None.
+
+    Training images are gray, 28x28 pixels, and light on black, with drawings of a typical size.
+    """
     pixels = np.asarray(image)
     gray = pixels[..., 0]
     if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
@@ -178,7 +180,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
-    """Convert a picture of an object to light on dark, and keep its shades. The picture's edge counts as background."""
+    """Convert a picture of an object to light on dark, and keep its shades. The edge is assumed to be background."""
     warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))

@@ -1,8 +1,8 @@
 """Exports a trained network for use in other programs, as ONNX, PT2, or safetensors.
 
 A file is kept only if the format's own reader can read it and its outputs match those of the network. The input is
-`images` (n, 1, 32, 32), float32 in [-1, 1], for any n. The output is `logits` (n, 10). The file's metadata contains the
-record of the run.
+`images`, with shape (n, 1, 32, 32) for any n and float32 values in [-1, 1]. The output is `logits`, with shape (n, 10).
+The file's metadata contains the record of the run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # batch sizes with which a file is tested
-TOLERANCE = 1e-4  # as a fraction of the largest logit; other runtimes sum in a different order
+TOLERANCE = 1e-4  # as a fraction of the largest logit; other runtimes add values in a different order
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
@@ -40,7 +40,7 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how a network is written to a file, and how the file is read as other programs would read it.
+    """A file format: functions that write a network to a file and read the file as other programs would.
 
     Attributes:
         write: function that writes a network and its metadata to a file.
@@ -98,10 +98,10 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:
-    """Return the metadata for a model's file: the record as JSON, and its main facts as text.
+    """Return the metadata for a model's file: the record as JSON, and the most important values of the record as text.
 
-    A model from the original script has no record. Its metadata contains `network` instead, from which the network can
-    be rebuilt.
+    A model from the original script has no record. The metadata for such a model contains `network` instead, from which
+    the network can be rebuilt.
     """
     facts = {
         "model": model.name,
@@ -130,7 +130,8 @@ def _classes(model: TrainedModel) -> list[str]:
 
 @torch.inference_mode()
 def _compare(network: nn.Module, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference between the logits of a network and a file, and the largest allowed difference."""
+    """Return the largest difference between the logits of a network and those of a file, and the largest allowed
+    difference."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
     for n in BATCHES:

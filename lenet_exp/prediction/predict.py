@@ -35,7 +35,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def predict_test_set(config: PredictConfig) -> float:
-    """Evaluate a model on the test set; print, save, and log the results. Return the accuracy."""
+    """Evaluate a model on the test set; print, save, and log the results; and return the accuracy."""
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
@@ -58,15 +58,19 @@ def predict_test_set(config: PredictConfig) -> float:
 
 
 def times(logged: LoggedTest) -> str:
-    """Return, as text, how many times the test set has been evaluated for a model."""
+    """Return a phrase that states how many times a model has been evaluated on the test set."""
     return "once" if logged.times == 1 else f"{logged.times} times"
 
 
 def score_and_log(
     config: PredictConfig, device: torch.device, model: TrainedModel
 ) -> tuple[Score, Path, LoggedTest | None]:
-    """Evaluate a model on the test set, and log the results. Return the score, the path of the plotted confusion
-    matrix, and the MLflow run (None if the results were not logged)."""
+    """Evaluate a model on the test set, and log the results.
+
+    Returns:
+        The score, the path of the plotted confusion matrix, and the logged result; the logged result is None if nothing
+        was logged.
+    """
     dataset = config.dataset
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
     figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
@@ -77,14 +81,14 @@ def score_and_log(
 def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
     """Classify pictures, print the results, and save a figure of the network's inputs.
 
-    Returns NaN, because pictures have no accuracy.
+    The return value is NaN, because no accuracy can be computed for pictures.
 
     Args:
         model: the model to use; None for the model that `config` specifies.
 
     Raises:
         DataError: no picture was found, or none of the pictures can be read.
-        RunsFailed: some of the pictures cannot be read. The others are classified.
+        RunsFailed: some of the pictures cannot be read. This error is raised after the other pictures are classified.
     """
     check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
@@ -112,8 +116,11 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
 
 
 def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
-    """Print the prediction for a drawing. Before the first of several drawings in a picture, print a line with the
-    predictions for all of them."""
+    """Print the prediction for a drawing.
+
+    Before the first of several drawings in a picture, print a line with the predictions for all drawings in the
+    picture.
+    """
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
@@ -132,7 +139,9 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
-    """Read pictures. Return their drawings, and the errors for unreadable pictures. Each error is logged as a warning.
+    """Read pictures, and return their drawings and the errors for unreadable pictures.
+
+    Each error is logged as a warning.
 
     Raises:
         DataError: none of the pictures can be read.
@@ -153,7 +162,7 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
 
 
 def prepare_device(config: PredictConfig) -> torch.device:
-    """Set PyTorch's number of threads, and return the device."""
+    """Set the number of PyTorch threads, and return the device."""
     torch.set_num_threads(config.num_threads or cpu_count())
     return choose_device(config.device)
 
@@ -192,7 +201,7 @@ def check_places(config: PredictConfig) -> None:
     """Check that the output file and the outputs folder are writable.
 
     Raises:
-        ConfigError: the file or the folder is not writable; or `configurations=all` is set without `sweep=` or with
+        ConfigError: the file or the folder is not writable, or `configurations=all` is set without `sweep=` or with
             `images=`.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-STEEPEST = 0.16  # the largest slope of a line, up or down: 9 degrees
+STEEPEST = 0.16  # maximum slope of a line, up or down (9 degrees)
 FAINTEST = 0.12  # minimum amount of ink in a line, as a fraction of the ink in a stroke
 COVERED = 0.6  # minimum fraction of the picture's width that a line covers
 THICKEST = 0.02  # maximum thickness of a line, as a fraction of the picture's longer side
@@ -31,8 +31,15 @@ class RuledLines:
 
 
 def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
-    """Remove ruled lines from the amount of ink (height, width). Return the remaining ink, a mask of the lines (None if
-    there are no lines), and the slope of the lines (0 if there are no lines)."""
+    """Remove ruled lines from a picture's ink.
+
+    Args:
+        amount: amount of ink, with shape (height, width).
+
+    Returns:
+        The remaining ink, a mask of the lines, and the slope of the lines. If the picture has no lines, the mask is
+        None and the slope is 0.
+    """
     across, slope = _lines(amount), 0.0
     upright = _lines(amount.T)
     left, found = amount, None
@@ -79,8 +86,10 @@ def _lines(amount: Array) -> RuledLines | None:
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return, for each row, the visible fraction of the line that crosses this row at the picture's horizontal center.
-    The fraction is lower for lines that leave the picture."""
+    """Return, for each row, the visible fraction of the line that crosses the row at the picture's horizontal center.
+
+    The fraction is lower for lines that leave the picture.
+    """
     height, width = seen.shape
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)
@@ -110,8 +119,10 @@ def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _taken_away(amount: Array, ruling: RuledLines) -> Array:
-    """Remove the ink of lines. Keep ink that continues above and below a line or is darker than the line, because it
-    belongs to a stroke."""
+    """Remove the ink of ruled lines.
+
+    Ink that continues above and below a line or is darker than the line is kept, because it belongs to a stroke.
+    """
     on = ruling.pixels
     thick = int(np.median(_runs(on)))
     through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")

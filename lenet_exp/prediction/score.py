@@ -1,5 +1,7 @@
-"""Evaluates a network on the test set: accuracy, results per class, and confusion matrix. No other module reads test
-data."""
+"""Evaluates a network on the test set, and returns the accuracy, the results for each class, and a confusion matrix.
+
+No other module reads test data.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ def score_test_set(
     """Evaluate a network on the full test set.
 
     Args:
-        batch_size: number of images per step; the last step may have fewer.
+        batch_size: number of images per step; the last step can have fewer images.
 
     Raises:
         DataError: the test set is not available.

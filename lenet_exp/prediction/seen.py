@@ -1,4 +1,4 @@
-"""Plots each drawing in the form that the network received, with its file name and the predicted class."""
+"""Plots each drawing in the form that the network received, with the file name and the predicted class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_NAME = 20  # maximum number of characters above an image
 
 
 def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
-    """Return a figure of small images (28, 28), five per row, each below two lines of text.
+    """Return a figure of small images, each with shape (28, 28) and below two lines of text, five per row.
 
     Args:
         shown: the images, each with its text.

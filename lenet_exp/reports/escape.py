@@ -34,7 +34,7 @@ def as_line(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Format text as Markdown code, or escape it if Markdown cannot show it as code."""
+    """Format text as Markdown code, or escape the text if Markdown cannot show it as code."""
     return inline(text) if re.search("[`<>&]", text) or printable(text) != text else f"`{text}`"
 
 

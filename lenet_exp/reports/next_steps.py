@@ -15,7 +15,7 @@ FRESH = 5  # number of seeds to suggest for a first comparison
 
 
 def next_step(comparison: Comparison) -> str | None:
-    """Describe the recommended next step after a comparison, or return None if there is none."""
+    """Describe the recommended next step after a comparison, or return None if no step is recommended."""
     found = advice(comparison)
     if found is None:
         return None
@@ -73,9 +73,10 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _typed(found: Advice) -> str:
-    """Return the command for a step.
+    """Return the command for a recommended step.
 
-    Return an empty string if the command is that of the sweep, or if the step does not concern exactly one sweep.
+    Return an empty string if the command is the same as that of the sweep, or if the step does not concern exactly one
+    sweep.
     """
     confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
     commands = {
@@ -104,7 +105,7 @@ def _fresh_seeds(comparison: Comparison) -> str:
 
 
 def _luck(leader: Group) -> str:
-    """Describe the source of variation in a sentence, with the sampling error for the number of validation images."""
+    """Describe, in a sentence, the source of variation and the sampling error for the number of validation images."""
     source, images = "seed-to-seed variation", leader.images
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})

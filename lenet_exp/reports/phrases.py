@@ -39,7 +39,8 @@ def verdict(comparison: Comparison) -> str:
 
 
 def remark(comparison: Comparison, position: int) -> str:
-    """Describe how the configuration at a position of the ranking compares with the leader, and its unfinished runs."""
+    """Describe how the configuration at a position in the ranking compares with the leader, and mention its unfinished
+    runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(lead)] if lead else []
@@ -66,9 +67,9 @@ def against_leader(lead: Difference) -> str:
 
 
 def not_excluded(comparison: Comparison) -> str | None:
-    """Return a phrase that lists the configurations that may be best.
+    """Return a phrase that lists the configurations that could be the best.
 
-    Return None if only one configuration may be best, or if significance could not be tested.
+    Return None if only one configuration could be the best, or if significance could not be tested.
     """
     left = [] if confirmation(comparison) is not None else comparison.not_excluded  # a confirmation has its own result
     if len(left) < 2 or not verdict_of(comparison).tested:
@@ -77,7 +78,7 @@ def not_excluded(comparison: Comparison) -> str | None:
 
 
 def caution(design: Design | None) -> str | None:
-    """Return why the stated error rate may not hold, or None if the design was fixed in advance."""
+    """Return the reason why the stated error rate may not hold, or None if the design was fixed in advance."""
     if design is None:
         return None
     if design.sweeps > 1:
@@ -91,7 +92,7 @@ def caution(design: Design | None) -> str | None:
 
 
 def outcomes(groups: Sequence[Group]) -> str:
-    """Return the number of runs for each outcome, such as `5 finished, 1 diverged`."""
+    """Return the number of runs with each outcome as text, such as `5 finished, 1 diverged`."""
     counts: Counter[str] = Counter()
     for group in groups:
         counts.update(group.outcomes)
@@ -118,7 +119,7 @@ def unfinished(group: Group) -> str:
 
 
 def percent(accuracy: float) -> str:
-    """Format an accuracy, given as a fraction: `90.92%`."""
+    """Format an accuracy, given as a fraction, as a percentage: `90.92%`."""
     return f"{accuracy * 100:.2f}%"
 
 
@@ -142,7 +143,7 @@ def _ranking(comparison: Comparison) -> str:
 
 
 def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
-    """Return a sentence about the leader and its lead over the other configurations."""
+    """Return a sentence about the leader and its leads over the other configurations."""
     name, reached = comparison.name(leader), _reached(leader)
     if not found.compared:
         pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
@@ -310,7 +311,7 @@ def _reached(group: Group) -> str:
 
 
 def _unit(group: Group) -> str:
-    """Return the word for a configuration's replicates: seeds or runs."""
+    """Return the word for a configuration's replicates: `seeds` or `runs`."""
     return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
 
 

@@ -115,13 +115,13 @@ def _outcomes(results: Iterable[JobResult]) -> str:
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
-    """Return the result of the best trial for its first seed, or None if there is no best trial."""
+    """Return the result of the best trial's first seed, or None if there is no best trial."""
     number = plan.best_trial if plan.best_job is None else plan.best_job  # in older releases, each trial has one job
     return results[number] if number is not None and number < len(results) else None
 
 
 def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
-    """Return the result of each trial for its first seed, keyed by the number of the trial."""
+    """Return the result of each trial's first seed, keyed by trial number."""
     found: dict[int, JobResult] = {}
     for result in results:
         found.setdefault(result.job.trial_number, result)
@@ -204,7 +204,7 @@ def counts_words(progress: SweepProgress) -> str:
 
 
 def left_words(progress: SweepProgress) -> str:
-    """Describe the time left for a sweep: `about 4 min left`. Return an empty string if it is unknown."""
+    """Describe the time left for a sweep: `about 4 min left`. Return an empty string if the time is unknown."""
     left = progress.seconds_left
     return "" if left is None else f"about {duration(left)} left"
 

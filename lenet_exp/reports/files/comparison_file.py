@@ -23,7 +23,7 @@ PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull request
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Write comparisons to a file atomically, in the format that the suffix of its name selects."""
+    """Write comparisons to a file atomically, in the format that corresponds to the suffix of the file name."""
     if path.suffix == ".html":
         from lenet_exp.reports.page.comparison_page import page
 

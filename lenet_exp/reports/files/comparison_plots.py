@@ -25,7 +25,7 @@ COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
-    """Draw all figures that are available for a comparison, and return them keyed by name."""
+    """Draw all figures that are available for a comparison, and return the figures, keyed by name."""
     if comparison.leader is None:
         return {}
     search = comparison.searched
@@ -39,7 +39,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def leaderboard_figure(comparison: Comparison) -> Figure:
-    """Draw the best configurations: means with 95% confidence intervals, and individual seeds."""
+    """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds."""
     groups = [g for g in comparison.groups if g.n][:LEADERS]
     height = 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups)
@@ -94,7 +94,10 @@ def curves_figure(comparison: Comparison) -> Figure | None:
 
 
 def parameters_figure(comparison: Comparison) -> Figure | None:
-    """Return a figure of accuracy versus the number of parameters: means with 95% intervals, on a logarithmic axis."""
+    """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence intervals.
+
+    Return None if no number of parameters is known.
+    """
     groups = [g for g in comparison.groups if g.n and not math.isnan(g.parameters)][:LEADERS]
     if not groups:
         return None
@@ -116,7 +119,10 @@ def parameters_figure(comparison: Comparison) -> Figure | None:
 
 
 def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
-    """Draw the best value so far in a search versus epochs trained. Return None if no run has finished."""
+    """Draw the best value so far in a search versus the number of epochs trained.
+
+    Return None if no run has finished.
+    """
     steps = searched.improvements
     if not steps:
         return None

@@ -41,14 +41,15 @@ SIGNS: dict[str, str | int | None] = {
 def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
     """Format comparisons as LaTeX, with one table per dataset.
 
-    A table lists the mean and the standard deviation for each configuration, in bold if the configuration may be best.
+    A table lists the mean and standard deviation for each configuration, in bold if the configuration could be the
+    best.
     """
     made_by = printable(source.title)
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))
 
 
 def escaped(text: str) -> str:
-    """Escape text for LaTeX, so that it is printed literally."""
+    """Escape text for LaTeX, so that the text is printed literally."""
     return printable(text).translate(str.maketrans(SIGNS))
 
 
@@ -89,7 +90,7 @@ def _signed(text: str) -> str:
 
 
 def _reached(group: Group, bold: bool) -> str:
-    """Format the accuracy of a configuration, or state that it diverged or has no accuracy."""
+    """Format the accuracy of a configuration, or state that the configuration diverged or has no accuracy."""
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))

@@ -2,8 +2,8 @@
 
 On a screen that is 1280 pixels wide, MLflow shows descriptions in a column that is 554 pixels wide. MLflow shows only
 the top 100 pixels and hides the rest behind "Show more". To save space, the configurations are arranged side by side in
-HTML, with tags that MLflow accepts. In contrast, Markdown paragraphs have margins, and Markdown tables have a header
-row.
+HTML, with tags that MLflow accepts. Markdown would need more space, because its paragraphs have margins and its tables
+have a header row.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def live_description(said: str, comparisons: Sequence[Comparison], links: Links)
     """Return the description for a running sweep.
 
     Args:
-        said: a line about the progress of the sweep.
+        said: line about the progress of the sweep.
         links: function that returns the address of a configuration's best run.
     """
     heads = [said, *(c.dataset for c in comparisons[1:])]
@@ -57,7 +57,7 @@ def live_description(said: str, comparisons: Sequence[Comparison], links: Links)
 
 
 def _rows(heads: Iterable[str]) -> int:
-    """Return the number of table rows that fit below the head lines in the visible part of the description."""
+    """Return the number of table rows that fit below these heads in the visible part of the description."""
     lines = [math.ceil(len(head) / WIDTH) for head in heads]
     return max(1, (HEIGHT - LINE * sum(lines)) // (ROW * max(1, len(lines))))
 
@@ -65,7 +65,7 @@ def _rows(heads: Iterable[str]) -> int:
 def _block(head: str, comparison: Comparison, rows: int, links: Links) -> str:
     """Format the best configurations as an HTML table, to be read column by column.
 
-    If their names are long, the table lists fewer configurations.
+    If the configurations have long names, the table lists fewer of them.
     """
     known = [g for g in comparison.groups if g.n or g.diverged][:MOST]
     texts = [(shorten(comparison.name(g), NAME, placeholder="…"), accuracy(g) if g.n else "diverged") for g in known]
@@ -87,5 +87,5 @@ def _cells(position: int, group: Group, name: str, value: str, links: Links) -> 
 
 
 def _spaced(text: str) -> str:
-    """Replace spaces with no-break spaces, because MLflow would split `90.92 ± 0.21` across two lines."""
+    """Replace spaces with no-break spaces, so that MLflow does not split `90.92 ± 0.21` across two lines."""
     return html(text).replace(" ", NO_BREAK)

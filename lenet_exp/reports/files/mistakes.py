@@ -1,4 +1,4 @@
-"""A picture of the validation images that a network misclassifies with the highest confidence.
+"""Draws a picture of the validation images that a network misclassifies with the highest confidence.
 
 The picture is drawn without matplotlib, because the workers of a sweep draw it and do not import matplotlib.
 """
@@ -34,7 +34,7 @@ class Misclassified:
 
     Attributes:
         index: index of the image in the dataset's tensors.
-        confidence: probability of the predicted class, in (0, 1].
+        confidence: probability of the predicted class, greater than 0 and at most 1.
     """
 
     index: int
@@ -49,7 +49,7 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
     Confidences are computed only for misclassified images.
 
     Args:
-        predictions: (n_val,) classes that the network predicted for the validation images.
+        predictions: classes that the network predicted for the validation images, with shape (n_val,).
     """
     index, said = data.val_index, predictions.cpu()
     truth = data.labels[index].cpu()
@@ -98,7 +98,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """Return the class probabilities (n, 10) for `images[index]`, on the CPU."""
+    """Return the class probabilities for `images[index]`, with shape (n, 10), on the CPU."""
     network.eval()
     return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
 
@@ -109,7 +109,7 @@ def _how_many(mistakes: int, images: int) -> str:
 
 
 def _enlarged(image: Tensor) -> Image.Image:
-    """Convert an image (1, side, side) in [-1, 1] to an enlarged picture."""
+    """Convert an image with shape (1, side, side) and values in [-1, 1] to an enlarged picture."""
     pixels = ((image[0] + 1) / 2 * 255).clamp(0, 255).round().to(torch.uint8).numpy()
     small = Image.fromarray(pixels)
     return small.resize((small.width * ENLARGED, small.height * ENLARGED), Image.Resampling.NEAREST)
@@ -120,7 +120,7 @@ def _class_name(label: int, names: Sequence[str]) -> str:
 
 
 def _fitting(text: str, room: float, font: Font) -> str:
-    """Truncate text to the available width in pixels."""
+    """Truncate text to fit the available width, in pixels."""
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(f"{text}…") > room:

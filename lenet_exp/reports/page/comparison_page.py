@@ -1,7 +1,7 @@
-"""The interactive HTML page for a comparison: a single file with the table, the charts, and the chart library.
+"""Creates the interactive HTML page for a comparison: a single file with the table, the charts, and the chart library.
 
-The page makes no network requests. The table, the verdict, and the next step also work without JavaScript. The scripts
-in `page/` draw charts from the JSON data that `page_data.py` creates and that the page contains.
+The page makes no network requests. The table, the verdict, and the next step are shown even without JavaScript. The
+scripts in `page/` draw charts from JSON data, which `page_data.py` creates and the page contains.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 def _where(source: RunSource) -> str:
     """Return a line about the MLflow server to which the links lead.
 
-    If its address is unknown, start.js shows how to link the runs.
+    If the server's address is unknown, start.js shows how to link the runs.
     """
     if source.store is None:
         return ""

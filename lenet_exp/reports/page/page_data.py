@@ -1,4 +1,4 @@
-"""The data for the scripts of the HTML page: numbers, and the same phrases as in the terminal.
+"""Creates the data for the scripts of the HTML page: numbers, and the same phrases as in the terminal.
 
 The data can be converted to JSON. Accuracies are fractions, and unknown values are None.
 """
@@ -21,7 +21,7 @@ from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, si
 
 WIDE_RANGE = 20  # minimum ratio of the largest value to the smallest value for a logarithmic axis
 MOST_CURVES = 1000  # maximum number of runs whose curves the page contains
-DIGITS = 5  # number of decimal places for the accuracies in a curve, or 0.001 percentage points
+DIGITS = 5  # number of decimal places for the accuracies in a curve, which corresponds to 0.001 percentage points
 
 
 def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:

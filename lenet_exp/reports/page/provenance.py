@@ -14,7 +14,7 @@ MOST = 12  # maximum number of values listed for a fact
 
 
 def facts(comparison: Comparison) -> dict[str, str]:
-    """Return facts about the runs in a comparison, keyed by name. A fact lists several values if the runs differ."""
+    """Return facts about the runs in a comparison, keyed by name. If the runs differ, a fact lists several values."""
     runs = [run for group in comparison.groups for run in group.runs]
     made = [run.provenance for run in runs if run.provenance is not None]
 

@@ -26,7 +26,7 @@ LEAST_WORDS = 26  # minimum width of these columns, in characters
 
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
-    """Return the results of a comparison as one dict per configuration.
+    """Return the results of a comparison as a list with one dict per configuration.
 
     Values of flags are strings. Accuracies are fractions, and durations are in seconds. Unknown numbers are NaN.
     """
@@ -78,13 +78,16 @@ def behind(name: str, lead: Difference | None) -> dict[str, float]:
 
 
 def _run_id(run: ComparedRun) -> str:
-    """Return the MLflow run ID, for use in `trained_model=runs:/`, or the run folder's ID if no store has the run."""
+    """Return the MLflow run ID, for use in `trained_model=runs:/`, or the ID of the run folder if no store contains the
+    run."""
     return next(iter(run.mlflow_runs().values()), run.id)
 
 
 def heads(comparison: Comparison) -> list[str]:
-    """Return the column titles of the table, including sizes if the networks differ in size, and `test, %` if test
-    results exist for a run."""
+    """Return the column titles of the table.
+
+    The titles include network sizes if the networks differ in size, and `test, %` if a run has a test result.
+    """
     flags = [short(flag) for flag in comparison.flags]
     test = [TEST] if comparison.tested else []
     sizes = [PARAMETERS, MULTIPLY_ADDS] if comparison.sizes_differ else []
@@ -92,7 +95,7 @@ def heads(comparison: Comparison) -> list[str]:
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
-    """Return the cells of the table row for the configuration at a position of the ranking."""
+    """Return the cells of the table row for the configuration at a position in the ranking."""
     group = comparison.groups[position]
     return [
         str(position + 1),
@@ -114,7 +117,7 @@ def sizes(group: Group) -> list[str]:
 
 
 def on_test(comparison: Comparison, position: int) -> str:
-    """Format the test accuracy of a configuration and the leader's lead over it.
+    """Format the test accuracy of a configuration, and the leader's lead over that configuration.
 
     For example: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`.
     """
@@ -169,7 +172,7 @@ def shown_rows(comparison: Comparison, most: int | None = None) -> int:
 
 
 def more_line(comparison: Comparison, shown: int) -> str | None:
-    """Return a line with the number of rows that a table does not show, or None if it shows all rows."""
+    """Return a line with the number of rows that a table does not show, or None if the table shows all rows."""
     rest = comparison.groups[shown:]
     if not rest:
         return None
@@ -231,7 +234,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
-    """Return the indices of the columns that fit the width, dropping less important columns if necessary."""
+    """Return the indices of the columns that fit the width, without less important columns if necessary."""
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]

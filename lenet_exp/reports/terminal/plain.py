@@ -39,7 +39,7 @@ class PlainTable(Table):
 
 
 def wide_console() -> PlainConsole:
-    """Return a console on stdout. If stdout is not a terminal, the console is wide enough for all columns."""
+    """Return a console on stdout that is wide enough for all columns of a table if stdout is not a terminal."""
     return PlainConsole(None if sys.stdout.isatty() else 240)
 
 

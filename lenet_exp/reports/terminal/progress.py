@@ -116,7 +116,7 @@ class Bars(Progress):
     below: Sequence[Text] = ()
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the bars, then the lines below them."""
+        """Yield the progress bars, followed by the lines below them."""
         yield from super().get_renderables()
         yield from self.below
 
@@ -124,7 +124,7 @@ class Bars(Progress):
 class Display:
     """Shows progress during training: a bar for the sweep and for each run, the best result so far, and failures.
 
-    If the output is not a terminal, print a line after 5 s and then a line every 30 s.
+    If the output is not a terminal, a line is printed after 5 s and then every 30 s.
 
     Args:
         to: console to print to; by default, stderr.
@@ -149,7 +149,10 @@ class Display:
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """Show a progress bar for an entire sweep in a `with` block. Call `show_sweep` to update the bar."""
+        """Show a progress bar for an entire sweep for the duration of a `with` block.
+
+        Call `show_sweep` to update the bar.
+        """
         first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
@@ -188,7 +191,7 @@ class Display:
             self._said = time.monotonic()
 
     def _show_running(self, runs: Sequence[RunningJob]) -> None:
-        """Show a bar for as many runs as fit on the terminal."""
+        """Show a bar for each running job, up to the number of bars that fit on the terminal."""
         if self._progress is None:
             return
         shown = {run.job.number: run for run in runs[: self._room]}
@@ -220,13 +223,19 @@ class Display:
     def level_alone(self) -> int:
         """Return the log level for lines that are printed only if a run is not part of a sweep.
 
-        In a sweep, these lines are written only to the log file of the run.
+        If the run is part of a sweep, these lines are written only to the run's log file.
         """
         return logging.INFO if self._sweep is None else logging.DEBUG
 
     @contextmanager
     def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
-        """Show a progress bar, in a `with` block, for a run of `num_epoch` epochs with `steps` steps each."""
+        """Show a progress bar for a run, for the duration of a `with` block.
+
+        Args:
+            name: name of the run.
+            num_epoch: number of epochs.
+            steps: number of steps per epoch.
+        """
         with self.bars() as progress:
             self._epoch_text, self._runs_here = "", True
             self._run = progress.add_task(printable(name), total=num_epoch * steps, state="starting")
@@ -257,7 +266,7 @@ class Display:
 
     @contextmanager
     def bars(self) -> Iterator[Bars]:
-        """Show progress bars in a terminal in a `with` block, or reuse the bars that are already shown."""
+        """Show progress bars in a terminal for the duration of a `with` block, or reuse bars that are already shown."""
         if self._progress is not None:
             yield self._progress
             return

@@ -1,4 +1,4 @@
-"""Prints the summary at the end of a single run."""
+"""Prints the summary of a single run at its end."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
-    """Print a table of sweeps with one row per sweep."""
+    """Print a table of sweeps, with one row per sweep."""
     if not sweeps:
         print("no sweeps found; to start one, run: lenet-train -m ...")
         return

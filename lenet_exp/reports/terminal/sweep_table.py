@@ -1,4 +1,4 @@
-"""Prints the summary at the end of a sweep: the table, failed runs, and the command that opens MLflow's UI."""
+"""Prints the summary of a sweep at its end: the table, failed runs, and the command that opens MLflow's UI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_LINES = 20  # maximum number of lines for each type of failure
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
-    """Sort results by validation accuracy, followed by runs without a result and then by diverged runs."""
+    """Sort results by validation accuracy, best first; runs without a result and then diverged runs are last."""
     return sorted(results, key=lambda r: (r.outcome is Outcome.diverged, 0.0 if math.isnan(r.value) else -r.value))
 
 
@@ -113,7 +113,7 @@ def print_sweep(
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
     """Yield a line for each run that learned nothing, diverged, failed, or was killed.
 
-    For each type of failure, yield at most `MOST_LINES` lines and a line with the number of remaining runs.
+    For each type of failure, at most `MOST_LINES` lines and a line with the number of remaining runs are yielded.
     """
     kinds: dict[str, list[str]] = {}
     for result in rows:

@@ -1,4 +1,4 @@
-"""Reuses runs from a shared store that other users have finished and that this outputs folder does not contain."""
+"""Reuses runs that other users have finished from a shared store, if this outputs folder does not contain the runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
     """Copy finished runs of other users from a shared store into the folders of these jobs.
 
     Jobs whose folders already contain a run are skipped. If the store is a SQLite file, which is not shared, this
-    function does nothing. One query covers a thousand runs.
+    function does nothing. Each query covers up to a thousand runs.
 
     Args:
         owned: whether this process owns the jobs' folders.
@@ -82,7 +82,10 @@ def _write(job: Job, run: Run, store: Store) -> bool:
 
 
 def _record(job: Job, run_id: str, store: Store) -> Record:
-    """Download the record of an MLflow run and check it, because the network is later rebuilt from its class names."""
+    """Download and check the record of an MLflow run.
+
+    The check is necessary because the network is later rebuilt from the class names in the record.
+    """
     from lenet_exp.training.trained.trust import check_network
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,7 +101,7 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
 
 
 def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
-    """Download the best weights of an MLflow run, check them against the record's digest, and save them."""
+    """Download the best weights of an MLflow run, verify their digest, and save them."""
     weights, _ = logged_model(store.client, store.uri, run)
     if weights_digest(weights) != record.weights_digest:
         raise ValueError("the weights do not match the record")

@@ -24,7 +24,7 @@ class BackgroundDelivery:
     a single run. After a sweep, call `close` and then upload the remaining results.
 
     Attributes:
-        models: whether to upload best models, too. False if this process trains networks, because exporting a model
+        models: whether to also upload the best models. False if this process trains networks, because exporting a model
             changes state that all networks in a process share.
     """
 
@@ -39,7 +39,7 @@ class BackgroundDelivery:
         self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
 
     def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run, if a shared store has one, instead of training the job."""
+        """Reuse another user's finished run instead of training the job, if a shared store contains such a run."""
         self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
@@ -58,7 +58,8 @@ class BackgroundDelivery:
         return self._delivery.send(folder)
 
     def ask(self, what: object, action: Callable[[], object]) -> None:
-        """Request a call of `action` in the thread. A new request replaces a pending request with the same key."""
+        """Request a call of `action` in the upload thread. A new request replaces a pending request with the same
+        `what`."""
         with self._changed:
             if self._closed:
                 return
@@ -68,7 +69,7 @@ class BackgroundDelivery:
             self._changed.notify()
 
     def close(self) -> None:
-        """Start no new uploads. An upload in progress still finishes before `StoreDelivery` starts another one."""
+        """Start no more uploads. An upload in progress still finishes before `StoreDelivery` starts another upload."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -82,7 +83,7 @@ class BackgroundDelivery:
                 action = self._waiting.pop(next(iter(self._waiting)))
             try:
                 action()
-            except Exception:  # results that were not uploaded are uploaded at the end
+            except Exception:  # results that could not be uploaded now are uploaded at the end
                 log.debug("uploading", exc_info=True)
 
     def _live(self, folder: RunFolder) -> None:

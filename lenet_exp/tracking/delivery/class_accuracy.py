@@ -1,6 +1,6 @@
 """MLflow metrics `val_accuracy_<class>`: the validation accuracy for each class.
 
-MLflow lists them after `val_accuracy`.
+MLflow lists these metrics after `val_accuracy`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ LONGEST = 200  # maximum length of a class name; MLflow limits the full metric n
 
 
 def class_points(record: Record) -> Iterator[Metric]:
-    """Yield a metric for each class that has validation images: its accuracy at the best epoch.
+    """Yield a metric for each class that has validation images: the accuracy for the class at the best epoch.
 
-    Yield nothing if the record has no confusion matrix.
+    If the record has no confusion matrix, yield nothing.
     """
     from mlflow.entities import Metric
 

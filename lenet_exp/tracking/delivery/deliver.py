@@ -55,7 +55,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
     Args:
         parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
-        model: whether to upload the best model, too, if the run is finished.
+        model: whether to also upload the best model, if the run is finished.
 
     Returns:
         The ID of the MLflow run.
@@ -98,19 +98,21 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
-    """Return the ID of the MLflow run to which a run folder was uploaded in this store, or None if there is none."""
+    """Return the ID of the MLflow run to which a run folder was uploaded in this store, or None if there is no such
+    run."""
     entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
-    """Return the IDs of MLflow runs that were already created for this run.
+    """Return the IDs of MLflow runs that were already created for a run folder.
 
-    Such a run exists if the process crashed before it stored the ID, or if the store's response arrived too late.
+    Such an MLflow run exists if the process crashed before it stored the ID, or if the store's response arrived too
+    late.
     """
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
-    if found and found[0].data.tags.get("kind") == REPLACED:  # the run that replaced it was deleted
+    if found and found[0].data.tags.get("kind") == REPLACED:  # the run that replaced the found run was deleted
         set_tags(store, found[0].info.run_id, {"kind": "run"})
     return [str(run.info.run_id) for run in found]
 
@@ -152,10 +154,10 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
 
 
 def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
-    """Upload the final results of a run and return its updated entry for the store."""
+    """Upload the final results of a run, and return the updated entry of the run for this store."""
     run_id = entry.run_id
     log_metrics(store, run_id, step_points(folder.history().diverged))
-    if record.is_result and record.best_epoch is not None:  # a killed run may be resumed and may improve
+    if record.is_result and record.best_epoch is not None:  # a killed run could be resumed and improve
         model_id = None
         if want_model:
             model_id = log_model(folder.best_arrays() or {}, record, store, run_id)

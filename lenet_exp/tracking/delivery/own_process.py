@@ -70,7 +70,7 @@ class SubprocessDelivery:
         return self
 
     def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run, if a shared store has one, instead of training the job."""
+        """Reuse another user's finished run instead of training the job, if a shared store contains such a run."""
         self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
@@ -86,7 +86,7 @@ class SubprocessDelivery:
         return None if sent is None else str(sent)
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """Call a method in the upload process and return its result, or None if that process has exited."""
+        """Call a method in the upload process and return its result, or return None if the process has exited."""
         with self._warn_if_lost():
             self._pipe.send((what, arguments))
             while isinstance(heard := self._pipe.recv(), logging.LogRecord):
@@ -162,7 +162,7 @@ def _serve(pipe: Connection, back: _PipeHandler) -> None:
                 pipe.send((value, error))
         if what == "open":
             tracking = arguments[0]
-        elif what == "adopt":  # the training process starts to train now
+        elif what == "adopt":  # the training process starts training now
             threading.Thread(target=_prepare_end, args=(tracking,), daemon=True).start()
 
 

@@ -35,7 +35,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
 
     Args:
         store: name of the store.
-        model: whether the best model must be uploaded, too, if the run is finished.
+        model: whether the best model must also be uploaded, if the run is finished.
         parent: MLflow run ID of the sweep under which the run must be nested; None if it need not be nested.
     """
     record = folder.record()

@@ -26,11 +26,11 @@ def tag_runs(
     weak: bool,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Tag a run with a result, the time, and the host in all stores that are reachable.
+    """Tag a run with a result, the time, and the host in all reachable stores.
 
     Args:
         runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
-        uri: address of the user's store. It can contain the password, which is not saved anywhere.
+        uri: address of the user's store. The address can contain a password, which is not saved.
         tag: name of the tag: `reproduced` or `record_checked`.
         weak: whether the result is inconclusive. If so, an existing tag is kept.
         say: function that prints a line.
@@ -48,7 +48,7 @@ def tag_runs(
                 say(printable(f"MLflow run {run_id}: tag {tag} is kept: {had}"))
                 continue
             client.set_tag(run_id, tag, str(value))
-        except Exception as e:  # an unreachable store must not hide the result
+        except Exception as e:  # the result must be reported even if a store is unreachable
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
             all_reached = all_reached and not isinstance(e, StoreError)  # for other errors, only the run is missing
         else:

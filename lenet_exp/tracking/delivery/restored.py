@@ -1,8 +1,8 @@
 """Detects uploaded results that an MLflow store has lost, because runs were deleted or an older backup was restored.
 
-In this case, `delivered.json` in a run folder lists results that the store does not have. These results are removed
-from the list, so that they are uploaded again. If a metric is uploaded again with its stored timestamp, MLflow does not
-create a second point.
+If a store has lost results, `delivered.json` in the run folder still lists these results. They are removed from the
+list, so that they are uploaded again. If a metric is uploaded again with its stored timestamp, MLflow does not create a
+second point.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
     """Mark results that the store has lost as not uploaded, so that they are uploaded again.
 
-    One query checks a thousand runs. Runs that have ended are checked once per process.
+    Each query checks up to a thousand runs. Runs that have ended are checked only once per process.
     """
     entries = [(folder, entry) for folder in folders if (entry := folder.delivered().run_in(store.name)) is not None]
     known = {e.run_id: (folder, e) for folder, e in entries if e.ended_ms is None or e.run_id not in store.seen}

@@ -43,7 +43,7 @@ from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavail
 LIVE_SECONDS = 5.0  # minimum number of seconds between two uploads of a run that is being trained
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
-QUICK_SECONDS = 1.0  # an upload that fails within this time is retried once: the server may have closed the connection
+QUICK_SECONDS = 1.0  # an upload that fails within this time is retried once, in case the server closed the connection
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -113,7 +113,7 @@ class StoreDelivery:
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
         self._not_before = self._last_not_before = (
-            0.0  # time.monotonic() at which skipped uploads may resume: those that can be made later, and last chances
+            0.0  # time.monotonic() at which uploads can resume: uploads that can be made later, and last chances
         )
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -134,13 +134,13 @@ class StoreDelivery:
     def adopt(self, job: Job) -> None:
         """Reuse another user's finished run from a shared store.
 
-        In a sweep, do nothing, because the sweep calls `adopt_all`.
+        For a sweep, do nothing, because the sweep calls `adopt_all`.
         """
         if not self.in_sweep:
             self.adopt_all([job], owned=True)
 
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
-        """Check which results of these jobs the store still has, and reuse runs that other users finished.
+        """Check which results of these jobs are still in the store, and reuse runs that other users finished.
 
         Args:
             owned: whether this process owns the jobs' folders.
@@ -180,7 +180,7 @@ class StoreDelivery:
         """Upload the last checkpoint and return the MLflow run ID, or None on failure.
 
         Args:
-            model: whether to upload the best model, too; by default, as `tracking.models` specifies.
+            model: whether to also upload the best model; by default, as `tracking.models` specifies.
             last: whether this is the last chance to upload the run. Outside a sweep, this is always true.
         """
         if model is None:
@@ -192,7 +192,7 @@ class StoreDelivery:
         return sent
 
     def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True, limit: Limit = WAITED) -> T | None:
-        """Call an idempotent action with the open store and return its result, or None on failure.
+        """Call an idempotent action with the open store, and return the result of the action, or None on failure.
 
         A failure is logged instead of raised, so that training does not fail.
 
@@ -201,7 +201,7 @@ class StoreDelivery:
             action: function that accepts the open store.
             last: whether this is the last chance to call the action. If so, it is tried even if the store has just
                 failed.
-            limit: time limits for the store. They are longer if nothing waits for the uploads.
+            limit: time limits for the store. If nothing waits for the uploads, longer limits apply.
         """
         if self._skips(last):
             return None
@@ -289,7 +289,7 @@ class StoreDelivery:
         return self.store
 
     def _failed(self, what: str, error: Exception) -> None:
-        """Determine whether the store is unavailable or only rejects this action, and warn once in each case."""
+        """Determine whether the store is unavailable or rejects only this action, and warn once in each case."""
         log.debug("bookkeeping failed", exc_info=True)
         if self._lost_outputs():
             return
@@ -335,7 +335,7 @@ def _is_overloaded(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason for an error from a multi-line message by MLflow, urllib3, or SQLAlchemy."""
+    """Extract the reason for an error from a multi-line message by MLflow, urllib3, or SQLAlchemy."""
     known = re.search(KNOWN, str(error))
     return known.group() if known else hide_password(first_line(error))
 

@@ -1,4 +1,4 @@
-"""MLflow metrics `system/...`: the CPU, memory, disk, network, and GPU usage of this machine.
+"""Logs the MLflow metrics `system/...`: the CPU, memory, disk, network, and GPU usage of this machine.
 
 These metrics describe the machine rather than a run, so a sweep logs them to the MLflow run that represents the sweep.
 """
@@ -14,7 +14,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def log_system_metrics(store: Store, run_id: str) -> None:
-    """Start MLflow's system metrics monitor for a run, if MLflow's setting enables it.
+    """Start MLflow's system metrics monitor for a run, if the monitor is enabled in MLflow's settings.
 
     The monitor's thread logs metrics until the run ends.
     """

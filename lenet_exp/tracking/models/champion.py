@@ -38,9 +38,9 @@ log = logging.getLogger("lenet_exp")
 def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     """Make a run's model the champion, if the model is better than the current champion.
 
-    The first champion to beat is the model that the package ships for the dataset, if any. Only runs that use the
-    default split and the full training set can become the champion. If this user is not allowed to write to the
-    registered model, one warning is logged. Repeated calls change nothing.
+    The first champion to beat is the model that is bundled with the package for the dataset, if such a model exists.
+    Only models from runs that use the default split and the full training set can become the champion. If this user is
+    not allowed to write to the registered model, a single warning is logged. Repeated calls change nothing.
 
     Args:
         record: the run's record.
@@ -107,7 +107,7 @@ def _register_if_best(store: Store, name: str, record: Record, run_id: str, mode
 def _make_model(store: Store, name: str, run_id: str) -> bool:
     """Create the registered model if it does not exist, and return whether it was created for this run.
 
-    The run for which it was created also registers the shipped model.
+    The run for which the registered model was created also registers the bundled model.
     """
     from mlflow.exceptions import MlflowException
 
@@ -134,9 +134,9 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
 
 
 def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
-    """Set the alias to the best version and return the champion.
+    """Set the alias to the best version, and return the champion.
 
-    Repeat this until the champion is at least as good as every version with the same validation images.
+    The alias is set repeatedly until the champion is at least as good as every version with the same validation images.
     """
     while True:
         rivals = [version for version in _versions(store, name) if _is_on(version, mine)]
@@ -153,9 +153,9 @@ def _versions(store: Store, name: str) -> Sequence[ModelVersion]:
 
 
 def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -> ModelVersion | None:
-    """Return the version that is registered for a run's result, or None if there is no such version.
+    """Return the version that is registered for a run's result, or None if no version is registered.
 
-    An earlier request whose response was lost may have registered it.
+    A version may have been registered by an earlier request whose response was lost.
     """
     accuracy = str(record.best_val_accuracy)
     own = (v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy)

@@ -1,7 +1,7 @@
 """Loads trained networks from run folders, files, and MLflow without executing code from them.
 
-Only tensors and JSON are read. Weights are checked against the digest in their record. Classes that the record names
-are checked before they are imported (training/trained/trust.py).
+Only tensors and JSON are read. Weights are checked against the digest in their record. Python classes that the record
+specifies are checked before they are imported (training/trained/trust.py).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def find_champion(dataset: str, uri: str) -> ModelVersion | None:
 
 @contextmanager
 def store_errors(what: str, uri: str) -> Iterator[None]:
-    """Convert errors from requests to a store, in a `with` block, to a UserError.
+    """Convert errors from requests to a store to a UserError for the duration of a `with` block.
 
     Args:
         what: start of the error message.
@@ -188,7 +188,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None
 def load_file(path: Path, trust: Trust = None) -> TrainedModel:
     """Load a `.safetensors` file that was saved by `model_path` or lenet-export.
 
-    A file that was exported from a model without a record does not contain a record either.
+    A file that was exported from a model without a record also has no record.
 
     Raises:
         UserError: the file was not found, is not a model file, or is not trusted.

@@ -1,6 +1,7 @@
 """Reads the records and weights of trained models from MLflow, without executing code from the store.
 
-`mlflow.pytorch.load_model` is not used, because it unpickles the artifact and imports any module that it names.
+`mlflow.pytorch.load_model` is not used, because it unpickles the artifact and imports any module that the artifact
+specifies.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
     """Return the weights and the record of the model that an MLflow run logged.
 
     Raises:
-        UserError: the run has no model, the model cannot be read, or its record has a different weights digest than
-            the run.
+        UserError: the run has no model, the model cannot be read, or the weights digest in the model's record differs
+            from that of the run.
         MlflowException: the store does not respond.
     """
     models = run.outputs.model_outputs if run.outputs else []
@@ -45,7 +46,7 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
     """Return the weights and the record of a run's model at an artifact location.
 
     Raises:
-        UserError: the model cannot be read, or its record has a different weights digest than the run.
+        UserError: the model cannot be read, or the weights digest in its record differs from that of the run.
         MlflowException: the store does not respond.
     """
     name = f"runs:/{run.info.run_id}"
@@ -61,7 +62,7 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
 
 
 def read_record(path: Path) -> Record:
-    """Read a run's record from an untrusted file record.json.
+    """Read a run's record from an untrusted record.json file.
 
     Raises:
         ValueError: the file is too large or is not a record.

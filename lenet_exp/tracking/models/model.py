@@ -35,9 +35,9 @@ EXPORTING = threading.Lock()  # lets only one thread at a time import torch and 
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
-    """Upload a run's best weights as a logged model and return the ID of the logged model.
+    """Upload a run's best weights as a logged model, and return the ID of the logged model.
 
-    If a crash interrupted an earlier upload, complete it.
+    If a crash interrupted an earlier upload, complete that upload.
     """
     from mlflow.entities import LoggedModelStatus
 
@@ -62,7 +62,7 @@ def has_files(store: Store, model_id: str) -> bool:
 def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
     """Record a logged model as the output of an MLflow run, after all other uploads for the model.
 
-    If it is already recorded, do nothing, because MLflow rejects a second attempt.
+    If the output is already recorded, do nothing, because MLflow rejects a second attempt.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -72,7 +72,7 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 
 
 def registered_name(dataset: str, model: Option = LENET5) -> str:
-    """Return the registered name in MLflow for models of a network on a dataset, such as `lenet5-mnist`.
+    """Return the name under which MLflow registers models of a network for a dataset, such as `lenet5-mnist`.
 
     Only the class LeNet5 uses the name `lenet5`. Characters that MLflow rejects are replaced with `_`.
     """
@@ -130,7 +130,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
 
 
 def warm_up() -> None:
-    """Import the modules that exporting a model requires, which takes a few seconds in a new process."""
+    """Import the modules that are required to export a model, which takes a few seconds in a new process."""
     with EXPORTING:
         import mlflow.pyfunc  # noqa: F401
         import torch

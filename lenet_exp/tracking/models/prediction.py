@@ -36,7 +36,7 @@ class LoggedTest:
 
     Attributes:
         run_id: ID of the MLflow run that contains the result.
-        times: how many times the test set has been evaluated for the run's model.
+        times: number of times that the run's model has been evaluated on the test set.
     """
 
     run_id: str
@@ -46,7 +46,7 @@ class LoggedTest:
 def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> LoggedTest | None:
     """Log a test accuracy and a confusion matrix to the MLflow run of the model.
 
-    The tag `test_opened` records how many times the test set was evaluated for the model; the tag `test_digest`
+    The tag `test_opened` records how many times the model has been evaluated on the test set, and the tag `test_digest`
     records the digest of the test set. test_score.json contains the digests of the files. If the model was trained on
     a different dataset, nothing is logged, because the result would look like a result on the model's own dataset.
 
@@ -85,7 +85,7 @@ def log_sweep_test(
     Args:
         uri: address of the store; None for the store to which the sweep was uploaded.
         result: all results, for test_result.json.
-        leader: name of the leader; None if the sweep has several datasets and thus several leaders.
+        leader: name of the leader; None if the sweep has several datasets and therefore several leaders.
         accuracy: mean test accuracy of the leader, as a fraction.
         sd: standard deviation of the test accuracy over seeds; None if there is only one seed.
 
@@ -111,7 +111,7 @@ def log_sweep_test(
 
 @contextmanager
 def or_warned(uri: str) -> Iterator[None]:
-    """Convert errors from a store, in a `with` block, to warnings, because an error must not hide the results."""
+    """Convert errors from a store to warnings for the duration of a `with` block, so that results are still shown."""
     try:
         yield
     except Exception as e:

@@ -48,7 +48,7 @@ class RecordedRun:
         altered: a line that describes changes made after the run was recorded; empty if nothing was changed.
         epochs: the results of all epochs, in order; empty if there is no run folder.
         weights: the best weights; None if they are not available.
-        folder: the run folder; None if there is none.
+        folder: the run folder; None if there is no run folder.
         mlflow_runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
     """
 
@@ -80,7 +80,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
     """Find a run and return its record, results, and weights.
 
     Args:
-        which: path of a run folder, a run ID or its first digits, an MLflow run ID, a `.safetensors` file from
+        which: path of a run folder, a run ID or its first few digits, an MLflow run ID, a `.safetensors` file from
             `model_path`, or `champion:<dataset>`.
         uri: address of the MLflow store.
 
@@ -107,8 +107,8 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
 def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     """Return the record, results, and weights in a run folder.
 
-    A run folder outside the outputs folder can name the stores of other users. Therefore, only its MLflow runs in the
-    user's own store are included.
+    A run folder outside the outputs folder can refer to the stores of other users. Therefore, only its MLflow runs in
+    the user's own store are included.
     """
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
@@ -150,7 +150,7 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     """Return the record, results, and weights of an MLflow run.
 
-    If the run folder from which the MLflow run was uploaded exists on this machine, read that folder and compare it
+    If the run folder from which the MLflow run was uploaded exists on this machine, the folder is read and compared
     with the MLflow run.
     """
     for folder in all_runs(outputs_dir()):
@@ -163,7 +163,7 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
     """Compare a run folder with its MLflow run and return the recorded run, with any differences in `altered`.
 
-    If the store does not respond, print a warning and return the recorded run unchanged.
+    If the store does not respond, a warning is printed and the recorded run is returned unchanged.
     """
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))

@@ -15,13 +15,13 @@ SHIPPED = Path(__file__).resolve().parents[2] / "champions"
 
 
 def shipped_file(dataset: str) -> Path | None:
-    """Return the path of the bundled model for a dataset, or None if there is none."""
+    """Return the path of the bundled model for a dataset, or None if no model is bundled for the dataset."""
     path = SHIPPED / f"{dataset}.safetensors"
     return path if path.exists() else None
 
 
 def shipped_record(dataset: str) -> Record | None:
-    """Return the record of the bundled model for a dataset, or None if there is none."""
+    """Return the record of the bundled model for a dataset, or None if no model is bundled for the dataset."""
     path = shipped_file(dataset)
     return record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
 

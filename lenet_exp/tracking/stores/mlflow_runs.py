@@ -22,7 +22,7 @@ REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by 
 
 
 def alive(store: Store, run_id: str) -> bool:
-    """Return whether a run exists in the store and is not deleted. A run that was found is not looked up again."""
+    """Return whether a run exists in the store and is not deleted. A run that has been found is not looked up again."""
     if run_id not in store.seen and _is_active(store, run_id):
         store.seen.add(run_id)
     return run_id in store.seen
@@ -41,7 +41,7 @@ def _is_active(store: Store, run_id: str) -> bool:
 
 
 def close_abandoned(folder: RunFolder, store: Store) -> None:
-    """End the MLflow runs of earlier attempts to train a run, which would otherwise remain RUNNING forever."""
+    """End the MLflow runs of earlier attempts to train a run, because they would otherwise remain RUNNING forever."""
     for entry in folder.abandoned():
         if entry.store != store.name or not alive(store, entry.run_id):
             continue
@@ -54,8 +54,8 @@ def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplu
     """Return the entry for a run folder's new MLflow run.
 
     Args:
-        lost: entry for the deleted MLflow run that the new run replaces; None if there is none. The new run joins the
-            same sweeps.
+        lost: entry for the deleted MLflow run that the new run replaces; None if the new run replaces no run. The new
+            run joins the same sweeps.
         store: name of the store.
         run_id: ID of the new MLflow run.
         surplus: IDs of other MLflow runs for this folder in the store.
@@ -72,7 +72,7 @@ def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
-    """Mark a folder's former MLflow runs as replaced and end them, if they were restored after their deletion."""
+    """Mark a folder's former MLflow runs as replaced and end them, if the runs were deleted and then restored."""
     for run_id in entry.former:
         if not _is_active(store, run_id):
             continue
@@ -86,8 +86,8 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
 def shows_report(run: Run, digest: str) -> bool:
     """Return whether the MLflow run of a sweep has the description with this digest.
 
-    The description can be missing after an older backup was restored. If the run has no digest, because it is from an
-    older release, return True.
+    The description can be missing if an older backup was restored. If the run has no digest because an older release
+    created it, return True.
     """
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
@@ -109,7 +109,7 @@ def strings(tags: Mapping[str, Json]) -> dict[str, str]:
 
 
 def program(command: str) -> str:
-    """Return the name of the program in a command, for the column Source in MLflow.
+    """Return the name of the program in a command, for the Source column in MLflow.
 
     The tag `command` contains the full command.
     """

@@ -1,9 +1,9 @@
-"""Limits the time and memory that requests to a store can take.
+"""Limits the time and memory that requests to a store can use.
 
-MLflow's own time limit applies to each read from a socket. A response that arrives byte by byte or never ends does not
-exceed this limit. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call takes
-too long, many calls are slow, or the process needs too much memory. Only the time within calls counts, not the time
-spent exporting models or drawing figures.
+MLflow's own time limit applies to each read from a socket, so a response that arrives byte by byte or never ends does
+not exceed the limit. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call
+takes too long, many calls are slow, or the process needs too much memory. Only the time within calls counts, not the
+time spent exporting models or drawing figures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 QUICK_SECONDS = 1.0  # a call that takes longer counts as slow
-TURN_SECONDS = 60.0  # maximum wait for another thread's action, such as uploading a model
+TURN_SECONDS = 60.0  # maximum wait for an action of another thread, such as uploading a model
 MOST_BYTES = 2**30  # maximum number of bytes by which the memory of the process can grow during a wait
 TICK_SECONDS = 0.1
 
@@ -38,14 +38,14 @@ class Limit:
 
     Attributes:
         call: maximum duration of each call.
-        slow: maximum total time of slow calls, without the first `QUICK_SECONDS` of each call.
+        slow: maximum total time of slow calls, excluding the first `QUICK_SECONDS` of each call.
     """
 
     call: float
     slow: float = math.inf
 
     def times(self, factor: float) -> Limit:
-        """Return the limits multiplied by a factor. A factor below 1 counts as 1."""
+        """Return the limits multiplied by a factor. A factor below 1 is treated as 1."""
         return Limit(self.call * max(1.0, factor), self.slow * max(1.0, factor))
 
 
@@ -74,7 +74,7 @@ class StoreCalls:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Measure the duration of one call to the store, in a `with` block."""
+        """Measure the duration of a call to the store for the duration of a `with` block."""
         if self._begun is not None:  # a call within another call
             yield
             return
@@ -85,12 +85,12 @@ class StoreCalls:
             self._slow, self._begun = self.slow(), None
 
     def seconds(self) -> float:
-        """Return the duration of the current call so far, in seconds, or 0 if no call is running."""
+        """Return the duration of the current call so far, in seconds, or 0 if no call is in progress."""
         begun = self._begun
         return 0.0 if begun is None else time.monotonic() - begun
 
     def slow(self) -> float:
-        """Return the total time of slow calls in seconds, without the first `QUICK_SECONDS` of each call."""
+        """Return the total time of slow calls, in seconds, excluding the first `QUICK_SECONDS` of each call."""
         return self._slow + max(0.0, self.seconds() - QUICK_SECONDS)
 
     @property
@@ -128,7 +128,7 @@ class StoreCalls:
         return cast(T, value)
 
     def wait(self, ready: Callable[[], bool], limit: Limit, seconds: float = TURN_SECONDS) -> None:
-        """Wait until `ready()` returns true, while another thread may make calls to the store.
+        """Wait until `ready()` returns true or another thread's calls to the store exceed a limit.
 
         Raises:
             StoreTimeout: the calls or the wait took too long, or the process needed too much memory.
@@ -150,7 +150,10 @@ class StoreCalls:
                 )
 
     def _abandon(self) -> None:
-        """End the current thread as soon as it executes Python code again. Until then, it may be in an endless read."""
+        """End the thread that runs the current action, as soon as the thread executes Python code again.
+
+        Until then, the thread may be blocked in an endless read.
+        """
         self._given_up = True
         if self._thread is not None and self._thread.ident is not None:
             ident, error = ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned)
@@ -162,7 +165,7 @@ CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Measure the duration of a call to a store, in a `with` block. Outside `StoreCalls.run`, do nothing."""
+    """Measure the duration of a call to a store in a `with` block. Outside `StoreCalls.run`, do nothing."""
     calls = CURRENT.get()
     if calls is None:
         yield

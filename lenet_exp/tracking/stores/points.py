@@ -23,12 +23,12 @@ EPOCH_METRICS = (
     "images_per_second",
 )
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
-BATCH = 1000  # maximum number of metrics that MLflow accepts in a request
+BATCH = 1000  # maximum number of metrics that MLflow accepts in one request
 DIGEST = 36  # number of characters to which MLflow truncates the digest of a dataset
 
 
 def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
-    """Yield the metrics for epochs and for their steps."""
+    """Yield the metrics for each epoch and its steps."""
     from mlflow.entities import Metric
 
     for e in epochs:
@@ -52,7 +52,7 @@ def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
 def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
     """Yield the final metrics of a run.
 
-    If the run has a model, also yield the best epoch's metrics again, linked to the model and the datasets.
+    If the run has a model, also yield the metrics for the best epoch again, linked to the model and the datasets.
     """
     from mlflow.entities import Metric
 

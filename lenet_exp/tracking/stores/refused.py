@@ -20,7 +20,7 @@ TOKEN_REQUIRED = (
 
 
 def why_refused(uri: str, error: Exception) -> str | None:
-    """Return why the store at `uri` cannot be used, or None if it may only be temporarily unavailable.
+    """Return the reason why the store at `uri` cannot be used, or None if it could be only temporarily unavailable.
 
     Args:
         error: error that a request to the store raised.
@@ -59,7 +59,7 @@ def _who(uri: str) -> str:
 
 
 def _user(uri: str) -> str | None:
-    """Return the user name that requests to a store use, or None if there is none.
+    """Return the user name that requests to a store use, or None if they use no user name.
 
     The name comes from the address, which may contain a token instead, or from MLflow's credentials.
     """

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 6  # timeout for a request, so that the wait for a server that does not respond is less than 10 s
 
 GRANT_SECONDS = 5
-PAGE = 1000  # maximum number of runs that a query returns
+PAGE = 1000  # maximum number of runs that one query returns
 WRITTEN_BY = "lenet_exp"  # tag of an experiment, written to check for permission
-BUSY_SECONDS = 8  # maximum wait for another process that writes to the same SQLite database
+BUSY_SECONDS = 8  # maximum wait for another process that is writing to the same SQLite database
 
 
 T = TypeVar("T")
@@ -125,7 +125,9 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Convert errors from requests in a `with` block to a StoreError, for commands that require a response.
+    """Convert errors from requests to a StoreError for the duration of a `with` block.
+
+    This context manager is for commands that require a response from the store.
 
     Raises:
         StoreError: the store does not respond or is not an MLflow store.
@@ -139,7 +141,7 @@ def answering(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Convert MLflow's errors in a `with` block to StoreUnavailable or StoreError."""
+    """Convert MLflow's errors to StoreUnavailable or StoreError for the duration of a `with` block."""
     mlflow = import_mlflow()
     from google.protobuf.json_format import ParseError  # raised if the server is not an MLflow server
     from mlflow.exceptions import MlflowException
@@ -168,11 +170,11 @@ def _explained(uri: str) -> Iterator[None]:
 def import_mlflow() -> ModuleType:
     """Import mlflow without telemetry and with short timeouts, so that requests to an unavailable store fail quickly.
 
-    MLflow's retries are disabled, because a retry after a late response would create a run twice.
+    MLflow's retries are disabled, because a retry after a late response would create the same run twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the URL would reveal the password
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # most files have only a few kB
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # most files are only a few kB
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     import mlflow
@@ -189,7 +191,8 @@ def import_mlflow() -> ModuleType:
 
 
 def request_seconds() -> float:
-    """Return the time limit for a request in seconds: `REQUEST_SECONDS`, or the user's setting for MLflow."""
+    """Return the time limit for a request, in seconds: the user's setting for MLflow or, if there is no setting,
+    `REQUEST_SECONDS`."""
     import_mlflow()
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
@@ -199,7 +202,7 @@ def request_seconds() -> float:
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
     """Shorten the time that SQLite waits for another writer, in each statement with which MLflow opens a session.
 
-    MLflow sets this time to 20 s.
+    MLflow sets the time to 20 s.
     """
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
@@ -207,7 +210,7 @@ def _wait_less(_: object, __: object, statement: str, parameters: object, *___: 
 
 
 def _create_sqlite(path: Path) -> None:
-    """Create a SQLite database atomically: under a temporary name, while holding a lock.
+    """Create a SQLite database atomically: under a temporary name and while holding a lock.
 
     The lock is required because MLflow creates its tables without a lock.
     """
@@ -258,7 +261,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
 
 
 def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
-    """Check that this user is allowed to write to an experiment, by writing a tag.
+    """Check that this user is allowed to write to an experiment by writing a tag.
 
     A server with user accounts does not report in advance who is allowed to write.
     """
@@ -278,7 +281,7 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
 def retry_until_granted(write: Callable[[], T]) -> T:
     """Call `write` and return its result, retrying for a few seconds if permission is denied.
 
-    MLflow grants a user permission to write to a new experiment or model only a moment after creating it.
+    After MLflow creates an experiment or model, it takes a moment to grant the user permission to write to it.
 
     Raises:
         MlflowException: permission is still denied, or another error occurred.
@@ -309,7 +312,7 @@ def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]
 def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]) -> dict[str, Run]:
     """Return the runs with the given IDs that exist and are not deleted, keyed by ID.
 
-    One query covers a thousand IDs.
+    Each query covers up to a thousand IDs.
     """
     wanted, found = list(dict.fromkeys(ids)), {}
     for start in range(0, len(wanted), PAGE):

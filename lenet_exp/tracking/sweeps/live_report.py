@@ -1,7 +1,7 @@
 """Updates the MLflow run of a sweep while the sweep is running.
 
-The run shows counts, the best result so far, the leaderboard, and the time left. Metrics are logged only if their
-values changed. All other information is in tags, which are replaced at the end of the sweep.
+The MLflow run shows counts, the best result so far, the leaderboard, and the time left. Metrics are logged only if
+their values have changed. All other information is in tags, which are replaced at the end of the sweep.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.parent import counts
 from lenet_exp.tracking.sweeps.report import LONGEST, links_of
 
-TELL_SECONDS = 8.0  # seconds between reports; with other uploads by the same thread, MLflow is at most 10 s behind
+TELL_SECONDS = 8.0  # time between reports; with other uploads by the same thread, MLflow is at most 10 s behind
 RESTS = 100  # ratio of the pause after a comparison to its duration, because comparing 10,000 runs is slow
 
 

@@ -44,7 +44,7 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
 def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
     """Return whether the MLflow run of a sweep has the sweep's final state.
 
-    The final state can be missing after an older backup was restored.
+    The final state can be missing if an older backup was restored.
     """
     run = store.client.get_run(run_id)
     ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store the end time
@@ -54,7 +54,7 @@ def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
-    """Log the counts and jobs of a sweep to its MLflow run, and end that run. Repeated calls change nothing."""
+    """Log the counts and jobs of a sweep to its MLflow run, and end the MLflow run. Repeated calls change nothing."""
     from mlflow.entities import Metric
 
     plan = sweep.started()
@@ -64,7 +64,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store the end time
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
-    # Each session of the sweep has one point. Earlier points are logged again in case the store has lost them.
+    # Each session of the sweep has one metric point. Earlier points are logged again in case the store has lost them.
     counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
     sweep.save(counted=counted)
     for start, points in counted.items():
@@ -93,7 +93,7 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
 
 
 def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> UploadCount:
-    """Count the results of a sweep that have not been uploaded to a store, based on the records in the folders."""
+    """Count the results of a sweep that have not been uploaded to a store, based on upload records in the folders."""
     plan, runs = sweep.started(), {r.job.run: r for r in results}
     parent = plan.mlflow_runs.get(store)
     wanted = models_of(results)
@@ -119,9 +119,9 @@ def _name(plan: SweepPlan) -> str:
 
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
-    """Return the ID of an MLflow run that was already created for this sweep, or None if there is none.
+    """Return the ID of an MLflow run that was already created for this sweep, or None if no such run exists.
 
-    Such a run exists after a crash or if sweep.json is corrupt.
+    Such a run exists if the process crashed before it stored the ID, or if sweep.json is corrupt.
     """
     # MLflow's filter on start_time is not used, because it fails in older releases with PostgreSQL and psycopg 3.
     wanted = f"tags.sweep = '{sweep.id}'"

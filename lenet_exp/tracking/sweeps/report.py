@@ -1,6 +1,6 @@
 """Adds a report to the MLflow run of a sweep.
 
-The verdict becomes the run's description. The HTML page, the Markdown report, and the figures become artifacts.
+The verdict becomes the description of the MLflow run. The HTML page, Markdown report, and figures become artifacts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def report_sweep(
     Args:
         results: results of all jobs in the sweep.
         comparisons: comparisons of these results, one per dataset.
-        with_pictures: whether to upload the HTML page and the figures, too.
+        with_pictures: whether to also upload the HTML page and the figures.
     """
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
@@ -67,7 +67,7 @@ def report_sweep(
 
 
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
-    """Return a digest of the results that a report shows."""
+    """Return a digest of the results in a report."""
     told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
     told += [[r.job.run, reached] for r in results if (reached := r.job.folder.test_accuracy()) is not None]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -83,7 +83,7 @@ def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan)
 
 
 def _answers(store: Store, sweep: SweepFolder) -> list[str]:
-    """Return the results of all confirmations of the same sweep, oldest first.
+    """Return the results of all confirmations of the sweep that a confirmation tests, oldest first.
 
     Each result has the form `mnist yes (0.2 points, <run>)`.
     """
@@ -97,7 +97,7 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
 
 
 def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
-    """Return a function that returns the address of the best run of a configuration, or None if it has no address."""
+    """Return a function that returns the address of a configuration's best run, or None if the run has no address."""
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:

@@ -14,9 +14,10 @@ LONGEST = 500  # maximum number of characters in a list
 
 
 def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
-    """Log the swept flags and values of a sweep that its MLflow run does not have yet.
+    """Log the swept flags of a sweep, with their values, unless the MLflow run of the sweep already has them.
 
-    Existing parameters are kept, because MLflow does not allow changes. A rerun may specify the same jobs differently.
+    Existing parameters are kept even if a rerun specifies the same jobs differently, because MLflow does not allow
+    changes to parameters.
     """
     from mlflow.entities import Param
 
