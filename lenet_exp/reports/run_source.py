@@ -30,7 +30,7 @@ class RunSource:
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
     def page_of(self, run: ComparedRun) -> str | None:
-        """Return the address of a run's page in MLflow, relative to the server, or None if the store has no such run."""
+        """Return the address of a run's page in MLflow, relative to the server, or None if the store lacks the run."""
         runs = run.mlflow_runs()
         run_id = runs.get(self.store) if self.store is not None else None
         return f"#/runs/{run_id}" if run_id is not None and run_id.isalnum() else None
