@@ -1,7 +1,7 @@
 """A private cache folder for files that are created once per machine, such as compiled kernels.
 
-Its files can contain code that is executed. Therefore, the folder and its files must belong to this user and must not
-be writable by others.
+The files can contain executable code. Therefore, the folder and its files must belong to this user and must not be
+writable by other users.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class DamagedError(UserError):
 
 
 class RunsFailed(Exception):
-    """Raised if runs failed or diverged, after the command has reported them. The command exits with status 1."""
+    """Raised if runs failed or diverged, after the command has reported these runs. The command exits with status 1."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

@@ -63,7 +63,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
 
 
 def write_output_file(path: Path, content: bytes | str) -> None:
-    """Write the file that a user requested with `output=`, atomically (see `write_atomic`).
+    """Atomically write the file that a user requested with `output=` (see `write_atomic`).
 
     Raises:
         ConfigError: the file cannot be written.
@@ -75,7 +75,9 @@ def write_output_file(path: Path, content: bytes | str) -> None:
 
 
 def check_regular(path: Path) -> None:
-    """Check that a path is a regular file, because reading a pipe would block and reading a device would never end.
+    """Check that a path refers to a regular file.
+
+    Reading a pipe could block, and reading a device might never end.
 
     Raises:
         OSError: the path is not a regular file.
@@ -153,7 +155,7 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value to a JSON file, atomically.
+    """Atomically write a value to a JSON file.
 
     Raises:
         ValueError: the value contains NaN or infinity, which JSON does not support.

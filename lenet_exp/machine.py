@@ -59,8 +59,8 @@ def cpu_count() -> int:
 def let_waiting_threads_sleep() -> None:
     """Make waiting OpenMP threads sleep after a short time instead of spinning.
 
-    Spinning threads make a run up to 40 times slower if one other process is busy. Call this function before torch is
-    imported, because OpenMP reads the setting from the environment at that time. The setting does not change the
+    Spinning threads can make a run up to 40 times slower if one other process is busy. Call this function before torch
+    is imported, because OpenMP reads the setting from the environment at that time. The setting does not change the
     trained weights.
     """
     if "OMP_WAIT_POLICY" not in os.environ:

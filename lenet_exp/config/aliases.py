@@ -39,7 +39,7 @@ def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
     The number is infinite if a node contains itself.
     """
     if node not in known:
-        known[node] = math.inf  # until its parts have been counted
+        known[node] = math.inf  # in case the node contains itself
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         if isinstance(node, yaml.MappingNode):
             parts = chain.from_iterable(parts)

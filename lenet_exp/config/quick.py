@@ -1,4 +1,4 @@
-"""Fast composition of many configurations: Hydra composes once per choice of options, and single values are filled in.
+"""Fast composition of many configurations: Hydra composes one per choice of options, and single values are filled in.
 
 Hydra takes 50 to 90 ms per configuration. An override such as `optimizer.lr=0.1` only replaces a single value, which
 can be done without Hydra. Hydra still composes configurations with other overrides: options of config groups, lists,

@@ -1,7 +1,7 @@
 """Definitions of all flags: type, meaning, unit, range, and whether the flag can change the result of a run.
 
 The default values are in conf/*.yaml. The fields here have no defaults, so each default is defined in a single place.
-This module imports neither torch nor mlflow, because `--help` uses it and must be fast.
+This module imports neither torch nor mlflow, because `--help` uses this module and must be fast.
 """
 
 from __future__ import annotations
@@ -475,7 +475,7 @@ def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
 
 
 def value_of(config: Any, flag: str) -> Any:
-    """Return the value of a flag, given by its dotted name, in a configuration or in its plain form (dicts)."""
+    """Return the value of a flag, given its dotted name, in a configuration or a configuration's plain form (dicts)."""
     for part in flag.split("."):
         config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config

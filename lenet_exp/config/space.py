@@ -17,7 +17,7 @@ from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, did_you_mean
 
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
-REPLICATES = {"seed", "split_seed"}  # searching them would only find lucky seeds
+REPLICATES = {"seed", "split_seed"}  # searching over them would only find lucky seeds
 EXECUTION = {"device", "engine", "num_threads"}
 LARGEST = 2**53  # a float represents all integers up to this value exactly
 

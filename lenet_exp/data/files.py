@@ -37,7 +37,9 @@ def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """Return the uncompressed content of a dataset's file and its SHA-256, which must equal the known digest, if any.
+    """Return the uncompressed content of a dataset's file and the SHA-256 digest of the content.
+
+    If the correct digest of the file is known, the digest is checked.
 
     Raises:
         DataError: the file cannot be read, or its content does not match the dataset.

@@ -27,7 +27,7 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Open a picture file for the duration of a `with` block, in which its pixels are read on demand.
+    """Open a picture file for the duration of a `with` block. Its pixels are read on demand.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -52,7 +52,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def warn_if_colored(what: str, picture: Image.Image) -> None:
-    """If a picture has colors, log a warning that it is converted to gray.
+    """If a picture has colors, log a warning that the picture is converted to gray.
 
     Args:
         what: name of the dataset or file, for the message. The warning is logged only once per name.

@@ -40,7 +40,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
-    """Map a shared tensor without copying it, and return it; changes to the tensor stay in this process."""
+    """Map a shared tensor without copying its data, and return it; changes to the tensor stay in this process."""
     count = math.prod(shared.shape)
     if count == 0:
         return torch.empty(shared.shape, dtype=shared.dtype)

@@ -29,7 +29,7 @@ class Job(Stored):
         engine: engine that executes the training steps.
         engine_why: reason for the choice of the engine, as a short phrase.
         trial: number of the trial in a search; None in a grid.
-        epochs_before: number of epochs that the run had completed before a search; they do not count toward its budget.
+        epochs_before: number of epochs that the run completed before the search; they do not count toward its budgets.
         outputs: path of the outputs folder; not stored, because the outputs folder contains the sweep folder.
     """
 

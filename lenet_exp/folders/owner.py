@@ -1,4 +1,4 @@
-"""Exclusive ownership of a run or sweep folder by a process, until the process releases the folder or dies.
+"""Exclusive ownership of a run or sweep folder by a process until the process releases the folder or dies.
 
 On a single machine, the owner holds a flock, which the kernel releases even on kill -9. A network file system can hide
 a flock from other machines. Therefore, the owner also writes its host and process ID to owner.json and touches the file
@@ -57,7 +57,9 @@ class Owner:
 
 @contextmanager
 def own(folder: Path, what: str) -> Iterator[None]:
-    """Own a folder for the duration of a `with` block. If another process owns it, log a line and wait.
+    """Own a folder for the duration of a `with` block.
+
+    If another process owns the folder, log a line and wait until that process releases the folder or dies.
 
     Args:
         what: description of the folder for the log line.

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
     @property
     def is_result(self) -> bool:
-        """True if the run counts as trained, because repeating it would give the same result."""
+        """True if the run counts as trained, because repeating it would produce the same result."""
         return self in RESULTS
 
     @property

@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
 
 
 def files_with_secrets(outputs: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield a pair for each file that contains a secret: its run or sweep folder, and the path of the file."""
+    """Yield the run or sweep folder and the path of each file that contains a secret."""
     for folder in (folder for kind in FOLDERS for folder in sorted((outputs / kind).glob("*"))):
         for path in [*sorted(folder.rglob("*")), *_model_files(folder)]:
             with suppress(OSError, ValueError, SafetensorError):  # the file was removed, or is corrupt

@@ -144,7 +144,7 @@ class SweepFolder:
             self.save(untold=[*untold, store])
 
     def save(self, **changed: Any) -> None:
-        """Change fields of sweep.json. If the file became corrupt after this process wrote it, it is replaced."""
+        """Change fields of sweep.json. A file that became corrupt after this process wrote it is replaced."""
         with self._saving:
             try:
                 plan = self.started()
@@ -209,7 +209,7 @@ class SweepFolder:
         return _numbers(self.path / "active")
 
     def ended(self) -> list[int]:
-        """Return the numbers of the jobs that ended since the last start."""
+        """Return the numbers of the jobs that have ended since the last start."""
         return _numbers(self.path / "ended")
 
     def has_ended(self, number: int) -> bool:

@@ -51,8 +51,8 @@ class SweepProgress:
 
     Attributes:
         plan: settings and state of the sweep.
-        results: result of each job. A job that this start of the sweep retrains, because the job was killed, failed, or
-            is forced, counts as not started.
+        results: result of each job. A job counts as not started if this start of the sweep will retrain it, because the
+            job was killed, it failed, or retraining is forced.
         running: jobs that are being trained.
         trained: number of epochs trained since this start of the sweep.
         done, left: numbers of completed and remaining epochs in all runs, including epochs from earlier starts. In a

@@ -17,7 +17,7 @@ GRACE_SECONDS = 5.0  # time for the server to end after SIGTERM
 
 
 def main() -> None:
-    """Run `mlflow server` in this process until stdin is closed, or until SIGINT or SIGTERM."""
+    """Run `mlflow server` in this process until stdin is closed or SIGINT or SIGTERM arrives."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     from mlflow.cli import cli
 
