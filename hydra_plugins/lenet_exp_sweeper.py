@@ -59,7 +59,11 @@ class GridSweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the context and the configuration. Raise an error if the program is not lenet-train."""
+        """Store Hydra's context and the configuration.
+
+        Raises:
+            CompactHydraException: the program is not lenet-train.
+        """
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
             raise CompactHydraException(f"hydra/sweeper={self.name}: only for lenet-train; use hydra/sweeper=basic")

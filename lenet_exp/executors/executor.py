@@ -14,7 +14,7 @@ from lenet_exp.folders.job import Job
 
 
 class Executor(Protocol):
-    """Runs jobs. Use it as a context manager; leaving the context releases its processes and files."""
+    """Runs jobs. Use an executor as a context manager, so that its processes and files are released."""
 
     @property
     def capacity(self) -> int:

@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True)
 class PortableWork:
-    """A `WorkSpec` that can be sent to other machines, because its datasets are arrays.
+    """A `WorkSpec` that can be sent to other machines, because its datasets are ordinary arrays.
 
     Attributes:
         task, prepare, output: see `WorkSpec`.
@@ -102,14 +102,14 @@ def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | N
 
 
 def check_place(place: PlaceInfo, folder: Path) -> None:
-    """Check that a place on another machine runs jobs exactly as this machine would.
+    """Check that a place on another machine can run jobs and would give the same results as this machine.
 
     Args:
         place: description of the place.
         folder: outputs folder, for the message.
 
     Raises:
-        ConfigError: the place cannot run the jobs, or would run them differently.
+        ConfigError: the place cannot run jobs, or would give different results.
     """
     where = f"node {place.host}"
     if place.wrong:
@@ -160,7 +160,7 @@ class Host:
         return self._said.get()
 
     def stop(self) -> None:
-        """Stop the running job gracefully. `start` or `answer` still returns its end."""
+        """Stop the running job gracefully. `start` or `answer` still returns its `JobEnd`."""
         self._stopping = True  # `_run` stops the pool, because a pool is not thread-safe
         self._answers.put(None)  # unblocks a job that is waiting for an answer
 

@@ -52,7 +52,7 @@ class RepeatableRun:
 
 
 def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) -> RepeatableRun | ReproduceResult:
-    """Prepare a recorded run for retraining, and log how this machine differs from the original one.
+    """Prepare a recorded run for retraining, and log how this machine differs from the original machine.
 
     Return a `ReproduceResult` if retraining is unnecessary or impossible.
 
@@ -139,7 +139,7 @@ def _as_executed(
 
 
 def _what_differs(record: Record, here: Record) -> str:
-    """Log how this machine differs from the original one. Return only the differences that can change exact weights."""
+    """Log how this machine differs from the original machine. Return the differences that can change exact weights."""
     if record.source_digest and record.source_digest != here.source_digest:
         log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
     packages = {k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v}

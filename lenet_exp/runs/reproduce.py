@@ -23,10 +23,11 @@ log = logging.getLogger("lenet_exp")
 
 
 def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """Retrain a run with its recorded settings, and compare each epoch with the original. The original is only read.
+    """Retrain a run with its recorded settings, and compare each epoch with the original run, which is not changed.
 
-    The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once complete, it is kept only
-    if its results are not identical. If two processes reproduce the same run, the second process waits for the first.
+    The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once it is complete, it is kept
+    only if its results are not identical to the original results. If two processes reproduce the same run, the second
+    process waits for the first.
 
     Args:
         recorded: run to reproduce.

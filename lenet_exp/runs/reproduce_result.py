@@ -50,7 +50,7 @@ def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
 def compare_trainings(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult], excuse: str
 ) -> ReproduceResult:
-    """Compare a repeated run with the recorded one.
+    """Compare a repeated run with the original run.
 
     Args:
         record, epochs: record and epochs of the original run; without epochs, only the results are compared.

@@ -89,11 +89,12 @@ def run(
         job: job to train.
         delivery: object that uploads the run to MLflow.
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
-        forced_ms: time in milliseconds since 1970; a run that started earlier is retrained.
+        forced_ms: time in milliseconds since 1970; a run that started before this time is retrained.
         on_start: function called with the run folder once it is ready, before training.
         prune: function called with the result of every epoch except the last, and again with the results of epochs from
             an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
-        display: display of the sweep, if it trains in this process; by default, the run has its own display.
+        display: display of the sweep, if the run trains in the sweep's own process; by default, the run has its own
+            display.
 
     Raises:
         ConfigError: the device is not available on this machine, or `model_path` cannot be written to.

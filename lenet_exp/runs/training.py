@@ -61,7 +61,7 @@ class Training:
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Train the run, write checkpoints, and return its record, which is written no matter how training ends."""
+        """Train the run with checkpoints, and return its record, which is saved no matter how training ends."""
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)

@@ -22,7 +22,7 @@ CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Describe how a record contradicts itself, the history, or the weights; empty if all are consistent.
+    """Return how a record contradicts itself, the history, or the weights, or an empty string if all are consistent.
 
     A contradiction shows that the record, the history, or the weights were changed after the run.
     """
@@ -66,7 +66,7 @@ class RecomputedAccuracy:
     def moved_from(self, record: Record) -> int:
         """Return the minimum number of images whose predicted class differs from that of the original run.
 
-        The number is derived from the record's confusion matrix or, if there is none, from its accuracy.
+        The number is derived from the confusion matrix in the record or, if there is none, from the recorded accuracy.
         """
         if record.confusion_matrix is not None:
             pairs = zip(record.confusion_matrix, self.matrix, strict=True)
@@ -77,7 +77,7 @@ class RecomputedAccuracy:
 
 
 def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: TrainingData) -> RecomputedAccuracy:
-    """Evaluate weights on the validation images with the configuration's network, in the same way as in training."""
+    """Evaluate weights on the validation images with the configuration's network, as in training."""
     network = rebuild(config, weights).to(data.images.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
     truth, predictions, close = data.labels[data.val_index].cpu(), [], 0

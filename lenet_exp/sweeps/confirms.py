@@ -68,7 +68,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 
 
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
-    """Return whether a sweep confirms the leader of the tested sweep.
+    """Return the result of a sweep that was run to confirm the leader of the tested sweep.
 
     Return None if runs are missing, or if both sweeps used the same seed.
     """

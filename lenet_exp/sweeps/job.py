@@ -31,7 +31,7 @@ def run_job(
     interruptible: bool = False,
     display: Display | None = None,
 ) -> float:
-    """Run a job of a sweep. Return its best validation accuracy, or NaN if it did not finish.
+    """Run a job of a sweep. Return its best validation accuracy, or NaN if the job did not finish.
 
     Args:
         sweep: folder of the sweep.

@@ -55,7 +55,7 @@ class LocalLaunching:
 
 @dataclass(frozen=True)
 class HydraLaunching:
-    """Launches jobs with the launcher that is selected in Hydra, from lenet_exp, Hydra, or another plugin.
+    """Launches jobs with the launcher that is selected in Hydra, which can be from lenet_exp, Hydra, or another plugin.
 
     Attributes:
         context: Hydra's context of the sweeper.

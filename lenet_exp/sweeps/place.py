@@ -1,4 +1,4 @@
-"""A job slot of a sweep in a Slurm allocation: loads the sweep's plan from its folder, and runs jobs."""
+"""Runs jobs of a sweep in a Slurm allocation, after loading the sweep's plan from the sweep folder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
 
 
 def _other_data(like: list[Job]) -> str:
-    """Describe a dataset of the jobs that is missing or different on this node; empty if all datasets match."""
+    """Describe a dataset that is missing or different on this node. Return an empty string if all datasets match."""
     for job in like:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:

@@ -21,7 +21,7 @@ from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.parent import close_parent
 from lenet_exp.tracking.sweeps.report import report_sweep
 
-LEAVING_SECONDS = 5.0  # time for a stopped process to exit
+LEAVING_SECONDS = 5.0  # maximum time for a stopped process to exit
 OWN_RUN = "the sweep's own MLflow run"
 
 log = logging.getLogger("lenet_exp")
@@ -60,7 +60,7 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
     """End a sweep whose process died, and end its runs. Return whether the sweep needed a repair.
 
-    The sweep and its runs can be resumed. If the MLflow store does not show how the sweep ended, it is updated.
+    The sweep and its runs can be resumed. If the MLflow store does not show how the sweep ended, the store is updated.
     """
     if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False

@@ -47,8 +47,8 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
         compose: function that composes a configuration from overrides.
 
     Raises:
-        ConfigError: an override would change the jobs, or the store needs a password that is not stored. Also raised if
-            the sweep is in another outputs folder and uses a class that is not part of torch or lenet_exp.
+        ConfigError: an override would change the jobs, or the store requires a password, which is not stored. Also
+            raised if the sweep is in another outputs folder and uses a class that is not part of torch or lenet_exp.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
         raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
@@ -75,7 +75,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
 
     Raises:
         ConfigError: an override would change the search, the search is in another outputs folder, or a password is
-            required that is not stored.
+            required, which is not stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
         allowed = "sweep.* flags, budgets, seeds=, and confirm="

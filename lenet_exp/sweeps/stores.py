@@ -23,7 +23,7 @@ class Stores:
 
     Args:
         outputs: path of the outputs folder.
-        uri: address of a store that replaces all others; by default, MLFLOW_TRACKING_URI.
+        uri: address of a store that replaces all others; by default, the value of MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, outputs: Path, uri: str | None = None) -> None:

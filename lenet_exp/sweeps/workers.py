@@ -73,7 +73,7 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[Shared
 
 
 def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
-    """Train one job. The sweep's own process uploads its run and decides whether to prune it."""
+    """Train one job. The sweep's own process uploads the run and decides whether to prune it."""
 
     def prune(epoch: EpochResult) -> bool:
         return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.val_accuracy, epoch.val_loss)))

@@ -67,7 +67,7 @@ _asked_to_end = threading.Event()
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
     """Send a question from the running job to the pool, and return the answer.
 
-    If the pool's process has died, wait for SIGTERM, which stops the job, and return None.
+    If the pool's process has died, wait for SIGTERM, which stops the job. In this case, return None.
     """
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))

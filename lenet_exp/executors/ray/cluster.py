@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, and the number of runs that fit on its nodes."""
+"""Connects to a Ray cluster, and determines how many runs fit on its nodes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,15 @@ class RayOptions:
 
 
 class Cluster:
-    """A connection to a Ray cluster. Each process has at most one.
+    """A connection to a Ray cluster. Each process has at most one connection.
 
     Args:
         options: options of the launcher.
 
     Attributes:
-        actor: Ray actor class of a place, which is a process that runs one job at a time. Its method `remote` requires
-            a `ray.put` reference to a `PortableWork`. Ray starts the actor once a node has enough free resources.
+        actor: Ray actor class of a place, which is a process that runs one job at a time. The class's `remote` method
+            requires a `ray.put` reference to a `PortableWork`. Ray starts the actor once a node has enough free
+            resources.
 
     Raises:
         ConfigError: the cluster cannot be reached, no node has the resources for a run, or GPUs are requested but this

@@ -24,7 +24,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 
 LOOK_SECONDS = 5.0  # time between two queries of the cluster's resources
-ENDING_SECONDS = 3.0  # maximum time for a run to end after its place is gone
+ENDING_SECONDS = 3.0  # maximum time for a run to end after its place was lost
 BEFORE = 0  # turn number of the first call to a place, which requests its description
 
 

@@ -128,7 +128,7 @@ class Allocations:
             if known is not None and known.heard is not None:
                 known.heard = max(known.heard, now - seconds)
         jobs = self._queue.jobs(self._name)
-        if jobs is None:  # the controller is busy or unreachable; the jobs may be fine
+        if jobs is None:  # the controller is busy or unreachable; the jobs may still be running
             self._look_at = now + AWAY_SECONDS
             for allocation in self._allocations.values():
                 allocation.seen = now

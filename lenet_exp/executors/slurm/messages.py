@@ -35,7 +35,7 @@ class PlacePlan:
         session: ID of the sweep's session.
         work: data that the place needs to run the sweep's jobs.
         asks, time_limit: see `PortableWork`.
-        probe: name of a file in the sweep folder, which contains its own name.
+        probe: name of a file in the sweep folder; the file contains only this name.
     """
 
     session: str
@@ -108,7 +108,9 @@ def start(turn: int, job: Job) -> Message:
 
 
 def job_message(turn: int, what: Question | JobEnd | None) -> Message:
-    """Return the message for a job's question or end. Accuracies and losses are strings, because JSON has no infinity.
+    """Return the message that reports a job's question or end.
+
+    In the message, accuracies and losses are strings, because JSON has no infinity.
 
     Args:
         turn: number of the attempt; see `StartJob`.

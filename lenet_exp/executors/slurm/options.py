@@ -82,8 +82,7 @@ def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
     """Return the Bash script for the job that runs the command of a detached sweep.
 
-    Shortly before the job reaches its time limit, it requeues itself. When Slurm restarts the job, it resumes the
-    sweep.
+    Shortly before its time limit, the job requeues itself. The restarted job resumes the sweep.
 
     Args:
         options: Slurm options for the sweep.

@@ -42,12 +42,12 @@ class QueuedJob:
 
     @property
     def may_wait_again(self) -> bool:
-        """Whether the job lost its node and may be requeued. If it is, Slurm shows it as pending shortly afterward."""
+        """Whether the job lost its node and may be requeued. A requeued job appears as pending shortly afterward."""
         return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
     def is_alive(self) -> bool:
-        """Whether the job is running or will run. A COMPLETING job is about to end."""
+        """Whether the job is running or will run. A COMPLETING job is not alive, because it is about to end."""
         return not self.is_over and self.state != "COMPLETING"
 
     @property

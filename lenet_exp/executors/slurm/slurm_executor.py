@@ -138,7 +138,7 @@ class SlurmExecutor(ClusterExecutor):
             self._send(name, {"kind": messages.ANSWER, "turn": turn, "value": answer})
         elif kind == messages.ENDED:
             done = messages.read_job_end(message)
-            if isinstance(done.error, Terminated):  # the place does not record this end
+            if isinstance(done.error, Terminated):  # record the end here, because the place does not
                 self._sweep.end_job(done.job, None)
             self._do(self._places.ended(number, turn, done))
         elif kind == messages.NOT_BEGUN:
