@@ -81,8 +81,8 @@ PLAIN_ERRORS = (
 def from_hydra(error: BaseException) -> bool:
     """Return whether a built-in exception (one of `PLAIN_ERRORS`) reports invalid overrides rather than a bug.
 
-    It reports invalid overrides if Hydra, or a library function that Hydra called, raised it. An exception from code in
-    lenet_exp indicates a bug.
+    An error that was raised by Hydra, or by a library function that Hydra called, reports invalid overrides. An error
+    from code in lenet_exp indicates a bug.
     """
     last, trace = "", error.__traceback__
     while trace is not None:

@@ -19,7 +19,7 @@ def outputs_dir() -> Path:
 
 
 def check_outputs(folder: Path) -> None:
-    """Check that an outputs folder is writable or can be created, without creating it.
+    """Check that an outputs folder is writable or can be created. The folder is not created.
 
     Raises:
         ConfigError: the folder is not writable and cannot be created.

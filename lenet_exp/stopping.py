@@ -1,4 +1,4 @@
-"""Handling of SIGINT and SIGTERM, and of the exit of a process.
+"""Handling of SIGINT, SIGTERM, and the exit of a process.
 
 After the first signal, the work ends cleanly. A second signal ends the process immediately. A parent command forwards
 the signals that it receives to its child process.
@@ -104,7 +104,7 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Run a command in a child process and return its exit status, or 128 + n if signal n ended it.
+    """Run a command in a child process and return its exit status, or 128 + n if signal n ended the process.
 
     SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process
     group; otherwise, Ctrl-C in a terminal would reach the command twice and end it immediately.

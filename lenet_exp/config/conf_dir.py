@@ -1,4 +1,4 @@
-"""The path of the folder conf/, and the names of its config groups."""
+"""The path of the folder conf/ and the names of its config groups."""
 
 from __future__ import annotations
 

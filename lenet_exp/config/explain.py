@@ -101,7 +101,7 @@ def explain_flag(key: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """Return the names of all flags, including the arguments in option files, and of all sections of flags."""
+    """Return the names of all sections of flags and of all flags, including the arguments in option files."""
     found = {flag for schema in SCHEMAS.values() for flag, _, _ in knobs(schema)}
     found |= {flag.partition(".")[0] for flag in found}
     for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):

@@ -1,4 +1,4 @@
-"""The fingerprint of an experiment: a hash of the settings that can change its result, and of no others."""
+"""The fingerprint of an experiment: a hash that covers only the settings that can change its result."""
 
 from __future__ import annotations
 

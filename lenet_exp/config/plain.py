@@ -38,7 +38,7 @@ def from_plain(values: object) -> Config:
 
 
 def read_as(kind: type[T], value: object) -> T:
-    """Convert plain values to a dataclass with its nested dataclasses, or to a list of dataclasses.
+    """Convert plain values to a dataclass, including nested dataclasses, or to a list of dataclasses.
 
     Args:
         kind: type of the result.

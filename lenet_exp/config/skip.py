@@ -36,7 +36,7 @@ def without_skipped(
 
 
 def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """Return the values, as typed by the user, that a combination matches for each of its flags."""
+    """Return the values that a combination matches, as typed by the user, keyed by flag."""
     found = {}
     for key, given in one.items():
         flag = str(key)

@@ -128,7 +128,7 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Register datasets in shared memory, which this process then uses instead of reading their files."""
+    """Register datasets in shared memory, so that this process uses them instead of reading the datasets' files."""
     _SHARED.update({s.key: s for s in sets})
 
 

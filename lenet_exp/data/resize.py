@@ -56,7 +56,7 @@ def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
 
 
 def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.ndarray:
-    """Return 32 weighted sums of lines of pixels, each added term by term, as an array of shape (32, ...).
+    """Return 32 weighted sums of lines of pixels as an array of shape (32, ...). Each sum is added term by term.
 
     Args:
         lines: array of shape (size, ...).

@@ -368,7 +368,7 @@ class SweepPlan(Stored):
         runs: number of jobs.
         tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
         outcome: state of the sweep: running, finished, failed, or killed.
-        stopped_by: name of the signal that stopped the sweep; empty if no signal did.
+        stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
         shown: digest of the description of each MLflow run, keyed by the ID of the MLflow run.
         remade: whether a start of the sweep replaced a corrupt sweep.json.
         ended_ms: time at which the sweep last ended, in milliseconds since 1970.
@@ -427,7 +427,7 @@ def record_to_json(record: Record) -> Any:
 
 
 def _check_name(name: str) -> None:
-    """Check that a name is a plain file name, without a path.
+    """Check that a name is a file name without a path.
 
     Raises:
         ValueError: the name contains a path or is not a valid file name.

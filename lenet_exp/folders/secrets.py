@@ -59,7 +59,7 @@ def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
     """Remove the secrets from all files in an outputs folder.
 
     Returns:
-        The cleaned files, and the files that were skipped because a live process owns their folder.
+        The cleaned files and the files that were skipped because a live process owns their folder.
     """
     done, left = list[Path](), list[Path]()
     for folder, found in groupby(files_with_secrets(outputs), lambda pair: pair[0]):

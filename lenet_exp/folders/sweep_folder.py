@@ -103,7 +103,7 @@ class SweepFolder:
         return read(self.path / "sweep.json", _plan, AGAIN)
 
     def kept_plan(self) -> SweepPlan | None:
-        """Return the plan, or None if it is missing or corrupt; corruption is logged, and the plan will be rebuilt."""
+        """Return the plan, or None if it is missing or corrupt; corruption is logged."""
         return read_or_none(self.path / "sweep.json", _plan, "it will be rebuilt")
 
     def started(self) -> SweepPlan:
@@ -126,7 +126,7 @@ class SweepFolder:
         """Record the outcome of this start of the sweep, which can then be reported to the stores.
 
         Args:
-            stopped_by: name of the signal that stopped the sweep; empty if no signal did.
+            stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
         """
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms())
 

@@ -215,7 +215,7 @@ class SweepMonitor:
         return JobResult(job, Outcome.not_started, "", None, again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:
-        """Read the result of a job that has ended, and of all other jobs with the same run.
+        """Read the results of a job that has ended and of all other jobs with the same run.
 
         A result that a network file system does not show yet is read in a later call.
         """

@@ -1,4 +1,4 @@
-"""Implements `lenet-sweep du`: reports the disk usage of an outputs folder by kind of file, and what can be removed."""
+"""Implements `lenet-sweep du`: reports the disk usage of an outputs folder and what can be removed."""
 
 from __future__ import annotations
 

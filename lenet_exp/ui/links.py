@@ -63,15 +63,16 @@ class Link:
 
 @dataclass(frozen=True)
 class View:
-    """A view of an experiment's page: which runs the page lists, and how it shows them.
+    """A view of an experiment's page: which runs the page lists and how it shows them.
 
     Attributes:
         key: name of the view in a link; a new view with the same key replaces an existing view.
         search: filter that selects the runs, in MLflow's syntax.
-        params: params that are shown as columns before the metrics and as axes of the parallel coordinates.
+        params: params that are shown as columns before the metrics and as axes of the parallel-coordinates chart.
         grouped: params that define a configuration, whose runs are drawn as a single line with a band; empty to draw a
             line for each run.
-        parallel: whether parallel coordinates come before the curves; MLflow cannot show them for grouped runs.
+        parallel: whether a parallel-coordinates chart is shown before the curves; MLflow cannot show this chart for
+            grouped runs.
         least_accuracy: lower limit of the axis for validation accuracy in a chart with bands.
     """
 
@@ -87,7 +88,7 @@ class View:
         columns = [f"params.`{name}`" for name in self.params]
         columns += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
-        # Parallel coordinates need the full width.
+        # A parallel-coordinates chart needs the full width.
         state = AS_IT_BEGINS | {
             "searchFilter": self.search,
             "orderByKey": f"metrics.`{BEST}`",
@@ -164,7 +165,7 @@ def _link(client: MlflowClient, address: str, experiment: str, shows: str, view:
 
 
 def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[str]:
-    """Return the params that differ between the runs: swept flags, and the flags of swept groups."""
+    """Return the params that differ between the runs: swept flags and the flags of swept groups."""
     names = sorted({name for run in params for name in run})
     differ = [name for name in names if len({run.get(name) for run in params}) > 1]
     found: list[str] = []
