@@ -153,9 +153,7 @@ def _checked_arguments(program: str) -> Namespace:
 
         _refuse(explain_arguments(dashed))
     if parsed.experimental_rerun is not None:  # argparse also accepts abbreviations of this option
-        _refuse(
-            "--experimental-rerun: not supported, because Hydra unpickles the file, which can execute arbitrary code"
-        )
+        _refuse("--experimental-rerun: not supported, because unpickling the file can execute arbitrary code")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`

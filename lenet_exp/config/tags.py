@@ -48,8 +48,8 @@ def check_tags(tags: Mapping[str, Json]) -> None:
     for name, value in _flat(tags):
         if is_own(name):
             raise ConfigError(
-                f"tracking.tags.{name}={value}: this name is reserved; must not be one of {', '.join(NAMES)}, "
-                f"or start with one of {', '.join(PREFIXES)}"
+                f"tracking.tags.{name}={value}: this name is reserved, as are {', '.join(NAMES)}, "
+                f"and all names that start with {', '.join(PREFIXES[:-1])}, or {PREFIXES[-1]}; choose a different name"
             )
 
 

@@ -25,7 +25,7 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
         raise ValueError(f"not an IDX file (it starts with {content[:4].hex() or 'nothing'})")
     kind, rank = np.dtype(TYPES[content[2]]), content[3]
     if rank not in dimensions:
-        raise ValueError(f"it has {rank} dimensions; must have {' or '.join(map(str, dimensions))}")
+        raise ValueError(f"it has {rank} dimensions; it must have {' or '.join(map(str, dimensions))}")
     start = 4 + 4 * rank
     shape = [int(n) for n in np.frombuffer(content[4:start].ljust(4 * rank, b"\0"), ">u4")]
     expected = start + math.prod(shape) * kind.itemsize

@@ -255,8 +255,7 @@ def _split_digests(
     if val_size + (train_size or 1) > n:
         train = "the training set" if train_size is None else f"dataset.train_size={train_size}"
         raise ConfigError(
-            f"dataset.val_size={val_size}: {source.dataset.name} has only {n} images; must leave enough images "
-            f"for {train}"
+            f"dataset.val_size={val_size}: {source.dataset.name} has only {n} images; leave enough images for {train}"
         )
     train_index, val_index = _split(n, val_size, train_size, split_seed)
     parts = {"train": train_index, "validation": val_index}

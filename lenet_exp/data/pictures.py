@@ -40,7 +40,8 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(
-                    f"{opened.width}x{opened.height}; must have at most {MAX_PIXELS // 10**6} million pixels"
+                    f"{opened.width}x{opened.height} pixels; a picture must have at most "
+                    f"{MAX_PIXELS // 10**6} million pixels"
                 )
             yield opened
     except FileNotFoundError:

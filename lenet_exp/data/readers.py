@@ -69,7 +69,7 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
     if low < 0 or high >= classes:
         raise DataError(
             f"dataset={dataset.name}: labels in {raw.source} range from {low} to {high}; "
-            f"must be from 0 to {classes - 1}"
+            f"labels must be from 0 to {classes - 1}"
         )
     return raw
 

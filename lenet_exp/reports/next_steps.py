@@ -67,7 +67,8 @@ def notes(comparison: Comparison) -> list[str]:
     found = [_luck(leader)]
     if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is CompareBy.best:
         found.append(
-            "num_epoch differs, and the best of more epochs is higher by chance; set by=last to compare the last epochs"
+            "num_epoch differs, and training longer increases the best accuracy by chance; "
+            "to compare the accuracies after the last epoch, set by=last"
         )
     return found
 

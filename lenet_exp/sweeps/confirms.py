@@ -53,7 +53,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     sweep = find_sweep(confirms)
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
-        raise ConfigError(f"seed={min(used)}: must be a new seed; sweep {sweep.id} used this seed")
+        raise ConfigError(f"seed={min(used)}: must be a new seed; sweep {sweep.id} already used this seed")
     tested = configurations(sweep)
     first = configuration(jobs[0].config)
     for job in jobs:

@@ -55,7 +55,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = _in_all(_seconds(list(todo.values()), default), workers, threads, config)
     seconds += START_SECONDS["sweep" if sweep is not None else "run"]
-    with_them = f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}"
+    with_them = _places(workers, threads)
     lines.append(f"  about {duration(seconds)} on {with_them} (estimated from a few steps)")
     lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}")
     return lines
@@ -84,12 +84,17 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
-    places = f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}"
+    places = _places(workers, threads)
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
         f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(round(runs), 'run')}",
         f"  about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}",
     ]
+
+
+def _places(workers: int, threads: int) -> str:
+    """Describe the workers of a sweep, such as `4 workers with 1 thread each`."""
+    return f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}{' each' if workers > 1 else ''}"
 
 
 def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:

@@ -41,7 +41,7 @@ def driver_status(sweep: SweepFolder) -> str:
     driver, _ = queued(sweep.path)
     if driver is None:
         return ""
-    return f"Slurm job {driver.id} runs the sweep ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
+    return f"Slurm job {driver.id} will run the sweep ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
 
 
 def allocation_status(sweep: SweepFolder) -> str:

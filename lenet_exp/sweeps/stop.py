@@ -40,7 +40,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         time.sleep(0.2)
     print(
         f"sweep {sweep.id}: process {owner.pid} is still running. To end it immediately, run lenet-sweep stop again. "
-        f"To follow it, run: lenet-sweep watch sweep={sweep.id}"
+        f"To watch the sweep, run: lenet-sweep watch sweep={sweep.id}"
     )
     return 1
 

@@ -78,7 +78,8 @@ def _try_network(options: str) -> bool:
         logits = network.train()(images)
         if logits.shape != (2, NUM_CLASSES):
             raise ConfigError(
-                f"{named}: two images produce logits of shape {list(logits.shape)}; must be [2, {NUM_CLASSES}]"
+                f"{named}: two images produce logits of shape {list(logits.shape)}; "
+                f"the shape must be [2, {NUM_CLASSES}]"
             )
         if not torch.equal(state, torch.random.get_rng_state()):
             raise ConfigError(

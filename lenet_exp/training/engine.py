@@ -145,7 +145,7 @@ def engine_of(config: Config) -> Engine:
     if config.engine is EngineName.torch:
         return TorchEngine()
     if config.engine is not EngineName.native:
-        raise ValueError(f"engine={config.engine}: was not chosen yet")
+        raise ValueError(f"engine={config.engine}: has not been chosen yet")
     choose_engine(config)
     built = kernels()
     assert isinstance(built, Kernels)

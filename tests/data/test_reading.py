@@ -78,7 +78,9 @@ def test_a_label_outside_0_to_9_is_refused(dataset, wrong, tmp_path):
         write_mnist_like(tmp_path, "KMNIST", IMAGES, labels)
     else:
         write_qmnist(tmp_path, IMAGES, labels)
-    with pytest.raises(DataError, match=rf"^dataset={dataset}: labels .* range from .*{wrong}.*; must be from 0 to 9$"):
+    with pytest.raises(
+        DataError, match=rf"^dataset={dataset}: labels .* range from .*{wrong}.*; labels must be from 0 to 9$"
+    ):
         load(tmp_path, dataset)
 
 

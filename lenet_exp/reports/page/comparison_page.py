@@ -73,7 +73,7 @@ def _where(source: RunSource) -> str:
     if source.store is None:
         return ""
     if source.server is not None:
-        return f"<p>Links lead to MLflow at {escape(source.server)}.</p>"
+        return f"<p>Links open MLflow at {escape(source.server)}.</p>"
     return """<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> on the machine with
 the runs, and paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/?token=..."></label></p>"""
 
@@ -121,7 +121,7 @@ def _table(comparison: Comparison, source: RunSource) -> str:
     hints |= {
         "epoch": "best epoch",
         "seconds": "training time to the best epoch",
-        "multiply_adds": "per image, in convolutions and linear layers",
+        "multiply_adds": "multiply-adds per image, in convolutions and linear layers",
         "test": "test accuracy and the leader's lead",
     }
     names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]

@@ -26,7 +26,7 @@ def facts(comparison: Comparison) -> dict[str, str]:
     found = {
         "Dataset": comparison.dataset,
         "SHA-256": "; ".join(f"{split} {digest}" for split, digest in digests.items() if digest),
-        "Images": ", ".join(f"{number} {use}" for use, number in images.items() if number),
+        "Images": ", ".join(f"{number} for {use}" for use, number in images.items() if number),
         "Split seed": of("split_seed") or _listed(str(run.split) for run in runs),
         "Seed": _listed(str(seed) for seed in sorted({run.seed for run in runs})),
         "Epochs": of("num_epoch"),

@@ -17,7 +17,7 @@ def print_run(result: RunResult, config: Config) -> None:
     if result.repeated:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
     if record.best_val_accuracy is not None:
-        remark = " (at chance: it learned nothing)" if at_chance(record) else ""
+        remark = " (at chance: the model learned nothing)" if at_chance(record) else ""
         print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
     if record.epochs:
         epochs = RunFolder(result.folder).history().epochs

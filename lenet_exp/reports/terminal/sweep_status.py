@@ -78,7 +78,9 @@ def warn_secrets(paths: Iterable[Path]) -> None:
     for path in found[:MOST_LINES]:
         log.warning("%s: contains a user name, password, or token for a store", path)
     if found:
-        log.warning("%s with secrets; to remove the secrets, run: lenet-sweep clean", number_of(len(found), "file"))
+        log.warning(
+            "%s with secrets found; to remove the secrets, run: lenet-sweep clean", number_of(len(found), "file")
+        )
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:

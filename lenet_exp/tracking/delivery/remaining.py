@@ -23,10 +23,10 @@ class UploadCount:
         return bool(self.runs or self.models or self.sweeps)
 
     def __str__(self) -> str:
-        """Return the counts as text: `2 runs, 1 model, 1 sweep's own run`, or `nothing`."""
+        """Return the counts as text: `2 runs, 1 model, 1 sweep summary`, or `nothing`."""
         parts = [f"{n} {name}{'s' * (n > 1)}" for n, name in ((self.runs, "run"), (self.models, "model")) if n]
         if self.sweeps:
-            parts.append("1 sweep's own run" if self.sweeps == 1 else f"{self.sweeps} sweeps' own runs")
+            parts.append("1 sweep summary" if self.sweeps == 1 else f"{self.sweeps} sweep summaries")
         return ", ".join(parts) or "nothing"
 
 

@@ -185,7 +185,7 @@ def _stored(which: str, uri: str) -> RecordedRun:
     with store_errors(f"run={which}: cannot be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
-            raise UserError(f"run={which}: this is a sweep; must be one of its runs")
+            raise UserError(f"run={which}: this is a sweep; set run= to one of its runs, or set sweep={which}")
         return _of_store(client, uri, run)
 
 

@@ -10,7 +10,10 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.tracking.stores.database import is_postgres, refusal
 
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
-LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with both"
+LOGIN = (
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, add them to ~/.mlflow/credentials, or include them in "
+    "MLFLOW_TRACKING_URI"
+)
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 # A `lenet-ui` server sends this response to a request without its token.
 TOKEN_REQUIRED = (

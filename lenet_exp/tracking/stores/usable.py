@@ -36,7 +36,7 @@ def check_store(uri: str, *, write: bool = True) -> None:
 def _check_database(uri: str, database: Path, write: bool) -> None:
     """Check that a database file can be used, or that it can be created in its folder."""
     if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
-        _refuse(uri, "an in-memory database would be lost when the command ends; must be sqlite:///FILE")
+        _refuse(uri, "an in-memory database would be lost when the command ends; use sqlite:///FILE")
     try:
         if database.is_dir():
             _refuse(uri, "is a folder; must be a file")

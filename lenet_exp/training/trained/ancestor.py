@@ -105,7 +105,7 @@ def refuse_foreign(content: bytes, path: Path) -> None:
                 raise UserError(f"trained_model={path}: refused; it unpacks to more than {MAX_BYTES >> 20} MiB")
             if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
                 raise UserError(
-                    f"trained_model={path}: refused; must contain exactly one pickle, data.pkl, not {pickles}"
+                    f"trained_model={path}: refused; it must contain exactly one pickle, data.pkl, not {pickles}"
                 )
             if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
                 raise UserError(f"trained_model={path}: refused; its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB")
