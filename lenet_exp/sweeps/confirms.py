@@ -70,7 +70,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
     """Return the result of a sweep that was run to confirm the leader of the tested sweep.
 
-    Return None if runs are missing, or if both sweeps used the same seed.
+    Return None if runs are missing, or if the sweeps have a seed in common.
     """
     jobs = sweep.jobs()
     if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:

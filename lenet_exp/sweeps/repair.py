@@ -120,9 +120,9 @@ def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
 
 
 def end_killed_sweep(sweep: SweepFolder) -> bool:
-    """Mark a sweep as killed in its folder, because its process died. Return whether it was marked as running before.
+    """Mark a sweep whose process died as killed, together with its unfinished runs.
 
-    The caller must own the sweep.
+    Return whether the sweep was still marked as running. The caller must own the sweep.
     """
     if sweep.started().outcome is not Outcome.running:
         return False

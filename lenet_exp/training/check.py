@@ -96,8 +96,8 @@ def _try_network(options: str) -> bool:
 def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
     """Check gradients, state, and determinism of a user's network. Return whether it can train on one image.
 
-    Models of lenet_exp are not checked, because torch's backward pass hangs with some environment variables, such as
-    ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can train with these variables.
+    The models of lenet_exp are not checked, because torch's backward pass hangs with some environment variables, such
+    as ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can train with these variables.
     """
     network(images).sum().backward()
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):

@@ -1,4 +1,4 @@
-"""Execution of a run: its device, threads, engine, and CPU. They are in its record, but not in its fingerprint."""
+"""Execution settings of a run: device, threads, engine, and CPU. They are in its record, but not in its fingerprint."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def fit(
         data: training data on the lanes' device.
         echo: function called every `num_iter_echo` iterations, with the iteration and its loss.
         stop: function called after each step. If it returns True, training stops and stores its position in
-            `lane.position`. A run resumed from there has results bit-identical to those of an uninterrupted run.
+            `lane.position`. A run resumed from this position has results bit-identical to those of an uninterrupted
+            run.
         engine: engine to use; by default, the engine in the lanes' configuration.
 
     Raises:
@@ -105,7 +106,10 @@ def _train_epoch(
     stop: Callable[[], bool],
     start: float,
 ) -> _Trained | Divergence | None:
-    """Train the lane to the end of its current epoch. If `stop` interrupts it, save its position and return None."""
+    """Train the lane to the end of its current epoch.
+
+    If `stop` returns True, save the lane's position and return None.
+    """
     batch_size, every, epoch = lane.config.batch_size, lane.config.num_iter_echo, lane.position.epoch
     n, device, steps = len(data.train_index), data.images.device, steps_an_epoch(lane, data)
     at, losses = lane.position, torch.zeros(steps, device=device)

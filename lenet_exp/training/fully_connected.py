@@ -22,7 +22,7 @@ class FullyConnected(nn.Module):
         dropout_rate: dropout rate after each hidden layer, in [0, 1).
         in_channels: number of image channels.
         num_classes: number of logits.
-        image_size: height and width of an image in pixels.
+        image_size: height and width of an image, in pixels.
         units: number of outputs of each hidden layer.
 
     Raises:
@@ -59,7 +59,7 @@ class Linear(nn.Module):
     Args:
         in_channels: number of image channels.
         num_classes: number of logits.
-        image_size: height and width of an image in pixels.
+        image_size: height and width of an image, in pixels.
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10, image_size: int = 32) -> None:

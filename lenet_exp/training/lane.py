@@ -88,8 +88,8 @@ class Lane:
     def stopped_early(self) -> bool:
         """Whether training stopped early.
 
-        Training stops early after `training.patience` epochs in which validation accuracy did not improve, unless it
-        has already completed the last epoch.
+        Training stops early after `training.patience` epochs in which validation accuracy did not improve, unless the
+        last epoch is already complete.
         """
         patience, last = self.config.training.patience, self.position.epoch - 1
         if patience is None or self.progress is None or last >= self.config.num_epoch:
@@ -103,7 +103,7 @@ class Lane:
 
 
 def new_lane(config: Config, device: torch.device) -> Lane:
-    """Return the state of a run at the start of training. All its random numbers derive from `config.seed`."""
+    """Return the state of a run at the start of training. The run's random numbers derive from `config.seed`."""
     noise = generator(config.seed, "noise", device)
     model = _network(config, device, noise)
     average = None if config.training.ema_decay is None else _network(config, device, noise)

@@ -30,7 +30,7 @@ class LeNet5(nn.Module):
         dropout_rate: dropout rate after fc1 and fc2, in [0, 1).
         in_channels: number of image channels.
         num_classes: number of logits.
-        image_size: height and width of an image in pixels.
+        image_size: height and width of an image, in pixels.
         channels: number of output channels of each convolution.
         kernel_size: height and width of the kernels; the convolutions have no padding.
         units: number of outputs of each of the first two linear layers.

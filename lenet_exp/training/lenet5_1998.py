@@ -22,7 +22,7 @@ class LeNet5Published(nn.Module):
     Args:
         in_channels: number of image channels; must be 1.
         num_classes: number of logits.
-        image_size: height and width of an image in pixels; must be 32.
+        image_size: height and width of an image, in pixels; must be 32.
 
     Raises:
         ValueError: `in_channels` is not 1, or `image_size` is not 32.

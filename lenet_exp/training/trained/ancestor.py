@@ -1,7 +1,8 @@
 """Safe reader for the whole-module pickles of the original script. It runs no code from a file.
 
-First, the pickle is scanned without being executed. Globals and opcodes that such files do not need are rejected, and
-the error names them. Then, torch's weights-only unpickler reads the pickle, with an inert stand-in for each class.
+First, the pickle is scanned without being executed. Pickles with globals or opcodes that such files do not need are
+rejected, and the error contains their names. Then, torch's weights-only unpickler reads the pickle, with an inert
+stand-in for each class.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _rebuild(module: Any) -> nn.Module:
 
 
 def activation_option(module: Any) -> Option:
-    """Return the option for an activation module from the original script, or for the stand-in of one."""
+    """Return the option for an activation module from the original script, or for the stand-in of such a module."""
     target, names = ACTIVATIONS[type(module).__name__]
     keywords = {name: getattr(module, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}

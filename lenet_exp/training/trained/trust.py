@@ -1,8 +1,8 @@
 """Checks class names in files, so that only trusted classes are imported.
 
-A model's record names the classes of its network and activation; the file of a sweep's job also names its optimizer.
-The author of a file chooses these names, and importing a module runs its code. Therefore, names are checked before any
-module is imported.
+A model's record contains the class names of its network and activation; the file of a sweep's job also contains the
+class name of its optimizer. The author of a file chooses these names, and importing a module runs its code. Therefore,
+names are checked before any module is imported.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
-    """Check that the optimizer class named in a file is trusted. Retraining runs its code.
+    """Check that the optimizer class named in a file is trusted. Retraining runs the code of this class.
 
     Raises:
         UserError: the class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.

@@ -57,7 +57,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Return the arrays of a safetensors file, in the order in which they were saved, and its metadata.
+    """Return the arrays of a safetensors file, in the order in which they were saved, and the file's metadata.
 
     Raises:
         OSError: the path is not a regular file, or cannot be read.
