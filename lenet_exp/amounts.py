@@ -1,4 +1,4 @@
-"""Format counts, byte sizes, and durations."""
+"""Formatting of counts, byte sizes, and durations."""
 
 from __future__ import annotations
 

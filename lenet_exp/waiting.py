@@ -17,7 +17,7 @@ def print_status(what: str) -> None:
     """Print a status line to stderr, even if stderr is not a terminal.
 
     Args:
-        what: description of the current step, without the final dots.
+        what: description of the current step, without the trailing dots.
     """
     if sys.stderr is not None:
         print(f"{what} ...", file=sys.stderr, flush=True)
@@ -27,7 +27,7 @@ def print_waiting(what: str) -> None:
     """Print a status line to stderr if stderr is a terminal.
 
     Args:
-        what: description of the current step, without the final dots.
+        what: description of the current step, without the trailing dots.
     """
     if sys.stderr is not None and sys.stderr.isatty():
         print_status(what)

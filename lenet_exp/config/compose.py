@@ -1,4 +1,4 @@
-"""Composition of configurations with Hydra, and their conversion to a typed `Config`."""
+"""Composition of configurations with Hydra and their conversion to a typed `Config`."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Reader(StrEnum):
 
 
 class PictureContent(StrEnum):
-    """Content of the user's own pictures."""
+    """Kinds of content in the user's own pictures."""
 
     digits = "digits"
     writing = "writing"
@@ -421,7 +421,7 @@ class Config:
 
 @dataclass
 class PredictConfig:
-    """The configuration of `lenet-predict`: a model, and a test set or pictures."""
+    """The configuration of `lenet-predict`: a model and either a test set or pictures."""
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(

@@ -1,6 +1,6 @@
 """Safe reader for picture files from any source.
 
-Only formats that consist of pixels, and pictures that fit in memory, are accepted.
+Only pixel-based formats and pictures that fit in memory are accepted.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def find_run(which: str) -> RunFolder:
     """Return the run that a user specified.
 
     Args:
-        which: run ID, its first few digits, or a run folder.
+        which: run ID or at least its first four digits, or a run folder.
 
     Raises:
         ConfigError: no run is found, or several runs match.

@@ -53,7 +53,7 @@ class Record(Stored):
         data_files: SHA-256 digest of each file from which the images and labels were read.
         source_digest: digest of lenet_exp's own files (see `config.source_digest`), for information only.
         execution: device, number of threads, and all other properties that exact results depend on.
-        created_ms, ended_ms: start and end of the run, in milliseconds since 1970.
+        created_ms, ended_ms: start and end times of the run, in milliseconds since 1970.
         outcome: outcome of the run; None while the run is being trained.
         reason: one-line reason why the run did not finish; empty if the run finished.
         epochs: number of completed epochs.
@@ -62,7 +62,7 @@ class Record(Stored):
         parameters, multiply_adds: size of the network (`NetworkSize`); None in records from older releases.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run before the last epoch.
-        best_epoch: best epoch, counted from 1.
+        best_epoch: number of the best epoch, counted from 1.
         best_val_accuracy: validation accuracy after the best epoch, as a fraction.
         weights_digest: digest of the weights after the best epoch.
         confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes.
@@ -257,8 +257,8 @@ class DeliveredRun(Stored):
         store: name of the store (see `addresses.store_name`).
         run_id: ID of the MLflow run.
         epochs: number of epochs that the store has received.
-        ended_ms: end of the run according to the store, in milliseconds since 1970; None while the store shows the run
-            as running.
+        ended_ms: end time of the run according to the store, in milliseconds since 1970; None while the store shows
+            the run as running.
         model: whether the store has received the best model.
         sweeps: IDs of the MLflow runs of the sweeps that include this run.
         reason: one-line reason why the run did not finish, as reported to the store; empty if the run finished.

@@ -50,7 +50,7 @@ class RunResult:
 
     @property
     def best_epoch(self) -> int | None:
-        """The best epoch, counted from 1; None until the first epoch has ended."""
+        """The number of the best epoch, counted from 1; None until the first epoch has ended."""
         return self.record.best_epoch
 
     @property

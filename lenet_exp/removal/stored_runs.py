@@ -56,7 +56,7 @@ def ids_in(folder: RunFolder) -> dict[str, list[str]]:
 
 
 def open_stored(name: str, outputs: Path) -> Store:
-    """Open a store, given its name in run or sweep folders.
+    """Open the store with the given name, as recorded in run and sweep folders.
 
     Raises:
         StoreError: the store does not respond or cannot be written to, or its password is not stored.
