@@ -1,4 +1,4 @@
-"""Lookup of the classes that option files specify as `_target_`, and checks of their keyword arguments.
+"""Lookup of the classes that option files specify as `_target_` and checks of their keyword arguments.
 
 To add an activation or an optimizer, add a YAML file with `_target_`, keyword arguments, and, for an activation,
 `monotone`.

@@ -66,7 +66,7 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
 
 
 def _unpacked(path: Path) -> bytes:
-    """Return the content of a .gz file.
+    """Return the uncompressed content of a .gz file.
 
     Raises:
         ValueError: the uncompressed content is larger than `MAX_BYTES`; a 1 MB file can expand to 1 GB.

@@ -24,7 +24,7 @@ CHUNK = 4096  # number of images resized at a time, to limit memory use
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images and labels of a dataset, and their split into training and validation images.
+    """Images and labels of a dataset and their split into training and validation images.
 
     Attributes:
         name: name of the dataset.

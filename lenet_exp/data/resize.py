@@ -38,7 +38,7 @@ def normalize_exactly(images: Tensor, white: int) -> Tensor:
 
 
 def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
-    """Return the input pixels that contribute to each of the 32 output pixels, and their weights (triangle filter).
+    """Return, for each of the 32 output pixels, the contributing input pixels and their weights (triangle filter).
 
     Args:
         size: number of input pixels.

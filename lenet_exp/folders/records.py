@@ -151,7 +151,7 @@ FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that are s
 
 @dataclass(frozen=True)
 class TestResult(Stored):
-    """The content of test.json: a run's test accuracy, as measured by the last `lenet-predict sweep=`.
+    """The content of test.json: a run's test accuracy, as measured by the last `lenet-predict sweep=` command.
 
     Attributes:
         accuracy: test accuracy as a fraction.
@@ -206,7 +206,7 @@ class Checkpoint(Stored):
 
 @dataclass(frozen=True)
 class History(Stored):
-    """The content of history.json: the results of a run's epochs, and the run's checkpoints.
+    """The content of history.json: the results of a run's epochs and the run's checkpoints.
 
     Attributes:
         epochs: results of the completed epochs, in order.

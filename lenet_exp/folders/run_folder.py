@@ -105,7 +105,7 @@ class RunFolder:
         """Start the run over: empty the folder except for the log, and write job.json.
 
         Args:
-            begun: record with which the run begins.
+            begun: record of the run, without an outcome.
         """
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
         # record.json is removed first, because it is invalid without its history.

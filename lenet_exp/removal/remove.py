@@ -8,7 +8,7 @@
 4. Create the file `told`, which records that the deletions in MLflow are done.
 5. Delete the moved folders, followed by `told`.
 
-After a kill, rerunning `lenet-sweep rm` repeats these steps, all of which are idempotent, for outputs/removing/<name>/.
+All steps are idempotent. After a kill, rerunning `lenet-sweep rm` resumes the removal in outputs/removing/<name>/.
 """
 
 from __future__ import annotations

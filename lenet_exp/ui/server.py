@@ -96,7 +96,7 @@ class Server:
     def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
         """Wait until `until()` returns True. Return True, or False if a signal arrives first.
 
-        Call this method inside `stopping.graceful`.
+        Call this method in a `with stopping.graceful()` block.
 
         Raises:
             StoreError: the server exited.
