@@ -1,4 +1,4 @@
-"""lenet-predict: load a trained model and evaluate it on the test set, or classify pictures."""
+"""lenet-predict: load a trained model, and evaluate it on the test set or use it to classify pictures."""
 
 from __future__ import annotations
 

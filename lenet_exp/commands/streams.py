@@ -14,7 +14,7 @@ from lenet_exp.addresses import hide_password
 
 
 class Stream:
-    """A text stream that stores the first error that occurs and ignores all output after it.
+    """A text stream that stores the first error that occurs and ignores all output after that error.
 
     For example, a sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk becomes full while the
     output is redirected to a file.

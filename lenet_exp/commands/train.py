@@ -17,7 +17,7 @@ from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
-    """Train one run with a configuration from Hydra. Return its best validation accuracy, or NaN for a dry run.
+    """Train one run with a configuration from Hydra, and return the best validation accuracy, or NaN for a dry run.
 
     Sweepers from other packages also call this function for each of their jobs.
     """

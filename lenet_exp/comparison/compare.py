@@ -36,7 +36,7 @@ class Comparison:
         flags: the flags that differ between groups, swept flags first. If recipes were swept, `experiment` replaces
             every flag that follows from the recipe.
         leads: for each group, the difference between the leader and the group; None for the leader itself and for
-            groups that have no finished run or have a diverged run.
+            groups that have no finished runs or have diverged runs.
         leader: the best group with two or more replicates, or the first group if there is no such group; None if no run
             finished. In a confirmation, the leader being tested.
         design: the decisions made before the first result; None if unknown.
@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def by(self) -> CompareBy:
-        """The epoch whose accuracy is compared."""
+        """The epoch whose accuracy is compared: the best or the last epoch."""
         return self.groups[0].by
 
     @property

@@ -137,7 +137,7 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
 
 
 def number(text: str) -> float | None:
-    """Return a flag's value as a number; None if it is not a number."""
+    """Return a flag's value as a number; None if the value is not a number."""
     try:
         value = float(text)
     except ValueError:

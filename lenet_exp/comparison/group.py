@@ -1,4 +1,4 @@
-"""The runs of one configuration, which differ only in their seed (and their split, if that was swept)."""
+"""The runs of one configuration, which differ only in their seed and, if the split was swept, in their split."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class Group:
 
     @cached_property
     def ended(self) -> list[ComparedRun]:
-        """The finished and diverged runs, one per replicate (the last run if a replicate has several)."""
+        """The finished and diverged runs, one per replicate.
+
+        If a replicate has several such runs, only the last run is included.
+        """
         found = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
         return [found[replicate] for replicate in sorted(found)]
 

@@ -20,7 +20,7 @@ def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]
 
     The distance from the median is measured in standard deviations. The standard deviation is the larger of two
     estimates, each based on the median difference between two runs. The first estimate uses all configurations. The
-    second uses the other runs of the run's own configuration, because configurations can differ in spread.
+    second estimate uses only the other runs of the same configuration, because configurations can differ in spread.
 
     If all runs are drawn from normal distributions with the same spread, at most 1% of sweeps have an outlier
     (simulated: `benchmarks/planning.py`).

@@ -92,14 +92,14 @@ def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
 
 @cache
 def _neutral(has_model: bool) -> dict[str, str]:
-    """Return the neutral values of flags that older releases did not have; if the run has no model, include LeNet-5."""
+    """Return the neutral values of flags that older releases did not have. If a run has no model, include LeNet-5."""
     found = {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
     lenet5 = {"model": "lenet5"} | {f"model.{k}": text(v) for k, v in LENET5.items() if k not in OWN_KEYS}
     return found | ({} if has_model else lenet5)
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
-    """Read the runs of a sweep from their run folders, each run once."""
+    """Read the runs of a sweep from their run folders. A run that several jobs share is read only once."""
     runs = {result.job.run: result for result in results}
     return [_from_result(result) for result in runs.values()]
 

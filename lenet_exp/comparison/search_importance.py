@@ -21,8 +21,8 @@ def search_importance(searched: SearchSummary) -> dict[str, float]:
     installed.
 
     PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials with the values in all
-    trials. It uses ranks, so pruned trials are included: they rank below finished trials, ordered by their number of
-    epochs, as in the TPE sampler. Diverged trials rank last.
+    trials. The method uses ranks, so pruned trials can be included. As in the TPE sampler, they rank below finished
+    trials and are ordered by their number of epochs. Diverged trials rank last.
     """
     try:
         import optuna
@@ -54,7 +54,7 @@ def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, floa
 
 
 def _distribution(flag: SearchedFlag, values: Sequence[str]) -> Any:
-    """Return Optuna's distribution for a flag's values; None if there is only one value or some trials lack the
+    """Return Optuna's distribution for a flag's values; None if the flag has only one value or some trials lack the
     flag."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 

@@ -82,7 +82,7 @@ class SearchObjective:
         trial that did not reach the target counts as pruned.
 
         Args:
-            parameters: number of the network's parameters, if they are the cost.
+            parameters: number of parameters of the network, if the search minimizes this number; otherwise, None.
         """
         if outcome is Outcome.diverged:
             return outcome, self.worst

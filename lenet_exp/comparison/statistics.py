@@ -83,8 +83,8 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
     better than a group that is equally good. In at least 95% of comparisons, all intervals contain the true
     differences.
 
-    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs. This finds
-    no difference that Shaffer's method would miss.
+    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs. These tests
+    find only differences that Shaffer's method would also find.
     """
     table = AccuracyTable.of([leader, *others])
     k = len(others) + 1
@@ -134,7 +134,9 @@ def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int
 
 
 def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
-    """Test only the leader's pairs, with Bonferroni's level for all pairs instead of Shaffer's levels.
+    """Return which of the leader's pairs differ significantly, and the significance level for each of these pairs.
+
+    The tests use Bonferroni's level for all pairs instead of Shaffer's levels.
 
     Args:
         p, points: p-values and differences of the leader and every other group, with shape (..., groups - 1).

@@ -129,9 +129,9 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
 def _side(
     flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
 ) -> dict[str, str]:
-    """Return one side's flags without the keywords that only its own class accepts.
+    """Return the flags of the leader or the baseline, without the keywords that only its own class accepts.
 
-    These keywords follow from the class if they have the default values of its option.
+    These keywords follow from the class if they have the default values of the class's option.
 
     Raises:
         ConfigError: such a keyword has a value other than its default.

@@ -47,7 +47,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if run and not is_in_own_outputs(sweep):  # its jobs can contain classes that this user did not choose
+    if run and not is_in_own_outputs(sweep):  # its jobs can contain Python classes that this user did not choose
         raise ConfigError(
             f"run=true: the sweep is in a different outputs folder; set LENET_EXP_OUTPUTS={sweep.outputs}"
         )

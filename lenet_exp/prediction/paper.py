@@ -18,7 +18,7 @@ HUE = 2.0  # weight of color differences relative to lightness, which shadows al
 LEAST = 16 / 255  # minimum contrast
 SMALLEST = 0.0003  # minimum fraction of the picture that ink covers
 ABOVE_NOISE = 8  # minimum contrast, relative to the lowest tenth of the picture's contrasts
-NOISE = 0.03  # assumed noise of a pixel's logarithm; avoids division by 0 in noiseless pictures
+NOISE = 0.03  # assumed noise of the logarithm of a pixel's value; avoids division by 0 in noiseless pictures
 BLACK = 24.0  # added to all values before taking the logarithm, because darker values are noise
 
 

@@ -180,7 +180,10 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
-    """Convert a picture of an object to light on dark, and keep its shades. The edge is assumed to be background."""
+    """Convert a picture of an object to light on dark, and keep its shades.
+
+    The edge of the picture is assumed to be background.
+    """
     warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))

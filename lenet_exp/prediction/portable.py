@@ -1,8 +1,8 @@
 """Exports a trained network for use in other programs, as ONNX, PT2, or safetensors.
 
-A file is kept only if the format's own reader can read it and its outputs match those of the network. The input is
-`images`, with shape (n, 1, 32, 32) for any n and float32 values in [-1, 1]. The output is `logits`, with shape (n, 10).
-The file's metadata contains the record of the run.
+A file is kept only if the format's own reader can read the file and the outputs match those of the network. The input
+is `images`, with shape (n, 1, 32, 32) for any n and float32 values in [-1, 1]. The output is `logits`, with shape
+(n, 10). The file's metadata contains the record of the run.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
 
 DRAWN = "predictions"  # subfolder of the outputs folder
-LONGEST_NAME = 150  # maximum size in bytes of the model's name within a file name, which is limited to 255
+LONGEST_NAME = 150  # maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes
 MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's inputs
 
 log = logging.getLogger("lenet_exp")

@@ -14,10 +14,10 @@ LONGEST_NAME = 20  # maximum number of characters above an image
 
 
 def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
-    """Return a figure of small images, each with shape (28, 28) and below two lines of text, five per row.
+    """Return a figure of small images, five per row, with two lines of text above each image.
 
     Args:
-        shown: the images, each with its text.
+        shown: the images, with shape (28, 28), each with its text.
     """
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)

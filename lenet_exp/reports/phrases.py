@@ -269,7 +269,7 @@ def _untested(lead: Difference) -> str:
 
 
 def _how_many(lead: Difference) -> str:
-    """Describe how many seeds are needed to detect a lead, or return an empty string if this cannot be estimated.
+    """Describe how many seeds are needed to detect a lead, or return an empty string if no estimate is possible.
 
     For example: `; about 40 seeds would be needed to detect 0.27 points`.
     """

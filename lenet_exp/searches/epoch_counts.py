@@ -24,8 +24,8 @@ class EpochCounts:
     """
 
     def __init__(self) -> None:
-        self._told: dict[int, int] = {}  # number of epochs in the run of each running job, by job number
-        self._later: dict[int, int] = {}  # number of epochs trained for each ended job of a later seed, by job number
+        self._told: dict[int, int] = {}  # number of epochs in the run of each running job, keyed by job number
+        self._later: dict[int, int] = {}  # number of epochs trained for each ended job of a later seed
 
     def resumed(self, job: Job) -> None:
         """Record the epochs of a job whose run started in an earlier session."""

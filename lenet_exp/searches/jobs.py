@@ -116,7 +116,7 @@ class JobMaker:
         The sweep assigns the job's number later.
 
         Args:
-            seed: seed to use instead of the seed that all trials share.
+            seed: seed to use instead of the seed that all trials share; None to use the shared seed.
         """
         config, overrides = self.config(values), self.overrides(values)
         if seed is not None:
@@ -265,7 +265,7 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
 
 
 def _short(flag: Flag, text: str) -> str:
-    """Format a value for names and tables; floats get four significant digits."""
+    """Format a value for names and tables. Floating-point numbers are rounded to four significant digits."""
     return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text
 
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 ALONE = 4.0  # factor by which the variance of a configuration with a single seed is multiplied
 MOST = 50  # maximum number of configurations (those with the best means) with which each configuration is compared
-FEW = 3  # minimum number of configurations with two seeds for estimating the spread and dropping configurations
-LEAST = 10  # with fewer configurations that have two seeds, all are assumed to have the largest spread
+FEW = 3  # minimum number of configurations with two seeds that is required to estimate spreads and drop configurations
+LEAST = 10  # if fewer configurations have two seeds, all configurations are assumed to have the largest spread
 
 Floats = NDArray[np.float64]
 

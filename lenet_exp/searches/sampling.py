@@ -85,7 +85,7 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
     Args:
         num_epoch: the maximum number of epochs per trial.
         first: the epoch before which no trial is pruned, unless an option sets that epoch.
-        rules: version of the study's default options; 1 means Optuna's own.
+        rules: version of the study's default options; 1 for Optuna's own defaults.
 
     Raises:
         ConfigError: an option is invalid.

@@ -25,7 +25,7 @@ from lenet_exp.training.engine import EngineChoice
 from lenet_exp.training.network import count_parameters
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
-MOST_REPEATED = 100  # trials in a row without training that end a search: the space is exhausted, or training fails
+MOST_REPEATED = 100  # trials in a row without training after which a search ends: nothing is left, or training fails
 TRIALS_SHARE = 2 / 3  # fraction of the epochs and seconds for first seeds; the rest is for later seeds
 
 log = logging.getLogger("lenet_exp")

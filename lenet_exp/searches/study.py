@@ -56,7 +56,7 @@ class StudyDatabase:
 
     Attributes:
         trials: the trials that existed when the database was opened, in order.
-        seconds: seconds spent searching in earlier sessions.
+        seconds: time spent searching in earlier sessions, in seconds.
         rules: version of the defaults in effect when the study was created.
     """
 
@@ -76,7 +76,7 @@ class StudyDatabase:
             raise ValueError("its trials are not numbered consecutively")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._wrong = ""  # reason why the database cannot be written to now; empty if it can
+        self._wrong = ""  # reason why the database cannot be written to now; empty if it is writable
         self._lost = 0
         self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
         self._writer.start()

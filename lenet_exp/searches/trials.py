@@ -130,7 +130,7 @@ class Trials:
 
         Raises:
             ConfigError: the values of the last attempt are incompatible.
-            TooLarge: `make` raised it `MOST_TOO_LARGE` times, or for every remaining point of the grid.
+            TooLarge: `make` raised TooLarge `MOST_TOO_LARGE` times, or for every remaining point of the grid.
         """
         before, refused, too_large = self.all(), False, 0
         all_had = len(before) >= (size(self._flags) or math.inf)

@@ -21,7 +21,7 @@ TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
 def png(figure: Figure) -> bytes:
-    """Convert a figure to a PNG with a palette of 256 colors, which reduces the file size to a third."""
+    """Convert a figure to a PNG with a palette of 256 colors, which reduces the file size to about a third."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]

@@ -181,9 +181,9 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """Return a line about the effect of each flag, and a line about chance.
+    """Return a line about the effect of each flag, and a line about the seed-to-seed variation.
 
-    For a search, return the search's history and the importance of flags instead, because effects would be biased:
+    For a search, return the search's history and the importance of flags instead. Effects would be biased, because
     pruning determines which trials finish.
     """
     if comparison.searched is not None:

@@ -89,7 +89,7 @@ def _state(sweep: SweepFolder, outcome: str) -> str:
 
 
 def _why(plan: SweepPlan) -> str:
-    """Return the reason why a sweep ended, such as ` (n_trials=12)`, or an empty string if it is unknown."""
+    """Return the reason why a sweep ended, such as ` (n_trials=12)`, or an empty string if the reason is unknown."""
     why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
     return f" ({why})" if why else ""
 

@@ -1,4 +1,4 @@
-"""Reuses runs that other users have finished from a shared store, if this outputs folder does not contain the runs."""
+"""Reuses finished runs of other users from a shared store, if this outputs folder does not contain the runs."""
 
 from __future__ import annotations
 

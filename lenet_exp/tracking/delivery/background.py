@@ -43,7 +43,7 @@ class BackgroundDelivery:
         self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
-        """Request an upload of the last checkpoint. The upload is skipped if the previous one is too recent."""
+        """Request an upload of the last checkpoint. The request is ignored if the previous upload is too recent."""
         self.ask(folder.path, partial(self._live, folder))
 
     def send(self, folder: RunFolder) -> str | None:

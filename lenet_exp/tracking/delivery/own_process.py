@@ -74,7 +74,7 @@ class SubprocessDelivery:
         self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
-        """Request an upload of the last checkpoint. The upload is skipped if the previous one is too recent."""
+        """Request an upload of the last checkpoint. The request is ignored if the previous upload is too recent."""
         with self._warn_if_lost():
             self._pipe.send(("live", (folder,)))
             while self._pipe.poll():
@@ -167,7 +167,7 @@ def _serve(pipe: Connection, back: _PipeHandler) -> None:
 
 
 def _prepare_end(tracking: Tracking) -> None:
-    """Import the modules that uploading the final results of a run requires."""
+    """Import the modules that are required to upload the final results of a run."""
     if tracking.plots:
         import lenet_exp.reports.files.plots  # noqa: F401
     if tracking.models is not LoggedModels.none:

@@ -199,8 +199,8 @@ class StoreDelivery:
         Args:
             what: name of the run, sweep, or other object that the action concerns, for messages.
             action: function that accepts the open store.
-            last: whether this is the last chance to call the action. If so, it is tried even if the store has just
-                failed.
+            last: whether this is the last chance to call the action. If so, the action is tried even if the store has
+                just failed.
             limit: time limits for the store. If nothing waits for the uploads, longer limits apply.
         """
         if self._skips(last):
@@ -221,7 +221,7 @@ class StoreDelivery:
             self._turn.release()
 
     def warn_remaining(self, left: UploadCount, which: str) -> None:
-        """Warn about results that have not been uploaded to the store, if there are any.
+        """Warn about results that have not been uploaded to the store, if any remain.
 
         Args:
             left: counts of these results.

@@ -3,8 +3,7 @@
 MLflow cannot update an alias atomically: if two processes try to replace the same champion, the later update wins.
 Therefore, a process that registers a model version sets the alias to the best version, reads the alias, and repeats
 both steps until the champion is at least as good as every version. Then the process adds the tag `settled` to its
-version. If the process is killed before that, the next upload of its run repeats the procedure, because the tag is
-missing.
+version. If the process is killed before it adds the tag, the next upload of its run repeats the procedure.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered m
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # maximum number of versions to query; each champion so far has a version
-TRY_SECONDS = 2.0  # retry for this long if another process writes at the same time
+TRY_SECONDS = 2.0  # time during which to retry if another process is writing at the same time
 
 log = logging.getLogger("lenet_exp")
 

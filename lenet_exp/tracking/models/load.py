@@ -106,7 +106,7 @@ def load_registered(name: str, alias: str, uri: str, trust: Trust = None) -> Tra
 
 
 def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the registered champion for a dataset or, if there is none, the model that is bundled with the package."""
+    """Load the registered champion for a dataset or, if no champion exists, the model bundled with the package."""
     version = find_champion(dataset, uri)
     if version is None:
         return _load_shipped(dataset, uri)

@@ -45,7 +45,7 @@ class RecordedRun:
     Attributes:
         name: the run's name in messages.
         record: the run's record; None if the record is missing or invalid.
-        altered: a line that describes changes made after the run was recorded; empty if nothing was changed.
+        altered: line that describes changes made after the run was recorded; empty if nothing was changed.
         epochs: the results of all epochs, in order; empty if there is no run folder.
         weights: the best weights; None if they are not available.
         folder: the run folder; None if there is no run folder.
@@ -64,7 +64,7 @@ class RecordedRun:
     def is_ours(self) -> bool:
         """Whether the run is in this outputs folder.
 
-        If so, its classes can be trusted, because they come from the user's own configuration.
+        If so, its Python classes can be trusted, because they come from the user's own configuration.
         """
         return self.folder is not None and self.folder.path.parent.parent.resolve() == outputs_dir().resolve()
 

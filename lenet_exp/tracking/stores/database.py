@@ -34,7 +34,7 @@ def is_postgres(uri: str) -> bool:
 def driver_uri(uri: str, seconds: int = 0) -> str:
     """Return a store's address for MLflow, with an installed driver and a connection timeout.
 
-    The driver is added because SQLAlchemy before release 2.1 does not use psycopg 3 for `postgresql://`. Addresses of
+    The driver is added because SQLAlchemy releases before 2.1 do not use psycopg 3 for `postgresql://`. Addresses of
     stores other than PostgreSQL databases are returned unchanged.
 
     Args:

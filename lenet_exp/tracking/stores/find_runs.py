@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSION = "version."  # prefix of tags that contain the versions of libraries
 SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in records
 
-# Runs of older releases have no `model`, so MLflow cannot match it.
+# Runs from older releases have no `model` parameter, so MLflow cannot match it.
 AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)  # outside of quotes
 MODEL = re.compile(r"""params?\.["`]?model["`]?\s*(?P<sign>!?=)\s*'(?P<name>[^']*)'""", re.IGNORECASE)
 

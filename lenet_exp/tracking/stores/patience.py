@@ -60,7 +60,7 @@ class StoreTimeout(Exception):
 
 
 class Abandoned(BaseException):
-    """Raised in an abandoned thread to end it."""
+    """Raised in an abandoned thread to end the thread."""
 
 
 class StoreCalls:
@@ -74,7 +74,7 @@ class StoreCalls:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Measure the duration of a call to the store for the duration of a `with` block."""
+        """Measure how long a `with` block takes, as a single call to the store."""
         if self._begun is not None:  # a call within another call
             yield
             return
@@ -165,7 +165,7 @@ CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Measure the duration of a call to a store in a `with` block. Outside `StoreCalls.run`, do nothing."""
+    """Measure how long a `with` block takes, as a single call to a store. Outside `StoreCalls.run`, do nothing."""
     calls = CURRENT.get()
     if calls is None:
         yield

@@ -1,4 +1,4 @@
-"""Opens the MLflow store that the flags `tracking.*` specify, and creates a local store if it does not exist."""
+"""Opens the MLflow store that the `tracking.*` flags specify, and creates a local store if it does not exist."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
 def retry_until_granted(write: Callable[[], T]) -> T:
     """Call `write` and return its result, retrying for a few seconds if permission is denied.
 
-    After MLflow creates an experiment or model, it takes a moment to grant the user permission to write to it.
+    After creating an experiment or model, MLflow needs a moment to grant the user write permission.
 
     Raises:
         MlflowException: permission is still denied, or another error occurred.

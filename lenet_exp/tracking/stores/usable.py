@@ -21,7 +21,7 @@ def check_store(uri: str, *, write: bool = True) -> None:
     """Check that the store at an address can be used. An unreachable server passes the check.
 
     Args:
-        write: whether runs will be written to the store, rather than only read.
+        write: whether runs will be written to the store, rather than only read from it.
 
     Raises:
         StoreError: the database file or its folder cannot be used, or the database's driver is missing.
@@ -93,7 +93,7 @@ def check_answers(uri: str, seconds: float) -> None:
 
     url = make_url(uri)
     port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name())
-    if url.host and port:  # an address without them names a socket file or a service that only the driver can resolve
+    if url.host and port:  # other addresses specify a socket file or a service that only the driver can resolve
         with socket.create_connection((url.host, port), timeout=seconds):
             pass
 

@@ -27,7 +27,7 @@ from lenet_exp.tracking.stores.store import Store
 PAGE = "comparison.html"
 REPORT = "report.md"
 TRAINING = "workflowType=machine_learning"  # without this parameter, MLflow shows its pages for language models
-LONGEST = 7900  # maximum number of characters in a description, which MLflow would truncate
+LONGEST = 7900  # maximum number of characters in a description; MLflow would truncate longer descriptions
 
 
 def report_sweep(
