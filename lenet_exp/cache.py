@@ -1,7 +1,7 @@
 """A private cache folder for files that are created once per machine, such as compiled kernels.
 
 The files can contain executable code. Therefore, the folder and its files must belong to this user and must not be
-writable by other users.
+writable by others.
 """
 
 from __future__ import annotations

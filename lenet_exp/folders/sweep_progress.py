@@ -1,7 +1,7 @@
 """The progress of a running sweep, computed only from the sweep folder and the run folders.
 
-Any process can compute the progress, regardless of the executor. Progress is read every second, so the result of each job that
-has ended is read only once.
+Any process can compute the progress, regardless of the executor. Progress is read every second, so the result of each
+job that has ended is read only once.
 """
 
 from __future__ import annotations
