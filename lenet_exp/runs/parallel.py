@@ -39,7 +39,8 @@ def reproduce_in_parallel(
 
     Raises:
         UserError: a run cannot be reproduced; see `reproduce`.
-        KeyboardInterrupt, Terminated: a signal interrupted the command. If it is rerun, interrupted runs resume.
+        KeyboardInterrupt, Terminated: a signal interrupted the command. If the command is rerun, interrupted runs
+            resume.
     """
 
     def on_done(done: JobEnd) -> None:

@@ -22,7 +22,7 @@ CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Return how a record contradicts itself, the history, or the weights, or an empty string if all are consistent.
+    """Return a description of a contradiction in a run's record, history, and weights; empty if there is none.
 
     A contradiction shows that the record, the history, or the weights were changed after the run.
     """

@@ -118,7 +118,7 @@ def makespan(seconds: Iterable[float], places: int) -> float:
     """Return the time until all jobs have ended, if each job starts in the first slot that becomes free.
 
     Args:
-        seconds: duration of each job.
+        seconds: duration of each job, in seconds.
         places: number of slots, each of which runs one job at a time.
     """
     ends = [0.0] * places

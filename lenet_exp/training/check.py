@@ -47,7 +47,7 @@ def check_batches(config: Config, images: int) -> None:
         images: number of training images.
 
     Raises:
-        ConfigError: a batch would contain a single image, but the network's batch normalization needs several.
+        ConfigError: a batch would contain a single image, but the network's batch normalization needs several images.
     """
     if (images - 1) % config.batch_size == 0 and not _check_network(config):
         raise ConfigError(

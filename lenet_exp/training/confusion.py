@@ -18,8 +18,8 @@ def confusion_matrix(truth: Tensor, predictions: Tensor) -> list[list[int]]:
 def named_matrix(counts: list[list[int]], class_names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
     """Return the class names and a 10 x 10 confusion matrix without the rows and columns of unused outputs.
 
-    If a dataset has fewer than 10 classes, an output without a class is kept only if it was predicted at least once.
-    It is named `output 7`, for example.
+    If a dataset has fewer than 10 classes, an output without a class is kept only if it was predicted at least once. A
+    kept output is named, for example, `output 7`.
     """
     used = [i for i in range(10) if i < len(class_names) or any(row[i] for row in counts)]
     names = [class_names[i] if i < len(class_names) else f"output {i}" for i in used]

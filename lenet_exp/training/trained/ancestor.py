@@ -74,7 +74,7 @@ def load_ancestor(path: Path) -> nn.Module:
     """Return the network in a `.pkl` file from the original script, in eval mode on the CPU.
 
     Raises:
-        UserError: the file cannot be read, or is not a LeNet-5 from the original script.
+        UserError: the file cannot be read, or does not contain a LeNet-5 from the original script.
     """
     content = _read(path)
     refuse_foreign(content, path)

@@ -12,7 +12,7 @@ from torch import nn
 def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -> bytes:
     """Return a `.pt2` archive of a network that accepts images (n, 1, 32, 32) for any n.
 
-    The archive is created in memory, because torch aborts the process (SIGABRT) if it writes to a full disk.
+    The archive is created in memory, because torch would abort the process (SIGABRT) if the disk were full.
 
     Args:
         network: network to export.
