@@ -134,5 +134,5 @@ def _seeds(value: str | None) -> int | None:
 
 
 def main() -> None:
-    """Run the command lenet-compare."""
+    """Run the `lenet-compare` command."""
     run_command("lenet-compare", USAGE, compare, completions(KNOWN, sweep=("", "last"), by=BY))

@@ -80,6 +80,6 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the command lenet-export."""
+    """Run the `lenet-export` command."""
     datasets = sorted(file.stem for file in CONF_DIR.glob("dataset/*.yaml"))
     run_command("lenet-export", USAGE, run, completions(FLAGS, format=FORMATS, dataset=datasets))

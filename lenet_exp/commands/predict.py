@@ -49,6 +49,6 @@ def _as_list(override: str) -> str:
 
 
 def main() -> None:
-    """Run the command lenet-predict."""
+    """Run the `lenet-predict` command."""
     sys.argv[1:] = with_lists(sys.argv[1:])
     run_app("lenet-predict", "predict", predict)

@@ -123,5 +123,5 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
 
 
 def main() -> None:
-    """Run the command lenet-reproduce."""
+    """Run the `lenet-reproduce` command."""
     run_command("lenet-reproduce", USAGE, run, completions(KNOWN))

@@ -1,6 +1,6 @@
 """Standard output and error streams that do not stop a command if writing to them fails.
 
-The streams also hide passwords in addresses, no matter which code prints the address. For example, Hydra prints the
+The streams also hide passwords in addresses, regardless of which code prints an address. For example, Hydra prints the
 overrides of a failed job.
 """
 

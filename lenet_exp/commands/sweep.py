@@ -141,5 +141,5 @@ def rm(values: dict[str, str | None]) -> int:
 
 
 def main() -> None:
-    """Run the command lenet-sweep."""
+    """Run the `lenet-sweep` command."""
     run_command("lenet-sweep", USAGE, run, [*ACTIONS, *completions(OF_REMOVAL, sweep=("", "last"))])

@@ -67,5 +67,5 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the command lenet-sync."""
+    """Run the `lenet-sync` command."""
     run_command("lenet-sync", USAGE, run, completions(KNOWN, sweep=("", "last")))

@@ -89,5 +89,5 @@ def train_alone(
 
 
 def main() -> None:
-    """Run the command lenet-train."""
+    """Run the `lenet-train` command."""
     run_app("lenet-train", "train", train)

@@ -233,7 +233,7 @@ def _port(value: str | None) -> int:
 
 
 def main() -> None:
-    """Run the command lenet-ui."""
+    """Run the `lenet-ui` command."""
     run_command("lenet-ui", USAGE, run, completions(KNOWN, sweep=("", "last", ALL)))
 
 

@@ -28,8 +28,8 @@ class Level:
         effect: difference between `mean` and the average over all groups.
         finished: number of finished runs.
         runs: number of runs.
-        low, high: ends of the 95% confidence interval of the effect over seeds, for these groups only; NaN if a group
-            has only one run. The interval is not corrected for the number of levels.
+        low, high: ends of the 95% confidence interval of the effect over seeds, for the compared groups only; NaN if a
+            group has only one run. The interval is not corrected for the number of levels.
     """
 
     value: str
@@ -60,7 +60,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """The effects of all flags, and how they share the variance.
+    """The effects of all flags, and their shares of the variance.
 
     The shares are fractions of the variance, estimated by omega squared (Hays 1963, Statistics for psychologists). In a
     full grid, the shares of the flags, `interactions`, and `seeds` add up to 1.
@@ -68,8 +68,8 @@ class Effects:
     Attributes:
         flags: the effect of each flag, largest effect first.
         seeds: share of the variance within groups, which is the seed-to-seed variation.
-        interactions: share due to interactions between flags; None if the grid is not full, because the shares overlap
-            in that case.
+        interactions: share due to interactions between flags; None if the grid is not full, in which case the shares
+            overlap.
         no_shares: reason why the shares are unknown; None if they are known.
         aliased: whether the shares are unknown because all flags change together and their effects cannot be separated.
     """

@@ -132,8 +132,8 @@ def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], 
 def pairs(table: AccuracyTable) -> Pairs:
     """Compare all pairs of groups: (0, 1), (0, 2), ..., (1, 2), ..., in the order of `numpy.triu_indices(groups, 1)`.
 
-    A pair is compared over its common replicates if it has at least two of them and they make up at least half of the
-    smaller group. Other pairs use Welch's statistic (Welch 1947). With five or more replicates per group, the degrees
+    A pair is compared over its common replicates if they number at least two and make up at least half of the smaller
+    group. Other pairs are compared with Welch's test (Welch 1947). With five or more replicates per group, the degrees
     of freedom are Satterthwaite's, which are accurate for such sample sizes (simulated: `benchmarks/verdicts.py`; Best,
     Rayner 1987, Welch's approximate solution for the Behrens-Fisher problem). With fewer replicates, the degrees of
     freedom are those of the smaller group, which is conservative (Mickey, Brown 1966, Bounds on the distribution

@@ -27,8 +27,8 @@ class Power:
 
     The spreads are estimates, so the power is averaged over the plausible true spreads. With df degrees of freedom, an
     estimate is the true spread times sqrt(chi2(df) / df). The power therefore holds on average over the sweeps for
-    which confirmations are planned, to the extent that the spreads of their configurations agree. It is computed from
-    random draws with a fixed seed.
+    which confirmations are planned, to the extent that the spreads of their configurations agree. The power is computed
+    from random draws with a fixed seed.
 
     Args:
         sd: estimated standard deviations of the paired differences between the leader and every other group, with shape

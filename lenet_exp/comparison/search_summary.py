@@ -123,7 +123,8 @@ class SearchSummary:
         begun: time at which the search was first started, in milliseconds since 1970. Epochs that were trained before
             this time are not counted.
         target: the target accuracy (a fraction); None if there is no target.
-        config_dir: command-line arguments that specify the folder of the user's own options; empty if there is none.
+        config_dir: command-line arguments that specify the folder of the user's own options; empty if the user has no
+            such folder.
     """
 
     how: str

@@ -23,7 +23,7 @@ class Difference:
         points: difference between the means, over the common replicates if paired.
         n: number of replicates (seeds, or pairs of seed and split): the common replicates if paired; otherwise, the
             replicates of the smaller group.
-        test: `paired`, `welch`, or `none` if there are too few seeds or no spread.
+        test: type of test: `paired`, `welch`, or `none` if no test is possible due to too few seeds or no spread.
         p: two-sided p-value, uncorrected; NaN if there is no test.
         spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
         df: degrees of freedom of `spread`, not necessarily an integer.

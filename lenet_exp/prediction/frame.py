@@ -19,8 +19,8 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
     """Return the frame, with shape (28, 28), of a drawing with shape (height, width).
 
     As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled to fit a square box (20x20 pixels in MNIST)
-    without changing its proportions. It is then centered in the frame by its center of mass. Strokes that are finer or
-    broader than those in MNIST are adjusted.
+    without changing its proportions. The drawing is then centered in the frame by its center of mass. Strokes that are
+    finer or broader than those in MNIST are adjusted.
 
     Args:
         box: length of the drawing's longer side in the frame, in pixels.

@@ -1,4 +1,4 @@
-"""Converts the user's own pictures to the form of the training images, and classifies them."""
+"""Converts the user's own pictures to the form of the training images, and classifies the pictures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """The file name, with the position of the drawing if there are several."""
+        """The file name, with the position of the drawing if the picture contains several drawings."""
         return str(self.path) if self.of == 1 else f"{self.path} [{self.number} of {self.of}]"
 
 

@@ -35,8 +35,8 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
 
 
 def short_name(picture: Picture) -> str:
-    """Return a picture's file name, shortened to fit above a small image, with the position of the drawing if there are
-    several."""
+    """Return a picture's file name, shortened to fit above a small image, with the position of the drawing if the
+    picture contains several drawings."""
     which = f" {picture.number}/{picture.of}" if picture.of > 1 else ""
     name, room = picture.path.name, LONGEST_NAME - len(which)
     if len(name) > room:

@@ -98,10 +98,10 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """A column that shows the time left: the estimate of the task or, if there is none, Rich's estimate."""
+    """A column that shows the time left: the task's estimate or, if the task has no estimate, Rich's estimate."""
 
     def render(self, task: Task) -> Text:
-        """Return the time left of a task."""
+        """Return the time left for a task."""
         if "left" not in task.fields:
             return super().render(task)
         left = task.fields["left"]

@@ -46,7 +46,7 @@ STATUS = {
     Outcome.diverged: "FAILED",
     Outcome.failed: "FAILED",
 }
-MOST = 100  # maximum number of MLflow runs for one folder
+MOST = 100  # maximum number of MLflow runs for a run folder
 NOTE = "mlflow.note.content"  # tag that contains a run's description in MLflow's UI
 
 

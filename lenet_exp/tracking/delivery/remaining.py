@@ -36,7 +36,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
     Args:
         store: name of the store.
         model: whether the best model must also be uploaded, if the run is finished.
-        parent: MLflow run ID of the sweep under which the run must be nested; None if it need not be nested.
+        parent: MLflow run ID of the sweep under which the run must be nested; None if nesting is not required.
     """
     record = folder.record()
     if folder.begun() is None:

@@ -176,7 +176,7 @@ def _accuracy(version: ModelVersion) -> float:
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a run beats the champion on the same validation images, or whether there is no champion."""
+    """Return whether a run beats the champion on the same validation images; true if there is no champion."""
     if present is None:
         return True
     same_images = present.tags.get("validation_digest") == record.data_digests["validation"]

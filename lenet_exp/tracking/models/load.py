@@ -1,4 +1,4 @@
-"""Loads trained networks from run folders, files, and MLflow without executing code from them.
+"""Loads trained networks from run folders, files, and MLflow without executing code from these sources.
 
 Only tensors and JSON are read. Weights are checked against the digest in their record. Python classes that the record
 specifies are checked before they are imported (training/trained/trust.py).

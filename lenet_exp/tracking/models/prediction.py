@@ -119,7 +119,7 @@ def or_warned(uri: str) -> Iterator[None]:
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:
-    """Return the ID of the MLflow run that was uploaded from the same run folder as a model, or None if not found."""
+    """Return the ID of the MLflow run that was uploaded from a model's run folder, or None if no run was found."""
     folder = folder_id(record.config.tracking.experiment, record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)

@@ -120,7 +120,7 @@ def program(command: str) -> str:
 
 
 def user() -> str:
-    """Return the name of the current user, or `unknown` if it cannot be determined."""
+    """Return the name of the current user, or `unknown` if the name cannot be determined."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # this machine has no user with this ID, as in some containers

@@ -64,7 +64,7 @@ class Abandoned(BaseException):
 
 
 class StoreCalls:
-    """Runs actions that access a store, one at a time, and limits the duration of their calls."""
+    """Runs actions that access a store, one at a time, and limits the duration of each call."""
 
     def __init__(self) -> None:
         self._begun: float | None = None
