@@ -93,7 +93,7 @@ class Comparison:
         """The differences in test accuracy between the leader and each group; see `leads`.
 
         The leader was selected by the validation accuracy of the same runs, and a seed that is lucky on the validation
-        set is also lucky on the test set. The correction therefore covers all pairs, unless the leader was selected
+        set tends to be lucky on the test set. The correction therefore covers all pairs, unless the leader was selected
         before these runs, as in a confirmation.
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)

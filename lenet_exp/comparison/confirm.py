@@ -21,7 +21,7 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The result of a confirmation: a sweep that tests another sweep's leader on new seeds.
+    """The result of a confirmation, which is a sweep that tests another sweep's leader on new seeds.
 
     Attributes:
         leader: the leader, with its runs on the new seeds.

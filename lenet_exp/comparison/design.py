@@ -13,7 +13,7 @@ from lenet_exp.folders.results import JobResult
 
 @dataclass(frozen=True)
 class ConfirmationResult:
-    """The result of a confirmation: a sweep that tested another sweep's leader on new seeds.
+    """The result of a confirmation, which is a sweep that tests another sweep's leader on new seeds.
 
     Attributes:
         sweep: ID of the confirmation.

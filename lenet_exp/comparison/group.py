@@ -16,7 +16,7 @@ from lenet_exp.folders.records import RESULTS, Outcome
 
 
 class CompareBy(StrEnum):
-    """The epoch whose validation accuracy is compared."""
+    """The epoch whose validation accuracy is compared: the best or the last epoch."""
 
     best = "best"
     last = "last"

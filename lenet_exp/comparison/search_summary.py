@@ -142,7 +142,7 @@ class SearchSummary:
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether values are accuracies, as fractions."""
+        """Whether the objective's values are accuracies, as fractions."""
         return self.objective in {Objective.accuracy, Objective.front}
 
     def better(self, value: float) -> float:

@@ -44,8 +44,8 @@ class Format:
 
     Attributes:
         write: function that writes a network and its metadata to a file.
-        read: function that reads a file and returns a function from images to logits. The second argument lists the
-            model's classes, which were trusted when the model was loaded.
+        read: function that reads a file and returns a function that maps images to logits. The second argument lists
+            the model's Python classes, which were trusted when the model was loaded.
         tolerance: the largest allowed difference between logits, as a fraction of the largest logit.
     """
 
@@ -123,7 +123,7 @@ def metadata(model: TrainedModel) -> dict[str, str]:
 
 
 def _classes(model: TrainedModel) -> list[str]:
-    """Return the classes specified in a model's record, which were trusted when the model was loaded."""
+    """Return the Python classes in a model's record, which were trusted when the model was loaded."""
     options = [] if model.record is None else [model.record.config.model, model.record.config.activation]
     return [str(option["_target_"]) for option in options if option]
 

@@ -58,7 +58,7 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 
 def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Summarize a search in one line without its best trial: its method, its trials, and its cost."""
+    """Summarize a search, without its best trial, in one line: its method, its trials, and its cost."""
     return "; ".join(filter(None, [_counts(plan, results), _left(plan)]))
 
 

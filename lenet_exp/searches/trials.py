@@ -119,7 +119,7 @@ class Trials:
         return len({*known, *self._too_large}) >= (size(self._flags) or 0)
 
     def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
-        """Create the next trial, and return the object that `make` builds from the trial's values, and the trial.
+        """Create the next trial, and return both the object that `make` builds from its values and the trial itself.
 
         Args:
             make: function that builds an object from values. Its argument is a function that draws a value for a flag.

@@ -149,7 +149,7 @@ class Display:
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """Show a progress bar for an entire sweep for the duration of a `with` block.
+        """Show a progress bar for an entire sweep, for the duration of a `with` block.
 
         Call `show_sweep` to update the bar.
         """

@@ -58,7 +58,7 @@ class TrainedModel:
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
-    """Load the model that the flag `trained_model` specifies.
+    """Load the model that the `trained_model` flag specifies.
 
     Args:
         name: value of the flag: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, or `name@alias`;
