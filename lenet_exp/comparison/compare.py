@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -107,7 +106,7 @@ class Comparison:
     @cached_property
     def sizes_differ(self) -> bool:
         """Whether the networks of the configurations differ in size."""
-        return len({group.parameters for group in self.groups if not math.isnan(group.parameters)}) > 1
+        return len({group.parameters for group in self.groups} - {None}) > 1
 
     def is_baseline(self, group: Group) -> bool:
         """Return whether a group is a confirmation's baseline, which was not part of the confirmed sweep."""

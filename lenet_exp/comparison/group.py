@@ -132,14 +132,14 @@ class Group:
         return _mean(run.seconds_to_best for run in self.finished)
 
     @cached_property
-    def parameters(self) -> float:
-        """The number of parameters of the network; NaN if unknown."""
-        return _mean(run.parameters for run in self.runs)
+    def parameters(self) -> int | None:
+        """The number of the network's parameters; None if unknown."""
+        return next((run.parameters for run in self.runs if run.parameters is not None), None)
 
     @cached_property
-    def multiply_adds(self) -> float:
-        """The number of multiply-adds of the network per image; NaN if unknown."""
-        return _mean(run.multiply_adds for run in self.runs)
+    def multiply_adds(self) -> int | None:
+        """The number of the network's multiply-adds per image; None if unknown."""
+        return next((run.multiply_adds for run in self.runs if run.multiply_adds is not None), None)
 
     @cached_property
     def outcomes(self) -> dict[str, int]:

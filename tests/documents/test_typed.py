@@ -18,7 +18,8 @@ from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repe
 from tests.tools.commands import ROOT
 
 SELDOM = [*(f"docs/how-to/{name}.md" for name in ("clusters", "disk", "mlflow", "server")), "docs/reference/python.md"]
-OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM)]
+MODELS = "docs/how-to/models.md"
+OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, MODELS)]
 
 
 def bring(folder: Path) -> None:
@@ -35,6 +36,7 @@ def bring(folder: Path) -> None:
     "pages",
     [
         pytest.param([README], marks=pytest.mark.slow(seconds=60), id="README.md"),
+        pytest.param([MODELS], marks=pytest.mark.slow(seconds=20), id="models of one's own"),
         pytest.param([TUTORIAL], marks=pytest.mark.by_hand, id="tutorial"),
         pytest.param(OFTEN, marks=pytest.mark.by_hand, id="pages of training and comparison"),
         pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
@@ -98,23 +98,26 @@ def parameters_figure(comparison: Comparison) -> Figure | None:
 
     Return None if no number of parameters is known.
     """
-    groups = [g for g in comparison.groups if g.n and not math.isnan(g.parameters)][:LEADERS]
-    if not groups:
+    sized = [(g, g.parameters) for g in comparison.groups if g.n and g.parameters is not None][:LEADERS]
+    if not sized:
         return None
-    shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
-    figure, axes = _figure(f"{comparison.dataset}: accuracy and size{shown}", 4.4, left=0.095, bottom=0.12, top=0.91)
-    for name, group in zip(_names(comparison, groups), groups, strict=True):
+    shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
+    title = f"{comparison.dataset}: mean (dot) and 95% confidence interval (bar) over seeds{shown}"
+    figure, axes = _figure(title, 4.4, left=0.095, bottom=0.12, top=0.91)
+    largest = max(parameters for _, parameters in sized)
+    for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized]), sized, strict=True):
         if not math.isnan(group.interval[0]):
-            axes.plot([group.parameters] * 2, group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
-        axes.plot([group.parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
-        at = (group.parameters, group.mean)
-        axes.annotate(name, at, xytext=(6, -9), textcoords="offset points", fontsize=8)
+            axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
+        axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
+        aside = {"xytext": (-6, -9), "ha": "right"} if parameters == largest else {"xytext": (6, -9)}
+        axes.annotate(name, (parameters, group.mean), textcoords="offset points", fontsize=8, **aside)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.margins(x=0.12)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("parameters")
-    axes.set_ylabel(f"{comparison.by} validation accuracy: mean (dot) and 95% confidence interval (bar)")
+    axes.set_ylabel(f"{comparison.by} validation accuracy")
     return figure
 
 

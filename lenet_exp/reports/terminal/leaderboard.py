@@ -46,8 +46,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "high": high,
             "best_epoch": group.best_epoch,
             "seconds_to_best": group.seconds_to_best,
-            "parameters": group.parameters,
-            "multiply_adds": group.multiply_adds,
+            "parameters": math.nan if group.parameters is None else group.parameters,
+            "multiply_adds": math.nan if group.multiply_adds is None else group.multiply_adds,
             "runs": len(group.runs),
         }
         row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
@@ -113,7 +113,7 @@ def cells(comparison: Comparison, position: int) -> list[str]:
 
 def sizes(group: Group) -> list[str]:
     """Return the numbers of parameters and multiply-adds: `61,706` and `416,520`."""
-    return [_number(group.parameters, ",.0f"), _number(group.multiply_adds, ",.0f")]
+    return ["-" if n is None else f"{n:,}" for n in (group.parameters, group.multiply_adds)]
 
 
 def on_test(comparison: Comparison, position: int) -> str:
@@ -156,7 +156,7 @@ def interval(group: Group) -> str:
 def short(flag: str) -> str:
     """Return the last part of a flag's name, or the full name if that part alone is unclear."""
     group, _, leaf = flag.rpartition(".")
-    return leaf if group in {"optimizer", "regularization", "activation", "training", "augmentation"} else flag
+    return leaf if group in {"model", "optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
 
 def shown_rows(comparison: Comparison, most: int | None = None) -> int:

@@ -9,6 +9,7 @@ data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batc
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 import threading
@@ -20,6 +21,7 @@ import numpy as np
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import option_name
+from lenet_exp.errors import first_line
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_to_json
 from lenet_exp.tracking.stores.store import Store
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
 EXAMPLE_SIZE = 2  # number of images in the example; a single image would fix the exported batch size at 1
+log = logging.getLogger("lenet_exp")
 EXPORTING = threading.Lock()  # lets only one thread at a time import torch and export a network
 
 
@@ -103,6 +106,15 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
             # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
             mlflow.tracing.disable()
+        network = rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()})
+        try:
+            archive = export_archive(network)
+        except OSError:
+            raise
+        except Exception as e:  # torch cannot export every network of a user's own
+            log.warning("MLflow cannot serve this model, because torch.export fails: %s", first_line(e))
+            path.mkdir(parents=True, exist_ok=True)
+            return
         model = Model(run_id=run_id, model_id=model_id)
         mlflow.pyfunc.save_model(
             str(path),
@@ -121,7 +133,6 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
                 "numpy",
             ],
         )
-        archive = export_archive(rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}))
         write_atomic(path / EXPORTED, archive)
         model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = DATA
         model.add_flavor("pytorch", model_data=DATA, pytorch_version=str(torch.__version__), code=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 from mlflow.models import Model
 
 from lenet_exp.tracking.models.model import EXPORTED, write_model_files
-from lenet_exp.training.network import build_network, rebuild
+from lenet_exp.training.check import check_config
+from lenet_exp.training.network import build_network, network_of, rebuild
 from lenet_exp.training.trained.weights import as_arrays
 from tests.tools.commands import end, start
 from tests.training.small import configure
@@ -46,6 +48,14 @@ def main() -> None:
 def test_a_full_disk_is_an_error_and_does_not_end_the_process(tmp_path):
     done = end(start(str(tmp_path / "model"), outputs=tmp_path, module="tests.tracking.models.test_model_files"))
     assert done.returncode == errno.EFBIG, done.stderr
+
+
+def test_network_that_torch_cannot_export_is_logged_without_files_for_serving(tmp_path, caplog):
+    config = replace(configure(), model={"_target_": "tests.tools.networks.Wrong", "mistake": "branch"})
+    check_config(config)
+    write_model_files(tmp_path / "model", config, as_arrays(network_of(config).state_dict()), "m-1", "run1")
+    assert list((tmp_path / "model").iterdir()) == []
+    assert "torch.export" in caplog.text
 
 
 def test_files_of_the_working_directory_stay_out_of_the_model(tmp_path, monkeypatch):
