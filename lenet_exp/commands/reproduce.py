@@ -28,8 +28,8 @@ with the original epoch by epoch. Differences in code, versions, CPU, and data a
 interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' or
 'record_checked' of the MLflow run.
 Exit status: 0 if the results are bit-identical (check=true: consistent), 1 if they differ, 2 if the request is invalid,
-3 if the results are not comparable: for example, PyTorch computed a different result on a different CPU, or the data is
-missing. For a sweep: 1 if any run differs, otherwise 3 if any run is not comparable.
+3 if the results are not comparable: for example, because PyTorch computes different results on this CPU or the data
+is missing. For a sweep: 1 if any run differs, otherwise 3 if any run is not comparable, and 0 otherwise.
 """
 
 KNOWN: dict[str, str | None] = {

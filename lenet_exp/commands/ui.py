@@ -182,7 +182,9 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     plan = sweep.started()
     kept = full_uri(store_uri(plan.tracking_uri, sweep.outputs))
     if HIDDEN in kept:
-        raise ConfigError(f"tracking.uri={kept}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI")
+        raise ConfigError(
+            f"tracking.uri={kept}: its password is not stored; include it in tracking.uri= or MLFLOW_TRACKING_URI"
+        )
     return kept
 
 

@@ -234,7 +234,7 @@ class Training:
         "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "minimum increase in accuracy, as a fraction, that counts as better",
+        "minimum increase in accuracy, as a fraction, that resets patience",
         ge=0,
         lt=1,
         only_with="training.patience",
@@ -407,7 +407,7 @@ class Config:
         result=False,
     )
     seeds: int = knob(
-        "search: seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
+        "search: number of seeds per configuration that could be the best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
@@ -436,7 +436,7 @@ class PredictConfig:
     )
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
     several: bool = knob("look for several digits in each picture, in reading order (false: expect a single digit)")
-    batch_size: int = knob("number of images per step", ge=1)
+    batch_size: int = knob("number of images per batch", ge=1)
     output: str | None = knob("file for the results, .json or .csv (null: none)")
     device: str = knob(DEVICE)
     num_threads: int | None = knob("number of CPU threads (null: all cores)", ge=1)

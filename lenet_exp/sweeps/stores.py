@@ -69,7 +69,7 @@ class Stores:
     def _opened(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
         uri = self._uri or kept or tracking.uri
         if uri is not None and "***" in uri:
-            log.warning("tracking.uri=%s: its password is not stored; set MLFLOW_TRACKING_URI", uri)
+            log.warning("tracking.uri=%s: its password is not stored; include it in MLFLOW_TRACKING_URI", uri)
             return None
         try:
             return StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True, patient=True)

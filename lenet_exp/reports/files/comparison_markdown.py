@@ -22,7 +22,7 @@ def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = R
         rows: maximum number of rows in each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]
-    return "\n".join([*parts, f"Made by {code(source.title)}\n"])
+    return "\n".join([*parts, f"Created by {code(source.title)}\n"])
 
 
 def _part(comparison: Comparison, command: str | None, most: int) -> str:

@@ -45,7 +45,7 @@ function runsChart(board) {
     series: [...series, { type: "scatter", clip: true, symbolSize: 5, z: 20, data: ends }, ...(beyond.data.length ? [beyond] : [])],
     tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${many(p.data.run.y.length, "epoch")}`) },
   });
-  return { option, note: `All runs of the search, including pruned ones. Dot: end of a run.${marked(beyond)}` };
+  return { option, note: `All runs of the search, including pruned runs. Dot: end of a run.${marked(beyond)}` };
 }
 
 function trialsChart(board, width, state) {
