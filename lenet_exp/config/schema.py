@@ -431,11 +431,9 @@ class PredictConfig:
     configurations: ScoredConfigurations = knob(
         "configurations to evaluate: fixed (the leader, or both sides of a confirmation) or all"
     )
-    trust: str | None = knob(
-        "your own class or module that the model may use as its network or activation (null: none)"
-    )
+    trust: str | None = knob("your own class or module that the model may use as network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
-    several: bool = knob("look for several digits in each picture, in reading order (false: expect a single digit)")
+    several: bool = knob("look for several digits in each picture, in reading order (false: expect one digit)")
     batch_size: int = knob("number of images per batch", ge=1)
     output: str | None = knob("file for the results, .json or .csv (null: none)")
     device: str = knob(DEVICE)

@@ -119,10 +119,14 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
     if place.source != source_digest():
         here = source_digest()[:12]
         raise ConfigError(
-            f"{where} has a different version of lenet_exp ({place.source[:12]}; this machine has {here})"
+            f"{where} has a different version of lenet_exp ({place.source[:12]}; this machine has {here}); "
+            "install the same version on every node"
         )
     if place.torch != versions()["torch"]:
-        raise ConfigError(f"{where} has PyTorch {place.torch}, but this machine has {versions()['torch']}")
+        raise ConfigError(
+            f"{where} has PyTorch {place.torch}, but this machine has {versions()['torch']}; install the same version "
+            "on every node"
+        )
     if place.lacks:
         raise ConfigError(f"{where} has no native engine ({place.lacks}); set engine=torch")
     if place.data:
