@@ -74,7 +74,7 @@ def not_excluded(comparison: Comparison) -> str | None:
     left = [] if confirmation(comparison) is not None else comparison.not_excluded  # a confirmation has its own result
     if len(left) < 2 or not verdict_of(comparison).tested:
         return None
-    return f"may be best ({len(left)} of {len(comparison.groups)}): {_names(comparison, left)}"
+    return f"could be the best ({len(left)} of {len(comparison.groups)}): {_names(comparison, left)}"
 
 
 def caution(design: Design | None) -> str | None:

@@ -56,13 +56,13 @@ def escaped(text: str) -> str:
 def _table(comparison: Comparison) -> str:
     shown, may_be_best = shown_rows(comparison), comparison.not_excluded
     said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
-    said += r"mean $\pm$ standard deviation over seeds, and 95\,\% confidence interval (CI) of the mean."
-    said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\,\% intervals."
+    said += r"mean $\pm$ standard deviation over seeds, and 95\% confidence interval (CI) of the mean."
+    said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\% intervals."
     if len(may_be_best) > 1:
-        said += " Bold: may be best."
+        said += " Bold: could be the best."
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
-    heads = [r"accuracy, \%", r"95\,\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
+    heads = [r"accuracy, \%", r"95\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
     heads += [r"test, \%"] if comparison.tested else []
     lines = [
         r"\begin{table}",

@@ -34,7 +34,7 @@ function intervalsChart(board, width) {
   });
   const more = groups.length > its.length ? ` Best ${its.length} of ${groups.length} configurations.` : "";
   const foot = its.some(beyond) ? " Arrow: values beyond the axis." : "";
-  return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95% confidence interval (bar), seeds (ticks). Blue: may be best.${more}${foot}` };
+  return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95% confidence interval (bar), seeds (ticks). Blue: could be the best.${more}${foot}` };
 }
 
 function curvesChart(board) {
