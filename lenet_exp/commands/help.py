@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -35,9 +37,11 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
         section = flag.partition(".")[0] if "." in flag or names_class else ""
         lines = sections.setdefault(section, [])
         if names_class:
-            meaning = f"keyword argument of {value.get('_target_')}"
+            said = _comments(folders, flag, hydra.runtime.choices.get(flag, ""))
+            other = f"keyword argument of {value.get('_target_')}"
             limits = OPTIMIZER_LIMITS if flag == "optimizer" else {}
-            lines += [_line(f"{flag}.{k}", v, meaning, limits.get(k)) for k, v in value.items() if k not in OWN_KEYS]
+            arguments = {k: v for k, v in value.items() if k not in OWN_KEYS}
+            lines += [_line(f"{flag}.{k}", v, said.get(k, other), limits.get(k)) for k, v in arguments.items()]
         elif everything or section not in SECOND_PAGE:
             lines.append(_line(flag, value, f.metadata["meaning"], f.metadata["limits"]))
     for group, choice in hydra.runtime.choices.items():
@@ -46,6 +50,14 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
             sections.setdefault(group, []).insert(0, _line(group, choice, f"one of: {', '.join(options)}"))
     listed = ["\n".join(lines) for lines in sections.values() if lines]
     return "\n\n".join([hydra.help.header, *listed, hydra.help.footer])
+
+
+def _comments(folders: Sequence[Path], group: str, option: str) -> dict[str, str]:
+    """Return the comments on the keyword arguments in an option file, keyed by keyword."""
+    for file in (folder / group / f"{option}.yaml" for folder in folders):
+        if file.is_file():
+            return dict(re.findall(r"^(\w+):.*?\s#\s*(.+)$", file.read_text(), re.MULTILINE))
+    return {}
 
 
 def _line(flag: str, value: object, meaning: str, limits: dict[str, float | None] | None = None) -> str:

@@ -176,7 +176,7 @@ class Regularization:
     """Flags for weight decay and dropout."""
 
     weight_decay: float = knob("L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
-    dropout_rate: float = knob("fraction of fc1 and fc2 outputs dropped during training", ge=0, lt=1, neutral=0.0)
+    dropout_rate: float = knob("fraction of hidden units dropped during training", ge=0, lt=1, neutral=0.0)
 
 
 @dataclass
