@@ -66,7 +66,9 @@ class GridSweeper(Sweeper):
         """
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
-            raise CompactHydraException(f"hydra/sweeper={self.name}: only for lenet-train; use hydra/sweeper=basic")
+            raise CompactHydraException(
+                f"hydra/sweeper={self.name}: works only with lenet-train; use hydra/sweeper=basic"
+            )
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:

@@ -41,7 +41,8 @@ def sqlite_uri(database: Path) -> str:
         ConfigError: the path contains a character that different SQLAlchemy releases interpret differently.
     """
     if {"%", "?"} & set(str(database)):
-        raise ConfigError(f"{database}: the path must not contain % or ?; set LENET_EXP_OUTPUTS to another folder")
+        fix = "set LENET_EXP_OUTPUTS to a folder whose path contains neither"
+        raise ConfigError(f"{database}: the path must not contain % or ?; {fix}")
     return f"{SQLITE}{database}"
 
 

@@ -173,8 +173,8 @@ def compare(
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
     Args:
-        sweep: sweep to compare, or a list of sweeps: `last`, a sweep ID or its first few digits, an MLflow run ID, or a
-            sweep folder; by default, the last sweep.
+        sweep: sweep to compare, or a list of sweeps: `last`, a sweep ID or its first few characters, an MLflow run ID,
+            or a sweep folder; by default, the last sweep.
         filter: MLflow filter that selects the runs to compare, such as `"params.activation = 'selu'"`.
         tracking_uri: address of the MLflow store for `filter`; by default, the value of MLFLOW_TRACKING_URI or, if that
             is unset, mlflow.db in the outputs folder.

@@ -100,7 +100,7 @@ def first_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """Return text from an external source as a single line that is safe to print in a terminal.
 
-    Control characters, writing-direction marks, and lone surrogates become spaces.
+    Bidirectional and other control characters and lone surrogates become spaces.
     """
     return _CONTROLS.sub(" ", text)
 

@@ -84,7 +84,7 @@ def cpu_model() -> str:
 
 
 def cpu_numbers() -> dict[str, str]:
-    """Return the vendor's numbers for the CPU's family and model, if the system reports them.
+    """Return the CPU's family and model numbers, as assigned by the vendor, if the system reports them.
 
     The keys are `cpu_family` and `cpu_model`. CPUs with different capabilities can have the same name; these numbers
     distinguish them.

@@ -11,18 +11,19 @@ from lenet_exp.files import output_path
 from lenet_exp.waiting import print_status
 
 USAGE = """
-lenet-compare: compare configurations over their seeds.
+lenet-compare: compare configurations across seeds.
 
   lenet-compare                          compare the configurations of the last sweep
-  lenet-compare sweep=<id>,<id>          compare several sweeps together; give 'last', IDs (or their first few digits),
-                                         MLflow run IDs, or folders
+  lenet-compare sweep=<id>,<id>          compare several sweeps together; give 'last', IDs (or their first few
+                                         characters), MLflow run IDs, or folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
                                          compare all runs in the store that match an MLflow filter; an empty filter=
                                          matches every run
   lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
                                          0.2 percentage points with 80% power; run=true also runs that command
   lenet-compare confirm=0.2 against=baseline
-                                         test the leader against the sweep's command without its swept flags
+                                         test the leader against a baseline: the configuration that the sweep's command
+                                         gives without its swept flags
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
@@ -35,12 +36,13 @@ lenet-compare: compare configurations over their seeds.
 
 How it works
   Only validation accuracy is compared. The leader is tested against every other configuration: with a paired test if
-  the two have seeds in common, otherwise with Welch's test. P-values are corrected for comparisons among all pairs of
-  configurations (Shaffer's method). The winner must beat every other configuration at p <= 0.05, under a rule that
-  accounts for multiple comparisons without correcting each p-value (Gutmann and Maymin).
-  At most 5 in 100 comparisons wrongly declare a configuration worse than an equally good one. In at least 95 in 100
-  comparisons, all intervals for the leader's leads contain the true values. Neither rate holds if runs of a
-  configuration occasionally collapse; a warning lists such runs.
+  the two have seeds in common, otherwise with Welch's test. P-values are corrected for multiple comparisons among all
+  pairs of configurations (Shaffer's method). To win, a configuration must instead beat every other one at an
+  uncorrected p <= 0.05; this rule itself accounts for multiple comparisons (Gutmann and Maymin).
+  At most 5 in 100 comparisons wrongly declare a configuration worse than an equally good one. In at least 95 of 100
+  comparisons, all intervals for the leader's lead over the other configurations contain the true values. Neither
+  guarantee holds if some runs of a configuration collapse (reach far lower accuracy than the rest); a warning lists
+  such runs.
   The winner's lead is biased upward. Intervals cover only variation between seeds (and between splits, if split_seed is
   swept).
   Configurations with diverged runs rank last. No configuration wins while runs are missing.

@@ -30,7 +30,7 @@ lenet-export: export a trained model for use in other programs.
 
 The exported model accepts float32 images of shape (n, 1, 32, 32), for any n, with values from -1 to 1. It returns
 logits of shape (n, 10).
-Before saving the file, lenet-export verifies that the exported model returns the same logits as the original.
+Before reporting success, lenet-export loads the file and verifies that it returns the same logits as the original.
 The file's metadata contains the training record.
 lenet-predict and lenet_exp.load can read .safetensors files.
 """

@@ -10,26 +10,27 @@ from lenet_exp.errors import ConfigError, printable
 USAGE = """
 lenet-reproduce: retrain a run from its record and check whether the results are bit-identical.
 
-  lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or its first few digits), its
+  lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or its first few characters), its
                                            MLflow run ID, a .safetensors file from model_path, or champion:<dataset>
   lenet-reproduce sweep=<which>            retrain all runs of a sweep in parallel; give 'last', its ID (or its first
-                                           few digits), its MLflow run ID, or its folder
+                                           few characters), its MLflow run ID, or its folder
   lenet-reproduce run=<which> check=true   train nothing; check the digests of the record, history, and weights, and the
                                            accuracy of the weights on the validation images
 
-  data_root=      folder with the datasets (default: the folder in the record if it exists,
+  data_root=      folder with the datasets (default: the folder named in the record, if it exists,
                   else $LENET_EXP_DATA, else data)
   trust=          your own class or module that the record may use, for example trust=mine.Swish; separate
                   multiple names with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and compared
-with the original epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction is
-interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' or
+The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and is
+compared with the original epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction
+is interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' or
 'record_checked' of the MLflow run.
 Exit status: 0 if the results are bit-identical (check=true: consistent), 1 if they differ, 2 if the request is invalid,
-3 if the results are not comparable: for example, because PyTorch computes different results on this CPU or the data
-is missing. For a sweep: 1 if any run differs, otherwise 3 if any run is not comparable, and 0 otherwise.
+3 if the results are not comparable (for example, because PyTorch computes different results on this CPU or because the
+data is missing). For a sweep: 1 if any run differs, 3 if no run differs but at least one is not comparable, 0 if all
+results are bit-identical.
 """
 
 KNOWN: dict[str, str | None] = {
@@ -51,7 +52,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, sweep, checks, uri = values["run"], values["sweep"], values["check"], values["tracking.uri"]
     if which and sweep:
-        raise ConfigError("run= and sweep= cannot both be set; set only one of them")
+        raise ConfigError("run= and sweep= are both set; set only one of them")
     if not which and not sweep:
         raise ConfigError(
             "run=: must be a run folder, a run ID, an MLflow run ID, or champion:<dataset>; or set sweep="

@@ -13,20 +13,20 @@ lenet-sweep: list, watch, stop, and remove sweeps.
 
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
   lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
-  lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise with 1
+  lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
-  lenet-sweep du                   show disk usage by type of file, and list what can be removed
+  lenet-sweep du                   show disk usage by file type, and list what can be removed
   lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why; instead of sweep=,
                                    you can use experiment=<name> (all runs of an MLflow experiment) or run=<which> (a
                                    run that is not part of a sweep)
     dry_run=false                  remove the runs; if the removal is interrupted, rerun the same command to finish it
     mlflow=false                   leave MLflow unchanged (for example, if the store no longer exists)
-  lenet-sweep clean                remove MLflow user names, passwords, and tokens that earlier releases saved in files
+  lenet-sweep clean                remove MLflow usernames, passwords, and tokens that earlier releases saved in files
 
-For sweep=, give 'last', the sweep's ID (or its first few digits), its MLflow run ID, or its folder.
+For sweep=, give 'last', the sweep's ID (or its first few characters), its MLflow run ID, or its folder.
 rm keeps runs that another sweep uses and runs whose model is registered.
 MLflow can restore deleted runs until you run mlflow gc.
-The list, status, watch, and stop commands first check for sweeps and runs whose process has died, and mark them as
+The list, status, watch, and stop commands first check for sweeps and runs whose processes have died, and mark them as
 killed on disk and in MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.

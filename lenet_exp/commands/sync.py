@@ -9,14 +9,14 @@ USAGE = """
 lenet-sync: upload results that MLflow missed or lost.
 
   lenet-sync                 upload the results of all sweeps and runs in the outputs folder
-  lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few digits), its MLflow
-                             run ID, or its folder
-  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first few digits)
+  lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few characters), its
+                             MLflow run ID, or its folder
+  lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first few characters)
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
 Nothing is uploaded twice. Sweeps and runs that are still running are skipped, because they upload their own results.
-Sweeps and runs whose process has died are marked as killed on disk and in MLflow; you can resume them.
+Sweeps and runs whose processes have died are marked as killed on disk and in MLflow; you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
     if which is not None and run is not None:
-        raise ConfigError("sweep= and run= cannot both be set; set only one of them")
+        raise ConfigError("sweep= and run= are both set; set only one of them")
     from lenet_exp.config.check import check_store
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps

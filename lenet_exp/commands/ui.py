@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from lenet_exp.ui.links import Link
 
 USAGE = """
-lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
+lenet-ui: start the MLflow UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
 
   lenet-ui                     show the last sweep: runs (best first), curves, parallel coordinates, and report
-  lenet-ui sweep=<which>       show a different sweep; give its ID (or its first few digits), its MLflow run ID, or its
-                               folder
+  lenet-ui sweep=<which>       show a different sweep; give its ID (or its first few characters), its MLflow run ID, or
+                               its folder
   lenet-ui sweep=all           show all runs of the experiment
   lenet-ui open=true           open the first link in a browser
   lenet-ui port=5000           set the port to listen on; if it is in use, a free port is used instead
@@ -95,7 +95,7 @@ def run(arguments: list[str]) -> int:
     taken = free_port(port, host)
     if port and taken != port:
         print(f"port {port} is in use; using port {taken} instead", file=sys.stderr)
-    print(f"starting MLflow's UI for {hide_password(uri)} ...", file=sys.stderr)
+    print(f"starting the MLflow UI for {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
@@ -183,7 +183,8 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     kept = full_uri(store_uri(plan.tracking_uri, sweep.outputs))
     if HIDDEN in kept:
         raise ConfigError(
-            f"tracking.uri={kept}: its password is not stored; include it in tracking.uri= or MLFLOW_TRACKING_URI"
+            f"tracking.uri={kept}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI to this URI "
+            "with the password"
         )
     return kept
 

@@ -133,12 +133,12 @@ class Group:
 
     @cached_property
     def parameters(self) -> int | None:
-        """The number of the network's parameters; None if unknown."""
+        """The network's number of parameters, or None if unknown."""
         return next((run.parameters for run in self.runs if run.parameters is not None), None)
 
     @cached_property
     def multiply_adds(self) -> int | None:
-        """The number of the network's multiply-adds per image; None if unknown."""
+        """The network's number of multiply-adds per image, or None if unknown."""
         return next((run.multiply_adds for run in self.runs if run.multiply_adds is not None), None)
 
     @cached_property

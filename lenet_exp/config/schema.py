@@ -194,7 +194,9 @@ class Schedule:
         "learning rate after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape"
     )
     drops: int = knob(
-        "step: number of drops, by equal factors, to reach schedule.final", ge=1, only_with="schedule.shape=step"
+        "step schedule: number of drops, by equal factors, to reach schedule.final",
+        ge=1,
+        only_with="schedule.shape=step",
     )
 
 
@@ -231,7 +233,7 @@ class Training:
         neutral=None,
     )
     patience: int | None = knob(
-        "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
+        "stop after this many epochs without improvement in accuracy (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
         "minimum increase in accuracy, as a fraction, that resets patience",
@@ -256,7 +258,9 @@ class Tracking(Store):
     models: LoggedModels = knob(
         "runs whose best model is logged: all, best (only the sweep's best run), or none", result=False
     )
-    plots: bool = knob("log plots: learning curves, confusion matrix, mistakes, and comparisons", result=False)
+    plots: bool = knob(
+        "log plots: learning curves, confusion matrix, misclassified images, and comparisons", result=False
+    )
     tags: Option = knob("custom tags for the run; for example, tracking.tags.note=first", result=False)
 
 
@@ -392,7 +396,7 @@ class Config:
         "folder in which to save the best model so far as a .safetensors file (null: none)", result=False
     )
     n_trials: int | None = knob(
-        "search: total number of trials, including earlier sessions (null: no limit)",
+        "search: total number of trials in all sessions (null: no limit)",
         ge=1,
         neutral=None,
         result=False,
@@ -407,11 +411,11 @@ class Config:
         result=False,
     )
     seeds: int = knob(
-        "search: number of seeds per configuration that could be the best", ge=1, le=1000, neutral=1,
+        "search: seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: lead, in percentage points, to confirm on new seeds (null: none)",
+        "search: lead, in percentage points, to confirm on new seeds",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)
@@ -429,9 +433,9 @@ class PredictConfig:
     )
     sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
     configurations: ScoredConfigurations = knob(
-        "configurations to evaluate: fixed (the leader, or both sides of a confirmation) or all"
+        "with sweep=: fixed (the leader or the configurations in a confirmation) or all"
     )
-    trust: str | None = knob("your own class or module that the model may use as network or activation (null: none)")
+    trust: str | None = knob("your own class or module to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
     several: bool = knob("look for several digits in each picture, in reading order (false: expect one digit)")
     batch_size: int = knob("number of images per batch", ge=1)

@@ -138,7 +138,7 @@ def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool
     if uri is not None:
         kept["tracking.uri="] = [uri]
     if any("***" in value for values in kept.values() for value in values):
-        raise ConfigError("tracking.uri: its password is not stored; include it in tracking.uri=")
+        raise ConfigError("tracking.uri: its password is not stored; set tracking.uri= to the URI with the password")
     several = [key for key, values in kept.items() if len(set(values)) > 1]
     found = [f"{key}{','.join(values if key in several else values[:1])}" for key, values in kept.items()]
     found += [f"{key}range({seeds.start},{seeds.stop})" for key in sorted(fresh)]

@@ -59,8 +59,8 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
             else f"SHA-256 {measured[:16]}..., expected {expected[:16]}...; {len(content):,} bytes"
         )
         raise DataError(
-            f"dataset={dataset.name}: {path} is not {dataset.name}'s {name} ({found}); remove the file or set "
-            "data_root. For your own dataset, set dataset=folder."
+            f"dataset={dataset.name}: {path} is not the {name} file of {dataset.name} ({found}); remove the file or "
+            "set data_root to a different folder. To use your own dataset, set dataset=folder"
         )
     return content, measured
 

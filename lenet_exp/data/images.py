@@ -194,7 +194,7 @@ class SharedDataset:
         return self.images.descriptor, self.labels.descriptor
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the images and labels on a device. They are mapped once per process and device."""
+        """Return the images and labels on a device. Each process creates them once per device."""
         return _mapped(self.images, device), _mapped(self.labels, device)
 
 

@@ -21,10 +21,10 @@ def find_sweep(which: str) -> SweepFolder:
     """Return the sweep that a user specified.
 
     Args:
-        which: `last`, a sweep ID or at least its first four digits, an MLflow run ID, or a sweep folder.
+        which: `last`, a sweep ID or at least its first four characters, an MLflow run ID, or a sweep folder.
 
     Raises:
-        ConfigError: no sweep is found.
+        ConfigError: no sweep was found.
     """
     path = user_path(which)
     if which != "last" and (path / "sweep.json").exists():
@@ -42,8 +42,8 @@ def find_sweep(which: str) -> SweepFolder:
         raise ConfigError(f"sweep=last: no sweep found in {outputs_dir()}; {there}")
     found = f" (found: {', '.join(s.id for s in sweeps[:5])})" if sweeps else ""
     raise ConfigError(
-        f"{which}: sweep not found in {outputs_dir()}; must be 'last', a sweep ID (or at least its first 4 digits), an "
-        f"MLflow run ID, or a sweep folder{found}"
+        f"{which}: sweep not found in {outputs_dir()}; must be 'last', a sweep ID (or at least its first 4 "
+        f"characters), an MLflow run ID, or a sweep folder{found}"
     )
 
 
@@ -51,7 +51,7 @@ def find_run(which: str) -> RunFolder:
     """Return the run that a user specified.
 
     Args:
-        which: run ID or at least its first four digits, or a run folder.
+        which: run ID or at least its first four characters, or a run folder.
 
     Raises:
         ConfigError: no run is found, or several runs match.
@@ -64,7 +64,7 @@ def find_run(which: str) -> RunFolder:
     if len(found) == 1:
         return found[0]
     several = f"matches several runs ({', '.join(run.id for run in found[:5])})" if found else f"not found in {runs}"
-    raise ConfigError(f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 digits)")
+    raise ConfigError(f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 characters)")
 
 
 def all_runs(outputs: Path) -> list[RunFolder]:

@@ -278,7 +278,7 @@ class RunFolder:
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:
-        """Save which part of the run each MLflow store has received."""
+        """Record which parts of the run each MLflow store has received."""
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:

@@ -95,7 +95,7 @@ class SweepFolder:
         self.save(runs=job.number + 1)  # after the line, because every counted job must be in the file
 
     def plan(self) -> SweepPlan | None:
-        """Return the plan of the sweep, or None before the first start.
+        """Return the plan of the sweep, or None if the sweep has never been started.
 
         Raises:
             DamagedError: sweep.json is corrupt.

@@ -214,7 +214,7 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
     """Return the configurations to evaluate; for each dataset, the leader comes first."""
     if config.trained_model is not None:
         raise ConfigError(
-            f"sweep={config.sweep} and trained_model={config.trained_model} cannot both be set; set only one of them"
+            f"sweep={config.sweep} and trained_model={config.trained_model} are both set; set only one of them"
         )
     sweep = find_sweep(str(config.sweep))
     results = job_results(sweep, sweep.jobs(), since_ms=0)

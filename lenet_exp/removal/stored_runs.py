@@ -63,7 +63,9 @@ def open_stored(name: str, outputs: Path) -> Store:
     """
     uri = full_uri(name)
     if HIDDEN in uri:
-        raise StoreError(f"tracking.uri={name}: its password is not stored; include it in MLFLOW_TRACKING_URI")
+        raise StoreError(
+            f"tracking.uri={name}: its password is not stored; set MLFLOW_TRACKING_URI to the URI with the password"
+        )
     check_store(uri)
     return Store(uri, connect(uri), experiment="", experiment_id="", outputs=outputs)
 

@@ -60,7 +60,7 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return the caveats of a comparison: the sources of variation, and effects that are not accounted for."""
+    """Return the caveats of a comparison: the sources of variation and the effects that it does not account for."""
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []

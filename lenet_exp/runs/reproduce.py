@@ -45,7 +45,7 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
         return not_comparable(f"{record.outcome} before the end of its first epoch")
     check_outputs(ready.job.outputs)
     if ready.excuse:
-        log.info("results may differ because of the machine: %s", ready.excuse)
+        log.info("results may differ on this machine: %s", ready.excuse)
     with own(ready.job.outputs, "the retrained run"):
         again, epochs = _train_again(ready)
         answer = compare_trainings(record, recorded.epochs, again, epochs, ready.excuse)

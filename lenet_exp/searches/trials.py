@@ -180,11 +180,11 @@ class Trials:
     def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
         """Report a trial's value after an epoch, and return whether to prune the trial.
 
-        Repeated reports return the same decision. With two objectives, no trial is pruned.
+        Repeating a report returns the same decision. With two objectives, no trial is pruned.
 
         Args:
-            spared: whether the trial must not be pruned now. The pruner still records the value for comparison with
-                other trials.
+            spared: whether to exempt the trial from pruning this time. The pruner still records the value to compare
+                it with those of other trials.
         """
         if not self._objective.may_prune:
             return False

@@ -48,7 +48,7 @@ def load_comparisons(
         UserError: a sweep, a store, or a run was not found, or MLflow rejects the filter.
     """
     if sweep is not None and filter_string is not None:
-        raise ConfigError("sweep= and filter= cannot both be set; set only one of them")
+        raise ConfigError("sweep= and filter= are both set; set only one of them")
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
         design, search = None, None
@@ -73,7 +73,7 @@ def runs_of_sweeps(
     there is more than one sweep.
 
     Args:
-        which: names, folders, or MLflow run IDs of the sweeps.
+        which: IDs, folders, or MLflow run IDs of the sweeps.
         uri: address of the MLflow store.
         experiment: MLflow experiment of the runs.
 
@@ -123,7 +123,7 @@ def _with_tests(design: Design, sweep: SweepFolder) -> Design:
 
 
 def source_of(sweep: SweepFolder) -> RunSource:
-    """Return the source of a local sweep, for reports."""
+    """Return the source of a local sweep, for use in reports."""
     plan = sweep.started()
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
     store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # the outputs folder has moved

@@ -44,7 +44,8 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
         raise ConfigError(
-            "sweep.confirms, sweep.points: must be set together; to print the command, run: lenet-compare confirm=0.2"
+            "sweep.confirms, sweep.points: must be set together; to print a command that sets both, run: "
+            "lenet-compare confirm=0.2"
         )
     if confirms is None and config.sweep.against:
         raise ConfigError("sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against=")

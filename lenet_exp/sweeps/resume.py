@@ -93,7 +93,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
     hidden = next((o for o in kept if "***" in o), None)
     if hidden is not None:
-        raise ConfigError(f"{hidden}: its password is not stored; include it in {_key(hidden)}=")
+        raise ConfigError(f"{hidden}: its password is not stored; set {_key(hidden)}= to the URI with the password")
     return [*kept, *now]
 
 
@@ -128,7 +128,8 @@ def _uri(given: Config, kept: str | None) -> str | None:
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
         raise ConfigError(
-            f"tracking.uri={uri}: its password is not stored; include it in tracking.uri= or MLFLOW_TRACKING_URI"
+            f"tracking.uri={uri}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI to this URI "
+            "with the password"
         )
     return uri
 

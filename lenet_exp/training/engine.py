@@ -87,7 +87,7 @@ ASKED_FOR = "asked for"
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The choice of an engine.
+    """The chosen engine and the reason for the choice.
 
     Attributes:
         engine: chosen engine.

@@ -29,7 +29,7 @@ class Divergence:
         epoch: number of the epoch in which the run diverged, counted from 1.
         step: number of the step at which the run diverged, counted from 1 over the entire run.
         loss: first loss that was not finite.
-        step_losses: finite losses in this epoch, every `num_iter_echo` iterations, and the last finite loss; see
+        step_losses: finite losses in this epoch, recorded every `num_iter_echo` steps, and the last finite loss; see
             `EpochResult`.
     """
 

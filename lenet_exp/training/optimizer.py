@@ -31,7 +31,9 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     if "weight_decay" in accepted:
         kwargs["weight_decay"] = weight_decay
     elif weight_decay:
-        raise ConfigError(f"regularization.weight_decay={weight_decay}: must be 0; {cls.__name__} has no weight decay")
+        raise ConfigError(
+            f"regularization.weight_decay={weight_decay}: must be 0; {cls.__name__} does not support weight decay"
+        )
     if "fused" in accepted:
         kwargs["fused"] = True
     _load_no_compiler()

@@ -26,13 +26,13 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
-METHOD = """The leader is tested against every other configuration: with a paired test if the two have seeds in common,
-otherwise with Welch's test. P-values are corrected for comparisons among all pairs of configurations (Shaffer's
-method). The winner must beat every other configuration at p ≤ 0.05, under a rule that accounts for multiple comparisons
-without correcting each p-value (Gutmann and Maymin). At most 5 in 100 comparisons wrongly declare a configuration worse
-than an equally good one. In at least 95 in 100 comparisons, all intervals for the leader's leads contain the true
-values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is biased upward.
-Configurations with diverged runs rank last and are not tested."""
+METHOD = """The leader is tested against every other configuration: with a paired test if the two have seeds in
+common, otherwise with Welch's test. P-values are corrected for multiple comparisons among all pairs of configurations
+(Shaffer's method). To win, a configuration must instead beat every other one at an uncorrected p ≤ 0.05; this rule
+itself accounts for multiple comparisons (Gutmann and Maymin). At most 5 in 100 comparisons wrongly declare a
+configuration worse than an equally good one. In at least 95 of 100 comparisons, all intervals for the leader's lead
+over the other configurations contain the true values. Neither guarantee holds if some runs of a configuration
+collapse. The winner's lead is biased upward. Configurations with diverged runs rank last and are not tested."""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:

@@ -122,7 +122,7 @@ class Bars(Progress):
 
 
 class Display:
-    """Shows progress during training: a bar for the sweep and for each run, the best result so far, and failures.
+    """A display of training progress: a bar for the sweep and one for each run, the best result so far, and failures.
 
     If the output is not a terminal, a line is printed after 5 s and then every 30 s.
 

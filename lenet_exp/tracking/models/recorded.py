@@ -80,7 +80,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
     """Find a run and return its record, results, and weights.
 
     Args:
-        which: path of a run folder, a run ID or its first few digits, an MLflow run ID, a `.safetensors` file from
+        which: path of a run folder, a run ID or its first few characters, an MLflow run ID, a `.safetensors` file from
             `model_path`, or `champion:<dataset>`.
         uri: address of the MLflow store.
 

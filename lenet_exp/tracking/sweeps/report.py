@@ -37,7 +37,7 @@ def report_sweep(
     comparisons: Sequence[Comparison],
     with_pictures: bool,
 ) -> None:
-    """Update the report in the MLflow run of a sweep, unless it is up to date.
+    """Update the report in the MLflow run of a sweep, unless it is already up to date.
 
     Args:
         results: results of all jobs in the sweep.
