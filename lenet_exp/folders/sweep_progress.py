@@ -25,6 +25,7 @@ OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can cre
 RUN_SECONDS = 0.3  # time that a run spends outside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, its model, and its pictures
 UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
+WAITING = 3  # if more runs wait for their upload, and more are uploaded, the speed of uploads is estimated from them
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -63,6 +64,7 @@ class SweepProgress:
         runs_left: number of runs that this start trains and that have epochs left.
         places: maximum number of runs that this start has trained in parallel.
         upload: estimated time to upload a run, in seconds.
+        waiting: number of runs that have ended and wait for their upload; `uploaded`: number of uploaded runs.
     """
 
     plan: SweepPlan
@@ -77,6 +79,8 @@ class SweepProgress:
     runs_left: int = 0
     places: int = 1
     upload: float = 0.0
+    waiting: int = 0
+    uploaded: int = 0
 
     @cached_property
     def counts(self) -> Counter[Outcome]:
@@ -112,10 +116,14 @@ class SweepProgress:
             training = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
             side_by_side = max(1, min(self.places, self.runs_left))
             uploads = UPLOADS_BEGIN + self.upload * self.runs - self.seconds
+            if min(self.waiting, self.uploaded) > WAITING:  # uploads are slower than training, so their speed is known
+                uploads = (self.seconds - UPLOADS_BEGIN) / self.uploaded * (self.runs - self.uploaded)
             return max(training / side_by_side + self.upload, uploads) + END_SECONDS
-        known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent]
+        known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent > 1]
         ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
-        return max(0.0, min(known)) if known and not ends_early else None
+        if not known or ends_early:
+            return None
+        return max(0.0, min(known)) + self.upload + END_SECONDS
 
 
 def upload_seconds(config: Config) -> float:
@@ -152,6 +160,8 @@ class SweepMonitor:
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
         self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
+        self._to_upload: list[Job] = []  # jobs that ended in this start, in the order in which they are uploaded
+        self._uploaded = 0
         # For each run: epochs trained in this start, epochs completed, epochs left, and training time in this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
         self._places = 1
@@ -188,6 +198,8 @@ class SweepMonitor:
             self._results[number] = self._before(self._jobs[number], plan)
         self._active = now
         self._places = max(self._places, len(found))
+        while self._uploaded < len(self._to_upload) and _is_uploaded(self._to_upload[self._uploaded]):
+            self._uploaded += 1
         counted = self._done.values()
         return SweepProgress(
             plan=plan,
@@ -202,6 +214,8 @@ class SweepMonitor:
             runs_left=sum(run[2] > 0 for run in counted),
             places=self._places,
             upload=upload_seconds(self._jobs[0].config) if self._jobs else 0.0,
+            waiting=len(self._to_upload) - self._uploaded,
+            uploaded=self._uploaded,
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
@@ -227,6 +241,7 @@ class SweepMonitor:
             self._results[number] = result
             if number == job.number:
                 self._known.add(number)
+                self._to_upload.append(job)
         self._count(job, plan)
 
     def _running(self, job: Job, plan: SweepPlan) -> RunningJob | None:
@@ -251,6 +266,11 @@ class SweepMonitor:
         spent = [s for s, end in zip(progress.seconds, had, strict=False) if end >= plan.started_ms]
         left = job.config.num_epoch - len(had) if result.outcome in OPEN else 0
         self._done[job.run] = len(spent), len(had), max(0, left), sum(spent)
+
+
+def _is_uploaded(job: Job) -> bool:
+    """Return whether a store has received the end of a job's run."""
+    return any(run.ended_ms is not None for run in job.folder.delivered().mlflow_runs)
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
