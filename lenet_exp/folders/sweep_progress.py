@@ -116,8 +116,9 @@ class SweepProgress:
             training = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
             side_by_side = max(1, min(self.places, self.runs_left))
             uploads = UPLOADS_BEGIN + self.upload * self.runs - self.seconds
-            if min(self.waiting, self.uploaded) > WAITING:  # uploads are slower than training, so their speed is known
-                uploads = (self.seconds - UPLOADS_BEGIN) / self.uploaded * (self.runs - self.uploaded)
+            if min(self.waiting, self.uploaded) > WAITING:  # uploads are slow, but they become faster after training
+                so_far = (self.seconds - UPLOADS_BEGIN) / self.uploaded
+                uploads = (max(0.0, uploads) + so_far * (self.runs - self.uploaded)) / 2
             return max(training / side_by_side + self.upload, uploads) + END_SECONDS
         known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent > 1]
         ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
