@@ -118,7 +118,7 @@ def test_the_sweep_has_its_runs_and_a_description_that_leads_to_the_report_and_t
         page.get_by_role("cell", name=flag, exact=True).wait_for()
     description = page.get_by_test_id("note-editor-preview-content")
     description.locator("table tr").nth(1).wait_for()
-    assert re.match(r"(relu|selu) lr=0\.\d+ .*\d\d\.\d\d %", description.inner_text())
+    assert re.match(r"(relu|selu) lr=0\.\d+ .*\d\d\.\d\d%", description.inner_text())
     assert page.get_by_test_id("show-comment-toggle").count() == 0  # all of it is shown
     screenshot("sweep")
     to = {link.inner_text(): link.get_attribute("href") for link in description.get_by_role("link").all()}

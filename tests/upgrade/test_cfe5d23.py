@@ -57,6 +57,8 @@ def test_sweeps_are_listed_and_compared_with_the_same_numbers():
     assert all(MADE[name] in listed for name in ("grid", "search", "confirmation", "interrupted"))
     for name, before in EXPECTED["compare"].items():
         assert lost(before, written("compare", f"sweep={MADE[name]}")) == [], name
+    (every,), (by_model,) = (written("compare", f"filter={f}") for f in ("", "params.model = 'lenet5'"))
+    assert every["groups"] == by_model["groups"]
 
 
 def test_finished_sweeps_are_recognized_by_their_commands():

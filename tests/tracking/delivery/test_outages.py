@@ -151,6 +151,8 @@ def test_overloaded_server_is_retried_after_the_time_it_names(main, outputs, ser
     assert run.info.status == "FINISHED"
 
 
+# CI has the test of a sweep whose store fails from its middle on, and those of single faults (test_away.py).
+@pytest.mark.by_hand
 def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
     main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path
 ):
