@@ -46,7 +46,8 @@ class ActivationFactory:
         """
         if not self.option.get("monotone", False):
             return False
-        with torch.random.fork_rng(devices=[]):  # a random activation has no generator yet
+        # A random activation has no generator yet. The device matters while only parameters are counted.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             activation = self()
             try:
                 values = activation(torch.linspace(-20, 20, 4001))
