@@ -25,7 +25,8 @@ OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can cre
 RUN_SECONDS = 0.3  # time that a run spends outside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, its model, and its pictures
 UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
-WAITING = 3  # if more runs wait for their upload, and more are uploaded, the speed of uploads is estimated from them
+WAITING = 3  # if more runs than this wait for their upload, uploads are slower than training
+LOOKUPS = 10  # maximum number of waiting runs that are looked up at a time
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -161,7 +162,7 @@ class SweepMonitor:
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
         self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
-        self._to_upload: list[Job] = []  # jobs that ended in this start, in the order in which they are uploaded
+        self._waiting: list[Job] = []  # jobs that ended in this start and wait for their upload, first ones first
         self._uploaded = 0
         # For each run: epochs trained in this start, epochs completed, epochs left, and training time in this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
@@ -199,8 +200,9 @@ class SweepMonitor:
             self._results[number] = self._before(self._jobs[number], plan)
         self._active = now
         self._places = max(self._places, len(found))
-        while self._uploaded < len(self._to_upload) and _is_uploaded(self._to_upload[self._uploaded]):
-            self._uploaded += 1
+        waiting = [job for job in self._waiting[:LOOKUPS] if not _is_uploaded(job)]
+        self._uploaded += len(self._waiting[:LOOKUPS]) - len(waiting)
+        self._waiting[:LOOKUPS] = waiting
         counted = self._done.values()
         return SweepProgress(
             plan=plan,
@@ -215,7 +217,7 @@ class SweepMonitor:
             runs_left=sum(run[2] > 0 for run in counted),
             places=self._places,
             upload=upload_seconds(self._jobs[0].config) if self._jobs else 0.0,
-            waiting=len(self._to_upload) - self._uploaded,
+            waiting=len(self._waiting),
             uploaded=self._uploaded,
         )
 
@@ -242,7 +244,7 @@ class SweepMonitor:
             self._results[number] = result
             if number == job.number:
                 self._known.add(number)
-                self._to_upload.append(job)
+                self._waiting += [job] if result.record is not None else []
         self._count(job, plan)
 
     def _running(self, job: Job, plan: SweepPlan) -> RunningJob | None:
