@@ -191,7 +191,7 @@ def compare(
         - `best_epoch`, `seconds_to_best`: means over the seeds;
         - `parameters`, `multiply_adds`: number of parameters of the network, and number of multiply-adds per image in
           its convolutions and linear layers;
-        - `runs`, and one column for each outcome: number of runs, in total and with that outcome;
+        - `runs`, and one column for each outcome except finished (`pruned` only if a run was pruned): numbers of runs;
         - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with the leader;
         - `not_excluded`: whether the configuration could be the best;
         - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that are

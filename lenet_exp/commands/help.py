@@ -56,7 +56,7 @@ def _comments(folders: Sequence[Path], group: str, option: str) -> dict[str, str
     """Return the comments on the keyword arguments in an option file, keyed by keyword."""
     for file in (folder / group / f"{option}.yaml" for folder in folders):
         if file.is_file():
-            return dict(re.findall(r"^(\w+):.*?\s#\s*(.+)$", file.read_text(), re.MULTILINE))
+            return dict(re.findall(r"^(\w+):.*?[ \t]#[ \t]*(\S.*)$", file.read_text("utf-8"), re.MULTILINE))
     return {}
 
 

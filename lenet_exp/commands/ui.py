@@ -145,10 +145,11 @@ def _redirect(url: str) -> Iterator[str]:
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
-    """Return the requested sweep or, by default, the latest sweep in the outputs folder.
+    """Return the requested sweep or, by default, the latest sweep in the outputs folder with this store and
+    experiment.
 
-    Return None if no sweep was requested and the outputs folder contains no sweeps. Also return None if the MLflow run
-    ID of a sweep that is not in the outputs folder was requested.
+    Return None if no sweep was requested and the outputs folder contains no such sweep. Also return None if the MLflow
+    run ID of a sweep that is not in the outputs folder was requested.
     """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id

@@ -22,6 +22,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 SPLIT = "split_seed"
+SIZES_DIFFER = 1.01  # minimum ratio of numbers of parameters; PReLU's slopes alone are no difference in size
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class Comparison:
     @cached_property
     def sizes_differ(self) -> bool:
         """Whether the networks of the configurations differ in size."""
-        return len({group.parameters for group in self.groups} - {None}) > 1
+        known = [group.parameters for group in self.groups if group.parameters is not None]
+        return bool(known) and max(known) > SIZES_DIFFER * min(known)
 
     def is_baseline(self, group: Group) -> bool:
         """Return whether a group is a confirmation's baseline, which was not part of the confirmed sweep."""
@@ -244,12 +246,12 @@ def _with_recipes(groups: Sequence[Group]) -> list[Group]:
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
     """Return the flags that differ between groups, except flags that merely accompany another flag (such as `betas`,
     which accompanies Adam)."""
+    swept = [flag.lstrip("+") for flag in swept]
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
     with_values = {flag: {g.flags[flag] for g in groups if flag in g.flags} for flag in order}
-    names = {s.lstrip("+") for s in swept}
-    chosen = [f for f in order if len(with_values[f]) > 1 and (f in names or not _follows(f, names, groups))]
+    chosen = [f for f in order if len(with_values[f]) > 1 and (f in swept or not _follows(f, swept, groups))]
     for flag in order:  # flags whose mere presence distinguishes groups
         if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
             more = [f for f in order if f in {*chosen, flag}]

@@ -42,8 +42,8 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is significantly ahead of all others and no run diverged or started before the
-        confirmation; None if runs are missing."""
+        """Whether the leader is significantly ahead of all others without diverged runs, none of its own runs diverged,
+        and no run started before the confirmation; None if runs are missing."""
         if self.missing:
             return None
         return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)

@@ -47,7 +47,7 @@ class Design:
         searched: whether the runs belong to a search that can train its configurations with more seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
         left: for a search that added seeds only to promising configurations, the IDs of runs whose configurations could
-            be the best; None if all configurations have the same number of seeds.
+            be the best; None if each configuration has one seed.
         against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
         running: whether a process is training runs of the sweep.
         tests: results of the ended confirmations of the sweep's leader, latest first.

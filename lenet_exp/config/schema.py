@@ -350,7 +350,7 @@ class Search:
         "train only networks with at most this many parameters (null: no limit)", ge=1, neutral=None, result=False
     )
     target: float | None = knob(
-        "validation accuracy to reach if search.objective=epochs or seconds", gt=0, le=1, neutral=None,
+        "validation accuracy (a fraction) to reach if search.objective=epochs or seconds", gt=0, le=1, neutral=None,
         result=False
     )  # fmt: skip
 
@@ -373,7 +373,7 @@ class Config:
     training: Training = field(default_factory=Training)
     num_epoch: int = knob("number of passes over the training set", ge=1)
     batch_size: int = knob("number of images per step", ge=1, lt=2**63)
-    num_iter_echo: int = knob("number of steps between log lines that report the loss", ge=1, result=False)
+    num_iter_echo: int = knob("number of steps between logged values of step_loss", ge=1, result=False)
     seed: int = knob("seed for the weights, data order, dropout, and augmentation", ge=0, lt=2**63)
     split_seed: int = knob("seed for the split into training and validation images",
                            ge=0, lt=2**63, result=False)  # fmt: skip
@@ -415,7 +415,7 @@ class Config:
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: lead, in percentage points, to confirm on new seeds",
+        "search: lead (percentage points) to confirm on new seeds (null: none)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)

@@ -1,4 +1,4 @@
-"""The flags that configure a search and have no effect outside a search."""
+"""The flags that configure a search. Setting them outside a search is an error."""
 
 from __future__ import annotations
 

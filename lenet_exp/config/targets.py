@@ -59,9 +59,8 @@ def keywords(group: str, option: Option) -> Option:
         if key in supplied:
             raise ConfigError(f"{group}.{key}={value}: must not be set here; it is set by {supplied[key]}")
         if key not in accepted:
-            there = (
-                f"; expected one of: {', '.join(k for k in accepted if k not in supplied) or 'no keyword arguments'}"
-            )
+            known = ", ".join(k for k in accepted if k not in supplied)
+            there = f"; expected one of: {known}" if known else "; the class accepts no keyword arguments"
             why = f"unknown keyword argument of {cls.__name__}{did_you_mean(key, accepted) or there}"
             raise ConfigError(f"{group}.{key}={value}: {why}")
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
@@ -160,7 +159,10 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         if not right or not (sizes or len(numbers) == len(default)):
             wanted = "integers" if sizes else f"{len(default)} numbers"
             raise ConfigError(f"{flag}={value}: must be {wanted}, such as [{', '.join(map(str, default))}]")
-        return tuple(numbers) if sizes else tuple(float(v) for v in numbers)
+        if sizes:
+            return tuple(numbers)
+        pairs = zip(numbers, default, strict=True)
+        return tuple(v if isinstance(v, int) and isinstance(d, int) else float(v) for v, d in pairs)
     return value
 
 

@@ -17,7 +17,7 @@ from lenet_exp.files import read_json
 from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.stored import without_secrets
 
-AGAIN = "rerun its lenet-train command to retrain the run"
+AGAIN = "to retrain the run, rerun the lenet-train command that started it"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:

@@ -29,7 +29,8 @@ class Job(Stored):
         engine: engine that executes the training steps.
         engine_why: reason for the choice of the engine, as a short phrase.
         trial: number of the trial in a search; None in a grid.
-        epochs_before: number of epochs that the run completed before the search; they do not count toward its budgets.
+        epochs_before: in a search, number of epochs that the run had when the job was created; they do not count toward
+            the search's budgets.
         outputs: path of the outputs folder; not stored, because the outputs folder contains the sweep folder.
     """
 

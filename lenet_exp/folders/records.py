@@ -262,7 +262,8 @@ class DeliveredRun(Stored):
         model: whether the store has received the best model.
         sweeps: IDs of the MLflow runs of the sweeps that include this run.
         reason: one-line reason why the run did not finish, as reported to the store; empty if the run finished.
-        former: IDs of earlier MLflow runs that a user deleted; they are ignored even if they are restored.
+        former: IDs of earlier MLflow runs that a user deleted, and of surplus ones for the same folder; they are
+            ignored even if they are restored.
         begun: whether the store has received the data from the run's start: parameters, datasets, and sweeps.
     """
 

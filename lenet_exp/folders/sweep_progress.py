@@ -7,7 +7,7 @@ job that has ended is read only once.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ RUN_SECONDS = 0.3  # time that a run spends outside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, its model, and its pictures
 UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
 WAITING = 3  # if more runs than this wait for their upload, uploads are slower than training
-LOOKUPS = 10  # maximum number of waiting runs that are looked up at a time
+LOOKUPS = 10  # maximum number of runs without an upload that a call looks up
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -162,7 +162,7 @@ class SweepMonitor:
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
         self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
-        self._waiting: list[Job] = []  # jobs that ended in this start and wait for their upload, first ones first
+        self._waiting: deque[Job] = deque()  # jobs that ended in this start and were not uploaded when last looked up
         self._uploaded = 0
         # For each run: epochs trained in this start, epochs completed, epochs left, and training time in this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
@@ -200,9 +200,7 @@ class SweepMonitor:
             self._results[number] = self._before(self._jobs[number], plan)
         self._active = now
         self._places = max(self._places, len(found))
-        waiting = [job for job in self._waiting[:LOOKUPS] if not _is_uploaded(job)]
-        self._uploaded += len(self._waiting[:LOOKUPS]) - len(waiting)
-        self._waiting[:LOOKUPS] = waiting
+        self._count_uploads()
         counted = self._done.values()
         return SweepProgress(
             plan=plan,
@@ -220,6 +218,19 @@ class SweepMonitor:
             waiting=len(self._waiting),
             uploaded=self._uploaded,
         )
+
+    def _count_uploads(self) -> None:
+        """Count the uploaded runs. Each call looks up only some of those that still wait, in turns."""
+        misses = 0
+        for _ in range(len(self._waiting)):
+            job = self._waiting.popleft()
+            if _is_uploaded(job):
+                self._uploaded += 1
+                continue
+            self._waiting.append(job)
+            misses += 1
+            if misses == LOOKUPS:
+                return
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
         """Return the result of a job that this start has not trained yet: a valid earlier result, or `not started`."""
@@ -244,7 +255,8 @@ class SweepMonitor:
             self._results[number] = result
             if number == job.number:
                 self._known.add(number)
-                self._waiting += [job] if result.record is not None else []
+                if result.record is not None:
+                    self._waiting.append(job)
         self._count(job, plan)
 
     def _running(self, job: Job, plan: SweepPlan) -> RunningJob | None:

@@ -241,7 +241,8 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
     shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
     against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
-    against += [f"better than {len(beaten) - NAMED} others by larger margins"] if len(beaten) > NAMED else []
+    more = len(beaten) - NAMED
+    against += [f"better than {number_of(more, 'other configuration')} by larger margins"] if more > 0 else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
     return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."

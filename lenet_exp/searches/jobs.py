@@ -26,6 +26,7 @@ from lenet_exp.training.network import count_parameters
 
 MOST_CORNERS = 32  # maximum number of pairs of corners to check
 SAMPLE = 8  # number of random configurations to check in addition to the corners
+Values = tuple[tuple[str, str], ...]  # the flags of a trial and their values
 ABSENT = "-"  # displayed value of a flag that has no effect
 
 
@@ -162,7 +163,7 @@ class JobMaker:
         swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
         return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
 
-    def corners(self) -> list[Job]:
+    def corners(self) -> dict[Values, Job]:
         """Compose and check the corners of the search space and a few random configurations.
 
         The corners include every option of every choice, once with all numbers at their low ends and once with all
@@ -176,7 +177,7 @@ class JobMaker:
             TooLarge: the networks of all these configurations are too large; the message reports the smallest network.
         """
         too_large: list[TooLarge] = []
-        found: dict[tuple[tuple[str, str], ...], Job] = {}
+        found: dict[Values, Job] = {}
         seen: set[str] = set()
         for choose in self._points():
             values = self.values(choose)
@@ -191,9 +192,8 @@ class JobMaker:
         for flag in self.flags:
             if flag.key not in seen:
                 self._refuse(flag)
-        jobs = list(found.values())
-        _check_one_place(jobs)
-        return jobs
+        _check_one_place(list(found.values()))
+        return found
 
     def _points(self) -> Iterator[Choose]:
         most = max((len(f.values.options) for f in self.flags if isinstance(f.values, Choice)), default=1)
@@ -212,7 +212,7 @@ class JobMaker:
         """
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
         values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
-        self.config(values)  # Hydra raises an error if the flag is unknown
+        self._quick.config(self.overrides(values))  # Hydra raises an error if the flag is unknown
         raise ConfigError(f"{flag.typed}: has no effect with any configuration in this search")
 
     def _node(self, options: dict[str, str]) -> DictConfig:

@@ -47,8 +47,7 @@ class PlannedSearch:
         asked: the method and budgets of the search, as stored in the sweep folder.
         maker: object that builds the configuration and the job of each trial.
         corners: jobs of the configurations that were checked (see `JobMaker.corners`).
-        config: configuration with the first option of each choice and the low end of each range. Its `sweep.*` and
-            `tracking.*` flags apply to the entire search.
+        config: configuration of the first corner. Its `sweep.*` and `tracking.*` flags apply to the entire search.
         overrides: overrides in the command, with passwords hidden and without `sweep.*` flags.
         confirm: difference, in percentage points, that the confirmation of the best configuration must be able to
             detect; None if no confirmation was requested.
@@ -71,7 +70,7 @@ class PlannedSearch:
     @property
     def num_epoch(self) -> int:
         """The maximum number of epochs per trial."""
-        return max(job.config.num_epoch for job in self.corners)
+        return _most_epochs(self.corners, self.flags)
 
     @property
     def first_pruned(self) -> int:
@@ -85,6 +84,12 @@ class PlannedSearch:
 
 def _first_pruned(search: Search, config: Config) -> int:
     return 1 if has_start_option(search) else first_after_warmup(config.schedule, config.num_epoch)
+
+
+def _most_epochs(corners: Sequence[Job], flags: Sequence[Flag]) -> int:
+    """Return the maximum number of epochs per trial. Corners lack the configurations that are too large."""
+    searched = [int(str(end)) for flag in flags if flag.name == "num_epoch" for end in flag.values.ends]
+    return max([*(job.config.num_epoch for job in corners), *searched])
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
@@ -111,9 +116,10 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     search = _with_pruner(asked.search)
     new_sampler(search, flags, 0)
     maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters)
-    corners = maker.corners()
-    new_pruner(search, max(job.config.num_epoch for job in corners))
-    config = corners[0].config
+    found = maker.corners()
+    corners = list(found.values())
+    new_pruner(search, _most_epochs(corners, flags))
+    config = maker.config(dict(next(iter(found))))  # unlike that of a job, it has passwords
     plan = SearchPlan(
         sampler=search.sampler.value,
         pruner=search.pruner.value,

@@ -143,7 +143,7 @@ class SearchRun:
                 job = self._ask() if again is None else self._another_seed(*again)
             except TooLarge:
                 most = self.planned.search.max_parameters
-                self._too_large = f"the last {MOST_TOO_LARGE:,} configurations exceed search.max_parameters={most}"
+                self._too_large = f"{MOST_TOO_LARGE:,} drawn configurations exceeded search.max_parameters={most}"
                 continue
             repeated += again is None
             if self._has_to_train(job):

@@ -210,8 +210,14 @@ class Trials:
         return self._frozen(number)
 
     def best(self) -> FrozenTrial | None:
-        """Return the best finished trial by the first objective; None if no trial finished."""
-        return max(self.whole(), key=lambda t: (self._objective.sign * t.values[0], -t.number), default=None)
+        """Return the best finished trial by the first objective, and by the second in a tie; None if no trial
+        finished."""
+
+        def rank(trial: FrozenTrial) -> tuple[float, ...]:
+            first, *costs = trial.values
+            return self._objective.sign * first, *(-cost for cost in costs), -trial.number
+
+        return max(self.whole(), key=rank, default=None)
 
     def whole(self) -> list[FrozenTrial]:
         """Return the trials that have a value and did not diverge."""

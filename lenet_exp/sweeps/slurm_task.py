@@ -9,7 +9,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run jobs of a sweep. If the sweep is restarted, replace this process with a new process."""
+    """Run jobs of a sweep. If the sweep is restarted, replace this process with a new one, so that no old state
+    remains."""
     # Block the signal before any thread starts; an unblocked thread would let it kill the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     from lenet_exp.errors import UserError

@@ -39,8 +39,8 @@ def stop_sweep(sweep: SweepFolder) -> int:
             return _stopped(sweep)
         time.sleep(0.2)
     print(
-        f"sweep {sweep.id}: process {owner.pid} is still running. To end it immediately, run lenet-sweep stop again. "
-        f"To watch the sweep, run: lenet-sweep watch sweep={sweep.id}"
+        f"sweep {sweep.id}: process {owner.pid} is still running; to end it immediately, run: lenet-sweep stop "
+        f"sweep={sweep.id}; to watch it, run: lenet-sweep watch sweep={sweep.id}"
     )
     return 1
 

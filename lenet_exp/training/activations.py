@@ -46,7 +46,7 @@ class ActivationFactory:
         """
         if not self.option.get("monotone", False):
             return False
-        # A random activation has no generator yet. The device matters while only parameters are counted.
+        # A random activation has no generator yet. `count_parameters` constructs networks on a device without values.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             activation = self()
             try:

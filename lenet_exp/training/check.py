@@ -15,7 +15,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.training.network import IMAGE_SIZE, IN_CHANNELS, NUM_CLASSES, build_network
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
-from lenet_exp.training.trained.trust import OUR_MODELS
+from lenet_exp.training.trained.trust import OUR_MODELS, trusted_activations
 
 DRAW_GLOBALLY = (
     nn.Dropout,
@@ -52,7 +52,7 @@ def check_batches(config: Config, images: int) -> None:
     if (images - 1) % config.batch_size == 0 and not _check_network(config):
         raise ConfigError(
             f"batch_size={config.batch_size}: leaves a last batch of one image ({images:,} training images), which is "
-            "too small for the model's batch norm; set a different batch size"
+            "too small for the model; set a different batch size"
         )
 
 
@@ -86,20 +86,22 @@ def _try_network(options: str) -> bool:
                 f"{named}: uses the global random state, so runs cannot be reproduced. "
                 "Give the class a `generator` attribute (see lenet_exp/training/activations.py)."
             )
-        return ours or _check_own_network(named, network, images)
+        known = ours and (not activation or activation["_target_"] in trusted_activations())
+        return known or _check_own_network(named, network, images, logits)
     except ConfigError:
         raise
     except Exception as e:  # the user's own class can raise any exception
         raise ConfigError(f"{named}: cannot be used on images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels: {e}") from e
 
 
-def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
+def _check_own_network(named: str, network: nn.Module, images: Tensor, logits: Tensor) -> bool:
     """Check gradients, state, and determinism of a user's network. Return whether it can train on one image.
 
-    The models of lenet_exp are not checked, because torch's backward pass hangs with some environment variables, such
-    as ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can train with these variables.
+    The models of lenet_exp with activations of lenet_exp or torch are not checked, because torch's backward pass hangs
+    with some environment variables, such as ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can
+    train with these variables.
     """
-    network(images).sum().backward()
+    logits.sum().backward()
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
         raise ConfigError(f"{named}: its parameter {idle} receives no gradient; use it, or set requires_grad=False")
     if other := next((n for n, t in network.state_dict().items() if not isinstance(t, Tensor)), None):
@@ -110,7 +112,7 @@ def _check_own_network(named: str, network: nn.Module, images: Tensor) -> bool:
             raise ConfigError(f"{named}: returns different logits on each call in eval mode; it must be deterministic")
         try:
             network.train()(images[:1])
-        except ValueError:  # raised by batch normalization
+        except Exception:  # such as that of batch normalization
             return False
     return True
 

@@ -11,8 +11,8 @@ class EpochResult:
 
     Attributes:
         epoch: number of the epoch, counted from 1.
-        train_loss, train_accuracy: mean loss and accuracy over the epoch's training batches, with augmentation. The
-            loss uses smoothed labels.
+        train_loss, train_accuracy: running means over the epoch's training batches, while the weights change, with
+            augmentation. The loss uses smoothed labels.
         val_loss, val_accuracy: loss and accuracy on the validation images at the end of the epoch.
         lr: learning rate of the last step in the epoch.
         epoch_seconds: duration of the epoch, in seconds.

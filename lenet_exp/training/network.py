@@ -19,6 +19,7 @@ from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.lenet5_1998 import SparseConv2d
 
 IN_CHANNELS, IMAGE_SIZE, NUM_CLASSES = 1, 32, 10  # images are (n, 1, 32, 32), logits (n, 10)
+IMAGES = 2  # as in the check of a network; `squeeze` would change the shape of a single image
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, SparseConv2d)
 
 
@@ -108,7 +109,7 @@ def network_size(config: Config) -> NetworkSize:
 
 
 def count_parameters(config: Config) -> int:
-    """Return the number of parameters of a configuration's network, without allocating memory for the parameters.
+    """Return the number of parameters of a configuration's network, if possible without allocating memory for them.
 
     Raises:
         ConfigError: the network cannot be constructed.
@@ -139,10 +140,10 @@ def _size(options: str) -> NetworkSize:
     counts = []
 
     def convolution(layer: nn.Module, _: object, output: Tensor) -> None:
-        counts.append(output[0, 0].numel() * cast(Tensor, layer.weight).numel())
+        counts.append(output[:, 0].numel() * cast(Tensor, layer.weight).numel())
 
     def linear(layer: nn.Module, _: object, output: Tensor) -> None:
-        counts.append(output[0].numel() * cast(Tensor, layer.weight).shape[1])
+        counts.append(output.numel() * cast(Tensor, layer.weight).shape[1])
 
     for layer in network.modules():
         if isinstance(layer, CONVOLUTIONS):
@@ -150,5 +151,5 @@ def _size(options: str) -> NetworkSize:
         elif isinstance(layer, nn.Linear):
             layer.register_forward_hook(linear)
     with torch.inference_mode():
-        network(torch.zeros(2, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE))  # as in the check: one can change the shape
-    return NetworkSize(parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts))
+        network(torch.zeros(IMAGES, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE))
+    return NetworkSize(parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts) // IMAGES)

@@ -73,7 +73,8 @@ class View:
             line for each run.
         parallel: whether a parallel-coordinates chart is shown before the curves; MLflow cannot show this chart for
             grouped runs.
-        least_accuracy: lower limit of the axis for validation accuracy in a chart with bands.
+        least_accuracy: lower limit of the axis for validation accuracy in a chart with bands, which MLflow would
+            start at 0.
     """
 
     key: str

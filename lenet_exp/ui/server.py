@@ -1,4 +1,7 @@
-"""Runs the server of MLflow's UI on a port of this machine for the duration of a `with` block."""
+"""Runs the server of MLflow's UI on a port for the duration of a `with` block.
+
+By default, only this machine can reach the port.
+"""
 
 from __future__ import annotations
 

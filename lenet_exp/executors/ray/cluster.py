@@ -135,4 +135,4 @@ def _no_room(needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
     asked = {name: value for name, value in needs.items() if value}
     most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in asked}
     wanted, have = (", ".join(f"{name}={value:g}" for name, value in found.items()) for found in (asked, most))
-    return f"hydra/launcher=cluster_ray: each run requires {wanted}, but the nodes have at most {have}"
+    return f"hydra/launcher=cluster_ray: each run requires {wanted}, but no node has more than {have}"

@@ -29,7 +29,7 @@ BEFORE = 0  # turn number of the first call to a place, which requests its descr
 
 
 def _has_ended_itself(job: Job) -> bool:
-    """Return whether a run wrote a checkpoint and ended after its place was lost.
+    """Return whether a run whose place was lost wrote a checkpoint and ended by itself.
 
     This happens, for example, if Ray drains the node. The loss of the place may be reported before the run has ended.
     Therefore, this function waits a few seconds.

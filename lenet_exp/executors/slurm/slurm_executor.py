@@ -33,7 +33,9 @@ log = logging.getLogger("lenet_exp")
 
 
 class SlurmExecutor(ClusterExecutor):
-    """An `Executor` for a Slurm cluster. If Slurm refuses an allocation, `next_done` raises a `ConfigError`.
+    """An `Executor` for a Slurm cluster.
+
+    If Slurm refuses the first allocations, `next_done` raises a `ConfigError`. Later refusals are retried.
 
     Args:
         work: functions that run the jobs, and information about the jobs.

@@ -111,6 +111,7 @@ def parameters_figure(comparison: Comparison) -> Figure | None:
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
         aside = {"xytext": (-6, -9), "ha": "right"} if parameters == largest else {"xytext": (6, -9)}
         axes.annotate(name, (parameters, group.mean), textcoords="offset points", fontsize=8, **aside)
+    axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))]))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -23,8 +23,8 @@ function most(values, { less = false, least = 1e-4 } = {}) {
   return less ? [-best, -worst] : [worst, best];
 }
 
-// Extend an axis range of accuracies to include their confidence intervals. The range becomes at most three times as
-// wide.
+// Extend an axis range of accuracies toward their confidence intervals or ranges over seeds, to at most three times its
+// width.
 function around([worst, best], ranges) {
   const high = ranges.reduce((most, [, v]) => Math.max(most, v), best);
   return [Math.max(ranges.reduce((least, [v]) => Math.min(least, v), worst), high - 3 * (high - worst)), high];

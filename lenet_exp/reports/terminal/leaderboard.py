@@ -238,7 +238,7 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
-    for title in (MULTIPLY_ADDS, "seconds", "epoch", "95% CI", PARAMETERS):
+    for title in (MULTIPLY_ADDS, "seconds", "epoch", PARAMETERS, "95% CI"):
         if title in titles and sum(taken[i] for i in shown) > width:
             shown.remove(titles.index(title))
     return shown

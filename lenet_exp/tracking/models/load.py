@@ -65,8 +65,8 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
             None for the champion.
         uri: address of the MLflow store.
         dataset: name of the dataset whose champion is loaded if `name` is None.
-        trust: a class or module that the model may use as its network or activation, in addition to classes from
-            PyTorch and this package.
+        trust: classes or modules, separated by commas, that the model may use as its network or activation, in addition
+            to classes from PyTorch and this package.
 
     Raises:
         UserError: the model was not found or is not trusted, or its weights do not match its record.

@@ -3,7 +3,9 @@
 The logged model contains these files:
 
 weights.safetensors   for this program (logged.py): tensors, and the record as metadata, as in `model_path`
-data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batch size
+data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batch size; absent if torch cannot export
+                      the network; absent if torch cannot export
+                      the network
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
     """Create the folder from which MLflow serves a model: the exported network, its signature, and an input example.
 
     The contents are the same as those from `mlflow.pytorch.save_model`, except that `export_archive` writes the
-    exported network.
+    exported network. If torch cannot export the network, log a warning and leave the folder empty.
 
     Raises:
         OSError: the folder cannot be written to, for example because the disk is full.
@@ -109,10 +111,11 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         network = rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()})
         try:
             archive = export_archive(network)
-        except OSError:
+        except (OSError, MemoryError):
             raise
         except Exception as e:  # torch cannot export every network of a user's own
-            log.warning("MLflow cannot serve this model, because torch.export fails: %s", first_line(e))
+            name = option_name(config.model)
+            log.warning("MLflow cannot serve model=%s (run %s): torch.export failed: %s", name, run_id, first_line(e))
             path.mkdir(parents=True, exist_ok=True)
             return
         model = Model(run_id=run_id, model_id=model_id)

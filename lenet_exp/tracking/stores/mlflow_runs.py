@@ -93,7 +93,7 @@ def shows_report(run: Run, digest: str) -> bool:
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
-    """Set the tags of an MLflow run after checking their values and converting them to strings."""
+    """Set the tags of an MLflow run after checking that lenet_exp reserves their names."""
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])

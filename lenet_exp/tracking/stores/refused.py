@@ -68,7 +68,7 @@ def _user(uri: str) -> str | None:
     """
     from mlflow.utils.credentials import read_mlflow_creds
 
-    return "in tracking.uri" if urlsplit(uri).username else read_mlflow_creds().username
+    return "in the store's URI" if urlsplit(uri).username else read_mlflow_creds().username
 
 
 def _words(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The native engine, which trains on the CPU with the kernels and has the methods of `TorchEngine`.
 
 The parameters, average, and optimizer state of a run remain torch tensors. During training, these tensors are views of
-the kernels' arrays. Therefore, they are up to date after each step, and checkpoints are the same as with `TorchEngine`.
+the kernels' arrays. Therefore, they are up to date after each step, and checkpoints are written as with `TorchEngine`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # CPU flags of x86-64-v3
+_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # CPU flags of x86-64-v3, a level of the psABI
 _V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # additional CPU flags of x86-64-v4
 
 
