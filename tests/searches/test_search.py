@@ -358,6 +358,16 @@ def test_the_baseline_is_what_the_command_trains_without_what_it_searches(output
     assert planned.search.pruner_options == {"min_resource": 2}
 
 
+def test_a_plan_has_the_password_of_its_store_and_the_epochs_of_networks_that_are_too_large(outputs):
+    address = "http://ada:secret@127.0.0.1:9"
+    limit = ["model.width=interval(0.1,1)", "num_epoch=range(5,200)", "search.max_parameters=1700"]
+    line = ["dataset=digits", "n_trials=3", f"tracking.uri={address}", *limit]
+    with composing():
+        planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(line)), composed)
+    assert planned.config.tracking.uri == address
+    assert planned.num_epoch == 199
+
+
 REFUSED = {  # what the line has to name
     "n_trials=3": "search",
     "optimizer.lr=interval(1e-3,1)": "n_trials",

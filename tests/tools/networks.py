@@ -23,6 +23,15 @@ class Residual(nn.Module):
         return self.head((x + self.block(x)).mean((2, 3)))
 
 
+class Noisy(nn.Module):
+    """An activation that draws in eval mode, too."""
+
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(x.shape, generator=self.generator)
+
+
 class Flat(nn.Module):
     """A linear network with batch norm over single numbers."""
 

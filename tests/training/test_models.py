@@ -182,6 +182,12 @@ def test_a_mistake_in_a_model_is_one_line_before_training(option, says):
     assert "\n" not in str(caught.value)
 
 
+def test_an_activation_of_ones_own_is_checked_in_our_models():
+    noisy = {"_target_": "tests.tools.networks.Noisy", "name": "noisy", "monotone": False}
+    with pytest.raises(ConfigError, match="activation=noisy: returns different logits"):
+        check_config(replace(configure(), activation=noisy))
+
+
 def test_a_record_may_name_only_models_that_are_trusted():
     check_network("it", configure("model=linear"), None)
     check_network("it", own(OWN), ["mine", "tests.tools.networks"])
