@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from benchmarks.transcripts import CHEAPER
 from tests.documents.pages import COMMANDS, FRESH, Command
@@ -129,6 +130,7 @@ def is_repeated(command: Command) -> bool:
     return False
 
 
+@cache
 def kind(command: Command) -> frozenset[str]:
     """A program and its flags; anything else is one of a kind."""
     if not command.text.startswith("lenet-") or command.is_mistake:
