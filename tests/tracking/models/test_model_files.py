@@ -37,6 +37,7 @@ def test_an_exported_network_answers_as_it_does(activation, tmp_path):
 def main() -> None:
     """Writes the files of a model where a file may have 100 kB; exits with the number of the error."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    sys.dont_write_bytecode = True  # other processes would read the part of a module that fits
     config = configure()
     weights = as_arrays(build_network(config.activation, 0.0).state_dict())
     try:
