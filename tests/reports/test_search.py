@@ -40,7 +40,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     outputs = tmp_path_factory.mktemp("search") / "outputs"
     shutil.copytree(empty_store, outputs)
     options = (f"n_trials={N}", "sweep.workers=1", "search.pruner_options.reduction_factor=2", "tracking.plots=true")
-    done = lenet_train(*LINE, *SPACE, *options, outputs=outputs)
+    done = lenet_train(*LINE, SPACE[0], SPACE[-1], *options, outputs=outputs)
     assert done.returncode in {0, 1}, done.stderr  # 1: one diverged
     return outputs
 
@@ -59,7 +59,7 @@ def test_json_has_each_trial_and_how_the_best_came_about(found, main, monkeypatc
     search, plan = comparison["search"], only_sweep(found).started().search
     assert (search["how"], search["objective"], search["epochs"]) == ("tpe, asha", "accuracy", plan.epochs)
     assert [trial["number"] for trial in search["trials"]] == list(range(N))
-    assert {flag for trial in search["trials"] for flag in trial["flags"]} == {f.partition("=")[0] for f in SPACE}
+    assert {flag for trial in search["trials"] for flag in trial["flags"]} == {"optimizer.lr", "activation"}
     last = search["history"][-1]
     assert (last["epochs"], last["best"]) == (plan.epochs, plan.best_value)
     assert last["named"] == search["trials"][plan.best_trial]["name"]

@@ -31,7 +31,7 @@ OWN = "name: own\n_target_: torch.nn.ELU\nmonotone: true\nalpha: {alpha}\n"
 
 
 def search(outputs: Path, *more: str) -> Done:
-    return lenet_train(*LINE, *SPACE, *more, outputs=outputs)
+    return lenet_train(*LINE, SPACE[0], *more, outputs=outputs)
 
 
 def options_with(folder: Path, alpha: float) -> str:
@@ -186,10 +186,7 @@ def test_by_the_loss_it_is_minimised_in_a_database_of_ones_own(ready, tmp_path):
     assert not (only_sweep(ready).path / "study.db").exists()
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'mine.db'}")
     assert study.direction.name == "MINIMIZE"
-    first = study.trials[0].params  # what the line trains without what it searches
-    assert first == {"activation": "selu", "optimizer": "sgd", "optimizer.lr": 0.01, "optimizer.momentum": 0.9} | {
-        "regularization.dropout_rate": 0.0
-    }
+    assert study.trials[0].params == {"optimizer.lr": 0.01}  # what the line trains without what it searches
     for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
         if trial.state.name == "COMPLETE" and job.folder.record().outcome is Outcome.finished:
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
@@ -212,7 +209,7 @@ def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(r
 
 @pytest.mark.slow(seconds=12)
 def test_stopped_search_resumes_its_running_trial(ready, main):
-    line = (*LINE, *SPACE, "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
+    line = (*LINE, SPACE[0], "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
     process = start(*line, outputs=ready)
     deadline = time.monotonic() + 60
     while not list(ready.glob("runs/*/history.json")) and time.monotonic() < deadline:
@@ -245,7 +242,7 @@ def _epochs_spent(outputs: Path) -> int:
 
 
 def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs):
-    done = main(*LINE, *SPACE, "max_epochs=9", "sweep.dry_run=true", "sweep.workers=2")
+    done = main(*LINE, SPACE[0], "max_epochs=9", "sweep.dry_run=true", "sweep.workers=2")
     assert done.returncode == 0, done.stderr
     assert "tpe, asha" in done.stdout
     assert SPACE[0] in done.stdout
@@ -264,7 +261,7 @@ def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs)
     ],
 )
 def test_a_dry_run_refuses_what_the_search_would_refuse(main, outputs, more, named):
-    done = main(*LINE, *SPACE, "n_trials=3", "sweep.dry_run=true", *more)
+    done = main(*LINE, SPACE[0], "n_trials=3", "sweep.dry_run=true", *more)
     assert (done.returncode, named in done.stderr, "hunter2" in done.stderr) == (2, True, False), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not outputs.exists()
@@ -404,7 +401,7 @@ def test_search_without_the_sweeper_names_the_command(line, main, outputs):
 def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(empty_store, tmp_path):
     """Right before it keeps something: the epoch of a trial, how it ended, how far the search is. One trial gets a
     further seed."""
-    line = (*LINE, *SPACE, "n_trials=3", "seeds=2", "sweep.workers=1")
+    line = (*LINE, SPACE[0], "n_trials=3", "seeds=2", "sweep.workers=1")
 
     def go(outputs: Path, **environment: str) -> Done:
         if not outputs.exists():
