@@ -155,7 +155,7 @@ def main() -> None:
     dataset = compose(["dataset=mnist"]).dataset
     shipped = shipped_file("mnist")
     assert shipped is not None
-    network = load_file(shipped).network
+    model = load_file(shipped)
     right: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         keep = arguments.keep or Path(folder)
@@ -165,7 +165,7 @@ def main() -> None:
                 picture, digits = photograph(kind, number, images, labels)
                 path = keep / f"{kind.replace(' ', '_')}_{number:02d}_{digits}.jpg"
                 picture.save(path, quality=85)
-                answers = classify(network, found) if (found := _read(path, dataset)) else []
+                answers = classify(model, found) if (found := _read(path, dataset)) else []
                 said = "".join(str(a.label) for a in answers)
                 right[kind] += said == digits
                 if said != digits:

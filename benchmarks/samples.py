@@ -6,20 +6,24 @@
     samples/my scan.jpg     the digit 4 in chalk, light on dark
     samples/bill.jpg        three digits: 4 0 7
     samples/set             a custom dataset with a folder of pictures for each class: circle, cross, square
+    samples/colors          a custom dataset in color with 20 classes, such as red_circle and blue_square
     samples/ancestor.pkl    the bundled MNIST model, in the format of the original argparse script
 
-To train on the dataset, run
+To train on the datasets, run
 
-    lenet-train dataset=folder data_root=samples dataset.folder=set 'dataset.class_names=[circle,cross,square]'
-        dataset.val_size=30 dataset.shows=things batch_size=10 num_epoch=10
+    lenet-train dataset=folder data_root=samples dataset.folder=set dataset.val_size=30 dataset.shows=things
+        batch_size=10 num_epoch=10
+    lenet-train dataset=folder data_root=samples dataset.folder=colors dataset.name=colors dataset.channels=3
+        dataset.val_size=200 dataset.stratified=true batch_size=20 num_epoch=5
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 from torch import nn
 
 from lenet_exp.tracking.models.load import load_file
@@ -29,6 +33,8 @@ from tests.training.trained.argparse_script import LeNet5, save
 
 FOLDER = Path("samples")
 CLASSES = ("circle", "cross", "square")
+COLORS = ("red", "green", "blue", "yellow", "white")
+COLOR_CLASSES = [f"{color}_{name}" for color in COLORS for name in (*CLASSES, "line")]
 IMAGES = {"train": 40, "test": 10}  # number of images per class
 SIDE = 28
 BILL = (4, 0, 7)
@@ -42,6 +48,7 @@ def main() -> None:
         draw(4, STYLES["chalk"], FOLDER / "my scan"),
         bill(FOLDER / "bill.jpg"),
         own_set(FOLDER / "set"),
+        own_set(FOLDER / "colors", COLOR_CLASSES),
         ancestors(FOLDER / "ancestor.pkl"),
     ]
     print("written:", ", ".join(map(str, written)))
@@ -59,11 +66,11 @@ def bill(path: Path) -> Path:
     return path
 
 
-def own_set(folder: Path) -> Path:
-    """Create a dataset of grayscale pictures <folder>/<part>/<class>/*.png, light on dark, and return its folder."""
+def own_set(folder: Path, classes: Sequence[str] = CLASSES) -> Path:
+    """Create a dataset of pictures <folder>/<part>/<class>/*.png, light on dark, and return its folder."""
     draws = np.random.default_rng(28)
     for part, images in IMAGES.items():
-        for name in CLASSES:
+        for name in classes:
             (folder / part / name).mkdir(parents=True, exist_ok=True)
             for number in range(images):
                 shape(name, draws).save(folder / part / name / f"{number:02}.png")
@@ -71,19 +78,22 @@ def own_set(folder: Path) -> Path:
 
 
 def shape(name: str, draws: np.random.Generator) -> Image.Image:
-    """Draw a shape of a class with a random size and position."""
-    picture = Image.new("L", (SIDE, SIDE))
+    """Draw a shape of a class with a random size and position: in gray, or in color for a name such as red_circle."""
+    color, _, name = name.rpartition("_")
+    picture = Image.new("RGB" if color else "L", (SIDE, SIDE))
     pen = ImageDraw.Draw(picture)
     size = int(draws.integers(10, 20))
     left, top = (int(at) for at in draws.integers(2, SIDE - size - 1, 2))
     right, bottom, shade = left + size, top + size, int(draws.integers(160, 256))
+    fill = tuple(part * shade // 255 for part in ImageColor.getrgb(color)) if color else shade
     if name == "circle":
-        pen.ellipse((left, top, right, bottom), outline=shade, width=2)
+        pen.ellipse((left, top, right, bottom), outline=fill, width=2)
     elif name == "square":
-        pen.rectangle((left, top, right, bottom), outline=shade, width=2)
+        pen.rectangle((left, top, right, bottom), outline=fill, width=2)
     else:
-        pen.line((left, top, right, bottom), fill=shade, width=2)
-        pen.line((left, bottom, right, top), fill=shade, width=2)
+        pen.line((left, top, right, bottom), fill=fill, width=2)
+    if name == "cross":
+        pen.line((left, bottom, right, top), fill=fill, width=2)
     return picture
 
 

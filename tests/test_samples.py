@@ -10,7 +10,6 @@ TRAIN = (
     "dataset=folder",
     "data_root=samples",
     "dataset.folder=set",
-    "dataset.class_names=[circle,cross,square]",
     "dataset.val_size=30",
     "dataset.shows=things",
     "batch_size=10",

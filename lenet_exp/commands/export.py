@@ -28,8 +28,8 @@ lenet-export: export a trained model for use in other programs.
                   trust=mine.Swish; separate multiple names with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-The exported model accepts float32 images of shape (n, 1, 32, 32), for any n, with values from -1 to 1. It returns
-logits of shape (n, 10).
+The exported model accepts float32 images of shape (n, 1, 32, 32), for any n, with values from -1 to 1, and returns
+logits of shape (n, 10). For other datasets, the file's metadata describes the images and their scaling.
 Before reporting success, lenet-export loads the file and verifies that it returns the same logits as the original.
 The file's metadata contains the training record.
 lenet-predict and lenet_exp.load can read .safetensors files.

@@ -27,11 +27,12 @@ def predict(cfg: DictConfig) -> float:
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
-    if config.sweep is None:
-        return predict_pictures(config) if config.images else predict_test_set(config)
     chosen = any(o.startswith(("dataset=", "dataset.")) for o in HydraConfig.get().overrides.task)
+    if config.sweep is None:
+        return predict_pictures(config, own_dataset=not chosen) if config.images else predict_test_set(config)
     if config.images:
-        return predict_pictures(config, best_of_leader(config, only_its_dataset=chosen))
+        leader = best_of_leader(config, only_its_dataset=chosen)
+        return predict_pictures(config, leader, own_dataset=not chosen)
     return score_leaders(config, only_its_dataset=chosen)
 
 

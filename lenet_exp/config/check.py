@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
 from lenet_exp.config.schema import (
     OPTIMIZER_LIMITS,
     WORDS,
@@ -107,8 +108,16 @@ def _check_experiment(name: str) -> None:
 
 def _check_dataset(dataset: Dataset) -> None:
     names = dataset.class_names
-    if not 1 <= len(names) <= 10 or len(set(names)) != len(names):
-        raise ConfigError(f"dataset.class_names={names}: must be a list of 1 to 10 distinct names")
+    if names is not None and not (1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)):
+        raise ConfigError(f"dataset.class_names: must be a list of 1 to {MOST_CLASSES:,} distinct names")
+    if dataset.channels not in (GRAY, COLOR):
+        raise ConfigError(f"dataset.channels={dataset.channels}: expected one of: 1 (gray), 3 (color)")
+    if dataset.channels == COLOR and dataset.reader in (Reader.idx, Reader.digits):
+        raise ConfigError(f"dataset.channels=3: must be 1 for {dataset.name}, because its files contain gray images")
+    if dataset.channels == GRAY and dataset.reader is Reader.cifar:
+        raise ConfigError(f"dataset.channels=1: must be 3 for {dataset.name}, because its files contain color images")
+    if dataset.archive is not None and not (dataset.archive.startswith("https://") and dataset.archive_md5):
+        raise ConfigError(f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5")
     if dataset.torchvision_class not in (None, *TORCHVISION_CLASSES):
         *others, last = TORCHVISION_CLASSES
         raise ConfigError(
@@ -120,6 +129,8 @@ def _check_dataset(dataset: Dataset) -> None:
     for part, names_of_files in dataset.files.items():
         if not all(isinstance(n, str) for n in names_of_files):
             raise ConfigError(f"dataset.files.{part}={names_of_files}: must be a list of file names")
+    if dataset.reader is Reader.cifar and not all(dataset.files.get(part) for part in ("train", "test")):
+        raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [FILE, ...], test: [FILE, ...]}}")
     if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):
         raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective, effective_keywords, option_class
 from lenet_exp.files import Json
@@ -18,10 +19,10 @@ TRAINING_VERSION = 1
 def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """Return the fingerprint of a configuration.
 
-    The fingerprint is the SHA-256 digest (hex) of `TRAINING_VERSION`, the data digests, and all settings that differ
-    from their neutral value. It does not depend on paths, names, intervals, the device, or the number of threads. It
-    also ignores default arguments of classes and flags without effect, such as `momentum` for an optimizer that lacks
-    it.
+    The fingerprint is the SHA-256 digest (hex) of `TRAINING_VERSION`, the data digests, the shape of the images if it
+    differs from that of MNIST, and all settings that differ from their neutral value. It does not depend on paths,
+    names, intervals, the device, or the number of threads. It also ignores default arguments of classes and flags
+    without effect, such as `momentum` for an optimizer that lacks it.
 
     Args:
         data_digests: SHA-256 digest of the images and labels in each split.
@@ -41,7 +42,9 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Jso
         found = _option(flag, value) if isinstance(value, dict) else value
         if found is not None:
             settings[flag] = found
-    return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings}
+    shape = ImageShape.of(config.dataset).differences
+    images = {"images": shape} if shape else {}
+    return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings, **images}
 
 
 def _option(group: str, option: Option) -> Option | None:

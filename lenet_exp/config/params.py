@@ -13,6 +13,7 @@ from lenet_exp.config.search import AT_THE_TOP
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
 # Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
+_DATASET_CHANGED = {"channels": 1, "image_size": None, "exact_classes": False, "stratified": False}  # if not as here
 
 
 def params(config: Config) -> dict[str, str]:
@@ -28,7 +29,8 @@ def params(config: Config) -> dict[str, str]:
         if key in _NOT_PARAMS:
             continue
         if isinstance(value, dict):
-            shown = _DATASET_SHOWN if key == "dataset" else value.keys() - OWN_KEYS
+            changed = {k for k, neutral in _DATASET_CHANGED.items() if value.get(k, neutral) != neutral}
+            shown = _DATASET_SHOWN | changed if key == "dataset" else value.keys() - OWN_KEYS
             found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
             found[key] = text(value)

@@ -42,6 +42,7 @@ class Reader(StrEnum):
 
     idx = "idx"
     pictures = "pictures"
+    cifar = "cifar"
     digits = "digits"
 
 
@@ -141,26 +142,48 @@ def knob(
     return field(default=MISSING, metadata=metadata)
 
 
-# The fingerprint includes the data digests, so it does not need to include these fields.
+# The fingerprint includes the data digests and the shape of the images, so it does not need to include these fields.
 @dataclass
 class Dataset:
     """Flags for the dataset: its files, their format, and the split."""
 
     name: str = knob("name of the dataset", result=False)
-    reader: Reader = knob("file format: idx (as in MNIST), pictures (one folder per class), or digits", result=False)
+    reader: Reader = knob(
+        "file format: idx (as in MNIST), pictures (one folder per class), cifar (CIFAR-10's binary version), or digits",
+        result=False,
+    )
     folder: str = knob("folder with the dataset's files, absolute or relative to data_root", result=False)
     also_in: list[str] = knob("other folders to search for the dataset's files", result=False)
     files: dict[str, list[str]] = knob(
-        "idx: names of the image and label files for the training and test sets", result=False
+        "idx, cifar: names of the files with the training set and the test set", result=False
     )
     sha256: dict[str, str | None] = knob("SHA-256 digest of each uncompressed file (null: unknown)", result=False)
     torchvision_class: str | None = knob(
         "torchvision.datasets class that downloads the dataset (null: none)", result=False
     )
     mirrors: list[str] | None = knob("URLs to download from (null: torchvision's mirrors)", result=False)
-    class_names: list[str] = knob("names of the classes, at most 10", result=False)
+    archive: str | None = knob(
+        "HTTPS address of an archive with the dataset's files (null: none)", neutral=None, result=False
+    )
+    archive_md5: str | None = knob("MD5 digest of the archive", neutral=None, result=False)
+    transposed: bool = knob("idx: rows and columns of the images are exchanged", neutral=False, result=False)
+    first_label: int = knob("idx: label of the first class", ge=0, neutral=0, result=False)
+    class_names: list[str] | None = knob(
+        "names of the classes, at most 1,000 (null: the names of the folders, or the labels)", result=False
+    )
+    channels: int = knob("1 (gray) or 3 (color)", neutral=1, result=False)
+    image_size: int | None = knob(
+        "height and width of the images, in pixels (null: 32, and all pictures must have the same size)",
+        ge=4,
+        le=512,
+        neutral=None,
+        result=False,
+    )
+    exact_classes: bool = knob(
+        "as many outputs as classes, even if there are fewer than 10", neutral=False, result=False
+    )
     picture_box: int = knob(
-        "pictures: longer side of the object in the 28x28 image, in pixels", ge=4, le=28, result=False
+        "your pictures: longer side of the object in an image of 28x28 pixels, in pixels", ge=4, le=28, result=False
     )
     shows: PictureContent = knob(
         "content of pictures: digits (one or several), writing (one character), or things",
@@ -168,6 +191,7 @@ class Dataset:
         result=False,
     )
     val_size: int = knob("number of validation images, split from the training set with split_seed", ge=1, result=False)
+    stratified: bool = knob("split off the same fraction of each class for validation", neutral=False, result=False)
     train_size: int | None = knob("number of training images (null: all remaining images)", ge=1, result=False)
 
 
@@ -202,7 +226,7 @@ class Schedule:
 
 @dataclass
 class Augmentation:
-    """Flags for random changes to training images; see training/augmentation.py. Sizes refer to 32x32 images."""
+    """Flags for random changes to training images; see training/augmentation.py. Sizes refer to the network's input."""
 
     shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
     rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)

@@ -1,4 +1,4 @@
-"""Download of missing datasets with torchvision.
+"""Download of missing datasets with torchvision, or from an archive.
 
 Files are verified in a temporary folder and moved to their final folder while a lock is held.
 """
@@ -9,9 +9,14 @@ import contextlib
 import fcntl
 import logging
 import os
+import posixpath
 import shutil
 import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.files import candidate_folders, find_folder
@@ -36,10 +41,10 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     folder = root / dataset.folder
     tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
     help_line = f"copy its files ({', '.join(names)}) to {folder}, or set data_root; dataset=digits requires no files"
-    if dataset.torchvision_class is None:
+    if dataset.torchvision_class is None and dataset.archive is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
-    cls = _with_mirrors(dataset)
-    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only source"  # QMNIST has full URLs instead of mirrors
+    cls = None if dataset.archive is not None else _with_mirrors(dataset)
+    mirrors = dataset.archive or ", ".join(getattr(cls, "mirrors", [])) or "its only source"  # QMNIST has full URLs
     aside = root / f".{dataset.name}.download"
     made = not root.exists()
     try:
@@ -51,11 +56,14 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
                 return there
             shutil.rmtree(aside, ignore_errors=True)
             log.info("dataset=%s: not found in %s; downloading", dataset.name, tried)
-            _fetch(cls, aside)
+            if cls is None:
+                files = _fetch_archive(dataset, aside)
+            else:
+                _fetch(cls, aside)
+                files = [file for file in sorted((aside / cls.__name__ / "raw").iterdir()) if file.suffix != ".gz"]
             folder.mkdir(parents=True, exist_ok=True)
-            for file in sorted((aside / cls.__name__ / "raw").iterdir()):
-                if file.suffix != ".gz":
-                    os.replace(file, folder / file.name)
+            for file in files:
+                os.replace(file, folder / file.name)
     except Exception as e:  # urllib, sockets, archives, and torchvision raise exceptions of many classes
         raise DataError(
             f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
@@ -76,6 +84,40 @@ def _fetch(cls: type, aside: Path) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         for part in parts:
             cls(str(aside), download=True, **part)
+
+
+def _fetch_archive(dataset: Dataset, aside: Path) -> list[Path]:
+    """Download a dataset's archive, verify its MD5, and extract the dataset's files from it, by name."""
+    from torchvision.datasets.utils import download_url
+
+    assert dataset.archive is not None
+    name = posixpath.basename(dataset.archive)
+    with contextlib.redirect_stdout(sys.stderr):
+        download_url(dataset.archive, str(aside), name, dataset.archive_md5)
+    wanted = {end for files in dataset.files.values() for file in files for end in (file, f"{file}.gz")}
+    found = []
+    with _opened(aside / name) as members:
+        for member, content in members:
+            target = aside / "files" / posixpath.basename(member)
+            if target.name in wanted:
+                target.parent.mkdir(exist_ok=True)
+                with content as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+                found.append(target)
+    (aside / name).unlink()
+    return found
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    """Open a .zip or .tar.gz archive, and yield the name and content of each regular file."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as packed:
+            yield ((info.filename, packed.open(info)) for info in packed.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(archive) as tar:
+            opened = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
+            yield ((name, content) for name, content in opened if content is not None)
 
 
 def _with_mirrors(dataset: Dataset) -> type:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
 from lenet_exp.config.schema import Config, Dataset, EngineName
-from lenet_exp.data.readers import RawImages, read_images
-from lenet_exp.data.resize import SIDE, normalize_exactly
+from lenet_exp.data.normalization import measure, normalize
+from lenet_exp.data.readers import RawImages, find_class_names, read_images
+from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 
-CHUNK = 4096  # number of images resized at a time, to limit memory use
+Split = tuple[int, int | None, int, bool]  # val_size, train_size, split_seed, stratified
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class TrainingData:
     Attributes:
         name: name of the dataset.
         class_names: names of the classes, by label.
-        images: tensor of shape (n, 1, 32, 32), float32, in [-1, 1].
+        images: tensor of shape (n, channels, size, size), float32.
         labels: tensor of shape (n,), int64.
         train_index, val_index: indices of the training and validation images, which are disjoint; tensors of shape
             (n_train,) and (n_val,), int64.
@@ -37,6 +38,8 @@ class TrainingData:
             the split.
         source: folder or function from which the images and labels were read.
         files: SHA-256 digest of the uncompressed content of each file that was read.
+        shape: shape of the images, and number of the network's outputs.
+        normalization: how the pixels were scaled.
     """
 
     name: str
@@ -48,6 +51,8 @@ class TrainingData:
     digests: dict[str, str]
     source: str
     files: dict[str, str]
+    shape: ImageShape = LENET5_SHAPE
+    normalization: Normalization = STANDARD
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
@@ -62,20 +67,23 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
         DataError: the dataset cannot be read.
         ConfigError: the dataset is too small for `val_size` and `train_size`.
     """
+    config = with_class_names(config)
     d = config.dataset
     source = _source(d)
     known = _SHARED.get(_key(config))
     if known is None:
         images, labels = _tensors(source, config.data_root, device, _exact(config))
-        raw = _raw(source, config.data_root)
+        raw, normalization = _raw(source, config.data_root), _normalization(source, config.data_root)
         where, files = raw.source, raw.files
     else:
         images, labels = known.tensors(device)
-        where, files = known.source, known.files
-    train_index, val_index = _split(len(labels), d.val_size, d.train_size, config.split_seed)
+        where, files, normalization = known.source, known.files, known.normalization
+    train_index, val_index = _split(labels.cpu(), _split_of(config))
     return TrainingData(
         name=d.name,
-        class_names=tuple(d.class_names),
+        class_names=tuple(d.class_names or ()),
+        shape=ImageShape.of(d),
+        normalization=normalization,
         images=images,
         labels=labels,
         train_index=train_index.to(device),
@@ -86,18 +94,38 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
     )
 
 
+def with_class_names(config: Config) -> Config:
+    """Return a configuration in which the names of the classes are set; if they are null, they are read from the files.
+
+    Raises:
+        DataError: the dataset cannot be read.
+    """
+    if config.dataset.class_names is not None:
+        return config
+    names = _class_names(_source(config.dataset), config.data_root)
+    return replace(config, dataset=replace(config.dataset, class_names=list(names)))
+
+
+def image_shape(config: Config) -> ImageShape:
+    """Return the shape of a configuration's images.
+
+    Raises:
+        DataError: the names of the classes are null, and the dataset cannot be read.
+    """
+    return ImageShape.of(with_class_names(config).dataset)
+
+
 def data_digests(config: Config) -> dict[str, str]:
     """Return the SHA-256 digest of the raw pixels and labels of each split, as in `TrainingData.digests`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
     """
-    d, source = config.dataset, _source(config.dataset)
-    split = (d.val_size, d.train_size, config.split_seed)
+    config = with_class_names(config)
     known = _SHARED.get(_key(config))
     if known is not None:
-        return known.digests[split]
-    return _split_digests(source, config.data_root, *split)
+        return known.digests[_split_of(config)]
+    return _split_digests(_source(config.dataset), config.data_root, _split_of(config))
 
 
 def train_count(config: Config) -> int:
@@ -106,7 +134,7 @@ def train_count(config: Config) -> int:
     Raises:
         DataError: see `load_training_data`.
     """
-    d = config.dataset
+    d = with_class_names(config).dataset
     return d.train_size or len(_raw(_source(d), config.data_root).labels) - d.val_size
 
 
@@ -117,13 +145,24 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
     frees the memory when the last process that maps it ends, even on kill -9.
     """
     sets: dict[tuple[str, str, bool], SharedDataset] = {}
-    for config in configs:
-        d, key = config.dataset, _key(config)
+    for config in map(with_class_names, configs):
+        key = _key(config)
         if key not in sets:
-            raw = _raw(_source(d), config.data_root)
-            images = to_shared_memory(_normalized(raw, _exact(config)))
-            sets[key] = SharedDataset(key, images, to_shared_memory(raw.labels), raw.source, raw.files, {})
-        sets[key].digests[d.val_size, d.train_size, config.split_seed] = data_digests(config)
+            raw, normalization = (
+                _raw(source := _source(config.dataset), config.data_root),
+                _normalization(source, config.data_root),
+            )
+            images = to_shared_memory(_normalized(raw, source.dataset, normalization, _exact(config)))
+            sets[key] = SharedDataset(
+                key=key,
+                images=images,
+                labels=to_shared_memory(raw.labels),
+                source=raw.source,
+                files=raw.files,
+                normalization=normalization,
+                digests={},
+            )
+        sets[key].digests[_split_of(config)] = data_digests(config)
     return list(sets.values())
 
 
@@ -132,29 +171,11 @@ def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
     _SHARED.update({s.key: s for s in sets})
 
 
-def normalize(images: Tensor, white: int) -> Tensor:
-    """Resize and scale images to a float32 tensor of shape (n, 1, 32, 32), with values in [-1, 1].
-
-    The resizing is bilinear, and the scaling is (p - 0.5) / 0.5 for p in [0, 1].
-
-    Args:
-        images: tensor of shape (n, height, width), with values in [0, white].
-        white: pixel value of white.
-    """
-    out = torch.empty(len(images), 1, SIDE, SIDE)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK, None].to(torch.float32) / white
-        if part.shape[-2:] != (SIDE, SIDE):
-            part = F.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
-        out[start : start + CHUNK] = (part - 0.5) / 0.5
-    return out
-
-
 def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
     """Return the SHA-256 digest (hex) of raw pixels and labels.
 
     Args:
-        images: tensor of shape (n, height, width), with values in [0, white].
+        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0, white].
         labels: tensor of shape (n,).
         white: pixel value of white.
     """
@@ -172,8 +193,8 @@ class SharedDataset:
         key: key that identifies the images and labels.
         source: folder or function from which the images and labels were read.
         files: SHA-256 digest of the uncompressed content of each file that was read.
-        digests: SHA-256 digests of the raw pixels and labels for training and for validation, keyed by split (val_size,
-            train_size, split_seed).
+        normalization: how the pixels were scaled.
+        digests: SHA-256 digests of the raw pixels and labels for training and for validation, keyed by split.
     """
 
     key: tuple[str, str, bool]
@@ -181,7 +202,8 @@ class SharedDataset:
     labels: SharedTensor
     source: str
     files: dict[str, str]
-    digests: dict[tuple[int, int | None, int], dict[str, str]]
+    normalization: Normalization
+    digests: dict[Split, dict[str, str]]
 
     @property
     def exact(self) -> bool:
@@ -206,6 +228,20 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
     return from_shared_memory(shared).to(device)
 
 
+# Flags that do not change how a dataset's files are read.
+_HOW_USED = (
+    "val_size",
+    "train_size",
+    "stratified",
+    "exact_classes",
+    "picture_box",
+    "shows",
+    "mirrors",
+    "archive",
+    "archive_md5",
+)
+
+
 @dataclass(frozen=True)
 class _Source:
     """A dataset on disk. Two sources are equal if they have the same files and the same options for reading them."""
@@ -216,7 +252,7 @@ class _Source:
 
 def _source(dataset: Dataset) -> _Source:
     values = asdict(dataset)
-    for how_used in ("val_size", "train_size", "picture_box", "shows", "mirrors"):
+    for how_used in _HOW_USED:
         del values[how_used]
     return _Source(json.dumps(values, sort_keys=True), dataset)
 
@@ -230,6 +266,11 @@ def _exact(config: Config) -> bool:
     return config.engine is EngineName.native
 
 
+@lru_cache(maxsize=32)
+def _class_names(source: _Source, data_root: str) -> tuple[str, ...]:
+    return tuple(find_class_names(source.dataset, data_root))
+
+
 @lru_cache(maxsize=8)
 def _raw(source: _Source, data_root: str) -> RawImages:
     return read_images(source.dataset, data_root, "train")
@@ -239,31 +280,62 @@ def _raw(source: _Source, data_root: str) -> RawImages:
 def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
     # The labels of QMNIST are a column of a table, but the native engine needs contiguous labels.
-    return _normalized(raw, exact).to(device), raw.labels.contiguous().to(device)
+    images = _normalized(raw, source.dataset, _normalization(source, data_root), exact)
+    return images.to(device), raw.labels.contiguous().to(device)
 
 
-def _normalized(raw: RawImages, exact: bool) -> Tensor:
-    return normalize_exactly(raw.images, raw.white) if exact else normalize(raw.images, raw.white)
+@lru_cache(maxsize=8)
+def _normalization(source: _Source, data_root: str) -> Normalization:
+    """Return how pixels are scaled: to [-1, 1] or, for color and for sizes other than 32x32, by mean and deviation."""
+    if ImageShape.of(source.dataset).is_standard:
+        return STANDARD
+    raw = _raw(source, data_root)
+    return measure(raw.images, raw.white)
+
+
+def _normalized(raw: RawImages, dataset: Dataset, normalization: Normalization, exact: bool) -> Tensor:
+    if exact:
+        return normalize_exactly(raw.images, raw.white)
+    return normalize(raw.images, raw.white, ImageShape.of(dataset).size, normalization)
 
 
 @lru_cache(maxsize=64)
-def _split_digests(
-    source: _Source, data_root: str, val_size: int, train_size: int | None, split_seed: int
-) -> dict[str, str]:
+def _split_digests(source: _Source, data_root: str, split: Split) -> dict[str, str]:
     raw = _raw(source, data_root)
-    n = len(raw.labels)
+    n, (val_size, train_size, *_) = len(raw.labels), split
     if val_size + (train_size or 1) > n:
         train = "the training set" if train_size is None else f"dataset.train_size={train_size}"
         raise ConfigError(
             f"dataset.val_size={val_size}: {source.dataset.name} has only {n} images; leave enough images for {train}"
         )
-    train_index, val_index = _split(n, val_size, train_size, split_seed)
+    train_index, val_index = _split(raw.labels, split)
     parts = {"train": train_index, "validation": val_index}
     return {name: pixels_digest(raw.images[i], raw.labels[i], raw.white) for name, i in parts.items()}
 
 
-@lru_cache(maxsize=64)
-def _split(n: int, val_size: int, train_size: int | None, split_seed: int) -> tuple[Tensor, Tensor]:
+def _split_of(config: Config) -> Split:
+    d = config.dataset
+    return d.val_size, d.train_size, config.split_seed, d.stratified
+
+
+def _split(labels: Tensor, split: Split) -> tuple[Tensor, Tensor]:
     """Return the indices of the training images and of the validation images, in random order."""
-    order = torch.randperm(n, generator=generator(split_seed, "split"))
+    val_size, train_size, split_seed, stratified = split
+    order = torch.randperm(len(labels), generator=generator(split_seed, "split"))
+    if stratified:
+        order = _stratified(order, labels, val_size)
     return order[val_size : None if train_size is None else val_size + train_size], order[:val_size]
+
+
+def _stratified(order: Tensor, labels: Tensor, val_size: int) -> Tensor:
+    """Move images of all classes to the first `val_size` places, in proportion to the sizes of the classes."""
+    classes = labels[order]
+    shares = val_size * classes.bincount()
+    quota, rest = shares // len(order), shares % len(order)
+    quota[rest.argsort(descending=True, stable=True)[: val_size - int(quota.sum())]] += 1
+    by_class = classes.argsort(stable=True)
+    starts = classes.bincount().cumsum(0) - classes.bincount()
+    place = torch.empty_like(order)  # the place of each image among those of its class
+    place[by_class] = torch.arange(len(order)) - starts[classes[by_class]]
+    chosen = place < quota[classes]
+    return torch.cat([order[chosen], order[~chosen]])

@@ -12,10 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lenet_exp.config.image_shape import COLOR
 from lenet_exp.files import check_regular
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
+
+    from lenet_exp.config.schema import Dataset
 
 # Pillow detects the format from the content, not the name, and would run Ghostscript for a PostScript file.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -50,6 +54,45 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"expected one of: {', '.join(FORMATS)}") from e
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
         raise ValueError((str(e).strip().splitlines() or [type(e).__name__])[0]) from e
+
+
+def read_picture(path: Path, dataset: Dataset) -> np.ndarray:
+    """Return the pixels of a dataset's picture, shape (height, width) or, in color, (3, height, width), uint8.
+
+    If `image_size` is set, the picture is scaled to it.
+
+    Raises:
+        ValueError: the file is not a picture, or does not have 8 bits per channel and the colors of the dataset.
+    """
+    import numpy as np
+
+    with open_picture(path) as picture:
+        if picture.mode.startswith("P"):
+            raise ValueError("it has a palette; convert it to RGB or gray")
+        if picture.mode.startswith(("I", "F")):
+            raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
+        if dataset.channels == COLOR and picture.mode != "RGB":
+            raise ValueError(f"its mode is {picture.mode}; with dataset.channels=3, all pictures must be RGB")
+        if dataset.channels != COLOR:
+            warn_if_colored(f"dataset={dataset.name}", picture)
+        converted = picture.convert("RGB" if dataset.channels == COLOR else "L")
+    pixels = np.asarray(converted if dataset.image_size is None else fitted(converted, dataset.image_size))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if dataset.channels == COLOR else pixels
+
+
+def fitted(picture: Image.Image, size: int) -> Image.Image:
+    """Scale a picture so that its longer side has `size` pixels, and center it on a black square of that size."""
+    from PIL import Image
+
+    scale = size / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    if width == height:
+        return picture
+    square = Image.new(picture.mode, (size, size))
+    square.paste(picture, ((size - width) // 2, (size - height) // 2))
+    return square
 
 
 def warn_if_colored(what: str, picture: Image.Image) -> None:

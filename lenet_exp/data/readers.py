@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lenet_exp.config.image_shape import MOST_CLASSES
 from lenet_exp.config.schema import Dataset, Reader
 from lenet_exp.data.download import download
 from lenet_exp.data.files import find_folder, read_file
 from lenet_exp.data.idx import parse_idx
-from lenet_exp.data.pictures import open_picture, warn_if_colored
+from lenet_exp.data.pictures import read_picture
 from lenet_exp.errors import DataError
 from lenet_exp.files import user_path
 
@@ -27,6 +28,8 @@ log = logging.getLogger("lenet_exp")
 
 DIGITS_TEST_SIZE = 297
 QMNIST_COLUMNS = 8
+CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes per image
+MOST_NAMED = 12  # maximum number of classes in a message
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 Part = Literal["train", "test"]
 
@@ -36,8 +39,8 @@ class RawImages:
     """Images and labels as read from the files of a dataset.
 
     Attributes:
-        images: tensor of shape (n, height, width), uint8, in [0, white], light on dark.
-        labels: tensor of shape (n,), int64, in [0, 9].
+        images: tensor of shape (n, height, width) or, in color, (n, 3, height, width); uint8, in [0, white].
+        labels: tensor of shape (n,), int64, from 0 to the number of classes - 1.
         white: pixel value of white.
         source: folder or function from which the images were read.
         files: SHA-256 digest of the content of each file that was read.
@@ -65,13 +68,33 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
         raise DataError(
             f"dataset={dataset.name}: {len(raw.images)} images but {len(raw.labels)} labels in {raw.source}"
         )
-    low, high, classes = int(raw.labels.min()), int(raw.labels.max()), len(dataset.class_names)
-    if low < 0 or high >= classes:
+    low, high = (int(label) + dataset.first_label for label in (raw.labels.min(), raw.labels.max()))
+    last = len(dataset.class_names or [""] * MOST_CLASSES) - 1 + dataset.first_label
+    if low < dataset.first_label or high > last:
         raise DataError(
             f"dataset={dataset.name}: labels in {raw.source} range from {low} to {high}; "
-            f"labels must be from 0 to {classes - 1}"
+            f"labels must be from {dataset.first_label} to {last}"
         )
     return raw
+
+
+def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
+    """Return the names of a dataset's classes if they are not set: the names of its folders, or its labels as text.
+
+    Raises:
+        DataError: the training set was not found, or has too many classes.
+    """
+    root = user_path(data_root).absolute()
+    if dataset.reader is Reader.pictures:
+        names = sorted(_class_folders(dataset, root, "train"))
+    else:
+        raw = READERS[dataset.reader](dataset, root, "train")
+        names = list(map(str, range(int(raw.labels.max()) + 1))) if len(raw.labels) else []
+    if not 1 <= len(names) <= MOST_CLASSES:
+        raise DataError(
+            f"dataset={dataset.name}: the training set has {len(names):,} classes; must have 1 to {MOST_CLASSES:,}"
+        )
+    return names
 
 
 def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -87,50 +110,89 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
     images, labels = tensors
     if images.dtype != torch.uint8:
         raise DataError(f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes")
-    if not all(dataset.sha256.get(name) for name in names):
-        _tell_unchecked(dataset.name, str(folder))
+    _tell_if_unchecked(dataset, folder, names)
     if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
         raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
-    return RawImages(images, labels.to(torch.int64), 255, str(folder), files)
+    if dataset.transposed:
+        images = images.transpose(1, 2).contiguous()
+    return RawImages(images, labels.to(torch.int64) - dataset.first_label, 255, str(folder), files)
+
+
+def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
+    """Read the binary version of CIFAR-10 (Krizhevsky 2009): one byte for the label, then the red, green, and blue
+    pixels of 32x32 images."""
+    names = dataset.files[part]
+    folder = find_folder(dataset, root, names) or download(dataset, root, names)
+    records, files = [], {}
+    for name in names:
+        content, files[name] = read_file(dataset, folder, name)
+        if len(content) % CIFAR_RECORD:
+            raise DataError(
+                f"dataset={dataset.name}: cannot use {folder / name}: {len(content):,} bytes, which is no multiple of "
+                f"{CIFAR_RECORD:,} bytes per image"
+            )
+        records.append(np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD))
+    _tell_if_unchecked(dataset, folder, names)
+    table = torch.from_numpy(np.concatenate(records))
+    return RawImages(table[:, 1:].reshape(-1, 3, 32, 32).contiguous(), table[:, 0].long(), 255, str(folder), files)
 
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """Read the pictures in <folder>/<part>/<class name>/, which must all have the same size and be light on dark."""
-    folder = (root / dataset.folder / part).resolve()
-    if not folder.is_dir():
-        raise DataError(
-            f"dataset={dataset.name}: {folder} not found; set dataset.folder to a folder with train/ and test/"
-        )
-    found = {p.name for p in folder.iterdir() if p.is_dir()}
-    if found != set(dataset.class_names):
-        raise DataError(
-            f"dataset={dataset.name}: {folder} has the classes {', '.join(sorted(found)) or 'none'}, but "
-            f"dataset.class_names contains {', '.join(dataset.class_names)}"
-        )
+    """Read the pictures in <folder>/<part>/<class name>/, light on dark.
+
+    If `image_size` is not set, all pictures must have the same size.
+    """
+    found = _class_folders(dataset, root, part)
+    names = dataset.class_names or sorted(found)
+    folder = _part_folder(dataset, root, part)
+    for what, some in (("unknown class", found.keys() - names), ("no folder for class", set(names) - found.keys())):
+        if some:
+            raise DataError(
+                f"dataset={dataset.name}: {what} {_some(some)} in {folder}; expected one of: {_some(names)}"
+            )
     digest = hashlib.sha256()
     images: list[np.ndarray] = []
     labels: list[int] = []
-    for label, name in enumerate(dataset.class_names):
-        for path in sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in PICTURES):
+    for label, name in enumerate(names):
+        paths = sorted(p for p in found[name].iterdir() if p.suffix.lower() in PICTURES)
+        if not paths:
+            raise DataError(f"dataset={dataset.name}: no pictures found in {found[name]}")
+        for path in paths:
             try:
-                with open_picture(path) as picture:
-                    pixels = np.asarray(picture.convert("L"))
-                    warn_if_colored(f"dataset={dataset.name}", picture)
+                pixels = read_picture(path, dataset)
             except (OSError, ValueError) as e:
-                raise DataError(f"dataset={dataset.name}: cannot read {path} as a picture: {e}") from e
+                raise DataError(f"dataset={dataset.name}: cannot use {path}: {e}") from e
             if images and pixels.shape != images[0].shape:
+                sizes = ["x".join(map(str, shape[:-3:-1])) for shape in (pixels.shape, images[0].shape)]
                 raise DataError(
-                    f"dataset={dataset.name}: {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, but other "
-                    f"pictures have {images[0].shape[1]}x{images[0].shape[0]}; all pictures must have the same size"
+                    f"dataset={dataset.name}: {path} has {sizes[0]} pixels, but other pictures have {sizes[1]}; set "
+                    "dataset.image_size to resize all pictures"
                 )
             digest.update(f"{name}/{path.name}".encode() + pixels.tobytes())
             images.append(pixels)
             labels.append(label)
-    if not images:
-        raise DataError(f"dataset={dataset.name}: no pictures found in {folder}")
     pixels_tensor = torch.from_numpy(np.stack(images))
     return RawImages(pixels_tensor, torch.tensor(labels), 255, str(folder), {part: digest.hexdigest()})
+
+
+def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:
+    """Return the folder of each class in a folder of pictures. Hidden folders are ignored."""
+    folder = _part_folder(dataset, root, part)
+    if not folder.is_dir():
+        raise DataError(
+            f"dataset={dataset.name}: {folder} not found; set dataset.folder to a folder with train/ and test/"
+        )
+    return {p.name: p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+
+
+def _part_folder(dataset: Dataset, root: Path, part: Part) -> Path:
+    return (root / dataset.folder / part).resolve()
+
+
+def _some(names: Iterable[str]) -> str:
+    first = sorted(names)
+    return ", ".join(first[:MOST_NAMED]) + (f", ... ({len(first):,} in total)" if len(first) > MOST_NAMED else "")
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -149,8 +211,14 @@ def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
 READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
     Reader.idx: _read_idx,
     Reader.pictures: _read_pictures,
+    Reader.cifar: _read_cifar,
     Reader.digits: _read_digits,
 }
+
+
+def _tell_if_unchecked(dataset: Dataset, folder: Path, names: Iterable[str]) -> None:
+    if not all(dataset.sha256.get(name) for name in names):
+        _tell_unchecked(dataset.name, str(folder))
 
 
 @cache

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.machine import now_ms
-from lenet_exp.training.confusion import confusion_matrix
+from lenet_exp.training.confusion import class_accuracies, confusion_matrix
 from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
     from lenet_exp.data.images import TrainingData
     from lenet_exp.training.lane import Best
+
+MOST_IN_MATRIX = 256  # maximum number of classes for a confusion matrix in a record, which is read often
 
 
 def final_record(
@@ -35,7 +37,10 @@ def final_record(
         best: best weights and their validation results; None if they are not available.
         data: training data of the run, for the confusion matrix; None if the data is not available.
     """
-    truth = data.labels[data.val_index] if data is not None else None
+    matrix = None
+    if best is not None and data is not None:
+        matrix = confusion_matrix(data.labels[data.val_index], best.predictions, data.shape.num_classes)
+    large = matrix is not None and len(matrix) > MOST_IN_MATRIX
     return replace(
         begun,
         outcome=outcome,
@@ -48,6 +53,7 @@ def final_record(
         best_epoch=best.epoch if best else None,
         best_val_accuracy=best.val_accuracy if best else None,
         weights_digest=weights_digest(best.weights) if best else None,
-        confusion_matrix=confusion_matrix(truth, best.predictions) if best and truth is not None else None,
+        confusion_matrix=None if large else matrix,
+        class_accuracies=class_accuracies(matrix) if matrix is not None and large else None,
         ended_ms=now_ms(),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
+from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, Cost, EngineName
 from lenet_exp.folders.digests import redacted
@@ -59,13 +60,16 @@ class Record(Stored):
         epochs: number of completed epochs.
         seconds: training time in seconds, including time before interruptions.
         seconds_to_best: training time in seconds until the end of the best epoch.
+        normalization: how the pixels were scaled; None if they were scaled to [-1, 1].
         parameters, multiply_adds: size of the network (`NetworkSize`); None in records from older releases.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run before the last epoch.
         best_epoch: number of the best epoch, counted from 1.
         best_val_accuracy: validation accuracy after the best epoch, as a fraction.
         weights_digest: digest of the weights after the best epoch.
-        confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes.
+        confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes. None
+            for more than 256 classes.
+        class_accuracies: accuracy for each class, if there is no confusion matrix; None for a class without images.
         history_digest: digest of history.json (see `digests`); None in files from older releases.
         digest: digest of all other content of record.json; None in files from older releases.
     """
@@ -83,6 +87,7 @@ class Record(Stored):
     git: dict[str, str] = field(default_factory=dict)
     host: str = ""
     command: str = ""
+    normalization: Normalization | None = None
     parameters: int | None = None
     multiply_adds: int | None = None
     created_ms: int = 0
@@ -97,6 +102,7 @@ class Record(Stored):
     best_val_accuracy: float | None = None
     weights_digest: str | None = None
     confusion_matrix: list[list[int]] | None = None
+    class_accuracies: list[float | None] | None = None
     ended_ms: int = 0
     history_digest: str | None = field(default=None, compare=False)
     digest: str | None = field(default=None, compare=False)

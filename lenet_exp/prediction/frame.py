@@ -15,8 +15,8 @@ FINE = 8  # pixels of the working image per pixel of the frame
 THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which includes nearly all strokes in MNIST
 
 
-def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
-    """Return the frame, with shape (28, 28), of a drawing with shape (height, width).
+def frame_of(drawing: Mask, box: int, slope: float = 0.0, size: int = FRAME) -> NDArray[np.uint8]:
+    """Return the frame, with shape (size, size), of a drawing with shape (height, width).
 
     As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled to fit a square box (20x20 pixels in MNIST)
     without changing its proportions. The drawing is then centered in the frame by its center of mass. Strokes that are
@@ -25,24 +25,25 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
     Args:
         box: length of the drawing's longer side in the frame, in pixels.
         slope: slope of the paper's ruled lines; the drawing is rotated so that the lines would be horizontal.
+        size: height and width of the frame, in pixels.
     """
     large = drawing.astype(np.float64)
     if slope:
         large = ndimage.rotate(large, np.degrees(np.arctan(slope)), order=1)
     fine = cropped(_resized(cropped(large), box * FINE) > 0.5)
-    fine = _with_a_pens_width(fine)
-    return place(cropped(fine.astype(np.float64)), box)
+    fine = _with_a_pens_width(fine, size / FRAME)
+    return place(cropped(fine.astype(np.float64)), box, size)
 
 
-def place(drawing: Array, box: int) -> NDArray[np.uint8]:
+def place(drawing: Array, box: int, size: int = FRAME) -> NDArray[np.uint8]:
     """Scale a cropped drawing with shades from 0 to 1 to fit a square box, and center the drawing in a frame with shape
-    (28, 28)."""
+    (size, size)."""
     pixels = _resized(drawing, box) * 255
     pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
     y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
-    top = int(np.clip(round(FRAME / 2 - 0.5 - y), 0, FRAME - pixels.shape[0]))
-    left = int(np.clip(round(FRAME / 2 - 0.5 - x), 0, FRAME - pixels.shape[1]))
-    frame = np.zeros((FRAME, FRAME), np.uint8)
+    top = int(np.clip(round(size / 2 - 0.5 - y), 0, size - pixels.shape[0]))
+    left = int(np.clip(round(size / 2 - 0.5 - x), 0, size - pixels.shape[1]))
+    frame = np.zeros((size, size), np.uint8)
     frame[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels.round().astype(np.uint8)
     return frame
 
@@ -63,10 +64,10 @@ def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
     return np.asarray(drawn[rows, columns])
 
 
-def _with_a_pens_width(drawing: Array) -> Array:
+def _with_a_pens_width(drawing: Array, scale: float) -> Array:
     """Thicken or thin the strokes of a drawing so that they have the width of a pen's strokes after scaling."""
     width = stroke_width(drawing > 0.5) / FINE
-    wanted = float(np.clip(width, THINNEST, WIDEST))
+    wanted = float(np.clip(width, THINNEST * scale, WIDEST * scale))
     change = (wanted - width) / 2 * FINE
     if abs(change) < 1:
         return drawing

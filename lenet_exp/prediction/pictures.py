@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 
-from lenet_exp.config.schema import Dataset, PictureContent
-from lenet_exp.data.images import normalize
-from lenet_exp.data.pictures import open_picture, warn_if_colored
+from lenet_exp.config.image_shape import COLOR, ImageShape
+from lenet_exp.config.schema import Dataset, PictureContent, Reader
+from lenet_exp.data.normalization import normalize
+from lenet_exp.data.pictures import fitted, open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.prediction.frame import FRAME, cropped, frame_of, place
 from lenet_exp.prediction.paper import find_ink
 from lenet_exp.prediction.parts import find_drawings
 from lenet_exp.prediction.ruled_lines import without_lines
+from lenet_exp.tracking.models.load import TrainedModel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding drawings
@@ -33,7 +35,7 @@ class Picture:
 
     Attributes:
         path: path of the picture.
-        frame: image with shape (28, 28) and type uint8, light on dark.
+        frame: image with shape (28, 28) or another size, light on dark, or in color with shape (3, size, size); uint8.
         inverted: whether the drawing was dark on light.
         number: position of the drawing in the picture, in reading order, counted from 1.
         of: number of drawings in the picture.
@@ -94,11 +96,16 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
         DataError: the file was not found, is not a picture, or contains no drawing.
     """
     image = _read(path)
-    asis = _as_trained(image, dataset)
+    if dataset.channels == COLOR:
+        pixels = np.asarray(fitted(image, ImageShape.of(dataset).size))
+        return [Picture(path, torch.from_numpy(pixels.transpose(2, 0, 1).copy()), inverted=False)]
+    size = dataset.image_size if dataset.reader is Reader.pictures and dataset.image_size is not None else FRAME
+    dataset = replace(dataset, picture_box=round(dataset.picture_box * size / FRAME))
+    asis = _as_trained(image, dataset, size)
     if asis is not None:
         return [Picture(path, torch.from_numpy(asis), inverted=False)]
     if dataset.shows is PictureContent.things:
-        return [_thing(path, image, dataset.picture_box)]
+        return [_thing(path, image, dataset.picture_box, size)]
     pixels = np.asarray(_sized(image), dtype=np.float64)
     ink = find_ink(pixels)
     if ink is not None:
@@ -110,7 +117,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     drawings = find_drawings(amount, several and dataset.shows is PictureContent.digits) if ink else []
     if not drawings or ink is None:
         raise DataError(f"images={path}: no object found; the picture looks blank")
-    frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope)) for drawing in drawings]
+    frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope, size)) for drawing in drawings]
     wide = [dataset.shows is PictureContent.digits and _breadth(drawing) > BROADEST for drawing in drawings]
     return [
         Picture(path, frame, ink.dark, n, len(frames), broad)
@@ -118,11 +125,11 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     ]
 
 
-def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification]:
-    """Classify drawings with a network. Afterward, the network is in evaluation mode."""
-    images = normalize(torch.stack([p.frame for p in pictures]), 255)
+def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classification]:
+    """Classify drawings with a model on the CPU. Afterward, its network is in evaluation mode."""
+    images = normalize(torch.stack([p.frame for p in pictures]), 255, model.shape.size, model.normalization)
     with torch.inference_mode():
-        probabilities = network.eval()(images).softmax(1)
+        probabilities = model.network.cpu().eval()(images).softmax(1)
     return [Classification(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]
 
 
@@ -143,21 +150,21 @@ def _read(path: Path) -> Image.Image:
     return canvas.convert("RGB")
 
 
-def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
+def _as_trained(image: Image.Image, dataset: Dataset, size: int) -> np.ndarray | None:
     """Return the pixels of a picture if it already has the form of the training images; otherwise, return None.
 
-    Training images are gray, 28x28 pixels, and light on black, with drawings of a typical size.
+    Training images are gray, `size` x `size` pixels, and light on black, with drawings of a typical size.
     """
     pixels = np.asarray(image)
     gray = pixels[..., 0]
-    if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
+    if gray.shape != (size, size) or (pixels != gray[..., None]).any():
         return None
     if not gray.any() or np.median(_edge(gray)) > 0:
         return None
     if not dataset.picture_box - 1 <= max(cropped(gray, 0).shape) <= dataset.picture_box:
         return None
-    center = [np.average(np.arange(FRAME), weights=gray.sum(axis, dtype=float)) for axis in (1, 0)]
-    if dataset.picture_box < FRAME and np.abs(np.array(center) - (FRAME - 1) / 2).max() > 1:
+    center = [np.average(np.arange(size), weights=gray.sum(axis, dtype=float)) for axis in (1, 0)]
+    if dataset.picture_box < size and np.abs(np.array(center) - (size - 1) / 2).max() > 1:
         return None
     return gray.copy()
 
@@ -179,7 +186,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
     return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
-def _thing(path: Path, image: Image.Image, box: int) -> Picture:
+def _thing(path: Path, image: Image.Image, box: int, size: int) -> Picture:
     """Convert a picture of an object to light on dark, and keep its shades.
 
     The edge of the picture is assumed to be background.
@@ -192,4 +199,4 @@ def _thing(path: Path, image: Image.Image, box: int) -> Picture:
     if shades.max() < 16:
         raise DataError(f"images={path}: no object found; the picture looks blank")
     shades = shades / shades.max()
-    return Picture(path, torch.from_numpy(place(cropped(shades, INK), box)), inverted)
+    return Picture(path, torch.from_numpy(place(cropped(shades, INK), box, size)), inverted)

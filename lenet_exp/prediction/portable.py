@@ -1,8 +1,8 @@
 """Exports a trained network for use in other programs, as ONNX, PT2, or safetensors.
 
 A file is kept only if the format's own reader can read the file and the outputs match those of the network. The input
-is `images`, with shape (n, 1, 32, 32) for any n and float32 values in [-1, 1]. The output is `logits`, with shape
-(n, 10). The file's metadata contains the record of the run.
+is `images`, with shape (n, channels, size, size) for any n and float32 values, scaled as in training. The output is
+`logits`, with shape (n, classes). The file's metadata contains the record of the run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
@@ -49,7 +50,7 @@ class Format:
         tolerance: the largest allowed difference between logits, as a fraction of the largest logit.
     """
 
-    write: Callable[[nn.Module, dict[str, str], Path], None]
+    write: Callable[[nn.Module, ImageShape, dict[str, str], Path], None]
     read: Callable[[Path, list[str]], Answer]
     tolerance: float
 
@@ -80,9 +81,9 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
         aside = Path(scratch) / f"model.{name}"
         try:
             with _quiet():
-                chosen.write(model.network, metadata(model), aside)
+                chosen.write(model.network, model.shape, metadata(model), aside)
                 answer = chosen.read(aside, _classes(model))
-                difference, allowed = _compare(model.network, answer, chosen.tolerance)
+                difference, allowed = _compare(model, answer, chosen.tolerance)
         except Exception as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation might not work
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
@@ -103,10 +104,13 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     A model from the original script has no record. The metadata for such a model contains `network` instead, from which
     the network can be rebuilt.
     """
+    shape, scaled = model.shape, model.normalization
+    mean, sd = (values[0] if len(values) == 1 else values for values in (scaled.mean, scaled.sd))
+    size = f"{shape.channels}, {shape.size}, {shape.size}"
     facts = {
         "model": model.name,
-        "input": "images (n, 1, 32, 32) float32 in [-1, 1]: 28x28 resized bilinearly, (p - 0.5) / 0.5",
-        "output": "logits (n, 10)",
+        "input": f"images (n, {size}) float32: p in [0, 1], resized bilinearly, (p - {mean}) / {sd}",
+        "output": f"logits (n, {shape.num_classes})",
     }
     if model.record is None:
         digest = weights_digest(model.network.state_dict())
@@ -129,14 +133,14 @@ def _classes(model: TrainedModel) -> list[str]:
 
 
 @torch.inference_mode()
-def _compare(network: nn.Module, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference between the logits of a network and those of a file, and the largest allowed
+def _compare(model: TrainedModel, answer: Answer, tolerance: float) -> tuple[float, float]:
+    """Return the largest difference between the logits of a model and those of a file, and the largest allowed
     difference."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
     for n in BATCHES:
-        images = torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1
-        expected, got = network(images), answer(images)
+        images = torch.rand(model.shape.batch(n), generator=generator) * 2 - 1
+        expected, got = model.network(images), answer(images)
         if got.shape != expected.shape:
             raise ValueError(f"{n} images produce logits of shape {tuple(got.shape)}")
         largest = torch.maximum(largest, (got - expected).abs().max())  # keeps NaN
@@ -144,12 +148,12 @@ def _compare(network: nn.Module, answer: Answer, tolerance: float) -> tuple[floa
     return float(largest), tolerance * float(scale)
 
 
-def _write_onnx(network: nn.Module, facts: dict[str, str], path: Path) -> None:
+def _write_onnx(network: nn.Module, shape: ImageShape, facts: dict[str, str], path: Path) -> None:
     import onnx
 
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, 1, 32, 32),),  # a single image would fix the batch size
+        (torch.zeros(shape.batch(2)),),  # a single image would fix the batch size
         input_names=["images"],
         output_names=["logits"],
         dynamic_shapes=({0: "n"},),
@@ -180,11 +184,11 @@ def _read_onnx(path: Path) -> Answer:
     return answer
 
 
-def _write_pt2(network: nn.Module, facts: dict[str, str], path: Path) -> None:
-    write_atomic(path, export_archive(network, {"metadata.json": json.dumps(facts, indent=1)}))
+def _write_pt2(network: nn.Module, shape: ImageShape, facts: dict[str, str], path: Path) -> None:
+    write_atomic(path, export_archive(network, shape, {"metadata.json": json.dumps(facts, indent=1)}))
 
 
-def _write_safetensors(network: nn.Module, facts: dict[str, str], path: Path) -> None:
+def _write_safetensors(network: nn.Module, _: ImageShape, facts: dict[str, str], path: Path) -> None:
     save_weights(path, network.state_dict(), facts)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.schema import PredictConfig, ScoredConfigurations
+from lenet_exp.config.schema import Dataset, PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, DataError, RunsFailed, printable
 from lenet_exp.files import output_path, user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures import Classification, Picture, classify, find_pictures, read_pictures
-from lenet_exp.prediction.score import score_test_set
+from lenet_exp.prediction.score import dataset_for, score_test_set
 from lenet_exp.prediction.seen import seen_figure, short_name
-from lenet_exp.reports.files.plots import confusion_figure, png
+from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel, load_model
 from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
@@ -29,6 +30,7 @@ from lenet_exp.training.score import Score
 
 DRAWN = "predictions"  # subfolder of the outputs folder
 LONGEST_NAME = 150  # maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes
+MOST_IN_MATRIX = 12  # maximum number of classes in a printed confusion matrix
 MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's inputs
 
 log = logging.getLogger("lenet_exp")
@@ -71,20 +73,22 @@ def score_and_log(
         The score, the path of the plotted confusion matrix, and the logged result; the logged result is None if nothing
         was logged.
     """
-    dataset = config.dataset
-    score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
-    figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
+    dataset = dataset_for(model, config.dataset)
+    score = score_test_set(model, dataset, config.data_root, config.batch_size, device)
+    names = [c.name for c in score.classes]
+    figure = png(confusion_figure(score.confusion_matrix, names, f"{model.name}: {dataset.name}", "test"))
     path = _save(config, model, "confusion_matrix.png", figure)
     return score, path, log_test_result(config, model, score, figure)
 
 
-def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
+def predict_pictures(config: PredictConfig, model: TrainedModel | None = None, *, own_dataset: bool = False) -> float:
     """Classify pictures, print the results, and save a figure of the network's inputs.
 
     The return value is NaN, because no accuracy can be computed for pictures.
 
     Args:
         model: the model to use; None for the model that `config` specifies.
+        own_dataset: whether to use the flags of the model's own dataset instead of those in `config`.
 
     Raises:
         DataError: no picture was found, or none of the pictures can be read.
@@ -92,12 +96,16 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
     """
     check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
-    pictures, wrong = _read(paths, config)
     prepare_device(config)
-    model = model or _model(config)
+    model = model or _model(config, warn=not own_dataset)
+    its_own = model.record.config.dataset if own_dataset and model.record is not None else None
+    dataset = dataset_for(model, its_own or config.dataset)
+    config = replace(config, dataset=dataset)
+    pictures, wrong = _read(paths, dataset, config.several)
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
-    names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
-    answers = classify(model.network.cpu(), pictures)
+    names = dataset.class_names or []
+    names = names + [f"output {i}" for i in range(len(names), model.shape.num_classes)]
+    answers = classify(model, pictures)
     for answer in answers:
         _print_answer(answer, answers, names)
     shown = [
@@ -130,15 +138,16 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
                 f"{picture.path}: {said}  ({picture.of} digits; to read them as a single digit, set several=false)"
             )
         )
-    ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
+    ranked = sorted(range(len(names)), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
-    kind = "dark on light" if picture.inverted else "light on dark"
-    print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; read as {kind})"))
+    kind = f"read as {'dark on light' if picture.inverted else 'light on dark'}"
+    kind = "in color" if picture.frame.ndim == 3 else kind
+    print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; {kind})"))
     if picture.wide:
         log.warning("%s: wider than most digits; touching digits are read as a single digit", picture.name)
 
 
-def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
+def _read(paths: list[Path], dataset: Dataset, several: bool) -> tuple[list[Picture], list[DataError]]:
     """Read pictures, and return their drawings and the errors for unreadable pictures.
 
     Each error is logged as a warning.
@@ -150,7 +159,7 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
     wrong: list[DataError] = []
     for path in paths:
         try:
-            pictures += read_pictures(path, config.dataset, config.several)
+            pictures += read_pictures(path, dataset, several)
         except DataError as e:
             wrong.append(e)
     if not pictures:
@@ -167,16 +176,20 @@ def prepare_device(config: PredictConfig) -> torch.device:
     return choose_device(config.device)
 
 
-def _model(config: PredictConfig) -> TrainedModel:
+def _model(config: PredictConfig, *, warn: bool = True) -> TrainedModel:
     model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name, config.trust)
     trained_on = model.record.dataset if model.record else config.dataset.name
-    if trained_on != config.dataset.name:
+    if warn and trained_on != config.dataset.name:
         log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)
     return model
 
 
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
-    """Print the accuracy, the results for each class, and the confusion matrix."""
+    """Print the accuracy, the results for each class, and the confusion matrix.
+
+    If there are more than 20 classes, print only the results of the 20 classes with the lowest F1 score. If there are
+    more than 12, do not print the confusion matrix, which would be too wide.
+    """
     console = PlainConsole(width=100)
     console.print(f"{model.name} on the {config.dataset.name} test set", soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
@@ -184,12 +197,18 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     table.add_column("class")
     for title in ("precision", "recall", "F1", "images"):
         table.add_column(title, justify="right")
-    for c in score.classes:
+    worst = sorted(score.classes, key=lambda c: c.f1)[:MOST_COUNTS]
+    few = len(score.classes) <= MOST_COUNTS
+    for c in score.classes if few else worst:
         table.add_row(c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support))
     console.print(table)
+    if not few:
+        console.print(f"{MOST_COUNTS} of {len(score.classes)} classes with the lowest F1; to write all, set output=")
+    if len(score.classes) > MOST_IN_MATRIX:
+        return
     matrix = PlainTable("confusion matrix (row: true, column: predicted)")
     matrix.add_column("")
-    names, counts = named_matrix(score.confusion_matrix, config.dataset.class_names)
+    names, counts = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
     for name in names:
         matrix.add_column(name[:6], justify="right", no_wrap=True)
     for name, row in zip(names, counts, strict=True):

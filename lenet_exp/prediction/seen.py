@@ -17,7 +17,7 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
     """Return a figure of small images, five per row, with two lines of text above each image.
 
     Args:
-        shown: the images, with shape (28, 28), each with its text.
+        shown: the images, with shape (28, 28) or, in color, (3, size, size), each with its text.
     """
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
@@ -29,7 +29,7 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
     for axes in cells.flat:
         axes.set_axis_off()
     for axes, (image, text) in zip(cells.flat, shown, strict=False):
-        axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.imshow((image if image.ndim == 2 else image.movedim(0, 2)).numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_title(no_math(text), fontsize=9, pad=3)
     return figure
 

@@ -41,6 +41,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
         git=git_state(),
         host=host(),
         command=command_line(),
+        normalization=None if data.shape.is_standard else data.normalization,
         parameters=size.parameters,
         multiply_adds=size.multiply_adds,
         created_ms=now_ms(),

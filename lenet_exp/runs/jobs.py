@@ -16,7 +16,7 @@ from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import LENET5, Config, EngineName, Tracking, value_of
 from lenet_exp.config.targets import keywords, option_name, taken
-from lenet_exp.data.images import data_digests, train_count
+from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
@@ -114,6 +114,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
             overrides.
     """
+    configs = list(map(with_class_names, configs))
     fingerprints = []
     for overrides, config in zip(jobs, configs, strict=True):
         try:

@@ -118,7 +118,7 @@ def _as_executed(
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)
-        kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))
+        kept = replace(kept, dataset=replace(kept.dataset, mirrors=None, archive=None))
     if record.engine not in {EngineName.torch, EngineName.native}:
         raise UserError(f"engine={record.engine}: not available in this release")
     threads = had.get("num_threads", kept.num_threads)

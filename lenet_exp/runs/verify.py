@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lenet_exp.amounts import number_of
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
@@ -17,7 +18,6 @@ from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
-CLASSES = 10  # number of outputs of the network
 CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a CPU that rounds differently
 
 
@@ -32,8 +32,9 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
         if found != digest:
             return f"its weights (digest {found[:12]}) do not match its record ({digest[:12]})"
     if matrix is not None and record.best_val_accuracy is not None:
-        if {len(matrix), *map(len, matrix)} != {CLASSES}:
-            return "its confusion matrix is not 10 x 10"
+        classes = ImageShape.of(record.config.dataset).num_classes
+        if {len(matrix), *map(len, matrix)} != {classes}:
+            return f"its confusion matrix is not {classes} x {classes}"
         right, total = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
         if total == 0 or right / total != record.best_val_accuracy:
             return f"its best validation accuracy {record.best_val_accuracy} does not match its confusion matrix"
@@ -88,4 +89,5 @@ def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: Trainin
             close += int((first - second <= CLOSE * logits.abs().max()).sum())
             predictions.append(logits.argmax(1).cpu())
     found = torch.cat(predictions)
-    return RecomputedAccuracy(float((found == truth).double().mean()), confusion_matrix(truth, found), close)
+    matrix = confusion_matrix(truth, found, data.shape.num_classes)
+    return RecomputedAccuracy(float((found == truth).double().mean()), matrix, close)

@@ -1,6 +1,6 @@
 """Random augmentation of batches of training images.
 
-Random numbers come from one of the run's generators. Uncovered and erased pixels are set to the background value. All
+Random numbers come from one of the run's generators. Uncovered and erased pixels are set to black. All
 geometric changes except whole-pixel shifts and flips are combined into one bilinear resampling.
 """
 
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Augmentation
 
-BACKGROUND = -1.0  # black, for images in [-1, 1] that are light on dark
 CONTROL = 16  # number of control points along each axis of the `elastic` displacement field
 
 
@@ -24,24 +23,25 @@ def augments(options: Augmentation) -> bool:
     return _resamples(options) or any((options.shift, options.flip, options.erase))
 
 
-def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Return randomly augmented copies of images (n, 1, side, side) in [-1, 1]. Each image is changed independently.
+def augment(images: Tensor, options: Augmentation, rng: torch.Generator, background: Tensor) -> Tensor:
+    """Return randomly augmented copies of images (n, channels, side, side). Each image is changed independently.
 
     If `rotate`, `scale`, `shear`, or `elastic` is set, images can shift by fractions of a pixel. If not, they shift by
     whole pixels.
 
     Args:
         rng: random number generator on the images' device.
+        background: value of a black pixel, shape (channels, 1, 1), on the images' device.
     """
     if _resamples(options):
-        images = _resample(images, options, rng)
+        images = _resample(images, options, rng, background)
     elif options.shift:
-        images = _shift(images, options.shift, rng)
+        images = _shift(images, options.shift, rng, background)
     if options.flip:
         mirrored = _uniform(rng, len(images), 1, 1, 1) < options.flip
         images = torch.where(mirrored, images.flip(-1), images)
     if options.erase:
-        images = _erase(images, options, rng)
+        images = _erase(images, options, rng, background)
     return images
 
 
@@ -49,16 +49,18 @@ def _resamples(options: Augmentation) -> bool:
     return any((options.rotate, options.scale, options.shear, options.elastic))
 
 
-def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
+def _shift(images: Tensor, farthest: int, rng: torch.Generator, background: Tensor) -> Tensor:
     """Shift each image by whole pixels, by selecting a window of the padded image."""
-    n, _, side, _ = images.shape
-    padded = F.pad(images.reshape(n, side, side), (farthest,) * 4, value=BACKGROUND)
-    windows = padded.unfold(1, side, 1).unfold(2, side, 1)
+    n, channels, side, _ = images.shape
+    wide = side + 2 * farthest
+    padded = background.expand(n, channels, wide, wide).clone()
+    padded[:, :, farthest : farthest + side, farthest : farthest + side] = images
+    windows = padded.unfold(2, side, 1).unfold(3, side, 1).movedim(1, 3)  # (n, rows, columns, channels, side, side)
     by = torch.randint(2 * farthest + 1, (2, n), generator=rng, device=images.device)
-    return windows[torch.arange(n, device=images.device), by[0], by[1]].unsqueeze(1)
+    return windows[torch.arange(n, device=images.device), by[0], by[1]]
 
 
-def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
+def _resample(images: Tensor, options: Augmentation, rng: torch.Generator, background: Tensor) -> Tensor:
     """Apply affine and elastic distortions (Simard, Steinkraus, and Platt 2003) in one bilinear resampling."""
     n, side = len(images), images.shape[-1]
     angle, size, shear, dx, dy = (2 * _uniform(rng, 5, n) - 1).unbind()
@@ -74,7 +76,7 @@ def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Te
         places += _field(n, side, options, rng)
     # grid_sample pads with 0, so the background is temporarily shifted to 0.
     grid = places.permute(0, 2, 3, 1)
-    return F.grid_sample(images - BACKGROUND, grid, align_corners=False).add_(BACKGROUND)
+    return F.grid_sample(images - background, grid, align_corners=False).add_(background)
 
 
 def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
@@ -107,17 +109,17 @@ def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
     return F.normalize(weights, dim=1)
 
 
-def _erase(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
+def _erase(images: Tensor, options: Augmentation, rng: torch.Generator, background: Tensor) -> Tensor:
     """Erase a random rectangle in some images (Zhong et al. 2020). Its sides are 1 to `erase_size` pixels long."""
     n, side = len(images), images.shape[-1]
     chosen, *places = _uniform(rng, 5, n).unbind()
-    height, width = (1 + (u * options.erase_size).floor() for u in places[:2])
+    height, width = (1 + (u * min(options.erase_size, side)).floor() for u in places[:2])
     top, left = ((u * (side - length + 1)).floor() for u, length in zip(places[2:], (height, width), strict=True))
     pixels = torch.arange(side, device=images.device)
     rows = (pixels >= top[:, None]) & (pixels < (top + height)[:, None])
     columns = (pixels >= left[:, None]) & (pixels < (left + width)[:, None])
     erased = rows[:, :, None] & columns[:, None, :] & (chosen < options.erase)[:, None, None]
-    return images.masked_fill(erased.unsqueeze(1), BACKGROUND)
+    return torch.where(erased.unsqueeze(1), background, images)
 
 
 def _uniform(rng: torch.Generator, *shape: int) -> Tensor:

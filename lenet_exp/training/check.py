@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import asdict
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from lenet_exp.config.check import check_flags
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
+from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError
-from lenet_exp.training.network import IMAGE_SIZE, IN_CHANNELS, NUM_CLASSES, build_network
+from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
 from lenet_exp.training.trained.trust import OUR_MODELS, trusted_activations
@@ -34,6 +38,7 @@ def check_config(config: Config) -> None:
 
     Raises:
         ConfigError: a value is invalid; the message contains the flag, its value, and the allowed values.
+        DataError: the names of the classes are not set, and the dataset cannot be read.
     """
     check_flags(config)
     _check_network(config)
@@ -59,27 +64,29 @@ def check_batches(config: Config, images: int) -> None:
 def _check_network(config: Config) -> bool:
     """Check a configuration's network. Return whether the network can train on a batch of one image."""
     dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # its range is already checked
-    return _try_network(json.dumps([config.model, config.activation, dropout_rate], sort_keys=True, default=str))
+    options = [config.model, config.activation, dropout_rate, asdict(image_shape(config))]
+    return _try_network(json.dumps(options, sort_keys=True, default=str))
 
 
 # The jobs of a sweep differ in only a few options, so successful checks are cached. Errors are not.
 @lru_cache(maxsize=1024)
 def _try_network(options: str) -> bool:
-    model, activation, dropout_rate = json.loads(options)
+    model, activation, dropout_rate, images_like = json.loads(options)
+    shape = ImageShape(**images_like)
     state = torch.random.get_rng_state()
-    network = build_network(activation, dropout_rate, noise=torch.Generator(), model=model)
+    network = build_network(activation, dropout_rate, noise=torch.Generator(), model=model, shape=shape)
     ours = model["_target_"] in OUR_MODELS
     named = f"activation={option_name(activation)}" if ours and activation else f"model={option_name(model)}"
     if foreign := next((type(m).__name__ for m in network.modules() if isinstance(m, DRAW_GLOBALLY)), None):
         raise ConfigError(f"{named}: contains nn.{foreign}, which makes runs impossible to reproduce; use {INSTEAD}")
     try:
-        images = torch.linspace(-1, 1, 2 * IN_CHANNELS * IMAGE_SIZE**2).reshape(2, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
+        images = torch.linspace(-1, 1, math.prod(shape.batch(2))).reshape(shape.batch(2))
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
         logits = network.train()(images)
-        if logits.shape != (2, NUM_CLASSES):
+        if logits.shape != (2, shape.num_classes):
             raise ConfigError(
                 f"{named}: two images produce logits of shape {list(logits.shape)}; "
-                f"the shape must be [2, {NUM_CLASSES}]"
+                f"the shape must be [2, {shape.num_classes}]"
             )
         if not torch.equal(state, torch.random.get_rng_state()):
             raise ConfigError(
@@ -91,7 +98,7 @@ def _try_network(options: str) -> bool:
     except ConfigError:
         raise
     except Exception as e:  # the user's own class can raise any exception
-        raise ConfigError(f"{named}: cannot be used on images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels: {e}") from e
+        raise ConfigError(f"{named}: cannot be used on {shape}: {e}") from e
 
 
 def _check_own_network(named: str, network: nn.Module, images: Tensor, logits: Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Config, EngineName, ScheduleShape
 from lenet_exp.data.images import TrainingData
+from lenet_exp.data.normalization import background
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.average import update_average
@@ -44,12 +45,12 @@ class TorchEngine:
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
         changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(augmentation)
-        parameters = list(model.parameters())
+        parameters, black = list(model.parameters()), background(data.normalization).to(data.images.device)
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
             images, labels = data.images[batch], data.labels[batch]
             if augmenting:
-                images = augment(images, augmentation, lane.distortions)
+                images = augment(images, augmentation, lane.distortions, black)
             if changing:
                 for group in optimizer.param_groups:
                     group["lr"] = peak * lr_factor(schedule, number, steps)

@@ -26,7 +26,7 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
 
 @torch.inference_mode()
 def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
-    """Return the predicted classes, shape (n,), for images (n, 1, 32, 32), on the CPU.
+    """Return the predicted classes, shape (n,), for images (n, channels, size, size), on the CPU.
 
     This function switches the model to eval mode.
     """

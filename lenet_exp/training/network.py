@@ -5,20 +5,21 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.config.image_shape import LENET5_SHAPE, ImageShape
 from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import keywords, option_class, option_name
+from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.lenet5_1998 import SparseConv2d
 
-IN_CHANNELS, IMAGE_SIZE, NUM_CLASSES = 1, 32, 10  # images are (n, 1, 32, 32), logits (n, 10)
 IMAGES = 2  # as in the check of a network; `squeeze` would change the shape of a single image
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, SparseConv2d)
 
@@ -43,6 +44,7 @@ def build_network(
     noise: torch.Generator | None = None,
     *,
     model: Option = LENET5,
+    shape: ImageShape = LENET5_SHAPE,
 ) -> nn.Module:
     """Return a network with initial weights, in training mode on the CPU. Torch's global random state is unchanged.
 
@@ -53,15 +55,16 @@ def build_network(
         noise: generator for dropout masks and random slopes, on the device that the network will train on.
         model: option of the model, with `_target_` and keyword arguments. The class also receives the image shape,
             number of classes, activation, and dropout rate, if its signature has these parameters.
+        shape: shape of the images, and number of logits.
 
     Raises:
         ConfigError: the class of the model or of the activation rejects its keyword arguments.
     """
     cls, given = option_class("model", model), keywords("model", model)
     supplied = {
-        "in_channels": IN_CHANNELS,
-        "num_classes": NUM_CLASSES,
-        "image_size": IMAGE_SIZE,
+        "in_channels": shape.channels,
+        "num_classes": shape.num_classes,
+        "image_size": shape.size,
         "activation": ActivationFactory(activation),
         "dropout_rate": dropout_rate,
     }
@@ -88,14 +91,21 @@ def network_of(
     config: Config, weights: torch.Generator | None = None, noise: torch.Generator | None = None
 ) -> nn.Module:
     """Return a configuration's network with initial weights; see `build_network`."""
-    return build_network(config.activation, config.regularization.dropout_rate, weights, noise, model=config.model)
+    return build_network(
+        config.activation,
+        config.regularization.dropout_rate,
+        weights,
+        noise,
+        model=config.model,
+        shape=image_shape(config),
+    )
 
 
 def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     """Return a configuration's network with trained weights, in eval mode on the CPU.
 
     Args:
-        config: configuration; only its model, activation, and dropout rate are used.
+        config: configuration; only its model, activation, dropout rate, and image shape are used.
         weights: tensors of the network's state dict, keyed by name.
     """
     network = network_of(config)
@@ -118,25 +128,26 @@ def count_parameters(config: Config) -> int:
 
 
 def _network_options(config: Config) -> str:
-    return json.dumps([config.model, config.activation], sort_keys=True, default=str)
+    return json.dumps([config.model, config.activation, asdict(image_shape(config))], sort_keys=True, default=str)
 
 
 # The jobs of a sweep differ in only a few options.
 @lru_cache(maxsize=1024)
 def _parameters(options: str) -> int:
-    model, activation = json.loads(options)
+    model, activation, shape = json.loads(options)
     try:
         with torch.device("meta"):  # tensors that use no memory
-            network = build_network(activation, 0.0, model=model)
+            network = build_network(activation, 0.0, model=model, shape=ImageShape(**shape))
     except ConfigError:  # a user's own class may need tensors with values, for example to count nonzeros
-        network = build_network(activation, 0.0, model=model)
+        network = build_network(activation, 0.0, model=model, shape=ImageShape(**shape))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @lru_cache(maxsize=1024)
 def _size(options: str) -> NetworkSize:
-    model, activation = json.loads(options)
-    network = build_network(activation, 0.0, model=model).eval()
+    model, activation, images = json.loads(options)
+    shape = ImageShape(**images)
+    network = build_network(activation, 0.0, model=model, shape=shape).eval()
     counts = []
 
     def convolution(layer: nn.Module, _: object, output: Tensor) -> None:
@@ -151,5 +162,5 @@ def _size(options: str) -> NetworkSize:
         elif isinstance(layer, nn.Linear):
             layer.register_forward_hook(linear)
     with torch.inference_mode():
-        network(torch.zeros(IMAGES, IN_CHANNELS, IMAGE_SIZE, IMAGE_SIZE))
+        network(torch.zeros(shape.batch(IMAGES)))
     return NetworkSize(parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts) // IMAGES)

@@ -35,7 +35,8 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
     if at.order is not None:
         tensors["epoch_order"] = at.order
     if lane.best is not None:
-        tensors["best_predictions"] = lane.best.predictions.to(torch.uint8)
+        few = not len(lane.best.predictions) or int(lane.best.predictions.max()) < 256
+        tensors["best_predictions"] = lane.best.predictions.to(torch.uint8 if few else torch.int16)
     kept = optimizer_state(lane.optimizer)
     values = {
         "epoch": at.epoch,

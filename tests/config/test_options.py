@@ -39,6 +39,7 @@ ANCESTOR = {
 def test_every_option_composes_with_the_flags_that_all_have(nth):
     """The nth of every group, so that each is composed at least once."""
     options = [f"{group}={names[nth % len(names)]}" for group, names in OPTIONS.items()]
+    options += ["dataset.class_names=[a,b]"] if "dataset=folder" in options else []
     config = compose([*options, "regularization.dropout_rate=0.2", "regularization.weight_decay=0.1"])
     assert typed(plain(config)) == config
     assert config.optimizer["lr"] == 0.01  # the ancestor's

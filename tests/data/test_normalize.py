@@ -10,8 +10,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from lenet_exp.api import compose
-from lenet_exp.data import images
-from lenet_exp.data.images import load_training_data, normalize
+from lenet_exp.data import normalization
+from lenet_exp.data.images import load_training_data
+from lenet_exp.data.normalization import normalize
 
 CPU = torch.device("cpu")
 
@@ -42,10 +43,10 @@ def test_equals_torchvisions_bilinear_resize_with_antialias(n, height, width, wh
 
 
 def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
-    raw = pixels((images.CHUNK + 3, 8, 8), 16, 0)
+    raw = pixels((normalization.CHUNK + 3, 8, 8), 16, 0)
     whole = normalize(raw, 16)
-    assert torch.equal(whole[: images.CHUNK], normalize(raw[: images.CHUNK], 16))
-    assert torch.equal(whole[images.CHUNK :], normalize(raw[images.CHUNK :], 16))
+    assert torch.equal(whole[: normalization.CHUNK], normalize(raw[: normalization.CHUNK], 16))
+    assert torch.equal(whole[normalization.CHUNK :], normalize(raw[normalization.CHUNK :], 16))
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist"])

@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 from lenet_exp.api import compose
 from lenet_exp.config.schema import Config
-from lenet_exp.data.images import load_training_data, normalize
+from lenet_exp.data.images import load_training_data
+from lenet_exp.data.normalization import normalize
 from lenet_exp.errors import ConfigError
 
 CPU = torch.device("cpu")

@@ -151,8 +151,8 @@ def test_a_folder_of_pictures_with_fewer_classes_trains_and_predicts(main, ready
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda pets: shutil.rmtree(pets / "train" / "owl"), "cat, dog, owl"),
-        (lambda pets: (pets / "train" / "cow").mkdir(), "cat, cow, dog, owl"),
+        (lambda pets: shutil.rmtree(pets / "train" / "owl"), "owl"),
+        (lambda pets: (pets / "train" / "cow").mkdir(), "cow"),
         (lambda pets: shutil.rmtree(pets), "/pets/train"),
         (lambda pets: (pets / "train" / "cat" / "x.png").write_text("no picture"), "x.png"),
         (lambda pets: Image.new("L", (20, 28)).save(pets / "train" / "dog" / "x.png"), "20x28"),

@@ -84,7 +84,7 @@ def test_pictures_of_the_training_images_form_are_taken_as_they_are(real_data, t
         Image.fromarray(image.numpy()).save(tmp_path / "exported.png")
         read += read_pictures(tmp_path / "exported.png", MNIST)
         assert torch.equal(read[i].frame, image)
-    answers = [a.label for a in classify(load_file(shipped_file("mnist")).network, read)]
+    answers = [a.label for a in classify(load_file(shipped_file("mnist")), read)]
     assert np.mean(np.array(answers) == raw.labels[:200].numpy()) > 0.98
 
 

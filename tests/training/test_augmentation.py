@@ -10,18 +10,20 @@ from torch import Tensor
 
 from lenet_exp.api import compose
 from lenet_exp.seeds import generator
-from lenet_exp.training.augmentation import BACKGROUND, augment, augments
+from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.evaluate import predict_classes
 from lenet_exp.training.fit import fit
 from tests.training.small import configure, digest, start, train
 
 N = 400
+BACKGROUND = -1.0  # black, after scaling to [-1, 1]
+BLACK = torch.full((1, 1, 1), BACKGROUND)
 SHORT = "dataset.train_size=320"
 OPTIONS = ("shift", "affine", "elastic", "flip", "erase")
 
 
 def changed(images: Tensor, *overrides: str, seed: int = 0) -> Tensor:
-    return augment(images, compose(list(overrides)).augmentation, generator(seed, "augmentation"))
+    return augment(images, compose(list(overrides)).augmentation, generator(seed, "augmentation"), BLACK)
 
 
 def blank(n: int = N) -> Tensor:
@@ -50,17 +52,17 @@ def test_none_changes_nothing():
     options = compose([]).augmentation
     assert not augments(options)
     images = noise()
-    assert augment(images, options, generator(0, "augmentation")) is images
+    assert augment(images, options, generator(0, "augmentation"), BLACK) is images
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, "[affine,elastic,flip,erase]"])
 def test_each_option_makes_a_new_batch_of_images_in_range_that_the_generator_alone_decides(option):
     options = compose([f"augmentation={option}"]).augmentation
     assert augments(options)
-    torch.testing.assert_close(augment(blank(), options, generator(0, "augmentation")), blank())
+    torch.testing.assert_close(augment(blank(), options, generator(0, "augmentation"), BLACK), blank())
     images = noise()
     before = images.clone()
-    one, same, other = (augment(images, options, generator(seed, "augmentation")) for seed in (3, 3, 4))
+    one, same, other = (augment(images, options, generator(seed, "augmentation"), BLACK) for seed in (3, 3, 4))
     assert torch.equal(images, before)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

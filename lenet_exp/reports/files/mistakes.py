@@ -15,11 +15,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from lenet_exp.data.images import TrainingData
+from lenet_exp.data.normalization import unscale
 from lenet_exp.training.evaluate import EVAL_BATCH
 
 MOST = 25
 COLUMNS = 5
-ENLARGED = 4  # factor by which the images are enlarged
+SIDE = 128  # height and width in pixels of an enlarged image
 TILE = 190  # width in pixels of a tile, which consists of an image and its caption
 # Sizes in pixels: margin around the picture, gap between rows, height of a caption line, height of the title.
 MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42
@@ -72,17 +73,17 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
     """
     if not mistakes:
         return None
-    shown, side = mistakes[:MOST], data.images.shape[-1] * ENLARGED
-    rows, step = -(-len(shown) // COLUMNS), side + 6 + 2 * LINE + GAP
+    shown = mistakes[:MOST]
+    rows, step = -(-len(shown) // COLUMNS), SIDE + 6 + 2 * LINE + GAP
     size = (2 * MARGIN + COLUMNS * TILE, MARGIN + TITLE + rows * step)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     title = f"{name}: {_how_many(len(mistakes), len(data.val_index))}"
     pen.text((size[0] / 2, MARGIN), _fitting(title, size[0] - 2 * MARGIN, _font(15)), INK, _font(15), anchor="ma")
-    images = data.images[[m.index for m in shown]].cpu()
+    images = unscale(data.images[[m.index for m in shown]].cpu(), data.normalization)
     for i, (mistake, image) in enumerate(zip(shown, images, strict=True)):
         center, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
-        sheet.paste(_enlarged(image), (round(center - side / 2), top))
+        sheet.paste(_enlarged(image), (round(center - SIDE / 2), top))
         truth, said = (_class_name(label, data.class_names) for label in (mistake.truth, mistake.said))
         confidence = f", {mistake.confidence:.1%}"
         for line, (start, text, end, color) in enumerate(
@@ -90,7 +91,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
         ):
             room = TILE - 8 - _font(13).getlength(start + end)
             caption = start + _fitting(text, room, _font(13)) + end
-            pen.text((center, top + side + 6 + line * LINE), caption, color, _font(13), anchor="ma")
+            pen.text((center, top + SIDE + 6 + line * LINE), caption, color, _font(13), anchor="ma")
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()
@@ -98,7 +99,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """Return the class probabilities for `images[index]`, with shape (n, 10), on the CPU."""
+    """Return the class probabilities for `images[index]`, with shape (n, classes), on the CPU."""
     network.eval()
     return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
 
@@ -109,10 +110,10 @@ def _how_many(mistakes: int, images: int) -> str:
 
 
 def _enlarged(image: Tensor) -> Image.Image:
-    """Convert an image with shape (1, side, side) and values in [-1, 1] to an enlarged picture."""
-    pixels = ((image[0] + 1) / 2 * 255).clamp(0, 255).round().to(torch.uint8).numpy()
-    small = Image.fromarray(pixels)
-    return small.resize((small.width * ENLARGED, small.height * ENLARGED), Image.Resampling.NEAREST)
+    """Convert an image with shape (channels, side, side) and values in [0, 1] to an enlarged picture."""
+    pixels = (image * 255).round().to(torch.uint8)
+    small = Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy())
+    return small.resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def _class_name(label: int, names: Sequence[str]) -> str:

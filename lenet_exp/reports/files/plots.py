@@ -17,6 +17,9 @@ from lenet_exp.training.epoch import EpochResult
 
 DPI = 110
 COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
+MOST_COUNTS = 20  # maximum number of classes in a confusion matrix with numbers
+MOST_NAMES = 64  # maximum number of names on an axis
+LONGEST_NAME = 16  # maximum number of characters of a class name on an axis
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
@@ -59,7 +62,7 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
 
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
-    """Draw a confusion matrix with counts as text.
+    """Draw a confusion matrix, with counts as text if there are at most 20 classes.
 
     Only errors are colored, because the diagonal would dominate the color scale.
 
@@ -67,21 +70,24 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
         part: name of the dataset split, for the title.
     """
     class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
-    figure = Figure(figsize=(6.8, 5.6))
+    many = len(class_names) > MOST_COUNTS
+    figure = Figure(figsize=(10.2, 8.4) if many else (6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
     share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
     top = max(max(row) for row in share) or 0.01
     shown = axes.imshow(share, cmap="Reds", vmin=0, vmax=top)
     for i, row in enumerate(counts):
         for j, n in enumerate(row):
-            if n:
+            if n and not many:
                 color = "white" if share[i][j] > 0.6 * top else "black"
                 weight = "bold" if i == j else "normal"
                 axes.text(j, i, str(n), ha="center", va="center", color=color, fontsize=8, fontweight=weight)
-    ticks = range(len(class_names))
-    slant = max(map(len, class_names)) > 2
-    axes.set_xticks(ticks, class_names, rotation=45 if slant else 0, ha="right" if slant else "center", fontsize=9)
-    axes.set_yticks(ticks, class_names, fontsize=9)
+    ticks = range(0, len(class_names), -(-len(class_names) // MOST_NAMES))
+    names = [f"{class_names[i]:.{LONGEST_NAME}}" for i in ticks]
+    slant = max(map(len, names)) > 2
+    angle = 90 if slant and many else 45 if slant else 0
+    axes.set_xticks(ticks, names, rotation=angle, ha="right" if angle == 45 else "center", fontsize=7 if many else 9)
+    axes.set_yticks(ticks, names, fontsize=7 if many else 9)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1 if top < 0.1 else 0))

@@ -21,7 +21,7 @@ from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.secrets import cleaned_text, read_text
-from lenet_exp.tracking.delivery.class_accuracy import class_points
+from lenet_exp.tracking.delivery.class_accuracy import class_points, class_table
 from lenet_exp.tracking.models.champion import register_if_best
 from lenet_exp.tracking.models.model import link_model, log_model
 from lenet_exp.tracking.stores.mlflow_runs import (
@@ -168,6 +168,8 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
                 set_tags(store, run_id, {NOTE: _how_to_load(store, run_id)})
             register_if_best(store, record, run_id, model_id)
             entry = replace(entry, model=True)
+        if (table := class_table(record)) is not None:
+            store.client.log_text(run_id, table, "class_accuracy.csv")
     if entry.ended_ms == record.ended_ms:
         return entry
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
@@ -196,7 +198,7 @@ def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> 
     title = record.name if record.dataset in record.name else f"{record.dataset}: {record.name}"
     pictures = {"learning_curves.png": png(curves_figure(folder.history().epochs, title))}
     if record.confusion_matrix:
-        names = record.config.dataset.class_names
+        names = record.config.dataset.class_names or []
         pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
     pictures |= {path.name: path.read_bytes() for path in folder.pictures()}
     with tempfile.TemporaryDirectory() as scratch:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lenet_exp.addresses import hide_password, sqlite_path, store_name
+from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
@@ -55,6 +56,16 @@ class TrainedModel:
     record: Record | None = None
     run_id: str | None = None
     shipped: bool = False
+
+    @property
+    def shape(self) -> ImageShape:
+        """The shape of the network's input and output."""
+        return LENET5_SHAPE if self.record is None else ImageShape.of(self.record.config.dataset)
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the pixels of images must be scaled."""
+        return (None if self.record is None else self.record.normalization) or STANDARD
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:

@@ -4,7 +4,6 @@ The logged model contains these files:
 
 weights.safetensors   for this program (logged.py): tensors, and the record as metadata, as in `model_path`
 data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batch size; absent if torch cannot export
-                      the network; absent if torch cannot export
                       the network
 """
 
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import option_name
@@ -108,9 +108,10 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
             # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
             mlflow.tracing.disable()
+        shape = ImageShape.of(config.dataset)
         network = rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()})
         try:
-            archive = export_archive(network)
+            archive = export_archive(network, shape)
         except (OSError, MemoryError):
             raise
         except Exception as e:  # torch cannot export every network of a user's own
@@ -126,10 +127,10 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
             uv_project_path=path,  # by default, MLflow would copy uv's files from the working directory
             mlflow_model=model,
             signature=ModelSignature(
-                inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
-                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
+                inputs=Schema([TensorSpec(np.dtype("float32"), shape.batch(-1))]),
+                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, shape.num_classes))]),
             ),
-            input_example=np.zeros((EXAMPLE_SIZE, 1, 32, 32), np.float32),
+            input_example=np.zeros(shape.batch(EXAMPLE_SIZE), np.float32),
             pip_requirements=[
                 f"mlflow=={mlflow.__version__}",
                 f"torch=={torch.__version__.partition('+')[0]}",

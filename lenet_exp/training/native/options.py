@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Augmentation, Config
 from lenet_exp.config.targets import effective_keywords, keywords, option_class, option_name
+from lenet_exp.data.images import image_shape
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.library import Augment, Options
@@ -29,6 +31,7 @@ def why_unsupported(config: Config) -> str | None:
     """Return a short phrase that explains why the kernels cannot train a configuration, or None if they can."""
     checks: tuple[Callable[[Config], str | None], ...] = (
         _unknown_device,
+        _unknown_images,
         _unknown_model,
         _unknown_activation,
         _unknown_optimizer,
@@ -79,6 +82,14 @@ def _unknown_device(config: Config) -> str | None:
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     cpu = config.device == "cpu" or (config.device == "auto" and not accelerated)
     return None if cpu else f"device={config.device} is not the CPU"
+
+
+def _unknown_images(config: Config) -> str | None:
+    shape = image_shape(config)
+    if not shape.is_standard:
+        return f"the native engine does not support {shape}"
+    classes = shape.num_classes
+    return None if classes == ImageShape.num_classes else f"the native engine does not support {classes} classes"
 
 
 def _unknown_model(config: Config) -> str | None:

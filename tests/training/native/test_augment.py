@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from lenet_exp.api import compose
 from lenet_exp.config.schema import Augmentation
-from lenet_exp.training.augmentation import BACKGROUND, CONTROL, augment
+from lenet_exp.training.augmentation import CONTROL, augment
 from lenet_exp.training.native.library import Augment, Kernels
 from lenet_exp.training.native.options import augment_options
 from tests.training.native.reference import threefry
 
 N, SIDE = 40, 32
+BACKGROUND = -1.0  # black, after scaling to [-1, 1]
 KEY = (123456789, -987654321)
 IMAGES = 2 * torch.rand(N, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) - 1
 IMAGES[0] = BACKGROUND
@@ -147,7 +148,9 @@ def test_moves_are_as_wide_as_torchs(kernels):
         options, rng = options_of(f"augmentation={name}"), torch.Generator().manual_seed(1)
         torchs, ours = [], []
         for key in range(100):
-            torchs.append(float((augment(smooth, options, rng) - smooth).square().mean()))
+            torchs.append(
+                float((augment(smooth, options, rng, torch.full((1, 1, 1), BACKGROUND)) - smooth).square().mean())
+            )
             how = changes(f"augmentation={name}", key=(key, 7))
             ours.append(float((kernels.augment(how, smooth, LABELS, torch.arange(N)) - smooth).square().mean()))
         spread = math.hypot(np.std(torchs), np.std(ours)) / 10

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lenet_exp.data.images import normalize
+from lenet_exp.data.normalization import normalize
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.arithmetic import cosine, power, whole_power

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lenet_exp.api import compose
-from lenet_exp.data.images import normalize
+from lenet_exp.data.normalization import normalize
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError
 from lenet_exp.training.evaluate import predict_classes

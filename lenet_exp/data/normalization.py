@@ -1,0 +1,72 @@
+"""Scaling of pixels to a network's input."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lenet_exp.config.image_shape import STANDARD, ImageShape, Normalization
+
+CHUNK = 4096  # number of images resized at a time, to limit memory use
+
+
+def background(normalization: Normalization) -> Tensor:
+    """Return the value of a black pixel after scaling, shape (channels, 1, 1)."""
+    return scale(torch.zeros(len(normalization.mean), 1, 1), normalization)
+
+
+def scale(pixels: Tensor, normalization: Normalization) -> Tensor:
+    """Scale pixels with shape (..., channels, height, width) and values in [0, 1]."""
+    return (pixels - _column(normalization.mean)) / _column(normalization.sd)
+
+
+def unscale(images: Tensor, normalization: Normalization) -> Tensor:
+    """Return the pixels, in [0, 1], that `scale` converts to `images`."""
+    return (images * _column(normalization.sd) + _column(normalization.mean)).clamp(0, 1)
+
+
+def measure(images: Tensor, white: int) -> Normalization:
+    """Return the mean and standard deviation of each channel. The result is the same on every machine.
+
+    Args:
+        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0, white].
+    """
+    found = Normalization([], [])
+    for channel in _with_channels(images).unbind(1):
+        counts = torch.bincount(channel.flatten(), minlength=white + 1).tolist()  # integers, so sums are exact
+        n, total = sum(counts), sum(value * count for value, count in enumerate(counts))
+        squares = sum(value**2 * count for value, count in enumerate(counts))
+        found.mean.append(total / (n * white))
+        found.sd.append(math.sqrt(n * squares - total**2) / (n * white) or 1.0)
+    return found
+
+
+def normalize(
+    images: Tensor, white: int, size: int = ImageShape.size, normalization: Normalization = STANDARD
+) -> Tensor:
+    """Resize and scale images to a float32 tensor of shape (n, channels, size, size). The resizing is bilinear.
+
+    Args:
+        images: tensor of shape (n, height, width) or (n, 3, height, width), with values in [0, white].
+        white: pixel value of white.
+        size: height and width of the result.
+    """
+    images = _with_channels(images)
+    out = torch.empty(len(images), images.shape[1], size, size)
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK].to(torch.float32) / white
+        if part.shape[-2:] != (size, size):
+            part = F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        out[start : start + CHUNK] = scale(part, normalization)
+    return out
+
+
+def _with_channels(images: Tensor) -> Tensor:
+    return images[:, None] if images.ndim == 3 else images
+
+
+def _column(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None, None]

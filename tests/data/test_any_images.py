@@ -1,0 +1,179 @@
+"""Datasets of other image shapes: color, any size, up to 1,000 classes, EMNIST, and CIFAR-10."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from benchmarks.samples import COLOR_CLASSES, own_set
+from lenet_exp.api import compose
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import _split, load_training_data, with_class_names
+from lenet_exp.data.readers import CIFAR_RECORD, read_images
+from lenet_exp.errors import ConfigError, DataError
+from tests.data.idx import pictures, write_idx
+
+COLOR = ("dataset=folder", "dataset.channels=3", "dataset.val_size=100")
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return own_set(tmp_path_factory.mktemp("samples") / "colors", COLOR_CLASSES)
+
+
+def folder(path: Path, *overrides: str) -> Config:
+    return compose([*COLOR, f"dataset.folder={path}", *overrides])
+
+
+def write_cifar(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
+    """Write CIFAR-10's binary files, with an equal part of the images in each of the five training files."""
+    path = root / "cifar-10-batches-bin"
+    path.mkdir(parents=True)
+    records = np.concatenate([labels[:, None], images.reshape(len(images), -1)], axis=1).astype(np.uint8)
+    for number, part in enumerate(np.array_split(records, 5), 1):
+        (path / f"data_batch_{number}.bin").write_bytes(part.tobytes())
+    return path
+
+
+def test_classes_of_a_folder_are_the_names_of_its_folders(colors):
+    data = load_training_data(folder(colors), torch.device("cpu"))
+    assert list(data.class_names) == sorted(COLOR_CLASSES)
+    assert data.shape == ImageShape(channels=3, size=32, num_classes=20)
+    assert data.images.shape == (800, 3, 32, 32)
+    red = data.images[[i for i, label in enumerate(data.labels) if data.class_names[label].startswith("red")]]
+    assert (red.amax(dim=(2, 3)).argmax(1) == 0).all()
+
+
+def test_pixels_of_other_shapes_are_scaled_by_their_mean_and_deviation(colors):
+    raw = read_images(with_class_names(folder(colors)).dataset, "anywhere", "train").images.double() / 255
+    data = load_training_data(folder(colors, "dataset.image_size=28"), torch.device("cpu"))
+    assert np.allclose(data.normalization.mean, raw.mean(dim=(0, 2, 3)))
+    assert np.allclose(data.normalization.sd, raw.std(dim=(0, 2, 3), correction=0))
+    torch.testing.assert_close(data.images.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    gray = load_training_data(compose(["dataset=digits"]), torch.device("cpu"))
+    assert (gray.normalization.mean, gray.normalization.sd) == ([0.5], [0.5])
+
+
+def test_pictures_of_any_size_are_scaled_to_one_and_padded_with_black(colors, tmp_path):
+    wide = tmp_path / "train" / "a" / "wide.png"
+    wide.parent.mkdir(parents=True)
+    Image.new("RGB", (60, 30), (255, 0, 0)).save(wide)
+    Image.new("RGB", (10, 20), (0, 255, 0)).save(wide.with_name("xhigh.png"))
+    raw = read_images(folder(tmp_path, "dataset.image_size=20").dataset, "anywhere", "train").images
+    expected = torch.zeros(2, 3, 20, 20, dtype=torch.uint8)
+    expected[0, 0, 5:15] = 255
+    expected[1, 1, :, 5:15] = 255
+    assert torch.equal(raw, expected)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "names"),
+    [
+        (lambda a: Image.new("RGB", (9, 8)).save(a / "zz.png"), ("zz.png", "9x8", "28x28", "dataset.image_size")),
+        (lambda a: Image.new("L", (28, 28)).save(a / "zz.png"), ("zz.png", "L", "RGB")),
+        (lambda a: Image.new("I;16", (28, 28)).save(a / "zz.png"), ("zz.png", "8 bits")),
+        (lambda a: Image.new("P", (28, 28)).save(a / "zz.png"), ("zz.png", "palette")),
+        (lambda a: (a / "zz.png").write_bytes(b"\x89PNG\r\n"), ("zz.png",)),
+        (lambda a: (a.parent / "empty").mkdir(), ("train/empty",)),
+        (lambda a: [(a.parent / f"c{i}").mkdir() for i in range(981)], ("1,001",)),
+    ],
+)
+def test_a_picture_or_class_that_does_not_fit_is_named(spoil, names, tmp_path):
+    spoil(own_set(tmp_path, COLOR_CLASSES) / "train" / "red_circle")
+    with pytest.raises(DataError) as caught:
+        load_training_data(folder(tmp_path), torch.device("cpu"))
+    assert all(name in str(caught.value) for name in names)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_class_that_only_the_test_set_has_is_named(colors, tmp_path):
+    (tmp_path / "train").symlink_to(colors / "train")
+    (tmp_path / "test").mkdir()
+    for name in (*COLOR_CLASSES, "pink_circle"):
+        (tmp_path / "test" / name).mkdir()
+    with pytest.raises(DataError, match=r"pink_circle in .*/test;"):
+        read_images(with_class_names(folder(tmp_path)).dataset, "anywhere", "test")
+
+
+def test_idx_files_have_as_many_classes_as_labels(tmp_path):
+    images, _ = pictures(124)
+    write_idx(tmp_path / "train-images-idx3-ubyte", images)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", (np.arange(124) % 62).astype(np.uint8))
+    config = compose(["dataset=folder", "dataset.reader=idx", f"dataset.folder={tmp_path}", "dataset.val_size=62"])
+    data = load_training_data(replace(config, dataset=replace(config.dataset, stratified=True)), torch.device("cpu"))
+    assert (data.shape.num_classes, data.class_names[-1]) == (62, "61")
+    assert data.labels[data.val_index].sort().values.tolist() == list(range(62))
+
+
+def test_emnist_is_turned_upright_and_letters_are_labeled_from_1(tmp_path):
+    images, labels = pictures(60)
+    raw = tmp_path / "EMNIST" / "raw"
+    write_idx(raw / "emnist-letters-train-images-idx3-ubyte", images.transpose(0, 2, 1))
+    write_idx(raw / "emnist-letters-train-labels-idx1-ubyte", labels + np.uint8(1))
+    letters = compose(["dataset=emnist_letters"]).dataset
+    read = read_images(letters, str(tmp_path), "train")
+    assert np.array_equal(read.images.numpy(), images)
+    assert np.array_equal(read.labels.numpy(), labels)
+    assert ImageShape.of(letters).num_classes == 26
+    write_idx(raw / "emnist-letters-train-labels-idx1-ubyte", labels)
+    with pytest.raises(DataError, match=r"0 to 9.* 1 to 26"):
+        read_images(letters, str(tmp_path), "train")
+
+
+def test_cifar_10_is_read_from_its_binary_version(tmp_path):
+    draws = np.random.default_rng(0)
+    images, labels = draws.integers(0, 256, (50, 3, 32, 32), np.uint8), draws.integers(0, 10, 50)
+    path = write_cifar(tmp_path, images, labels)
+    cifar10 = compose(["dataset=cifar10"]).dataset
+    read = read_images(cifar10, str(tmp_path), "train")
+    assert np.array_equal(read.images.numpy(), images)
+    assert np.array_equal(read.labels.numpy(), labels)
+    (path / "data_batch_3.bin").write_bytes(bytes(CIFAR_RECORD - 1))
+    with pytest.raises(DataError, match=re.escape(str(path / "data_batch_3.bin"))):
+        read_images(cifar10, str(tmp_path), "train")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        (["dataset.image_size=32"], True),
+        (["dataset.image_size=28"], False),
+        (["dataset.class_names=[a,b,c,d,e,f,g]"], True),
+        (["dataset.class_names=[a,b,c,d,e,f,g]", "dataset.exact_classes=true"], False),
+        (["dataset.class_names=[a,b,c,d,e,f,g,h,i,j,k]"], False),
+        (["dataset=cifar10"], False),
+    ],
+)
+def test_a_shape_other_than_that_of_mnist_enters_the_fingerprint(overrides, same):
+    assert (fingerprint(compose(overrides), {}) == fingerprint(compose([]), {})) is same
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("dataset.channels=2", "2"), ("dataset.channels=3", "mnist"), ("dataset.image_size=2", "at least 4"),
+     ("dataset.archive=http://x/a.zip", "https")],
+)  # fmt: skip
+def test_a_shape_that_a_dataset_cannot_have_is_refused(override, value):
+    with pytest.raises(ConfigError, match=value):
+        compose([override])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=20, max_size=200), st.integers(1, 19), st.integers(0, 3))
+def test_a_stratified_split_has_the_same_share_of_each_class(labels, val_size, seed):
+    every = torch.tensor(labels)
+    train, val = _split(every, (val_size, None, seed, True))
+    assert sorted([*train.tolist(), *val.tolist()]) == list(range(len(labels)))
+    assert len(val) == val_size
+    share = every[val].bincount(minlength=6) - every.bincount(minlength=6) * val_size / len(labels)
+    assert share.abs().max() < 1
