@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lenet_exp
+from benchmarks.samples import COLOR_CLASSES, own_set
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from tests.prediction.test_export import READERS, needs_onnx
@@ -61,35 +62,38 @@ def test_killed_network_of_ones_own_resumes_to_the_bits_of_an_undisturbed_run(ca
 
 @needs_onnx
 @pytest.mark.slow(seconds=25)
-def test_every_command_takes_a_network_of_ones_own(calm, tmp_path, main, monkeypatch):
-    outputs = Path(shutil.copytree(calm, tmp_path / "outputs"))
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
-    grid = ("-m", *LINE, "model.maps=2,4,8", "seed=0,1", "num_epoch=3")
-    done = lenet_train(*grid, outputs=outputs)
+def test_every_command_takes_a_network_of_ones_own_on_images_in_color(ready, tmp_path, main):
+    outputs, colors = ready, own_set(tmp_path / "colors", COLOR_CLASSES)
+    dataset = ("dataset=folder", "dataset.name=colors", f"dataset.folder={colors}")
+    shape = ("dataset.channels=3", "dataset.val_size=100", "dataset.stratified=true", "augmentation=affine")
+    grid = ("-m", *LINE, *dataset, *shape, "dataset.train_size=null", "model.maps=2,4,8", "seed=0,1", "num_epoch=3")
+    done = lenet_train(*grid, "tracking.plots=true", outputs=outputs)
     assert done.returncode == 0, done.stderr
     assert lenet_train(*grid, outputs=outputs).stdout.count("; 0 trained") == 1
     table = lenet_exp.compare()
     maps = table["model.maps"]
     assert sorted(maps) == [2, 4, 8]
-    assert list(table["parameters"]) == list(9 * maps**2 + 41 * maps + 10)
-    assert list(table["multiply_adds"]) == list(49 * (25 * maps + 9 * maps**2) + 10 * maps)
+    assert list(table["parameters"]) == list(9 * maps**2 + 101 * maps + 20)
+    assert list(table["multiply_adds"]) == list(49 * (75 * maps + 9 * maps**2) + 20 * maps)
     logged = [run.data.params for run in runs(client(outputs))]
     assert {(p["model"], p["model.maps"], p["parameters"]) for p in logged} == {
-        ("residual", "2", "128"), ("residual", "4", "318"), ("residual", "8", "914"),
+        ("residual", "2", "258"), ("residual", "4", "568"), ("residual", "8", "1404"),
     }  # fmt: skip
-    assert champions(client(outputs)).keys() == {"residual-digits"}
+    assert champions(client(outputs)).keys() == {"residual-colors"}
 
-    named = "trained_model=residual-digits"
-    refused = main("dataset=digits", named, program="predict")
+    named = "trained_model=residual-colors"
+    refused = main(*dataset, named, program="predict")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert TRUST in refused.stderr
     for asked in (named, "sweep=last"):
-        scored = main("dataset=digits", asked, TRUST, program="predict")
+        scored = main(*dataset, asked, TRUST, program="predict")
         assert scored.returncode == 0, scored.stderr
+    picture = main("sweep=last", f"images={colors / 'test' / 'red_line' / '00.png'}", TRUST, program="predict")
+    assert any(name in picture.stdout for name in COLOR_CLASSES), picture.stderr
     again = main("sweep=last", TRUST, program="reproduce")
     assert again.returncode == 0, again.stdout
-    network = lenet_exp.load("residual-digits", trust="tests.tools.networks.Residual")
-    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    network = lenet_exp.load("residual-colors", trust="tests.tools.networks.Residual")
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for form in ("onnx", "pt2"):
         file = tmp_path / f"net.{form}"
         exported = main(named, f"format={form}", f"output={file}", TRUST, program="export")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gzip
+import hashlib
 import http.server
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lenet_exp.api import compose
+from lenet_exp.data.download import download
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
+from tests.data.idx import pictures, write_idx
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 REQUESTS = 2 * len(FILES)  # torchvision asks where a file is, then for it
@@ -42,12 +50,9 @@ class Mirror(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def mirror(real_data) -> Iterator[tuple[str, type[Mirror]]]:
-    """The address of a mirror of MNIST's original files, and its handler."""
-    folder = Path(real_data) / "MNIST" / "raw"
-    if not (folder / f"{FILES[0]}.gz").is_file():
-        pytest.skip(f"no original .gz files in {folder}")
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[tuple[str, type[Mirror]]]:
+    """The address of a server of the files in a folder, and its handler."""
     handler = type("OneMirror", (Mirror,), {"asked": [], "sends": None})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
@@ -56,6 +61,16 @@ def mirror(real_data) -> Iterator[tuple[str, type[Mirror]]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def mirror(real_data) -> Iterator[tuple[str, type[Mirror]]]:
+    """The address of a mirror of MNIST's original files, and its handler."""
+    folder = Path(real_data) / "MNIST" / "raw"
+    if not (folder / f"{FILES[0]}.gz").is_file():
+        pytest.skip(f"no original .gz files in {folder}")
+    with serve(folder) as served:
+        yield served
 
 
 def load(root: Path, *mirrors: str) -> int:
@@ -109,3 +124,25 @@ def test_two_processes_that_need_the_same_set_at_once_end_with_one_good_copy(mir
         assert pool.starmap(load, [(tmp_path / "data", address)] * 2, chunksize=1) == [60_000, 60_000]
     assert left_in(tmp_path / "data") == {f"MNIST/raw/{name}" for name in FILES}
     assert len(handler.asked) == REQUESTS
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_a_set_comes_from_an_archive_with_the_right_digest_only(kind, tmp_path):
+    """The archive contains files in folders, plain or compressed, and others that are not needed."""
+    images, labels = pictures(20)
+    packed = tmp_path / "packed" / "gzip"
+    write_idx(packed / "images", images)
+    write_idx(packed / "labels", labels)
+    (packed / "labels.gz").write_bytes(gzip.compress((packed / "labels").read_bytes()))
+    (packed / "labels").rename(packed / "readme")
+    archive = Path(shutil.make_archive(str(tmp_path / "set"), kind, packed.parent))
+    emnist, names = compose(["dataset=emnist_digits"]).dataset, ["images", "labels"]
+    digest = hashlib.md5(archive.read_bytes()).hexdigest()
+    with serve(tmp_path) as (address, _):
+        own = replace(emnist, files={"train": names, "test": []}, archive=address + archive.name, archive_md5="0" * 32)
+        with pytest.raises(DataError, match=archive.name):
+            download(own, tmp_path / "data", names)
+        assert not (tmp_path / "data").exists()
+        read = read_images(replace(own, archive_md5=digest), str(tmp_path / "data"), "train")
+    assert np.array_equal(read.labels.numpy(), labels)
+    assert left_in(tmp_path / "data") == {"EMNIST/raw/images", "EMNIST/raw/labels.gz"}

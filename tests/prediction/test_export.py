@@ -41,8 +41,8 @@ def onnx_answers(path: Path, images: Tensor) -> Tensor:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (given,), (got,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, given.shape[1:], given.type) == ("images", [1, 32, 32], "tensor(float)")
-    assert (got.name, got.shape[1:]) == ("logits", [10])
+    assert (given.name, given.shape[1:], given.type) == ("images", list(images.shape[1:]), "tensor(float)")
+    assert (got.name, len(got.shape)) == ("logits", 2)
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 

@@ -174,3 +174,14 @@ def test_it_has_a_stream_of_its_own():
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     one, same, other = (digest(train(*ALL, f"seed={seed}")[0]) for seed in (0, 0, 1))
     assert one == same != other
+
+
+@pytest.mark.parametrize(
+    "options", [["augmentation=[affine,flip,erase]"], ["augmentation=shift"], ["augmentation=elastic"]]
+)
+def test_channels_of_color_images_change_together(options):
+    """If the channels are multiples of a gray image, they are the same multiples of the changed gray image."""
+    gray, factors = noise(50), torch.tensor([1.0, 0.5, -2.0])[:, None, None]
+    augmentation, black = compose(options).augmentation, BACKGROUND * factors
+    color = augment(gray * factors, augmentation, generator(3, "augmentation"), black)
+    torch.testing.assert_close(color, factors * changed(gray, *options, seed=3))
