@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
     os.set_inheritable(descriptor, True)
     os.ftruncate(descriptor, max(content.nbytes, 1))
     with mmap.mmap(descriptor, 0) as memory:
-        memory[: content.nbytes] = content.tobytes()
+        memory[: content.nbytes] = content.reshape(-1).view(np.uint8).data  # without a copy
     return SharedTensor(descriptor, tuple(tensor.shape), tensor.dtype)
 
 

@@ -203,7 +203,9 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
         table.add_row(c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support))
     console.print(table)
     if not few:
-        console.print(f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; set output= to save all classes")
+        console.print(
+            f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; set output= to save all classes"
+        )
     if len(score.classes) > MOST_IN_MATRIX:
         return
     matrix = PlainTable("confusion matrix (row: true, column: predicted)")

@@ -92,6 +92,8 @@ RULES = (
          Way.elsewhere, covered=("tests/prediction/test_serve.py",)),
     Rule(r"PYTHONPATH=\. lenet-predict", "a model that one was given", instead=(("model.", "given."),)),
     Rule(r"lenet-train -m .*sweep\.resume=", "needs a sweep", needs=Need.sweep),
+    Rule(r"lenet-train dataset=(emnist|cifar10)", "downloads up to 0.6 GB: its configuration is printed",
+         more=("--cfg", "job")),
     Rule(r"lenet-train dataset=folder", "as it stands: the set is small"),
     Rule(r"lenet-train\b(?!.*(--(help|cfg)|-sc ))", "trains for minutes or hours: composed and checked", elsewhere=True,
          more=(*DOSE, "sweep.dry_run=true")),

@@ -85,7 +85,7 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     ticks = range(0, len(class_names), -(-len(class_names) // MOST_NAMES))
     names = [f"{class_names[i]:.{LONGEST_NAME}}" for i in ticks]
     slant = max(map(len, names)) > 2
-    angle = 90 if slant and many else 45 if slant else 0
+    angle = 90 if many else 45 if slant else 0
     axes.set_xticks(ticks, names, rotation=angle, ha="right" if angle == 45 else "center", fontsize=7 if many else 9)
     axes.set_yticks(ticks, names, fontsize=7 if many else 9)
     axes.set_xlabel("predicted")
