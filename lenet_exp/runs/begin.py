@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from lenet_exp.config.conf_dir import source_digest
 from lenet_exp.config.fingerprint import TRAINING_VERSION
 from lenet_exp.config.schema import Config
-from lenet_exp.config.source_digest import source_digest
 from lenet_exp.config.targets import effective
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job

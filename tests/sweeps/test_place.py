@@ -132,5 +132,5 @@ def test_other_data_than_where_the_line_was_typed_are_named(job, tmp_path):
     other = replace(job, fingerprint="0" * 64)
     assert _other_data([job, other]) != ""
     nothing = tmp_path / "nothing"
-    config = compose(["dataset=folder", f"data_root={nothing}"])
+    config = compose(["dataset=folder", "dataset.class_names=[a]", f"data_root={nothing}"])
     assert str(nothing) in _other_data([replace(job, config=config)])

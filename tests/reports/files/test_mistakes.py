@@ -14,11 +14,11 @@ from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import (
     COLUMNS,
-    ENLARGED,
     GAP,
     LINE,
     MARGIN,
     MOST,
+    SIDE,
     TILE,
     TITLE,
     Misclassified,
@@ -31,7 +31,7 @@ from lenet_exp.training.network import rebuild
 from tests.tools.commands import SMALL, lenet_train
 from tests.training.small import configure, start
 
-SIDE = 32 * ENLARGED
+ENLARGED = SIDE // 32
 WHITE = (255, 255, 255)
 
 
