@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from omegaconf import MISSING
+
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
 from lenet_exp.config.schema import (
@@ -106,12 +108,22 @@ def _check_experiment(name: str) -> None:
         raise ConfigError(f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes")
 
 
-def _check_dataset(dataset: Dataset) -> None:
+def check_image_shape(dataset: Dataset) -> None:
+    """Check the flags that determine the input and output of the network.
+
+    Raises:
+        ConfigError: a value is invalid.
+    """
     names = dataset.class_names
-    if names is not None and not (1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)):
+    if names not in (None, MISSING) and not (1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)):
         raise ConfigError(f"dataset.class_names: must be a list of 1 to {MOST_CLASSES:,} distinct names")
     if dataset.channels not in (GRAY, COLOR):
         raise ConfigError(f"dataset.channels={dataset.channels}: expected one of: 1 (gray), 3 (color)")
+    check_value("dataset.image_size", dataset.image_size)
+
+
+def _check_dataset(dataset: Dataset) -> None:
+    check_image_shape(dataset)
     if dataset.channels == COLOR and dataset.reader in (Reader.idx, Reader.digits):
         raise ConfigError(f"dataset.channels=3: must be 1 for {dataset.name}, because its files contain gray images")
     if dataset.channels == GRAY and dataset.reader is Reader.cifar:

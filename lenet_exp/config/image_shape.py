@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from omegaconf import MISSING
+
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import ConfigError
 
@@ -34,7 +36,8 @@ class ImageShape:
         """
         if dataset.class_names is None:
             raise ConfigError(f"dataset={dataset.name}: the names of its classes are unknown; set dataset.class_names")
-        classes = len(dataset.class_names)
+        # Models that the original script trained have no dataset.
+        classes = 0 if dataset.class_names == MISSING else len(dataset.class_names)
         return cls(
             channels=dataset.channels,
             size=dataset.image_size or cls.size,

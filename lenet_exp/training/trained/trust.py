@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from lenet_exp.config.check import check_image_shape
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
 from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, UserError
@@ -70,7 +71,7 @@ def check_trust(trust: Trust) -> None:
 
 
 def check_network(of: str, config: Config, trust: Trust) -> None:
-    """Check that the model and activation classes named in a file are trusted.
+    """Check that the model and activation classes named in a file are trusted, and that the image shape is valid.
 
     Args:
         of: name of the model, for error messages.
@@ -78,8 +79,10 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
         trust: classes and modules that the user trusts, in addition to those in torch and lenet_exp.
 
     Raises:
-        UserError: a class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
+        UserError: a class is not trusted, the image shape is invalid, or a keyword argument is not a number, true,
+            false, null, or a plain word.
     """
+    check_image_shape(config.dataset)
     _check(of, "model", config.model, OUR_MODELS, trust)
     if config.activation != {}:  # some models have no activation
         _check(of, "activation", config.activation, trusted_activations(), trust)
