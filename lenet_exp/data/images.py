@@ -17,10 +17,8 @@ from lenet_exp.data.normalization import measure, normalize
 from lenet_exp.data.readers import RawImages, find_class_names, read_images
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
+from lenet_exp.data.split import Split, split_indices, split_of
 from lenet_exp.errors import ConfigError
-from lenet_exp.seeds import generator
-
-Split = tuple[int, int | None, int, bool]  # val_size, train_size, split_seed, stratified
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
     else:
         images, labels = known.tensors(device)
         where, files, normalization = known.source, known.files, known.normalization
-    train_index, val_index = _split(labels.cpu(), _split_of(config))
+    train_index, val_index = split_indices(labels.cpu(), split_of(config))
     return TrainingData(
         name=d.name,
         class_names=tuple(d.class_names or ()),
@@ -124,8 +122,8 @@ def data_digests(config: Config) -> dict[str, str]:
     config = with_class_names(config)
     known = _SHARED.get(_key(config))
     if known is not None:
-        return known.digests[_split_of(config)]
-    return _split_digests(_source(config.dataset), config.data_root, _split_of(config))
+        return known.digests[split_of(config)]
+    return _split_digests(_source(config.dataset), config.data_root, split_of(config))
 
 
 def train_count(config: Config) -> int:
@@ -162,7 +160,7 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
                 normalization=normalization,
                 digests={},
             )
-        sets[key].digests[_split_of(config)] = data_digests(config)
+        sets[key].digests[split_of(config)] = data_digests(config)
     return list(sets.values())
 
 
@@ -308,34 +306,6 @@ def _split_digests(source: _Source, data_root: str, split: Split) -> dict[str, s
         raise ConfigError(
             f"dataset.val_size={val_size}: {source.dataset.name} has only {n} images; leave enough images for {train}"
         )
-    train_index, val_index = _split(raw.labels, split)
+    train_index, val_index = split_indices(raw.labels, split)
     parts = {"train": train_index, "validation": val_index}
     return {name: pixels_digest(raw.images[i], raw.labels[i], raw.white) for name, i in parts.items()}
-
-
-def _split_of(config: Config) -> Split:
-    d = config.dataset
-    return d.val_size, d.train_size, config.split_seed, d.stratified
-
-
-def _split(labels: Tensor, split: Split) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training images and of the validation images, in random order."""
-    val_size, train_size, split_seed, stratified = split
-    order = torch.randperm(len(labels), generator=generator(split_seed, "split"))
-    if stratified:
-        order = _stratified(order, labels, val_size)
-    return order[val_size : None if train_size is None else val_size + train_size], order[:val_size]
-
-
-def _stratified(order: Tensor, labels: Tensor, val_size: int) -> Tensor:
-    """Move images of all classes to the first `val_size` places, in proportion to the sizes of the classes."""
-    classes = labels[order]
-    shares = val_size * classes.bincount()
-    quota, rest = shares // len(order), shares % len(order)
-    quota[rest.argsort(descending=True, stable=True)[: val_size - int(quota.sum())]] += 1
-    by_class = classes.argsort(stable=True)
-    starts = classes.bincount().cumsum(0) - classes.bincount()
-    place = torch.empty_like(order)  # the place of each image among those of its class
-    place[by_class] = torch.arange(len(order)) - starts[classes[by_class]]
-    chosen = place < quota[classes]
-    return torch.cat([order[chosen], order[~chosen]])

@@ -18,8 +18,9 @@ from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config
-from lenet_exp.data.images import _split, load_training_data, with_class_names
+from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import CIFAR_RECORD, read_images
+from lenet_exp.data.split import split_indices
 from lenet_exp.errors import ConfigError, DataError
 from tests.data.idx import pictures, write_idx
 
@@ -172,7 +173,7 @@ def test_a_shape_that_a_dataset_cannot_have_is_refused(override, value):
 @given(st.lists(st.integers(0, 5), min_size=20, max_size=200), st.integers(1, 19), st.integers(0, 3))
 def test_a_stratified_split_has_the_same_share_of_each_class(labels, val_size, seed):
     every = torch.tensor(labels)
-    train, val = _split(every, (val_size, None, seed, True))
+    train, val = split_indices(every, (val_size, None, seed, True))
     assert sorted([*train.tolist(), *val.tolist()]) == list(range(len(labels)))
     assert len(val) == val_size
     share = every[val].bincount(minlength=6) - every.bincount(minlength=6) * val_size / len(labels)
