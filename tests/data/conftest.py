@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.config.schema import Config
+from tests.tools.configs import compose
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_exp.api import compose
 from lenet_exp.data.images import TrainingData, load_training_data
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
+from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
 IMAGES, LABELS = pictures(60)

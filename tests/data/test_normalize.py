@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from lenet_exp.api import compose
 from lenet_exp.data import normalization
 from lenet_exp.data.images import load_training_data
 from lenet_exp.data.normalization import normalize
+from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
 

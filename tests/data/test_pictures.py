@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lenet_exp.api import compose
 from lenet_exp.data.pictures import FORMATS, open_picture
 from lenet_exp.data.readers import PICTURES, read_images
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures import read_pictures
 from tests.data.test_trust import dataset
+from tests.tools.configs import compose
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(%pipe%touch ran) (w) file\n%%EOF\n"
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_exp.api import compose
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.errors import DataError
 from tests.data.idx import MADE_UP, pictures, write_idx, write_mnist_like, write_qmnist
 from tests.tools.commands import NO_NETWORK
+from tests.tools.configs import compose
 
 IMAGES, LABELS = pictures(60)
 IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from lenet_exp.api import compose
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.data.normalization import normalize
 from lenet_exp.errors import ConfigError
+from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
 CONFIG = compose(["dataset=digits"])

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lenet_exp.api import compose
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.files import find_folder
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
 from tests.data.idx import MADE_UP, pictures, write_idx, write_mnist_like
+from tests.tools.configs import compose
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.manifest import against_table, manifest, pages
 from benchmarks.results import fast_words
-from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
 from tests.tools.commands import ROOT
+from tests.tools.configs import compose
 
 TEXT = pages()
 ROWS = re.findall(r"^\| `--(\w+) .*?` \| `(.*?)`.*? \| (.*?) \|$", TEXT, re.MULTILINE)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.executors.host import Host, PortableWork
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
 from tests.executors.local.tasks import number_of, prepare_with
+from tests.tools.configs import compose
 
 
 @pytest.fixture

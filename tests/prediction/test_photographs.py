@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet_exp.api import compose
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures import classify, read_pictures
@@ -21,6 +20,7 @@ from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 from tests.prediction.drawn import STYLES, draw
 from tests.prediction.photographs import KINDS, OF_A_KIND, photographs
+from tests.tools.configs import compose
 
 MNIST = compose(["dataset=mnist"]).dataset
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet_exp.api import compose
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures import Picture, read_pictures
 from tests.prediction.drawn import STYLES, draw
+from tests.tools.configs import compose
 
 
 def read_picture(path: Path, *overrides: str) -> Picture:

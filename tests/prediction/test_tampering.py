@@ -18,7 +18,6 @@ import torch
 from mlflow import pytorch
 
 import lenet_exp
-from lenet_exp.api import compose
 from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
@@ -28,6 +27,7 @@ from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.tools.commands import SMALL, lenet_train
+from tests.tools.configs import compose
 from tests.tools.stores import client, models, runs
 from tests.training.trained.test_ancestor import Call
 

@@ -14,7 +14,6 @@ import torch
 import yaml
 
 import lenet_exp
-from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.tracking.models.load import load_file
@@ -22,6 +21,7 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.trust import check_network
 from lenet_exp.training.trained.weights import load_weights, save_weights
+from tests.tools.configs import compose
 
 SWISH = "from torch import nn\nclass Swish(nn.SiLU): pass\n"
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from lenet_exp.api import compose
 from lenet_exp.config.schema import EngineName
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import RunResult
@@ -23,6 +22,7 @@ from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.native.library import describe_kernels, kernels
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
+from tests.tools.configs import compose
 from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
 

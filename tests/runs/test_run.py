@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import lenet_exp
-from lenet_exp.api import compose
 from lenet_exp.errors import DataError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
@@ -24,9 +23,11 @@ from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
 from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.configs import compose
 from tests.tools.stores import client, models, points, runs
 
-LINE = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
+MODEL = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
+LINE = (*MODEL, "tracking.models=none")
 TORCH = (*LINE, "engine=torch")  # whose bits depend on the CPU
 
 
@@ -39,7 +40,7 @@ def trained(
 
 
 def test_pruned_run_ends_well_without_a_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
-    pruned = trained(lambda result: result.epoch == 2)
+    pruned = trained(lambda result: result.epoch == 2, MODEL)
     assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (Outcome.pruned, "after epoch 2", 2)
     assert pruned.value != pruned.value  # NaN: nothing to optimise
     (first,) = runs(client(ready))
@@ -47,7 +48,7 @@ def test_pruned_run_ends_well_without_a_result_and_can_be_resumed(ready: Path, t
     assert models(client(ready)) == []
     assert client(ready).search_registered_models() == []
 
-    whole = trained()
+    whole = trained(line=MODEL)
     assert (whole.outcome, whole.repeated, whole.record.resumed) == (Outcome.finished, False, 1)
     (after,) = runs(client(ready))
     assert after.info.run_id == first.info.run_id

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
 from lenet_exp.folders.sweep_folder import sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps.detach import detach
 from lenet_exp.sweeps.session import SweepRequest
+from tests.tools.configs import compose
 
 
 def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypatch):

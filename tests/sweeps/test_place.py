@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.executors.executor import RemoteWork
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
@@ -22,6 +21,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps.place import _other_data
 from tests.tools.commands import end, start
+from tests.tools.configs import compose
 
 EPOCHS = 50
 NAME = "7_0-0-0"

@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.stores.store import Store, open_store
 from tests.tools.commands import SMALL, Done, free_port, lenet_train, mlflow_server
+from tests.tools.configs import compose
 from tests.tools.faulty_proxy import FaultyProxy
 from tests.tools.stores import client, runs
 

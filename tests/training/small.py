@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch.nn import functional as F
 
-from lenet_exp.config.check import check_flags
-from lenet_exp.config.compose import composed, composing
 from lenet_exp.config.conf_dir import CONF_DIR
-from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.seeds import generator
-from lenet_exp.training.check import check_config
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.trained.weights import weights_digest
+from tests.tools.configs import compose
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
 OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))
 
 
-@cache
-def _composer(outputs: str | None) -> QuickComposer:
-    return QuickComposer(composed)
-
-
 def configure(*overrides: str) -> Config:
-    """One epoch of torch's on digits with batches of 32, unless overridden; composed as the jobs of a sweep are."""
+    """One epoch of torch's on digits with batches of 32, unless overridden."""
     small = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "engine=torch"]
-    with composing():
-        config = deepcopy(_composer(os.environ.get("LENET_EXP_OUTPUTS")).config([*small, *overrides]))
-    check_flags(config)
-    check_config(config)
-    return config
+    return compose([*small, *overrides])
 
 
 def start(config: Config) -> tuple[Lane, TrainingData]:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lenet_exp.api import compose
 from lenet_exp.seeds import generator
 from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.evaluate import predict_classes
 from lenet_exp.training.fit import fit
+from tests.tools.configs import compose
 from tests.training.small import configure, digest, start, train
 
 N = 400

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import source_digest
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.executors.executor import EpochReport, RemoteWork, WorkSpec
@@ -26,6 +25,7 @@ from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import versions
 from lenet_exp.runs.jobs import lone_job
+from tests.tools.configs import compose
 
 OPTIONS = SlurmOptions(allocations=2, tasks=1, cpus=1, lost_after=60.0)
 NOWHERE = RemoteWork([], {}, [])

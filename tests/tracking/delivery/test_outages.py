@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from tests.tools.commands import SMALL, end, free_port, start
+from tests.tools.configs import compose
 from tests.tools.stores import champions, content, differences, points, runs
 from tests.tracking.delivery.test_deliver import contents, cut, put_back
 

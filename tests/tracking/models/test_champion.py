@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.champion import champion, register_if_best
 from lenet_exp.tracking.stores.store import open_store
 from tests.tools import commands
 from tests.tools.commands import lenet_train
+from tests.tools.configs import compose
 from tests.tools.stores import client, runs
 
 SMALL = (*commands.SMALL, "num_threads=1", "tracking.plots=false")

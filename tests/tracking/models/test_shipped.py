@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.digests import digest_error
@@ -22,6 +21,7 @@ from lenet_exp.training.evaluate import predict_classes
 from lenet_exp.training.trained.weights import load_weights
 from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import SMALL
+from tests.tools.configs import compose
 from tests.tools.stores import client, runs
 
 SHIPPED = ("mnist", "fashion_mnist")

@@ -6,11 +6,11 @@ import sqlite3
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.errors import printable
 from lenet_exp.tracking.stores.store import open_store
 from tests.commands.test_cli import is_one_line
 from tests.tools.commands import SECRET
+from tests.tools.configs import compose
 from tests.tools.servers import erring_server
 
 REFUSED = {  # what is typed, and what the line says beside it

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
-from lenet_exp.api import compose
 from lenet_exp.errors import StoreError
 from lenet_exp.tracking.stores.store import StoreUnavailable, connect, open_store
 from tests.tools.commands import SECRET, SMALL, end, lenet_train, start
+from tests.tools.configs import compose
 from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")

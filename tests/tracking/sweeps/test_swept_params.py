@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.folders.records import SearchPlan, SweepPlan
 from lenet_exp.runs.jobs import freeze_jobs
 from lenet_exp.tracking.sweeps.swept_params import swept_params
 from tests.tools.commands import SMALL
+from tests.tools.configs import compose
 
 (JOB,) = freeze_jobs(["seed"], [[*SMALL, "seed=0"]], [compose([*SMALL, "seed=0"])])
 

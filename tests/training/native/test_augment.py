@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lenet_exp.api import compose
 from lenet_exp.config.schema import Augmentation
 from lenet_exp.training.augmentation import CONTROL, augment
 from lenet_exp.training.native.library import Augment, Kernels
 from lenet_exp.training.native.options import augment_options
+from tests.tools.configs import compose
 from tests.training.native.reference import threefry
 
 N, SIDE = 40, 32

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.api import compose
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit
@@ -20,6 +19,7 @@ from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.library import Kernels
 from lenet_exp.training.snapshot import snapshot
 from lenet_exp.training.trained.weights import weights_digest
+from tests.tools.configs import compose
 from tests.training.small import configure
 
 CPU = torch.device("cpu")
