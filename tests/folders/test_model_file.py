@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,13 @@ def test_a_path_that_can_be_no_folder_is_one_line(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[RunResult, Path]:
+def trained(empty_store, tmp_path_factory) -> tuple[RunResult, Path]:
     """A run of four epochs with `model_path`, and that folder."""
     base = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
             patch.delenv(name, raising=False)
-        patch.setenv("LENET_EXP_OUTPUTS", str(base / "outputs"))
+        patch.setenv("LENET_EXP_OUTPUTS", str(shutil.copytree(empty_store, base / "outputs")))
         config = configure("num_epoch=4", "activation=prelu", f"model_path={base / 'models'}", *NO_EXTRAS)
         return train(config), base / "models"
 
@@ -128,7 +129,7 @@ def test_a_finished_run_asked_for_again_writes_its_file_without_training(trained
     assert weights_digest(load(str(only_file(tmp_path / "m"))).state_dict()) == result.record.weights_digest
 
 
-def test_the_best_model_so_far_is_there_while_it_trains(outputs, tmp_path):
+def test_the_best_model_so_far_is_there_while_it_trains(ready, tmp_path):
     """So it is, whenever the run is killed."""
     folder, accuracies, held = tmp_path / "models", [], []
 

@@ -54,7 +54,7 @@ def test_repeated_upload_changes_nothing(folder, store, ready, notes):
 
 def test_a_crash_right_after_the_run_was_created(folder, store, ready):
     created = delivery._create_run(folder, folder.begun(), store)  # then kill -9
-    assert deliver(folder, store) == created
+    assert deliver(folder, store, model=False) == created
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer"] == "adam"
@@ -64,15 +64,15 @@ def test_a_crash_right_after_the_run_was_created(folder, store, ready):
 def test_a_crash_after_the_points_and_before_the_note_of_it(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
-    run_id = deliver(folder, store)
+    run_id = deliver(folder, store, model=False)
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     assert files(client(ready), run_id) == {"config.yaml"}
     noted = (folder.path / "delivered.json").read_text()
     put_back(folder, whole)
-    deliver(folder, store)
+    deliver(folder, store, model=False)
     before = everything(client(ready))
     (folder.path / "delivered.json").write_text(noted)  # as it was before epochs 2 and 3 were sent
-    assert deliver(folder, store) == run_id
+    assert deliver(folder, store, model=False) == run_id
     assert everything(client(ready)) == before
     assert [step for step, _, _ in points(client(ready), run_id)["val_loss"]] == [1, 2, 3]
 

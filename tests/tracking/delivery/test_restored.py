@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
 
-from lenet_exp.tracking.delivery.deliver import deliver
+from lenet_exp.tracking.delivery import deliver as delivery
 from lenet_exp.tracking.delivery.restored import reset_lost
 from tests.tools.stores import client, everything, runs
 from tests.tracking.delivery.test_deliver import contents, cut, put_back, restart
+
+deliver = partial(delivery.deliver, model=False)
 
 
 @pytest.fixture
@@ -58,14 +61,14 @@ def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
 def test_epochs_that_a_backup_lacks_are_delivered_again(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
-    run_id = deliver(folder, store, model=False)
+    run_id = deliver(folder, store)
     with closing(sqlite3.connect(ready / "mlflow.db")) as database, closing(sqlite3.connect(":memory:")) as backup:
         database.backup(backup)
         put_back(folder, whole)
-        deliver(folder, store, model=False)
+        deliver(folder, store)
         before = everything(client(ready))
         backup.backup(database)
     assert everything(client(ready)) != before
     reset_lost([folder], restart(store))
-    assert deliver(folder, restart(store), model=False) == run_id
+    assert deliver(folder, restart(store)) == run_id
     assert everything(client(ready)) == before
