@@ -104,22 +104,10 @@ def test_a_diverged_run_has_no_value(store):
     assert result.value != result.value
 
 
-LIGHT = f"""
-import sys
-import lenet_exp
-assert not {{"torch", "mlflow", "hydra"}} & set(sys.modules), "lenet_exp is not light to import"
-first = lenet_exp.train({[*SMALL, NO_MODEL]})
-from lenet_exp import train
-print(first.outcome, train({[*SMALL, NO_MODEL]}).repeated)
-"""
-
-
-@pytest.mark.slow(seconds=8)
-def test_the_package_is_light_to_import_and_trains_in_an_interpreter_of_its_own(outputs, tmp_path):
-    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "finished True"
-    assert (outputs / "mlflow.db").is_file()
+def test_the_package_is_light_to_import(tmp_path):
+    code = "import sys, lenet_exp; print({'torch', 'mlflow', 'hydra'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_a_callback_sees_each_epoch_and_may_prune(store):

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.machine import host
 from tests.tools.commands import MINE, Done, end, lenet_train, start
-from tests.tools.counts import counts
 from tests.tools.on_another_machine import NAME
 from tests.tools.stores import client, points, runs
 from tests.tools.waiting import QUICK, WAITS, wait_until_left, waiting
@@ -62,28 +60,6 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
     assert stopped.stderr.startswith(f"lenet-sweep: sweep {folder.name} ")
 
 
-@pytest.mark.slow(seconds=9)
-def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_path):
-    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
-    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
-        (folder,) = (ready / "sweeps").iterdir()
-        (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
-        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 runs +lenet-train -m", row)
-        told = lenet_sweep("status", outputs=ready).stdout
-        assert "2 not started, 1 running" in told
-        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
-        stop = lenet_sweep("stop", outputs=ready)
-        assert stop.returncode == 0
-        assert f"lenet-train -m sweep.resume={folder.name}\n" in stop.stdout
-        done = end(process)
-    assert done.returncode == 143
-    assert counts(done)[0] == {"killed": 1, "not started": 2}
-    assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"KILLED"}
-    on = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
-    assert on.returncode == 0, on.stderr
-    assert counts(on) == ({"finished": 3}, 3, 0)
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -111,7 +87,8 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
     again = end(start(*arguments, outputs=ready))
     assert again.returncode == 0, again.stderr
     for run in runs(client(ready)):
-        assert run.info.status == "FINISHED"
+        resumed = "1" if run.data.tags["run_folder"] == folder.name else None
+        assert (run.info.status, run.data.tags.get("resumed")) == ("FINISHED", resumed)
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
 
 

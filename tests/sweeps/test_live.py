@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
+from lenet_exp.machine import host
 from tests.tools.commands import end, start
+from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
 from tests.tools.waiting import WAITS, waiting
 
@@ -64,28 +66,36 @@ def stop(outputs: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow(seconds=15)
-def test_running_sweep_is_listed_and_watched_and_ends_with_the_best(ready, tmp_path):
-    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
-    with waiting(*line, outputs=ready, tmp_path=tmp_path):
+def test_running_sweep_is_listed_watched_and_stopped_and_ends_with_the_best(main, ready, tmp_path):
+    with waiting("-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path) as process:
         live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
         assert live.info.status == "RUNNING"
         assert live.data.metrics["runs"] == live.data.metrics["runs_missing"] == 2
         assert "0 of 2" in live.data.tags["mlflow.note.content"]
+        (folder,) = (ready / "sweeps").iterdir()
+        (row,) = [text for text in main("list", program="sweep").stdout.splitlines() if folder.name in text]
+        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m", row)
+        told = main("status", program="sweep").stdout
+        assert "1 running" in told
+        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
         terminal = Terminal(ready)
         assert terminal.shows(r"\d+% 0/2 runs +\S*:\S*")
         assert terminal.shows(r"seed=0 .*\d+% 1/3 .* \d\d\.\d\d%")
-        assert stop(ready).returncode == 0
+        assert f"lenet-train -m sweep.resume={folder.name}\n" in stop(ready).stdout
         assert terminal.shows(None)
         assert terminal.process.wait(60) == 1
+        ended = end(process)
+    assert (ended.returncode, counts(ended)[0]) == (143, {"killed": 1, "not started": 1})
     assert max(len(text) for text in re.split(r"[\r\n]", terminal.sent) if "━" in text) <= 80
     assert "1 killed" in terminal.sent.rpartition("━")[2]
-    (stopped,) = runs(client(ready), "sweep")
+    (stopped,), (run,) = runs(client(ready), "sweep"), runs(client(ready))
+    assert stopped.info.status == run.info.status == "KILLED"
     assert stopped.data.metrics["runs_killed"] == 1
     assert "1 of 2" in stopped.data.tags["sweep_progress"]
     assert "1 killed" in stopped.data.tags["mlflow.note.content"]
 
-    done = end(start(*line, outputs=ready))
-    assert done.returncode == 0, done.stderr
+    done = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
+    assert (done.returncode, counts(done)) == (0, ({"finished": 2}, 2, 0)), done.stderr
     (after,) = runs(client(ready), "sweep")
     told = points(client(ready), after.info.run_id)["runs_killed"]
     assert next(value for step, value, _ in told if step == 2) == 0  # the old count is gone at once

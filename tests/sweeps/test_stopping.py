@@ -113,6 +113,7 @@ def test_rerun_resumes_a_stopped_run_in_the_same_mlflow_run(stopped, ready, whic
     assert [model.source_run_id for model in models(client(ready))] == [run.info.run_id]
 
 
+@pytest.mark.by_hand  # tests/commands/test_lenet_sweep.py kills and resumes one, too
 def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
     line = ("-m", f"--config-dir={MINE}", *WAITS[1:-2], "tracking.plots=false", "activation=relu,waits,selu")
     stopped(signal.SIGKILL, *line, "sweep.workers=1")

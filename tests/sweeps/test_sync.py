@@ -79,28 +79,29 @@ def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
 
 
 @pytest.mark.slow(seconds=12)
-def test_results_lost_by_the_store_are_uploaded_again(ready, empty_store, tmp_path):
-    assert end(start("-m", *LINE, "seed=1,2", outputs=ready)).returncode == 0
-    assert end(start(*LINE, "seed=3", outputs=ready)).returncode == 0
-    assert lenet_sync(outputs=ready).stdout == NOTHING
+def test_results_lost_by_the_store_are_uploaded_again(main, ready, empty_store, tmp_path, monkeypatch):
+    assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2").returncode == 0
+    assert main(*LINE, "seed=3").returncode == 0
+    assert main(program="sync").stdout == NOTHING
     store = client(ready)
     first, alone = (next(run for run in runs(store) if run.data.params["seed"] == seed) for seed in "13")
     (parent,) = runs(store, "sweep")
     store.delete_run(first.info.run_id)
-    one = lenet_sync(f"run={first.data.tags['run_folder'][:6]}", outputs=ready)
+    one = main(f"run={first.data.tags['run_folder'][:6]}", program="sync")
     assert told(one) == ([1, 1], []), one.stderr
     store.delete_run(parent.info.run_id)
     store.delete_run(alone.info.run_id)
-    done = lenet_sync(outputs=ready)
+    done = main(program="sync")
     assert (done.returncode, told(done)) == (0, ([3, 1, 1], []))
     (again,) = runs(store, "sweep")
     assert again.info.run_id != parent.info.run_id
     assert {run.data.tags.get("sweeps", "").rpartition(",")[2] for run in runs(store)} == {"", again.info.run_id}
-    assert lenet_sync(outputs=ready).stdout == NOTHING
+    assert main(program="sync").stdout == NOTHING
     moved = Path(shutil.move(ready, tmp_path / "moved"))
     shutil.rmtree(moved / "mlartifacts")
     shutil.copy(empty_store / "mlflow.db", moved / "mlflow.db")
-    gone = lenet_sync(outputs=moved)
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(moved))
+    gone = main(program="sync")
     assert told(gone) == ([3, 3, 1], []), gone.stderr
     assert (len(runs(client(moved))), len(models(client(moved)))) == (3, 3)
 

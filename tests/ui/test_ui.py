@@ -192,31 +192,23 @@ def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
     assert '"loud"' in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.slow(seconds=8)
-def test_a_sweep_is_shown_from_its_own_store_and_killed_outright_it_takes_its_server_along(ready, tmp_path):
-    """By its folder, which has been moved, from elsewhere, where another store is named."""
-    assert lenet_train(*SWEEP, "tracking.experiment=mine", outputs=ready).returncode == 0
+@pytest.mark.slow(seconds=12)
+def test_of_a_server_only_the_links_are_printed_and_killed_outright_it_takes_its_server_along(
+    main, ready, tmp_path, monkeypatch
+):
+    """It serves the store of a sweep, named by its folder, which has been moved, where another store is named."""
+    assert main(*SWEEP, "tracking.experiment=mine").returncode == 0
     moved = Path(shutil.move(ready, tmp_path / "moved"))
-    (folder,) = (moved / "sweeps").iterdir()
-    (parent,) = runs(client(moved), "sweep", "mine")
+    (folder,), (parent,) = (moved / "sweeps").iterdir(), runs(client(moved), "sweep", "mine")
     elsewhere = {"MLFLOW_TRACKING_URI": "sqlite:///no.db"}
-    with lenet_ui(f"sweep={folder}", outputs=tmp_path / "empty", env=elsewhere) as served:
+    with lenet_ui(f"sweep={folder}", "token=none", outputs=tmp_path / "empty", env=elsewhere) as served:
         assert urlsplit(served.links["sweep"]).fragment.partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
-        served.process.kill()
-        served.process.wait()
-        wait_for_processes(served.port, there=False)
-
-
-@pytest.mark.slow(seconds=8)
-def test_of_a_server_only_the_links_are_printed_whichever_way_a_sweep_is_named(main, ready, tmp_path, monkeypatch):
-    with lenet_ui(OTHER, "token=none", outputs=ready) as served:
         here = tmp_path / "here"
-        assert lenet_train(*SWEEP, f"tracking.uri={served.address}", outputs=here).returncode == 0
+        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(here))
+        assert main(*SWEEP, f"tracking.uri={served.address}").returncode == 0
         (folder,) = (here / "sweeps").iterdir()
         secret = f"tracking.uri={served.address.replace('//', '//someone:hunter2@')}"
-        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(here))
-        done = main(program="ui")
-        links = links_in(done.stdout)
+        links = links_in(main(program="ui").stdout)
         parent = links["sweep"].partition("?")[0].rpartition("/")[2]
         assert set(links) == {"runs", "curves", "sweep", "parallel"}
         assert all(url.startswith(f"{served.address}/#/") for url in links.values())
@@ -225,3 +217,6 @@ def test_of_a_server_only_the_links_are_printed_whichever_way_a_sweep_is_named(m
         told = main(f"sweep={parent}", secret, program="ui")
         assert links_in(told.stdout) == links
         assert "hunter2" not in told.stdout + told.stderr
+        served.process.kill()
+        served.process.wait()
+        wait_for_processes(served.port, there=False)

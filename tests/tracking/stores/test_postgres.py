@@ -15,7 +15,7 @@ from tests.tools.stores import models, points, runs
 from tests.tracking.stores.test_store import leaks
 
 ONE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
-FOLDERS, SEEDS = 3, 3
+FOLDERS, SEEDS = 3, 2
 
 
 def check_whole(store):
