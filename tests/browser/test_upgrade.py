@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow(seconds=20)
 
 
 def test_links_into_an_earlier_store_open(page, tmp_path):
-    with unpacked(tmp_path / "mlflow.db") as outputs:
+    with unpacked(tmp_path / "upgraded") as outputs:
         made, compared = EXPECTED["made"], EXPECTED["compare"]
         with lenet_ui(f"sweep={made['grid']}", outputs=outputs, cwd=PLACE) as served:
             page.goto(served.links["runs"])

@@ -49,18 +49,17 @@ def unpacked(upgraded: Path) -> Iterator[Path]:
     """The outputs folder at its own place, which one process has at a time; its store as `mlflow db upgrade` leaves it.
 
     Args:
-        upgraded: where the upgraded store is kept for the next time.
+        upgraded: where all of it is kept for the next time.
     """
     with Path(f"{PLACE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(PLACE, ignore_errors=True)
-        with tarfile.open(HERE / f"{COMMIT}.tar.xz") as archive:
-            archive.extractall(PLACE, filter="data")
-        if not upgraded.is_file():
-            shutil.copy(OUTPUTS / "mlflow.db", upgraded)
-            done = CliRunner().invoke(cli, ["db", "upgrade", f"sqlite:///{upgraded}"])
+        if not upgraded.is_dir():
+            with tarfile.open(HERE / f"{COMMIT}.tar.xz") as archive:
+                archive.extractall(upgraded, filter="data")
+            done = CliRunner().invoke(cli, ["db", "upgrade", f"sqlite:///{upgraded}/outputs/mlflow.db"])
             assert done.exit_code == 0, done.output
-        shutil.copy(upgraded, OUTPUTS / "mlflow.db")
+        shutil.copytree(upgraded, PLACE)
         try:
             yield OUTPUTS
         finally:

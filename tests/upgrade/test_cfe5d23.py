@@ -26,7 +26,7 @@ COMMANDS: dict[str, list[str]] = EXPECTED["commands"]
 
 @pytest.fixture(scope="session")
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp(COMMIT) / "mlflow.db"
+    return tmp_path_factory.mktemp(COMMIT) / "upgraded"
 
 
 @pytest.fixture(autouse=True)
