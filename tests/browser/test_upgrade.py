@@ -8,7 +8,7 @@ from tests.browser.served import lenet_ui
 from tests.browser.table import rows
 from tests.upgrade.earlier import EXPECTED, PLACE, unpacked
 
-pytestmark = pytest.mark.slow(seconds=20)
+pytestmark = pytest.mark.by_hand  # tests/upgrade has the names that the links use, and test_pages.py the links
 
 
 def test_links_into_an_earlier_store_open(page, tmp_path):
