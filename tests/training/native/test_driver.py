@@ -59,7 +59,7 @@ def test_sanitizers_find_nothing(tmp_path):
     run(tmp_path, "clang++", *options, program=COMPARE)
 
 
-@pytest.mark.slow(seconds=24)
+@pytest.mark.slow(seconds=12)
 def test_arm_code_has_the_same_bits(tmp_path):
     found = run(tmp_path, "aarch64-linux-gnu-g++", "-O2", "-march=armv8-a", "-static", emulator=("qemu-aarch64",))
     assert found == DIGESTS.read_text()
