@@ -310,7 +310,8 @@ def test_an_installed_wheel_works_without_the_checkout(tmp_path):
     # The dependencies of this environment, but not its link to the checkout.
     (site / "dependencies.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
     (tmp_path / "elsewhere").mkdir()
-    run = [str(tmp_path / "venv" / "bin" / "lenet-train"), "-m", "dataset=digits", "num_epoch=1", "seed=1,2"]
+    sweep = ("-m", "dataset=digits", "num_epoch=1", "seed=1,2", "sweep.workers=1")
+    run = [str(tmp_path / "venv" / "bin" / "lenet-train"), *sweep]
     done = subprocess.run(run, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "elsewhere").glob("outputs/runs/*/record.json"))) == 2
