@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import logging
 import os
@@ -78,8 +79,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lenet_exp.api import compose
     from lenet_exp.tracking.stores.store import open_store
 
-    path = tmp_path_factory.mktemp("empty")
-    open_store(compose([f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]).tracking)
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "empty"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_dir():  # no other process of these tests has made it
+            path.mkdir()
+            open_store(compose([f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]).tracking)
     return path
 
 
