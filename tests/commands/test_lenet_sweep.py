@@ -64,7 +64,7 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
     "arguments",
     [
         pytest.param(("-m", *WAITS, "seed=0,1", "sweep.workers=1"), marks=pytest.mark.slow(seconds=9), id="sweep"),
-        pytest.param(WAITS, marks=pytest.mark.by_hand, id="run"),
+        pytest.param(WAITS, marks=pytest.mark.slow(seconds=5), id="run"),
     ],
 )
 def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tmp_path, arguments):
