@@ -35,8 +35,8 @@ def bring(folder: Path) -> None:
 @pytest.mark.parametrize(
     "pages",
     [
-        pytest.param([README], marks=pytest.mark.slow(seconds=60), id="README.md"),
-        pytest.param([MODELS], marks=pytest.mark.slow(seconds=20), id="models of one's own"),
+        pytest.param([README], marks=pytest.mark.slow(seconds=40), id="README.md"),
+        pytest.param([MODELS], marks=pytest.mark.slow(seconds=13), id="models of one's own"),
         pytest.param([TUTORIAL], marks=pytest.mark.by_hand, id="tutorial"),
         pytest.param(OFTEN, marks=pytest.mark.by_hand, id="pages of training and comparison"),
         pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),

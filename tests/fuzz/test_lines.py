@@ -85,7 +85,7 @@ def check(done: Done, program: str) -> None:
         assert done.stderr.rstrip("\n").endswith(lines[0]), said
 
 
-@pytest.mark.slow(seconds=18)
+@pytest.mark.slow(seconds=4)
 def test_lines_of_lenet_train(place):
     finished = []
     for line in TRAIN:

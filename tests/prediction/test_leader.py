@@ -140,7 +140,7 @@ def confirm(main, *asked: str) -> None:
     assert tested.returncode == 0, tested.stderr
 
 
-@pytest.mark.slow(seconds=8)
+@pytest.mark.slow(seconds=15)
 def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
     alone = main("sweep=last", program="predict").stdout  # a leader without other seeds is told as any model

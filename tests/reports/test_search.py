@@ -29,7 +29,7 @@ from tests.tools.commands import lenet_train
 from tests.tools.stores import client, files, runs
 
 N = 12
-SLOW = pytest.mark.slow(seconds=15)  # for the search, which they share
+SLOW = pytest.mark.slow(seconds=10)  # for the search, which they share
 PICTURES = {"leaderboard", "learning_curves", "search_history"}
 FLAGS = [SearchedFlag("optimizer.lr", choice=False, log=True), SearchedFlag("activation", choice=True, log=False)]
 

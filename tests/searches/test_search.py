@@ -143,7 +143,7 @@ def test_search_that_cannot_be_resumed_is_one_line(searched, tmp_path):
         assert named in done.stderr
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=7)
 def test_known_and_repeated_trials_cost_no_budget_even_after_a_corrupt_study(ready):
     flags = (*QUICK, "num_epoch=2")
     grid = lenet_train("-m", "hydra/launcher=basic", *flags, "activation=relu,tanh", outputs=ready)
@@ -178,7 +178,7 @@ def _told(sweep: SweepFolder) -> list[tuple[int, str, float]]:
     return [(t.number, t.state.name, t.value) for t in study.trials]
 
 
-@pytest.mark.slow(seconds=7)
+@pytest.mark.slow(seconds=5)
 def test_by_the_loss_it_is_minimised_in_a_database_of_ones_own(ready, tmp_path):
     line = ("n_trials=3", "search.objective=loss", f"search.storage=sqlite:///{tmp_path / 'mine.db'}")
     done = search(ready, *line, "sweep.workers=1")
@@ -274,7 +274,7 @@ def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready):
     assert "lenet-train: " not in done.stderr
 
 
-@pytest.mark.slow(seconds=3)
+@pytest.mark.slow(seconds=1)
 def test_a_budget_that_is_over_begins_no_trial(ready):
     done = search(ready, "max_seconds=0.001", "sweep.workers=1")
     assert done.returncode in {0, 1}, done.stderr

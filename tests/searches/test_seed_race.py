@@ -76,7 +76,7 @@ def test_only_the_better_half_gets_seeds_while_trials_are_created():
     assert seeds.next(asking=False) == (0, 1)
 
 
-@pytest.mark.slow(seconds=18)
+@pytest.mark.slow(seconds=14)
 def test_the_best_has_had_all_seeds_and_is_put_to_the_test_on_those_that_nobody_has_seen(ready):
     line = ("n_trials=3", "search.pruner=none", "sweep.workers=1", "hydra.launcher.retries=0")
     search(ready, *line, "seeds=2")

@@ -13,7 +13,7 @@ FEW = "dataset.train_size=96"
 HYDRAS = ("-m", "hydra/sweeper=basic", "hydra/launcher=basic")
 
 
-@pytest.mark.slow(seconds=8)
+@pytest.mark.slow(seconds=3)
 def test_hydras_basic_sweeper_trains_and_tells_of_a_failure(ready):
     done = lenet_train(*HYDRAS, *QUICK, FEW, "dataset.val_size=250,200,2000", outputs=ready)
     assert done.returncode == 2

@@ -65,7 +65,7 @@ def stop(outputs: Path) -> subprocess.CompletedProcess[str]:
     return end(start("stop", outputs=outputs, program="sweep"))
 
 
-@pytest.mark.slow(seconds=15)
+@pytest.mark.slow(seconds=20)
 def test_running_sweep_is_listed_watched_and_stopped_and_ends_with_the_best(main, ready, tmp_path):
     with waiting("-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path) as process:
         live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))

@@ -55,6 +55,7 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
 @pytest.mark.parametrize(
     ("which", "launcher"), [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)]
 )
+@pytest.mark.slow(seconds=14)
 def test_stopped_sweep_leaves_no_process_and_resumes_under_the_same_parent(stopped, ready, which, launcher):
     line = (*SWEEP, f"hydra/launcher={launcher}")
     done = stopped(which, *line)
@@ -131,6 +132,7 @@ def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["step_loss"]] == STEPS
 
 
+@pytest.mark.slow(seconds=14)
 def test_second_signal_ends_a_sweep_at_once_and_it_can_be_resumed(stopped, ready):
     done = stopped(signal.SIGTERM, *SWEEP, "activation.stubborn=true", times=2)
     assert done.returncode == 143

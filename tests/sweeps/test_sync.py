@@ -78,7 +78,7 @@ def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
         assert everything(store) == before
 
 
-@pytest.mark.slow(seconds=12)
+@pytest.mark.slow(seconds=5)
 def test_results_lost_by_the_store_are_uploaded_again(main, ready, empty_store, tmp_path, monkeypatch):
     assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2").returncode == 0
     assert main(*LINE, "seed=3").returncode == 0

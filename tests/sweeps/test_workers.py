@@ -74,6 +74,7 @@ def test_one_lost_worker_is_retried_silently_with_the_same_weights(ready, tmp_pa
     assert digests(ready) == digests(tmp_path / "calm")
 
 
+@pytest.mark.slow(seconds=25)
 def test_a_run_over_its_time_limit_fails_and_the_others_go_on(ready, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "STOP_SECONDS", 1.0)
     (tmp_path / "die-0").touch()
@@ -87,6 +88,7 @@ def test_a_run_over_its_time_limit_fails_and_the_others_go_on(ready, tmp_path, m
     assert {run.info.status for run in runs(client(ready))} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.slow(seconds=5)
 def test_after_failures_no_more_runs_are_started(ready, tmp_path):
     failed = 2
     line = ("activation=dies", "activation.how=raise", "activation.after=5", "num_epoch=1", "seed=range(3)")
@@ -104,6 +106,7 @@ def test_a_diverged_run_is_a_failure(ready, tmp_path):
     assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
 
 
+@pytest.mark.slow(seconds=1)
 def test_other_launchers_warn_about_unsupported_flags(ready):
     line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
     done = lenet_train(*line, outputs=ready)

@@ -68,6 +68,7 @@ def well_crowned(store: MlflowClient) -> bool:
     return ok
 
 
+@pytest.mark.slow(seconds=20)
 def test_a_sweep_whose_store_fails_from_its_middle_on_is_delivered_by_sync(
     main, outputs, server, proxy, undisturbed, monkeypatch
 ):

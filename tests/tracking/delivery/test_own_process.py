@@ -124,6 +124,7 @@ def test_unavailable_store_warns_once_and_the_run_ends_well(outputs):
     assert "epoch 2/2" in log.read_text()
 
 
+@pytest.mark.slow(seconds=1)
 def test_starting_the_uploading_process_loads_no_torch():
     """It imports mlflow while the run's process imports torch."""
     code = (

@@ -39,6 +39,7 @@ def test_a_run_alone_has_them_each_sample_once(ready):
         assert len(steps) == len(set(steps)), name
 
 
+@pytest.mark.slow(seconds=1)
 def test_what_can_not_be_is_one_warning(ready):
     done = lenet_train(*LINE, "num_epoch=1", outputs=ready, **ON | {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "perhaps"})
     (run,) = runs(client(ready))

@@ -43,7 +43,7 @@ def deliver_all(tmp_path, uri):
         assert any(end(process).returncode == 0 for process in tries)
 
 
-@pytest.mark.slow(seconds=36)
+@pytest.mark.slow(seconds=18)
 def test_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, outputs, tmp_path):
     with postgres() as cluster:
         uri = f"{database(cluster, 'direct')}?sslmode=verify-full&sslrootcert={cluster.folder}/tls/ca.crt"

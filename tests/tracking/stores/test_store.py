@@ -80,7 +80,7 @@ def test_a_deleted_experiment_is_one_line(ready):
     assert f"mlflow experiments restore --experiment-id {store.experiment_id}" in line
 
 
-@pytest.mark.slow(seconds=7)
+@pytest.mark.slow(seconds=3)
 def test_first_starts_at_once(tmp_path):
     outputs = tmp_path / "outputs"
     started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(2)]
