@@ -20,7 +20,7 @@ from hypothesis import settings
 # Tests run side by side: a thread that spins while it waits takes the core that the others need (several times slower).
 # Read by OpenMP when torch is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-gc.set_threshold(50_000)  # or looking for garbage among all that is imported takes a fourteenth of the time
+gc.set_threshold(50_000)  # with so many imported modules, looking for garbage more often takes 7% of the time
 
 # What a person's shell may have set and a test must not depend on.
 SETTINGS = ("LENET_EXP_OUTPUTS", "LENET_EXP_DATA", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")

@@ -1,6 +1,7 @@
-"""Configurations for tests that only need one: Hydra takes a tenth of a second for each.
+"""Configurations for tests, in a fraction of Hydra's time.
 
-Single values are filled in as for the jobs of a sweep; tests/config/test_quick.py compares that with Hydra.
+Overrides of single values are filled in, as for the jobs of a sweep. tests/config/test_quick.py compares the result
+with that of Hydra.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _composer(settings: tuple[str | None, ...]) -> QuickComposer:
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """What lenet_exp.compose returns."""
+    """Return what `lenet_exp.compose` returns for these overrides."""
     with composing():
         composer = _composer(tuple(map(os.environ.get, SETTINGS)))
         config = deepcopy(composer.config(allow_new_keys(list(overrides))))
