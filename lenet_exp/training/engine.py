@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -12,13 +14,15 @@ from lenet_exp.config.schema import Config, EngineName, ScheduleShape
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import background
 from lenet_exp.errors import ConfigError
+from lenet_exp.machine import cpu_count
 from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.average import update_average
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Lane
+from lenet_exp.training.native.build import BuildError
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.library import Kernels, describe_kernels, kernels, why_no_kernels
-from lenet_exp.training.native.options import why_unsupported
+from lenet_exp.training.native.library import build_for, describe_kernels, kernels, why_no_kernels
+from lenet_exp.training.native.options import native_shape, why_unsupported
 from lenet_exp.training.schedule import lr_factor
 
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -148,6 +152,25 @@ def engine_of(config: Config) -> Engine:
     if config.engine is not EngineName.native:
         raise ValueError(f"engine={config.engine}: has not been chosen yet")
     choose_engine(config)
-    built = kernels()
-    assert isinstance(built, Kernels)
+    built = kernels(native_shape(config))
+    if isinstance(built, str):
+        raise ConfigError(f"engine=native: {built}; set engine=torch")
     return NativeEngine(built)
+
+
+def compile_ahead(configs: Iterable[Config]) -> None:
+    """Compile the kernels for all shapes in the background, so that few workers need to wait for them.
+
+    Args:
+        configs: configurations with the engine already chosen, in the order in which they will be trained.
+    """
+    native = (config for config in configs if config.engine is EngineName.native)
+    shapes = iter(dict.fromkeys(map(native_shape, native)))
+
+    def build_next() -> None:
+        for shape in shapes:
+            with contextlib.suppress(BuildError):  # the job that needs the kernels reports the reason
+                build_for(shape)
+
+    for _ in range(cpu_count()):
+        threading.Thread(target=build_next, daemon=True).start()

@@ -25,6 +25,7 @@ from lenet_exp.training.native.target import Target, find_target
 KERNELS = Path(__file__).with_name("kernels")
 SOURCE = "engine.cpp"
 KEPT = "native"
+MOST_LIBRARIES = 50
 
 log = logging.getLogger("lenet_exp")
 
@@ -46,10 +47,11 @@ class Library:
     built: str
 
 
-def build(folder: Path | None = None) -> Library:
+def build(folder: Path | None = None, *definitions: str) -> Library:
     """Return the kernels' library. If needed, build it with the first working compiler.
 
     Args:
+        definitions: macros that define the network's shape; see `NativeShape.definition`.
         folder: folder in which libraries are stored; by default, `cache_folder(KEPT)`.
 
     Raises:
@@ -66,7 +68,7 @@ def build(folder: Path | None = None) -> Library:
     refused = []
     for compiler in find_compilers():
         try:
-            path = build_with(folder, compiler, target)
+            path = build_with(folder, compiler, target, *definitions)
             return Library(path, f"{target.name}, {compiler.says}")
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
@@ -85,13 +87,14 @@ def sources() -> Iterator[tuple[str, bytes]]:
             yield file.name, file.read_bytes()
 
 
-def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
+def build_with(folder: Path, compiler: Compiler, target: Target, *definitions: str) -> Path:
     """Return the path of a library built by one compiler, from the cache if possible.
 
     Args:
         folder: an existing private folder, in which libraries are cached.
         compiler: compiler to use.
         target: instruction set to compile for.
+        definitions: macros that define the network's shape.
 
     Raises:
         CompilerError: the compiler cannot build the library, or the library has changed since it was built.
@@ -99,21 +102,23 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
     """
     what = [
         ("compiler", compiler.version.encode()),
-        ("flags", " ".join(compiler.arguments(target)).encode()),
+        ("flags", " ".join(compiler.arguments(target, *definitions)).encode()),
         *sources(),
     ]
     library = folder / f"{target.name}-{_digest(what)}.so"
     if _checked(library):
+        os.utime(library)  # the least recently used libraries are removed
         return library
     with _locked(library.with_suffix(".lock")):
         if not _checked(library):  # another process may have built it in the meantime
-            _compile(library, compiler, target)
+            _compile(library, compiler, target, *definitions)
+            _remove_oldest(folder)
     if not _checked(library):
         raise CompilerError(f"{library} has changed since it was built")
     return library
 
 
-def _compile(library: Path, compiler: Compiler, target: Target) -> None:
+def _compile(library: Path, compiler: Compiler, target: Target, *definitions: str) -> None:
     """Compile the library in a temporary folder, move it to its final path, and write its digest.
 
     The digest is written last, because a library without a digest is never used.
@@ -122,9 +127,11 @@ def _compile(library: Path, compiler: Compiler, target: Target) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
-    log.info("compiling the native engine for %s with %s (only once on this machine)", target.name, compiler.name)
+    shape = f" of {definitions[0].partition('=')[2]}" if definitions else ""
+    what = f"{target.name} with {compiler.name}"
+    log.info("compiling the native engine%s for %s (only once on this machine)", shape, what)
     try:
-        compiler.compile(KERNELS / SOURCE, aside / library.name, target, COMPILE_SECONDS)
+        compiler.compile(KERNELS / SOURCE, aside / library.name, target, *definitions, seconds=COMPILE_SECONDS)
         content = (aside / library.name).read_bytes()
     except FileNotFoundError as e:
         raise CompilerError("it succeeded but wrote no library") from e
@@ -136,6 +143,14 @@ def _compile(library: Path, compiler: Compiler, target: Target) -> None:
     write_atomic(_note(library), _digest([("library", content)]))
     os.chmod(_note(library), 0o600)
     log.info("compiled in %.0f s", time.monotonic() - start)
+
+
+def _remove_oldest(folder: Path) -> None:
+    """Remove the least recently used libraries if there are too many. Processes that have opened them keep them."""
+    libraries = sorted(folder.glob("*.so"), key=lambda library: library.stat().st_mtime, reverse=True)
+    for library in libraries[MOST_LIBRARIES:]:
+        for file in (_note(library), library, library.with_suffix(".lock")):
+            file.unlink(missing_ok=True)
 
 
 def _note(library: Path) -> Path:

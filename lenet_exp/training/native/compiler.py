@@ -50,8 +50,16 @@ class Compiler:
         """Whether the compiler is zig."""
         return "ziglang" in self.command or Path(self.command[0]).name == "zig"
 
-    def arguments(self, target: Target) -> tuple[str, ...]:
-        """Return the compiler's arguments, without the names of the source and library files."""
+    def arguments(self, target: Target, *definitions: str) -> tuple[str, ...]:
+        """Return the compiler's arguments, without the names of the source and library files.
+
+        Args:
+            target: instruction set to compile for.
+            definitions: macros to define, such as `NAME=VALUE`.
+        """
+        return (*self._arguments(target), *(f"-D{definition}" for definition in definitions))
+
+    def _arguments(self, target: Target) -> tuple[str, ...]:
         if self.is_zig:  # without -nostdlib++, zig builds a C++ library first
             return (*FLAGS, "-nostdlib++", *target.zig)
         if "clang" in self.version:
@@ -60,13 +68,15 @@ class Compiler:
         # layers' block without flattening it. Both spill sums from registers and make a step a third slower.
         return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
 
-    def compile(self, source: Path, library: Path, target: Target, seconds: float = COMPILE_SECONDS) -> None:
+    def compile(
+        self, source: Path, library: Path, target: Target, *definitions: str, seconds: float = COMPILE_SECONDS
+    ) -> None:
         """Compile a source file into a library.
 
         Raises:
             CompilerError: compilation failed.
         """
-        done = _run([*self.command, *self.arguments(target), str(source), "-o", str(library)], seconds)
+        done = _run([*self.command, *self.arguments(target, *definitions), str(source), "-o", str(library)], seconds)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             said = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")

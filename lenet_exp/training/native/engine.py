@@ -19,7 +19,6 @@ from lenet_exp.training.average import decay_at
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.arithmetic import cosine, power
-from lenet_exp.training.native.layout import copy_parameters, move_parameters, new_array
 from lenet_exp.training.native.library import Kernels, Options
 from lenet_exp.training.native.options import augment_options, needs_random_numbers, network_options
 from lenet_exp.training.native.rule import OptimizerRule
@@ -39,14 +38,14 @@ class NativeEngine:
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
         """Return a function that executes one training step of a run; see `TorchEngine.stepper`."""
         _check(data)
-        config, kernels = lane.config, self._kernels
+        config, kernels, layout = lane.config, self._kernels, self._kernels.layout
         schedule, average = config.schedule, lane.average
         options, draws_noise = _options(lane), needs_random_numbers(config)
-        weights, gradient = move_parameters(lane.model), new_array()
-        rule = OptimizerRule(lane.optimizer, lane.model)
+        weights, gradient = layout.move_parameters(lane.model), layout.new_array()
+        rule = OptimizerRule(lane.optimizer, lane.model, layout)
         rule.update.clip_norm = config.training.clip_norm or 0.0
         # This variable keeps the array alive for as long as the kernels can write to its address.
-        average_weights = None if average is None else move_parameters(average)
+        average_weights = None if average is None else layout.move_parameters(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
         changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(config.augmentation)
         changes, everything = augment_options(config.augmentation, options.threads), torch.arange(config.batch_size)
@@ -76,7 +75,7 @@ class NativeEngine:
         _check(data)
         options = _options(lane)
         options.training = False
-        weights, total, predictions = copy_parameters(lane.eval_model), 0.0, []
+        weights, total, predictions = self._kernels.layout.copy_parameters(lane.eval_model), 0.0, []
         for part in data.val_index.split(EVAL_BATCH):
             loss, classes = self._kernels.evaluate(options, data.images, data.labels, part, weights)
             total += loss * len(part)
@@ -104,7 +103,7 @@ def _check(data: TrainingData) -> None:
     """Check that the labels and image indices are in range. The kernels do not check them."""
     n = len(data.images)
     for name, numbers, limit in (
-        ("label", data.labels, 10),
+        ("label", data.labels, data.shape.num_classes),
         ("index", data.train_index, n),
         ("index", data.val_index, n),
     ):

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_exp.training.native.build import BuildError, build
-from lenet_exp.training.native.layout import PARAMETERS
+from lenet_exp.training.native.build import BuildError, Library, build
+from lenet_exp.training.native.layout import Layout, NativeShape, layout_of
 
 
 def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
     return [(name, kind) for kind, names in kinds for name in names.split()]
+
+
+LENET5 = NativeShape()
 
 
 class Options(ctypes.Structure):
@@ -73,10 +76,15 @@ class Kernels:
     Args:
         path: path of the library.
         built: CPU type and compiler of the library, for messages.
+        shape: shape of the networks for which the library was compiled.
+
+    Attributes:
+        layout: positions of a network's parameters in the kernels' array.
     """
 
-    def __init__(self, path: Path, built: str = "") -> None:
+    def __init__(self, path: Path, built: str = "", shape: NativeShape = LENET5) -> None:
         self.built = built
+        self.layout: Layout = layout_of(shape)
         self._library = library = ctypes.CDLL(str(path))
         pointer, options, batch, outcome = c_void_p, POINTER(Options), POINTER(_Batch), POINTER(_Outcome)
         for name, result, arguments in (
@@ -91,7 +99,7 @@ class Kernels:
         ):
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-        assert library.lenet_parameters() == PARAMETERS
+        assert library.lenet_parameters() == self.layout.parameters
         self._rooms = threading.local()  # one set of buffers per thread, because calls release the GIL
 
     def gradient(
@@ -104,8 +112,8 @@ class Kernels:
             images: all images (n, 1, 32, 32), float32.
             labels: labels of the images (n,), int64.
             index: indices of the batch's images (count,), int64; each must be less than n.
-            weights: parameters of the network, shape (PARAMETERS,).
-            gradient: array for the gradient, shape (PARAMETERS,); it is overwritten.
+            weights: parameters of the network, shape (parameters,).
+            gradient: array for the gradient, shape (parameters,); it is overwritten.
 
         Returns:
             The mean loss and the number of correct predictions.
@@ -162,12 +170,21 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
     return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))
 
 
-@lru_cache(maxsize=1)
-def kernels() -> Kernels | str:
-    """Return this machine's kernels, built if needed, or a short phrase that explains why they are not available."""
+def build_for(shape: NativeShape) -> Library:
+    """Return the library of the kernels for a shape, compiled if needed.
+
+    Raises:
+        BuildError: this machine cannot build the library.
+    """
+    return build(None, *([shape.definition] if shape != LENET5 else []))
+
+
+@lru_cache(maxsize=64)
+def kernels(shape: NativeShape = LENET5) -> Kernels | str:
+    """Return this machine's kernels for a shape, built if needed, or a short phrase that explains why not."""
     try:
-        library = build()
-        return Kernels(library.path, library.built)
+        library = build_for(shape)
+        return Kernels(library.path, library.built, shape)
     except BuildError as e:
         return str(e)
     except OSError as e:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
 
 import torch
 
@@ -12,9 +15,14 @@ from lenet_exp.config.targets import effective_keywords, keywords, option_class,
 from lenet_exp.data.images import image_shape
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Augment, Options
+from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import KNOWN
 
+KERNEL_SIZES = (3, 5, 7)
+MOST_CHANNELS, MOST_CLASSES = 64, 128
+RELU = {"name": "relu", "_target_": "torch.nn.ReLU", "monotone": True}
 # In the order of kernels/options.h: each class, with the keyword arguments (name, default) for `alpha` and `upper`.
 _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
     (torch.nn.ReLU, ()),
@@ -89,14 +97,34 @@ def _unknown_images(config: Config) -> str | None:
     if not shape.is_standard:
         return f"the native engine does not support {shape}"
     classes = shape.num_classes
-    return None if classes == ImageShape.num_classes else f"the native engine does not support {classes} classes"
+    return None if classes <= MOST_CLASSES else f"the native engine supports at most {MOST_CLASSES} classes"
 
 
 def _unknown_model(config: Config) -> str | None:
     if option_class("model", config.model) is not LeNet5:
         return f"model={option_name(config.model)} is not LeNet-5"
     differing = effective_keywords("model", config.model)
-    return next((f"model.{key}={config.model[key]} is not its default" for key in differing), None)
+    if differing.get("pooling", "max") != "max":
+        return f"the native engine does not support model.pooling={config.model['pooling']}"
+    shape = native_shape(config)
+    if shape.kernel_size not in KERNEL_SIZES:
+        return f"the native engine does not support model.kernel_size={shape.kernel_size}"
+    if max(shape.channels1, shape.channels2) > MOST_CHANNELS:
+        return f"the native engine supports at most {MOST_CHANNELS} channels"
+    return None
+
+
+def native_shape(config: Config) -> NativeShape:
+    """Return the shape of a configuration's LeNet."""
+    options = [config.model, asdict(image_shape(config))]
+    return _native_shape(json.dumps(options, sort_keys=True, default=str))
+
+
+@lru_cache(maxsize=1024)
+def _native_shape(options: str) -> NativeShape:
+    model, images = json.loads(options)
+    with torch.device("meta"):  # tensors that use no memory
+        return NativeShape.of(build_network(RELU, 0.0, model=model, shape=ImageShape(**images)))
 
 
 def _unknown_activation(config: Config) -> str | None:

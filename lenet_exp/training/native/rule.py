@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lenet_exp.training.native.arithmetic import whole_power
-from lenet_exp.training.native.layout import SLOTS, new_array
+from lenet_exp.training.native.layout import Layout
 from lenet_exp.training.native.library import Update
 
 SGD, ADAM, RMSPROP = range(3)  # same as in kernels/options.h
@@ -22,13 +22,15 @@ class OptimizerRule:
     Args:
         optimizer: optimizer with a single parameter group.
         model: network whose parameters the optimizer updates.
+        layout: positions of the network's parameters.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, layout: Layout) -> None:
+        self._slots = layout.slots
         (group,) = optimizer.param_groups
         self._optimizer = optimizer
         self._parameters = dict(model.named_parameters())
-        self._arrays = {name: new_array() for name in _state_names(optimizer, group)}
+        self._arrays = {name: layout.new_array() for name in _state_names(optimizer, group)}
         self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
         self._steps = 0  # number of completed steps
         self._began = False
@@ -61,7 +63,7 @@ class OptimizerRule:
             return
         for name, parameter in self._parameters.items():
             for key, array in self._arrays.items():
-                SLOTS[name].of(array).copy_(state[parameter][key])
+                self._slots[name].of(array).copy_(state[parameter][key])
             self._steps = int(state[parameter]["step"]) if self._counts is not None else 1
         if self._counts is not None:
             self._counts += self._steps
@@ -70,7 +72,7 @@ class OptimizerRule:
     def _place_state(self) -> None:
         for i, (name, parameter) in enumerate(self._parameters.items()):
             mine: dict[str, Tensor] = {} if self._counts is None else {"step": self._counts[i]}
-            mine |= {key: SLOTS[name].of(array) for key, array in self._arrays.items()}
+            mine |= {key: self._slots[name].of(array) for key, array in self._arrays.items()}
             if mine:
                 self._optimizer.state[parameter] = mine
         self._began = True

@@ -19,15 +19,18 @@ from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.native.trained import (
     CONFIGURATIONS,
+    SHAPES,
     fit_native,
     started,
     state_digest,
     train_mnist,
     train_native,
+    train_shape,
 )
 
 NOTED = json.loads(Path(__file__).with_name("digests.json").read_text())
 DIGESTS = NOTED["digits"]
+BY_HAND = pytest.mark.by_hand  # each shape compiles for 6 s; one shape combines them all
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -36,6 +39,11 @@ def test_a_training_has_the_bits_that_were_noted(kernels, name):
     """On any machine. If they changed on purpose: another number in `NATIVE_KERNEL` (`NATIVE_AUGMENTATION`, where
     augmented ones alone did), and the digests that `python -m tests.training.native.trained` prints in digests.json."""
     assert train_native(kernels, name) == DIGESTS[name]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=BY_HAND if name != "all of it" else ()) for name in SHAPES])
+def test_a_training_of_another_shape_has_the_bits_that_were_noted(kernels, name):
+    assert {train_shape(name, threads) for threads in (1, 2)} == {NOTED["shapes"][name]}
 
 
 def test_a_training_on_mnist_has_the_bits_that_were_noted(kernels, real_data):

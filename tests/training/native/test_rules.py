@@ -9,7 +9,6 @@ import torch
 
 from lenet_exp.training.average import update_average
 from lenet_exp.training.lane import new_lane
-from lenet_exp.training.native.layout import SLOTS, move_parameters, new_array
 from lenet_exp.training.native.rule import OptimizerRule
 from tests.training.small import configure
 
@@ -38,16 +37,19 @@ def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
         del values["decoupled_weight_decay"]
     optimizer = type(lane.optimizer)(exact.parameters(), **values)
     average = None if lane.average is None else deepcopy(lane.average).double()
-    weights, rule = move_parameters(lane.model), OptimizerRule(lane.optimizer, lane.model)
-    averaged = None if lane.average is None else move_parameters(lane.average)
+    weights, rule = (
+        kernels.layout.move_parameters(lane.model),
+        OptimizerRule(lane.optimizer, lane.model, kernels.layout),
+    )
+    averaged = None if lane.average is None else kernels.layout.move_parameters(lane.average)
     training = lane.config.training
     rule.update.clip_norm = training.clip_norm or 0.0
     rule.update.average = None if averaged is None else averaged.data_ptr()
     for step in range(first, last):
-        lr, gradient = 0.01 * (step + 1), new_array()
+        lr, gradient = 0.01 * (step + 1), kernels.layout.new_array()
         optimizer.param_groups[0]["lr"] = lr
         for name, g in gradients(exact, step).items():
-            SLOTS[name].of(gradient).copy_(g)
+            kernels.layout.slots[name].of(gradient).copy_(g)
             exact.get_parameter(name).grad = g.double()
         if training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(exact.parameters(), training.clip_norm)
@@ -97,13 +99,13 @@ def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
     config = configure(f"optimizer={optimizer}")
     whole, parted = (new_lane(config, torch.device("cpu")) for _ in range(2))
     steps(kernels, whole, 0, STEPS)
-    weights = move_parameters(parted.model)
+    weights = kernels.layout.move_parameters(parted.model)
     for first, last in ((0, 2), (2, STEPS)):
-        rule = OptimizerRule(parted.optimizer, parted.model)
+        rule = OptimizerRule(parted.optimizer, parted.model, kernels.layout)
         for step in range(first, last):
-            gradient = new_array()
+            gradient = kernels.layout.new_array()
             for name, g in gradients(parted.model, step).items():
-                SLOTS[name].of(gradient).copy_(g)
+                kernels.layout.slots[name].of(gradient).copy_(g)
             kernels.update(rule.next_step(0.01 * (step + 1)), weights, gradient)
         state = parted.optimizer.state_dict()
         parted.optimizer = type(parted.optimizer)(parted.model.parameters(), lr=1)

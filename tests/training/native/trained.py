@@ -16,7 +16,8 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.library import Kernels
+from lenet_exp.training.native.library import Kernels, kernels
+from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.snapshot import snapshot
 from lenet_exp.training.trained.weights import weights_digest
 from tests.tools.configs import compose
@@ -39,6 +40,18 @@ CONFIGURATIONS = {
     "resampled": ["augmentation=[affine,elastic,flip,erase]"],
     "moved": ["augmentation=[shift,flip]", "batch_size=37"],
 }  # fmt: skip
+CLASSES_62 = f"dataset.class_names=[{','.join(f'c{i}' for i in range(62))}]"
+SHAPES = {
+    "width 0.5": ["model.width=0.5"],
+    "width 2": ["model.width=2"],
+    "width 4": ["model.width=4"],
+    "5 and 19 channels": ["model.channels=[5,19]"],
+    "97 and 61 units": ["model.units=[97,61]"],
+    "kernels of 3": ["model.kernel_size=3"],
+    "kernels of 7": ["model.kernel_size=7"],
+    "62 classes": [CLASSES_62],
+    "all of it": ["model.channels=[7,33]", "model.units=[97,61]", "model.kernel_size=3", CLASSES_62],
+}
 # Spelled out, not a recipe: these bits change with the kernels alone.
 MNIST = ["dataset=mnist", "dataset.train_size=4000", "dataset.val_size=1000", "schedule=linear", "schedule.warmup=0.2",
          "optimizer.lr=0.1", "optimizer.nesterov=true", "num_epoch=1", "batch_size=128"]  # fmt: skip
@@ -71,6 +84,16 @@ def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
     return state_digest(lane)
 
 
+def train_shape(name: str, threads: int = 1) -> str:
+    """The digest of a training of a shape that is named in `SHAPES`."""
+    more = ["activation=rrelu", "regularization.dropout_rate=0.2", "optimizer.nesterov=true", "augmentation=affine"]
+    config = configure(*SHORT, *SHAPES[name], *more, "engine=native", f"num_threads={threads}")
+    own, lane = kernels(native_shape(config)), new_lane(config, CPU)
+    assert isinstance(own, Kernels)
+    fit_native(own, lane, load_training_data(config, CPU))
+    return state_digest(lane)
+
+
 def train_mnist(kernels: Kernels, data_root: str) -> str:
     """The digest of a short training on MNIST."""
     config = compose([*MNIST, "num_threads=2", "device=cpu", "engine=native", f"data_root={data_root}"])
@@ -80,9 +103,9 @@ def train_mnist(kernels: Kernels, data_root: str) -> str:
 
 
 def main() -> None:
-    kernels, threads = Kernels(Path(sys.argv[1])), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    given, threads = Kernels(Path(sys.argv[1])), int(sys.argv[2]) if len(sys.argv) > 2 else 1
     for name in CONFIGURATIONS:
-        print(train_native(kernels, name, threads), name)
+        print(train_native(given, name, threads), name)
 
 
 if __name__ == "__main__":

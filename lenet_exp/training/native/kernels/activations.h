@@ -109,14 +109,14 @@ inline void with_activation(const Options& options, const float* parameters, int
 template <class Function>
 inline void activate(Function function, const float* z, float* value, float* kept, int vectors) {
   for (int i = 0; i < vectors; i += 2) {
-    // If the number of vectors is odd, the last vector is computed twice.
+    // If the number of vectors is odd, the last vector is computed twice; the first result is stored last.
     const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;
     Activated a, b;
     function(load(z + first), load(z + second), i / 2, a, b);
-    store(value + first, a.value);
-    store(kept + first, a.kept);
     store(value + second, b.value);
     store(kept + second, b.kept);
+    store(value + first, a.value);
+    store(kept + first, a.kept);
   }
 }
 

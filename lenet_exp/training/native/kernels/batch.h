@@ -111,20 +111,26 @@ inline void dense_rows(const float* input, const float* output_gradient, int64_t
   }
 }
 
-constexpr int fc2_rows = 20, fc3_rows = 21;  // rows per task; a task of fc1 covers one place of s4
-constexpr int dense_tasks = places4 + units1 / fc2_rows + units2 / fc3_rows;
+// Rows per task, and tasks; a task of fc1 covers one place of s4.
+constexpr int fc2_rows = 20, fc2_tasks = (units1 + fc2_rows - 1) / fc2_rows;
+constexpr int fc3_rows = 21, fc3_tasks = (units2 + fc3_rows - 1) / fc3_rows;
+constexpr int dense_tasks = places4 + fc2_tasks + fc3_tasks;
+
+inline int rows_left(int from, int most, int total) { return total - from < most ? total - from : most; }
 
 inline void dense_gradient(int task, const Dense* dense, int64_t images, float* gradient) {
   if (task < places4)
     return dense_rows<row1 / lanes>(dense->s4 + task * maps2, dense->h1_gradient, images,
                                     gradient + fc1_weight + task * row1, places4 * row1, maps2);
   task -= places4;
-  if (task < units1 / fc2_rows)
-    return dense_rows<row2 / lanes>(dense->h1 + task * fc2_rows, dense->h2_gradient, images,
-                                    gradient + fc2_weight + task * fc2_rows * row2, row2, fc2_rows);
-  task -= units1 / fc2_rows;
-  dense_rows<row3 / lanes>(dense->h2 + task * fc3_rows, dense->logits_gradient, images,
-                           gradient + fc3_weight + task * fc3_rows * row3, row3, fc3_rows);
+  if (task < fc2_tasks) {
+    const int first = task * fc2_rows;
+    return dense_rows<row2 / lanes>(dense->h1 + first, dense->h2_gradient, images,
+                                    gradient + fc2_weight + first * row2, row2, rows_left(first, fc2_rows, units1));
+  }
+  const int first = (task - fc2_tasks) * fc3_rows;
+  dense_rows<row3 / lanes>(dense->h2 + first, dense->logits_gradient, images, gradient + fc3_weight + first * row3,
+                           row3, rows_left(first, fc3_rows, units2));
 }
 
 inline void dense_bias_gradients(const Dense* dense, int64_t images, float* gradient) {
@@ -138,9 +144,11 @@ inline void dense_bias_gradients(const Dense* dense, int64_t images, float* grad
     for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].h2_gradient + i);
     store(gradient + fc2_bias + i, sum);
   }
-  Floats sum = broadcast(0.0f);
-  for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].logits_gradient);
-  store(gradient + fc3_bias, sum);
+  for (int i = 0; i < row3; i += lanes) {
+    Floats sum = broadcast(0.0f);
+    for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].logits_gradient + i);
+    store(gradient + fc3_bias + i, sum);
+  }
 }
 
 /// Adds the sums of all pieces to those of the first piece, and writes them to the gradient.
@@ -164,7 +172,7 @@ inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
       for (int map = 0; map < maps2; ++map)
         gradient[conv2_weight + (tap * maps1 + c) * maps2 + map] =
             all.conv2_weight[map][tap / kernel][tap % kernel * maps1 + c];
-  store(gradient + conv2_bias, load(all.conv2_bias));
+  for (int i = 0; i < maps2; i += lanes) store(gradient + conv2_bias + i, load(all.conv2_bias + i));
   for (int i = 0; i < 4; ++i) gradient[slopes + i] = all.slopes[i];
 }
 

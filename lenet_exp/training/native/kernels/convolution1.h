@@ -1,4 +1,4 @@
-// conv1 (6 maps, 5 x 5) with the 2 x 2 maximum of s2, forward and backward.
+// conv1 with the 2 x 2 maximum of s2, forward and backward.
 #pragma once
 #include <string.h>
 
@@ -24,7 +24,7 @@ inline void clear_margins(Piece& work) {
     for (int x = lanes; x < 2 * lanes; ++x) work.even[y][x] = work.odd[y][x] = 0;
 }
 
-/// Prefetches a fourteenth of an image. A core would stall if it requested the entire image at once.
+/// Prefetches the part of an image for one row of s2. A core would stall if it requested the entire image at once.
 inline void fetch(const float* image, int part) {
   constexpr int size = (pixels / lanes + side2 - 1) / side2 * lanes;
   for (int i = part * size; i < (part + 1) * size && i < pixels; i += lanes) __builtin_prefetch(image + i);
@@ -34,7 +34,7 @@ inline void fetch(const float* image, int part) {
 ///
 /// A sum starts at 0 and follows the kernel's rows, each from left to right. The bias is added last.
 /// With `pool`, the largest phase is written to `out`, and its position in the maps to `chosen` (planar2 each). Without
-/// it, all phases are written to `out` (4 * planar2). The two lanes beyond a row are unused. next: image to prefetch.
+/// it, all phases are written to `out` (4 * planar2). The lanes beyond a row are unused. next: image to prefetch.
 template <bool pool>
 [[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, const float* next, float* out,
                                     int8_t* chosen) {
@@ -98,20 +98,19 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
   }
 }
 
-/// Adds the contribution of an image to the gradient of the biases. The maps of three vectors' lanes repeat every 48
-/// floats.
-inline void conv1_bias_gradient(const float* gradient, Floats (&sums)[3]) {
-  constexpr int period = 3 * lanes;
-  static_assert(period % maps1 == 0 && (size2 + period - 1) / period * period <= padded2);
-  for (int at = 0; at < size2; at += period)
-    unrolled<3>([&](auto i) { sums[i] = sums[i] + load(gradient + at + i * lanes); });
+using Bias1 = Floats[period2 / lanes];
+
+/// Adds the contribution of an image to the gradient of the biases, in the lanes of one period.
+inline void conv1_bias_gradient(const float* gradient, Bias1& sums) {
+  for (int at = 0; at < size2; at += period2)
+    unrolled<period2 / lanes>([&](auto i) { sums[i] = sums[i] + load(gradient + at + i * lanes); });
 }
 
-/// Adds the lanes of three vectors to the biases of their maps; see `conv1_bias_gradient`.
-inline void add_by_map(const Floats (&sums)[3], float* biases) {
-  float lane[3 * lanes];
-  for (int i = 0; i < 3; ++i) store(lane + i * lanes, sums[i]);
-  for (int i = 0; i < 3 * lanes; ++i) biases[i % maps1] += lane[i];
+/// Adds the lanes of one period to the biases of their maps; see `conv1_bias_gradient`.
+inline void add_by_map(const Bias1& sums, float* biases) {
+  float lane[period2];
+  for (int i = 0; i < period2 / lanes; ++i) store(lane + i * lanes, sums[i]);
+  for (int i = 0; i < period2; ++i) biases[i % maps1] += lane[i];
 }
 
 /// Reorders [map][y][x] to [y][x][map], with zeros at the end.

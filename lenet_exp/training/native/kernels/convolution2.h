@@ -1,4 +1,4 @@
-// conv2 (16 maps, 5 x 5 of 6 maps) with the 2 x 2 maximum of s4, forward and backward. The 16 maps are the lanes.
+// conv2 with the 2 x 2 maximum of s4, forward and backward. 16 maps at a time are the lanes.
 //
 // The maximum passes each gradient to only one of four values, so the backward sums have a quarter of the terms.
 #pragma once
@@ -14,40 +14,42 @@ template <bool pool>
 [[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
   constexpr int columns = part::registers / parts >= 32 ? 2 * side4 : 2;  // two rows of sums stay in registers
   constexpr int row = side2 * maps1;
-  const Floats bias = load(parameters + conv2_bias);
-  for (int y = 0; y < side4; ++y)
-    for (int left = 0; left < 2 * side4; left += columns) {
-      Floats upper[columns], lower[columns];
-      unrolled<columns>([&](auto x) { upper[x] = lower[x] = broadcast(0.0f); });
-      for (int ky = 0; ky < kernel; ++ky)
-        for (int kx = 0; kx < kernel; ++kx) {
-          const float* weights = parameters + conv2_weight + (ky * kernel + kx) * maps1 * maps2;
-          const float* seen = s2 + (2 * y + ky) * row + (left + kx) * maps1;
-          unrolled<maps1>([&](auto c) {
-            const Floats w = load(weights + c * maps2);
-            unrolled<columns>([&](auto x) {
-              upper[x] = fma(broadcast(seen[x * maps1 + c]), w, upper[x]);
-              lower[x] = fma(broadcast(seen[row + x * maps1 + c]), w, lower[x]);
+  for (int block = 0; block < maps2; block += lanes) {
+    const Floats bias = load(parameters + conv2_bias + block);
+    for (int y = 0; y < side4; ++y)
+      for (int left = 0; left < 2 * side4; left += columns) {
+        Floats upper[columns], lower[columns];
+        unrolled<columns>([&](auto x) { upper[x] = lower[x] = broadcast(0.0f); });
+        for (int ky = 0; ky < kernel; ++ky)
+          for (int tap = 0; tap < kernel * maps1; tap += maps_at_once) {  // columns and maps of s2
+            const float* weights = parameters + conv2_weight + (ky * kernel * maps1 + tap) * maps2 + block;
+            const float* seen = s2 + (2 * y + ky) * row + left * maps1 + tap;
+            unrolled<maps_at_once>([&](auto c) {
+              const Floats w = load(weights + c * maps2);
+              unrolled<columns>([&](auto x) {
+                upper[x] = fma(broadcast(seen[x * maps1 + c]), w, upper[x]);
+                lower[x] = fma(broadcast(seen[row + x * maps1 + c]), w, lower[x]);
+              });
             });
-          });
-        }
-      unrolled<columns / 2>([&](auto x) {
-        const int at = (y * side4 + left / 2 + x) * maps2;
-        if constexpr (pool) {
-          const Pooled largest = largest_of<width2>(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]);
-          store(out + at, largest.value + bias);
-          store_bytes(chosen + at, largest.chosen);
-        } else {
-          store(out + at, upper[2 * x] + bias);
-          store(out + flat + at, upper[2 * x + 1] + bias);
-          store(out + 2 * flat + at, lower[2 * x] + bias);
-          store(out + 3 * flat + at, lower[2 * x + 1] + bias);
-        }
-      });
-    }
+          }
+        unrolled<columns / 2>([&](auto x) {
+          const int at = (y * side4 + left / 2 + x) * maps2 + block;
+          if constexpr (pool) {
+            const Pooled largest = largest_of<width2>(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]);
+            store(out + at, largest.value + bias);
+            store_bytes(chosen + at, largest.chosen);
+          } else {
+            store(out + at, upper[2 * x] + bias);
+            store(out + flat + at, upper[2 * x + 1] + bias);
+            store(out + 2 * flat + at, lower[2 * x] + bias);
+            store(out + 3 * flat + at, lower[2 * x + 1] + bias);
+          }
+        });
+      }
+  }
 }
 
-/// Number of vectors of each kernel row that are processed together. With 2, these are all ten vectors of a kernel.
+/// Number of vectors of each kernel row that are processed together.
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
 /// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each row many times.
@@ -64,7 +66,7 @@ inline void spread_rows(const float* s2, float* rows) {
 inline void conv2_weight_gradient(const float* rows, const float* gradient, const int8_t* chosen,
                                   Sums& sums_of_piece) {
   for (int map = 0; map < maps2; ++map)
-    for (int right = 0; right < 2; right += row_vectors) {
+    for (int right = 0; right < kernel_row / lanes; right += row_vectors) {
       float* into = sums_of_piece.conv2_weight[map][0] + right * lanes;
       Floats sums[kernel][row_vectors];
       unrolled<kernel>([&](auto ky) {
@@ -89,16 +91,18 @@ inline void conv2_weight_gradient(const float* rows, const float* gradient, cons
 
 /// Computes the gradient of s2, window by window down each column, from the kernels of the maps that chose the window.
 ///
-/// Five rows of sums move down with the window. The top row is then complete and is added to s2's gradient.
+/// As many rows of sums as a kernel has move down with the window. The top row is then complete and is added to s2's gradient.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
-  unsigned maps_of[width2][width2];  // [x][y]; computed first, so that the loops below do not wait for it
+  unsigned maps_of[width2][width2][blocks2];  // [x][y]; computed first, so that the loops below do not wait for it
   for (int y = 0; y < width2; ++y)
     for (int x = 0; x < width2; ++x)
-      maps_of[x][y] = equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2, place_of(y % 2 * 2 + x % 2, width2));
+      for (int b = 0; b < blocks2; ++b)
+        maps_of[x][y][b] = equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2 + b * lanes,
+                                       place_of(y % 2 * 2 + x % 2, width2));
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
   for (int x = 0; x < width2; ++x)
-    for (int right = 0; right < 2; right += row_vectors) {
+    for (int right = 0; right < kernel_row / lanes; right += row_vectors) {
       Floats sums[kernel][row_vectors];
       unrolled<kernel>([&](auto ky) { unrolled<row_vectors>([&](auto i) { sums[ky][i] = broadcast(0.0f); }); });
       float* into = s2 + x * maps1 + right * lanes;
@@ -112,16 +116,17 @@ inline void conv2_input_gradient(const Weights& weights, const float* gradient, 
       };
       for (int y = 0; y < width2; ++y) {
         const float* g = gradient + (y / 2 * side4 + x / 2) * maps2;
-        for (unsigned left = maps_of[x][y]; left != 0; left &= left - 1) {
-          const int map = __builtin_ctz(left);
-          const Floats factor = broadcast(g[map]);
-          const float* w = weights.conv2_by_map[map][0] + right * lanes;
-          unrolled<kernel>([&](auto ky) {
-            unrolled<row_vectors>([&](auto i) {
-              sums[ky][i] = fma(factor, load(w + ky * kernel_row + i * lanes), sums[ky][i]);
+        for (int b = 0; b < blocks2; ++b)
+          for (unsigned left = maps_of[x][y][b]; left != 0; left &= left - 1) {
+            const int map = b * lanes + __builtin_ctz(left);
+            const Floats factor = broadcast(g[map]);
+            const float* w = weights.conv2_by_map[map][0] + right * lanes;
+            unrolled<kernel>([&](auto ky) {
+              unrolled<row_vectors>([&](auto i) {
+                sums[ky][i] = fma(factor, load(w + ky * kernel_row + i * lanes), sums[ky][i]);
+              });
             });
-          });
-        }
+          }
         finish_row();
       }
       for (int ky = 1; ky < kernel; ++ky) finish_row();

@@ -57,7 +57,10 @@ struct Update {
 };
 
 // First blocks of an image's random numbers in a step (see random.h): for act1 to act4, and for the dropout masks.
-constexpr int activation_blocks[4] = {0, 168, 218, 222};
-constexpr int dropout1_blocks = 225, dropout2_blocks = 229;
+constexpr int blocks_of(int row) { return (row / lanes + 1) / 2; }
+constexpr int act2_blocks = planar2 / lanes * 2, act3_blocks = act2_blocks + flat / lanes * 2;
+constexpr int act4_blocks = act3_blocks + blocks_of(row1), dropout1_blocks = act4_blocks + blocks_of(row2);
+constexpr int dropout2_blocks = dropout1_blocks + blocks_of(row1);
+constexpr int activation_blocks[4] = {0, act2_blocks, act3_blocks, act4_blocks};
 
 }  // namespace lenet

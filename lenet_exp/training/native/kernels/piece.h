@@ -62,7 +62,7 @@ inline void drop_out(const Options& options, Noise noise, int block, float* h, f
   for (int i = 0; i < vectors; i += 2) {
     Floats u[2];
     noise.draw(block + i / 2, u[0], u[1]);
-    for (int j = 0; j < 2; ++j) {
+    for (int j = 0; j < 2 && i + j < vectors; ++j) {
       const Floats factor = select(keep > u[j], scale, zero);
       float* at = h + (i + j) * lanes;
       store(factors + (i + j) * lanes, factor);
@@ -130,11 +130,14 @@ inline void dense_backward(const Options& options, const Weights& weights, int r
 /// Computes the gradients of conv2 and conv1, image by image.
 inline void convolutions_backward(const Options& options, const Batch& batch, const Weights& weights, Range range,
                                   Piece& work, Sums& sums, Floats (&slope_sums)[4]) {
-  Floats bias1[3], bias2 = broadcast(0.0f);
+  Bias1 bias1;
+  Floats bias2[blocks2];
   for (Floats& b : bias1) b = broadcast(0.0f);
+  for (Floats& b : bias2) b = broadcast(0.0f);
   for (int n = 0; n < range.images; ++n) {
     const float* g = work.s4_gradient[n];
-    for (int place = 0; place < places4; ++place) bias2 = bias2 + load(g + place * maps2);
+    for (int place = 0; place < places4; ++place)
+      unrolled<blocks2>([&](auto b) { bias2[b] = bias2[b] + load(g + place * maps2 + b * lanes); });
     spread_rows(work.s2[n], work.rows);
     conv2_weight_gradient(work.rows, g, work.chosen2[n], sums);
   }
@@ -146,7 +149,7 @@ inline void convolutions_backward(const Options& options, const Batch& batch, co
     conv1_weight_gradient(batch.images + batch.index[range.first + n] * pixels, work.s2_gradient, work.chosen1[n],
                           work, sums);
   }
-  store(sums.conv2_bias, bias2);
+  for (int b = 0; b < blocks2; ++b) store(sums.conv2_bias + b * lanes, bias2[b]);
   add_by_map(bias1, sums.conv1_bias);
 }
 
@@ -171,7 +174,8 @@ inline void train_piece(const Options& options, const Batch& batch, const Weight
   float gradient[piece_images][row3];
   for (int n = 0; n < range.images; ++n) labels[n] = batch.labels[batch.index[range.first + n]];
   cross_entropy(work.logits, labels, range.images, options.label_smoothing, batch.count, sums, gradient, nullptr);
-  for (int n = 0; n < range.images; ++n) store(dense[n].logits_gradient, load(gradient[n]));
+  for (int n = 0; n < range.images; ++n)
+    for (int i = 0; i < row3; i += lanes) store(dense[n].logits_gradient + i, load(gradient[n] + i));
   Floats slope_sums[4];
   for (Floats& s : slope_sums) s = broadcast(0.0f);
   dense_backward(options, weights, range.images, work, dense, slope_sums);

@@ -27,7 +27,7 @@ struct alignas(64) Dense {
 /// Loss, and gradients of the convolutions and PReLU's slopes, summed over a piece.
 struct alignas(64) Sums {
   float conv1_weight[maps1][kernel][8];
-  float conv1_bias[lanes];
+  float conv1_bias[round_up(maps1)];
   float conv2_weight[maps2][kernel][kernel_row];
   float conv2_bias[maps2];
   float slopes[4];
