@@ -7,12 +7,16 @@ The benchmark trains on random images with the recipe mnist_fast: SELU, Nesterov
 It measures CPU times, because they are more reliable on a busy machine, and tests each compiler that is found.
 
     python -m benchmarks.native
+    python -m benchmarks.native --shapes   # the same for networks of other shapes, with batch size 128
+
+For other shapes, a step in eager PyTorch is the faster of two memory layouts (channels last or first).
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 
 import torch
@@ -26,12 +30,22 @@ from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import KEPT, build_with
 from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.library import Kernels
+from lenet_exp.training.native.library import Kernels, kernels
+from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.native.target import find_target
+from lenet_exp.training.network import network_size
 
 STEPS = 5  # number of steps that are timed together
 SIDE = 1024  # number of rows and columns in the matrices
 MULTIPLY_ADDS = 1.13e6  # number of multiplications per image in the forward and backward pass
+SHAPES = {  # goals: largest ratio to eager PyTorch and to the dense limit
+    "model.width=0.5": ("<= 0.20", ""),
+    "model.width=1": ("<= 0.20", "<= 1.00"),
+    "model.width=2": ("<= 0.38", "<= 0.95"),
+    "model.width=4": ("<= 0.45", "<= 0.95"),
+    "model.kernel_size=3": ("", ""),
+    "model.kernel_size=7": ("", ""),
+}
 
 
 def made_up_data() -> TrainingData:
@@ -41,10 +55,15 @@ def made_up_data() -> TrainingData:
     return TrainingData("made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {})
 
 
-def steps(engine: Engine, batch_size: int, data: TrainingData) -> Callable[[], float]:
+def steps(
+    engine: Engine, batch_size: int, data: TrainingData, *overrides: str, channels_last: bool = True
+) -> Callable[[], float]:
     """Return a function that trains a network for a few steps and returns the CPU time per step in seconds."""
-    config = compose(["experiment=mnist_fast", f"batch_size={batch_size}", "num_threads=1", "device=cpu"])
+    config = compose(["experiment=mnist_fast", f"batch_size={batch_size}", "num_threads=1", "device=cpu", *overrides])
     lane = new_lane(config, torch.device("cpu"))
+    if not channels_last:
+        for parameter in lane.model.parameters():
+            parameter.data = parameter.data.contiguous()
     step, done = engine.stepper(lane, data, 10**6), 0
 
     def timed() -> float:
@@ -59,37 +78,68 @@ def steps(engine: Engine, batch_size: int, data: TrainingData) -> Callable[[], f
     return timed
 
 
-def products(batch_size: int) -> Callable[[], float]:
+def products(batch_size: int, multiply_adds: float = MULTIPLY_ADDS) -> Callable[[], float]:
     """Return a function that returns the dense limit for a step: its CPU time in seconds at matrix product speed."""
     a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
 
     def timed() -> float:
         start = time.process_time()
         torch.mm(a, b)
-        return (time.process_time() - start) * MULTIPLY_ADDS * batch_size / SIDE**3
+        return (time.process_time() - start) * multiply_adds * batch_size / SIDE**3
 
     return timed
 
 
+def shapes(asked: Namespace, data: TrainingData) -> Seconds:
+    """Print the times of a step, and their ratios, for networks of other shapes."""
+    everything: Seconds = {}
+    for override, (of_torch, of_dense) in SHAPES.items():
+        config = compose([override])
+        built, size = kernels(native_shape(config)), network_size(config)
+        if isinstance(built, str):
+            sys.exit(f"benchmarks.native: {built}")
+        shape = built.layout.shape
+        conv1 = (33 - shape.kernel_size) ** 2 * shape.kernel_size**2 * shape.channels1  # no gradient of the images
+        ways = {
+            "last": steps(TorchEngine(), 128, data, override),
+            "first": steps(TorchEngine(), 128, data, override, channels_last=False),
+            "dense": products(128, 3 * size.multiply_adds - conv1),
+            "native": steps(NativeEngine(built), 128, data, override),
+        }
+        seconds = interleave(ways, asked.repeats)
+        everything |= {f"{override} {name}": values for name, values in seconds.items()}
+        show_seconds({f"{override} {name}": [1000 * s for s in v] for name, v in seconds.items()}, "ms of a core")
+        faster = min((seconds["last"], seconds["first"]), key=min)
+        show_ratio(f"{override} / torch", seconds["native"], faster, of_torch)
+        show_ratio(f"{override} / dense", seconds["native"], seconds["dense"], of_dense)
+    return everything
+
+
 def main() -> None:
     """Run the benchmark and print the ratios."""
-    asked = parser(__doc__, repeats=20).parse_args()
+    options = parser(__doc__, repeats=20)
+    options.add_argument("--shapes", action="store_true", help="compare networks of other shapes")
+    asked = options.parse_args()
+    if asked.shapes:
+        torch.set_num_threads(1)
+        keep(asked, "native shapes", shapes(asked, made_up_data()))
+        return
     target = find_target()
     if isinstance(target, str):
         sys.exit(f"benchmarks.native: {target}")
     torch.set_num_threads(1)
     data, folder = made_up_data(), cache_folder(KEPT)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kernels = {c.name: Kernels(build_with(folder, c, target)) for c in find_compilers()}
+    compiled = {c.name: Kernels(build_with(folder, c, target)) for c in find_compilers()}
     everything: Seconds = {}
     for batch_size in (128, 256):
         ways = {f"torch {batch_size}": steps(TorchEngine(), batch_size, data)}
         ways[f"dense {batch_size}"] = products(batch_size)
-        ways |= {f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data) for name, k in kernels.items()}
+        ways |= {f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data) for name, k in compiled.items()}
         seconds = interleave(ways, asked.repeats)
         everything |= seconds
         show_seconds({name: [1000 * s for s in values] for name, values in seconds.items()}, "ms of a core")
-        for name in kernels:
+        for name in compiled:
             native = seconds[f"{name} {batch_size}"]
             show_ratio(f"{name} {batch_size} / torch", native, seconds[f"torch {batch_size}"], "<= 0.2")
             show_ratio(f"{name} {batch_size} / dense", native, seconds[f"dense {batch_size}"], "<= 1")
