@@ -123,10 +123,20 @@ def test_what_a_model_does_not_take_is_no_part_of_its_configuration():
     assert shown["regularization.dropout_rate"] == "0.0"
 
 
-def test_the_native_engine_trains_only_the_network_that_it_is_compiled_for():
-    wide = configure("model.width=2", "engine=auto")
-    assert "model.width" in str(why_not_native(wide))
-    assert "linear" in str(why_not_native(configure("model=linear", "engine=auto")))
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (["model=linear"], "linear"),
+        (["model.width=5"], "64 channels"),
+        (["model.pooling=average"], "model.pooling=average"),
+        (["model.kernel_size=4"], "model.kernel_size=4"),
+        (["dataset.image_size=28"], "28x28"),
+        ([f"dataset.class_names=[{','.join(f'c{i}' for i in range(129))}]"], "128 classes"),
+        (["model.width=3.9", "model.kernel_size=7", "model.units=[1,1000]"], "None"),
+    ],
+)
+def test_the_native_engine_trains_only_networks_that_its_kernels_support(overrides, why):
+    assert why in str(why_not_native(configure(*overrides, "engine=auto")))
 
 
 def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
