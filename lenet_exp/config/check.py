@@ -116,10 +116,14 @@ def check_image_shape(dataset: Dataset) -> None:
     """
     names = dataset.class_names
     if names not in (None, MISSING) and not (1 <= len(names) <= MOST_CLASSES and len(set(names)) == len(names)):
-        raise ConfigError(f"dataset.class_names: must be a list of 1 to {MOST_CLASSES:,} distinct names")
+        twice = next((f", such as {name} twice" for n, name in enumerate(names) if name in names[:n]), "")
+        raise ConfigError(
+            f"dataset.class_names: has {len(names):,} names{twice}; must be 1 to {MOST_CLASSES:,} distinct names"
+        )
     if dataset.channels not in (GRAY, COLOR):
         raise ConfigError(f"dataset.channels={dataset.channels}: expected one of: 1 (gray), 3 (color)")
-    check_value("dataset.image_size", dataset.image_size)
+    for flag in ("image_size", "picture_box"):
+        check_value(f"dataset.{flag}", getattr(dataset, flag))
 
 
 def _check_dataset(dataset: Dataset) -> None:

@@ -13,7 +13,8 @@ from lenet_exp.config.search import AT_THE_TOP
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
 # Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
-_DATASET_CHANGED = {"channels": 1, "image_size": None, "exact_classes": False, "stratified": False}  # if not as here
+# Flags that are logged only if they differ from these values.
+_DATASET_CHANGED = {"channels": 1, "image_size": None, "exact_classes": False, "stratified": False}
 
 
 def params(config: Config) -> dict[str, str]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lenet_exp.config.image_shape import STANDARD, ImageShape, Normalization
 
-CHUNK = 4096  # number of images resized at a time, to limit memory use
+CHUNK, MOST_PIXELS = 4096, 2**24  # maximum numbers of images and of pixels resized at a time, to limit memory use
 
 
 def background(normalization: Normalization) -> Tensor:
@@ -56,11 +56,12 @@ def normalize(
     """
     images = _with_channels(images)
     out = torch.empty(len(images), images.shape[1], size, size)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK].to(torch.float32) / white
+    chunk = max(1, min(CHUNK, MOST_PIXELS // max(images[:1].numel(), 1)))
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk].to(torch.float32) / white
         if part.shape[-2:] != (size, size):
             part = F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        out[start : start + CHUNK] = scale(part, normalization)
+        out[start : start + chunk] = scale(part, normalization)
     return out
 
 

@@ -65,14 +65,20 @@ def read_picture(path: Path, dataset: Dataset) -> np.ndarray:
         ValueError: the file is not a picture, or does not have 8 bits per channel and the colors of the dataset.
     """
     import numpy as np
+    from PIL import ImageOps
 
-    with open_picture(path) as picture:
+    with open_picture(path) as opened:
+        picture: Image.Image = opened
         if picture.mode.startswith("P"):
             raise ValueError("it has a palette; convert it to RGB or gray")
-        if picture.mode.startswith(("I", "F")):
+        if picture.mode.startswith(("I", "F")) or ";16" in str(
+            getattr(opened, "tile", "")
+        ):  # Pillow reads 16-bit colors as 8 bits
             raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
         if dataset.channels == COLOR and picture.mode != "RGB":
             raise ValueError(f"its mode is {picture.mode}; with dataset.channels=3, all pictures must be RGB")
+        if dataset.channels == COLOR or dataset.image_size is not None:  # other sets keep the pixels of older releases
+            picture = ImageOps.exif_transpose(picture)
         if dataset.channels != COLOR:
             warn_if_colored(f"dataset={dataset.name}", picture)
         converted = picture.convert("RGB" if dataset.channels == COLOR else "L")

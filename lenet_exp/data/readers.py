@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -85,16 +85,18 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
         DataError: the training set was not found, or has too many classes.
     """
     root = user_path(data_root).absolute()
+    names: Sequence[object]
     if dataset.reader is Reader.pictures:
         names = sorted(_class_folders(dataset, root, "train"))
     else:
-        raw = READERS[dataset.reader](dataset, root, "train")
-        names = list(map(str, range(int(raw.labels.max()) + 1))) if len(raw.labels) else []
+        labels = READERS[dataset.reader](dataset, root, "train").labels
+        last = int(labels.max()) if len(labels) else -1
+        names = range(dataset.first_label, dataset.first_label + last + 1)
     if not 1 <= len(names) <= MOST_CLASSES:
         raise DataError(
             f"dataset={dataset.name}: the training set has {len(names):,} classes; must have 1 to {MOST_CLASSES:,}"
         )
-    return names
+    return list(map(str, names))
 
 
 def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -110,7 +112,7 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
     images, labels = tensors
     if images.dtype != torch.uint8:
         raise DataError(f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes")
-    _tell_if_unchecked(dataset, folder, names)
+    _log_if_unchecked(dataset, folder, names)
     if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
         raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
@@ -133,7 +135,7 @@ def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
                 f"{CIFAR_RECORD:,} bytes per image"
             )
         records.append(np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD))
-    _tell_if_unchecked(dataset, folder, names)
+    _log_if_unchecked(dataset, folder, names)
     table = torch.from_numpy(np.concatenate(records))
     return RawImages(table[:, 1:].reshape(-1, 3, 32, 32).contiguous(), table[:, 0].long(), 255, str(folder), files)
 
@@ -183,7 +185,10 @@ def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:
         raise DataError(
             f"dataset={dataset.name}: {folder} not found; set dataset.folder to a folder with train/ and test/"
         )
-    return {p.name: p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    found = {p.name: p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    if odd := next((name for name in found if not name.isprintable()), None):
+        raise DataError(f"dataset={dataset.name}: the name of the folder {odd!a} in {folder} must be printable text")
+    return found
 
 
 def _part_folder(dataset: Dataset, root: Path, part: Part) -> Path:
@@ -216,11 +221,11 @@ READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
 }
 
 
-def _tell_if_unchecked(dataset: Dataset, folder: Path, names: Iterable[str]) -> None:
+def _log_if_unchecked(dataset: Dataset, folder: Path, names: Iterable[str]) -> None:
     if not all(dataset.sha256.get(name) for name in names):
-        _tell_unchecked(dataset.name, str(folder))
+        _log_unchecked(dataset.name, str(folder))
 
 
 @cache
-def _tell_unchecked(name: str, folder: str) -> None:
+def _log_unchecked(name: str, folder: str) -> None:
     log.info("dataset=%s: no digests are known for the files in %s; only their structure is checked", name, folder)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lenet_exp.config.image_shape import COLOR, ImageShape
+from lenet_exp.config.image_shape import COLOR
 from lenet_exp.config.schema import Dataset, PictureContent, Reader
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.pictures import fitted, open_picture, warn_if_colored
@@ -35,7 +35,8 @@ class Picture:
 
     Attributes:
         path: path of the picture.
-        frame: image with shape (28, 28) or another size, light on dark, or in color with shape (3, size, size); uint8.
+        frame: gray image with shape (28, 28) or another size, light on dark, or color image with shape (3, height,
+            width); uint8.
         inverted: whether the drawing was dark on light.
         number: position of the drawing in the picture, in reading order, counted from 1.
         of: number of drawings in the picture.
@@ -97,7 +98,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     """
     image = _read(path)
     if dataset.channels == COLOR:
-        pixels = np.asarray(fitted(image, ImageShape.of(dataset).size))
+        pixels = np.asarray(image if dataset.image_size is None else fitted(image, dataset.image_size))
         return [Picture(path, torch.from_numpy(pixels.transpose(2, 0, 1).copy()), inverted=False)]
     size = dataset.image_size if dataset.reader is Reader.pictures and dataset.image_size is not None else FRAME
     dataset = replace(dataset, picture_box=round(dataset.picture_box * size / FRAME))
@@ -127,7 +128,8 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
 
 def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classification]:
     """Classify drawings with a model on the CPU. Afterward, its network is in evaluation mode."""
-    images = normalize(torch.stack([p.frame for p in pictures]), 255, model.shape.size, model.normalization)
+    size, normalization = model.shape.size, model.normalization
+    images = torch.cat([normalize(p.frame[None], 255, size, normalization) for p in pictures])
     with torch.inference_mode():
         probabilities = model.network.cpu().eval()(images).softmax(1)
     return [Classification(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from omegaconf import MISSING
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.amounts import number_of
@@ -98,8 +99,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None, *
     paths = [path for name in config.images for path in find_pictures(name)]
     prepare_device(config)
     model = model or _model(config, warn=not own_dataset)
-    its_own = model.record.config.dataset if own_dataset and model.record is not None else None
-    dataset = dataset_for(model, its_own or config.dataset)
+    dataset = dataset_for(model, _with_flags_of(model, config.dataset) if own_dataset else config.dataset)
     config = replace(config, dataset=dataset)
     pictures, wrong = _read(paths, dataset, config.several)
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
@@ -168,6 +168,16 @@ def _read(paths: list[Path], dataset: Dataset, several: bool) -> tuple[list[Pict
     for what in wrong:
         log.warning("%s; skipped", what)
     return pictures, wrong
+
+
+def _with_flags_of(model: TrainedModel, dataset: Dataset) -> Dataset:
+    """Return a dataset with the flags of a model's own dataset that determine how pictures are prepared.
+
+    Records from older releases do not contain all of them.
+    """
+    its = model.record.config.dataset if model.record is not None else dataset
+    names = ("name", "reader", "class_names", "channels", "image_size", "shows", "picture_box")
+    return replace(dataset, **{name: value for name in names if (value := getattr(its, name)) != MISSING})
 
 
 def prepare_device(config: PredictConfig) -> torch.device:

@@ -71,8 +71,8 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
             check_config(config)
             choose_device(config.device)
             choose_engine(config)
-        except ConfigError as e:
-            raise ConfigError(f"{e}{which_job(overrides, jobs)}") from e
+        except UserError as e:
+            raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
     check_one_sweep(configs)
     _check_store(configs[0].tracking)
 
@@ -87,6 +87,13 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
     if any(c.sweep != configs[0].sweep for c in configs):
         raise ConfigError("sweep.*: must be the same for all runs of a sweep")
+    folders: dict[str, str] = {}
+    for dataset in (config.dataset for config in configs):
+        if folders.setdefault(dataset.name, dataset.folder) != dataset.folder:
+            raise ConfigError(
+                f"dataset.name={dataset.name}: must differ between datasets; for example, set "
+                "dataset.name=a,b sweep.zip=[dataset.folder,dataset.name]"
+            )
 
 
 def _check_store(tracking: Tracking) -> None:
@@ -114,14 +121,16 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
             overrides.
     """
-    configs = list(map(with_class_names, configs))
-    fingerprints = []
-    for overrides, config in zip(jobs, configs, strict=True):
+    resolved, fingerprints = [], []
+    for overrides, given in zip(jobs, configs, strict=True):
         try:
+            config = with_class_names(given)
+            resolved.append(config)
             fingerprints.append(fingerprint(config, data_digests(config)))
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
+    configs = resolved
     groups, found = set(config_groups()), []
     chosen = [choose_engine(config) for config in configs]
     runs = _run_ids([replace(c, engine=e.engine) for c, e in zip(configs, chosen, strict=True)], fingerprints)

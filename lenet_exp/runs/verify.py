@@ -32,6 +32,8 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
         if found != digest:
             return f"its weights (digest {found[:12]}) do not match its record ({digest[:12]})"
     if matrix is not None and record.best_val_accuracy is not None:
+        if record.config.dataset.class_names is None:
+            return "its configuration has no class names"
         classes = ImageShape.of(record.config.dataset).num_classes
         if {len(matrix), *map(len, matrix)} != {classes}:
             return f"its confusion matrix is not {classes} x {classes}"

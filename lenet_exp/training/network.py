@@ -107,7 +107,12 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     Args:
         config: configuration; only its model, activation, dropout rate, and image shape are used.
         weights: tensors of the network's state dict, keyed by name.
+
+    Raises:
+        ConfigError: the configuration has no class names. They are not read from files, because the configuration can
+            be from a record of other people.
     """
+    ImageShape.of(config.dataset)
     network = network_of(config)
     network.load_state_dict(weights)
     return network.eval()

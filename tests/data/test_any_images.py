@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import CIFAR_RECORD, read_images
 from lenet_exp.data.split import split_indices
 from lenet_exp.errors import ConfigError, DataError
+from lenet_exp.prediction.pictures import read_pictures
 from tests.data.idx import pictures, write_idx
 
 COLOR = ("dataset=folder", "dataset.channels=3", "dataset.val_size=100")
@@ -77,12 +81,40 @@ def test_pictures_of_any_size_are_scaled_to_one_and_padded_with_black(colors, tm
     assert torch.equal(raw, expected)
 
 
+@pytest.mark.parametrize("size", [None, 24])
+def test_a_network_sees_your_picture_as_a_training_image(size, tmp_path):
+    """Not square, and rotated by its EXIF data."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 15, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    Image.fromarray(pixels).save(tmp_path / "train" / "a" / "0.png", exif=exif)
+    dataset = with_class_names(folder(tmp_path, f"dataset.image_size={size or 'null'}")).dataset
+    raw = read_images(dataset, "anywhere", "train").images
+    (picture,) = read_pictures(tmp_path / "train" / "a" / "0.png", dataset)
+    assert torch.equal(picture.frame, raw[0])
+    assert raw.shape == ((1, 3, 15, 60) if size is None else (1, 3, 24, 24))
+
+
+def png16() -> bytes:
+    """A PNG in color with 16 bits per channel, which Pillow reads but does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 28, 28, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(28 * (1 + 28 * 6)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
 @pytest.mark.parametrize(
     ("spoil", "names"),
     [
         (lambda a: Image.new("RGB", (9, 8)).save(a / "zz.png"), ("zz.png", "9x8", "28x28", "dataset.image_size")),
-        (lambda a: Image.new("L", (28, 28)).save(a / "zz.png"), ("zz.png", "L", "RGB")),
+        (lambda a: Image.new("L", (28, 28)).save(a / "zz.png"), ("zz.png", "mode is L")),
         (lambda a: Image.new("I;16", (28, 28)).save(a / "zz.png"), ("zz.png", "8 bits")),
+        (lambda a: (a / "zz.png").write_bytes(png16()), ("zz.png", "8 bits")),
+        (lambda a: os.mkdir(os.fsencode(a.parent) + b"/\xff"), ("udcff",)),
         (lambda a: Image.new("P", (28, 28)).save(a / "zz.png"), ("zz.png", "palette")),
         (lambda a: (a / "zz.png").write_bytes(b"\x89PNG\r\n"), ("zz.png",)),
         (lambda a: (a.parent / "empty").mkdir(), ("train/empty",)),
@@ -113,6 +145,11 @@ def test_idx_files_have_as_many_classes_as_labels(tmp_path):
     config = compose(["dataset=folder", "dataset.reader=idx", f"dataset.folder={tmp_path}", "dataset.val_size=62"])
     data = load_training_data(replace(config, dataset=replace(config.dataset, stratified=True)), torch.device("cpu"))
     assert (data.shape.num_classes, data.class_names[-1]) == (62, "61")
+    from_5 = replace(config, dataset=replace(config.dataset, first_label=5))
+    assert with_class_names(from_5).dataset.class_names == [str(label) for label in range(5, 62)]
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.full(124, 10**9, np.int32))
+    with pytest.raises(DataError, match="1,000,000,001"):
+        with_class_names(replace(config, dataset=replace(config.dataset, also_in=["another"])))
     assert data.labels[data.val_index].sort().values.tolist() == list(range(62))
 
 

@@ -16,16 +16,20 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow import pytorch
+from safetensors import safe_open
 
 import lenet_exp
+from benchmarks import samples
 from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.models.logged import MAX_BYTES
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
+from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
+from tests.data.test_download import serve
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.configs import compose
 from tests.tools.stores import client, models, runs
@@ -227,3 +231,48 @@ def test_a_record_that_names_another_class_is_not_adopted(logged, tmp_path, monk
     assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
     assert "activation" in caplog.text
     assert not (tmp_path / "ran").exists()
+
+
+def altered(path: Path, **changes: object) -> Path:
+    """Write the bundled model of MNIST with changes to its record: keys of the dataset, or `normalization`."""
+    with safe_open(str(shipped_file("mnist")), "pt") as file:
+        metadata, weights = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    record = json.loads(metadata["record"])
+    record |= {"normalization": changes.pop("normalization", None)}
+    record["config"]["dataset"] |= changes
+    save_weights(path, weights, metadata | {"record": json.dumps(record)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": None, "folder": ".", "archive": "ADDRESS", "archive_md5": "0" * 32},
+        {"class_names": ["a"] * 10},
+        {"channels": 2},
+        {"image_size": 10**6},
+        {"picture_box": 40},
+        {"normalization": {"mean": [0.5], "sd": [0.5]}},
+        {"channels": 3},
+        {"channels": 3, "normalization": {"mean": [0.5, 0.5], "sd": [0.5, 0.5]}},
+        {"channels": 3, "normalization": {"mean": [0.5] * 3, "sd": [0.5, 0.5, 0.0]}},
+    ],
+)
+def test_a_record_with_images_that_cannot_be_is_refused_without_a_look_at_files_or_the_network(changes, tmp_path):
+    (tmp_path / "served").mkdir()
+    with serve(tmp_path / "served") as (address, handler):
+        changes = {key: address + "set.zip" if value == "ADDRESS" else value for key, value in changes.items()}
+        with pytest.raises(UserError, match=r"model\.safetensors") as caught:
+            lenet_exp.load(str(altered(tmp_path / "model.safetensors", data_root=str(tmp_path), **changes)))
+        assert handler.asked == []
+    assert "\n" not in str(caught.value)
+    assert {p.name for p in tmp_path.iterdir()} == {"served", "model.safetensors"}
+
+
+def test_pictures_are_prepared_as_the_command_says_if_an_older_record_does_not(main, ready, tmp_path):
+    samples.bill(tmp_path / "bill.jpg")
+    with safe_open(str(shipped_file("mnist")), "pt") as file:
+        assert "shows" in json.loads(file.metadata()["record"])["config"]["dataset"]
+    model = altered(tmp_path / "model.safetensors", shows="???", picture_box="???")
+    done = main(f"trained_model={model}", f"images={tmp_path / 'bill.jpg'}", program="predict")
+    assert "bill.jpg: 4 0 7 " in done.stdout, done.stderr

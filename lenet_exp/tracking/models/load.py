@@ -7,6 +7,7 @@ specifies are checked before they are imported (training/trained/trust.py).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,12 +214,30 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         raise UserError(f"{path}: not found") from e
     except Exception as e:  # the file can contain anything
         raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
-    digest = known.get("weights_digest") if record is None else record.weights_digest
-    return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
+    if record is not None:
+        return TrainedModel(_of_record(str(path), record, weights, trust), path.name, record)
+    return TrainedModel(_checked(str(path), config, known.get("weights_digest"), weights, trust), path.name, None)
+
+
+def _check_normalization(name: str, record: Record) -> None:
+    """Check the mean and standard deviation in a record.
+
+    Raises:
+        UserError: they do not fit the images.
+    """
+    shape, found = ImageShape.of(record.config.dataset), record.normalization
+    fits = (found is None) == shape.is_standard
+    if found is not None:
+        fits &= len(found.mean) == len(found.sd) == shape.channels
+        fits &= all(map(math.isfinite, [*found.mean, *found.sd])) and min(found.sd, default=0.0) > 0
+    if not fits:
+        raise UserError(f"{name}: the mean and standard deviation in its record do not fit {shape}")
 
 
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
-    return _checked(name, record.config, record.weights_digest, weights, trust)
+    network = _checked(name, record.config, record.weights_digest, weights, trust)
+    _check_normalization(name, record)
+    return network
 
 
 def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:

@@ -15,6 +15,7 @@ from typing import Any
 
 from lenet_exp.config.check import check_image_shape
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
+from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, UserError
 
@@ -82,7 +83,11 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
         UserError: a class is not trusted, the image shape is invalid, or a keyword argument is not a number, true,
             false, null, or a plain word.
     """
-    check_image_shape(config.dataset)
+    try:
+        ImageShape.of(config.dataset)
+        check_image_shape(config.dataset)
+    except ConfigError as e:
+        raise UserError(f"{of}: {e}") from e
     _check(of, "model", config.model, OUR_MODELS, trust)
     if config.activation != {}:  # some models have no activation
         _check(of, "activation", config.activation, trusted_activations(), trust)
