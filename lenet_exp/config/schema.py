@@ -149,14 +149,12 @@ class Dataset:
 
     name: str = knob("name of the dataset", result=False)
     reader: Reader = knob(
-        "file format: idx (as in MNIST), pictures (one folder per class), cifar (CIFAR-10's binary version), or digits",
+        "file format: idx (as in MNIST), pictures (one folder per class), cifar, or digits",
         result=False,
     )
     folder: str = knob("folder with the dataset's files, absolute or relative to data_root", result=False)
     also_in: list[str] = knob("other folders to search for the dataset's files", result=False)
-    files: dict[str, list[str]] = knob(
-        "idx, cifar: names of the files with the training set and the test set", result=False
-    )
+    files: dict[str, list[str]] = knob("idx, cifar: names of the files for train and test", result=False)
     sha256: dict[str, str | None] = knob("SHA-256 digest of each uncompressed file (null: unknown)", result=False)
     torchvision_class: str | None = knob(
         "torchvision.datasets class that downloads the dataset (null: none)", result=False
@@ -168,12 +166,10 @@ class Dataset:
     archive_md5: str | None = knob("MD5 digest of the archive", neutral=None, result=False)
     transposed: bool = knob("idx: rows and columns of the images are exchanged", neutral=False, result=False)
     first_label: int = knob("idx: label of the first class", ge=0, neutral=0, result=False)
-    class_names: list[str] | None = knob(
-        "names of the classes, at most 1,000 (null: the names of the folders, or the labels)", result=False
-    )
+    class_names: list[str] | None = knob("names of the classes (null: names of the folders, or labels)", result=False)
     channels: int = knob("1 (gray) or 3 (color)", neutral=1, result=False)
     image_size: int | None = knob(
-        "height and width of the images, in pixels (null: 32, and all pictures must have the same size)",
+        "height and width in pixels (null: 32; all pictures of one size)",
         ge=4,
         le=512,
         neutral=None,
@@ -182,9 +178,7 @@ class Dataset:
     exact_classes: bool = knob(
         "as many outputs as classes, even if there are fewer than 10", neutral=False, result=False
     )
-    picture_box: int = knob(
-        "your pictures: longer side of the object in an image of 28x28 pixels, in pixels", ge=4, le=28, result=False
-    )
+    picture_box: int = knob("pictures: longer side of the object per 28 pixels of the image", ge=4, le=28, result=False)
     shows: PictureContent = knob(
         "content of pictures: digits (one or several), writing (one character), or things",
         neutral=PictureContent.writing,
