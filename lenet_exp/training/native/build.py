@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +107,8 @@ def build_with(folder: Path, compiler: Compiler, target: Target, *definitions: s
     ]
     library = folder / f"{target.name}-{_digest(what)}.so"
     if _checked(library):
-        os.utime(library)  # the least recently used libraries are removed
+        with suppress(OSError):  # the folder can be read-only
+            os.utime(library)  # the least recently used libraries are removed
         return library
     with _locked(library.with_suffix(".lock")):
         if not _checked(library):  # another process may have built it in the meantime
@@ -149,7 +150,7 @@ def _remove_oldest(folder: Path) -> None:
     """Remove the least recently used libraries if there are too many. Processes that have opened them keep them."""
     libraries = sorted(folder.glob("*.so"), key=lambda library: library.stat().st_mtime, reverse=True)
     for library in libraries[MOST_LIBRARIES:]:
-        for file in (_note(library), library, library.with_suffix(".lock")):
+        for file in (_note(library), library):  # not the lock, for which a process can be waiting
             file.unlink(missing_ok=True)
 
 

@@ -85,6 +85,19 @@ def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
     Kernels(path)  # not before: who truncates what is loaded ends the process
 
 
+def test_least_recently_used_library_is_removed(fake, monkeypatch):
+    monkeypatch.setattr(build, "MOST_LIBRARIES", 2)
+    first, second = (build.build(fake.cache, f"SHAPE={n}").path for n in range(2))
+    for age, path in enumerate((first, second)):
+        os.utime(path, (age, age))
+    assert build.build(fake.cache, "SHAPE=0").path == first  # used again
+    third = build.build(fake.cache, "SHAPE=2").path
+    assert set(fake.cache.rglob("*.so")) == {first, third}
+    assert len({first, second, third}) == fake.runs == 3
+    build.build(fake.cache, "SHAPE=1")
+    assert second.exists()
+
+
 @pytest.mark.parametrize("what", ["library", "digest"])
 def test_a_file_that_others_may_write_is_not_opened(fake, what):
     path = build.build(fake.cache).path
