@@ -28,7 +28,6 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import hydra_task
 from lenet_exp.sweeps.session import Session
 from lenet_exp.sweeps.workers import cores_of
-from lenet_exp.training.engine import compile_ahead
 
 OURS = "hydra_plugins.lenet_exp_"
 
@@ -51,7 +50,6 @@ class LocalLaunching:
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""
         launcher, environment = self.launcher(session.sweep, session.config)
-        compile_ahead(job.executed for job in jobs if job.folder.checked_result() is None)
         session.train(jobs, launcher, environment, like=jobs)
 
 

@@ -17,6 +17,7 @@ from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
@@ -40,6 +41,7 @@ from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 from lenet_exp.tracking.sweeps.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
+from lenet_exp.training.engine import compile_ahead
 
 log = logging.getLogger("lenet_exp")
 
@@ -156,6 +158,8 @@ class Session:
 
         answer = listener.reported if listener is not None else None
         with self.display.sweep():
+            if jobs is like and isinstance(launcher, LocalLauncher):
+                compile_ahead(job.executed for job in like)
             work = work_spec(self.sweep, like, environment, all_known=jobs is like, answer=answer)
             executor = launcher.executor(work)
             with self.watching():

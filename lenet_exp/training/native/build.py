@@ -128,9 +128,9 @@ def _compile(library: Path, compiler: Compiler, target: Target, *definitions: st
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
-    shape = f" of {definitions[0].partition('=')[2]}" if definitions else ""
-    what = f"{target.name} with {compiler.name}"
-    log.info("compiling the native engine%s for %s (only once on this machine)", shape, what)
+    shape = f", shape {definitions[0].partition('=')[2]}" if definitions else ""
+    what = f"{target.name} with {compiler.name}{shape}"
+    log.info("compiling the native engine for %s (only once on this machine)", what)
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, *definitions, seconds=COMPILE_SECONDS)
         content = (aside / library.name).read_bytes()
