@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.search_table import PACKED
 from lenet_exp.config.compose import compose
-from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag
 from lenet_exp.folders.records import Outcome

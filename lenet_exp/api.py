@@ -38,6 +38,7 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
 
     Raises:
         ConfigError: an override is invalid.
+        DataError: the names of the dataset's classes are not set, and the dataset cannot be read.
     """
     from lenet_exp.training.check import check_config
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import lenet_exp
-from lenet_exp.config.conf_dir import CONF_DIR, source_digest
+from lenet_exp.config.package_files import CONF_DIR, source_digest
 from lenet_exp.machine import kernel_settings
 
 
@@ -26,7 +26,7 @@ def test_the_source_digest_is_of_code_and_options_wherever_they_lie(tmp_path):
     shutil.copytree(CONF_DIR, package / "conf", dirs_exist_ok=True)  # as in a wheel
 
     def digest() -> str:
-        show = "from lenet_exp.config.conf_dir import source_digest; print(source_digest())"
+        show = "from lenet_exp.config.package_files import source_digest; print(source_digest())"
         command = [sys.executable, "-c", show]
         environment = {"PYTHONPATH": str(tmp_path)}
         found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

@@ -24,9 +24,9 @@ from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, print_error, run_
 from lenet_exp.commands.help import help_text
 from lenet_exp.config.aliases import check_aliases
 from lenet_exp.config.compose import allow_new_keys
-from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
 from lenet_exp.machine import let_waiting_threads_sleep

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.config.check import check_name
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import one_of, printable
 from lenet_exp.files import output_path
 

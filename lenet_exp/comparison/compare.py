@@ -15,8 +15,8 @@ from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_resul
 from lenet_exp.comparison.search_summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.class_groups import CLASS_GROUPS
-from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.comparison.search_objective import SearchObjective
-from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
 from lenet_exp.folders.config_dir import config_dir_of

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
 from lenet_exp.config.class_groups import CLASS_GROUPS
-from lenet_exp.config.conf_dir import CONF_DIR, config_groups
+from lenet_exp.config.package_files import CONF_DIR, config_groups
 from lenet_exp.config.schema import SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop

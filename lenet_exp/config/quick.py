@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import from_plain, plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError

@@ -149,8 +149,7 @@ class Dataset:
 
     name: str = knob("name of the dataset", result=False)
     reader: Reader = knob(
-        "file format: idx (as in MNIST), pictures (one folder per class), cifar, or digits",
-        result=False,
+        "file format: idx (as in MNIST), pictures (one folder per class), cifar, or digits", result=False
     )
     folder: str = knob("folder with the dataset's files, absolute or relative to data_root", result=False)
     also_in: list[str] = knob("other folders to search for the dataset's files", result=False)

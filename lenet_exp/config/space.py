@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from lenet_exp.config.check import check_ranges, check_value
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, did_you_mean
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
 from lenet_exp.config.schema import Config, Dataset, EngineName
-from lenet_exp.data.normalization import measure, normalize
+from lenet_exp.data.normalization import measure_normalization, normalize
 from lenet_exp.data.readers import RawImages, find_class_names, read_images
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
@@ -146,10 +146,8 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
     for config in map(with_class_names, configs):
         key = _key(config)
         if key not in sets:
-            raw, normalization = (
-                _raw(source := _source(config.dataset), config.data_root),
-                _normalization(source, config.data_root),
-            )
+            source = _source(config.dataset)
+            raw, normalization = _raw(source, config.data_root), _normalization(source, config.data_root)
             images = to_shared_memory(_normalized(raw, source.dataset, normalization, _exact(config)))
             sets[key] = SharedDataset(
                 key=key,
@@ -288,7 +286,7 @@ def _normalization(source: _Source, data_root: str) -> Normalization:
     if ImageShape.of(source.dataset).is_standard:
         return STANDARD
     raw = _raw(source, data_root)
-    return measure(raw.images, raw.white)
+    return measure_normalization(raw.images, raw.white)
 
 
 def _normalized(raw: RawImages, dataset: Dataset, normalization: Normalization, exact: bool) -> Tensor:

@@ -28,7 +28,7 @@ def unscale(images: Tensor, normalization: Normalization) -> Tensor:
     return (images * _column(normalization.sd) + _column(normalization.mean)).clamp(0, 1)
 
 
-def measure(images: Tensor, white: int) -> Normalization:
+def measure_normalization(images: Tensor, white: int) -> Normalization:
     """Return the mean and standard deviation of each channel. The result is the same on every machine.
 
     Args:

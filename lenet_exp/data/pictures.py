@@ -69,11 +69,10 @@ def read_picture(path: Path, dataset: Dataset) -> np.ndarray:
 
     with open_picture(path) as opened:
         picture: Image.Image = opened
+        deep = ";16" in str(getattr(opened, "tile", ""))  # Pillow reads colors with 16 bits as 8 bits
         if picture.mode.startswith("P"):
             raise ValueError("it has a palette; convert it to RGB or gray")
-        if picture.mode.startswith(("I", "F")) or ";16" in str(
-            getattr(opened, "tile", "")
-        ):  # Pillow reads 16-bit colors as 8 bits
+        if picture.mode.startswith(("I", "F")) or deep:
             raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
         if dataset.channels == COLOR and picture.mode != "RGB":
             raise ValueError(f"its mode is {picture.mode}; with dataset.channels=3, all pictures must be RGB")

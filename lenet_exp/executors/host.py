@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.config.conf_dir import source_digest
+from lenet_exp.config.package_files import source_digest
 from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine

@@ -52,7 +52,7 @@ class Record(Stored):
         config: effective configuration of the run (see `targets.effective`).
         data_digests: SHA-256 digest of the images and labels in each split.
         data_files: SHA-256 digest of each file from which the images and labels were read.
-        source_digest: digest of lenet_exp's own files (see `conf_dir.source_digest`), for information only.
+        source_digest: digest of lenet_exp's own files (see `package_files.source_digest`), for information only.
         execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end times of the run, in milliseconds since 1970.
         outcome: outcome of the run; None while the run is being trained.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lenet_exp.config.conf_dir import source_digest
 from lenet_exp.config.fingerprint import TRAINING_VERSION
+from lenet_exp.config.package_files import source_digest
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import effective
 from lenet_exp.data.images import TrainingData

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.names import job_name, swept_values
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import LENET5, Config, EngineName, Tracking, value_of
 from lenet_exp.config.targets import keywords, option_name, taken

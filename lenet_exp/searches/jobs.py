@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.config.class_groups import CLASS_GROUPS
-from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.quick import Compose, QuickComposer
 from lenet_exp.config.schema import Config, Option, has_effect, knobs
 from lenet_exp.config.search import without_search

@@ -13,7 +13,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, Cost, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search

@@ -1,7 +1,7 @@
 """Random augmentation of batches of training images.
 
-Random numbers come from one of the run's generators. Uncovered and erased pixels are set to black. All
-geometric changes except whole-pixel shifts and flips are combined into one bilinear resampling.
+Random numbers come from one of the run's generators. Uncovered and erased pixels are set to black. All geometric
+changes except whole-pixel shifts and flips are combined into one bilinear resampling.
 """
 
 from __future__ import annotations

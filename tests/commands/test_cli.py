@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from lenet_exp.api import compose
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, PredictConfig, knobs
 from lenet_exp.machine import versions
@@ -319,7 +319,7 @@ def test_an_installed_wheel_works_without_the_checkout(tmp_path):
     assert "echarts" in page.read_text()
     if not isinstance(kernels(), str):  # their sources are in the wheel
         assert "engine: native" in done.stderr
-    where = "import lenet_exp.config.conf_dir as c; print(c.CONF_DIR)"
+    where = "import lenet_exp.config.package_files as c; print(c.CONF_DIR)"
     found = subprocess.run(
         [python, "-c", where], cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True
     )

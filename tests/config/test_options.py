@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import value_of
 from lenet_exp.config.targets import keywords

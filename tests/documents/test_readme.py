@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.manifest import against_table, manifest, pages
 from benchmarks.results import fast_words
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.plain import plain
 from tests.tools.commands import ROOT
 from tests.tools.configs import compose

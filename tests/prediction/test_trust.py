@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import lenet_exp
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, models, runs
 

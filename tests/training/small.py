@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.seeds import generator

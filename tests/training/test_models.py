@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.fingerprint import fingerprint, fingerprinted
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5
 from lenet_exp.config.targets import effective, keywords

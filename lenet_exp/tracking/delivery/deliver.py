@@ -168,10 +168,10 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
                 set_tags(store, run_id, {NOTE: _how_to_load(store, run_id)})
             register_if_best(store, record, run_id, model_id)
             entry = replace(entry, model=True)
-        if (table := class_table(record)) is not None:
-            store.client.log_text(run_id, table, "class_accuracy.csv")
     if entry.ended_ms == record.ended_ms:
         return entry
+    if (table := class_table(record)) is not None:
+        store.client.log_text(run_id, table, "class_accuracy.csv")
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
         _log_plots(folder, record, store, run_id)
     for path in (folder.path / "record.json", *([folder.log_file] if folder.log_file.is_file() else [])):

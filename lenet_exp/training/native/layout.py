@@ -6,7 +6,6 @@ kernels/network.h computes the same positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -118,12 +117,6 @@ class Layout:
         for name, parameter in model.named_parameters():
             parameter.data = self.slots[name].of(array)
         return array
-
-
-@lru_cache(maxsize=64)
-def layout_of(shape: NativeShape) -> Layout:
-    """Return the layout for a shape."""
-    return Layout(shape)
 
 
 def _padded(n: int, multiple: int = LANES) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lenet_exp.training.native.build import BuildError, Library, build
-from lenet_exp.training.native.layout import Layout, NativeShape, layout_of
+from lenet_exp.training.native.layout import Layout, NativeShape
 
 
 def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
@@ -84,7 +84,7 @@ class Kernels:
 
     def __init__(self, path: Path, built: str = "", shape: NativeShape = LENET5) -> None:
         self.built = built
-        self.layout: Layout = layout_of(shape)
+        self.layout = Layout(shape)
         self._library = library = ctypes.CDLL(str(path))
         pointer, options, batch, outcome = c_void_p, POINTER(Options), POINTER(_Batch), POINTER(_Outcome)
         for name, result, arguments in (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.config.conf_dir import source_digest
+from lenet_exp.config.package_files import source_digest
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.executors.executor import EpochReport, RemoteWork, WorkSpec
 from lenet_exp.executors.host import PlaceInfo, Question

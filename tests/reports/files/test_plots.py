@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.reports.files.plots import TRAIN, VALIDATION, confusion_figure, curves_figure, png
 from lenet_exp.training.epoch import EpochResult
 
