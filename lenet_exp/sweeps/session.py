@@ -41,7 +41,8 @@ from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 from lenet_exp.tracking.sweeps.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
-from lenet_exp.training.engine import compile_ahead
+from lenet_exp.training.engine import compile_ahead, native_shapes
+from lenet_exp.training.native.layout import NativeShape
 
 log = logging.getLogger("lenet_exp")
 
@@ -157,10 +158,14 @@ class Session:
             return record is not None and record.outcome is Outcome.diverged
 
         answer = listener.reported if listener is not None else None
+        all_known = jobs is like
         with self.display.sweep():
-            if jobs is like and isinstance(launcher, LocalLauncher):
-                compile_ahead(job.executed for job in like)
-            work = work_spec(self.sweep, like, environment, all_known=jobs is like, answer=answer)
+            if isinstance(launcher, LocalLauncher):
+                if all_known:
+                    compile_ahead(native_shapes(job.executed for job in like))
+                else:
+                    jobs = _compile_as_created(jobs)
+            work = work_spec(self.sweep, like, environment, all_known=all_known, answer=answer)
             executor = launcher.executor(work)
             with self.watching():
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
@@ -250,6 +255,16 @@ def sweep_session(
             all_finished = end_sweep(sweep, session.results(), session.delivery, config, end)
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
+
+
+def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
+    """Yield jobs, and start to compile the kernels of each shape when the first job that needs them is created."""
+    begun: set[NativeShape] = set()
+    for job in jobs:
+        shapes = native_shapes([job.executed]) if job is not None else []
+        compile_ahead([shape for shape in shapes if shape not in begun])
+        begun.update(shapes)
+        yield job
 
 
 def _begin(session: Session, again: bool) -> None:

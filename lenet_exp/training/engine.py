@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.build import BuildError
 from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import build_for, describe_kernels, kernels, why_no_kernels
 from lenet_exp.training.native.options import native_shape, why_unsupported
 from lenet_exp.training.schedule import lr_factor
@@ -158,19 +159,23 @@ def engine_of(config: Config) -> Engine:
     return NativeEngine(built)
 
 
-def compile_ahead(configs: Iterable[Config]) -> None:
-    """Compile the kernels for all shapes in the background, so that few workers need to wait for them.
+def native_shapes(configs: Iterable[Config]) -> list[NativeShape]:
+    """Return the distinct shapes of the networks that the native engine trains, in order.
 
     Args:
-        configs: configurations with the engine already chosen, in the order in which they will be trained.
+        configs: configurations with the engine already chosen.
     """
-    native = (config for config in configs if config.engine is EngineName.native)
-    shapes = iter(dict.fromkeys(map(native_shape, native)))
+    return list(dict.fromkeys(native_shape(config) for config in configs if config.engine is EngineName.native))
+
+
+def compile_ahead(shapes: Sequence[NativeShape]) -> None:
+    """Compile the kernels for shapes in the background, in order, so that few workers need to wait for them."""
+    left = iter(shapes)
 
     def build_next() -> None:
-        for shape in shapes:
+        for shape in left:
             with contextlib.suppress(BuildError):  # the job that needs the kernels reports the reason
                 build_for(shape)
 
-    for _ in range(cpu_count()):
+    for _ in range(min(len(shapes), cpu_count())):
         threading.Thread(target=build_next, daemon=True).start()
