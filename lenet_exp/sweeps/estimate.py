@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lenet_exp.amounts import duration, number_of
-from lenet_exp.config.schema import Config
+from lenet_exp.cache import cache_folder
+from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, upload_seconds
 from lenet_exp.machine import cpu_count
-from lenet_exp.training.engine import engine_of
+from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
+from lenet_exp.training.native.build import KEPT, sources
+from lenet_exp.training.native.compiler import find_compilers
+from lenet_exp.training.native.layout import NativeShape
+from lenet_exp.training.native.library import LENET5 as LENET5_SHAPE
+from lenet_exp.training.native.target import find_target
+from lenet_exp.training.network import network_size
 
 TIMED_STEPS = 12
 # Measured on two cores: time before the first step plus time after the last upload.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
+COMPILE_SECONDS = 5.0  # time to compile the kernels for a shape on one core
 RUN_BYTES = 1.4e6  # default size of a run with its model and pictures in MLflow, used if no run exists yet
 
 
@@ -55,8 +65,10 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = _in_all(_seconds(list(todo.values()), default), workers, threads, config)
     seconds += START_SECONDS["sweep" if sweep is not None else "run"]
+    compiling, words = _compilation(todo.values())
     with_them = _places(workers, threads)
-    lines.append(f"  about {duration(seconds)} on {with_them} (estimated from a few steps)")
+    lines.append(f"  about {duration(seconds + compiling)} on {with_them} (estimated from a few steps)")
+    lines += words
     lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}")
     return lines
 
@@ -84,12 +96,55 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
-    places = _places(workers, threads)
+    compiling, words = _compilation(corners)
+    total, places = duration(seconds + compiling), _places(workers, threads)
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
-        f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(round(runs), 'run')}",
+        f"  without pruning: at most about {total} on {places}, {number_of(round(runs), 'run')}",
+        *words,
         f"  about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}",
     ]
+
+
+def _compilation(jobs: Iterable[Job]) -> tuple[float, list[str]]:
+    """Return the seconds needed to compile kernels for jobs, and the lines that describe them; no line if none is
+    needed."""
+    shapes = _to_compile(job.executed for job in jobs)
+    seconds = makespan([COMPILE_SECONDS] * len(shapes), cpu_count())
+    what = f"  includes about {duration(seconds)} to compile {number_of(len(shapes), 'network shape')}"
+    return seconds, [what] if shapes else []
+
+
+def _to_compile(configs: Iterable[Config]) -> list[NativeShape]:
+    """Return the shapes that the native engine needs for configurations and that are not in the cache."""
+    return [shape for shape in native_shapes(configs) if not _is_built(shape)]
+
+
+def _is_built(shape: NativeShape) -> bool:
+    """Return whether the cache contains the kernels for a shape.
+
+    `build_with` compiles a library that it does not find. Therefore, the library's name is computed here, too.
+    """
+    target, compiler = find_target(), next(find_compilers(), None)
+    if isinstance(target, str) or compiler is None:
+        return False
+    flags = compiler.arguments(target, *([shape.definition] if shape != LENET5_SHAPE else []))
+    parts = [("compiler", compiler.version.encode()), ("flags", " ".join(flags).encode()), *sources()]
+    content = b"".join(f"{name} {len(part)}\n".encode() + part for name, part in parts)
+    return (cache_folder(KEPT) / f"{target.name}-{hashlib.sha256(content).hexdigest()[:32]}.so").exists()
+
+
+def _stand_in(config: Config) -> tuple[Config, float]:
+    """Return a configuration whose time can be measured without compiling kernels for it, and the factor by which the
+    given configuration takes longer.
+
+    If its shape has not been compiled, this is the configuration with LeNet-5, whose kernels were compiled when the
+    engine was chosen. Smaller networks take as long as LeNet-5, because the kernels pad channels.
+    """
+    if not _to_compile([config]):
+        return config, 1.0
+    lenet5 = replace(config, model=LENET5)
+    return lenet5, max(1.0, network_size(config).multiply_adds / network_size(lenet5).multiply_adds)
 
 
 def _places(workers: int, threads: int) -> str:
@@ -150,7 +205,8 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
         kinds[str([*kind, job.engine])].append(job)
     found: dict[int, float] = {}
     for kind in kinds.values():
-        per_image = _seconds_an_image(kind[0].executed, threads)
+        config, factor = _stand_in(kind[0].executed)
+        per_image = factor * _seconds_an_image(config, threads)
         for job in kind:
             data = load_training_data(job.executed, torch.device("cpu"))
             found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # no gradients in validation

@@ -20,7 +20,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.training.native.library import describe_kernels, kernels
+from lenet_exp.training.native.layout import NativeShape
+from lenet_exp.training.native.library import build_for, describe_kernels, kernels
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
 from tests.tools.configs import compose
 from tests.tools.counts import counts
@@ -61,6 +62,19 @@ def without_kernels(no_compiler, monkeypatch):
     kernels.cache_clear()
     yield
     kernels.cache_clear()
+
+
+@pytest.fixture
+def only_lenet5(tmp_path, monkeypatch) -> Path:
+    """A cache that has the kernels of no other shape."""
+    cache = tmp_path / "cache" / "lenet_exp" / "native"
+    cache.mkdir(mode=0o700, parents=True)
+    cache.parent.chmod(0o700)
+    library = build_for(NativeShape()).path
+    for file in (library, library.with_suffix(".sha256")):
+        shutil.copy2(file, cache)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return cache
 
 
 def trained(*more: str, engine: EngineName | None = None, prune_at: int | None = None) -> RunResult:
@@ -143,6 +157,22 @@ def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, 
     with pytest.raises(ConfigError, match=r"engine=native: .* C\+\+ compiler"):
         trained(engine=EngineName.native)
     assert runs(client(ready)) == []
+
+
+@pytest.mark.parametrize("method", [("seed=0,1",), ("hydra/sweeper=search", "n_trials=2", "optimizer.lr=0.01,0.02")])
+def test_sweep_compiles_each_shape_once_in_its_own_process(ready, only_lenet5, method):
+    """A dry run announces it, and compiles nothing."""
+    line = ("-m", *QUICK, *method, "model.channels=[2,4]", "sweep.workers=2")
+
+    def announced() -> list[str]:
+        done = lenet_train(*line, "sweep.dry_run=true", outputs=ready)
+        return re.findall(r"(\d+) network shapes?$", done.stdout, re.MULTILINE)
+
+    assert (announced(), len(list(only_lenet5.glob("*.so")))) == (["1"], 1)
+    done = lenet_train(*line, outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("shape 5,2,4,120,84,10") == 1
+    assert (announced(), len(list(only_lenet5.glob("*.so")))) == ([], 2)
 
 
 @pytest.mark.slow(seconds=4)
