@@ -30,6 +30,7 @@ from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import KEPT, build_with
 from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Kernels, kernels
 from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.native.target import find_target
@@ -45,12 +46,16 @@ SHAPES = {  # goals: largest ratio to eager PyTorch and to the dense limit
     "model.width=4": ("<= 0.45", "<= 0.95"),
     "model.kernel_size=3": ("", ""),
     "model.kernel_size=7": ("", ""),
+    "model.pooling=average": ("", ""),
+    "dataset.image_size=28": ("", ""),
+    "model=lenet_300_100": ("", "<= 1.20"),
+    "model=linear": ("<= 1.00", ""),
 }
 
 
-def made_up_data() -> TrainingData:
+def made_up_data(side: int = 32) -> TrainingData:
     """Create random training data."""
-    images, labels = torch.rand(2000, 1, 32, 32) * 2 - 1, torch.randint(10, (2000,))
+    images, labels = torch.rand(2000, 1, side, side) * 2 - 1, torch.randint(10, (2000,))
     index = torch.arange(2000)
     return TrainingData("made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {})
 
@@ -90,20 +95,26 @@ def products(batch_size: int, multiply_adds: float = MULTIPLY_ADDS) -> Callable[
     return timed
 
 
-def shapes(asked: Namespace, data: TrainingData) -> Seconds:
+def without_gradient(shape: NativeShape) -> int:
+    """Return the number of multiplications per image of the first layer. The gradient of the images is not computed."""
+    if not shape.channels:
+        return shape.side**2 * (*shape.units, shape.classes)[0]
+    return (shape.side + 1 - shape.kernel_size) ** 2 * shape.kernel_size**2 * shape.channels[0]
+
+
+def shapes(asked: Namespace) -> Seconds:
     """Print the times of a step, and their ratios, for networks of other shapes."""
     everything: Seconds = {}
     for override, (of_torch, of_dense) in SHAPES.items():
         config = compose([override])
+        data = made_up_data(config.dataset.image_size or 32)
         built, size = kernels(native_shape(config)), network_size(config)
         if isinstance(built, str):
             sys.exit(f"benchmarks.native: {built}")
-        shape = built.layout.shape
-        conv1 = (33 - shape.kernel_size) ** 2 * shape.kernel_size**2 * shape.channels1  # no gradient of the images
         ways = {
             "last": steps(TorchEngine(), 128, data, override),
             "first": steps(TorchEngine(), 128, data, override, channels_last=False),
-            "dense": products(128, 3 * size.multiply_adds - conv1),
+            "dense": products(128, 3 * size.multiply_adds - without_gradient(built.layout.shape)),
             "native": steps(NativeEngine(built), 128, data, override),
         }
         seconds = interleave(ways, asked.repeats)
@@ -122,7 +133,7 @@ def main() -> None:
     asked = options.parse_args()
     if asked.shapes:
         torch.set_num_threads(1)
-        keep(asked, "native shapes", shapes(asked, made_up_data()))
+        keep(asked, "native shapes", shapes(asked))
         return
     target = find_target()
     if isinstance(target, str):

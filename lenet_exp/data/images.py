@@ -290,9 +290,8 @@ def _normalization(source: _Source, data_root: str) -> Normalization:
 
 
 def _normalized(raw: RawImages, dataset: Dataset, normalization: Normalization, exact: bool) -> Tensor:
-    if exact:
-        return normalize_exactly(raw.images, raw.white)
-    return normalize(raw.images, raw.white, ImageShape.of(dataset).size, normalization)
+    scaled = normalize_exactly if exact else normalize
+    return scaled(raw.images, raw.white, ImageShape.of(dataset).size, normalization)
 
 
 @lru_cache(maxsize=64)

@@ -12,41 +12,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIDE = 32  # side length of LeNet-5's input, in pixels
+from lenet_exp.config.image_shape import STANDARD, ImageShape, Normalization
+
 CHUNK = 128  # number of images resized at a time; this many fit in the CPU's cache
 
 
-def normalize_exactly(images: Tensor, white: int) -> Tensor:
-    """Resize and scale images to a float32 tensor of shape (n, 1, 32, 32), with values in [-1, 1].
+def normalize_exactly(
+    images: Tensor, white: int, size: int = ImageShape.size, normalization: Normalization = STANDARD
+) -> Tensor:
+    """Resize and scale gray images to a float32 tensor of shape (n, 1, size, size).
 
     The resizing is bilinear with antialiasing. The result equals that of `images.normalize` up to rounding.
 
     Args:
         images: tensor of shape (n, height, width), with values in [0, white].
         white: pixel value of white.
+        size: height and width of the result.
+        normalization: mean and standard deviation by which pixels are scaled.
     """
     pixels = images.numpy()
-    out = np.empty((len(pixels), 1, SIDE, SIDE), dtype=np.float32)
-    down, across = _shares(pixels.shape[1]), _shares(pixels.shape[2])
-    scale = np.float32(2 / white)
+    out = np.empty((len(pixels), 1, size, size), dtype=np.float32)
+    down, across = _shares(pixels.shape[1], size), _shares(pixels.shape[2], size)
+    (mean,), (sd,) = normalization.mean, normalization.sd
+    scale, shift = np.float32(1 / (white * sd)), np.float32(mean / sd)
     for start in range(0, len(pixels), CHUNK):
         part = pixels[start : start + CHUNK].transpose(1, 2, 0).astype(np.float32)  # (height, width, images)
         lines = _sums(part, down)
-        resized = _sums(lines.transpose(1, 0, 2), across) * scale - np.float32(1)
+        resized = _sums(lines.transpose(1, 0, 2), across) * scale - shift
         out[start : start + CHUNK, 0] = resized.transpose(2, 1, 0)
     return torch.from_numpy(out)
 
 
-def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
-    """Return, for each of the 32 output pixels, the contributing input pixels and their weights (triangle filter).
+def _shares(size: int, side: int) -> list[list[tuple[int, np.float32]]]:
+    """Return, for each of `side` output pixels, the contributing input pixels and their weights (triangle filter).
 
     Args:
         size: number of input pixels.
     """
-    scale = size / SIDE
+    scale = size / side
     width = max(scale, 1.0)
     found = []
-    for i in range(SIDE):
+    for i in range(side):
         center = (i + 0.5) * scale
         heights = [(j, 1 - abs(j + 0.5 - center) / width) for j in range(size)]
         above = [(j, height) for j, height in heights if height > 0]
@@ -56,13 +62,13 @@ def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
 
 
 def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.ndarray:
-    """Return 32 weighted sums of lines of pixels as an array of shape (32, ...). Each sum is added term by term.
+    """Return weighted sums of lines of pixels as an array of shape (sums, ...). Each sum is added term by term.
 
     Args:
         lines: array of shape (size, ...).
-        shares: index and weight of each term, for each of the 32 sums.
+        shares: index and weight of each term, for each sum.
     """
-    out = np.zeros((SIDE, *lines.shape[1:]), dtype=np.float32)
+    out = np.zeros((len(shares), *lines.shape[1:]), dtype=np.float32)
     for line, terms in zip(out, shares, strict=True):
         for j, share in terms:
             line += lines[j] * share

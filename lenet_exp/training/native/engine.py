@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lenet_exp.config.schema import ScheduleShape
 from lenet_exp.data.images import TrainingData
+from lenet_exp.data.normalization import background
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.average import decay_at
 from lenet_exp.training.evaluate import EVAL_BATCH
@@ -37,7 +38,7 @@ class NativeEngine:
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
         """Return a function that executes one training step of a run; see `TorchEngine.stepper`."""
-        _check(data)
+        self._check(data)
         config, kernels, layout = lane.config, self._kernels, self._kernels.layout
         schedule, average = config.schedule, lane.average
         options, draws_noise = _options(lane), needs_random_numbers(config)
@@ -48,7 +49,9 @@ class NativeEngine:
         average_weights = None if average is None else layout.move_parameters(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
         changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(config.augmentation)
-        changes, everything = augment_options(config.augmentation, options.threads), torch.arange(config.batch_size)
+        black = float(background(data.normalization)[0, 0, 0])
+        changes = augment_options(config.augmentation, options.threads, black)
+        everything = torch.arange(config.batch_size)
         (group,) = lane.optimizer.param_groups
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
@@ -72,7 +75,7 @@ class NativeEngine:
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
         """Return the mean loss over the validation images, and their predicted classes, shape (n_val,), on the CPU."""
-        _check(data)
+        self._check(data)
         options = _options(lane)
         options.training = False
         weights, total, predictions = self._kernels.layout.copy_parameters(lane.eval_model), 0.0, []
@@ -89,6 +92,19 @@ class NativeEngine:
         """
         return math.fsum(loss * share for loss, share in zip(losses.tolist(), shares.tolist(), strict=True))
 
+    def _check(self, data: TrainingData) -> None:
+        """Check the images' size, labels, and indices. The kernels do not check them."""
+        n, shape = len(data.images), self._kernels.layout.shape
+        if data.images.shape[1:] != (1, shape.side, shape.side):
+            raise ValueError(f"images of {tuple(data.images.shape[1:])}: must be (1, {shape.side}, {shape.side})")
+        for name, numbers, limit in (
+            ("label", data.labels, shape.classes),
+            ("index", data.train_index, n),
+            ("index", data.val_index, n),
+        ):
+            if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < limit:
+                raise ValueError(f"{name} {int(numbers.min())} to {int(numbers.max())}: must be from 0 to {limit - 1}")
+
 
 def _options(lane: Lane) -> Options:
     return network_options(lane.config, lane.model, lane.config.num_threads or torch.get_num_threads())
@@ -97,15 +113,3 @@ def _options(lane: Lane) -> Options:
 def _key(rng: torch.Generator) -> list[int]:
     """Draw the key of one step's random numbers: two 32-bit integers."""
     return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=rng)]
-
-
-def _check(data: TrainingData) -> None:
-    """Check that the labels and image indices are in range. The kernels do not check them."""
-    n = len(data.images)
-    for name, numbers, limit in (
-        ("label", data.labels, data.shape.num_classes),
-        ("index", data.train_index, n),
-        ("index", data.val_index, n),
-    ):
-        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < limit:
-            raise ValueError(f"{name} {int(numbers.min())} to {int(numbers.max())}: must be from 0 to {limit - 1}")

@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from lenet_exp.seeds import generator
-from lenet_exp.training.lenet5 import LeNet5
 
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw a network's initial weights, which equal the weights of a `LeNet5` with this seed, except for rounding."""
-    assert isinstance(model, LeNet5)
+    """Draw a network's initial weights, which equal those that torch draws with this seed, except for rounding."""
     weights = generator(seed, "weights")
-    for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+    for layer in model.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
         assert layer.bias is not None
         bound = 1 / math.sqrt(layer.weight[0].numel())  # the rounding of a power depends on the C library
         for parameter in (layer.weight, layer.bias):

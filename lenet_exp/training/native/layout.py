@@ -6,45 +6,72 @@ kernels/network.h computes the same positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.fully_connected import FullyConnected, Linear
+from lenet_exp.training.lenet5 import POOLINGS, LeNet5
 
 LANES = 16  # floats in a vector of the kernels
 MAPS_AT_ONCE = 6  # conv1's channels are padded to a multiple of this number
+MOST_LAYERS = 8  # linear layers
 
 
 @dataclass(frozen=True, kw_only=True)
 class NativeShape:
-    """The shape of a LeNet, which is a constant of the compiled kernels. The defaults are LeNet-5's."""
+    """The shape of a network, which is a constant of the compiled kernels. The defaults are LeNet-5's.
 
+    Attributes:
+        side: height and width of an image.
+        kernel_size: height and width of the kernels of both convolutions.
+        channels: output channels of the convolutions; empty if the network has only linear layers.
+        average: whether the pooling is average pooling instead of max-pooling.
+        units: outputs of the hidden linear layers.
+        classes: number of logits.
+    """
+
+    side: int = 32
     kernel_size: int = 5
-    channels1: int = 6
-    channels2: int = 16
-    units1: int = 120
-    units2: int = 84
+    channels: tuple[int, ...] = (6, 16)
+    average: bool = False
+    units: tuple[int, ...] = (120, 84)
     classes: int = 10
 
     @classmethod
-    def of(cls, model: nn.Module) -> NativeShape:
-        """Return the shape of a network."""
-        assert isinstance(model, LeNet5)
+    def of(cls, model: nn.Module, side: int) -> NativeShape:
+        """Return the shape of a `LeNet5`, `FullyConnected`, or `Linear` network for images of side x side pixels."""
+        assert isinstance(model, LeNet5 | FullyConnected | Linear)
+        *hidden, last = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+        if not isinstance(model, LeNet5):
+            return cls(side=side, kernel_size=0, channels=(), units=tuple(hidden), classes=last)
         return cls(
+            side=side,
             kernel_size=model.conv1.kernel_size[0],
-            channels1=model.conv1.out_channels,
-            channels2=model.conv2.out_channels,
-            units1=model.fc1.out_features,
-            units2=model.fc2.out_features,
-            classes=model.fc3.out_features,
+            channels=(model.conv1.out_channels, model.conv2.out_channels),
+            average=model.pool is POOLINGS["average"],
+            units=tuple(hidden),
+            classes=last,
         )
 
     @property
     def definition(self) -> str:
         """The shape as a definition for the C++ preprocessor; see kernels/network.h."""
-        sizes = (self.kernel_size, self.channels1, self.channels2, self.units1, self.units2, self.classes)
-        return f"LENET_SHAPE={','.join(map(str, sizes))}"
+        convolutions = (self.kernel_size, *self.channels, int(self.average)) if self.channels else ()
+        layers = (*self.units, self.classes)
+        return f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}"
+
+    def __str__(self) -> str:
+        """Describe the shape: `6 and 16 channels, kernels of 5x5, 120 and 84 units, 10 classes`."""
+        parts = []
+        if self.channels:
+            parts = [_numbers(self.channels, "channels"), f"kernels of {self.kernel_size}x{self.kernel_size}"]
+        if self.average:
+            parts += ["average pooling"]
+        if self.units:
+            parts += [_numbers(self.units, "units")]
+        return ", ".join([*parts, f"{self.classes} classes"])
 
 
 @dataclass(frozen=True)
@@ -71,24 +98,27 @@ class Layout:
         self.shape = shape
         self.slots: dict[str, ParameterSlot] = {}
         self._end = 0
-        s, k = shape, shape.kernel_size
-        maps1, maps2 = _padded(s.channels1, MAPS_AT_ONCE), _padded(s.channels2)
-        row1, row2, row3 = map(_padded, (s.units1, s.units2, s.classes))
-        side = ((32 - k + 1) // 2 - k + 1) // 2
-        flat = s.channels2 * side**2
-        self._add("conv1.weight", (s.channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1))
-        self._add("conv1.bias", (s.channels1,), (1,), _padded(maps1))
-        strides = (1, maps2, k * maps1 * maps2, maps1 * maps2)
-        self._add("conv2.weight", (s.channels2, s.channels1, k, k), strides, k * k * maps1 * maps2)
-        self._add("conv2.bias", (s.channels2,), (1,), maps2)
-        self._add("fc1.weight", (s.units1, flat), (1, row1), maps2 * side**2 * row1)
-        self._add("fc1.bias", (s.units1,), (1,), row1)
-        self._add("fc2.weight", (s.units2, s.units1), (1, row2), s.units1 * row2)
-        self._add("fc2.bias", (s.units2,), (1,), row2)
-        self._add("fc3.weight", (s.classes, s.units2), (1, row3), s.units2 * row3)
-        self._add("fc3.bias", (s.classes,), (1,), row3)
-        for number in range(1, 5):  # only networks with PReLU have slopes
-            self._add(f"act{number}.weight", (1,), (1,), 1)
+        k, flat, padded_flat = shape.kernel_size, shape.side**2, shape.side**2
+        prefix, activations = ("layers.", len(shape.units)) if shape.units else ("", 0)
+        if shape.channels:
+            channels1, channels2 = shape.channels
+            maps1, maps2 = _padded(channels1, MAPS_AT_ONCE), _padded(channels2)
+            places = (((shape.side - k + 1) // 2 - k + 1) // 2) ** 2
+            flat, padded_flat = channels2 * places, maps2 * places
+            prefix, activations = "", activations + 2
+            self._add("conv1.weight", (channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1))
+            self._add("conv1.bias", (channels1,), (1,), _padded(maps1))
+            strides = (1, maps2, k * maps1 * maps2, maps1 * maps2)
+            self._add("conv2.weight", (channels2, channels1, k, k), strides, k * k * maps1 * maps2)
+            self._add("conv2.bias", (channels2,), (1,), maps2)
+        sizes = (flat, *shape.units, shape.classes)
+        for number, (inputs, outputs) in enumerate(pairwise(sizes), 1):
+            name, row = f"{prefix}fc{number if shape.units else ''}", _padded(outputs)
+            rows = padded_flat if number == 1 else inputs
+            self._add(f"{name}.weight", (outputs, inputs), (1, row), rows * row)
+            self._add(f"{name}.bias", (outputs,), (1,), row)
+        for number in range(1, activations + 1):  # only networks with PReLU have slopes
+            self._add(f"{prefix}act{number}.weight", (1,), (1,), 1)
         self.parameters = _padded(self._end)  # number of floats in the array
 
     def _add(self, name: str, shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> None:
@@ -121,3 +151,7 @@ class Layout:
 
 def _padded(n: int, multiple: int = LANES) -> int:
     return -(-n // multiple) * multiple
+
+
+def _numbers(numbers: tuple[int, ...], what: str) -> str:
+    return f"{' and '.join(map(str, numbers))} {what}"

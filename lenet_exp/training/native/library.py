@@ -40,7 +40,9 @@ class Augment(ctypes.Structure):
 
     _fields_ = _fields(
         (c_double, "shift rotate scale shear elastic sigma flip erase"),
-        (c_int64, "erase_size key1 key2 threads"),
+        (c_int64, "erase_size"),
+        (c_double, "background"),
+        (c_int64, "key1 key2 threads"),
     )
 
 
@@ -109,7 +111,7 @@ class Kernels:
 
         Args:
             options: options for the network and the step.
-            images: all images (n, 1, 32, 32), float32.
+            images: all images (n, 1, side, side), float32.
             labels: labels of the images (n,), int64.
             index: indices of the batch's images (count,), int64; each must be less than n.
             weights: parameters of the network, shape (parameters,).
@@ -145,7 +147,7 @@ class Kernels:
         return outcome.loss, predictions
 
     def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Return augmented copies (count, 1, 32, 32) of the images at `index`, valid until this thread's next call.
+        """Return augmented copies (count, 1, side, side) of the images at `index`, valid until this thread's next call.
 
         For the arguments, see `gradient`.
         """

@@ -9,18 +9,19 @@ from functools import lru_cache
 
 import torch
 
-from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.image_shape import GRAY, ImageShape
 from lenet_exp.config.schema import Augmentation, Config
-from lenet_exp.config.targets import effective_keywords, keywords, option_class, option_name
+from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.data.images import image_shape
 from lenet_exp.training.activations import RReLU
+from lenet_exp.training.fully_connected import FullyConnected, Linear
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.native.layout import NativeShape
+from lenet_exp.training.native.layout import MOST_LAYERS, NativeShape
 from lenet_exp.training.native.library import Augment, Options
 from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import KNOWN
 
-KERNEL_SIZES = (3, 5, 7)
+SIDES, KERNEL_SIZES = (28, 32), (3, 5, 7)
 MOST_CHANNELS, MOST_CLASSES = 64, 128
 RELU = {"name": "relu", "_target_": "torch.nn.ReLU", "monotone": True}
 # In the order of kernels/options.h: each class, with the keyword arguments (name, default) for `alpha` and `upper`.
@@ -57,7 +58,7 @@ def network_options(config: Config, model: torch.nn.Module, threads: int) -> Opt
         activation=number,
         alpha=alpha,
         upper=upper,
-        pool_first=bool(model.pool_first),
+        pool_first=bool(getattr(model, "pool_first", True)),
         training=True,
         dropout_rate=config.regularization.dropout_rate,
         label_smoothing=config.training.label_smoothing,
@@ -65,8 +66,12 @@ def network_options(config: Config, model: torch.nn.Module, threads: int) -> Opt
     )
 
 
-def augment_options(options: Augmentation, threads: int) -> Augment:
-    """Return the kernels' options for augmentation. The caller sets the random-number key of each step."""
+def augment_options(options: Augmentation, threads: int, background: float = -1.0) -> Augment:
+    """Return the kernels' options for augmentation. The caller sets the random-number key of each step.
+
+    Args:
+        background: value of a black pixel.
+    """
     return Augment(
         shift=options.shift,
         rotate=options.rotate,
@@ -77,6 +82,7 @@ def augment_options(options: Augmentation, threads: int) -> Augment:
         flip=options.flip,
         erase=options.erase,
         erase_size=options.erase_size,
+        background=background,
         threads=threads,
     )
 
@@ -94,28 +100,27 @@ def _unknown_device(config: Config) -> str | None:
 
 def _unknown_images(config: Config) -> str | None:
     shape = image_shape(config)
-    if not shape.is_standard:
+    if shape.channels != GRAY or shape.size not in SIDES:
         return f"the native engine does not support {shape}"
     classes = shape.num_classes
     return None if classes <= MOST_CLASSES else f"the native engine supports at most {MOST_CLASSES} classes"
 
 
 def _unknown_model(config: Config) -> str | None:
-    if option_class("model", config.model) is not LeNet5:
-        return f"model={option_name(config.model)} is not LeNet-5"
-    differing = effective_keywords("model", config.model)
-    if differing.get("pooling", "max") != "max":
-        return f"the native engine does not support model.pooling={config.model['pooling']}"
+    if option_class("model", config.model) not in (LeNet5, FullyConnected, Linear):
+        return f"the native engine does not support model={option_name(config.model)}"
     shape = native_shape(config)
-    if shape.kernel_size not in KERNEL_SIZES:
+    if shape.channels and shape.kernel_size not in KERNEL_SIZES:
         return f"the native engine does not support model.kernel_size={shape.kernel_size}"
-    if max(shape.channels1, shape.channels2) > MOST_CHANNELS:
+    if max(shape.channels, default=0) > MOST_CHANNELS:
         return f"the native engine supports at most {MOST_CHANNELS} channels"
+    if len(shape.units) >= MOST_LAYERS:
+        return f"the native engine supports at most {MOST_LAYERS - 1} hidden layers"
     return None
 
 
 def native_shape(config: Config) -> NativeShape:
-    """Return the shape of a configuration's LeNet."""
+    """Return the shape of a configuration's network, which must be one that the kernels support."""
     options = [config.model, asdict(image_shape(config))]
     return _native_shape(json.dumps(options, sort_keys=True, default=str))
 
@@ -124,7 +129,7 @@ def native_shape(config: Config) -> NativeShape:
 def _native_shape(options: str) -> NativeShape:
     model, images = json.loads(options)
     with torch.device("meta"):  # tensors that use no memory
-        return NativeShape.of(build_network(RELU, 0.0, model=model, shape=ImageShape(**images)))
+        return NativeShape.of(build_network(RELU, 0.0, model=model, shape=ImageShape(**images)), images["size"])
 
 
 def _unknown_activation(config: Config) -> str | None:

@@ -12,97 +12,125 @@ template <int maps, int side> void choose(int (&chosen)[maps][side][side]) {
       for (int& one : row) one = static_cast<int>((made_up() + 1) * 2);
 }
 
+/// The gradient of a window's phase, if it has one.
+template <int maps, int side> bool passes(const int (&chosen)[maps][side][side], int m, int y, int x, int q) {
+  return average || chosen[m][y][x] == q;
+}
+
 void conv1(const Made& net) {
-  static double image[1][32][32], z[6][28][28], s2[6][14][14], s2_gradient[6][14][14], z_gradient[6][28][28];
-  static double weight_gradient[6][1][5][5], bias_gradient[6], image_gradient[1][32][32];
-  int chosen[6][14][14];
-  make_up(image, 1), make_up(s2_gradient, 1);
+  using plain::maps1, plain::side1;
+  static double image[1][side][side], z[maps1][side1][side1];
+  static double z_gradient[maps1][side1][side1], image_gradient[1][side][side];
+  static double weight_gradient[maps1][1][kernel][kernel], bias_gradient[maps1];
+  int chosen[maps1][side2][side2];
+  make_up(image, 1);
   Piece& work = *room<Piece>(1);
   Sums& sums = *room<Sums>(1);
   float* pictures = room<float>(pixels);
-  for (int i = 0; i < pixels; ++i) pictures[i] = static_cast<float>(image[0][i / 32][i % 32]);
+  for (int i = 0; i < pixels; ++i) pictures[i] = static_cast<float>(image[0][i / side][i % side]);
   clear_margins(work);
   part_columns(pictures, work);
   plain::convolution(image, net.plain->conv1_weight, net.plain->conv1_bias, z);
-  plain::max_pool(z, s2, chosen);
-  conv1_forward<false>(work, net.kernels, pictures, work.phases, nullptr);
+  conv1_forward<false>(work, net.kernels, pictures, work.unpooled, nullptr);
   conv1_forward<true>(work, net.kernels, pictures, work.planar, work.chosen1[0]);
   interleave(work.planar, work.s2[0]);
   {
-    Comparison place("conv1, chosen"), pooled("conv1, pooled"), phases("conv1");
-    for (int m = 0; m < 6; ++m)
-      for (int y = 0; y < 14; ++y)
-        for (int x = 0; x < 14; ++x) {
-          const int at = (m * 14 + y) * lanes + x, place_in_map = work.chosen1[0][at];
-          for (int q = 0; q < 4; ++q) phases.see(work.phases[q * planar2 + at], z[m][2 * y + q / 2][2 * x + q % 2]);
-          pooled.see(work.s2[0][(y * 14 + x) * 6 + m], s2[m][y][x]);
-          place.see(z[m][2 * y + place_in_map / side][2 * x + place_in_map % side], s2[m][y][x]);
+    Comparison place("conv1, chosen"), pooled("conv1, pooled"), unpooled("conv1");
+    for (int m = 0; m < maps1; ++m)
+      for (int y = 0; y < side2; ++y)
+        for (int x = 0; x < side2; ++x) {
+          const int at = (m * side2 + y) * lanes + x, place_in_map = work.chosen1[0][at];
+          double largest = z[m][2 * y][2 * x];
+          for (int q = 0; q < 4; ++q) {
+            const double expected = z[m][2 * y + q / 2][2 * x + q % 2];
+            largest = expected > largest ? expected : largest;
+            unpooled.see(work.unpooled[q * planar2 + at], expected);
+          }
+          pooled.see(work.s2[0][(y * side2 + x) * lenet::maps1 + m], largest);
+          place.see(z[m][2 * y + place_in_map / side][2 * x + place_in_map % side], largest);
         }
   }
   choose(chosen);
-  plain::max_pool_backward(s2_gradient, chosen, z_gradient);
+  for (int m = 0; m < maps1; ++m)
+    for (int y = 0; y < side2; ++y)
+      for (int x = 0; x < side2; ++x) {
+        work.chosen1[0][(m * side2 + y) * lanes + x] = static_cast<int8_t>(place_of(chosen[m][y][x], side));
+        for (int q = 0; q < 4; ++q)
+          if (passes(chosen, m, y, x, q)) {
+            const float g = made_up();
+            z_gradient[m][2 * y + q / 2][2 * x + q % 2] = static_cast<double>(g);
+            work.s2_gradient[(average ? q * padded2 : 0) + (y * side2 + x) * lenet::maps1 + m] = g;
+          }
+      }
   plain::convolution_backward(image, net.plain->conv1_weight, z_gradient, weight_gradient, bias_gradient,
                               image_gradient);
-  for (int i = 0; i < size2; ++i) work.s2_gradient[i] = static_cast<float>(s2_gradient[i % 6][i / 6 / 14][i / 6 % 14]);
-  for (int i = 0; i < 6 * 14 * 14; ++i)
-    work.chosen1[0][i / 14 * lanes + i % 14] =
-        static_cast<int8_t>(place_of(chosen[i / 196][i / 14 % 14][i % 14], side));
   conv1_weight_gradient(pictures, work.s2_gradient, work.chosen1[0], work, sums);
-  Floats bias_sums[3] = {broadcast(0.0f), broadcast(0.0f), broadcast(0.0f)};
+  Bias1 bias_sums;
+  for (Floats& sum : bias_sums) sum = broadcast(0.0f);
   conv1_bias_gradient(work.s2_gradient, bias_sums);
   add_by_map(bias_sums, sums.conv1_bias);
   Comparison bias("conv1.bias's gradient"), weight("conv1.weight's gradient");
-  for (int m = 0; m < 6; ++m) {
+  for (int m = 0; m < maps1; ++m) {
     bias.see(sums.conv1_bias[m], bias_gradient[m]);
-    for (int t = 0; t < 25; ++t) weight.see(sums.conv1_weight[m][t / 5][t % 5], weight_gradient[m][0][t / 5][t % 5]);
+    for (int t = 0; t < taps; ++t)
+      weight.see(sums.conv1_weight[m][t / kernel][t % kernel], weight_gradient[m][0][t / kernel][t % kernel]);
   }
   free(&work), free(&sums), free(pictures);
 }
 
 void conv2(const Made& net) {
-  static double s2[6][14][14], z[16][10][10], s4[16][5][5], s4_gradient[16][5][5], z_gradient[16][10][10];
-  static double weight_gradient[16][6][5][5], bias_gradient[16], s2_gradient[6][14][14];
-  int chosen[16][5][5];
-  make_up(s2, 1), make_up(s4_gradient, 1);
+  using plain::maps1, plain::maps2, plain::side3;
+  static double s2[maps1][side2][side2], z[maps2][side3][side3], z_gradient[maps2][side3][side3];
+  static double weight_gradient[maps2][maps1][kernel][kernel], bias_gradient[maps2], s2_gradient[maps1][side2][side2];
+  int chosen[maps2][side4][side4];
+  make_up(s2, 1);
   Piece& work = *room<Piece>(1);
   Sums& sums = *room<Sums>(1);
   Weights& weights = *room<Weights>(1);
   float* pooled_maps = room<float>(lenet::flat);
-  for (int i = 0; i < size2; ++i) work.s2[0][i] = static_cast<float>(s2[i % 6][i / 6 / 14][i / 6 % 14]);
+  const auto at_s2 = [](int m, int y, int x) { return (y * side2 + x) * lenet::maps1 + m; };
+  for (int m = 0; m < maps1; ++m)
+    for (int i = 0; i < side2 * side2; ++i)
+      work.s2[0][at_s2(m, i / side2, i % side2)] = static_cast<float>(s2[m][i / side2][i % side2]);
   plain::convolution(s2, net.plain->conv2_weight, net.plain->conv2_bias, z);
-  plain::max_pool(z, s4, chosen);
-  conv2_forward<false>(work.s2[0], net.kernels, work.phases, nullptr);
+  conv2_forward<false>(work.s2[0], net.kernels, work.unpooled, nullptr);
   conv2_forward<true>(work.s2[0], net.kernels, pooled_maps, work.chosen2[0]);
-  {
-    Comparison place("conv2, chosen"), pooled("conv2, pooled"), phases("conv2");
-    for (int i = 0; i < lenet::flat; ++i) {
-      const int m = i % 16, y = i / 16 / 5, x = i / 16 % 5, place_in_map = work.chosen2[0][i];
-      for (int q = 0; q < 4; ++q)
-        phases.see(work.phases[q * lenet::flat + i], z[m][2 * y + q / 2][2 * x + q % 2]);
-      pooled.see(pooled_maps[i], s4[m][y][x]);
-      place.see(z[m][2 * y + place_in_map / width2][2 * x + place_in_map % width2], s4[m][y][x]);
-    }
-  }
   choose(chosen);
-  plain::max_pool_backward(s4_gradient, chosen, z_gradient);
-  plain::convolution_backward(s2, net.plain->conv2_weight, z_gradient, weight_gradient, bias_gradient, s2_gradient);
-  float* gradient = work.s4_gradient[0];
-  for (int i = 0; i < lenet::flat; ++i) {
-    const int m = i % 16, y = i / 16 / 5, x = i / 16 % 5;
-    gradient[i] = static_cast<float>(s4_gradient[m][y][x]);
-    work.chosen2[0][i] = static_cast<int8_t>(place_of(chosen[m][y][x], width2));
+  {
+    Comparison place("conv2, chosen"), pooled("conv2, pooled"), unpooled("conv2");
+    for (int m = 0; m < maps2; ++m)
+      for (int y = 0; y < side4; ++y)
+        for (int x = 0; x < side4; ++x) {
+          const int at = (y * side4 + x) * lenet::maps2 + m, place_in_map = work.chosen2[0][at];
+          double largest = z[m][2 * y][2 * x];
+          for (int q = 0; q < 4; ++q) {
+            const double expected = z[m][2 * y + q / 2][2 * x + q % 2];
+            largest = expected > largest ? expected : largest;
+            unpooled.see(work.unpooled[q * lenet::flat + at], expected);
+            if (!passes(chosen, m, y, x, q)) continue;
+            const float g = made_up();
+            z_gradient[m][2 * y + q / 2][2 * x + q % 2] = static_cast<double>(g);
+            work.s4_gradient[0][(average ? q * lenet::flat : 0) + at] = g;
+          }
+          pooled.see(pooled_maps[at], largest);
+          place.see(z[m][2 * y + place_in_map / width2][2 * x + place_in_map % width2], largest);
+          work.chosen2[0][at] = static_cast<int8_t>(place_of(chosen[m][y][x], width2));
+        }
   }
+  plain::convolution_backward(s2, net.plain->conv2_weight, z_gradient, weight_gradient, bias_gradient, s2_gradient);
   prepare(net.kernels, weights);
   spread_rows(work.s2[0], work.rows);
-  conv2_weight_gradient(work.rows, gradient, work.chosen2[0], sums);
-  conv2_input_gradient(weights, gradient, work.chosen2[0], work.s2_gradient);
+  conv2_weight_gradient(work.rows, work.s4_gradient[0], work.chosen2[0], sums);
+  conv2_input_gradient(weights, work.s4_gradient[0], work.chosen2[0], work.s2_gradient);
   Comparison input("s2's gradient"), weight("conv2.weight's gradient");
-  for (int m = 0; m < 16; ++m)
-    for (int i = 0; i < 150; ++i) {
-      const int ky = i / 30, kx = i / 6 % 5, c = i % 6;
-      weight.see(sums.conv2_weight[m][ky][kx * 6 + c], weight_gradient[m][c][ky][kx]);
-    }
-  for (int i = 0; i < size2; ++i) input.see(work.s2_gradient[i], s2_gradient[i % 6][i / 6 / 14][i / 6 % 14]);
+  for (int c = 0; c < maps1; ++c) {
+    for (int m = 0; m < maps2; ++m)
+      for (int t = 0; t < taps; ++t)
+        weight.see(sums.conv2_weight[m][t / kernel][t % kernel * lenet::maps1 + c],
+                   weight_gradient[m][c][t / kernel][t % kernel]);
+    for (int i = 0; i < side2 * side2; ++i)
+      input.see(work.s2_gradient[at_s2(c, i / side2, i % side2)], s2_gradient[c][i / side2][i % side2]);
+  }
   free(&work), free(&sums), free(&weights), free(pooled_maps);
 }
 
@@ -119,13 +147,13 @@ template <int vectors> void product(const char* name) {
   multiply<vectors>({a, b, c, start, rows, 1, terms, terms, 0, 1, 0, columns, columns, false});
   Comparison comparison(name);
   for (int n = 0; n < rows; ++n) {
-    plain::dense(in[n], weight, bias, out);
+    plain::dense(terms, columns, in[n], weight[0], bias, out);
     for (int j = 0; j < columns; ++j) comparison.see(c[n * columns + j], out[j]);
   }
   free(a), free(b), free(c), free(start);
 }
 
-void activations() {
+void each_activation() {
   const char* names[] = {"relu", "leaky relu", "elu", "selu", "tanh", "prelu", "rrelu"};
   const double slope = 0.1875;
   for (int64_t which = 0; which < 7; ++which) {
@@ -133,10 +161,10 @@ void activations() {
     options.activation = static_cast<Activation>(which);
     options.alpha = options.upper = slope;  // RReLU without noise
     options.training = 1;
-    float z[64], value[64], kept[64], gradient[64], prelu[parameters];
+    float z[64], value[64], kept[64], gradient[64], prelu[parameters + lanes];
     for (int i = 0; i < 64; ++i) z[i] = (made_up() - 0.25f) * 8, gradient[i] = 1;
-    for (int i = 0; i < 4; ++i) prelu[slopes + i] = static_cast<float>(slope);
-    with_activation(options, prelu, 2, noise_of(options, 0),
+    prelu[slopes] = static_cast<float>(slope);
+    with_activation(options, prelu, 0, noise_of(options, 0),
                     [&](const auto& function) { activate(function, z, value, kept, 4); });
     Floats slope_sums = broadcast(0.0f);
     activation_gradient(options, static_cast<float>(slope), kept, gradient, 4, slope_sums);
@@ -153,7 +181,7 @@ void loss() {
   constexpr int images = 13;
   static double logits[images][classes];
   make_up(logits, 5);
-  float of_kernels[piece_images][row3] = {}, gradient[piece_images][row3];
+  float of_kernels[piece_images][class_row] = {}, gradient[piece_images][class_row];
   int64_t labels[images];
   for (int n = 0; n < images; ++n) {
     labels[n] = n * 7 % classes;
@@ -215,31 +243,29 @@ void optimizers() {
 /// The gradients of a batch of a piece and a bit, by two threads.
 void whole_step(const Made& net) {
   constexpr int images = 19;
-  double(*image)[1][32][32] = room<double[1][32][32]>(images);
+  double(*image)[1][side][side] = room<double[1][side][side]>(images);
   plain::Network& expected = *room<plain::Network>(1);
   float *pictures = room<float>(images * pixels), *gradient = room<float>(parameters);
   int64_t labels[images], index[images];
   double total = 0;
   for (int n = 0; n < images; ++n) {
     make_up(image[n], 1);
-    for (int i = 0; i < pixels; ++i) pictures[n * pixels + i] = static_cast<float>(image[n][0][i / 32][i % 32]);
+    for (int i = 0; i < pixels; ++i) pictures[n * pixels + i] = static_cast<float>(image[n][0][i / side][i % side]);
     labels[n] = n * 7 % classes, index[n] = images - 1 - n;
     total += plain::train(*net.plain, Activation::selu, 0, image[n], static_cast<int>(labels[n]), 0.1, expected);
   }
   Options options{};
   options.activation = Activation::selu;
-  options.pool_first = options.training = 1, options.label_smoothing = 0.1, options.threads = 2;
+  options.pool_first = !average, options.training = 1, options.label_smoothing = 0.1, options.threads = 2;
   const Batch batch{pictures, labels, index, images};
   char* memory = room<char>(lenet_memory(images, options.threads));
   Outcome outcome;
   lenet_gradient(&options, &batch, net.kernels, gradient, memory, &outcome);
   Comparison("loss of a batch").see(outcome.loss, total / images);
-  const char* names[] = {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.weight",
-                         "fc1.bias",     "fc2.weight", "fc2.bias",     "fc3.weight", "fc3.bias"};
-  for (const char* name : names) {
-    Comparison comparison(name);
-    each_parameter(expected, [&](const char* of, double& value, int at) {
-      if (strcmp(of, name) == 0) comparison.see(gradient[at], value / images);
+  for (int i = convolutional ? 0 : 4; i < 4 + 2 * layers; ++i) {
+    Comparison comparison(names[i]);
+    each_parameter(expected, [&](const char* name, double& value, int at) {
+      if (name == names[i]) comparison.see(gradient[at], value / images);
     });
   }
   free(image), free(&expected), free(pictures), free(gradient), free(memory);
@@ -249,13 +275,12 @@ void whole_step(const Made& net) {
 
 int main() {
   const Made net;
-  conv1(net);
-  conv2(net);
+  if (convolutional) conv1(net), conv2(net);
   product<25>("product of 25 vectors");
   product<8>("product of 8 vectors");
   product<6>("product of 6 vectors");
   product<1>("product of 1 vector");
-  activations();
+  each_activation();
   loss();
   optimizers();
   whole_step(net);

@@ -34,30 +34,31 @@ template <class Numbers> void make_up(Numbers& numbers, float bound) {
   for (size_t i = 0; i < sizeof numbers / sizeof *each; ++i) each[i] = made_up() * bound;
 }
 
-/// Calls `body` with each parameter and its place in the kernels' array.
+constexpr const char* names[] = {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "weight 0", "bias 0",
+                                 "weight 1",     "bias 1",     "weight 2",     "bias 2",     "weight 3", "bias 3"};
+
+/// Calls `body` with the name of each parameter's layer, the parameter, and its place in the kernels' array.
 template <class Body> void each_parameter(plain::Network& net, Body body) {
   using namespace lenet;
-  for (int m = 0; m < 6; ++m) {
-    body("conv1.bias", net.conv1_bias[m], conv1_bias + m);
-    for (int t = 0; t < 25; ++t)
-      body("conv1.weight", net.conv1_weight[m][0][t / 5][t % 5], conv1_weight + m * 25 + t);
+  for (int m = 0; convolutional && m < plain::maps1; ++m) {
+    body(names[1], net.conv1_bias[m], conv1_bias + m);
+    for (int t = 0; t < taps; ++t)
+      body(names[0], net.conv1_weight[m][0][t / kernel][t % kernel], conv1_weight + m * taps + t);
   }
-  for (int m = 0; m < 16; ++m) {
-    body("conv2.bias", net.conv2_bias[m], conv2_bias + m);
-    for (int c = 0; c < 6; ++c)
-      for (int t = 0; t < 25; ++t)
-        body("conv2.weight", net.conv2_weight[m][c][t / 5][t % 5], conv2_weight + (t * 6 + c) * 16 + m);
+  for (int m = 0; convolutional && m < plain::maps2; ++m) {
+    body(names[3], net.conv2_bias[m], conv2_bias + m);
+    for (int c = 0; c < plain::maps1; ++c)
+      for (int t = 0; t < taps; ++t)
+        body(names[2], net.conv2_weight[m][c][t / kernel][t % kernel],
+             conv2_weight + (t * lenet::maps1 + c) * lenet::maps2 + m);
   }
-  const auto layer = [&](const char* weight_name, auto& weight, int at, const char* bias_name, auto& bias, int bias_at,
-                         int row) {
-    for (auto& b : bias) body(bias_name, b, bias_at + static_cast<int>(&b - bias));
-    for (auto& of_output : weight)
-      for (auto& w : of_output)
-        body(weight_name, w, at + static_cast<int>((&w - of_output) * row + (&of_output - weight)));
-  };
-  layer("fc1.weight", net.fc1_weight, fc1_weight, "fc1.bias", net.fc1_bias, fc1_bias, row1);
-  layer("fc2.weight", net.fc2_weight, fc2_weight, "fc2.bias", net.fc2_bias, fc2_bias, row2);
-  layer("fc3.weight", net.fc3_weight, fc3_weight, "fc3.bias", net.fc3_bias, fc3_bias, row3);
+  for (int l = 0; l < layers; ++l)
+    for (int j = 0; j < plain::outputs(l); ++j) {
+      body(names[5 + 2 * l], net.bias[plain::outputs_before(l) + j], bias_of(l) + j);
+      for (int i = 0; i < plain::inputs(l); ++i)
+        body(names[4 + 2 * l], net.weight[plain::weights_before(l) + j * plain::inputs(l) + i],
+             weight_of(l) + i * row_of(l) + j);
+    }
 }
 
 /// A network, as both sides want it.

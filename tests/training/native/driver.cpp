@@ -20,14 +20,15 @@ void fill(float* weights, int from, int rows, int used, int row, float bound) {
 }
 
 void fill_all(float* weights) {
-  fill(weights, conv1_weight, 1, maps1 * taps, 0, 0.2f);
-  fill(weights, conv1_bias, 1, maps1, 0, 0.2f);
-  fill(weights, conv2_weight, 1, taps * maps1 * maps2, 0, 0.1f);
-  fill(weights, conv2_bias, 1, maps2, 0, 0.1f);
-  fill(weights, fc1_weight, flat, units1, row1, 0.05f);
-  fill(weights, fc2_weight, units1, units2, row2, 0.1f);
-  fill(weights, fc3_weight, units2, classes, row3, 0.1f);
-  for (int i = 0; i < 4; ++i) weights[slopes + i] = 0.25f;
+  if (convolutional) {
+    fill(weights, conv1_weight, 1, maps1 * taps, 0, 0.2f);
+    fill(weights, conv1_bias, 1, maps1, 0, 0.2f);
+    fill(weights, conv2_weight, 1, taps * maps1 * maps2, 0, 0.1f);
+    fill(weights, conv2_bias, 1, maps2, 0, 0.1f);
+  }
+  for (int l = 0; l < layers; ++l)
+    fill(weights, weight_of(l), inputs_of(l), shape.units[l], row_of(l), l == 0 ? 0.05f : 0.1f);
+  for (int i = 0; i < activations; ++i) weights[slopes + i] = 0.25f;
 }
 
 uint64_t train(Options options, Update update, int64_t count, int steps) {
@@ -76,7 +77,7 @@ uint64_t change(int which, int64_t threads) {
   for (int64_t i = 0; i < count * pixels; ++i) pictures[i] = made_up();
   for (int64_t i = 0; i < count; ++i) index[i] = count - 1 - i;
   Augment how{};
-  how.sigma = 4, how.erase_size = which == 2 ? 32 : 12, how.key1 = which, how.key2 = -5, how.threads = threads;
+  how.background = -1, how.sigma = 4, how.erase_size = which == 2 ? 32 : 12, how.key1 = which, how.key2 = -5, how.threads = threads;
   if (which != 2) how.flip = 0.5, how.erase = 0.5;
   how.shift = which == 0 ? 31 : 2;
   if (which == 1) how.rotate = 180, how.scale = 0.9, how.shear = 2, how.elastic = 16;
@@ -100,7 +101,7 @@ int main(int count, char**) {
       options.activation = static_cast<Activation>(activation);
       options.alpha = activation == 6 ? 0.125 : activation == 1 ? 0.01 : 1;
       options.upper = 1.0 / 3;
-      options.pool_first = activation < 5;
+      options.pool_first = activation < 5 && !average;
       options.training = 1;
       options.dropout_rate = rule == 0 ? 0 : 0.3;
       options.label_smoothing = rule == 1 ? 0.1 : 0;

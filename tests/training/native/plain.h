@@ -1,4 +1,4 @@
-// LeNet-5 (LeCun et al. 1998, section II.B) as one writes it down: loops over single numbers, in double precision.
+// The networks as one writes them down: loops over single numbers, in double precision, for the shape in network.h.
 //
 // Nothing here is fast. It says what the kernels compute, and compare.cpp checks that they do. A gradient is that of the
 // loss; where a function is handed a gradient to add to, it says so.
@@ -9,86 +9,101 @@
 
 namespace plain {
 
+using lenet::classes, lenet::hidden, lenet::kernel, lenet::layers, lenet::pixels, lenet::side;
+constexpr lenet::Convolutions convolutions = lenet::shape.convolutions;
+constexpr int maps1 = lenet::convolutional ? convolutions.channels1 : 1;
+constexpr int maps2 = lenet::convolutional ? convolutions.channels2 : 1;
+constexpr int side1 = side - kernel + 1, side2 = side1 / 2, side3 = side2 - kernel + 1, side4 = side3 / 2;
+
+constexpr int outputs(int layer) { return lenet::shape.units[layer]; }
+constexpr int inputs(int layer) {
+  return layer > 0 ? outputs(layer - 1) : lenet::convolutional ? maps2 * side4 * side4 : pixels;
+}
+constexpr int weights_before(int layer) {
+  return layer == 0 ? 0 : weights_before(layer - 1) + outputs(layer - 1) * inputs(layer - 1);
+}
+constexpr int outputs_before(int layer) { return layer == 0 ? 0 : outputs_before(layer - 1) + outputs(layer - 1); }
+
 /// z[m][y][x] = bias[m] + sum over c, ky, kx of weight[m][c][ky][kx] * in[c][y + ky][x + kx].
-template <int maps, int channels, int side>
-void convolution(const double (&in)[channels][side][side], const double (&weight)[maps][channels][5][5],
-                 const double (&bias)[maps], double (&z)[maps][side - 4][side - 4]) {
+template <int maps, int channels, int wide, int side>
+void convolution(const double (&in)[channels][wide][wide], const double (&weight)[maps][channels][kernel][kernel],
+                 const double (&bias)[maps], double (&z)[maps][side][side]) {
   for (int m = 0; m < maps; ++m)
-    for (int y = 0; y < side - 4; ++y)
-      for (int x = 0; x < side - 4; ++x) {
+    for (int y = 0; y < side; ++y)
+      for (int x = 0; x < side; ++x) {
         z[m][y][x] = bias[m];
         for (int c = 0; c < channels; ++c)
-          for (int ky = 0; ky < 5; ++ky)
-            for (int kx = 0; kx < 5; ++kx) z[m][y][x] += weight[m][c][ky][kx] * in[c][y + ky][x + kx];
+          for (int ky = 0; ky < kernel; ++ky)
+            for (int kx = 0; kx < kernel; ++kx) z[m][y][x] += weight[m][c][ky][kx] * in[c][y + ky][x + kx];
       }
 }
 
 /// Adds to all three gradients.
-template <int maps, int channels, int side>
-void convolution_backward(const double (&in)[channels][side][side], const double (&weight)[maps][channels][5][5],
-                          const double (&z_gradient)[maps][side - 4][side - 4],
-                          double (&weight_gradient)[maps][channels][5][5], double (&bias_gradient)[maps],
-                          double (&in_gradient)[channels][side][side]) {
+template <int maps, int channels, int wide, int side>
+void convolution_backward(const double (&in)[channels][wide][wide],
+                          const double (&weight)[maps][channels][kernel][kernel],
+                          const double (&z_gradient)[maps][side][side],
+                          double (&weight_gradient)[maps][channels][kernel][kernel], double (&bias_gradient)[maps],
+                          double (&in_gradient)[channels][wide][wide]) {
   for (int m = 0; m < maps; ++m)
-    for (int y = 0; y < side - 4; ++y)
-      for (int x = 0; x < side - 4; ++x) {
+    for (int y = 0; y < side; ++y)
+      for (int x = 0; x < side; ++x) {
         bias_gradient[m] += z_gradient[m][y][x];
         for (int c = 0; c < channels; ++c)
-          for (int ky = 0; ky < 5; ++ky)
-            for (int kx = 0; kx < 5; ++kx) {
+          for (int ky = 0; ky < kernel; ++ky)
+            for (int kx = 0; kx < kernel; ++kx) {
               weight_gradient[m][c][ky][kx] += z_gradient[m][y][x] * in[c][y + ky][x + kx];
               in_gradient[c][y + ky][x + kx] += z_gradient[m][y][x] * weight[m][c][ky][kx];
             }
       }
 }
 
-/// The largest of each 2 x 2, and which of them it was (0 to 3, row by row); of equals the first.
-template <int maps, int side>
-void max_pool(const double (&in)[maps][2 * side][2 * side], double (&out)[maps][side][side],
-              int (&chosen)[maps][side][side]) {
+/// The largest of each 2 x 2, and which of them it was (0 to 3, row by row); of equals the first. Or their mean.
+template <int maps, int wide, int side>
+void pool(const double (&in)[maps][wide][wide], double (&out)[maps][side][side], int (&chosen)[maps][side][side]) {
   for (int m = 0; m < maps; ++m)
     for (int y = 0; y < side; ++y)
       for (int x = 0; x < side; ++x) {
+        double sum = 0;
         chosen[m][y][x] = 0;
         for (int i = 0; i < 4; ++i) {
           const double candidate = in[m][2 * y + i / 2][2 * x + i % 2];
+          sum += candidate;
           if (i == 0 || candidate > out[m][y][x]) out[m][y][x] = candidate, chosen[m][y][x] = i;
         }
+        if (lenet::average) out[m][y][x] = sum / 4;
       }
 }
 
-/// Hands each gradient to the one that was chosen; the others have none.
-template <int maps, int side>
-void max_pool_backward(const double (&out_gradient)[maps][side][side], const int (&chosen)[maps][side][side],
-                       double (&in_gradient)[maps][2 * side][2 * side]) {
+/// Hands each gradient to the one that was chosen, or a quarter of it to each. `in_gradient` begins with zeros.
+template <int maps, int wide, int side>
+void pool_backward(const double (&out_gradient)[maps][side][side], const int (&chosen)[maps][side][side],
+                   double (&in_gradient)[maps][wide][wide]) {
   for (int m = 0; m < maps; ++m)
     for (int y = 0; y < 2 * side; ++y)
       for (int x = 0; x < 2 * side; ++x) {
+        const double g = out_gradient[m][y / 2][x / 2];
         const bool mine = chosen[m][y / 2][x / 2] == y % 2 * 2 + x % 2;
-        in_gradient[m][y][x] = mine ? out_gradient[m][y / 2][x / 2] : 0;
+        in_gradient[m][y][x] = lenet::average ? g / 4 : mine ? g : 0;
       }
 }
 
-/// out[j] = bias[j] + sum over i of weight[j][i] * in[i].
-template <int outputs, int inputs>
-void dense(const double (&in)[inputs], const double (&weight)[outputs][inputs], const double (&bias)[outputs],
-           double (&out)[outputs]) {
+/// out[j] = bias[j] + sum over i of weight[j * inputs + i] * in[i].
+inline void dense(int inputs, int outputs, const double* in, const double* weight, const double* bias, double* out) {
   for (int j = 0; j < outputs; ++j) {
     out[j] = bias[j];
-    for (int i = 0; i < inputs; ++i) out[j] += weight[j][i] * in[i];
+    for (int i = 0; i < inputs; ++i) out[j] += weight[j * inputs + i] * in[i];
   }
 }
 
 /// Adds to all three gradients.
-template <int outputs, int inputs>
-void dense_backward(const double (&in)[inputs], const double (&weight)[outputs][inputs],
-                    const double (&out_gradient)[outputs], double (&weight_gradient)[outputs][inputs],
-                    double (&bias_gradient)[outputs], double (&in_gradient)[inputs]) {
+inline void dense_backward(int inputs, int outputs, const double* in, const double* weight, const double* out_gradient,
+                           double* weight_gradient, double* bias_gradient, double* in_gradient) {
   for (int j = 0; j < outputs; ++j) {
     bias_gradient[j] += out_gradient[j];
     for (int i = 0; i < inputs; ++i) {
-      weight_gradient[j][i] += out_gradient[j] * in[i];
-      in_gradient[i] += out_gradient[j] * weight[j][i];
+      weight_gradient[j * inputs + i] += out_gradient[j] * in[i];
+      in_gradient[i] += out_gradient[j] * weight[j * inputs + i];
     }
   }
 }
@@ -114,10 +129,9 @@ inline Activated activation(lenet::Activation which, double parameter, double z)
 }
 
 /// -sum over classes of target * log(softmax), where a share `smoothing` of the target is spread over all classes.
-template <int classes>
-double cross_entropy(const double (&logits)[classes], int label, double smoothing, double (&gradient)[classes]) {
+inline double cross_entropy(const double* logits, int label, double smoothing, double* gradient) {
   double total = 0, loss = 0;
-  for (const double logit : logits) total += exp(logit);
+  for (int c = 0; c < classes; ++c) total += exp(logits[c]);
   for (int c = 0; c < classes; ++c) {
     const double softmax = exp(logits[c]) / total, target = smoothing / classes + (c == label ? 1 - smoothing : 0);
     loss -= target * log(softmax);
@@ -154,11 +168,9 @@ inline void step(const lenet::Update& u, double g, double& weight, double (&stat
 }
 
 struct Network {
-  double conv1_weight[6][1][5][5], conv1_bias[6];
-  double conv2_weight[16][6][5][5], conv2_bias[16];
-  double fc1_weight[120][16 * 5 * 5], fc1_bias[120];
-  double fc2_weight[84][120], fc2_bias[84];
-  double fc3_weight[10][84], fc3_bias[10];
+  double conv1_weight[maps1][1][kernel][kernel], conv1_bias[maps1];
+  double conv2_weight[maps2][maps1][kernel][kernel], conv2_bias[maps2];
+  double weight[weights_before(layers)], bias[outputs_before(layers)];  // of the linear layers, one after another
 };
 
 /// The values of a layer go in, those of the activation come out; `slopes` are kept for the way back.
@@ -174,42 +186,44 @@ inline void multiply(double* gradients, const double* slopes, int count) {
   for (int i = 0; i < count; ++i) gradients[i] *= slopes[i];
 }
 
-/// Maps as one row of numbers, which is how fc1 sees them.
-template <int maps, int side> auto flat(double (&all)[maps][side][side]) -> double (&)[maps * side * side] {
-  return reinterpret_cast<double (&)[maps * side * side]>(all);
-}
-
 /// The loss of an image; adds to the gradient of all parameters.
-inline double train(const Network& net, lenet::Activation act, double parameter, const double (&image)[1][32][32],
+inline double train(const Network& net, lenet::Activation act, double parameter, const double (&image)[1][side][side],
                     int label, double smoothing, Network& gradient) {
-  static double c1[6][28][28], c1_slopes[6][28][28], s2[6][14][14], c3[16][10][10], c3_slopes[16][10][10], s4[16][5][5];
-  double h1[120], h1_slopes[120], h2[84], h2_slopes[84], logits[10];
-  int chosen2[6][14][14], chosen4[16][5][5];
-  convolution(image, net.conv1_weight, net.conv1_bias, c1);
-  activate(act, parameter, c1[0][0], c1_slopes[0][0], 6 * 28 * 28);
-  max_pool(c1, s2, chosen2);
-  convolution(s2, net.conv2_weight, net.conv2_bias, c3);
-  activate(act, parameter, c3[0][0], c3_slopes[0][0], 16 * 10 * 10);
-  max_pool(c3, s4, chosen4);
-  dense(flat(s4), net.fc1_weight, net.fc1_bias, h1);
-  activate(act, parameter, h1, h1_slopes, 120);
-  dense(h1, net.fc2_weight, net.fc2_bias, h2);
-  activate(act, parameter, h2, h2_slopes, 84);
-  dense(h2, net.fc3_weight, net.fc3_bias, logits);
+  static double c1[maps1][side1][side1], c1_slopes[maps1][side1][side1], s2[maps1][side2][side2];
+  static double c3[maps2][side3][side3], c3_slopes[maps2][side3][side3], s4[maps2][side4][side4];
+  static double in[layers + 1][lenet::larger_of(pixels, 4096)], slopes[layers][4096];  // inputs of the linear layers
+  int chosen2[maps1][side2][side2], chosen4[maps2][side4][side4];
+  if (lenet::convolutional) {
+    convolution(image, net.conv1_weight, net.conv1_bias, c1);
+    activate(act, parameter, c1[0][0], c1_slopes[0][0], maps1 * side1 * side1);
+    pool(c1, s2, chosen2);
+    convolution(s2, net.conv2_weight, net.conv2_bias, c3);
+    activate(act, parameter, c3[0][0], c3_slopes[0][0], maps2 * side3 * side3);
+    pool(c3, s4, chosen4);
+  }
+  memcpy(in[0], lenet::convolutional ? s4[0][0] : image[0][0], inputs(0) * sizeof(double));
+  for (int l = 0; l < layers; ++l) {
+    dense(inputs(l), outputs(l), in[l], net.weight + weights_before(l), net.bias + outputs_before(l), in[l + 1]);
+    if (l < hidden) activate(act, parameter, in[l + 1], slopes[l], outputs(l));
+  }
 
-  double logits_gradient[10], h2_gradient[84] = {}, h1_gradient[120] = {}, s4_gradient[16][5][5] = {};
-  double c3_gradient[16][10][10], s2_gradient[6][14][14] = {}, c1_gradient[6][28][28], image_gradient[1][32][32] = {};
-  const double loss = cross_entropy(logits, label, smoothing, logits_gradient);
-  dense_backward(h2, net.fc3_weight, logits_gradient, gradient.fc3_weight, gradient.fc3_bias, h2_gradient);
-  multiply(h2_gradient, h2_slopes, 84);
-  dense_backward(h1, net.fc2_weight, h2_gradient, gradient.fc2_weight, gradient.fc2_bias, h1_gradient);
-  multiply(h1_gradient, h1_slopes, 120);
-  dense_backward(flat(s4), net.fc1_weight, h1_gradient, gradient.fc1_weight, gradient.fc1_bias, flat(s4_gradient));
-  max_pool_backward(s4_gradient, chosen4, c3_gradient);
-  multiply(c3_gradient[0][0], c3_slopes[0][0], 16 * 10 * 10);
+  static double gradients[layers + 1][lenet::larger_of(pixels, 4096)];  // of the inputs of the linear layers
+  memset(gradients, 0, sizeof gradients);
+  const double loss = cross_entropy(in[layers], label, smoothing, gradients[layers]);
+  for (int l = hidden; l >= 0; --l) {
+    if (l < hidden) multiply(gradients[l + 1], slopes[l], outputs(l));
+    dense_backward(inputs(l), outputs(l), in[l], net.weight + weights_before(l), gradients[l + 1],
+                   gradient.weight + weights_before(l), gradient.bias + outputs_before(l), gradients[l]);
+  }
+  if (!lenet::convolutional) return loss;
+  static double s4_gradient[maps2][side4][side4], c3_gradient[maps2][side3][side3], c1_gradient[maps1][side1][side1];
+  double s2_gradient[maps1][side2][side2] = {}, image_gradient[1][side][side] = {};
+  memcpy(s4_gradient, gradients[0], sizeof s4_gradient);
+  pool_backward(s4_gradient, chosen4, c3_gradient);
+  multiply(c3_gradient[0][0], c3_slopes[0][0], maps2 * side3 * side3);
   convolution_backward(s2, net.conv2_weight, c3_gradient, gradient.conv2_weight, gradient.conv2_bias, s2_gradient);
-  max_pool_backward(s2_gradient, chosen2, c1_gradient);
-  multiply(c1_gradient[0][0], c1_slopes[0][0], 6 * 28 * 28);
+  pool_backward(s2_gradient, chosen2, c1_gradient);
+  multiply(c1_gradient[0][0], c1_slopes[0][0], maps1 * side1 * side1);
   convolution_backward(image, net.conv1_weight, c1_gradient, gradient.conv1_weight, gradient.conv1_bias,
                        image_gradient);
   return loss;

@@ -1,4 +1,4 @@
-"""LeNet-5's loss and gradients in torch's double precision, with the kernels' random numbers."""
+"""A network's loss and gradients in torch's double precision, with the kernels' random numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lenet_exp.training.activations import RReLU
+from lenet_exp.training.fully_connected import FullyConnected, Linear
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Options
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -33,14 +35,16 @@ def threefry(key: tuple[int, int], first: np.ndarray, second: np.ndarray) -> tup
     return x, y
 
 
-def first_blocks(model: LeNet5) -> dict[str, int]:
-    """The first block of each layer's random numbers; see kernels/options.h."""
-    maps1, maps2 = -(-model.conv1.out_channels // 6) * 6, -(-model.conv2.out_channels // 16)
-    side2 = (33 - model.conv1.kernel_size[0]) // 2
-    side4 = (side2 + 1 - model.conv2.kernel_size[0]) // 2
-    dense1, dense2 = ((-(-layer.out_features // 16) + 1) // 2 for layer in (model.fc1, model.fc2))
-    sizes = (2 * maps1 * side2, 2 * maps2 * side4**2, dense1, dense2, dense1)
-    return dict(zip(("act1", "act2", "act3", "act4", "drop1", "drop2"), accumulate((0, *sizes)), strict=True))
+def first_blocks(shape: NativeShape) -> list[int]:
+    """The first block of each activation's and then each dropout's random numbers; see kernels/options.h."""
+    sizes = []
+    if shape.channels:
+        maps1, blocks2 = -(-shape.channels[0] // 6) * 6, -(-shape.channels[1] // 16)
+        side2 = (shape.side + 1 - shape.kernel_size) // 2
+        side4 = (side2 + 1 - shape.kernel_size) // 2
+        sizes = [2 * maps1 * side2, 2 * blocks2 * side4**2]
+    dense = [(-(-units // 16) + 1) // 2 for units in shape.units]
+    return list(accumulate((0, *sizes, *dense, *dense)))
 
 
 def uniform(options: Options, images: int, first: int, vectors: int) -> Tensor:
@@ -57,29 +61,37 @@ def uniform(options: Options, images: int, first: int, vectors: int) -> Tensor:
 class Reference:
     """A network in double precision, in training."""
 
-    model: LeNet5
+    model: LeNet5 | FullyConnected | Linear
     options: Options
+    shape: NativeShape
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The mean loss and the logits."""
-        model, n = self.model, len(images)
-        x = self._pooled(model.conv1(images.double()), model.act1, "act1", n)
-        x = self._pooled(model.conv2(x), model.act2, "act2", n)
-        x = self._dropped(self._dense(model.fc1(x.flatten(1)), model.act3, "act3", n), "drop1", n)
-        x = self._dropped(self._dense(model.fc2(x), model.act4, "act4", n), "drop2", n)
-        logits = model.fc3(x)
+        model, x, n = self.model, images.double(), len(images)
+        blocks, acts = first_blocks(self.shape), 0
+        if isinstance(model, LeNet5):
+            x = self._pooled(model.conv1(x), model.act1, blocks[0])
+            x = self._pooled(model.conv2(x), model.act2, blocks[1])
+            acts = 2
+        x = x.flatten(1)
+        layers = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
+        for i in range(len(self.shape.units)):
+            x = self._dense(layers[f"fc{i + 1}"](x), layers[f"act{acts + i + 1}"], blocks[acts + i], n)
+            x = self._dropped(x, blocks[acts + len(self.shape.units) + i], n)
+        logits = layers[f"fc{len(self.shape.units) + 1}" if self.shape.units else "fc"](x)
         return F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing), logits
 
-    def _pooled(self, z: Tensor, act: torch.nn.Module, layer: str, n: int) -> Tensor:
+    def _pooled(self, z: Tensor, act: torch.nn.Module, first: int) -> Tensor:
+        assert isinstance(self.model, LeNet5)
+        pool = self.model.pool
         if self.model.pool_first:
-            return act(F.max_pool2d(z, 2))
+            return act(pool(z, 2))
         if not isinstance(act, RReLU):
-            return F.max_pool2d(act(z), 2)
-        maps, side = z.shape[1], z.shape[2] // 2
+            return pool(act(z), 2)
+        n, maps, side = len(z), z.shape[1], z.shape[2] // 2
         z = z[:, :, : 2 * side, : 2 * side]
-        first = first_blocks(self.model)[layer]
         # Lanes: a row of s2 for act1 ([map][row]), the maps for act2 ([place]); four numbers for each, one a phase.
-        if layer == "act1":
+        if act is self.model.act1:
             padded = -(-maps // 6) * 6
             u = uniform(self.options, n, first, padded * side * 4).reshape(n, padded, side, 2, 2, 16)[
                 :, :maps, ..., :side
@@ -89,23 +101,21 @@ class Reference:
             blocks = -(-maps // 16)
             u = uniform(self.options, n, first, side * side * blocks * 4).reshape(n, side, side, blocks, 2, 2, 16)
             u = u.permute(0, 3, 6, 1, 4, 2, 5).reshape(n, blocks * 16, side, 2, side, 2)[:, :maps]
-        return F.max_pool2d(self._sloped(z, act, u.reshape(z.shape)), 2)
+        return pool(self._sloped(z, act, u.reshape(z.shape)), 2)
 
-    def _dense(self, z: Tensor, act: torch.nn.Module, layer: str, n: int) -> Tensor:
+    def _dense(self, z: Tensor, act: torch.nn.Module, first: int, n: int) -> Tensor:
         if not isinstance(act, RReLU):
             return act(z)
-        vectors = -(-z.shape[1] // 16)
-        return self._sloped(
-            z, act, uniform(self.options, n, first_blocks(self.model)[layer], vectors).flatten(1)[:, : z.shape[1]]
-        )
+        u = uniform(self.options, n, first, -(-z.shape[1] // 16)).flatten(1)[:, : z.shape[1]]
+        return self._sloped(z, act, u)
 
     @staticmethod
     def _sloped(z: Tensor, act: RReLU, u: Tensor) -> Tensor:
         return torch.where(z >= 0, z, z * (act.lower + (act.upper - act.lower) * u))
 
-    def _dropped(self, h: Tensor, layer: str, n: int) -> Tensor:
+    def _dropped(self, h: Tensor, first: int, n: int) -> Tensor:
         rate = self.options.dropout_rate
         if rate == 0:
             return h
-        u = uniform(self.options, n, first_blocks(self.model)[layer], -(-h.shape[1] // 16)).flatten(1)[:, : h.shape[1]]
+        u = uniform(self.options, n, first, -(-h.shape[1] // 16)).flatten(1)[:, : h.shape[1]]
         return h * (u < 1 - rate) / (1 - rate)

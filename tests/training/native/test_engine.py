@@ -19,6 +19,7 @@ from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.native.trained import (
     CONFIGURATIONS,
+    IN_CI,
     SHAPES,
     fit_native,
     started,
@@ -41,7 +42,7 @@ def test_a_training_has_the_bits_that_were_noted(kernels, name):
     assert train_native(kernels, name) == DIGESTS[name]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=BY_HAND if name != "all of it" else ()) for name in SHAPES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in IN_CI else BY_HAND) for name in SHAPES])
 def test_a_training_of_another_shape_has_the_bits_that_were_noted(kernels, name):
     assert {train_shape(name, threads) for threads in (1, 2)} == {NOTED["shapes"][name]}
 

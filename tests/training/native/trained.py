@@ -41,7 +41,7 @@ CONFIGURATIONS = {
     "moved": ["augmentation=[shift,flip]", "batch_size=37"],
 }  # fmt: skip
 CLASSES_62 = f"dataset.class_names=[{','.join(f'c{i}' for i in range(62))}]"
-SHAPES = {
+SHAPES: dict[str, list[str]] = {
     "width 0.5": ["model.width=0.5"],
     "width 2": ["model.width=2"],
     "width 4": ["model.width=4"],
@@ -50,8 +50,20 @@ SHAPES = {
     "kernels of 3": ["model.kernel_size=3"],
     "kernels of 7": ["model.kernel_size=7"],
     "62 classes": [CLASSES_62],
+    "average pooling": ["model.pooling=average"],
+    "28x28 pixels": ["dataset.image_size=28"],
+    "300-100": ["model=lenet_300_100"],
+    "linear": ["model=linear"],
     "all of it": ["model.channels=[7,33]", "model.units=[97,61]", "model.kernel_size=3", CLASSES_62],
+    "all of it, averaged": [
+        "model.channels=[7,33]",
+        "model.kernel_size=7",
+        "model.pooling=average",
+        "dataset.image_size=28",
+    ],
+    "five layers of 28x28 pixels": ["model=lenet_300_100", "model.units=[33,16,97,5]", "dataset.image_size=28"],
 }
+IN_CI = ("all of it", "all of it, averaged", "300-100")  # a shape compiles for 4 to 8 s
 # Spelled out, not a recipe: these bits change with the kernels alone.
 MNIST = ["dataset=mnist", "dataset.train_size=4000", "dataset.val_size=1000", "schedule=linear", "schedule.warmup=0.2",
          "optimizer.lr=0.1", "optimizer.nesterov=true", "num_epoch=1", "batch_size=128"]  # fmt: skip

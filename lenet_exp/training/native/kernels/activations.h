@@ -87,9 +87,9 @@ struct Noisy {
   }
 };
 
-/// Calls `body` with the activation function of a layer (0 to 3, for act1 to act4).
+/// Calls `body` with the function of an activation.
 template <class Body>
-inline void with_activation(const Options& options, const float* parameters, int layer, Noise noise, Body&& body) {
+inline void with_activation(const Options& options, const float* parameters, int number, Noise noise, Body&& body) {
   const float alpha = static_cast<float>(options.alpha), upper = static_cast<float>(options.upper);
   switch (options.activation) {
     case Activation::relu: return body(Plain<Relu>{});
@@ -97,10 +97,10 @@ inline void with_activation(const Options& options, const float* parameters, int
     case Activation::elu: return body(Plain<Elu>{{1.0f, alpha}});
     case Activation::selu: return body(Plain<Elu>{{1.0507009873554805f, 1.6732632423543772f}});
     case Activation::tanh: return body(Plain<Tanh>{});
-    case Activation::prelu: return body(Plain<Prelu>{{parameters[slopes + layer]}});
+    case Activation::prelu: return body(Plain<Prelu>{{parameters[slopes + number]}});
     case Activation::rrelu:
       if (!options.training) return body(Plain<LeakyRelu>{{static_cast<float>((options.alpha + options.upper) / 2)}});
-      return body(Noisy{{alpha, upper - alpha}, noise, activation_blocks[layer]});
+      return body(Noisy{{alpha, upper - alpha}, noise, first_block(number)});
   }
 }
 
@@ -123,12 +123,12 @@ inline void activate(Function function, const float* z, float* value, float* kep
 /// Applies an activation that is not monotone to the four phases of each window, and keeps the largest value.
 /// width: see `place_of`.
 template <int width, class Function>
-inline void activate_and_pool(Function function, const float* phases, float* value, float* kept,
+inline void activate_and_pool(Function function, const float* unpooled, float* value, float* kept,
                               int8_t* chosen, int size) {
   for (int at = 0; at < size; at += lanes) {
     Activated a[4];
     for (int q = 0; q < 4; q += 2)
-      function(load(phases + q * size + at), load(phases + (q + 1) * size + at), at / lanes * 2 + q / 2, a[q],
+      function(load(unpooled + q * size + at), load(unpooled + (q + 1) * size + at), at / lanes * 2 + q / 2, a[q],
                a[q + 1]);
     Floats largest = a[0].value, of_largest = a[0].kept;
     Ints number = broadcast(0);
@@ -141,6 +141,30 @@ inline void activate_and_pool(Function function, const float* phases, float* val
     store(value + at, largest);
     store(kept + at, of_largest);
     store_bytes(chosen + at, number);
+  }
+}
+
+/// Applies an activation to the four phases of each window, and averages them. kept: [phase], `size` values each.
+template <class Function>
+inline void activate_and_average(Function function, const float* unpooled, float* value, float* kept, int size) {
+  for (int at = 0; at < size; at += lanes) {
+    Floats pairs[2];
+    for (int q = 0; q < 4; q += 2) {
+      Activated a, b;
+      function(load(unpooled + q * size + at), load(unpooled + (q + 1) * size + at), at / lanes * 2 + q / 2, a, b);
+      store(kept + q * size + at, a.kept);
+      store(kept + (q + 1) * size + at, b.kept);
+      pairs[q / 2] = a.value + b.value;
+    }
+    store(value + at, (pairs[0] + pairs[1]) * broadcast(0.25f));
+  }
+}
+
+/// Distributes the gradients of averages to four phases: [phase], `size` values each. `gradient` begins with the input.
+inline void spread_average(float* gradient, int size) {
+  for (int at = 0; at < size; at += lanes) {
+    const Floats quarter = load(gradient + at) * broadcast(0.25f);
+    for (int q = 0; q < 4; ++q) store(gradient + q * size + at, quarter);
   }
 }
 

@@ -15,11 +15,12 @@ namespace lenet {
 struct Augment {
   double shift, rotate, scale, shear, elastic, sigma, flip, erase;
   int64_t erase_size;
+  double background;                    // value of a black pixel
   int64_t key1, key2;
   int64_t threads;
 };
 
-constexpr float background = -1.0f;
+constexpr int row_of_pixels = round_up(side);
 constexpr int control = lanes;          // number of control points along each axis of the `elastic` displacement field
 constexpr int margin = 2, framed = side + 2 * margin;  // side of an image with the margin that bilinear lookups read
 
@@ -47,11 +48,12 @@ inline int whole(uint32_t word, int limit) {
 ///
 /// The squares of each pixel's weights sum to 1, which preserves the variance of noise.
 struct Smooth {
-  float of_pixel[side][control], of_point[control][side];
+  float of_pixel[side][control], of_point[control][row_of_pixels] = {};
 
   explicit Smooth(double sigma) {
     const Floats narrow = broadcast(static_cast<float>(-0.5 / (sigma * sigma)));
-    const Floats points = to_floats(lane_numbers()) * broadcast(2.0f) + broadcast(0.5f);
+    constexpr float distance = static_cast<float>(side) / control;
+    const Floats points = to_floats(lane_numbers()) * broadcast(distance) + broadcast(0.5f * distance - 0.5f);
     for (int pixel = 0; pixel < side; ++pixel) {
       const Floats away = points - broadcast(static_cast<float>(pixel));
       const Floats weights = exp(away * away * narrow);
@@ -62,7 +64,7 @@ struct Smooth {
 };
 
 /// Draws smooth random displacements along x and y, each with variance 1 (Simard, Steinkraus, and Platt 2003).
-inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&field)[2][side][side]) {
+inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&field)[2][side][row_of_pixels]) {
   Floats noise[2][control];
   for (int row = 0; row < control; ++row) {  // normal numbers (Box and Muller 1958)
     Floats radius, turns, sine, cosine;
@@ -126,8 +128,8 @@ inline Floats bilinear(const float* frame, Floats x, Floats y) {
 
 inline void resample(const Augment& how, const Smooth& smooth, const Words& words, int32_t image, const float* from,
                      float* to) {
-  float frame[framed * framed], field[2][side][side];
-  for (float& pixel : frame) pixel = background;
+  float frame[framed * framed], field[2][side][row_of_pixels], row_of_result[row_of_pixels];
+  for (float& pixel : frame) pixel = static_cast<float>(how.background);
   for (int y = 0; y < side; ++y)
     memcpy(frame + (y + margin) * framed + margin, from + y * side, side * sizeof(float));
   const Affine affine = draw_affine(how, words);
@@ -147,13 +149,14 @@ inline void resample(const Augment& how, const Smooth& smooth, const Words& word
         x = fma(length, load(field[0][row] + column), x);
         y = fma(length, load(field[1][row] + column), y);
       }
-      store(to + row * side + column, bilinear(frame, x, y));
+      store(row_of_result + column, bilinear(frame, x, y));
     }
+    memcpy(to + row * side, row_of_result, side * sizeof(float));
   }
 }
 
 /// Shifts an image by whole pixels. `x` and `y` are the source of the new image's first pixel.
-inline void move(int x, int y, const float* from, float* to) {
+inline void move(int x, int y, float background, const float* from, float* to) {
   for (int row = 0; row < side; ++row)
     for (int column = 0; column < side; ++column) {
       const bool inside = row + y >= 0 && row + y < side && column + x >= 0 && column + x < side;
@@ -172,7 +175,7 @@ inline void mirror(float* image) {
 }
 
 /// Erases a random rectangle with sides of 1 to `longest` pixels (Zhong et al. 2020).
-inline void erase(const Words& words, int longest, float* image) {
+inline void erase(const Words& words, int longest, float background, float* image) {
   const int height = 1 + whole(words.second[height_word], longest), width = 1 + whole(words.second[width_word], longest);
   const int top = whole(words.second[top_word], side - height + 1);
   const int left = whole(words.second[left_word], side - width + 1);
@@ -183,18 +186,20 @@ inline void erase(const Words& words, int longest, float* image) {
 inline void augment_image(const Augment& how, const Smooth& smooth, int32_t image, const float* from, float* to) {
   const Words words({static_cast<int32_t>(how.key1), static_cast<int32_t>(how.key2)}, image, 0);
   const int shift = static_cast<int>(how.shift);
+  const float background = static_cast<float>(how.background);
   if (how.rotate > 0 || how.scale > 0 || how.shear > 0 || how.elastic > 0)
     resample(how, smooth, words, image, from, to);
   else if (shift > 0)
-    move(whole(words.first[x_word], 2 * shift + 1) - shift, whole(words.first[y_word], 2 * shift + 1) - shift, from, to);
+    move(whole(words.first[x_word], 2 * shift + 1) - shift, whole(words.first[y_word], 2 * shift + 1) - shift,
+         background, from, to);
   else
     memcpy(to, from, pixels * sizeof(float));
   if (part_of_one(words.first[flip_word]) < static_cast<float>(how.flip)) mirror(to);
   if (part_of_one(words.second[erase_word]) < static_cast<float>(how.erase))
-    erase(words, static_cast<int>(how.erase_size), to);
+    erase(words, how.erase_size < side ? static_cast<int>(how.erase_size) : side, background, to);
 }
 
-/// Writes augmented copies (count, 32, 32) of a batch's images.
+/// Writes augmented copies (count, side, side) of a batch's images.
 inline void augment(const Augment& how, const Batch& batch, float* to) {
   const Smooth smooth(how.elastic > 0 ? how.sigma : 1.0);
   const auto piece = [&](int, int64_t number) {

@@ -88,13 +88,18 @@ inline void prepare(const float* parameters, Weights& weights) {
       for (int map = 0; map < maps2; ++map)
         weights.conv2_by_map[map][tap / kernel][tap % kernel * maps1 + c] =
             parameters[conv2_weight + (tap * maps1 + c) * maps2 + map];
-  for (int place = 0; place < places4; ++place)
-    transpose(parameters + fc1_weight + place * row1, maps2, units1, places4 * row1,
-              weights.fc1_transposed[0] + place * maps2, flat);
-  memset(weights.fc2_transposed, 0, sizeof weights.fc2_transposed);
-  transpose(parameters + fc2_weight, units1, units2, row2, weights.fc2_transposed[0], row1);
-  memset(weights.fc3_transposed, 0, sizeof weights.fc3_transposed);
-  transpose(parameters + fc3_weight, units2, classes, row3, weights.fc3_transposed[0], row2);
+  for (int layer = convolutional ? 0 : 1; layer < layers; ++layer) {
+    const float* from = parameters + weight_of(layer);
+    float* to = weights.transposed + transposed_at(layer);
+    const int units = shape.units[layer], row = row_of(layer), input_row = input_row_of(layer);
+    if (layer == 0) {
+      for (int place = 0; place < places4; ++place)
+        transpose(from + place * row, maps2, units, places4 * row, to + place * maps2, input_row);
+    } else {
+      memset(to, 0, static_cast<size_t>(units) * input_row * sizeof(float));
+      transpose(from, inputs_of(layer), units, row, to, input_row);
+    }
+  }
 }
 
 /// Computes the gradients of some rows of a dense layer's weights. Each row has `vectors` vectors.
@@ -111,44 +116,39 @@ inline void dense_rows(const float* input, const float* output_gradient, int64_t
   }
 }
 
-// Rows per task, and tasks; a task of fc1 covers one place of s4.
-constexpr int fc2_rows = 20, fc2_tasks = (units1 + fc2_rows - 1) / fc2_rows;
-constexpr int fc3_rows = 21, fc3_tasks = (units2 + fc3_rows - 1) / fc3_rows;
-constexpr int dense_tasks = places4 + fc2_tasks + fc3_tasks;
-
-inline int rows_left(int from, int most, int total) { return total - from < most ? total - from : most; }
+// A task computes some rows of one layer. In a LeNet's first linear layer, these rows belong to one place of s4.
+constexpr int rows_per_task = 24;
+constexpr int tasks_of(int layer) {
+  return layer == 0 && convolutional ? places4 : (inputs_of(layer) + rows_per_task - 1) / rows_per_task;
+}
+constexpr int first_task(int layer) { return layer == 0 ? 0 : first_task(layer - 1) + tasks_of(layer - 1); }
+constexpr int dense_tasks = first_task(layers);
 
 inline void dense_gradient(int task, const Dense* dense, int64_t images, float* gradient) {
-  if (task < places4)
-    return dense_rows<row1 / lanes>(dense->s4 + task * maps2, dense->h1_gradient, images,
-                                    gradient + fc1_weight + task * row1, places4 * row1, maps2);
-  task -= places4;
-  if (task < fc2_tasks) {
-    const int first = task * fc2_rows;
-    return dense_rows<row2 / lanes>(dense->h1 + first, dense->h2_gradient, images,
-                                    gradient + fc2_weight + first * row2, row2, rows_left(first, fc2_rows, units1));
-  }
-  const int first = (task - fc2_tasks) * fc3_rows;
-  dense_rows<row3 / lanes>(dense->h2 + first, dense->logits_gradient, images, gradient + fc3_weight + first * row3,
-                           row3, rows_left(first, fc3_rows, units2));
+  unrolled<layers>([&](auto layer) {
+    const int number = task - first_task(layer);
+    if (number < 0 || number >= tasks_of(layer)) return;
+    constexpr int row = row_of(layer);
+    const float* output_gradient = dense->gradients + output_at(layer);
+    float* into = gradient + weight_of(layer);
+    if constexpr (layer == 0 && convolutional) {
+      dense_rows<row / lanes>(dense->input + number * maps2, output_gradient, images, into + number * row,
+                              places4 * row, maps2);
+    } else {
+      const int first = number * rows_per_task, left = inputs_of(layer) - first;
+      dense_rows<row / lanes>(dense->input_of(layer) + first, output_gradient, images, into + first * row, row,
+                              left < rows_per_task ? left : rows_per_task);
+    }
+  });
 }
 
 inline void dense_bias_gradients(const Dense* dense, int64_t images, float* gradient) {
-  for (int i = 0; i < row1; i += lanes) {
-    Floats sum = broadcast(0.0f);
-    for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].h1_gradient + i);
-    store(gradient + fc1_bias + i, sum);
-  }
-  for (int i = 0; i < row2; i += lanes) {
-    Floats sum = broadcast(0.0f);
-    for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].h2_gradient + i);
-    store(gradient + fc2_bias + i, sum);
-  }
-  for (int i = 0; i < row3; i += lanes) {
-    Floats sum = broadcast(0.0f);
-    for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].logits_gradient + i);
-    store(gradient + fc3_bias + i, sum);
-  }
+  for (int layer = 0; layer < layers; ++layer)
+    for (int i = 0; i < row_of(layer); i += lanes) {
+      Floats sum = broadcast(0.0f);
+      for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].gradients + output_at(layer) + i);
+      store(gradient + bias_of(layer) + i, sum);
+    }
 }
 
 /// Adds the sums of all pieces to those of the first piece, and writes them to the gradient.
@@ -162,6 +162,8 @@ inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
     all.loss += sums[p].loss;
     all.hits += sums[p].hits;
   }
+  for (int i = 0; i < activations; ++i) gradient[slopes + i] = all.slopes[i];
+  if (!convolutional) return;
   for (int map = 0; map < maps1; ++map) {
     for (int tap = 0; tap < taps; ++tap)
       gradient[conv1_weight + map * taps + tap] = all.conv1_weight[map][tap / kernel][tap % kernel];
@@ -173,7 +175,6 @@ inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
         gradient[conv2_weight + (tap * maps1 + c) * maps2 + map] =
             all.conv2_weight[map][tap / kernel][tap % kernel * maps1 + c];
   for (int i = 0; i < maps2; i += lanes) store(gradient + conv2_bias + i, load(all.conv2_bias + i));
-  for (int i = 0; i < 4; ++i) gradient[slopes + i] = all.slopes[i];
 }
 
 /// Computes the gradient (`parameters` floats) of a batch's mean loss. Returns the loss and hits.
@@ -184,8 +185,8 @@ inline Outcome batch_gradient(const Options& options, const Batch& batch, const 
   const int64_t pieces = Work::piece_count(batch.count);
   prepare(parameters_now, *work.weights);
   // Only the padding is cleared, because everything else is written below.
-  memset(gradient, 0, conv2_weight * sizeof(float));
-  memset(gradient + slopes, 0, lanes * sizeof(float));
+  if (convolutional) memset(gradient, 0, conv2_weight * sizeof(float));
+  memset(gradient + slopes, 0, (parameters - slopes) * sizeof(float));
   memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));
   const auto train = [&](int thread, int64_t p) {
     const Range range = piece_range(batch, p);

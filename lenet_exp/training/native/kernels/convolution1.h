@@ -12,7 +12,13 @@ namespace lenet {
 inline void part_columns(const float* image, Piece& work) {
   for (int y = 0; y < side; ++y) {
     Floats even, odd;
-    load_alternate(image + y * side, even, odd);
+    if constexpr (side == 2 * lanes) {
+      load_alternate(image + y * side, even, odd);
+    } else {
+      float row[2 * lanes] = {};
+      memcpy(row, image + y * side, side * sizeof(float));
+      load_alternate(row, even, odd);
+    }
     store(work.even[y], even);
     store(work.odd[y], odd);
   }
@@ -72,9 +78,10 @@ template <bool pool>
   }
 }
 
-/// Adds the contribution of an image to the gradient of the weights, from the chosen phase of each window.
+/// Adds the contribution of an image to the gradient of the weights, from the chosen phase of each window or, with
+/// average pooling, from all four.
 ///
-/// gradient: gradient of s2, [y][x][map]. chosen: [map][y][x].
+/// gradient: [phase][y][x][map]. chosen: [map][y][x].
 [[gnu::flatten, gnu::noinline]]
 inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
@@ -88,9 +95,14 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
     for (int y = 0; y < side2; ++y)
       for (int x = 0; x < side2; ++x)
         unrolled<at_once>([&](auto c) {
-          const float* seen = work.image + 2 * y * side + 2 * x + chosen[((first + c) * side2 + y) * lanes + x];
-          const Octet g = broadcast_octet(gradient[(y * side2 + x) * maps1 + first + c]);
-          unrolled<kernel>([&](auto ky) { sums[c][ky] = fma(g, load_octet(seen + ky * side), sums[c][ky]); });
+          const float* window = work.image + 2 * y * side + 2 * x;
+          unrolled<phases>([&](auto q) {
+            const int place = average ? place_of(q, side) : chosen[((first + c) * side2 + y) * lanes + x];
+            const Octet g = broadcast_octet(gradient[q * padded2 + (y * side2 + x) * maps1 + first + c]);
+            unrolled<kernel>([&](auto ky) {
+              sums[c][ky] = fma(g, load_octet(window + place + ky * side), sums[c][ky]);
+            });
+          });
         });
     unrolled<at_once>([&](auto c) {
       unrolled<kernel>([&](auto ky) { store(into.conv1_weight[first + c][ky], sums[c][ky]); });
@@ -102,8 +114,9 @@ using Bias1 = Floats[period2 / lanes];
 
 /// Adds the contribution of an image to the gradient of the biases, in the lanes of one period.
 inline void conv1_bias_gradient(const float* gradient, Bias1& sums) {
-  for (int at = 0; at < size2; at += period2)
-    unrolled<period2 / lanes>([&](auto i) { sums[i] = sums[i] + load(gradient + at + i * lanes); });
+  for (int q = 0; q < phases; ++q)
+    for (int at = q * padded2; at < q * padded2 + size2; at += period2)
+      unrolled<period2 / lanes>([&](auto i) { sums[i] = sums[i] + load(gradient + at + i * lanes); });
 }
 
 /// Adds the lanes of one period to the biases of their maps; see `conv1_bias_gradient`.

@@ -1,6 +1,7 @@
 // conv2 with the 2 x 2 maximum of s4, forward and backward. 16 maps at a time are the lanes.
 //
-// The maximum passes each gradient to only one of four values, so the backward sums have a quarter of the terms.
+// The maximum passes each gradient to only one of four values, so the backward sums have a quarter of the terms. With
+// average pooling, gradients have four phases: [phase][place][map].
 #pragma once
 #include "work.h"
 #include "pooling.h"
@@ -75,11 +76,14 @@ inline void conv2_weight_gradient(const float* rows, const float* gradient, cons
       for (int y = 0; y < side4; ++y)
         for (int x = 0; x < side4; ++x) {
           const int at = (y * side4 + x) * maps2 + map;
-          const float* seen = rows + (2 * y * width2 + 2 * x + chosen[at]) * kernel_row + right * lanes;
-          const Floats g = broadcast(gradient[at]);
-          unrolled<kernel>([&](auto ky) {
-            unrolled<row_vectors>([&](auto i) {
-              sums[ky][i] = fma(g, load(seen + ky * width2 * kernel_row + i * lanes), sums[ky][i]);
+          unrolled<phases>([&](auto q) {
+            const int place = average ? place_of(q, width2) : chosen[at];
+            const float* seen = rows + (2 * y * width2 + 2 * x + place) * kernel_row + right * lanes;
+            const Floats g = broadcast(gradient[q * flat + at]);
+            unrolled<kernel>([&](auto ky) {
+              unrolled<row_vectors>([&](auto i) {
+                sums[ky][i] = fma(g, load(seen + ky * width2 * kernel_row + i * lanes), sums[ky][i]);
+              });
             });
           });
         }
@@ -91,15 +95,17 @@ inline void conv2_weight_gradient(const float* rows, const float* gradient, cons
 
 /// Computes the gradient of s2, window by window down each column, from the kernels of the maps that chose the window.
 ///
-/// As many rows of sums as a kernel has move down with the window. The top row is then complete and is added to s2's gradient.
+/// As many rows of sums as a kernel has move down with the window. The top row is then complete and is added to s2's
+/// gradient.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
   unsigned maps_of[width2][width2][blocks2];  // [x][y]; computed first, so that the loops below do not wait for it
   for (int y = 0; y < width2; ++y)
     for (int x = 0; x < width2; ++x)
       for (int b = 0; b < blocks2; ++b)
-        maps_of[x][y][b] = equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2 + b * lanes,
-                                       place_of(y % 2 * 2 + x % 2, width2));
+        maps_of[x][y][b] = average ? (1u << lanes) - 1
+                                   : equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2 + b * lanes,
+                                                 place_of(y % 2 * 2 + x % 2, width2));
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
   for (int x = 0; x < width2; ++x)
     for (int right = 0; right < kernel_row / lanes; right += row_vectors) {
@@ -115,7 +121,8 @@ inline void conv2_input_gradient(const Weights& weights, const float* gradient, 
         into += side2 * maps1;
       };
       for (int y = 0; y < width2; ++y) {
-        const float* g = gradient + (y / 2 * side4 + x / 2) * maps2;
+        const int phase = average ? y % 2 * 2 + x % 2 : 0;
+        const float* g = gradient + phase * flat + (y / 2 * side4 + x / 2) * maps2;
         for (int b = 0; b < blocks2; ++b)
           for (unsigned left = maps_of[x][y][b]; left != 0; left &= left - 1) {
             const int map = b * lanes + __builtin_ctz(left);

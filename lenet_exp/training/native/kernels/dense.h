@@ -1,4 +1,4 @@
-// Matrix products for the dense layers. Blocks of sums stay in registers, and each sum adds its terms in order.
+// Matrix products for the linear layers. Blocks of sums stay in registers, and each sum adds its terms in order.
 #pragma once
 #include "network.h"
 
@@ -54,7 +54,7 @@ template <int vectors> void columns(const Product& p, int column) {
 /// Computes an entire product whose rows have `vectors` vectors.
 template <int vectors> void multiply(const Product& p) {
   constexpr int wide = part::registers / parts >= 32 ? 4 : 1, wides = vectors / wide;
-  unrolled<wides>([&](auto i) { columns<wide>(p, i * wide * lanes); });
+  for (int i = 0; i < wides; ++i) columns<wide>(p, i * wide * lanes);
   unrolled<vectors - wides * wide>([&](auto i) { columns<1>(p, (wides * wide + i) * lanes); });
 }
 

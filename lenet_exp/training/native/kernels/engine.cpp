@@ -30,7 +30,7 @@ void lenet_evaluate(const Options* options, const Batch* batch, const float* wei
   *outcome = evaluate(*options, *batch, weights, predictions, memory);
 }
 
-/// Writes augmented copies (count, 32, 32) of a batch's images.
+/// Writes augmented copies (count, side, side) of a batch's images.
 void lenet_augment(const Augment* how, const Batch* batch, float* to) { augment(*how, *batch, to); }
 
 /// For the tests: computes exp, e^x - 1, or tanh (0 to 2), log (3), or the sine or cosine of x turns (4, 5) of `count`

@@ -11,7 +11,7 @@ struct Logits {  // logits of 16 images
   Ints predicted;  // class of the largest logit; the first class in a tie
 };
 
-inline Logits by_class(const float (*logits)[row3], int images) {
+inline Logits by_class(const float (*logits)[class_row], int images) {
   Logits found;
   for (int c = 0; c < classes; ++c) {
     float lane[lanes];
@@ -30,8 +30,8 @@ inline Logits by_class(const float (*logits)[row3], int images) {
 
 /// Adds the loss and the hits of up to 16 images to `sums`. Writes the gradient of the mean loss of `batch` images to
 /// `gradient` and the predicted classes to `predictions`, unless these are null.
-inline void cross_entropy(const float (*logits)[row3], const int64_t* labels, int images, double smoothing,
-                          int64_t batch, Sums& sums, float (*gradient)[row3], int32_t* predictions) {
+inline void cross_entropy(const float (*logits)[class_row], const int64_t* labels, int images, double smoothing,
+                          int64_t batch, Sums& sums, float (*gradient)[class_row], int32_t* predictions) {
   const Logits z = by_class(logits, images);
   Floats e[classes], total = broadcast(0.0f), sum = broadcast(0.0f);
   for (int c = 0; c < classes; ++c) {
@@ -62,7 +62,7 @@ inline void cross_entropy(const float (*logits)[row3], const int64_t* labels, in
     for (int n = 0; n < images; ++n) gradient[n][c] = (lane[n] - (c == labels[n] ? own + shared : shared)) * mean;
   }
   for (int n = 0; n < images; ++n)
-    for (int c = classes; c < row3; ++c) gradient[n][c] = 0;
+    for (int c = classes; c < class_row; ++c) gradient[n][c] = 0;
 }
 
 }  // namespace lenet

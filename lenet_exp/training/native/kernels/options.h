@@ -15,14 +15,14 @@ struct Options {
   double upper;               // upper bound of RReLU
   int64_t pool_first;         // whether to pool before the activation
   int64_t training;           // whether to apply dropout and random slopes
-  double dropout_rate;        // dropout rate for h1 and h2
+  double dropout_rate;        // after the hidden linear layers
   double label_smoothing;
   int64_t key1, key2;         // key of the step's random numbers
   int64_t threads;
 };
 
 struct Batch {
-  const float* images;        // (n, 32, 32)
+  const float* images;        // (n, side, side)
   const int64_t* labels;      // (n,)
   const int64_t* index;       // (count,): indices of the batch's images
   int64_t count;
@@ -56,11 +56,13 @@ struct Update {
   float* average;             // null: no average
 };
 
-// First blocks of an image's random numbers in a step (see random.h): for act1 to act4, and for the dropout masks.
-constexpr int blocks_of(int row) { return (row / lanes + 1) / 2; }
-constexpr int act2_blocks = planar2 / lanes * 2, act3_blocks = act2_blocks + flat / lanes * 2;
-constexpr int act4_blocks = act3_blocks + blocks_of(row1), dropout1_blocks = act4_blocks + blocks_of(row2);
-constexpr int dropout2_blocks = dropout1_blocks + blocks_of(row1);
-constexpr int activation_blocks[4] = {0, act2_blocks, act3_blocks, act4_blocks};
+// An image's random numbers in a step (see random.h) are drawn for each activation, and then for each dropout mask.
+constexpr int blocks_of(int draw) {
+  if (convolutional && draw < 2) return (draw == 0 ? planar2 : flat) / lanes * 2;
+  const int layer = (draw < activations ? draw : draw - hidden) - (activations - hidden);
+  return (row_of(layer) / lanes + 1) / 2;
+}
+/// Returns the first block of a draw's random numbers.
+constexpr int first_block(int draw) { return draw == 0 ? 0 : first_block(draw - 1) + blocks_of(draw - 1); }
 
 }  // namespace lenet

@@ -1,4 +1,4 @@
-// 2 x 2 maximum pooling. NaN counts as the largest value.
+// 2 x 2 maximum pooling. NaN counts as the largest value. (For average pooling, see activations.h.)
 //
 // The first of several equal values is chosen, but the last of several NaNs, as in torch.
 #pragma once

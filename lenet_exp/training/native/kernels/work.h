@@ -9,20 +9,28 @@ namespace lenet {
 // A batch is split into pieces of this many images, independent of the number of threads.
 constexpr int piece_images = 16;
 
+/// Returns the position of a linear layer's weights in `Weights::transposed`.
+constexpr int transposed_at(int layer) {
+  return layer == 0 ? 0 : transposed_at(layer - 1) + shape.units[layer - 1] * input_row_of(layer - 1);
+}
+
 /// Data that all pieces read: the parameters, and a reordered copy of some weights.
 struct alignas(64) Weights {
-  float conv2_by_map[maps2][kernel][kernel_row];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
-  float fc1_transposed[units1][flat];            // [unit][place][map]
-  float fc2_transposed[units2][row1];
-  float fc3_transposed[classes][row2];
+  float conv2_by_map[maps2][kernel][kernel_row];  // [map][ky][kx * maps1 + map of s2], with zeros at the end
+  float transposed[transposed_at(layers)];       // of each linear layer: [unit][input]; in a LeNet's first
+                                                 // layer, the inputs are [place][map]
   const float* parameters;
 };
 
-/// Values and gradients of one image, from which the gradients of the dense layers are computed.
+/// Values and gradients of one image, from which the gradients of the linear layers are computed.
 struct alignas(64) Dense {
-  float s4[flat], h1[row1], h2[row2];  // s4: [place][map]
-  float h1_gradient[row1], h2_gradient[row2], logits_gradient[row3];
+  float input[flat];                              // pixels, or s4: [place][map]
+  float outputs[larger_of(output_at(hidden), lanes)];  // of the hidden layers
+  float gradients[output_at(layers)];             // of the outputs of all layers
+
+  const float* input_of(int layer) const { return layer == 0 ? input : outputs + output_at(layer - 1); }
 };
+constexpr long dense_row = sizeof(Dense) / sizeof(float);
 
 /// Loss, and gradients of the convolutions and PReLU's slopes, summed over a piece.
 struct alignas(64) Sums {
@@ -30,7 +38,7 @@ struct alignas(64) Sums {
   float conv1_bias[round_up(maps1)];
   float conv2_weight[maps2][kernel][kernel_row];
   float conv2_bias[maps2];
-  float slopes[4];
+  float slopes[lanes];
   double loss;
   int64_t hits;
 };
@@ -40,18 +48,19 @@ struct alignas(64) Piece {
   // Data of the current image.
   float image[pixels + lanes];              // conv1's gradient reads whole octets that can start at its last pixels
   float even[side][2 * lanes], odd[side][2 * lanes];  // its even and odd columns
-  float phases[4 * planar2];              // a convolution's output before pooling
-  float planar[planar2], planar_kept[planar2];  // conv1's output as [map][y][x]
-  float s2_gradient[padded2];
+  float unpooled[4 * planar2];            // a convolution's output before pooling: [phase][map][y][x]
+  float planar[planar2], planar_kept[phases * planar2];  // conv1's output as [map][y][x]
+  float s2_gradient[phases * padded2];
   float rows[side2 * width2 * kernel_row];  // rows of s2's windows: [y][x]; see `spread_rows`
   // Data of all images of the piece.
   float s2[piece_images][padded2];        // [y][x][map]
-  float kept1[piece_images][padded2];     // same layout as s2
-  float kept2[piece_images][flat], kept3[piece_images][row1], kept4[piece_images][row2];
+  float kept1[piece_images][phases * padded2];  // [phase], each with the layout of s2
+  float kept2[piece_images][phases * flat];
+  float kept[piece_images][sizeof(Dense::outputs) / sizeof(float)];  // of the linear layers
   int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // position of the largest of four values
-  float dropout1[piece_images][row1], dropout2[piece_images][row2];    // factors
-  float logits[piece_images][row3];
-  float s4_gradient[piece_images][flat];
+  float dropout[piece_images][sizeof(Dense::outputs) / sizeof(float)];  // factors
+  float logits[piece_images][class_row];
+  float s4_gradient[piece_images][phases * flat];
 };
 
 }  // namespace lenet
