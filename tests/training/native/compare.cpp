@@ -119,8 +119,8 @@ void conv2(const Made& net) {
   }
   plain::convolution_backward(s2, net.plain->conv2_weight, z_gradient, weight_gradient, bias_gradient, s2_gradient);
   prepare(net.kernels, weights);
-  spread_rows(work.s2[0], work.rows);
-  conv2_weight_gradient(work.rows, work.s4_gradient[0], work.chosen2[0], sums);
+  spread_rows(work.s2[0], work);
+  conv2_weight_gradient(work, work.s4_gradient[0], work.chosen2[0], sums);
   conv2_input_gradient(weights, work.s4_gradient[0], work.chosen2[0], work.s2_gradient);
   Comparison input("s2's gradient"), weight("conv2.weight's gradient");
   for (int c = 0; c < maps1; ++c) {
@@ -144,7 +144,7 @@ template <int vectors> void product(const char* name) {
   for (int i = 0; i < rows * terms; ++i) a[i] = static_cast<float>(in[i / terms][i % terms]);
   for (int i = 0; i < terms * columns; ++i) b[i] = static_cast<float>(weight[i % columns][i / columns]);
   for (int i = 0; i < columns; ++i) start[i] = static_cast<float>(bias[i]);
-  multiply<vectors>({a, b, c, start, rows, 1, terms, terms, 0, 1, 0, columns, columns, false});
+  multiply<vectors, terms>({a, b, c, start, rows, 1, terms, 0, 1, 0, columns, columns, false});
   Comparison comparison(name);
   for (int n = 0; n < rows; ++n) {
     plain::dense(terms, columns, in[n], weight[0], bias, out);

@@ -86,7 +86,7 @@ inline void prepare(const float* parameters, Weights& weights) {
   for (int tap = 0; tap < taps; ++tap)
     for (int c = 0; c < maps1; ++c)
       for (int map = 0; map < maps2; ++map)
-        weights.conv2_by_map[map][tap / kernel][tap % kernel * maps1 + c] =
+        weights.conv2_by_map[(tap % kernel * maps1 + c) / panel][map][tap / kernel][(tap % kernel * maps1 + c) % panel] =
             parameters[conv2_weight + (tap * maps1 + c) * maps2 + map];
   for (int layer = convolutional ? 0 : 1; layer < layers; ++layer) {
     const float* from = parameters + weight_of(layer);
@@ -110,8 +110,8 @@ inline void dense_rows(const float* input, const float* output_gradient, int64_t
                        int rows) {
   for (int64_t from = 0; from < images; from += images_at_once) {
     const int64_t left = images - from;
-    multiply<vectors>({input + from * dense_row, output_gradient + from * dense_row, into, nullptr, rows, 1,
-                       static_cast<int>(left < images_at_once ? left : images_at_once), 1, 0, dense_row, 0, dense_row,
+    multiply<vectors, 1>({input + from * dense_row, output_gradient + from * dense_row, into, nullptr, rows, 1,
+                       static_cast<int>(left < images_at_once ? left : images_at_once), 0, dense_row, 0, dense_row,
                        row, from > 0});
   }
 }

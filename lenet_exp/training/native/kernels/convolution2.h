@@ -25,6 +25,7 @@ template <bool pool>
           for (int tap = 0; tap < kernel * maps1; tap += maps_at_once) {  // columns and maps of s2
             const float* weights = parameters + conv2_weight + (ky * kernel * maps1 + tap) * maps2 + block;
             const float* seen = s2 + (2 * y + ky) * row + left * maps1 + tap;
+            asm("" : "+r"(seen));  // g++ would keep values for the next iteration, more than there are registers
             unrolled<maps_at_once>([&](auto c) {
               const Floats w = load(weights + c * maps2);
               unrolled<columns>([&](auto x) {
@@ -50,45 +51,43 @@ template <bool pool>
   }
 }
 
-/// Number of vectors of each kernel row that are processed together.
-constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
-
 /// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each row many times.
 [[gnu::noinline]]
-inline void spread_rows(const float* s2, float* rows) {
-  for (int y = 0; y < side2; ++y)
-    for (int x = 0; x < width2; ++x)
-      for (int i = 0; i < kernel_row; i += lanes)
-        store(rows + (y * width2 + x) * kernel_row + i, load(s2 + (y * side2 + x) * maps1 + i));
+inline void spread_rows(const float* s2, Piece& work) {
+  for (int p = 0; p < panels; ++p)
+    for (int y = 0; y < side2; ++y)
+      for (int x = 0; x < width2; ++x)
+        for (int i = 0; i < panel; i += lanes)
+          store(work.rows + ((p * side2 + y) * width2 + x) * panel + i, load(s2 + (y * side2 + x) * maps1 + p * panel + i));
 }
 
-/// Adds the contribution of an image to the gradient of the weights, place by place. rows: see `spread_rows`.
+/// Adds the contribution of an image to the gradient of the weights, place by place. work: see `spread_rows`.
 [[gnu::flatten, gnu::noinline]]
-inline void conv2_weight_gradient(const float* rows, const float* gradient, const int8_t* chosen,
+inline void conv2_weight_gradient(const Piece& work, const float* gradient, const int8_t* chosen,
                                   Sums& sums_of_piece) {
-  for (int map = 0; map < maps2; ++map)
-    for (int right = 0; right < kernel_row / lanes; right += row_vectors) {
-      float* into = sums_of_piece.conv2_weight[map][0] + right * lanes;
-      Floats sums[kernel][row_vectors];
+  for (int p = 0; p < panels; ++p)
+    for (int map = 0; map < maps2; ++map) {
+      float* into = sums_of_piece.conv2_weight[map][0] + p * panel;
+      Floats sums[kernel][panel_vectors];
       unrolled<kernel>([&](auto ky) {
-        unrolled<row_vectors>([&](auto i) { sums[ky][i] = load(into + ky * kernel_row + i * lanes); });
+        unrolled<panel_vectors>([&](auto i) { sums[ky][i] = load(into + ky * kernel_row + i * lanes); });
       });
       for (int y = 0; y < side4; ++y)
         for (int x = 0; x < side4; ++x) {
           const int at = (y * side4 + x) * maps2 + map;
           unrolled<phases>([&](auto q) {
             const int place = average ? place_of(q, width2) : chosen[at];
-            const float* seen = rows + (2 * y * width2 + 2 * x + place) * kernel_row + right * lanes;
+            const float* seen = work.rows + ((p * side2 + 2 * y) * width2 + 2 * x + place) * panel;
             const Floats g = broadcast(gradient[q * flat + at]);
             unrolled<kernel>([&](auto ky) {
-              unrolled<row_vectors>([&](auto i) {
-                sums[ky][i] = fma(g, load(seen + ky * width2 * kernel_row + i * lanes), sums[ky][i]);
+              unrolled<panel_vectors>([&](auto i) {
+                sums[ky][i] = fma(g, load(seen + ky * width2 * panel + i * lanes), sums[ky][i]);
               });
             });
           });
         }
       unrolled<kernel>([&](auto ky) {
-        unrolled<row_vectors>([&](auto i) { store(into + ky * kernel_row + i * lanes, sums[ky][i]); });
+        unrolled<panel_vectors>([&](auto i) { store(into + ky * kernel_row + i * lanes, sums[ky][i]); });
       });
     }
 }
@@ -107,13 +106,13 @@ inline void conv2_input_gradient(const Weights& weights, const float* gradient, 
                                    : equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2 + b * lanes,
                                                  place_of(y % 2 * 2 + x % 2, width2));
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
-  for (int x = 0; x < width2; ++x)
-    for (int right = 0; right < kernel_row / lanes; right += row_vectors) {
-      Floats sums[kernel][row_vectors];
-      unrolled<kernel>([&](auto ky) { unrolled<row_vectors>([&](auto i) { sums[ky][i] = broadcast(0.0f); }); });
-      float* into = s2 + x * maps1 + right * lanes;
+  for (int x = 0; x < width2; ++x)  // in this order for panels of any size
+    for (int p = 0; p < panels; ++p) {
+      Floats sums[kernel][panel_vectors];
+      unrolled<kernel>([&](auto ky) { unrolled<panel_vectors>([&](auto i) { sums[ky][i] = broadcast(0.0f); }); });
+      float* into = s2 + x * maps1 + p * panel;
       const auto finish_row = [&] {
-        unrolled<row_vectors>([&](auto i) {
+        unrolled<panel_vectors>([&](auto i) {
           store(into + i * lanes, load(into + i * lanes) + sums[0][i]);
           unrolled<kernel - 1>([&](auto ky) { sums[ky][i] = sums[ky + 1][i]; });
           sums[kernel - 1][i] = broadcast(0.0f);
@@ -127,10 +126,10 @@ inline void conv2_input_gradient(const Weights& weights, const float* gradient, 
           for (unsigned left = maps_of[x][y][b]; left != 0; left &= left - 1) {
             const int map = b * lanes + __builtin_ctz(left);
             const Floats factor = broadcast(g[map]);
-            const float* w = weights.conv2_by_map[map][0] + right * lanes;
+            const float* w = weights.conv2_by_map[p][map][0];
             unrolled<kernel>([&](auto ky) {
-              unrolled<row_vectors>([&](auto i) {
-                sums[ky][i] = fma(factor, load(w + ky * kernel_row + i * lanes), sums[ky][i]);
+              unrolled<panel_vectors>([&](auto i) {
+                sums[ky][i] = fma(factor, load(w + ky * panel + i * lanes), sums[ky][i]);
               });
             });
           }

@@ -11,12 +11,12 @@ struct Product {
   float* c;
   const float* bias;           // initial value of each sum; if null, it is 0, and sums are added to c if `add` is true
   int rows, outer, inner;
-  long a_row, a_outer, a_inner;  // strides of a: between rows, and between terms
+  long a_outer, a_inner;       // strides of a between terms; for rows, see `multiply`
   long b_outer, b_inner, c_row;
   bool add;
 };
 
-template <int rows, int vectors>
+template <int rows, int vectors, long a_row>
 [[gnu::flatten]] inline void block(const Product& p, int row, int column) {
   Floats sums[rows][vectors];
   unrolled<vectors>([&](auto n) {
@@ -24,11 +24,11 @@ template <int rows, int vectors>
     unrolled<rows>([&](auto m) { sums[m][n] = start; });
   });
   for (int i = 0; i < p.outer; ++i) {
-    const float* a = p.a + row * p.a_row + i * p.a_outer;
+    const float* a = p.a + row * a_row + i * p.a_outer;
     const float* b = p.b + i * p.b_outer + column;
     for (int j = 0; j < p.inner; ++j, a += p.a_inner, b += p.b_inner) {
       Floats factors[rows];
-      unrolled<rows>([&](auto m) { factors[m] = broadcast(a[m * p.a_row]); });
+      unrolled<rows>([&](auto m) { factors[m] = broadcast(a[m * a_row]); });
       unrolled<vectors>([&](auto n) {
         const Floats row_of_b = load(b + n * lanes);
         unrolled<rows>([&](auto m) { sums[m][n] = fma(factors[m], row_of_b, sums[m][n]); });
@@ -44,18 +44,18 @@ template <int rows, int vectors>
 }
 
 /// Computes `vectors` vectors of each row, starting at `column`.
-template <int vectors> void columns(const Product& p, int column) {
-  constexpr int most = part::registers / parts >= 32 && vectors == 1 ? 8 : 4;
+template <int vectors, long a_row> void columns(const Product& p, int column) {
+  constexpr int most = part::registers / parts >= 32 ? 8 : 4;
   int row = 0;
-  for (; row + most <= p.rows; row += most) block<most, vectors>(p, row, column);
-  for (; row < p.rows; ++row) block<1, vectors>(p, row, column);
+  for (; row + most <= p.rows; row += most) block<most, vectors, a_row>(p, row, column);
+  for (; row < p.rows; ++row) block<1, vectors, a_row>(p, row, column);
 }
 
-/// Computes an entire product whose rows have `vectors` vectors.
-template <int vectors> void multiply(const Product& p) {
-  constexpr int wide = part::registers / parts >= 32 ? 4 : 1, wides = vectors / wide;
-  for (int i = 0; i < wides; ++i) columns<wide>(p, i * wide * lanes);
-  unrolled<vectors - wides * wide>([&](auto i) { columns<1>(p, (wides * wide + i) * lanes); });
+/// Computes an entire product. Rows of b and c have `vectors` vectors; the rows of a have a distance of `a_row`.
+template <int vectors, long a_row> void multiply(const Product& p) {
+  constexpr int wide = part::registers / parts >= 32 ? 3 : 1, rest = vectors % wide;
+  for (int i = 0; i < vectors / wide; ++i) columns<wide, a_row>(p, i * wide * lanes);
+  if constexpr (rest > 0) columns<rest, a_row>(p, (vectors - rest) * lanes);
 }
 
 /// Transposes: to[j][i] = from[i][j], in blocks that fit in the cache; rows of `from` are padded to whole vectors.

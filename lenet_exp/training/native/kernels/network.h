@@ -51,8 +51,11 @@ constexpr int width2 = 2 * side4;      // width of conv2's maps before pooling
 constexpr int places4 = side4 * side4;
 constexpr int phases = average ? 4 : 1;  // values of a window that have a gradient
 
-// One row of a map's kernel in conv2 (in LeNet-5: 5 columns of 6 maps of s2) is padded to pairs of vectors.
+// One row of a map's kernel in conv2 (in LeNet-5: 5 columns of 6 maps of s2) is padded to pairs of vectors. conv2's
+// gradients are computed panel by panel: as many columns of all rows as registers allow.
 constexpr int kernel_row = round_up(kernel * maps1, 2 * lanes);
+constexpr int panel_vectors = part::registers / parts >= 32 ? 2 : 1, panel = panel_vectors * lanes;
+constexpr int panels = kernel_row / panel;
 
 static_assert(side <= 2 * lanes && pixels % lanes == 0, "a row is two vectors, an image whole vectors");
 static_assert(kernel <= 8 && side2 <= lanes, "a kernel's row is an octet; a row of s2 is a vector");

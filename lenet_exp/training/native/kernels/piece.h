@@ -91,7 +91,7 @@ inline void dense_forward(const Options& options, const float* parameters, Range
   unrolled<layers>([&](auto layer) {
     constexpr int at = output_at(layer), vectors = row_of(layer) / lanes;
     Product product{dense->input_of(layer), parameters + weight_of(layer), nullptr, parameters + bias_of(layer),
-                    range.images, 1, inputs_of(layer), dense_row, 0, 1, 0, row_of(layer), dense_row, false};
+                    range.images, 1, inputs_of(layer), 0, 1, 0, row_of(layer), dense_row, false};
     if constexpr (layer == 0 && convolutional) {  // the weights' rows are [map][place], but s4 is [place][map]
       product.outer = maps2, product.inner = places4;
       product.a_outer = 1, product.a_inner = maps2;
@@ -99,10 +99,10 @@ inline void dense_forward(const Options& options, const float* parameters, Range
     }
     if constexpr (layer == hidden) {
       product.c = work.logits[0], product.c_row = class_row;
-      multiply<vectors>(product);
+      multiply<vectors, dense_row>(product);
     } else {
       product.c = dense->outputs + at;
-      multiply<vectors>(product);
+      multiply<vectors, dense_row>(product);
       for (int n = 0; n < range.images; ++n) {
         const Noise noise = noise_of(options, range.first + n);
         float* output = dense[n].outputs + at;
@@ -129,11 +129,11 @@ inline void dense_backward(const Options& options, const Weights& weights, int r
   unrolled<layers>([&](auto i) {
     constexpr int layer = hidden - i, size = input_row_of(layer);
     Product product{dense->gradients + output_at(layer), weights.transposed + transposed_at(layer), nullptr, nullptr,
-                    rows, 1, shape.units[layer], dense_row, 0, 1, 0, size, dense_row, false};
+                    rows, 1, shape.units[layer], 0, 1, 0, size, dense_row, false};
     if constexpr (layer > 0) {
       constexpr int before = layer - 1, at = output_at(before), number = activations - hidden + before;
       product.c = dense->gradients + at;
-      multiply<size / lanes>(product);
+      multiply<size / lanes, dense_row>(product);
       for (int n = 0; n < rows; ++n) {
         float* gradient = dense[n].gradients + at;
         if (drops) multiply_by(work.dropout[n] + at, gradient, size);
@@ -141,7 +141,7 @@ inline void dense_backward(const Options& options, const Weights& weights, int r
       }
     } else if constexpr (convolutional) {
       product.c = work.s4_gradient[0], product.c_row = phases * flat;
-      multiply<size / lanes>(product);
+      multiply<size / lanes, dense_row>(product);
       for (int n = 0; n < rows; ++n) {
         if constexpr (average) spread_average(work.s4_gradient[n], flat);
         activation_gradient(options, slope[1], work.kept2[n], work.s4_gradient[n], phases * flat / lanes,
@@ -162,8 +162,8 @@ inline void convolutions_backward(const Options& options, const Batch& batch, co
     const float* g = work.s4_gradient[n];
     for (int place = 0; place < phases * places4; ++place)
       unrolled<blocks2>([&](auto b) { bias2[b] = bias2[b] + load(g + place * maps2 + b * lanes); });
-    spread_rows(work.s2[n], work.rows);
-    conv2_weight_gradient(work.rows, g, work.chosen2[n], sums);
+    spread_rows(work.s2[n], work);
+    conv2_weight_gradient(work, g, work.chosen2[n], sums);
   }
   for (int n = 0; n < range.images; ++n) {
     conv2_input_gradient(weights, work.s4_gradient[n], work.chosen2[n], work.s2_gradient);

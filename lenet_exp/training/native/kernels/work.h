@@ -16,7 +16,7 @@ constexpr int transposed_at(int layer) {
 
 /// Data that all pieces read: the parameters, and a reordered copy of some weights.
 struct alignas(64) Weights {
-  float conv2_by_map[maps2][kernel][kernel_row];  // [map][ky][kx * maps1 + map of s2], with zeros at the end
+  float conv2_by_map[panels][maps2][kernel][panel];  // in all panels: [kx * maps1 + map of s2], with zeros at the end
   float transposed[transposed_at(layers)];       // of each linear layer: [unit][input]; in a LeNet's first
                                                  // layer, the inputs are [place][map]
   const float* parameters;
@@ -51,7 +51,7 @@ struct alignas(64) Piece {
   float unpooled[4 * planar2];            // a convolution's output before pooling: [phase][map][y][x]
   float planar[planar2], planar_kept[phases * planar2];  // conv1's output as [map][y][x]
   float s2_gradient[phases * padded2];
-  float rows[side2 * width2 * kernel_row];  // rows of s2's windows: [y][x]; see `spread_rows`
+  float rows[panels * side2 * width2 * panel];  // rows of s2's windows: [panel][y][x]; see `spread_rows`
   // Data of all images of the piece.
   float s2[piece_images][padded2];        // [y][x][map]
   float kept1[piece_images][phases * padded2];  // [phase], each with the layout of s2
