@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import statistics
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 import torch
 
 from lenet_exp.amounts import duration, number_of
-from lenet_exp.cache import cache_folder
 from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
@@ -25,11 +23,8 @@ from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
-from lenet_exp.training.native.build import KEPT, sources
-from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.layout import NativeShape
-from lenet_exp.training.native.library import LENET5 as LENET5_SHAPE
-from lenet_exp.training.native.target import find_target
+from lenet_exp.training.native.library import is_built_for
 from lenet_exp.training.network import network_size
 
 TIMED_STEPS = 12
@@ -117,21 +112,7 @@ def _compilation(jobs: Iterable[Job]) -> tuple[float, list[str]]:
 
 def _to_compile(configs: Iterable[Config]) -> list[NativeShape]:
     """Return the shapes that the native engine needs for configurations and that are not in the cache."""
-    return [shape for shape in native_shapes(configs) if not _is_built(shape)]
-
-
-def _is_built(shape: NativeShape) -> bool:
-    """Return whether the cache contains the kernels for a shape.
-
-    `build_with` compiles a library that it does not find. Therefore, the library's name is computed here, too.
-    """
-    target, compiler = find_target(), next(find_compilers(), None)
-    if isinstance(target, str) or compiler is None:
-        return False
-    flags = compiler.arguments(target, *([shape.definition] if shape != LENET5_SHAPE else []))
-    parts = [("compiler", compiler.version.encode()), ("flags", " ".join(flags).encode()), *sources()]
-    content = b"".join(f"{name} {len(part)}\n".encode() + part for name, part in parts)
-    return (cache_folder(KEPT) / f"{target.name}-{hashlib.sha256(content).hexdigest()[:32]}.so").exists()
+    return [shape for shape in native_shapes(configs) if not is_built_for(shape)]
 
 
 def _stand_in(config: Config) -> tuple[Config, float]:

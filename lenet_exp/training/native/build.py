@@ -87,6 +87,14 @@ def sources() -> Iterator[tuple[str, bytes]]:
             yield file.name, file.read_bytes()
 
 
+def is_built(*definitions: str) -> bool:
+    """Return whether the cache contains the kernels' library, so that `build` would not compile it."""
+    target, compiler = find_target(), next(find_compilers(), None)
+    if isinstance(target, str) or compiler is None:
+        return False
+    return _path(cache_folder(KEPT), compiler, target, *definitions).exists()
+
+
 def build_with(folder: Path, compiler: Compiler, target: Target, *definitions: str) -> Path:
     """Return the path of a library built by one compiler, from the cache if possible.
 
@@ -100,12 +108,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target, *definitions: s
         CompilerError: the compiler cannot build the library, or the library has changed since it was built.
         OSError: the folder cannot be written to.
     """
-    what = [
-        ("compiler", compiler.version.encode()),
-        ("flags", " ".join(compiler.arguments(target, *definitions)).encode()),
-        *sources(),
-    ]
-    library = folder / f"{target.name}-{_digest(what)}.so"
+    library = _path(folder, compiler, target, *definitions)
     if _checked(library):
         with suppress(OSError):  # the folder can be read-only
             os.utime(library)  # the least recently used libraries are removed
@@ -117,6 +120,16 @@ def build_with(folder: Path, compiler: Compiler, target: Target, *definitions: s
     if not _checked(library):
         raise CompilerError(f"{library} has changed since it was built")
     return library
+
+
+def _path(folder: Path, compiler: Compiler, target: Target, *definitions: str) -> Path:
+    """Return the path of a library, whose name contains a digest of everything that affects its content."""
+    what = [
+        ("compiler", compiler.version.encode()),
+        ("flags", " ".join(compiler.arguments(target, *definitions)).encode()),
+        *sources(),
+    ]
+    return folder / f"{target.name}-{_digest(what)}.so"
 
 
 def _compile(library: Path, compiler: Compiler, target: Target, *definitions: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_exp.training.native.build import BuildError, Library, build
+from lenet_exp.training.native.build import BuildError, Library, build, is_built
 from lenet_exp.training.native.layout import Layout, NativeShape
 
 
@@ -178,7 +178,16 @@ def build_for(shape: NativeShape) -> Library:
     Raises:
         BuildError: this machine cannot build the library.
     """
-    return build(None, *([shape.definition] if shape != LENET5 else []))
+    return build(None, *_definitions(shape))
+
+
+def is_built_for(shape: NativeShape) -> bool:
+    """Return whether the cache contains the library of the kernels for a shape."""
+    return is_built(*_definitions(shape))
+
+
+def _definitions(shape: NativeShape) -> list[str]:
+    return [shape.definition] if shape != LENET5 else []
 
 
 @lru_cache(maxsize=64)

@@ -13,10 +13,13 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Augmentation
 from lenet_exp.training.augmentation import CONTROL, augment
+from lenet_exp.training.native import library
 from lenet_exp.training.native.library import Augment, Kernels
-from lenet_exp.training.native.options import augment_options
+from lenet_exp.training.native.options import augment_options, native_shape
 from tests.tools.configs import compose
 from tests.training.native.reference import threefry
+from tests.training.native.trained import SHAPES
+from tests.training.small import configure
 
 N, SIDE = 40, 32
 BACKGROUND = -1.0  # black, after scaling to [-1, 1]
@@ -38,8 +41,8 @@ def options_of(*overrides: str) -> Augmentation:
     return compose(["dataset=digits", *overrides]).augmentation
 
 
-def changes(*overrides: str, key: tuple[int, int] = KEY, threads: int = 1) -> Augment:
-    found = augment_options(options_of(*overrides), threads)
+def changes(*overrides: str, key: tuple[int, int] = KEY, threads: int = 1, background: float = BACKGROUND) -> Augment:
+    found = augment_options(options_of(*overrides), threads, background)
     found.key1, found.key2 = key
     return found
 
@@ -55,28 +58,29 @@ def uniform(numbers: np.ndarray) -> Tensor:
     return torch.from_numpy(numbers * 2.0**-24)
 
 
-def field(sigma: float) -> Tensor:
+def field(sigma: float, side: int) -> Tensor:
     """(N, 2, side, side), of variance 1: smoothed normal numbers."""
     drawn = [words(1 + row) for row in range(CONTROL)]
     u, turns = (torch.stack([uniform(pair[i]) for pair in drawn], dim=1) for i in (0, 1))
     radius = (-2 * torch.log1p(-u)).sqrt()
     noise = torch.stack([radius * (2 * math.pi * turns).cos(), radius * (2 * math.pi * turns).sin()], dim=1)
-    pixels, points = torch.arange(SIDE).double(), (torch.arange(CONTROL).double() + 0.5) * SIDE / CONTROL - 0.5
+    pixels, points = torch.arange(side).double(), (torch.arange(CONTROL).double() + 0.5) * side / CONTROL - 0.5
     smooth = F.normalize((-((pixels[:, None] - points) ** 2) / (2 * sigma**2)).exp(), dim=1)
     return smooth @ noise @ smooth.T
 
 
-def resampled(how: Augment) -> Tensor:
+def resampled(how: Augment, images: Tensor = IMAGES) -> Tensor:
     """As augmentation.py says it, in double precision."""
     angle, size, shear, dx, dy = (2 * uniform(words(0)[0]) - 1).T[:5]
     angle, size, shear = angle * math.radians(how.rotate), 1 + size * how.scale, shear * how.shear
     cos, sin = angle.cos() / size, angle.sin() / size
-    move = how.shift * 2 / SIDE
+    side = images.shape[-1]
+    move = how.shift * 2 / side
     theta = torch.stack([cos + shear * sin, shear * cos - sin, dx * move, sin, cos, dy * move], dim=1)
-    grid = F.affine_grid(theta.reshape(N, 2, 3), [N, 1, SIDE, SIDE], align_corners=False)
+    grid = F.affine_grid(theta.reshape(N, 2, 3), [N, 1, side, side], align_corners=False)
     if how.elastic:
-        grid = grid + (field(how.sigma) * (how.elastic * 2 / SIDE * math.sqrt(0.5))).permute(0, 2, 3, 1)
-    return F.grid_sample(IMAGES.double() - BACKGROUND, grid, align_corners=False) + BACKGROUND
+        grid = grid + (field(how.sigma, side) * (how.elastic * 2 / side * math.sqrt(0.5))).permute(0, 2, 3, 1)
+    return F.grid_sample(images.double() - how.background, grid, align_corners=False) + how.background
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,27 @@ def test_what_is_resampled_is_what_torch_finds_there(kernels, overrides):
     # Places are sums of float32 numbers up to 32 wide, and noise differs by up to 2 from pixel to pixel.
     assert float(error.max()) < 2e-4
     assert float(error.mean()) < 5e-6
+
+
+def test_images_of_another_size_and_background_are_resampled_moved_and_erased():
+    own = library.kernels(native_shape(configure(*SHAPES["all of it, averaged"])))
+    assert isinstance(own, Kernels)
+    images, black = IMAGES[..., 2:30, 2:30].contiguous(), -0.4242
+    for overrides in (("augmentation=[affine,elastic]",), ("augmentation.rotate=90", "augmentation.shift=20")):
+        how = changes(*overrides, background=black)
+        error = (own.augment(how, images, LABELS, torch.arange(N)).double() - resampled(how, images)).abs()
+        assert float(error.max()) < 2e-4
+        assert float(error.mean()) < 5e-6
+    how = changes("augmentation.shift=3", "augmentation.erase=1", "augmentation.erase_size=32", background=black)
+    found = own.augment(how, images, LABELS, torch.arange(N))
+    padded = F.pad(images, (3,) * 4, value=black)
+    for image, pixels, first, second in zip(found, padded, *(w.astype(np.uint64) for w in words(0)), strict=True):
+        left, top = int(first[3] * 7 >> 24), int(first[4] * 7 >> 24)
+        expected = pixels[:, top : top + 28, left : left + 28].clone()
+        height, width = (1 + int(n * 28 >> 24) for n in second[1:3])
+        top, left = int(second[3] * (29 - height) >> 24), int(second[4] * (29 - width) >> 24)
+        expected[:, top : top + height, left : left + width] = black
+        assert torch.equal(image, expected)
 
 
 def test_whole_pixels_are_moved(kernels):

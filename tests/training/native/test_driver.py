@@ -7,15 +7,22 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lenet_exp.training.native.build import KERNELS
+from lenet_exp.training.native.layout import NativeShape
+from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.native.target import AVX2, AVX512, find_target
+from tests.training.native.trained import SHAPES
+from tests.training.small import configure
 
 DRIVER = Path(__file__).with_name("driver.cpp")
 COMPARE = DRIVER.with_name("compare.cpp")
 FLAGS = ["-std=c++17", f"-I{KERNELS}", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra",
          "-Werror", "-pthread"]  # fmt: skip
 DIGESTS = DRIVER.with_name("driver.txt")
+IN_ARM_CI = ("all of it", "all of it, averaged")
 
 
 def run(folder: Path, compiler: str, *options: str, program: Path = DRIVER, emulator: tuple[str, ...] = ()) -> str:
@@ -39,10 +46,35 @@ def here(march: str) -> str:
     return f"-march={march}"
 
 
-def test_kernels_compute_what_plain_loops_do(tmp_path):
+def compare(folder: Path, *options: str) -> None:
+    """The kernels with the plain loops."""
     compiler = next((name for name in ("clang++", "g++") if shutil.which(name)), "g++")
-    said = run(tmp_path, compiler, "-O1", here(AVX2.march), program=COMPARE)
-    assert "conv1.weight" in said
+    said = run(folder, compiler, "-O1", here(AVX2.march), *options, program=COMPARE)
+    assert "weight 0" in said
+
+
+def test_kernels_compute_what_plain_loops_do(tmp_path):
+    compare(tmp_path)
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> NativeShape:
+    """Any shape that plain loops go through in a second."""
+    linear = draw(st.integers(0, 3)) == 0
+    units = draw(st.lists(st.integers(1, 130), max_size=3))
+    side, kernel_size = draw(st.sampled_from([28, 32])), 0 if linear else draw(st.sampled_from([3, 5, 7]))
+    channels = () if linear else (draw(st.integers(1, 26)), draw(st.integers(1, 50)))
+    average, classes = not linear and draw(st.booleans()), draw(st.integers(2, 128))
+    return NativeShape(
+        side=side, kernel_size=kernel_size, channels=channels, average=average, units=tuple(units), classes=classes
+    )
+
+
+@pytest.mark.slow(seconds=20)
+@settings(max_examples=4, deadline=None)
+@given(shape=shapes())
+def test_kernels_compute_what_plain_loops_do_for_any_shape(tmp_path_factory, shape):
+    compare(tmp_path_factory.mktemp("shape"), f"-D{shape.definition}")
 
 
 @pytest.mark.slow(seconds=6)
@@ -59,7 +91,27 @@ def test_sanitizers_find_nothing(tmp_path):
     run(tmp_path, "clang++", *options, program=COMPARE)
 
 
+@pytest.mark.by_hand
+@pytest.mark.parametrize("name", SHAPES)
+def test_sanitizers_find_nothing_for_other_shapes(tmp_path, name):
+    shape = f"-D{native_shape(configure(*SHAPES[name])).definition}"
+    for program in (DRIVER, COMPARE):
+        options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march), shape)
+        run(tmp_path, "clang++", *options, program=program)
+
+
+ARM = ("-O2", "-march=armv8-a", "-static")
+
+
 @pytest.mark.slow(seconds=12)
 def test_arm_code_has_the_same_bits(tmp_path):
-    found = run(tmp_path, "aarch64-linux-gnu-g++", "-O2", "-march=armv8-a", "-static", emulator=("qemu-aarch64",))
+    found = run(tmp_path, "aarch64-linux-gnu-g++", *ARM, emulator=("qemu-aarch64",))
     assert found == DIGESTS.read_text()
+
+
+@pytest.mark.slow(seconds=15)
+@pytest.mark.parametrize("name", [n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES])
+def test_arm_code_has_the_same_bits_for_other_shapes(tmp_path, name):
+    shape = f"-D{native_shape(configure(*SHAPES[name])).definition}"
+    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), shape)
+    assert run(tmp_path, "aarch64-linux-gnu-g++", *ARM, "-O1", shape, emulator=("qemu-aarch64",)) == expected

@@ -14,7 +14,12 @@ import pytest
 from lenet_exp.training.engine import TorchEngine
 from lenet_exp.training.execution import NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
+from lenet_exp.training.native.build import build_with
+from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.layout import NativeShape
+from lenet_exp.training.native.library import Kernels
+from lenet_exp.training.native.target import AVX2, AVX512, find_target
 from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.native.trained import (
@@ -31,7 +36,7 @@ from tests.training.native.trained import (
 
 NOTED = json.loads(Path(__file__).with_name("digests.json").read_text())
 DIGESTS = NOTED["digits"]
-BY_HAND = pytest.mark.by_hand  # each shape compiles for 6 s; one shape combines them all
+BY_HAND = pytest.mark.by_hand
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -45,6 +50,21 @@ def test_a_training_has_the_bits_that_were_noted(kernels, name):
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in IN_CI else BY_HAND) for name in SHAPES])
 def test_a_training_of_another_shape_has_the_bits_that_were_noted(kernels, name):
     assert {train_shape(name, threads) for threads in (1, 2)} == {NOTED["shapes"][name]}
+
+
+@BY_HAND  # 60 libraries
+@pytest.mark.parametrize("target", [AVX2, AVX512])
+@pytest.mark.parametrize("command", ["g++", "clang++"])
+def test_compilers_and_instruction_sets_change_no_bit_of_any_shape(tmp_path, command, target):
+    compiler = next((c for c in find_compilers() if c.name == command), None)
+    if compiler is None or find_target() not in (target, AVX512):
+        pytest.skip(f"no {command}, or no {target.name}")
+    for name in SHAPES:
+
+        def build(shape: NativeShape) -> Kernels:
+            return Kernels(build_with(tmp_path, compiler, target, shape.definition), "", shape)
+
+        assert {train_shape(name, threads, build) for threads in (1, 2)} == {NOTED["shapes"][name]}, name
 
 
 def test_a_training_on_mnist_has_the_bits_that_were_noted(kernels, real_data):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lenet_exp.config.image_shape import Normalization
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.training.lane import new_lane
@@ -37,23 +38,34 @@ def test_learning_rates_are_those_of_the_schedule(shape):
         assert found == pytest.approx(lr_factor(schedule, step, 300), rel=1e-13, abs=1e-16)
 
 
-def test_initial_weights_are_torchs_but_for_the_last_bits():
-    torchs, ours = (new_lane(configure("seed=5", "activation=prelu"), torch.device("cpu")) for _ in range(2))
+@pytest.mark.parametrize("model", ["lenet5", "lenet_300_100", "linear"])
+def test_initial_weights_are_torchs_but_for_the_last_bits(model):
+    flags = [f"model={model}", "seed=5", "activation=prelu"]
+    torchs, ours = (new_lane(configure(*flags), torch.device("cpu")) for _ in range(2))
     initialize(ours.model, 5)
     for mine, theirs in zip(ours.model.parameters(), torchs.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-8)
     initialize(ours.model, 6)
-    assert not torch.equal(ours.model.fc1.weight, torchs.model.fc1.weight)
+    assert not torch.equal(next(ours.model.parameters()), next(torchs.model.parameters()))
 
 
 @pytest.mark.parametrize(("height", "width", "white"), [(28, 28, 255), (8, 8, 16), (50, 20, 255)])
 def test_images_are_torchs_but_for_the_last_bits(height, width, white):
     pixels = torch.randint(white + 1, (70, height, width), dtype=torch.uint8)
     torch.testing.assert_close(normalize_exactly(pixels, white), normalize(pixels, white), rtol=0, atol=1e-6)
+    other = (white, 28, Normalization([0.13], [0.31]))
+    torch.testing.assert_close(normalize_exactly(pixels, *other), normalize(pixels, *other), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "option", [*(f"activation={name}" for name in ACTIVATIONS), *(f"optimizer={name}" for name in OPTIMIZERS)]
+    "option",
+    [
+        *(f"activation={name}" for name in ACTIVATIONS),
+        *(f"optimizer={name}" for name in OPTIMIZERS),
+        *(f"model={name}" for name in ("lenet5", "lenet_300_100", "linear")),
+        "model.pooling=average",
+        "dataset.image_size=28",
+    ],
 )
 def test_the_kernels_know_all_that_is_shipped(option):
     assert why_unsupported(configure(option)) is None
@@ -69,6 +81,14 @@ def test_what_they_do_not_know_is_named():
     }
     for named, changed in strange.items():
         assert named in str(why_unsupported(replace(config, **changed)))
+    for flags, named in (
+        (["model=lenet5_1998"], "model=lenet5_1998"),
+        (["model.kernel_size=4"], "model.kernel_size=4"),
+        (["model.channels=[6,65]"], "64 channels"),
+        (["model=lenet_300_100", "model.units=[9,9,9,9,9,9,9,9]"], "7 hidden layers"),
+        (["dataset.image_size=30"], "30x30"),
+    ):
+        assert named in str(why_unsupported(configure(*flags)))
 
 
 V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"

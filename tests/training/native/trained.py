@@ -16,6 +16,7 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Kernels, kernels
 from lenet_exp.training.native.options import native_shape
 from lenet_exp.training.snapshot import snapshot
@@ -96,11 +97,11 @@ def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
     return state_digest(lane)
 
 
-def train_shape(name: str, threads: int = 1) -> str:
+def train_shape(name: str, threads: int = 1, build: Callable[[NativeShape], Kernels | str] = kernels) -> str:
     """The digest of a training of a shape that is named in `SHAPES`."""
     more = ["activation=rrelu", "regularization.dropout_rate=0.2", "optimizer.nesterov=true", "augmentation=affine"]
     config = configure(*SHORT, *SHAPES[name], *more, "engine=native", f"num_threads={threads}")
-    own, lane = kernels(native_shape(config)), new_lane(config, CPU)
+    own, lane = build(native_shape(config)), new_lane(config, CPU)
     assert isinstance(own, Kernels)
     fit_native(own, lane, load_training_data(config, CPU))
     return state_digest(lane)
