@@ -23,8 +23,8 @@ from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
+from lenet_exp.training.native.build import is_built
 from lenet_exp.training.native.layout import NativeShape
-from lenet_exp.training.native.library import is_built_for
 from lenet_exp.training.network import network_size
 
 TIMED_STEPS = 12
@@ -112,7 +112,7 @@ def _compilation(jobs: Iterable[Job]) -> tuple[float, list[str]]:
 
 def _to_compile(configs: Iterable[Config]) -> list[NativeShape]:
     """Return the shapes that the native engine needs for configurations and that are not in the cache."""
-    return [shape for shape in native_shapes(configs) if not is_built_for(shape)]
+    return [shape for shape in native_shapes(configs) if not is_built(shape)]
 
 
 def _stand_in(config: Config) -> tuple[Config, float]:

@@ -19,10 +19,10 @@ from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.average import update_average
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Lane
-from lenet_exp.training.native.build import BuildError
+from lenet_exp.training.native.build import BuildError, build
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.layout import NativeShape
-from lenet_exp.training.native.library import build_for, describe_kernels, kernels, why_no_kernels
+from lenet_exp.training.native.library import describe_kernels, kernels, why_no_kernels
 from lenet_exp.training.native.options import native_shape, why_unsupported
 from lenet_exp.training.schedule import lr_factor
 
@@ -175,7 +175,7 @@ def compile_ahead(shapes: Sequence[NativeShape]) -> None:
     def build_next() -> None:
         for shape in left:
             with contextlib.suppress(BuildError):  # the job that needs the kernels reports the reason
-                build_for(shape)
+                build(None, shape)
 
     for _ in range(min(len(shapes), cpu_count())):
         threading.Thread(target=build_next, daemon=True).start()

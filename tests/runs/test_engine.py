@@ -20,8 +20,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.training.native.layout import NativeShape
-from lenet_exp.training.native.library import build_for, describe_kernels, kernels
+from lenet_exp.training.native.build import build
+from lenet_exp.training.native.library import describe_kernels, kernels
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
 from tests.tools.configs import compose
 from tests.tools.counts import counts
@@ -70,7 +70,7 @@ def only_lenet5(tmp_path, monkeypatch) -> Path:
     cache = tmp_path / "cache" / "lenet_exp" / "native"
     cache.mkdir(mode=0o700, parents=True)
     cache.parent.chmod(0o700)
-    library = build_for(NativeShape()).path
+    library = build().path
     for file in (library, library.with_suffix(".sha256")):
         shutil.copy2(file, cache)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -171,7 +171,7 @@ def test_sweep_compiles_each_shape_once_in_its_own_process(ready, only_lenet5, m
     assert (announced(), len(list(only_lenet5.glob("*.so")))) == (["1"], 1)
     done = lenet_train(*line, outputs=ready)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("shape 5,2,4,120,84,10") == 1
+    assert done.stderr.count("for networks with 2 and 4 channels, kernels of 5x5, 120 and 84 units") == 1
     assert (announced(), len(list(only_lenet5.glob("*.so")))) == ([], 2)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from lenet_exp.cache import NoCache, cache_folder, claim_folder, is_ours
 from lenet_exp.files import open_lock, read_regular, write_atomic
 from lenet_exp.training.native.compiler import COMPILE_SECONDS, Compiler, CompilerError, find_compilers
+from lenet_exp.training.native.layout import LENET5, NativeShape
 from lenet_exp.training.native.target import Target, find_target
 
 KERNELS = Path(__file__).with_name("kernels")
@@ -47,12 +48,12 @@ class Library:
     built: str
 
 
-def build(folder: Path | None = None, *definitions: str) -> Library:
+def build(folder: Path | None = None, shape: NativeShape = LENET5) -> Library:
     """Return the kernels' library. If needed, build it with the first working compiler.
 
     Args:
-        definitions: macros that define the network's shape; see `NativeShape.definition`.
         folder: folder in which libraries are stored; by default, `cache_folder(KEPT)`.
+        shape: shape of the networks that the library trains.
 
     Raises:
         BuildError: the CPU or the folder is unsuitable, or no compiler can build the library.
@@ -68,7 +69,7 @@ def build(folder: Path | None = None, *definitions: str) -> Library:
     refused = []
     for compiler in find_compilers():
         try:
-            path = build_with(folder, compiler, target, *definitions)
+            path = build_with(folder, compiler, target, shape)
             return Library(path, f"{target.name}, {compiler.says}")
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
@@ -87,52 +88,52 @@ def sources() -> Iterator[tuple[str, bytes]]:
             yield file.name, file.read_bytes()
 
 
-def is_built(*definitions: str) -> bool:
-    """Return whether the cache contains the kernels' library, so that `build` would not compile it."""
+def is_built(shape: NativeShape) -> bool:
+    """Return whether the cache contains the library for a shape, so that `build` would not compile it."""
     target, compiler = find_target(), next(find_compilers(), None)
     if isinstance(target, str) or compiler is None:
         return False
-    return _path(cache_folder(KEPT), compiler, target, *definitions).exists()
+    return _path(cache_folder(KEPT), compiler, target, shape).exists()
 
 
-def build_with(folder: Path, compiler: Compiler, target: Target, *definitions: str) -> Path:
+def build_with(folder: Path, compiler: Compiler, target: Target, shape: NativeShape = LENET5) -> Path:
     """Return the path of a library built by one compiler, from the cache if possible.
 
     Args:
         folder: an existing private folder, in which libraries are cached.
         compiler: compiler to use.
         target: instruction set to compile for.
-        definitions: macros that define the network's shape.
+        shape: shape of the networks that the library trains.
 
     Raises:
         CompilerError: the compiler cannot build the library, or the library has changed since it was built.
         OSError: the folder cannot be written to.
     """
-    library = _path(folder, compiler, target, *definitions)
+    library = _path(folder, compiler, target, shape)
     if _checked(library):
         with suppress(OSError):  # the folder can be read-only
             os.utime(library)  # the least recently used libraries are removed
         return library
     with _locked(library.with_suffix(".lock")):
         if not _checked(library):  # another process may have built it in the meantime
-            _compile(library, compiler, target, *definitions)
+            _compile(library, compiler, target, shape)
             _remove_oldest(folder)
     if not _checked(library):
         raise CompilerError(f"{library} has changed since it was built")
     return library
 
 
-def _path(folder: Path, compiler: Compiler, target: Target, *definitions: str) -> Path:
+def _path(folder: Path, compiler: Compiler, target: Target, shape: NativeShape) -> Path:
     """Return the path of a library, whose name contains a digest of everything that affects its content."""
     what = [
         ("compiler", compiler.version.encode()),
-        ("flags", " ".join(compiler.arguments(target, *definitions)).encode()),
+        ("flags", " ".join(compiler.arguments(target, *shape.definitions)).encode()),
         *sources(),
     ]
     return folder / f"{target.name}-{_digest(what)}.so"
 
 
-def _compile(library: Path, compiler: Compiler, target: Target, *definitions: str) -> None:
+def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeShape) -> None:
     """Compile the library in a temporary folder, move it to its final path, and write its digest.
 
     The digest is written last, because a library without a digest is never used.
@@ -141,11 +142,11 @@ def _compile(library: Path, compiler: Compiler, target: Target, *definitions: st
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
-    shape = f", shape {definitions[0].partition('=')[2]}" if definitions else ""
-    what = f"{target.name} with {compiler.name}{shape}"
+    network = "" if shape == LENET5 else f", for networks with {shape}"
+    what = f"{target.name} with {compiler.name}{network}"
     log.info("compiling the native engine for %s (only once on this machine)", what)
     try:
-        compiler.compile(KERNELS / SOURCE, aside / library.name, target, *definitions, seconds=COMPILE_SECONDS)
+        compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions, seconds=COMPILE_SECONDS)
         content = (aside / library.name).read_bytes()
     except FileNotFoundError as e:
         raise CompilerError("it succeeded but wrote no library") from e

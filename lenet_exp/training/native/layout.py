@@ -56,14 +56,16 @@ class NativeShape:
         )
 
     @property
-    def definition(self) -> str:
-        """The shape as a definition for the C++ preprocessor; see kernels/network.h."""
+    def definitions(self) -> tuple[str, ...]:
+        """The shape as macros for the compiler; see kernels/network.h. LeNet-5's is defined there."""
+        if self == LENET5:
+            return ()
         convolutions = (self.kernel_size, *self.channels, int(self.average)) if self.channels else ()
         layers = (*self.units, self.classes)
-        return f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}"
+        return (f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}",)
 
     def __str__(self) -> str:
-        """Describe the shape: `6 and 16 channels, kernels of 5x5, 120 and 84 units, 10 classes`."""
+        """Describe the shape: `6 and 16 channels, kernels of 5x5, 120 and 84 units, 10 classes, 32x32 pixels`."""
         parts = []
         if self.channels:
             parts = [_numbers(self.channels, "channels"), f"kernels of {self.kernel_size}x{self.kernel_size}"]
@@ -71,7 +73,10 @@ class NativeShape:
             parts += ["average pooling"]
         if self.units:
             parts += [_numbers(self.units, "units")]
-        return ", ".join([*parts, f"{self.classes} classes"])
+        return ", ".join([*parts, f"{self.classes} classes", f"{self.side}x{self.side} pixels"])
+
+
+LENET5 = NativeShape()
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_exp.training.native.build import BuildError, Library, build, is_built
-from lenet_exp.training.native.layout import Layout, NativeShape
+from lenet_exp.training.native.build import BuildError, build
+from lenet_exp.training.native.layout import LENET5, Layout, NativeShape
 
 
 def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
     return [(name, kind) for kind, names in kinds for name in names.split()]
-
-
-LENET5 = NativeShape()
 
 
 class Options(ctypes.Structure):
@@ -172,29 +169,11 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
     return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))
 
 
-def build_for(shape: NativeShape) -> Library:
-    """Return the library of the kernels for a shape, compiled if needed.
-
-    Raises:
-        BuildError: this machine cannot build the library.
-    """
-    return build(None, *_definitions(shape))
-
-
-def is_built_for(shape: NativeShape) -> bool:
-    """Return whether the cache contains the library of the kernels for a shape."""
-    return is_built(*_definitions(shape))
-
-
-def _definitions(shape: NativeShape) -> list[str]:
-    return [shape.definition] if shape != LENET5 else []
-
-
 @lru_cache(maxsize=64)
 def kernels(shape: NativeShape = LENET5) -> Kernels | str:
     """Return this machine's kernels for a shape, built if needed, or a short phrase that explains why not."""
     try:
-        library = build_for(shape)
+        library = build(None, shape)
         return Kernels(library.path, library.built, shape)
     except BuildError as e:
         return str(e)

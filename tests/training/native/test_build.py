@@ -13,6 +13,7 @@ import pytest
 
 from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.training.native import build, compiler, library, target
+from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Kernels
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,14 +88,14 @@ def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
 
 def test_least_recently_used_library_is_removed(fake, monkeypatch):
     monkeypatch.setattr(build, "MOST_LIBRARIES", 2)
-    first, second = (build.build(fake.cache, f"SHAPE={n}").path for n in range(2))
+    first, second = (build.build(fake.cache, NativeShape(side=n)).path for n in range(2))
     for age, path in enumerate((first, second)):
         os.utime(path, (age, age))
-    assert build.build(fake.cache, "SHAPE=0").path == first  # used again
-    third = build.build(fake.cache, "SHAPE=2").path
+    assert build.build(fake.cache, NativeShape(side=0)).path == first  # used again
+    third = build.build(fake.cache, NativeShape(side=2)).path
     assert set(fake.cache.rglob("*.so")) == {first, third}
     assert len({first, second, third}) == fake.runs == 3
-    build.build(fake.cache, "SHAPE=1")
+    build.build(fake.cache, NativeShape(side=1))
     assert second.exists()
 
 

@@ -46,6 +46,10 @@ def here(march: str) -> str:
     return f"-march={march}"
 
 
+def defined(shape: NativeShape) -> list[str]:
+    return [f"-D{definition}" for definition in shape.definitions]
+
+
 def compare(folder: Path, *options: str) -> None:
     """The kernels with the plain loops."""
     compiler = next((name for name in ("clang++", "g++") if shutil.which(name)), "g++")
@@ -74,7 +78,7 @@ def shapes(draw: st.DrawFn) -> NativeShape:
 @settings(max_examples=4, deadline=None)
 @given(shape=shapes())
 def test_kernels_compute_what_plain_loops_do_for_any_shape(tmp_path_factory, shape):
-    compare(tmp_path_factory.mktemp("shape"), f"-D{shape.definition}")
+    compare(tmp_path_factory.mktemp("shape"), *defined(shape))
 
 
 @pytest.mark.slow(seconds=6)
@@ -94,9 +98,9 @@ def test_sanitizers_find_nothing(tmp_path):
 @pytest.mark.by_hand
 @pytest.mark.parametrize("name", SHAPES)
 def test_sanitizers_find_nothing_for_other_shapes(tmp_path, name):
-    shape = f"-D{native_shape(configure(*SHAPES[name])).definition}"
+    shape = defined(native_shape(configure(*SHAPES[name])))
     for program in (DRIVER, COMPARE):
-        options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march), shape)
+        options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march), *shape)
         run(tmp_path, "clang++", *options, program=program)
 
 
@@ -112,6 +116,6 @@ def test_arm_code_has_the_same_bits(tmp_path):
 @pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize("name", [n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES])
 def test_arm_code_has_the_same_bits_for_other_shapes(tmp_path, name):
-    shape = f"-D{native_shape(configure(*SHAPES[name])).definition}"
-    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), shape)
-    assert run(tmp_path, "aarch64-linux-gnu-g++", *ARM, "-O1", shape, emulator=("qemu-aarch64",)) == expected
+    shape = defined(native_shape(configure(*SHAPES[name])))
+    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), *shape)
+    assert run(tmp_path, "aarch64-linux-gnu-g++", *ARM, "-O1", *shape, emulator=("qemu-aarch64",)) == expected

@@ -62,7 +62,7 @@ def test_compilers_and_instruction_sets_change_no_bit_of_any_shape(tmp_path, com
     for name in SHAPES:
 
         def build(shape: NativeShape) -> Kernels:
-            return Kernels(build_with(tmp_path, compiler, target, shape.definition), "", shape)
+            return Kernels(build_with(tmp_path, compiler, target, shape), "", shape)
 
         assert {train_shape(name, threads, build) for threads in (1, 2)} == {NOTED["shapes"][name]}, name
 
