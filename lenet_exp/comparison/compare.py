@@ -12,7 +12,7 @@ from lenet_exp.comparison.group import CompareBy, Group, grouped
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
-from lenet_exp.comparison.search_summary import SearchSummary, searched
+from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name

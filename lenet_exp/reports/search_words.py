@@ -14,7 +14,7 @@ from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 
 if TYPE_CHECKING:
-    from lenet_exp.comparison.search_summary import SearchSummary
+    from lenet_exp.comparison.search.summary import SearchSummary
 
 SHOWN = 5  # maximum number of trials shown from a Pareto front
 IMPROVEMENTS = 8  # maximum number of improvements shown in a line
@@ -137,7 +137,7 @@ def more_of(plan: SearchPlan) -> str:
 
 def search_lines(searched: SearchSummary) -> list[str]:
     """Return lines about a search: its history, the best trial's command, and the importance of flags, if known."""
-    from lenet_exp.comparison.search_importance import BEST, search_importance  # this module imports torch
+    from lenet_exp.comparison.search.importance import BEST, search_importance  # this module imports torch
 
     lines = []
     if steps := searched.improvements:

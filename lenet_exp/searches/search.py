@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from lenet_exp.comparison.search_objective import EpochValidation, SearchObjective
+from lenet_exp.comparison.search.objective import EpochValidation, SearchObjective
 from lenet_exp.config.schema import Cost, SamplerName
 from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lenet_exp.comparison.search_objective import SearchObjective
+from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError

@@ -12,7 +12,7 @@ from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import ConfirmationResult, Design, combined_design, design_of
 from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun, from_results
-from lenet_exp.comparison.search_summary import SearchSummary, searched
+from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results

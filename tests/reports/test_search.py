@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.search_importance import search_importance
-from lenet_exp.comparison.search_summary import SearchedFlag, SearchedRun, SearchSummary, searched
+from lenet_exp.comparison.search.importance import search_importance
+from lenet_exp.comparison.search.summary import SearchedFlag, SearchedRun, SearchSummary, searched
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.search_importance import search_importance
-from lenet_exp.comparison.search_summary import SearchSummary
+from lenet_exp.comparison.search.importance import search_importance
+from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.search_summary import SearchSummary
+from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect, number
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.search_summary import SearchedRun, SearchedTrial, SearchSummary
+from lenet_exp.comparison.search.summary import SearchedRun, SearchedTrial, SearchSummary
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.phrases import percent, remark, unfinished

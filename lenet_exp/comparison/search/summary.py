@@ -14,7 +14,7 @@ from functools import cached_property
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.comparison.runs import configuration
-from lenet_exp.comparison.search_objective import SearchObjective
+from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
