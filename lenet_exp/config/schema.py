@@ -242,6 +242,7 @@ class Training:
     label_smoothing: float = knob(
         "fraction of each label that is spread evenly over all classes", ge=0, lt=1, neutral=0.0
     )
+    label_noise: float = knob("fraction of training labels replaced by a random other class", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
         "decay factor per step for the moving average of weights (null: off)",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from lenet_exp.data.images import TrainingData
+from lenet_exp.data.label_noise import with_label_noise
 from lenet_exp.machine import now_ms
 from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.epoch import EpochResult
@@ -70,7 +71,7 @@ def fit(
     """
     (lane,) = lanes
     engine = engine or engine_of(lane.config)
-    step = engine.stepper(lane, data, steps_an_epoch(lane, data) * lane.config.num_epoch)
+    step = engine.stepper(lane, with_label_noise(data, lane.config), steps_an_epoch(lane, data) * lane.config.num_epoch)
     while lane.position.epoch <= lane.config.num_epoch and not lane.stopped_early:
         start = time.perf_counter() - lane.position.seconds
         trained = _train_epoch(lane, data, engine, step, echo, stop, start)

@@ -1,11 +1,15 @@
-"""Label smoothing, clipping, averaging and early stopping, each compared with its definition."""
+"""Label smoothing and noise, clipping, averaging and early stopping, each compared with its definition."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from lenet_exp.data.label_noise import with_label_noise
+from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 from lenet_exp.training.average import update_average
 from lenet_exp.training.fit import fit
@@ -31,6 +35,38 @@ def test_smoothed_labels_are_what_is_minimised_and_not_what_is_validated():
     images, labels = data.images[data.val_index], data.labels[data.val_index]
     with torch.no_grad():
         assert result.val_loss == pytest.approx(float(F.cross_entropy(lane.model.eval()(images), labels)), rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_label_noise_is_trained_on_and_not_validated(engine):
+    flags = ["training.label_noise=0.25", "seed=3", SHORT, f"engine={engine}", "num_iter_echo=1", "batch_size=320"]
+    lane, data = start(configure(*flags))
+    noisy = with_label_noise(data, lane.config)
+    changed = (noisy.labels != data.labels).nonzero().flatten()
+    assert len(changed) == 80
+    assert set(changed.tolist()) <= set(data.train_index.tolist())
+    assert set(noisy.labels[changed].tolist()) == set(range(10))
+    assert torch.equal(noisy.labels, with_label_noise(data, lane.config).labels)
+    assert not torch.equal(noisy.labels, with_label_noise(data, replace(lane.config, seed=4)).labels)
+
+    fresh, _ = start(lane.config)
+    (result,) = next(fit([lane], data))
+    index = data.train_index
+    with torch.no_grad():
+        expected = F.cross_entropy(fresh.model(data.images[index]), noisy.labels[index])
+        clean = F.cross_entropy(lane.model.eval()(data.images[data.val_index]), data.labels[data.val_index])
+    assert result.step_losses[0][1] == pytest.approx(float(expected), rel=1e-5)
+    assert result.val_loss == pytest.approx(float(clean), rel=1e-5)
+
+
+def test_all_labels_can_be_wrong_and_two_classes_are_swapped():
+    _, data = start(configure(SHORT))
+    two = replace(data, class_names=("a", "b"), labels=data.labels % 2)
+    index = data.train_index
+    noisy = with_label_noise(two, configure("training.label_noise=0.999"))
+    assert int((noisy.labels[index] == 1 - two.labels[index]).sum()) == round(0.999 * 320)
+    with pytest.raises(ConfigError, match="label_noise"):
+        with_label_noise(replace(data, class_names=("a",)), configure("training.label_noise=0.5"))
 
 
 def test_no_steps_gradient_is_longer_than_clip_norm():

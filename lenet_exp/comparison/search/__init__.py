@@ -1,1 +1,1 @@
-"""What a search found: its objective, its best trials, and which of the searched flags mattered."""
+"""Analysis of searches: the objective, the best trials, and the importance of the searched flags."""
