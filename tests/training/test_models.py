@@ -126,11 +126,11 @@ def test_what_a_model_does_not_take_is_no_part_of_its_configuration():
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
-        (["model=linear"], "linear"),
+        (["model=lenet5_1998"], "model=lenet5_1998"),
         (["model.width=5"], "64 channels"),
-        (["model.pooling=average"], "model.pooling=average"),
+        (["model=lenet_300_100", "model.units=[9,9,9,9,9,9,9,9]"], "7 hidden layers"),
         (["model.kernel_size=4"], "model.kernel_size=4"),
-        (["dataset.image_size=28"], "28x28"),
+        (["dataset.image_size=30"], "30x30"),
         ([f"dataset.class_names=[{','.join(f'c{i}' for i in range(129))}]"], "128 classes"),
         (["model.width=3.9", "model.kernel_size=7", "model.units=[1,1000]"], "None"),
     ],

@@ -56,6 +56,11 @@ class NativeShape:
         )
 
     @property
+    def activations(self) -> int:
+        """The number of activations: one after each layer except the last."""
+        return len(self.channels) + len(self.units)
+
+    @property
     def definitions(self) -> tuple[str, ...]:
         """The shape as macros for the compiler; see kernels/network.h. LeNet-5's is defined there."""
         if self == LENET5:
@@ -104,13 +109,12 @@ class Layout:
         self.slots: dict[str, ParameterSlot] = {}
         self._end = 0
         k, flat, padded_flat = shape.kernel_size, shape.side**2, shape.side**2
-        prefix, activations = ("layers.", len(shape.units)) if shape.units else ("", 0)
+        prefix = "layers." if shape.units and not shape.channels else ""
         if shape.channels:
             channels1, channels2 = shape.channels
             maps1, maps2 = _padded(channels1, MAPS_AT_ONCE), _padded(channels2)
             places = (((shape.side - k + 1) // 2 - k + 1) // 2) ** 2
             flat, padded_flat = channels2 * places, maps2 * places
-            prefix, activations = "", activations + 2
             self._add("conv1.weight", (channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1))
             self._add("conv1.bias", (channels1,), (1,), _padded(maps1))
             strides = (1, maps2, k * maps1 * maps2, maps1 * maps2)
@@ -122,7 +126,7 @@ class Layout:
             rows = padded_flat if number == 1 else inputs
             self._add(f"{name}.weight", (outputs, inputs), (1, row), rows * row)
             self._add(f"{name}.bias", (outputs,), (1,), row)
-        for number in range(1, activations + 1):  # only networks with PReLU have slopes
+        for number in range(1, shape.activations + 1):  # only networks with PReLU have slopes
             self._add(f"{prefix}act{number}.weight", (1,), (1,), 1)
         self.parameters = _padded(self._end)  # number of floats in the array
 

@@ -50,9 +50,11 @@ def why_unsupported(config: Config) -> str | None:
 
 def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
     """Return the kernels' options for training a network. The caller sets the random-number key of each step."""
-    cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
-    number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
-    values = [float(given.get(name, default)) for name, default in wanted]
+    number, values = 0, []
+    if _has_activations(config):
+        cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
+        number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
+        values = [float(given.get(name, default)) for name, default in wanted]
     alpha, upper = [*values, 0.0, 0.0][:2]
     return Options(
         activation=number,
@@ -89,7 +91,14 @@ def augment_options(options: Augmentation, threads: int, background: float = -1.
 
 def needs_random_numbers(config: Config) -> bool:
     """Return whether training steps need random numbers in addition to those for augmentation."""
+    if not _has_activations(config):
+        return False
     return config.regularization.dropout_rate > 0 or option_class("activation", config.activation) is RReLU
+
+
+def _has_activations(config: Config) -> bool:
+    """Return whether a network has activations, unlike `linear`. The configuration of one without can lack the flag."""
+    return native_shape(config).activations > 0
 
 
 def _unknown_device(config: Config) -> str | None:
@@ -133,6 +142,8 @@ def _native_shape(options: str) -> NativeShape:
 
 
 def _unknown_activation(config: Config) -> str | None:
+    if not _has_activations(config):
+        return None
     cls = option_class("activation", config.activation)
     if all(cls is not known for known, _ in _ACTIVATIONS):
         return f"the native engine does not support activation={option_name(config.activation)}"

@@ -81,14 +81,6 @@ def test_what_they_do_not_know_is_named():
     }
     for named, changed in strange.items():
         assert named in str(why_unsupported(replace(config, **changed)))
-    for flags, named in (
-        (["model=lenet5_1998"], "model=lenet5_1998"),
-        (["model.kernel_size=4"], "model.kernel_size=4"),
-        (["model.channels=[6,65]"], "64 channels"),
-        (["model=lenet_300_100", "model.units=[9,9,9,9,9,9,9,9]"], "7 hidden layers"),
-        (["dataset.image_size=30"], "30x30"),
-    ):
-        assert named in str(why_unsupported(configure(*flags)))
 
 
 V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"
