@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterable
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.effects import Effect, number
+from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.search.summary import SearchedRun, SearchedTrial, SearchSummary
+from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.phrases import percent, remark, unfinished
@@ -19,7 +20,6 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
 from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, signed
 
-WIDE_RANGE = 20  # minimum ratio of the largest value to the smallest value for a logarithmic axis
 MOST_CURVES = 1000  # maximum number of runs whose curves the page contains
 DIGITS = 5  # number of decimal places for the accuracies in a curve, which corresponds to 0.001 percentage points
 
@@ -38,6 +38,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         "dataset": comparison.dataset,
         "by": comparison.by.value,
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
+        "numeric": [_numeric(comparison, found) for found in numeric_flags(comparison)],
         "sizes": comparison.sizes_differ,
         "groups": groups,
         "effects": list(map(_effect, comparison.effects.flags)) if told else [],
@@ -54,17 +55,18 @@ def _curve(values: Iterable[float]) -> list[float | None]:
     return [_known(y, DIGITS) for y in values]
 
 
-def is_log(values: Iterable[str]) -> bool:
-    """Return whether the values of a flag belong on a logarithmic axis."""
-    numbers = [n for n in map(number, values) if n is not None]
-    return bool(numbers) and min(numbers) > 0 and max(numbers) >= WIDE_RANGE * min(numbers)
-
-
 def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
     searched = comparison.searched.flags if comparison.searched is not None else []
     ranges = {f.name: f.log for f in searched if not f.choice}
     log = ranges.get(flag, is_log(g.flags.get(flag, "-") for g in comparison.groups))
     return {"name": flag, "short": short(flag), "log": log}
+
+
+def _numeric(comparison: Comparison, found: NumericFlag) -> dict[str, Json]:
+    """Return the lines of a numeric flag, as the ranks of their configurations."""
+    ranks = {id(group): rank for rank, group in enumerate(comparison.groups)}
+    lines: list[Json] = [{"name": line.name, "groups": [ranks[id(g)] for g in line.groups]} for line in found.lines]
+    return {"flag": found.flag, "lines": lines}
 
 
 def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str, Json]:

@@ -15,6 +15,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.next_steps import next_step, notes
 from lenet_exp.reports.phrases import not_excluded, outcomes, remark, verdict
 from lenet_exp.reports.search_words import search_lines
+from lenet_exp.reports.study_words import numeric_lines
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 Cell = str | float | bool | None
@@ -181,7 +182,7 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """Return a line about the effect of each flag, and a line about the seed-to-seed variation.
+    """Return lines about the effect of each flag, the seed-to-seed variation, and the best values of numeric flags.
 
     For a search, return the search's history and the importance of flags instead. Effects would be biased, because
     pruning determines which trials finish.
@@ -201,7 +202,7 @@ def effect_lines(comparison: Comparison) -> list[str]:
         elif len(found.flags) > 1:
             rest = f"; interactions {found.interactions:.0%}"
         lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
-    return lines
+    return lines + numeric_lines(comparison)
 
 
 def _effect_line(effect: Effect) -> str:

@@ -1,0 +1,1 @@
+"""Studies of a comparison: questions that come after which configuration is best."""
