@@ -1,4 +1,4 @@
-"""The functions of the Python API: `compose`, `train`, `sweep`, `search`, `compare`, and `load`."""
+"""The functions of the Python API: `compose`, `train`, `sweep`, `search`, `compare`, `predict`, and `load`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lenet_exp.training.epoch import EpochResult
 
 
-__all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "search", "sweep", "train"]
+__all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "predict", "search", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -215,6 +215,31 @@ def compare(
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])
     return table
+
+
+def predict(overrides: str | Sequence[str]) -> list[dict[str, Any]]:
+    """Evaluate a model or the leader of a sweep on the test set, or classify pictures, as `lenet-predict` does.
+
+    Each evaluation counts in the tag `test_opened` of the model's MLflow run, as for the command.
+
+    Args:
+        overrides: list of overrides, such as `["sweep=last", "calibrate=true"]`; a string is treated as a list with a
+            single item.
+
+    Returns:
+        The results that `output=` writes to a .json file: one dict for a model or for pictures, or one for each
+        evaluated configuration of a sweep.
+
+    Raises:
+        UserError: an override is invalid, or a model or the data cannot be used.
+    """
+    from lenet_exp.prediction import leader
+    from lenet_exp.reports.terminal.progress import log_to_notebook
+
+    listed = _listed(overrides)
+    config = composing.compose_prediction(listed)
+    with log_to_notebook():
+        return leader.predict(config, dataset_is_set=any(o.startswith(("dataset=", "dataset.")) for o in listed))
 
 
 def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> nn.Module:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.config.check import check_name
 from lenet_exp.config.package_files import CONF_DIR
-from lenet_exp.errors import one_of, printable
+from lenet_exp.errors import ConfigError, one_of, printable
 from lenet_exp.files import output_path
 
 USAGE = """
@@ -23,6 +24,9 @@ lenet-export: export a trained model for use in other programs.
   trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
                   original script (default: the champion of dataset=)
   dataset=        dataset whose champion is exported (default: mnist)
+  calibrate=      true: divide the logits by a temperature that is fitted on the validation images of the run's dataset
+                  (default: false; not for safetensors, which contains only weights)
+  data_root=      folder with the datasets, for calibrate= (default: $LENET_EXP_DATA, else data)
   output=         output file (default: <model>-<dataset>.<format> in the working directory)
   trust=          your own class or module that the model may use as its network or activation, for example
                   trust=mine.Swish; separate multiple names with commas
@@ -42,6 +46,8 @@ FLAGS: dict[str, str | None] = {
     "format": None,
     "output": None,
     "dataset": "mnist",
+    "calibrate": "false",
+    "data_root": None,
     "trust": None,
     "tracking.uri": None,
 }
@@ -52,6 +58,9 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, FLAGS)
     chosen, output = one_of("format", values["format"] or "", FORMATS), values["output"]
     check_name("dataset", str(values["dataset"]))
+    calibrate = values["calibrate"] == "true"
+    if calibrate and chosen == "safetensors":
+        raise ConfigError("calibrate=true: not for format=safetensors; expected one of: onnx, pt2")
     path = None if output is None else output_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
@@ -67,6 +76,11 @@ def run(arguments: list[str]) -> int:
         # The names of files from the original script contain the dataset.
         stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
+    if calibrate:
+        from lenet_exp.prediction.temperature import scale_network
+
+        model, found = scale_network(model, values["data_root"] or os.environ.get("LENET_EXP_DATA", "data"))
+        print(f"temperature {found.value:.3f}, fitted on {found.val_images:,} validation images")
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES
     batches = f"batches of {', '.join(map(str, others))}, and {last} images"

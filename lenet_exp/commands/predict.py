@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -22,18 +24,13 @@ def predict(cfg: DictConfig) -> float:
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # invalid values are reported before torch is loaded
     print_waiting("loading PyTorch")
-    from lenet_exp.prediction.leader import best_of_leader, score_leaders
-    from lenet_exp.prediction.predict import predict_pictures, predict_test_set
+    from lenet_exp.prediction import leader
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     chosen = any(o.startswith(("dataset=", "dataset.")) for o in HydraConfig.get().overrides.task)
-    if config.sweep is None:
-        return predict_pictures(config, own_dataset=not chosen) if config.images else predict_test_set(config)
-    if config.images:
-        leader = best_of_leader(config, only_its_dataset=chosen)
-        return predict_pictures(config, leader, own_dataset=not chosen)
-    return score_leaders(config, only_its_dataset=chosen)
+    results = leader.predict(config, dataset_is_set=chosen)
+    return cast(float, results[0].get("accuracy", math.nan))
 
 
 def with_lists(overrides: list[str]) -> list[str]:

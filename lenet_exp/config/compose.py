@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from lenet_exp.config.check import check_flags
+from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
-from lenet_exp.config.schema import ALWAYS, LENET5, Config, knobs, within
+from lenet_exp.config.schema import ALWAYS, LENET5, Config, PredictConfig, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -106,6 +106,20 @@ def composing() -> Iterator[None]:
         if isinstance(e, PLAIN_ERRORS) and not from_hydra(e):
             raise
         raise ConfigError(explain_hydra(e)) from e
+
+
+def compose_prediction(overrides: list[str]) -> PredictConfig:
+    """Compose the configuration that `lenet-predict <overrides>` would use, and check its ranges.
+
+    Raises:
+        ConfigError: an override is invalid.
+    """
+    from hydra import compose as hydra_compose
+
+    with composing():
+        config = typed_as(PredictConfig, hydra_compose("predict", overrides=overrides))
+    check_ranges(config)
+    return config
 
 
 def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:

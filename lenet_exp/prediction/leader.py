@@ -22,14 +22,21 @@ from lenet_exp.folders.records import Outcome, Record, TestResult
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.prediction.evaluation import calibration_text, print_score, score_and_log
 from lenet_exp.prediction.figures import write_output
-from lenet_exp.prediction.predict import check_places, prepare_device, print_score, score_and_log, times
+from lenet_exp.prediction.predict import (
+    check_places,
+    predict_pictures,
+    predict_test_set,
+    prepare_device,
+    times,
+)
 from lenet_exp.reports.terminal.leaderboard import behind, on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import LoggedTest, log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.sweeps.report import report_sweep
-from lenet_exp.training.score import Score
+from lenet_exp.training.score import Calibration, Score
 
 log = logging.getLogger("lenet_exp")
 
@@ -48,7 +55,7 @@ class _ScoredRun:
             "seed": self.record.config.seed,
             "split_seed": self.record.config.split_seed,
             "val_accuracy": self.record.best_val_accuracy,
-            "test_accuracy": self.score.accuracy,
+            **self.score.metrics,
             "correct": self.score.correct,
             "images": self.score.total,
             "run_id": self.logged.run_id if self.logged is not None else "",
@@ -88,6 +95,13 @@ class _Scored:
         return statistics.stdev(t.score.accuracy for t in self.tested) if len(self.tested) > 1 else None
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """The mean of each metric that all seeds have, and the standard deviation of the accuracy over seeds."""
+        every = [t.score.metrics for t in self.tested]
+        found = {name: statistics.fmean(m[name] for m in every) for name in every[0] if all(name in m for m in every)}
+        return found if self.sd is None else found | {"test_accuracy_sd": self.sd}
+
+    @property
     def rows(self) -> list[dict[str, Json]]:
         return [t.row(self.sweep.id, self.name) for t in self.tested]
 
@@ -96,13 +110,31 @@ class _Scored:
         flags = dict(zip(comparison.flags, comparison.values(self.group), strict=True))
         about = {"sweep": self.sweep.id, "dataset": comparison.dataset, "configuration": self.name}
         scores = [row | {"score": t.score.as_json()} for row, t in zip(self.rows, self.tested, strict=True)]
-        numbers: dict[str, Json] = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested)}
+        numbers: dict[str, Json] = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested), **self.metrics}
         for lead in comparison.test_leads[self.position : self.position + 1]:
             numbers |= {name: value for name, value in behind("lead", lead).items() if not math.isnan(value)}
         return {**about, "flags": flags, **numbers, "runs": scores}
 
 
-def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
+def predict(config: PredictConfig, *, dataset_is_set: bool) -> list[dict[str, Json]]:
+    """Evaluate models on a test set or classify pictures, as `lenet-predict` does, and return the results.
+
+    Args:
+        dataset_is_set: whether the user set `dataset=` or one of its flags.
+
+    Raises:
+        UserError: the configuration is invalid, or a model, the data, or the pictures cannot be used.
+        RunsFailed: some of the pictures cannot be read.
+    """
+    if config.sweep is not None and not config.images:
+        return score_leaders(config, only_its_dataset=dataset_is_set)
+    if not config.images:
+        return [predict_test_set(config)]
+    model = None if config.sweep is None else best_of_leader(config, only_its_dataset=dataset_is_set)
+    return [predict_pictures(config, model, own_dataset=not dataset_is_set)]
+
+
+def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> list[dict[str, Json]]:
     """Evaluate each finished run of a sweep's leader on the test set, and print and log the results.
 
     If the sweep is a confirmation or `configurations=all` is set, evaluate the finished runs of all configurations.
@@ -112,7 +144,7 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
             on each of the sweep's datasets are evaluated.
 
     Returns:
-        The leader's mean accuracy (a fraction) on the first dataset.
+        The results of each configuration, as in `output=`; the leader on the first dataset comes first.
 
     Raises:
         UserError: the sweep was not found, none of its runs finished, or a model's weights are missing.
@@ -132,10 +164,11 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     for scored in (scored for scored in sides if len(sides) > 1 and scored.comparison.tested):
         print(printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}"))
     _log(config, sides)
+    results = [scored.as_json() for scored in sides]
     if config.output is not None:
-        write_output(user_path(config.output), [s.as_json() for s in sides], [row for s in sides for row in s.rows])
+        write_output(user_path(config.output), results, [row for s in sides for row in s.rows])
         print(f"results: {config.output}")
-    return sides[0].mean
+    return results
 
 
 def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
@@ -143,7 +176,7 @@ def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     result = [scored.as_json() for scored in sides]
-    logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
+    logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.metrics)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
@@ -180,11 +213,20 @@ def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_it
     for folder, record in scored.runs:
         own = _for(config, scored.sweep, record, only_its_dataset)
         model = _model(own, folder, record)
-        score, _, logged = score_and_log(own, device, model)
+        its = score_and_log(own, device, model)
+        score = its.score
         if len(scored.runs) == 1:
             print_score(model, own, score)
-        tested.append(_ScoredRun(record, score, logged))
-        kept = TestResult(accuracy=score.accuracy, data_digest=score.data_digest, weights_digest=record.weights_digest)
+        tested.append(_ScoredRun(record, score, its.logged))
+        kept = TestResult(
+            accuracy=score.accuracy,
+            data_digest=score.data_digest,
+            weights_digest=record.weights_digest,
+            ece=score.calibration.ece,
+            nll=score.calibration.nll,
+            brier=score.calibration.brier,
+            temperature=None if score.scaled is None else score.scaled.temperature,
+        )
         try:
             folder.save_test_result(kept)
         except OSError as e:
@@ -192,6 +234,8 @@ def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_it
         print(printable(_line(tested[-1], with_split=scored.group.splits > 1)))
     if len(tested) > 1:
         print(_together([t.score.accuracy for t in tested], tested[0].score.total))
+        for line in _mean_calibration([t.score for t in tested]):
+            print(line)
     return tested
 
 
@@ -270,3 +314,17 @@ def _together(accuracies: Sequence[float], images: int) -> str:
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
     return f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f}% (n = {len(accuracies)}){luck}"
+
+
+def _mean_calibration(scores: Sequence[Score]) -> list[str]:
+    """Return a line with the mean calibration over seeds and, if all have a temperature, one for after scaling."""
+
+    def mean(every: Sequence[Calibration]) -> str:
+        return calibration_text({name: statistics.fmean(c.measures[name] for c in every) for name in every[0].measures})
+
+    lines = [f"mean calibration: {mean([s.calibration for s in scores])}"]
+    scaled = [s.scaled for s in scores if s.scaled is not None]
+    if len(scaled) == len(scores):
+        low, high = min(s.temperature for s in scaled), max(s.temperature for s in scaled)
+        lines.append(f"after scaling by temperatures from {low:.3f} to {high:.3f}: {mean(scaled)}")
+    return lines

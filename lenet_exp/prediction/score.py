@@ -1,24 +1,26 @@
-"""Evaluates a network on the test set, and returns the accuracy, the results for each class, and a confusion matrix.
+"""Evaluates a network on the test set: accuracy, results for each class, confusion matrix, and calibration.
 
 No other module reads test data.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from sklearn.metrics import precision_recall_fscore_support
+from torch import Tensor
 
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Dataset, Reader
 from lenet_exp.data.images import pixels_digest
 from lenet_exp.data.normalization import normalize
-from lenet_exp.data.readers import read_images
+from lenet_exp.data.readers import RawImages, read_images
 from lenet_exp.errors import ConfigError
+from lenet_exp.prediction.calibration import Temperature, measure_calibration
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.training.confusion import confusion_matrix
-from lenet_exp.training.evaluate import predict_classes
+from lenet_exp.training.evaluate import predict_logits
 from lenet_exp.training.score import ClassScore, Score
 
 
@@ -44,9 +46,24 @@ def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
     return dataset
 
 
-def score_test_set(
+@dataclass(frozen=True)
+class TestOutputs:
+    """The outputs of a model for a test set.
+
+    Attributes:
+        dataset: dataset that fits the model; see `dataset_for`.
+        raw: images and labels of the test set.
+        logits: tensor of shape (n, classes), float32, on the CPU.
+    """
+
+    dataset: Dataset
+    raw: RawImages
+    logits: Tensor
+
+
+def evaluate_test_set(
     model: TrainedModel, dataset: Dataset, data_root: str, batch_size: int, device: torch.device
-) -> Score:
+) -> TestOutputs:
     """Evaluate a model on the full test set.
 
     Args:
@@ -56,25 +73,39 @@ def score_test_set(
     Raises:
         DataError: the test set is not available.
     """
-    raw, shape = read_images(dataset, data_root, "test"), model.shape
-    images = normalize(raw.images, raw.white, shape.size, model.normalization).to(device)
-    predictions = predict_classes(model.network.to(device), images, batch_size)
+    raw = read_images(dataset, data_root, "test")
+    return TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, batch_size, device))
+
+
+def logits_of(model: TrainedModel, images: Tensor, white: int, batch_size: int, device: torch.device) -> Tensor:
+    """Return the logits, shape (n, classes), of a model for raw images with pixels in [0, white]."""
+    scaled = normalize(images, white, model.shape.size, model.normalization).to(device)
+    return predict_logits(model.network.to(device), scaled, batch_size)
+
+
+def score_of(outputs: TestOutputs, temperature: Temperature | None = None) -> Score:
+    """Return the score of a model from its outputs.
+
+    Args:
+        temperature: fitted temperature, which adds the calibration after scaling to the score.
+    """
+    raw, logits = outputs.raw, outputs.logits
+    predictions, num_classes = logits.argmax(1), logits.shape[1]
     precision, recall, f1, support = precision_recall_fscore_support(
-        raw.labels.numpy(), predictions.numpy(), labels=list(range(shape.num_classes)), zero_division=0.0
+        raw.labels.numpy(), predictions.numpy(), labels=list(range(num_classes)), zero_division=0.0
     )
     classes = [
         ClassScore(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-        for i, name in enumerate(dataset.class_names or [])
+        for i, name in enumerate(outputs.dataset.class_names or [])
     ]
-    correct = int((predictions == raw.labels).sum())
-    matrix = confusion_matrix(raw.labels, predictions, shape.num_classes)
-    digest = pixels_digest(raw.images, raw.labels, raw.white)
     return Score(
-        correct=correct,
+        correct=int((predictions == raw.labels).sum()),
         total=len(raw.labels),
         classes=classes,
-        confusion_matrix=matrix,
+        confusion_matrix=confusion_matrix(raw.labels, predictions, num_classes),
         source=raw.source,
-        data_digest=digest,
+        data_digest=pixels_digest(raw.images, raw.labels, raw.white),
+        calibration=measure_calibration(logits, raw.labels),
+        scaled=None if temperature is None else measure_calibration(logits, raw.labels, temperature),
         files=raw.files,
     )

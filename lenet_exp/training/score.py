@@ -1,4 +1,4 @@
-"""Test scores of a network, overall and per class."""
+"""Test scores of a network, overall and per class, and the calibration of its probabilities."""
 
 from __future__ import annotations
 
@@ -19,6 +19,42 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Images whose highest probability is in one interval: their number, mean highest probability, and accuracy."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well the probabilities of a model agree with its accuracy.
+
+    Attributes:
+        ece: expected calibration error with equal-width bins (Guo et al. 2017, section 2), in [0, 1].
+        nll: mean negative log-likelihood of the true class, in nats.
+        brier: mean squared distance between the probabilities of all classes and the true class (Brier 1950), in
+            [0, 2].
+        bins: non-empty bins, by increasing probability.
+        temperature: number by which the logits were divided.
+        val_images: number of validation images on which the temperature was fitted; 0 if it was not fitted.
+    """
+
+    ece: float
+    nll: float
+    brier: float
+    bins: list[ReliabilityBin]
+    temperature: float = 1.0
+    val_images: int = 0
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The three measures by name: `ece`, `nll`, and `brier`."""
+        return {"ece": self.ece, "nll": self.nll, "brier": self.brier}
+
+
+@dataclass(frozen=True)
 class Score:
     """Results of a model on a test set.
 
@@ -29,6 +65,8 @@ class Score:
         confusion_matrix: image counts by true class (row) and predicted class (column).
         source: source of the test set.
         data_digest: SHA-256 digest of the test set's pixels and labels, in order.
+        calibration: calibration of the model's probabilities.
+        scaled: calibration after temperature scaling; None if no temperature was fitted.
         files: SHA-256 digest of each file that was read.
     """
 
@@ -38,12 +76,24 @@ class Score:
     confusion_matrix: list[list[int]]
     source: str
     data_digest: str
+    calibration: Calibration
+    scaled: Calibration | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
         """Fraction of correct predictions."""
         return self.correct / self.total
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The MLflow metrics of the score: `test_accuracy`, `test_ece`, and so on."""
+        found = {"test_accuracy": self.accuracy}
+        found |= {f"test_{name}": value for name, value in self.calibration.measures.items()}
+        if self.scaled is not None:
+            found |= {f"test_{name}_scaled": value for name, value in self.scaled.measures.items()}
+            found["temperature"] = self.scaled.temperature
+        return found
 
     def as_json(self) -> dict[str, Json]:
         """Return the accuracy and all fields as JSON values."""

@@ -62,6 +62,9 @@ def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened
     mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
     assert parent().data.metrics["test_accuracy"] == pytest.approx(mean)
     assert parent().data.metrics["test_accuracy_sd"] == pytest.approx(sd)
+    for name in ("test_ece", "test_nll", "test_brier"):
+        mean_of = statistics.fmean(run.data.metrics[name] for run in found(first))
+        assert parent().data.metrics[name] == pytest.approx(mean_of)
     assert parent().data.tags["test_of"] == first
     assert parent().info.run_id in ended.stdout
     assert f"{mean * 100:.2f} ± {sd * 100:.2f}% (n = 2)" in ended.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +14,7 @@ from PIL import Image
 from lenet_exp.reports.escape import no_math
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.score import Calibration
 
 DPI = 110
 COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
@@ -57,6 +58,36 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
     right.plot([best.epoch], [best.val_accuracy], "o", color=VALIDATION, fillstyle="none", markersize=9)
     right.set_title(f"best {best.val_accuracy:.2%}, epoch {best.epoch}", fontsize=10)
     left.legend(frameon=False, fontsize=9)
+    figure.suptitle(no_math(title), fontsize=11)
+    return figure
+
+
+def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> Figure:
+    """Draw reliability diagrams: the accuracy in each bin of the highest probability, and the number of images.
+
+    Args:
+        calibrations: calibrations by the name in the legend.
+    """
+    figure = Figure(figsize=(5.6, 5.6))
+    top, bottom = figure.subplots(
+        2,
+        1,
+        sharex=True,
+        gridspec_kw={"left": 0.13, "right": 0.97, "bottom": 0.1, "top": 0.91, "hspace": 0.08, "height_ratios": (3, 1)},
+    )
+    top.plot([0, 1], [0, 1], color=TRAIN, linestyle="--", linewidth=1, label="perfect calibration")
+    for (name, its), color in zip(calibrations.items(), (VALIDATION, "#dc2626"), strict=False):
+        x = [b.confidence for b in its.bins]
+        top.plot(x, [b.accuracy for b in its.bins], "o-", color=color, label=f"{name}: ECE {its.ece:.4f}")
+        bottom.plot(x, [b.images for b in its.bins], "o-", color=color)
+    top.set_ylabel("accuracy")
+    bottom.set_ylabel("images")
+    bottom.set_yscale("log")
+    bottom.set_xlabel("highest probability (mean of the bin)")
+    for axes in (top, bottom):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    top.legend(frameon=False, fontsize=9)
     figure.suptitle(no_math(title), fontsize=11)
     return figure
 

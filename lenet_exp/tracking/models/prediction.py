@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,17 @@ class LoggedTest:
     times: int
 
 
-def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> LoggedTest | None:
-    """Log a test accuracy and a confusion matrix to the MLflow run of the model.
+def log_test_result(
+    config: PredictConfig, model: TrainedModel, score: Score, pictures: Mapping[str, bytes]
+) -> LoggedTest | None:
+    """Log test metrics and pictures to the MLflow run of the model.
 
     The tag `test_opened` records how many times the model has been evaluated on the test set, and the tag `test_digest`
     records the digest of the test set. test_score.json contains the digests of the files. If the model was trained on
     a different dataset, nothing is logged, because the result would look like a result on the model's own dataset.
+
+    Args:
+        pictures: content of PNG files by name.
 
     Returns:
         The logged result; None if nothing was logged.
@@ -64,11 +69,11 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
         run = model.run_id or _run_of(client, model.record)
         if run is None:
             return None
-        client.log_metric(run, "test_accuracy", score.accuracy, timestamp=now_ms())
+        log_metrics(client, run, score.metrics)
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "test_confusion_matrix.png"
-            path.write_bytes(matrix_png)
-            client.log_artifact(run, str(path))
+            for name, content in pictures.items():
+                (Path(scratch) / f"test_{name}").write_bytes(content)
+            client.log_artifacts(run, scratch)
         client.log_dict(run, score.as_json(), "test_score.json")
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
@@ -78,7 +83,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
 
 
 def log_sweep_test(
-    sweep: SweepFolder, uri: str | None, result: list[Any], leader: str | None, accuracy: float, sd: float | None
+    sweep: SweepFolder, uri: str | None, result: list[Any], leader: str | None, metrics: Mapping[str, float]
 ) -> str | None:
     """Log the test results of a sweep's leader to the MLflow run of the sweep.
 
@@ -86,8 +91,7 @@ def log_sweep_test(
         uri: address of the store; None for the store to which the sweep was uploaded.
         result: all results, for test_result.json.
         leader: name of the leader; None if the sweep has several datasets and therefore several leaders.
-        accuracy: mean test accuracy of the leader, as a fraction.
-        sd: standard deviation of the test accuracy over seeds; None if there is only one seed.
+        metrics: test metrics of the leader.
 
     Returns:
         The ID of the sweep's MLflow run; None if there is no such run or the upload failed.
@@ -100,13 +104,18 @@ def log_sweep_test(
         client = connect(address)
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if leader is not None:
-            now = now_ms()
-            client.log_metric(run, "test_accuracy", accuracy, timestamp=now)
-            if sd is not None:
-                client.log_metric(run, "test_accuracy_sd", sd, timestamp=now)
+            log_metrics(client, run, metrics)
             client.set_tag(run, "test_of", str(checked({"test_of": leader})["test_of"]))
         return run
     return None
+
+
+def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) -> None:
+    """Log metrics to an MLflow run with a single request."""
+    from mlflow.entities import Metric
+
+    now = now_ms()
+    client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
 
 
 @contextmanager

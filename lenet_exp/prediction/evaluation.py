@@ -1,0 +1,129 @@
+"""Evaluates a model on the test set, and prints, saves, and logs the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from lenet_exp.config.schema import PredictConfig
+from lenet_exp.files import write_atomic
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.prediction.calibration import BINS
+from lenet_exp.prediction.score import TestOutputs, dataset_for, evaluate_test_set, score_of
+from lenet_exp.prediction.temperature import validation_temperature
+from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
+from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
+from lenet_exp.tracking.models.load import TrainedModel
+from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
+from lenet_exp.training.confusion import named_matrix
+from lenet_exp.training.score import Calibration, Score
+
+DRAWN = "predictions"  # subfolder of the outputs folder
+LONGEST_NAME = 150  # maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes
+MOST_IN_MATRIX = 12  # maximum number of classes in a printed confusion matrix
+
+
+@dataclass(frozen=True)
+class TestedModel:
+    """A model's result on the test set.
+
+    Attributes:
+        outputs: the model's outputs.
+        pictures: path of each saved figure, by what it shows.
+        logged: the logged result; None if nothing was logged.
+    """
+
+    score: Score
+    outputs: TestOutputs
+    pictures: dict[str, Path]
+    logged: LoggedTest | None
+
+
+def score_and_log(config: PredictConfig, device: torch.device, model: TrainedModel) -> TestedModel:
+    """Evaluate a model on the test set, and save and log the results. With `calibrate`, first fit a temperature.
+
+    Raises:
+        UserError: the test set does not fit the model, or the test set or the validation images are not available.
+    """
+    dataset = dataset_for(model, config.dataset)
+    given = (config.data_root, config.batch_size, device)
+    temperature = validation_temperature(model, *given) if config.calibrate else None
+    outputs = evaluate_test_set(model, dataset, *given)
+    score = score_of(outputs, temperature)
+    figures = {name: png(figure) for name, figure in _figures(score, f"{model.name}: {dataset.name}").items()}
+    pngs = {f"{name.replace(' ', '_')}.png": content for name, content in figures.items()}
+    paths = [save_figure(config, model, name, content) for name, content in pngs.items()]
+    logged = log_test_result(config, model, score, pngs)
+    return TestedModel(score, outputs, dict(zip(figures, paths, strict=True)), logged)
+
+
+def _figures(score: Score, title: str) -> dict[str, Figure]:
+    calibrations = {"test": score.calibration}
+    if score.scaled is not None:
+        calibrations[f"T = {score.scaled.temperature:.3f}"] = score.scaled
+    matrix = confusion_figure(score.confusion_matrix, [c.name for c in score.classes], title, "test")
+    return {"confusion matrix": matrix, "reliability diagram": reliability_figure(calibrations, f"{title}: test")}
+
+
+def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
+    """Print the accuracy, the results for each class, and the confusion matrix.
+
+    If there are more than 20 classes, print only the results of the 20 classes with the lowest F1 score. If there are
+    more than 12, do not print the confusion matrix, which would be too wide.
+    """
+    console = PlainConsole(width=100)
+    console.print(f"{model.name} on the {config.dataset.name} test set", soft_wrap=True)
+    console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
+    for line in calibration_lines(score.calibration, score.scaled):
+        console.print(line, soft_wrap=True)
+    table = PlainTable()
+    table.add_column("class")
+    for title in ("precision", "recall", "F1", "images"):
+        table.add_column(title, justify="right")
+    worst = sorted(score.classes, key=lambda c: c.f1)[:MOST_COUNTS]
+    few = len(score.classes) <= MOST_COUNTS
+    for c in score.classes if few else worst:
+        table.add_row(c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support))
+    console.print(table)
+    if not few:
+        console.print(
+            f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; set output= to save all classes"
+        )
+    if len(score.classes) > MOST_IN_MATRIX:
+        return
+    matrix = PlainTable("confusion matrix (row: true, column: predicted)")
+    matrix.add_column("")
+    names, counts = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
+    for name in names:
+        matrix.add_column(name[:6], justify="right", no_wrap=True)
+    for name, row in zip(names, counts, strict=True):
+        matrix.add_row(name, *map(str, row))
+    console.print(matrix)
+
+
+def calibration_lines(calibration: Calibration, scaled: Calibration | None) -> list[str]:
+    """Return a line with the calibration of a model and, if a temperature was fitted, one for after scaling."""
+    lines = [f"calibration: {calibration_text(calibration.measures)}"]
+    if scaled is not None:
+        fitted = f"temperature {scaled.temperature:.3f}, fitted on {scaled.val_images:,} validation images"
+        lines.append(f"{fitted}: {calibration_text(scaled.measures)}")
+    return lines
+
+
+def calibration_text(measures: Mapping[str, float]) -> str:
+    """Return the measures of a calibration as text; see `Calibration.measures`."""
+    return f"ECE {measures['ece']:.4f} ({BINS} bins), NLL {measures['nll']:.4f}, Brier score {measures['brier']:.4f}"
+
+
+def save_figure(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
+    """Save a PNG in the outputs folder, under the names of the dataset and of the model, and return its path."""
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
+    safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
+    path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"
+    outputs_dir().mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
+    return path
