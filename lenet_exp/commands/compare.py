@@ -91,7 +91,7 @@ def compare(arguments: list[str]) -> int:
         request = ConfirmationRequest(points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"])
         return confirm(values["sweep"], request, run=run)
     from lenet_exp.comparison.group import CompareBy
-    from lenet_exp.reports.terminal.leaderboard import print_comparison
+    from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.sweeps.comparisons import load_comparisons
 
@@ -107,6 +107,7 @@ def compare(arguments: list[str]) -> int:
         print_status(f"comparing runs and writing {output}")
     for comparison in comparisons:
         print_comparison(comparison)
+    print_datasets(comparisons)
     if output is not None:
         from lenet_exp.reports.files.comparison_file import write_comparison
 

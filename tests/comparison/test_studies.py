@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.stats import friedmanchisquare
+
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.reports.terminal.leaderboard import effect_lines
 from tests.comparison.made_up import made, many
@@ -46,3 +52,52 @@ def test_two_values_words_and_single_seeds_have_no_best_value():
     assert numeric_flags(compared(at("0.1", 0.9), at("0.2", 0.8), at("auto", 0.8))) == []
     (numeric,) = numeric_flags(compared(*([made(0, 0.9, optimizer__lr=lr)] for lr in ("0.1", "0.2", "0.3"))))
     assert (numeric.best, numeric.not_worse, numeric.worse) == ("", (), ())
+
+
+def over(datasets: dict[str, list[float]]) -> list[Comparison]:
+    """Configurations relu, selu, ... with these mean accuracies on each dataset."""
+    runs = []
+    for dataset, means in datasets.items():
+        for name, mean in zip(("relu", "selu", "tanh"), means, strict=False):
+            random = Random(f"{dataset} {name}")
+            runs += many([mean + random.gauss(0, 0.001) for _ in range(4)], dataset=dataset, activation=name)
+    return compare_runs(runs, ["dataset", "activation"])
+
+
+def test_configuration_is_better_on_each_dataset_only_if_it_is_on_the_closest():
+    found = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]}))
+    assert found is not None
+    assert (found.datasets, found.names, found.ranks) == (["mnist", "kmnist"], ["selu", "relu", "tanh"], [1, 2, 3])
+    assert (found.beaten, found.left_out, found.rank_test) == ([1, 2], 0, None)
+    close = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.9, 0.9001, 0.8]}))
+    assert close is not None
+    assert close.beaten == [2]
+    turned = across_datasets(over({"mnist": [0.9, 0.95], "kmnist": [0.95, 0.9]}))
+    assert turned is not None
+    assert (turned.ranks, turned.beaten) == ([1.5, 1.5], [])
+
+
+def test_ranks_are_tested_from_five_datasets_on_as_scipy_does():
+    means = [[0.9, 0.95, 0.8], [0.91, 0.93, 0.7], [0.95, 0.9, 0.8], [0.8, 0.9, 0.85], [0.7, 0.8, 0.6]]
+    comparisons = over({f"set{i}": its for i, its in enumerate(means)})
+    found = across_datasets(comparisons)
+    assert found is not None
+    assert found.rank_test is not None
+    chi2 = friedmanchisquare(*np.array([[g.mean for g in sorted(c.groups, key=lambda g: g.flags["activation"])]
+                                        for c in comparisons]).T).statistic  # fmt: skip
+    expected = stats.f.sf(4 * chi2 / (10 - chi2), 2, 8)
+    assert found.rank_test.p == pytest.approx(expected)
+    assert found.rank_test.critical == pytest.approx(2.343 * np.sqrt(3 * 4 / 30), rel=1e-3)  # Demsar 2006, table 5
+
+
+def test_configuration_that_diverged_ranks_last_and_one_that_is_missing_is_left_out():
+    comparisons = compare_runs([
+        *(run for c in over({"mnist": [0.9, 0.95], "kmnist": [0.9, 0.95]}) for g in c.groups for run in g.runs),
+        *many([0.99, 0.99], dataset="mnist", activation="elu"), made(0, 0.99, "diverged", dataset="kmnist",
+                                                                     activation="elu"),
+        *many([0.99], dataset="mnist", activation="tanh"),
+    ], ["dataset", "activation"])  # fmt: skip
+    found = across_datasets(comparisons)
+    assert found is not None
+    assert (found.names, found.ranks, found.left_out) == (["selu", "elu", "relu"], [1.5, 2.0, 2.5], 1)
+    assert across_datasets(comparisons[:1]) is None

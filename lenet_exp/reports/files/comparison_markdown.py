@@ -9,6 +9,7 @@ from lenet_exp.reports.escape import as_line, code, inline
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import capital, not_excluded, verdict
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.study_words import dataset_lines
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, more_line, shown_rows, title_of
 
 ROWS = 100
@@ -22,7 +23,8 @@ def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = R
         rows: maximum number of rows in each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]
-    return "\n".join([*parts, f"Created by {code(source.title)}\n"])
+    parts += ["".join(f"- {as_line(line)}\n" for line in dataset_lines(comparisons))]
+    return "\n".join([*filter(None, parts), f"Created by {code(source.title)}\n"])
 
 
 def _part(comparison: Comparison, command: str | None, most: int) -> str:

@@ -21,6 +21,7 @@ from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.page.provenance import facts, reproduce_command
 from lenet_exp.reports.phrases import capital, not_excluded, verdict
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.study_words import dataset_lines
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, title_of
 
 ASSETS = Path(__file__).parent
@@ -39,6 +40,9 @@ def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
     """Return the HTML page for comparisons as text."""
     data = [page_data(comparison, source) for comparison in comparisons]
     sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
+    if lines := dataset_lines(comparisons):
+        items = "".join(f"<li>{escape(capital(line))}.</li>" for line in lines)
+        sections += f"<section><h1>All datasets</h1><ul>{items}</ul></section>"
     scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
     allowed = " ".join(map(_digest, scripts))
     title = escape(source.title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
@@ -15,7 +16,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.next_steps import next_step, notes
 from lenet_exp.reports.phrases import not_excluded, outcomes, remark, verdict
 from lenet_exp.reports.search_words import search_lines
-from lenet_exp.reports.study_words import numeric_lines
+from lenet_exp.reports.study_words import dataset_lines, numeric_lines
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 Cell = str | float | bool | None
@@ -232,6 +233,13 @@ def print_comparison(comparison: Comparison) -> None:
     print_verdict(comparison)
     for line in effect_lines(comparison):
         console.print(f"  {line}", soft_wrap=True)
+
+
+def print_datasets(comparisons: Sequence[Comparison]) -> None:
+    """Print the comparison of the configurations over all datasets, if there are several datasets."""
+    console = wide_console()
+    for line in dataset_lines(comparisons):
+        console.print(line, soft_wrap=True)
 
 
 def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:

@@ -14,7 +14,13 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import more_of, search_line
-from lenet_exp.reports.terminal.leaderboard import SEARCH_ROWS, TERMINAL_ROWS, print_comparison, print_verdict
+from lenet_exp.reports.terminal.leaderboard import (
+    SEARCH_ROWS,
+    TERMINAL_ROWS,
+    print_comparison,
+    print_datasets,
+    print_verdict,
+)
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 MOST_LINES = 20  # maximum number of lines for each type of failure
@@ -92,6 +98,7 @@ def print_sweep(
             print_verdict(comparison)
             if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
                 console.print(f"to train the best configuration, run: {command}", soft_wrap=True)
+    print_datasets(comparisons)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)

@@ -35,7 +35,9 @@ template <class Numbers> void make_up(Numbers& numbers, float bound) {
 }
 
 constexpr const char* names[] = {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "weight 0", "bias 0",
-                                 "weight 1",     "bias 1",     "weight 2",     "bias 2",     "weight 3", "bias 3"};
+                                 "weight 1",     "bias 1",     "weight 2",     "bias 2",     "weight 3", "bias 3",
+                                 "weight 4",     "bias 4",     "weight 5",     "bias 5",     "weight 6", "bias 6",
+                                 "weight 7",     "bias 7"};
 
 /// Calls `body` with the name of each parameter's layer, the parameter, and its place in the kernels' array.
 template <class Body> void each_parameter(plain::Network& net, Body body) {

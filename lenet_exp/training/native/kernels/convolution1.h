@@ -1,4 +1,4 @@
-// conv1 with the 2 x 2 maximum of s2, forward and backward.
+// conv1 with the 2 x 2 pooling of s2, forward and backward.
 #pragma once
 #include <string.h>
 
@@ -46,6 +46,7 @@ template <bool pool>
                                     int8_t* chosen) {
   constexpr int at_once = part::registers / parts >= 32 ? 3 : 1;  // maps whose sums (four each) are in registers
   constexpr int row = 2 * lanes;
+  static_assert(maps_at_once % at_once == 0, "the padded maps are processed without a rest");
   for (int y = 0; y < side2; ++y) {
     fetch(next, y);
     for (int first = 0; first < maps1; first += at_once) {

@@ -1,4 +1,4 @@
-// conv2 with the 2 x 2 maximum of s4, forward and backward. 16 maps at a time are the lanes.
+// conv2 with the 2 x 2 pooling of s4, forward and backward. 16 maps at a time are the lanes.
 //
 // The maximum passes each gradient to only one of four values, so the backward sums have a quarter of the terms. With
 // average pooling, gradients have four phases: [phase][place][map].
@@ -15,6 +15,7 @@ template <bool pool>
 [[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
   constexpr int columns = part::registers / parts >= 32 ? 2 * side4 : 2;  // two rows of sums stay in registers
   constexpr int row = side2 * maps1;
+  static_assert(columns % 2 == 0 && 2 * side4 % columns == 0, "windows are processed whole, without a rest");
   for (int block = 0; block < maps2; block += lanes) {
     const Floats bias = load(parameters + conv2_bias + block);
     for (int y = 0; y < side4; ++y)
@@ -106,7 +107,8 @@ inline void conv2_input_gradient(const Weights& weights, const float* gradient, 
                                    : equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2 + b * lanes,
                                                  place_of(y % 2 * 2 + x % 2, width2));
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
-  for (int x = 0; x < width2; ++x)  // in this order for panels of any size
+  // Each value of s2 adds its columns from left to right, whatever the size of panels.
+  for (int x = 0; x < width2; ++x)
     for (int p = 0; p < panels; ++p) {
       Floats sums[kernel][panel_vectors];
       unrolled<kernel>([&](auto ky) { unrolled<panel_vectors>([&](auto i) { sums[ky][i] = broadcast(0.0f); }); });

@@ -169,7 +169,7 @@ inline void convolutions_backward(const Options& options, const Batch& batch, co
     conv2_input_gradient(weights, work.s4_gradient[n], work.chosen2[n], work.s2_gradient);
     if constexpr (average) spread_average(work.s2_gradient, padded2);
     activation_gradient(options, weights.parameters[slopes], work.kept1[n], work.s2_gradient,
-                        average ? phases * padded2 / lanes : vectors2, slope_sums[0]);
+                        average ? phases * padded2 / lanes : vectors2, slope_sums[0]);  // with the phases' padding
     conv1_bias_gradient(work.s2_gradient, bias1);
     conv1_weight_gradient(batch.images + batch.index[range.first + n] * pixels, work.s2_gradient, work.chosen1[n],
                           work, sums);

@@ -48,7 +48,8 @@ struct alignas(64) Piece {
   // Data of the current image.
   float image[pixels + lanes];              // conv1's gradient reads whole octets that can start at its last pixels
   float even[side][2 * lanes], odd[side][2 * lanes];  // its even and odd columns
-  float unpooled[4 * planar2];            // a convolution's output before pooling: [phase][map][y][x]
+  // A convolution's output before pooling: conv1's as [phase][map][y][x], or conv2's as [phase][place][map].
+  float unpooled[4 * larger_of(planar2, flat)];
   float planar[planar2], planar_kept[phases * planar2];  // conv1's output as [map][y][x]
   float s2_gradient[phases * padded2];
   float rows[panels * side2 * width2 * panel];  // rows of s2's windows: [panel][y][x]; see `spread_rows`

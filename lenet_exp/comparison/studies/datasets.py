@@ -1,0 +1,115 @@
+"""Compares configurations over several datasets, by their ranks on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, step_down
+from lenet_exp.comparison.pairs import AccuracyTable, pairs
+from lenet_exp.comparison.statistics import MOST_GROUPS
+from lenet_exp.config.names import job_name
+from lenet_exp.config.package_files import config_groups
+
+LEAST_DATASETS = 5  # minimum number of datasets for Friedman's test
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankTest:
+    """Friedman's test with Nemenyi's comparisons, with datasets as independent observations (Demsar 2006, Statistical
+    comparisons of classifiers over multiple data sets, section 3.2.2).
+
+    Attributes:
+        p: p-value of Friedman's test, with the F distribution of Iman and Davenport 1980.
+        critical: Nemenyi's critical difference between two mean ranks, at the 5% level.
+    """
+
+    p: float
+    critical: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcrossDatasets:
+    """The configurations that have results on all datasets, best mean rank first.
+
+    Attributes:
+        datasets: names of the datasets.
+        names: names of the configurations.
+        ranks: mean ranks; the best configuration on every dataset has the mean rank 1. Equal means share their ranks.
+            On each dataset, configurations with diverged runs rank last.
+        beaten: indices of the configurations over which the first one is significantly better on each dataset. The
+            p-value of a pair is the largest of the datasets' p-values (an intersection-union test: Berger 1982,
+            Multiparameter hypothesis testing and acceptance sampling), corrected for all pairs by Holm's method.
+        left_out: number of configurations without results on some dataset.
+        rank_test: Friedman's test; None if there are too few datasets.
+    """
+
+    datasets: list[str]
+    names: list[str]
+    ranks: list[float]
+    beaten: list[int]
+    left_out: int
+    rank_test: RankTest | None
+
+
+def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
+    """Compare the configurations of a grid over its datasets.
+
+    Return None if there is only one dataset, or if fewer than two configurations have results on all datasets.
+    """
+    if len(comparisons) < 2 or any(c.searched is not None for c in comparisons):
+        return None
+    flags = list(dict.fromkeys(flag for c in comparisons for flag in c.flags))
+    by_key = [{tuple(g.flags.get(flag, "-") for flag in flags): g for g in c.groups} for c in comparisons]
+    keys = [key for key in by_key[0] if all(key in its and its[key].ended for its in by_key)]
+    if len(keys) < 2:
+        return None
+    groups = [[its[key] for key in keys] for its in by_key]
+    ranks = _ranks(groups)
+    order = np.argsort(ranks.mean(axis=0), kind="stable")
+    ordered = [[its[i] for i in order] for its in groups]
+    values = [{f: v for f, v in zip(flags, keys[i], strict=True) if v != "-"} for i in order]
+    return AcrossDatasets(
+        datasets=[c.dataset for c in comparisons],
+        names=[job_name(0, named, set(config_groups())) for named in values],
+        ranks=ranks.mean(axis=0)[order].tolist(),
+        beaten=[int(i) + 1 for i in np.flatnonzero(_beaten(ordered))] if len(keys) <= MOST_GROUPS else [],
+        left_out=len(set().union(*by_key)) - len(keys),
+        rank_test=_rank_test(ranks) if len(comparisons) >= LEAST_DATASETS else None,
+    )
+
+
+def _ranks(groups: Sequence[Sequence[Group]]) -> Floats:
+    """Return the ranks on each dataset, with shape (datasets, configurations)."""
+    from scipy.stats import rankdata
+
+    means = np.array([[g.mean if g.n and not g.diverged else -np.inf for g in its] for its in groups])
+    return np.asarray(rankdata(-means, axis=1), dtype=np.float64)
+
+
+def _beaten(groups: Sequence[Sequence[Group]]) -> Bools:
+    """Return which of the other configurations are significantly worse than the first one on each dataset."""
+    found = [pairs(AccuracyTable.of([{} if g.diverged else g.accuracy for g in its])) for its in groups]
+    p, points = np.array([its.p for its in found]), np.array([its.points for its in found])
+    with np.errstate(invalid="ignore"):
+        agree = (points > 0).all(axis=0) | (points < 0).all(axis=0)
+        largest = np.where(agree, p.max(axis=0), np.nan)
+        better = (points > 0).all(axis=0)
+    differs, _ = step_down(largest, holm_levels(largest.size))
+    return np.asarray((differs & better)[: len(groups[0]) - 1])
+
+
+def _rank_test(ranks: Floats) -> RankTest:
+    from scipy.stats import f, studentized_range
+
+    n, k = ranks.shape
+    mean = ranks.mean(axis=0)
+    chi2 = 12 * n / (k * (k + 1)) * float(((mean - (k + 1) / 2) ** 2).sum())
+    rest = n * (k - 1) - chi2
+    p = float(f.sf((n - 1) * chi2 / rest, k - 1, (k - 1) * (n - 1))) if rest > 0 else 0.0
+    quantile = float(studentized_range.isf(LEVEL, k, np.inf)) / np.sqrt(2)
+    return RankTest(p=p, critical=float(quantile * np.sqrt(k * (k + 1) / (6 * n))))
