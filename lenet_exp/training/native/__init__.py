@@ -1,1 +1,1 @@
-"""The native engine: LeNet-5's entire training step as C++ kernels, with bit-identical results on every CPU."""
+"""The native engine: entire training steps as C++ kernels, with bit-identical results on every CPU."""
