@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
@@ -11,6 +11,7 @@ from lenet_exp.errors import UserError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray
     from torch import nn
 
     from lenet_exp.folders.results import RunResult
@@ -87,7 +88,11 @@ def train(
     return result
 
 
-def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
+@overload
+def sweep(overrides: str | Sequence[str], *, as_xarray: Literal[False] = False) -> pd.DataFrame: ...
+@overload
+def sweep(overrides: str | Sequence[str], *, as_xarray: Literal[True]) -> xarray.Dataset: ...
+def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.DataFrame | xarray.Dataset:
     """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare the runs.
 
     Call `sweep` again with the same overrides to train only the missing runs. In a script, call it under
@@ -96,6 +101,7 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     Args:
         overrides: list of overrides, such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string is
             treated as a list with a single item.
+        as_xarray: whether to return the runs as a dataset instead; see `compare`.
 
     Returns:
         The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints what would be
@@ -112,7 +118,9 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
 
     with log_to_notebook():
         done = sweep_here(_listed(overrides))
-    return compare(sweep=done.id) if done is not None else pd.DataFrame()
+    if done is None:
+        return pd.DataFrame()
+    return compare(sweep=done.id, as_xarray=True) if as_xarray else compare(sweep=done.id)
 
 
 def search(
@@ -163,6 +171,26 @@ def search(
     return found
 
 
+@overload
+def compare(
+    *,
+    sweep: str | list[str] | None = None,
+    filter: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str = "lenet_exp",
+    by: str = "best",
+    as_xarray: Literal[False] = False,
+) -> pd.DataFrame: ...
+@overload
+def compare(
+    *,
+    sweep: str | list[str] | None = None,
+    filter: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str = "lenet_exp",
+    by: str = "best",
+    as_xarray: Literal[True],
+) -> xarray.Dataset: ...
 def compare(
     *,
     sweep: str | list[str] | None = None,
@@ -170,7 +198,8 @@ def compare(
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",
-) -> pd.DataFrame:
+    as_xarray: bool = False,
+) -> pd.DataFrame | xarray.Dataset:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
     Args:
@@ -181,6 +210,8 @@ def compare(
             is unset, mlflow.db in the outputs folder.
         experiment: MLflow experiment for `filter`.
         by: epoch whose validation accuracy is compared: "best" or "last".
+        as_xarray: whether to return an `xarray.Dataset` of the individual runs instead, with a dimension for each flag
+            that differs and one for the seeds; requires `pip install 'lenet_exp[xarray]'`. A search has no such form.
 
     Returns:
         One row per configuration, best first within each dataset; configurations with diverged runs come last. Columns:
@@ -206,11 +237,14 @@ def compare(
     import pandas as pd
 
     from lenet_exp.comparison.group import CompareBy
+    from lenet_exp.reports.files.comparison_xarray import to_xarray
     from lenet_exp.reports.terminal.leaderboard import records
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
     found, _ = load_comparisons(which, filter, tracking_uri, experiment, CompareBy(one_of("by", by, list(CompareBy))))
+    if as_xarray:
+        return to_xarray(found)
     table = pd.DataFrame([row for comparison in found for row in records(comparison)])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])

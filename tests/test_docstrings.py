@@ -19,7 +19,8 @@ def definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST, bool
     for child in ast.iter_child_nodes(node):
         if isinstance(child, DEFINITIONS):
             name = f"{prefix}.{child.name}"
-            yield name, child, not child.name.startswith("_")
+            overload = any(isinstance(d, ast.Name) and d.id == "overload" for d in child.decorator_list)
+            yield name, child, not (child.name.startswith("_") or overload)
             nested = definitions(child, name)
             local = not isinstance(child, ast.ClassDef) or child.name.startswith("_")
             yield from ((n, c, public and not local) for n, c, public in nested)

@@ -29,6 +29,10 @@ lenet-compare: compare configurations across seeds.
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
                                          .tex (table for a paper), .csv, or .json
+  lenet-compare output=figure.pdf figure=curves
+                                         write a vector figure (.pdf or .svg) as wide as a column of a paper; figure= is
+                                         leaderboard (default), curves, numeric, parameters, history, or the name of a
+                                         numeric flag
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
   tracking.uri=      MLflow store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
@@ -48,12 +52,14 @@ How it works
   Configurations with diverged runs rank last. No configuration wins while runs are missing.
 """
 
-FORMATS = (".html", ".md", ".tex", ".csv", ".json")
+FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")
+VECTOR = (".pdf", ".svg")
 BY = ("best", "last")  # same values as in comparison/group.py, which is not imported because it imports numpy
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
     "output": None,
+    "figure": None,
     "confirm": None,
     "against": None,
     "seeds": None,
@@ -68,6 +74,8 @@ def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
+    if values["figure"] is not None and (output is None or output.suffix not in VECTOR):
+        raise ConfigError(f"figure={values['figure']}: requires output= with a .pdf or .svg file, such as figure.pdf")
     points, run = _points(values["confirm"]), values["run"] == "true"
     if run and points is None:
         raise ConfigError("run=true: requires confirm=; for example, add confirm=0.2")
@@ -109,10 +117,14 @@ def compare(arguments: list[str]) -> int:
         print_comparison(comparison)
     print_datasets(comparisons)
     if output is not None:
-        from lenet_exp.reports.files.comparison_file import write_comparison
+        from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 
-        write_comparison(output, comparisons, source)
-        print(f"report: {output}")
+        if output.suffix in VECTOR:
+            for path in write_figures(output, comparisons, values["figure"] or "leaderboard"):
+                print(f"figure: {path}")
+        else:
+            write_comparison(output, comparisons, source)
+            print(f"report: {output}")
     return 0
 
 

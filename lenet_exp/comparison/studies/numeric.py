@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import number
@@ -76,6 +75,7 @@ def _numeric(comparison: Comparison, flag: str) -> NumericFlag | None:
             lines.setdefault(tuple(g.flags.get(f, "-") for f in comparison.flags if f != flag), []).append(g)
     if sum(map(len, lines.values())) < 2:
         return None
+    best, not_worse, worse = _judged(comparison, flag, order)
     return NumericFlag(
         flag=flag,
         log=is_log(order),
@@ -86,20 +86,22 @@ def _numeric(comparison: Comparison, flag: str) -> NumericFlag | None:
             )
             for others, groups in lines.items()
         ],
-        **_judged(comparison, flag, order),
+        best=best,
+        not_worse=not_worse,
+        worse=worse,
     )
 
 
-def _judged(comparison: Comparison, flag: str, order: dict[str, int]) -> dict[str, Any]:
+def _judged(
+    comparison: Comparison, flag: str, order: Mapping[str, int]
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return the leader's value of a flag, the other values that could be the best, and those that could not."""
     leader = comparison.leader
     if leader is None or leader.flags.get(flag) not in order or not verdict_of(comparison).tested:
-        return {}
+        return "", (), ()
     best, left = leader.flags[flag], {g.flags.get(flag) for g in comparison.not_excluded}
     tested = {
         g.flags.get(flag) for g, lead in zip(comparison.groups, comparison.leads, strict=True) if lead and lead.n > 1
     }
-    return {
-        "best": best,
-        "not_worse": tuple(value for value in order if value in left and value != best),
-        "worse": tuple(value for value in order if value in tested - left and value != best),
-    }
+    not_worse = tuple(value for value in order if value in left and value != best)
+    return best, not_worse, tuple(value for value in order if value in tested - left and value != best)

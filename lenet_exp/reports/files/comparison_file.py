@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,34 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunS
         write_output_file(path, csv_text([_known(row) for c in comparisons for row in records(c)]))
     else:
         write_output_file(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
+
+
+def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> list[Path]:
+    """Write a figure for a paper as PDF or SVG, and return the paths of the files.
+
+    For several datasets, each file name ends with a dataset's name.
+
+    Args:
+        kind: see `paper_figure`.
+
+    Raises:
+        ConfigError: a comparison does not have this figure.
+    """
+    from matplotlib import rc_context
+
+    from lenet_exp.reports.files.comparison_plots import paper_figure
+
+    several = len(comparisons) > 1
+    drawn = {
+        path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(c, kind) for c in comparisons
+    }
+    for to, figure in drawn.items():
+        content = io.BytesIO()
+        with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}):  # fonts that journals accept
+            dates = {"CreationDate": None} if to.suffix == ".pdf" else {"Date": None}
+            figure.savefig(content, format=to.suffix[1:], metadata=dates)
+        write_output_file(to, content.getvalue())
+    return list(drawn)
 
 
 def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:

@@ -1,26 +1,32 @@
 """Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy versus number of
-parameters, and search history."""
+parameters or versus a numeric flag, and search history."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from textwrap import shorten
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.search.summary import SearchSummary
+from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
+from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 
-LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure and in the curves figure
-NAME = 44  # maximum number of characters in a configuration's name
+LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure, and of lines in other figures
+NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's name
+WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
+PAPER_FONT = 7.5  # in points
 COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
 
 
@@ -33,42 +39,74 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         "leaderboard": leaderboard_figure(comparison),
         "learning_curves": curves_figure(comparison),
         "accuracy_versus_parameters": parameters_figure(comparison) if comparison.sizes_differ else None,
+        **{f"accuracy_versus_{n.flag}": numeric_figure(comparison, n) for n in numeric_flags(comparison)},
         "search_history": history_figure(search, comparison.dataset) if search is not None else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def leaderboard_figure(comparison: Comparison) -> Figure:
+def paper_figure(comparison: Comparison, kind: str) -> Figure:
+    """Draw one figure at the width of a paper's column, with fonts of 7.5 points and without a title.
+
+    Args:
+        kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `history`, or the name of a
+            numeric flag.
+
+    Raises:
+        ConfigError: the comparison does not have this figure.
+    """
+    numeric = {n.flag: n for n in numeric_flags(comparison)}
+    if numeric:
+        numeric["numeric"] = next(iter(numeric.values()))
+    draw: dict[str, Callable[[], Figure | None]] = {
+        "leaderboard": lambda: leaderboard_figure(comparison, paper=True),
+        "curves": lambda: curves_figure(comparison, paper=True),
+        "parameters": lambda: parameters_figure(comparison, paper=True),
+        "history": lambda: history_figure(comparison.searched, comparison.dataset, paper=True),
+        **{name: partial(numeric_figure, comparison, n, paper=True) for name, n in numeric.items()},
+    }
+    one_of("figure", kind, list(dict.fromkeys([*draw, "numeric"])))
+    figure = draw[kind]() if kind in draw and comparison.leader is not None else None
+    if figure is None:
+        raise ConfigError(f"figure={kind}: the runs on {comparison.dataset} have no such figure")
+    for axes in figure.axes:
+        axes.tick_params(labelsize=PAPER_FONT)
+    for text in figure.findobj(Text):
+        text.set_fontsize(PAPER_FONT)
+    return figure
+
+
+def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure:
     """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds."""
     groups = [g for g in comparison.groups if g.n][:LEADERS]
-    height = 1.1 + 0.28 * len(groups)
-    names = _names(comparison, groups)
+    height = 0.7 + 0.17 * len(groups) if paper else 1.1 + 0.28 * len(groups)
+    names = _names(comparison, groups, paper)
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
-    title = f"{comparison.dataset}: leaderboard{shown}"
-    figure, axes = _figure(title, height, left=0.03 + _width(names), bottom=0.62 / height, top=1 - 0.42 / height)
+    figure, axes = _figure(f"{comparison.dataset}: leaderboard{shown}", height, paper)
     for y, group in enumerate(groups):
         if not math.isnan(group.interval[0]):
             axes.plot(group.interval, [y, y], color=COLOUR, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-        axes.plot(list(group.accuracy.values()), [y] * group.n, "|", color="#9ca3af", markersize=9)
-        axes.plot([group.mean], [y], "o", color=COLOUR, markersize=5.5)
+        axes.plot(list(group.accuracy.values()), [y] * group.n, "|", color="#9ca3af", markersize=5 if paper else 9)
+        axes.plot([group.mean], [y], "o", color=COLOUR, markersize=3.5 if paper else 5.5)
     axes.set_yticks(range(len(groups)), names, fontsize=8.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(3 if paper else 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel(f"{comparison.by} validation accuracy: mean (dot), 95% confidence interval (bar), seeds (ticks)")
+    what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks)"
+    axes.set_xlabel(f"{comparison.by} validation accuracy{what}")
     axes.set_xlim(_most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]))
     return figure
 
 
-def curves_figure(comparison: Comparison) -> Figure | None:
+def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | None:
     """Draw validation accuracy versus epoch for the ten best configurations: the mean and range over seeds.
 
     Return None if no curves are available.
     """
     groups = [g for g in comparison.groups if g.n][:CURVES]
-    names = _names(comparison, groups)
+    names = _names(comparison, groups, paper)
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
-    figure, axes = _figure(title, 4.4, left=0.095, right=0.94 - _width(names), bottom=0.11, top=0.91)
+    figure, axes = _figure(title, 2.2 + 0.08 * len(names) if paper else 4.4, paper)
     late: list[float] = []
     for n, (name, group) in enumerate(zip(names, groups, strict=True)):
         curves = [curve for curve in group.curves() if len(curve)]
@@ -89,11 +127,37 @@ def curves_figure(comparison: Comparison) -> Figure | None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    _legend(figure, paper)
     return figure
 
 
-def parameters_figure(comparison: Comparison) -> Figure | None:
+def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool = False) -> Figure:
+    """Draw accuracy versus the values of a numeric flag: means and ranges over seeds.
+
+    Each combination of the other flags has its own line.
+    """
+    shown = f", best {CURVES} combinations" if len(numeric.lines) > CURVES else ""
+    title = f"{comparison.dataset}: mean and range over seeds{shown}"
+    figure, axes = _figure(title, 2.4 if paper else 4.4, paper)
+    means: list[float] = []
+    for n, line in enumerate(numeric.lines[:CURVES]):
+        x, color, name = [float(g.flags[numeric.flag]) for g in line.groups], MANY_COLORS(n), no_math(line.name)
+        ranges = np.array([[min(g.accuracy.values()), max(g.accuracy.values())] for g in line.groups]).T
+        axes.plot(x, [g.mean for g in line.groups], "o-", color=color, markersize=4, linewidth=1.4, label=name)
+        axes.fill_between(x, *ranges, color=color, alpha=0.15, lw=0)
+        means += [g.mean for g in line.groups]
+    if numeric.log:
+        axes.set_xscale("log")
+    axes.set_ylim(_most(means))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_xlabel(numeric.flag)
+    axes.set_ylabel(f"{comparison.by} validation accuracy")
+    if len(numeric.lines) > 1:
+        _legend(figure, paper)
+    return figure
+
+
+def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure | None:
     """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence intervals.
 
     Return None if no number of parameters is known.
@@ -103,9 +167,9 @@ def parameters_figure(comparison: Comparison) -> Figure | None:
         return None
     shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
     title = f"{comparison.dataset}: mean (dot) and 95% confidence interval (bar) over seeds{shown}"
-    figure, axes = _figure(title, 4.4, left=0.095, bottom=0.12, top=0.91)
+    figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
     largest = max(parameters for _, parameters in sized)
-    for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized]), sized, strict=True):
+    for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized], paper), sized, strict=True):
         if not math.isnan(group.interval[0]):
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
@@ -122,16 +186,16 @@ def parameters_figure(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
+def history_figure(searched: SearchSummary | None, dataset: str, *, paper: bool = False) -> Figure | None:
     """Draw the best value so far in a search versus the number of epochs trained.
 
-    Return None if no run has finished.
+    Return None if there is no search, or if no run has finished.
     """
-    steps = searched.improvements
-    if not steps:
+    steps = searched.improvements if searched is not None else []
+    if searched is None or not steps:
         return None
     title = f"{dataset}: search ({searched.how}), best so far"
-    figure, axes = _figure(title, 3.9, left=0.1, bottom=0.14, top=0.9)
+    figure, axes = _figure(title, 2.3 if paper else 3.9, paper)
     epochs, bests = [step.epochs for step in steps], [step.best for step in steps]
     axes.step([*epochs, searched.epochs], [*bests, bests[-1]], where="post", color=COLOUR, linewidth=1.8)
     axes.plot(epochs, bests, "o", color=COLOUR, markersize=4)
@@ -143,24 +207,24 @@ def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
     return figure
 
 
-def _figure(
-    title: str, height: float, *, left: float, bottom: float, top: float, right: float = 0.975
-) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(9, height))
-    axes = figure.subplots(gridspec_kw={"left": left, "right": right, "bottom": bottom, "top": top})
+def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(PAPER_WIDTH if paper else WIDTH, height), layout="constrained")
+    axes = figure.subplots()
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(no_math(title), fontsize=11)
+    if not paper:
+        figure.suptitle(no_math(title), fontsize=11)
     return figure, axes
 
 
-def _names(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
-    return [no_math(shorten(comparison.name(group), NAME, placeholder="…")) for group in groups]
+def _legend(figure: Figure, paper: bool) -> None:
+    loc = "outside lower center" if paper else "outside right upper"
+    figure.legend(frameon=False, fontsize=8, loc=loc, ncols=2 if paper else 1)  # type: ignore[call-overload]
 
 
-def _width(names: Sequence[str]) -> float:
-    """Estimate the width of the longest name, as a fraction of the figure's width."""
-    return 0.0088 * max(map(len, names), default=0)
+def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list[str]:
+    most = PAPER_NAME if paper else NAME
+    return [no_math(shorten(comparison.name(group), most, placeholder="…")) for group in groups]
 
 
 def _most(values: Sequence[float]) -> tuple[float, float]:

@@ -4,7 +4,9 @@ class Card {
     this.build = build;
     this.area = make("div", { className: "chart" });
     this.note = make("p", { className: "note" });
-    const head = make("header", {}, make("h3", {}, title), ...controls(() => this.draw()));
+    const save = make("button", { type: "button", className: "save", title: "save this chart as an SVG file" }, "SVG");
+    save.addEventListener("click", () => this.save(name));
+    const head = make("header", {}, make("h3", {}, title), ...controls(() => this.draw()), save);
     this.node = make("article", { className: `card ${name}`, "data-chart": name }, head, this.area, this.note);
     holder.append(this.node);
     new ResizeObserver(() => (this.area.clientWidth === this.width ? this.chart?.resize() : this.draw())).observe(this.area);
@@ -21,6 +23,15 @@ class Card {
     this.chart ??= echarts.init(this.area, null, { renderer: "canvas", locale: "EN" });
     this.chart.resize();
     this.chart.setOption(made.option, { notMerge: true });
+  }
+
+  save(name) {
+    const drawn = echarts.init(null, null, { renderer: "svg", ssr: true, width: this.width, height: this.area.clientHeight });
+    drawn.setOption(this.build(this.width).option);
+    const address = URL.createObjectURL(new Blob([drawn.renderToSVGString()], { type: "image/svg+xml" }));
+    drawn.dispose();
+    make("a", { href: address, download: `${name}.svg` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
   }
 }
 

@@ -8,23 +8,26 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import CompareBy
+from lenet_exp.errors import ConfigError
 from lenet_exp.reports.escape import inline
-from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 from lenet_exp.reports.files.comparison_markdown import markdown
-from lenet_exp.reports.files.comparison_plots import figures
+from lenet_exp.reports.files.comparison_plots import figures, paper_figure
 from lenet_exp.reports.files.comparison_tex import tex
+from lenet_exp.reports.files.comparison_xarray import to_xarray
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.next_steps import notes
 from lenet_exp.reports.phrases import remark, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison, records
-from tests.comparison.made_up import made, many
+from tests.comparison.made_up import made, many, scored
 
 SOURCE = RunSource("lenet-train -m 'activation=selu,relu' <b>")
 ALL_PICTURES = {"leaderboard", "learning_curves"}
@@ -171,5 +174,46 @@ def test_hundreds_of_groups_fit_on_the_pictures():
     runs = [made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a) for i in range(1, 76) for a in "ab"]
     (found,) = compare_runs(runs)
     drawn = figures(found)
-    assert set(drawn) == ALL_PICTURES
+    assert set(drawn) == ALL_PICTURES | {"accuracy_versus_optimizer.lr"}
     assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())
+
+
+def test_figures_for_a_paper_are_vectors_of_a_column_and_differ_by_kind(comparison, tmp_path):
+    written = [write_figures(tmp_path / f"{kind}.svg", [comparison], kind)[0] for kind in ("leaderboard", "curves")]
+    assert len({path.read_text() for path in written}) == 2
+    for path in written:
+        assert float(re.search(r'<svg[^>]* width="([\d.]+)pt"', path.read_text()).group(1)) == pytest.approx(3.4 * 72)
+    figure = paper_figure(comparison, "leaderboard")
+    assert {text.get_fontsize() for text in figure.axes[0].get_yticklabels()} == {7.5}
+    both = write_figures(tmp_path / "x.pdf", [comparison, replace(comparison, dataset="kmnist")], "curves")
+    assert [path.name for path in both] == ["x_mnist.pdf", "x_kmnist.pdf"]
+    assert both[0].read_bytes().startswith(b"%PDF")
+    for kind, expected in (("histori", "history"), ("history", "history"), ("numeric", "numeric")):
+        with pytest.raises(ConfigError, match=expected):
+            write_figures(tmp_path / "none.pdf", [comparison], kind)
+    assert not (tmp_path / "none.pdf").exists()
+
+
+def test_numeric_figure_has_a_line_for_each_combination_of_other_flags():
+    runs = [run for lr, mean in (("0.01", 0.9), ("0.1", 0.95), ("1", 0.8)) for name in ("selu", "relu")
+            for run in many([mean, mean - 0.01], optimizer__lr=lr, activation=name)]  # fmt: skip
+    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    (axes,) = paper_figure(found, "optimizer.lr").axes
+    assert axes.get_xscale() == "log"
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.01, 0.1, 1], [0.01, 0.1, 1]]
+    assert paper_figure(found, "numeric").axes[0].get_xlabel() == "optimizer.lr"
+
+
+def test_xarray_has_a_dimension_for_each_flag_and_for_seeds():
+    runs = [*scored(many([0.9, 0.95], optimizer__lr="0.1", activation="selu"), {0: 0.91}),
+            *many([0.8], optimizer__lr="0.01", activation="selu"),
+            made(1, None, "failed", optimizer__lr="0.01", activation="relu"),
+            *many([0.7], optimizer__lr="0.1", activation="relu", dataset="kmnist")]  # fmt: skip
+    found = to_xarray(compare_runs(runs, ["dataset", "activation", "optimizer.lr"]))
+    assert dict(found.sizes) == {"dataset": 2, "activation": 2, "optimizer.lr": 2, "seed": 2}
+    selu = found.sel({"dataset": "mnist", "activation": "selu", "optimizer.lr": 0.1})
+    assert selu.val_accuracy.values.tolist() == [0.9, 0.95]
+    assert selu.test_accuracy.values.tolist() == [0.91, pytest.approx(float("nan"), nan_ok=True)]
+    failed = found.sel({"dataset": "mnist", "activation": "relu", "optimizer.lr": 0.01, "seed": 1})
+    assert (str(failed.outcome.values), bool(np.isnan(failed.val_accuracy))) == ("failed", True)
+    assert str(found.outcome.sel({"dataset": "kmnist", "activation": "selu"}).values[0, 0]) == ""
