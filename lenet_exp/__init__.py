@@ -1,8 +1,9 @@
 """Train, sweep, and compare LeNet-5 and other small networks on MNIST-like datasets.
 
 `train` trains a single configuration, `sweep` trains a grid of configurations, and `search` searches for the best
-configuration. `compare` reports which configuration won, and `predict` evaluates models on the test set. `load` returns
-a trained network, and `compose` returns the configuration that `train` would train. All these functions raise
+configuration. `compare` reports which configuration won, `interactions` tests whether flags interact, and `predict`
+evaluates models on the test set. `load` returns a trained network, and `compose` returns the configuration that `train`
+would train. All these functions raise
 `UserError` for errors that the user can fix.
 
 Importing this package is fast: torch and mlflow are imported on first use.
@@ -11,7 +12,19 @@ Importing this package is fast: torch and mlflow are imported on first use.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lenet_exp.api import Config, RunResult, UserError, compare, compose, load, predict, search, sweep, train
+    from lenet_exp.api import (
+        Config,
+        RunResult,
+        UserError,
+        compare,
+        compose,
+        interactions,
+        load,
+        predict,
+        search,
+        sweep,
+        train,
+    )
 
     __version__: str
 
@@ -22,6 +35,7 @@ __all__ = [
     "__version__",
     "compare",
     "compose",
+    "interactions",
     "load",
     "predict",
     "search",

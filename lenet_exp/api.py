@@ -1,4 +1,4 @@
-"""The functions of the Python API: `compose`, `train`, `sweep`, `search`, `compare`, `predict`, and `load`."""
+"""The functions of the Python API, such as `compose`, `train`, `sweep`, `search`, `compare`, and `load`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,32 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import UserError, one_of
+from lenet_exp.errors import ConfigError, UserError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray
     from torch import nn
 
+    from lenet_exp.comparison.compare import Comparison
     from lenet_exp.folders.results import RunResult
     from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
 
 
-__all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "predict", "search", "sweep", "train"]
+__all__ = [
+    "Config",
+    "RunResult",
+    "UserError",
+    "compare",
+    "compose",
+    "interactions",
+    "load",
+    "predict",
+    "search",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -236,19 +249,58 @@ def compare(
     """
     import pandas as pd
 
-    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.files.comparison_xarray import to_xarray
     from lenet_exp.reports.terminal.leaderboard import records
-    from lenet_exp.sweeps.comparisons import load_comparisons
 
-    which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    found, _ = load_comparisons(which, filter, tracking_uri, experiment, CompareBy(one_of("by", by, list(CompareBy))))
+    found = _comparisons(sweep, filter, tracking_uri, experiment, by)
     if as_xarray:
         return to_xarray(found)
     table = pd.DataFrame([row for comparison in found for row in records(comparison)])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])
     return table
+
+
+def interactions(
+    *,
+    sweep: str | list[str] | None = None,
+    filter: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str = "lenet_exp",
+    by: str = "best",
+) -> pd.DataFrame:
+    """Return the interactions between the swept flags: whether the effect of one flag depends on another flag.
+
+    Args:
+        sweep, filter, tracking_uri, experiment, by: the runs and the accuracy to compare, as in `compare`.
+
+    Returns:
+        One row per pair of flags, smallest p-value first within each dataset. Columns:
+
+        - `dataset`, and `flags`: the two flags;
+        - `p`: p-value, corrected for the number of pairs by Holm's method; `uncorrected_p`; `significant`: whether `p`
+          is at most 0.05; `f`, `df`, `error_df`: F statistic and its degrees of freedom;
+        - `omega_squared`, `low`, `high`: partial omega squared and its 95% confidence interval, from 0 to 1;
+        - `values`, `means`: values of both flags, and mean accuracy (a fraction) for each combination of these values;
+        - `pattern`, `contrast`: where the effect of the second flag differs most, as a sentence and as values;
+        - `left_out`: values and seeds that were left out to obtain a full grid.
+
+    Raises:
+        UserError: the interactions cannot be tested, or see `compare`.
+    """
+    import pandas as pd
+
+    from lenet_exp.reports.interaction_words import interaction_record
+
+    rows = []
+    for comparison in _comparisons(sweep, filter, tracking_uri, experiment, by):
+        found = comparison.interactions
+        if found is None or found.no_test is not None:
+            reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"
+            raise ConfigError(f"interactions on {comparison.dataset} cannot be tested: {reason}")
+        shared = {"dataset": comparison.dataset, "left_out": list(found.left_out)}
+        rows += [shared | interaction_record(its) for its in found.pairs]
+    return pd.DataFrame(rows)
 
 
 def predict(overrides: str | Sequence[str]) -> list[dict[str, Any]]:
@@ -299,6 +351,16 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
 
     with log_to_notebook():
         return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
+
+
+def _comparisons(
+    sweep: str | list[str] | None, filter_string: str | None, uri: str | None, experiment: str, by: str
+) -> list[Comparison]:
+    from lenet_exp.comparison.group import CompareBy
+    from lenet_exp.sweeps.comparisons import load_comparisons
+
+    which = ",".join(sweep) if isinstance(sweep, list) else sweep
+    return load_comparisons(which, filter_string, uri, experiment, CompareBy(one_of("by", by, list(CompareBy))))[0]
 
 
 def _listed(overrides: str | Sequence[str]) -> list[str]:

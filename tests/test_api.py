@@ -171,6 +171,9 @@ def test_a_sweep_from_python_is_the_commands_and_its_frame_has_numbers(store, ma
     assert table["mean"].is_monotonic_decreasing
     assert set(table["n"]) == {1}
     pd.testing.assert_frame_equal(table, lenet_exp.compare(sweep="last"))
+    with pytest.raises(ConfigError, match="digits") as refused:
+        lenet_exp.interactions(sweep="last")
+    assert "\n" not in str(refused.value)
     done = main("-m", *line, "sweep.dry_run=true")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\b2 already trained\b", done.stdout)

@@ -14,6 +14,7 @@ from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
+from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
@@ -75,6 +76,15 @@ class Comparison:
     def effects(self) -> Effects:
         """The effects of the flags that differ between groups."""
         return effects(self.groups, self.flags)
+
+    @cached_property
+    def interactions(self) -> Interactions | None:
+        """The interactions between the flags that differ between groups.
+
+        None if there are fewer than two flags or three seeds, and for a search, because pruning determines which trials
+        finish.
+        """
+        return interactions(self.groups, self.flags) if self.searched is None else None
 
     @cached_property
     def outliers(self) -> list[tuple[Group, Replicate]]:

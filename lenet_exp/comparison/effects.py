@@ -125,15 +125,20 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
     """Return the reason why the effects of flags cannot be separated in the finished runs; None if they can."""
     if len(groups) < 2:
         return "only one configuration has results"
+    alike = changing_together(groups, flags)
+    if len(alike) != 1 or len(alike[0]) < 2:
+        return None
+    return f"{', '.join(alike[0])} change together, so their effects cannot be separated"
+
+
+def changing_together(groups: Sequence[Group], flags: Sequence[str]) -> list[list[str]]:
+    """Return the flags that have several values, with flags that always change together in the same list."""
     alike: dict[tuple[int, ...], list[str]] = {}
     for flag in flags:
         values = [g.flags.get(flag, "-") for g in groups]
         if len(set(values)) > 1:
             alike.setdefault(tuple(map(values.index, values)), []).append(flag)
-    together = [flag for found in alike.values() for flag in found]
-    if len(alike) > 1 or len(together) < 2:
-        return None
-    return f"{', '.join(together)} change together, so their effects cannot be separated"
+    return list(alike.values())
 
 
 def number(text: str) -> float | None:

@@ -43,6 +43,19 @@ def holm_levels(comparisons: int) -> Floats:
     return LEVEL / np.arange(comparisons, 0, -1)
 
 
+def holm_adjusted(p: Floats) -> Floats:
+    """Return p-values adjusted by Holm's method, with the shape of `p`. A value of at most 0.05 is significant.
+
+    Args:
+        p: p-values, with shape (..., comparisons).
+    """
+    order = np.argsort(p, axis=-1)
+    factors = np.arange(p.shape[-1], 0, -1)
+    ordered = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    adjusted: Floats = np.minimum(np.take_along_axis(ordered, np.argsort(order, axis=-1), axis=-1), 1.0)
+    return adjusted
+
+
 @cache
 def shaffer_levels(groups: int) -> Floats:
     """Return the significance levels of Shaffer's method for all pairs of groups (Shaffer 1986, Modified sequentially

@@ -201,6 +201,15 @@ def test_effects_have_intervals_and_what_may_be_chance_is_pale(alone, files):
     assert f"{level.low * 100:+.2f} to {level.high * 100:+.2f}" in report.hover("effects", 0, [level.effect * 50, 0])
 
 
+def test_an_interaction_is_drawn_with_a_line_for_each_value(alone, files):
+    report = Report(alone).open(files["clear"])
+    option, (its,) = report.option("interactions"), clear().interactions.pairs
+    lines = [series for series in option["series"] if series["type"] == "line"]
+    assert [series["data"] for series in lines] == [list(row) for row in its.means]
+    assert option["xAxis"][0]["data"] == list(its.levels[1]) == ["0.001", "0.01"]
+    assert f"{its.means[1][1] * 100:.2f}%" in report.hover("interactions", 2, [1, its.means[1][1]])
+
+
 def test_a_link_of_lenet_ui_links_the_runs(alone, files):
     Report(alone).open(files["linked"])
     alone.get_by_role("button", name="its runs").first.click()

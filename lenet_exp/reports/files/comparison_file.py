@@ -11,10 +11,12 @@ from pathlib import Path
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchSummary
+from lenet_exp.comparison.studies.interactions import Interactions
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
+from lenet_exp.reports.interaction_words import interaction_record
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
@@ -84,7 +86,18 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
         ],
     }
     data |= _known({"seeds_share_of_variance": found.seeds})
+    data |= {"interactions": _interactions(comparison.interactions)}
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
+
+
+def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
+    if found is None:
+        return None
+    return {
+        "no_test": found.no_test,
+        "left_out": list(found.left_out),
+        "pairs": list(map(interaction_record, found.pairs)),
+    }
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:

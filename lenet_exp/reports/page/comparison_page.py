@@ -26,7 +26,7 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
-SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
+SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "interactions.js", "search.js", "start.js")
 METHOD = """The leader is tested against every other configuration: with a paired test if the two have seeds in
 common, otherwise with Welch's test. P-values are corrected for multiple comparisons among all pairs of configurations
 (Shaffer's method). To win, a configuration must instead beat every other one at an uncorrected p ≤ 0.05; this rule

@@ -12,9 +12,11 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.search.summary import SearchedRun, SearchedTrial, SearchSummary
+from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
+from lenet_exp.reports.interaction_words import interaction_words
 from lenet_exp.reports.phrases import percent, remark, unfinished
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
@@ -42,6 +44,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         "sizes": comparison.sizes_differ,
         "groups": groups,
         "effects": list(map(_effect, comparison.effects.flags)) if told else [],
+        "interactions": list(map(_interaction, comparison.interactions.pairs)) if comparison.interactions else [],
         "search": _search(comparison.searched) if comparison.searched is not None else None,
     }
 
@@ -108,6 +111,15 @@ def _effect(effect: Effect) -> dict[str, Json]:
     ]
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"
     return {"flag": effect.flag, "share": share, "levels": levels}
+
+
+def _interaction(its: Interaction) -> dict[str, Json]:
+    cells = [
+        [{"mean": mean, "low": low, "high": high} for mean, (low, high) in zip(means, intervals, strict=True)]
+        for means, intervals in zip(its.means, its.intervals, strict=True)
+    ]
+    values = [list(map(rounded, level)) for level in its.levels]
+    return {"lines": its.first, "along": its.second, "values": values, "cells": cells, "said": interaction_words(its)}
 
 
 def _search(searched: SearchSummary) -> dict[str, Json]:

@@ -56,6 +56,11 @@ function cards(section, board) {
     add("numeric", options.length > 1 ? "Accuracy against a flag" : `Accuracy against ${state.flag}`, () => numericChart(board, state), choices);
   }
   add("effects", "Effect of each flag", (width) => effectsChart(board, width));
+  const pairs = board.data.interactions;
+  const pair = { shown: 0 };
+  const names = pairs.map((its, k) => [String(k), `${its.lines}, ${its.along}`]);
+  const choose = (draw) => (pairs.length > 1 ? [choice("flags", names, "0", (value) => ((pair.shown = Number(value)), draw()))] : []);
+  add("interactions", "Interaction of two flags", () => interactionChart(pairs[pair.shown]), choose);
   add("parallel", "Parallel coordinates", (width) => parallelChart(board, width));
   return found;
 }

@@ -13,6 +13,7 @@ from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
+from lenet_exp.reports.interaction_words import interaction_lines
 from lenet_exp.reports.next_steps import next_step, notes
 from lenet_exp.reports.phrases import not_excluded, outcomes, remark, verdict
 from lenet_exp.reports.search_words import search_lines
@@ -183,7 +184,7 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """Return lines about the effect of each flag, the seed-to-seed variation, and the best values of numeric flags.
+    """Return lines about effects of flags, seed-to-seed variation, interactions, and the best values of numeric flags.
 
     For a search, return the search's history and the importance of flags instead. Effects would be biased, because
     pruning determines which trials finish.
@@ -203,7 +204,7 @@ def effect_lines(comparison: Comparison) -> list[str]:
         elif len(found.flags) > 1:
             rest = f"; interactions {found.interactions:.0%}"
         lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
-    return lines + numeric_lines(comparison)
+    return [*lines, *interaction_lines(comparison.interactions), *numeric_lines(comparison)]
 
 
 def _effect_line(effect: Effect) -> str:

@@ -1,0 +1,141 @@
+"""Simulate the tests of interactions, for `benchmarks/verdicts.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from scipy.stats import f as f_distribution
+
+from lenet_exp.comparison.multiplicity import LEVEL, Floats, holm_adjusted
+from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
+
+INTERACTIONS = """
+## Interactions
+
+How often a test of interactions is wrong in full grids with n seeds. An F test with repeated measures over seeds and
+Greenhouse and Geisser's correction tests each pair of flags, with Holm's correction for the number of pairs.
+
+- **false**: sweeps in which an interaction is declared although no flags interact. Goal: at most 5.5, or 6 with
+  spreads of 1 to 10
+- **pooled error**: the same for the F test of a randomized complete block design, which assumes equal spreads
+- **hold 0**, **hold**: tests in which the 95% interval of partial omega squared contains the true value, without an
+  interaction and with one. Goal: at least 94
+- **power**: sweeps in which the interaction is found if one combination of values is 6 standard deviations better
+
+"Spreads 1 to 4" means that the standard deviation of one combination is four times as large as that of the others. In
+rows with "seed times configuration", each seed also has an effect that differs between configurations.
+
+| grid | n | spreads | false | pooled error | hold 0 | hold | power |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
+GRIDS = ((2, 2), (2, 4), (3, 4), (4, 6), (2, 2, 3))
+SPREADS = ("equal", "spreads 1 to 4", "spreads 1 to 10", "seed times configuration")
+LIFT = 6.0  # accuracy of the better combination, in standard deviations
+LEAST_HELD = 94.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A type of simulated grid: the number of values of each flag, the number of seeds, and an entry of SPREADS."""
+
+    shape: tuple[int, ...]
+    n: int
+    spreads: str
+
+    def draw(self, sweeps: int, rng: np.random.Generator) -> Floats:
+        """Draw accuracies without effects, with shape (sweeps, *shape, seeds)."""
+        values = rng.normal(size=(sweeps, *self.shape, self.n))
+        if self.spreads == "seed times configuration":
+            seed = rng.normal(size=(sweeps, *[1] * len(self.shape), self.n))
+            values += 2 * rng.normal(size=(sweeps, *self.shape, 1)) * seed
+        return values * self.sd[..., None]
+
+    @property
+    def sd(self) -> Floats:
+        """The standard deviation of each combination, without the effects of seeds."""
+        found = np.ones(self.shape)
+        found.flat[0] = {"spreads 1 to 4": 4.0, "spreads 1 to 10": 10.0}.get(self.spreads, 1.0)
+        return found
+
+    @property
+    def most_false(self) -> float:
+        """The goal for the percentage of sweeps in which an interaction is wrongly declared."""
+        return 6.0 if self.spreads == "spreads 1 to 10" else 5.5
+
+
+def by_pair(values: Floats, dims: int, measure: Callable[[Floats], Floats]) -> Floats:
+    """Return the measure of each pair of flags, with shape (sweeps, pairs), from accuracies as `Grid.draw` returns."""
+    found = []
+    for i, j in combinations(range(1, dims + 1), 2):
+        table = np.moveaxis(values, (i, j), (1, 2))
+        found.append(measure(table.reshape(*table.shape[:3], -1, table.shape[-1]).mean(axis=3)))
+    return np.stack(found, axis=-1)
+
+
+def pooled_p(table: Floats, error: Floats, error_df: int, runs: int) -> Floats:
+    """Return the p-value of an interaction in a randomized complete block design with equal spreads.
+
+    Args:
+        table: accuracies of a pair of flags, with shape (sweeps, values, values, seeds).
+        error: mean square of the residuals of all runs, with shape (sweeps,).
+    """
+    mean = table.mean(axis=-1)
+    off = mean - mean.mean(axis=1, keepdims=True) - mean.mean(axis=2, keepdims=True) + mean.mean((1, 2), keepdims=True)
+    df = (mean.shape[1] - 1) * (mean.shape[2] - 1)
+    square = (off**2).mean(axis=(1, 2)) * runs / df
+    found: Floats = f_distribution.sf(square / error, df, error_df)
+    return found
+
+
+def residuals(values: Floats) -> tuple[Floats, int]:
+    """Return the mean square of the residuals of a randomized complete block design, and its degrees of freedom."""
+    cells = values.reshape(len(values), -1, values.shape[-1])
+    rest = cells - cells.mean(axis=-1, keepdims=True)
+    rest = rest - rest.mean(axis=1, keepdims=True)
+    df = (cells.shape[1] - 1) * (cells.shape[2] - 1)
+    return (rest**2).sum(axis=(1, 2)) / df, df
+
+
+def holds(test: InteractionTest, grid: Grid, lift: float) -> float:
+    """Return the percentage of intervals of the first pair of flags that contain the true partial omega squared."""
+    a, b = grid.shape[:2]
+    others = int(np.prod(grid.shape[2:]))
+    own = grid.sd.reshape(a, b, -1) ** 2
+    share = (1 - 1 / a) * (1 - 1 / b)  # of a single combination's variance or square that belongs to the interaction
+    signal = share * (lift / others) ** 2 / (a * b)
+    true = signal / (signal + own.mean())
+    return float(100 * ((test.low <= true) & (true <= test.high)).mean())
+
+
+def interaction_row(grid: Grid, sweeps: int, rng: np.random.Generator) -> tuple[str, bool]:
+    """Simulate sweeps; return a row of the table, and whether the goals are reached."""
+    values, dims = grid.draw(sweeps, rng), len(grid.shape)
+    runs = int(np.prod(grid.shape)) * grid.n
+    p = by_pair(values, dims, lambda table: interaction_test(table, runs).p)
+    false = 100 * (holm_adjusted(p) <= LEVEL).any(axis=-1).mean()
+    error, df = residuals(values)
+    pooled = by_pair(values, dims, lambda table: pooled_p(table, error, df, runs))
+    usual = 100 * (holm_adjusted(pooled) <= LEVEL).any(axis=-1).mean()
+
+    def first(accuracies: Floats) -> InteractionTest:
+        table = accuracies.reshape(sweeps, *grid.shape[:2], -1, grid.n).mean(axis=3)
+        return interaction_test(table, runs)
+
+    better = values.copy()
+    better.reshape(sweeps, -1, grid.n)[:, -1] += LIFT
+    found = by_pair(better, dims, lambda table: interaction_test(table, runs).p)
+    power = 100 * (holm_adjusted(found)[:, 0] <= LEVEL).mean()
+    shown = "x".join(map(str, grid.shape))
+    row = f"| {shown} | {grid.n} | {grid.spreads} | {false:.1f} | {usual:.1f} |"
+    if grid.spreads == SPREADS[-1]:  # partial omega squared has no common definition if seeds interact
+        return f"{row} | | {power:.1f} |", false <= grid.most_false
+    held = holds(first(values), grid, 0.0), holds(first(better), grid, LIFT)
+    return f"{row} {held[0]:.1f} | {held[1]:.1f} | {power:.1f} |", false <= grid.most_false and min(held) >= LEAST_HELD
+
+
+def interaction_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
+    """Yield the rows of the table of interactions, each with whether the goals are reached."""
+    for number, (shape, spreads, n) in enumerate(product(GRIDS, SPREADS, (3, 5, 10))):
+        yield interaction_row(Grid(shape, n, spreads), sweeps, np.random.default_rng(seed * 1000 + number))

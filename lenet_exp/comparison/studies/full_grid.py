@@ -1,0 +1,107 @@
+"""The largest full part of a grid: the same seeds for every combination of the remaining values of the flags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_exp.comparison.effects import changing_together, number
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.pairs import Floats, Replicate
+
+Level = str | Replicate  # a value of a flag, or a seed
+LEAST_SEEDS = 3  # minimum number of seeds for each combination
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullGrid:
+    """Accuracies of all combinations of values, each with the same seeds.
+
+    Attributes:
+        flags: names of the flags that have at least two values. Flags that change together count as one flag, such as
+            `optimizer.lr with batch_size`.
+        levels: the values of each flag. Numbers are in ascending order.
+        values: accuracies, as fractions, with shape (values of the first flag, ..., values of the last flag, seeds).
+        left_out: values and seeds that are not in the grid, such as `optimizer.lr=1` or `seed=3`.
+        lost: number of finished runs that are not in the grid.
+    """
+
+    flags: tuple[str, ...]
+    levels: tuple[tuple[str, ...], ...]
+    values: Floats
+    left_out: tuple[str, ...]
+    lost: int
+
+
+def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid | None:
+    """Return the largest full part of a grid; None if it has fewer than two flags with two values, or three seeds.
+
+    If the grid is not full, the value or seed with the largest fraction of missing runs is left out, until the rest is
+    full. All runs of a configuration with diverged runs count as missing.
+    """
+    factors = changing_together(groups, flags)
+    stable = [g for g in groups if g.n and not g.diverged]
+    rows: list[tuple[Level, ...]] = [(*(_value(g, f) for f in factors), r) for g in stable for r in g.accuracy]
+    if len(factors) < 2 or not rows:
+        return None
+    names = [*(" with ".join(factor) for factor in factors), "seed"]
+    levels = [sorted({row[k] for row in rows}, key=_order) for k in range(len(names))]
+    cells = np.array([[levels[k].index(value) for k, value in enumerate(row)] for row in rows])
+    accuracies = np.array([value for g in stable for value in g.accuracy.values()])
+    left_out: list[str] = []
+    while len(cells) < math.prod(len(np.unique(column)) for column in cells.T):
+        found = _emptiest(cells)
+        if found is None:
+            return None
+        axis, level = found
+        value = levels[axis][level]
+        left_out.append(f"{names[axis]}={value}" if isinstance(value, str) else _seed(*value))
+        keep = cells[:, axis] != level
+        cells, accuracies = cells[keep], accuracies[keep]
+    kept = [np.unique(column) for column in cells.T]
+    varied = [k for k in range(len(factors)) if len(kept[k]) > 1]
+    if len(varied) < 2 or len(kept[-1]) < LEAST_SEEDS:
+        return None
+    values = np.empty([len(column) for column in kept])
+    values[tuple(np.searchsorted(*pair) for pair in zip(kept, cells.T, strict=True))] = accuracies
+    return FullGrid(
+        flags=tuple(names[k] for k in varied),
+        levels=tuple(tuple(str(levels[k][i]) for i in kept[k]) for k in varied),
+        values=values.reshape([*(len(kept[k]) for k in varied), -1]),
+        left_out=tuple(left_out),
+        lost=len(rows) - len(cells),
+    )
+
+
+def _value(group: Group, factor: Sequence[str]) -> str:
+    return " with ".join(group.flags.get(flag, "-") for flag in factor)
+
+
+def _seed(seed: int, split: int) -> str:
+    return f"seed={seed}" + (f" split_seed={split}" if split else "")
+
+
+def _order(value: Level) -> tuple[bool, float, Level]:
+    known = number(value) if isinstance(value, str) else 0.0
+    return known is None, known or 0.0, value
+
+
+def _emptiest(cells: NDArray[np.int64]) -> tuple[int, int] | None:
+    """Return the axis and the level with the smallest fraction of runs; None if no level can be left out.
+
+    Args:
+        cells: the level of each run on each axis, with shape (runs, axes). The last axis contains the seeds.
+    """
+    found = []
+    sizes = [len(np.unique(column)) for column in cells.T]
+    for axis, column in enumerate(cells.T):
+        if sizes[axis] > (LEAST_SEEDS if axis == len(sizes) - 1 else 1):
+            levels, runs = np.unique(column, return_counts=True)
+            least = int(runs.argmin())
+            full = math.prod(sizes) / sizes[axis]
+            found.append((runs[least] / full, runs[least], axis, int(levels[least])))
+    return min(found)[2:] if found else None

@@ -1,0 +1,222 @@
+"""Tests whether the effect of one flag depends on the value of another flag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from lenet_exp.comparison.effects import changing_together, number
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.multiplicity import LEVEL, holm_adjusted
+from lenet_exp.comparison.pairs import NO_SPREAD, Floats
+from lenet_exp.comparison.statistics import mean_interval
+from lenet_exp.comparison.studies.full_grid import LEAST_SEEDS, FullGrid, largest_full_grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class InteractionTest:
+    """The test of an interaction. Each array has the shape (...), with one value per simulated sweep.
+
+    Attributes:
+        f: F statistic.
+        df, error_df: degrees of freedom of the numerator and the denominator, corrected as described in
+            `interaction_test`.
+        p: p-value, not corrected for the number of pairs; NaN if seeds show no variation.
+        omega: partial omega squared, the interaction's share of its variance and the seed-to-seed variance; 0 to 1.
+        low, high: ends of the 95% confidence interval of the true `omega`.
+    """
+
+    f: Floats
+    df: Floats
+    error_df: Floats
+    p: Floats
+    omega: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """The part of an interaction in which the effect of the second flag differs most.
+
+    Attributes:
+        better, worse: two values of the second flag.
+        most, least: two values of the first flag.
+        with_most, with_least: mean accuracy with `better` minus mean accuracy with `worse`, as a fraction, at the two
+            values of the first flag. `with_most` is positive and the larger of the two in absolute value.
+    """
+
+    better: str
+    worse: str
+    most: str
+    least: str
+    with_most: float
+    with_least: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """The interaction between two flags.
+
+    Attributes:
+        first, second: names of the flags. If only one of them has numbers as values, it is the second.
+        levels: values of the first flag, and values of the second flag.
+        means: mean accuracy (a fraction) for each value of the first flag and each value of the second flag, over seeds
+            and all values of the other flags.
+        intervals: 95% confidence intervals of the means over seeds.
+        test: result of the test.
+        p: p-value, corrected for the number of pairs by Holm's method.
+        pairs: number of pairs.
+    """
+
+    first: str
+    second: str
+    levels: tuple[tuple[str, ...], tuple[str, ...]]
+    means: tuple[tuple[float, ...], ...]
+    intervals: tuple[tuple[tuple[float, float], ...], ...]
+    test: InteractionTest
+    p: float
+    pairs: int = 1
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interaction is significant at 5%, corrected for the number of pairs."""
+        return self.p <= LEVEL
+
+    @property
+    def contrast(self) -> Contrast:
+        """The two values of each flag between which the effect of the second flag differs most."""
+        means = np.array(self.means)
+        steps = means[:, :, None] - means[:, None, :]
+        better, worse = np.unravel_index(np.argmax(np.ptp(steps, axis=0)), steps.shape[1:])
+        step = steps[:, better, worse]
+        most, least = int(step.argmax()), int(step.argmin())
+        if abs(step[least]) > step[most]:
+            better, worse, most, least, step = worse, better, least, most, -step
+        of_first, of_second = self.levels
+        return Contrast(
+            better=of_second[better],
+            worse=of_second[worse],
+            most=of_first[most],
+            least=of_first[least],
+            with_most=float(step[most]),
+            with_least=float(step[least]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interactions:
+    """The interactions between all pairs of flags.
+
+    Attributes:
+        pairs: the tested pairs, smallest p-value first; empty if there is no test.
+        left_out: values and seeds that were left out to obtain a full grid, such as `optimizer.lr=1`.
+        lost: number of finished runs that were left out.
+        no_test: reason why there is no test; None if there is one.
+    """
+
+    pairs: list[Interaction]
+    left_out: tuple[str, ...] = ()
+    lost: int = 0
+    no_test: str | None = None
+
+
+def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions | None:
+    """Test the interaction of each pair of flags in the largest full part of a grid.
+
+    Returns:
+        The interactions; None if there are fewer than two flags, or fewer than three seeds per group.
+    """
+    if len(changing_together(groups, flags)) < 2 or max((g.n for g in groups), default=0) < LEAST_SEEDS:
+        return None
+    replicates = {replicate for g in groups for replicate in g.accuracy}
+    if len({split for _, split in replicates}) not in {1, len(replicates)}:
+        return Interactions(pairs=[], no_test="runs with the same split_seed are not independent")
+    grid = largest_full_grid(groups, flags)
+    if grid is None:
+        return Interactions(pairs=[], no_test="too many combinations of values have missing or diverged runs")
+    tested = [found for pair in combinations(range(len(grid.flags)), 2) if (found := _tested(grid, *pair)) is not None]
+    if not tested:
+        return Interactions(pairs=[], no_test="seeds show no variation")
+    corrected = holm_adjusted(np.array([float(found.test.p) for found in tested]))
+    pairs = [replace(found, p=float(p), pairs=len(tested)) for found, p in zip(tested, corrected, strict=True)]
+    pairs = sorted(pairs, key=lambda its: float(its.test.p))
+    return Interactions(pairs=pairs, left_out=grid.left_out, lost=grid.lost)
+
+
+def interaction_test(table: Floats, runs: int) -> InteractionTest:
+    """Test the interaction of two flags with repeated measures over seeds.
+
+    Each seed's interaction is compared with its variation between seeds, so an effect of the seed on all configurations
+    cancels out. Spreads and correlations can differ between configurations, so the degrees of freedom are reduced
+    (Greenhouse, Geisser 1959, On methods in the analysis of profile data). With two values per flag, the test is a
+    paired t test. It assumes that seeds are independent and that accuracies are approximately normal.
+
+    The estimate of partial omega squared subtracts the part that chance alone would cause (Hays 1963, Statistics for
+    psychologists). The ends of its interval are the values for which the observed F is at the 97.5th and at the 2.5th
+    percentile of the noncentral F distribution (Steiger 2004, Beyond the F test; Smithson 2003, Confidence intervals).
+
+    Args:
+        table: accuracies, with shape (..., values of the first flag, values of the second flag, seeds).
+        runs: total number of runs, which exceeds the size of the table if it averages over other flags.
+    """
+    from scipy.special import fdtr, fdtrc, ncfdtrinc  # this import takes 0.2 s and is needed only with repeated seeds
+
+    a, b, n = table.shape[-3:]
+    off = table - table.mean(-3, keepdims=True)
+    off = (off - off.mean(-2, keepdims=True)).reshape(*table.shape[:-3], a * b, n)
+    mean = off.mean(-1)
+    rest = off - mean[..., None]
+    products = rest.swapaxes(-1, -2) @ rest / (n - 1)  # has the same trace and norm as the covariance of the cells
+    error = np.trace(products, axis1=-2, axis2=-1)
+    spread = error > NO_SPREAD**2
+    error = np.where(spread, error, np.nan)
+    most = (a - 1) * (b - 1)
+    df = np.clip(error**2 / (products**2).sum((-2, -1)), 1, most)
+    error_df = df * (n - 1)
+    f = n * (mean**2).sum(-1) / error
+
+    def omega(percentile: float) -> Floats:
+        inside = fdtr(df, error_df, f) > percentile
+        shift = ncfdtrinc(df, error_df, percentile, np.where(inside, f, 1.0)) * most / df
+        share: Floats = np.where(inside, shift / (shift + runs), 0.0)
+        return np.where(shift * df / most > 9999, share if percentile > 0.5 else 1.0, share)  # the limit of scipy
+
+    gain = np.maximum(most * (f - 1), 0.0)
+    return InteractionTest(
+        f=f,
+        df=df,
+        error_df=error_df,
+        p=fdtrc(df, error_df, f),
+        omega=gain / (gain + runs),
+        low=omega(0.975),
+        high=omega(0.025),
+    )
+
+
+def _tested(grid: FullGrid, i: int, j: int) -> Interaction | None:
+    """Test a pair of flags, averaged over all other flags; None if seeds show no variation.
+
+    The p-value is not yet corrected.
+    """
+    numeric = [all(number(value) is not None for value in grid.levels[k]) for k in (i, j)]
+    if numeric[0] > numeric[1] or (numeric[0] == numeric[1] and len(grid.levels[i]) > len(grid.levels[j])):
+        i, j = j, i
+    table = np.moveaxis(grid.values, (i, j), (0, 1))
+    table = table.reshape(*table.shape[:2], -1, table.shape[-1]).mean(axis=2)
+    test = interaction_test(table, grid.values.size)
+    if np.isnan(test.p):
+        return None
+    cells = [[{(seed, 0): float(value) for seed, value in enumerate(cell)} for cell in row] for row in table]
+    return Interaction(
+        first=grid.flags[i],
+        second=grid.flags[j],
+        levels=(grid.levels[i], grid.levels[j]),
+        means=tuple(map(tuple, table.mean(axis=-1).tolist())),
+        intervals=tuple(tuple(map(mean_interval, row)) for row in cells),
+        test=test,
+        p=float(test.p),
+    )

@@ -1,0 +1,152 @@
+"""Whether the effect of a flag depends on another flag, and what is said about it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.studies import Grid, interaction_row
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.multiplicity import holm_adjusted
+from lenet_exp.comparison.studies.interactions import interaction_test
+from lenet_exp.reports.escape import as_line
+from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.page.page_data import page_data
+from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.terminal.leaderboard import effect_lines
+from tests.comparison.made_up import made
+
+FLAGS = ["activation", "optimizer.lr", "batch_size"]
+MEANS = {("relu", "0.01"): 0.90, ("relu", "0.1"): 0.95, ("selu", "0.01"): 0.93, ("selu", "0.1"): 0.94}
+SOURCE = RunSource("test")
+
+
+def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged=(), **alike) -> Comparison:
+    """A full grid of three flags, of which activation and optimizer.lr interact; seeds have an effect of their own."""
+    rng, runs = np.random.default_rng(0), []
+    common = rng.normal(0, 0.01, n)
+    for a, lr, b, seed in itertools.product(("relu", "selu"), lrs, ("64", "128"), range(n)):
+        reached = means.get((a, lr), 0.92) + common[seed] + rng.normal(0, spread)
+        outcome = "diverged" if (a, lr) in diverged else "finished"
+        more = {flag: values[a] for flag, values in alike.items()}
+        if (a, lr, seed) not in drop:
+            runs.append(made(seed, reached, outcome, activation=a, optimizer__lr=lr, batch_size=b, **more))
+    return compare_runs(runs, [*FLAGS, *alike])[0]
+
+
+def test_an_interaction_that_was_put_in_is_found_and_described():
+    found = sweep().interactions
+    first = found.pairs[0]
+    assert (first.first, first.second, first.pairs) == ("activation", "optimizer.lr", 3)
+    assert [its.significant for its in found.pairs] == [True, False, False]
+    contrast = first.contrast
+    assert (contrast.better, contrast.worse, contrast.most, contrast.least) == ("0.1", "0.01", "relu", "selu")
+    assert (contrast.with_most, contrast.with_least) == pytest.approx((0.05, 0.01), abs=0.004)
+    true = 0.01**2 / (0.01**2 + 0.003**2)  # each cell is a point off what both flags add up to
+    assert first.test.low < true < first.test.high
+    assert np.mean(first.means) == pytest.approx(np.mean([g.mean for g in sweep().groups]))
+
+
+def test_crossing_lines_are_described_as_better_and_worse():
+    means = MEANS | {("selu", "0.1"): 0.91}
+    contrast = sweep(means=means).interactions.pairs[0].contrast
+    assert contrast.with_most == pytest.approx(0.05, abs=0.004)
+    assert contrast.with_least == pytest.approx(-0.02, abs=0.004)
+
+
+def test_two_values_per_flag_are_a_paired_t_test():
+    table = np.random.default_rng(1).normal(size=(2, 2, 6))
+    found = interaction_test(table, table.size)
+    contrast = table[0, 0] - table[0, 1] - table[1, 0] + table[1, 1]
+    expected = stats.ttest_1samp(contrast, 0)
+    assert (float(found.f), float(found.p)) == pytest.approx((expected.statistic**2, expected.pvalue))
+    assert (float(found.df), float(found.error_df)) == (1, 5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, 1000.0])
+def test_the_interval_inverts_the_noncentral_f(shift):
+    table = np.random.default_rng(2).normal(size=(3, 4, 5))
+    table[0, 0] += shift
+    found = interaction_test(table, table.size)
+    assert 0 <= found.low <= found.omega <= found.high <= 1
+    for end, percentile in ((found.low, 0.975), (found.high, 0.025)):
+        if 0 < end < 0.99:
+            noncentral = float(end / (1 - end)) * table.size * float(found.df) / 6
+            reached = stats.ncf.cdf(float(found.f), float(found.df), float(found.error_df), noncentral)
+            assert reached == pytest.approx(percentile, abs=1e-6)
+
+
+def test_effects_of_seeds_and_flags_do_not_matter():
+    table = np.random.default_rng(3).normal(size=(3, 4, 5))
+    moved = table + 10 * np.arange(5) + 3 * np.arange(4)[:, None] - 2 * np.arange(3)[:, None, None]
+    assert float(interaction_test(moved, 60).p) == pytest.approx(float(interaction_test(table, 60).p))
+
+
+def test_what_is_missing_is_left_out_and_named():
+    lrs = ("0.01", "0.1", "1")
+    found = sweep(lrs=lrs, diverged=[("selu", "1")]).interactions
+    assert (found.left_out, found.lost) == (("optimizer.lr=1",), 10)
+    assert found.pairs[0].levels == (("relu", "selu"), ("0.01", "0.1"))
+    found = sweep(lrs=lrs, drop=[("relu", "1", 3)]).interactions
+    assert (found.left_out, found.pairs[0].levels[1]) == (("seed=3",), lrs)
+    never = sweep(lrs=lrs, diverged=[(a, "1") for a in ("relu", "selu")]).interactions
+    assert (never.left_out, never.pairs[0].levels[1]) == ((), ("0.01", "0.1"))
+
+
+def test_an_unbalanced_grid_without_a_full_part_has_a_reason():
+    (found,) = compare_runs([made(s, 0.9 + s / 100, activation=a, optimizer__lr=lr) for s in range(3)
+                             for a, lr in (("relu", "1"), ("selu", "2"), ("selu", "1"))])  # fmt: skip
+    assert found.interactions.pairs == []
+    assert any(found.interactions.no_test in line for line in effect_lines(found))
+
+
+def test_silent_with_two_seeds_or_one_flag():
+    assert sweep(n=2).interactions is None
+    runs = [made(s, 0.9 + s / 100, activation=a) for s in range(3) for a in ("relu", "selu")]
+    assert compare_runs(runs)[0].interactions is None
+
+
+def test_flags_that_change_together_count_as_one():
+    found = sweep(optimizer__momentum={"relu": "0", "selu": "0.9"}).interactions
+    assert found.pairs[0].first == "activation with optimizer.momentum"
+    assert len(found.pairs) == 3
+
+
+def test_seeds_without_variation_cannot_be_tested():
+    found = sweep(spread=0.0).interactions
+    assert (found.pairs, bool(found.no_test)) == ([], True)
+
+
+def test_holm_adjusted_compares_with_the_level():
+    assert holm_adjusted(np.array([0.04, 0.01, 0.02])) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def test_every_report_tells_the_same(tmp_path):
+    comparison = sweep()
+    (line,) = (line for line in effect_lines(comparison) if "interact (" in line)
+    assert re.search(r"p < 0\.001, corrected; partial omega squared 0\.\d\d, 0\.\d\d to", line)
+    for ending in ("md", "html", "json"):
+        write_comparison(tmp_path / f"x.{ending}", [comparison], SOURCE)
+    assert f"- {as_line(line)}\n" in (tmp_path / "x.md").read_text()
+    (found,) = json.loads((tmp_path / "x.json").read_text())
+    (first, *_) = found["interactions"]["pairs"]
+    assert (first["flags"], first["significant"]) == (["activation", "optimizer.lr"], True)
+    assert f"{first['omega_squared']:.2f}, {first['low']:.2f} to {first['high']:.2f}" in line
+    assert first["pattern"] in line
+    drawn = page_data(comparison, SOURCE)["interactions"]
+    assert [cell["mean"] for row in drawn[0]["cells"] for cell in row] == list(itertools.chain(*first["means"]))
+    assert line.startswith(drawn[0]["said"])
+
+
+@pytest.mark.parametrize("spreads", ["equal", "spreads 1 to 4", "seed times configuration"])
+def test_error_rate_and_coverage(spreads):
+    """A quick version of `benchmarks/verdicts.py`; false alarms 5%, coverage 95%."""
+    row, _ = interaction_row(Grid((2, 3), 5, spreads), 1000, np.random.default_rng(0))
+    false, _, *held, _ = (float(cell) if cell.strip() else None for cell in row.strip("|").split("|")[3:])
+    assert false < 7
+    assert all(value is None or value > 93 for value in held)
