@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from lenet_exp.config.schema import PredictConfig
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.calibration import BINS
+from lenet_exp.prediction.corrupted import corruptions_figure, corruptions_table, score_corrupted
 from lenet_exp.prediction.score import TestOutputs, dataset_for, evaluate_test_set, score_of
 from lenet_exp.prediction.temperature import validation_temperature
 from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
@@ -54,7 +55,12 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     temperature = validation_temperature(model, *given) if config.calibrate else None
     outputs = evaluate_test_set(model, dataset, *given)
     score = score_of(outputs, temperature)
-    figures = {name: png(figure) for name, figure in _figures(score, f"{model.name}: {dataset.name}").items()}
+    drawn = _figures(score, f"{model.name}: {dataset.name}")
+    if config.corrupted:
+        accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device)
+        score = replace(score, corrupted=accuracies)
+        drawn["corruptions"] = corruptions_figure(outputs, score, score.data_digest)
+    figures = {name: png(figure) for name, figure in drawn.items()}
     pngs = {f"{name.replace(' ', '_')}.png": content for name, content in figures.items()}
     paths = [save_figure(config, model, name, content) for name, content in pngs.items()]
     logged = log_test_result(config, model, score, pngs)
@@ -93,6 +99,8 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
         console.print(
             f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; set output= to save all classes"
         )
+    if score.corrupted:
+        console.print(corruptions_table(score.accuracy, score.corrupted))
     if len(score.classes) > MOST_IN_MATRIX:
         return
     matrix = PlainTable("confusion matrix (row: true, column: predicted)")

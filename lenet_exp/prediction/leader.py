@@ -22,6 +22,7 @@ from lenet_exp.folders.records import Outcome, Record, TestResult
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.prediction.corrupted import corruptions_table
 from lenet_exp.prediction.evaluation import calibration_text, print_score, score_and_log
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.prediction.predict import (
@@ -32,6 +33,7 @@ from lenet_exp.prediction.predict import (
     times,
 )
 from lenet_exp.reports.terminal.leaderboard import behind, on_test
+from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import LoggedTest, log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
@@ -233,9 +235,13 @@ def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_it
             log.warning("%s: cannot save the test result (%s); tables will not show it", folder.path, e.strerror)
         print(printable(_line(tested[-1], with_split=scored.group.splits > 1)))
     if len(tested) > 1:
-        print(_together([t.score.accuracy for t in tested], tested[0].score.total))
+        first = tested[0].score
+        print(_together([t.score.accuracy for t in tested], first.total))
         for line in _mean_calibration([t.score for t in tested]):
             print(line)
+        if corrupted := {name: statistics.fmean(t.score.corrupted[name] for t in tested) for name in first.corrupted}:
+            clean = statistics.fmean(t.score.accuracy for t in tested)
+            PlainConsole().print(corruptions_table(clean, corrupted))
     return tested
 
 

@@ -179,11 +179,14 @@ def check_places(config: PredictConfig) -> None:
     """Check that the output file and the outputs folder are writable.
 
     Raises:
-        ConfigError: the file or the folder is not writable, or `configurations=all` is set without `sweep=` or with
-            `images=`.
+        ConfigError: the file or the folder is not writable, `configurations=all` is set without `sweep=`, or a flag for
+            test sets is set with `images=`.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
+    for flag in ("calibrate", "corrupted"):
+        if getattr(config, flag) and config.images:
+            raise ConfigError(f"{flag}=true: requires a test set and cannot be combined with images=")
     if config.output is not None:
         output_path(config.output, FORMATS)
     check_outputs(outputs_dir())
