@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
 
@@ -166,6 +167,22 @@ def test_charts_say_what_lenet_compare_says_on_axes_that_fit(alone, files):
     axes = {axis["name"]: axis for axis in report.option("parallel")["parallelAxis"]}
     assert axes["lr (log)"]["type"] == "log"
     assert 0.8 < axes["best val"]["min"] < 0.94  # the one at chance does not squeeze the others
+
+
+def test_accuracy_against_a_number_has_a_line_for_each_combination_and_is_saved_as_svg(alone, files, tmp_path):
+    report = Report(alone).open(files["grid"])
+    option = report.option("numeric")
+    assert option["xAxis"][0]["type"] == "log"
+    lines = {s["name"]: [point[:2] for point in s["data"]] for s in option["series"] if s["type"] == "line"}
+    assert {point[0] for point in lines["relu"]} == {0.001, 0.01, 0.1}
+    relu = next(g for g in grid().groups if (g.flags["activation"], g.flags["optimizer.lr"]) == ("relu", "0.01"))
+    assert dict(lines["relu"])[0.01] == pytest.approx(relu.mean)
+    with alone.expect_download() as download:
+        report.chart("numeric").get_by_role("button", name="SVG").click()
+    download.value.save_as(tmp_path / "numeric.svg")
+    assert download.value.suggested_filename == "numeric.svg"
+    drawn = ElementTree.parse(tmp_path / "numeric.svg").getroot()
+    assert any("relu" in (text.text or "") for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
 
 
 def test_what_lies_beyond_an_axis_is_marked(alone, files):

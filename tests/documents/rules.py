@@ -100,6 +100,8 @@ RULES = (
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
          needs=Need.seeds, more=("confirm=30",)),
+    Rule(r"lenet-compare output=noise", "the sweep that has finished has no label noise", needs=Need.seeds,
+         instead=(("training.label_noise", "leaderboard"),)),
     Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep that has finished", needs=Need.seeds),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
     Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),

@@ -41,7 +41,7 @@ def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
     data = [page_data(comparison, source) for comparison in comparisons]
     sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
     if lines := dataset_lines(comparisons):
-        items = "".join(f"<li>{escape(capital(line))}.</li>" for line in lines)
+        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         sections += f"<section><h1>All datasets</h1><ul>{items}</ul></section>"
     scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
     allowed = " ".join(map(_digest, scripts))
