@@ -31,8 +31,8 @@ lenet-compare: compare configurations across seeds.
                                          .tex (table for a paper), .csv, or .json
   lenet-compare output=figure.pdf figure=curves
                                          write a vector figure (.pdf or .svg) as wide as a column of a paper; figure= is
-                                         leaderboard (default), curves, numeric, parameters, history, or the name of a
-                                         numeric flag
+                                         leaderboard (default), curves, numeric, interaction, parameters, history, or
+                                         the name of a numeric flag
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
   tracking.uri=      MLflow store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)

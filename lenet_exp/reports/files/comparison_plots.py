@@ -40,6 +40,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         "learning_curves": curves_figure(comparison),
         "accuracy_versus_parameters": parameters_figure(comparison) if comparison.sizes_differ else None,
         **{f"accuracy_versus_{n.flag}": numeric_figure(comparison, n) for n in numeric_flags(comparison)},
+        "interaction": interaction_figure(comparison),
         "search_history": history_figure(search, comparison.dataset) if search is not None else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}
@@ -49,8 +50,8 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
     """Draw one figure at the width of a paper's column, with fonts of 7.5 points and without a title.
 
     Args:
-        kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `history`, or the name of a
-            numeric flag.
+        kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `interaction` (the strongest
+            one), `history`, or the name of a numeric flag.
 
     Raises:
         ConfigError: the comparison does not have this figure.
@@ -62,6 +63,7 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
         "leaderboard": lambda: leaderboard_figure(comparison, paper=True),
         "curves": lambda: curves_figure(comparison, paper=True),
         "parameters": lambda: parameters_figure(comparison, paper=True),
+        "interaction": lambda: interaction_figure(comparison, paper=True),
         "history": lambda: history_figure(comparison.searched, comparison.dataset, paper=True),
         **{name: partial(numeric_figure, comparison, n, paper=True) for name, n in numeric.items()},
     }
@@ -154,6 +156,32 @@ def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool 
     axes.set_ylabel(f"{comparison.by} validation accuracy")
     if len(numeric.lines) > 1:
         _legend(figure, paper)
+    return figure
+
+
+def interaction_figure(comparison: Comparison, *, paper: bool = False) -> Figure | None:
+    """Draw the mean accuracy for each combination of two flags' values, with 95% confidence intervals.
+
+    The flags are those whose interaction has the smallest p-value. Return None if no interaction was tested.
+    """
+    found = comparison.interactions
+    if found is None or not found.pairs:
+        return None
+    pair = found.pairs[0]
+    title = f"{comparison.dataset}: {pair.first} and {pair.second}, means (dots) and 95% confidence intervals (bars)"
+    figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
+    x = np.arange(len(pair.levels[1]))
+    for n, (level, means) in enumerate(zip(pair.levels[0], pair.means, strict=True)):
+        ends = np.array(pair.intervals[n]).T
+        bars = np.abs(ends - np.array(means))
+        axes.errorbar(x, means, bars, color=MANY_COLORS(n % 10), marker="o", markersize=4, linewidth=1.4, capsize=2,
+                      label=no_math(f"{pair.first}={level}"))  # fmt: skip
+    axes.set_xticks(x, list(map(no_math, pair.levels[1])))
+    axes.set_ylim(_most([mean for means in pair.means for mean in means]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_xlabel(pair.second)
+    axes.set_ylabel(f"{comparison.by} validation accuracy")
+    _legend(figure, paper)
     return figure
 
 

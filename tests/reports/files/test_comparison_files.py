@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -202,6 +203,19 @@ def test_numeric_figure_has_a_line_for_each_combination_of_other_flags():
     assert axes.get_xscale() == "log"
     assert [list(line.get_xdata()) for line in axes.lines] == [[0.01, 0.1, 1], [0.01, 0.1, 1]]
     assert paper_figure(found, "numeric").axes[0].get_xlabel() == "optimizer.lr"
+
+
+def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
+    random = Random(0)
+    runs = [run for lr, mean in (("0.01", 0.9), ("0.1", 0.95)) for name, sign in (("selu", 1), ("relu", -1))
+            for run in many([0.9 + sign * (mean - 0.9) + random.gauss(0, 0.001) for _ in range(4)],
+                            optimizer__lr=lr, activation=name)]  # fmt: skip
+    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    (axes,) = paper_figure(found, "interaction").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1"]
+    lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
+    assert lines == {f"activation={row}": pytest.approx(list(means)) for row, means in zip(
+        found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip
 
 
 def test_xarray_has_a_dimension_for_each_flag_and_for_seeds():
