@@ -141,16 +141,16 @@ def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool 
     shown = f", best {CURVES} combinations" if len(numeric.lines) > CURVES else ""
     title = f"{comparison.dataset}: mean and range over seeds{shown}"
     figure, axes = _figure(title, 2.4 if paper else 4.4, paper)
-    means: list[float] = []
+    shown_values: list[float] = []
     for n, line in enumerate(numeric.lines[:CURVES]):
         x, color, name = [float(g.flags[numeric.flag]) for g in line.groups], MANY_COLORS(n), no_math(line.name)
         ranges = np.array([[min(g.accuracy.values()), max(g.accuracy.values())] for g in line.groups]).T
         axes.plot(x, [g.mean for g in line.groups], "o-", color=color, markersize=4, linewidth=1.4, label=name)
         axes.fill_between(x, *ranges, color=color, alpha=0.15, lw=0)
-        means += [g.mean for g in line.groups]
+        shown_values += ranges.flatten().tolist()
     if numeric.log:
         axes.set_xscale("log")
-    axes.set_ylim(_most(means))
+    axes.set_ylim(_most(shown_values))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(numeric.flag)
     axes.set_ylabel(f"{comparison.by} validation accuracy")
@@ -177,7 +177,7 @@ def interaction_figure(comparison: Comparison, *, paper: bool = False) -> Figure
         axes.errorbar(x, means, bars, color=MANY_COLORS(n % 10), marker="o", markersize=4, linewidth=1.4, capsize=2,
                       label=no_math(f"{pair.first}={level}"))  # fmt: skip
     axes.set_xticks(x, list(map(no_math, pair.levels[1])))
-    axes.set_ylim(_most([mean for means in pair.means for mean in means]))
+    axes.set_ylim(_most([end for row in pair.intervals for ends in row for end in ends]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(pair.second)
     axes.set_ylabel(f"{comparison.by} validation accuracy")
