@@ -22,6 +22,7 @@ from lenet_exp.training.native.library import Kernels
 from lenet_exp.training.native.target import AVX2, AVX512, find_target
 from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.weights import load_weights, save_weights
+from tests.training.native import trained
 from tests.training.native.trained import (
     CONFIGURATIONS,
     IN_CI,
@@ -34,7 +35,7 @@ from tests.training.native.trained import (
     train_shape,
 )
 
-NOTED = json.loads(Path(__file__).with_name("digests.json").read_text())
+NOTED = json.loads(trained.NOTED.read_text())
 DIGESTS = NOTED["digits"]
 BY_HAND = pytest.mark.by_hand
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_a_training_has_the_bits_that_were_noted(kernels, name):
     """On any machine. If they changed on purpose: another number in `NATIVE_KERNEL` (`NATIVE_AUGMENTATION`, where
-    augmented ones alone did), and the digests that `python -m tests.training.native.trained` prints in digests.json."""
+    augmented ones alone did), and `python -m tests.training.native.trained` notes them anew."""
     assert train_native(kernels, name) == DIGESTS[name]
 
 

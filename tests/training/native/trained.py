@@ -1,10 +1,13 @@
 """Short native trainings, and their digests.
 
-python -m tests.training.native.trained <library> [threads]      prints the digest of each on digits with a library
+python -m tests.training.native.trained                        notes the digests of all trainings in digests.json
+python -m tests.training.native.trained <library> [threads]    prints the digest of each on digits with a library
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +16,7 @@ import torch
 
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.execution import NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
@@ -25,6 +29,7 @@ from tests.tools.configs import compose
 from tests.training.small import configure
 
 CPU = torch.device("cpu")
+NOTED = Path(__file__).with_name("digests.json")
 SHORT = ["dataset.train_size=200", "num_epoch=2"]
 CONFIGURATIONS = {
     "selu, nesterov": ["activation=selu", "optimizer.nesterov=true", "schedule=cosine", "schedule.warmup=0.1"],
@@ -115,7 +120,23 @@ def train_mnist(kernels: Kernels, data_root: str) -> str:
     return state_digest(lane)
 
 
+def note() -> None:
+    own = kernels()
+    assert isinstance(own, Kernels)
+    digests = {
+        "kernel": NATIVE_KERNEL,
+        "augmentation": NATIVE_AUGMENTATION,
+        "digits": {name: train_native(own, name) for name in CONFIGURATIONS},
+        "mnist": train_mnist(own, os.environ["LENET_EXP_DATA"]),
+        "shapes": {name: train_shape(name) for name in SHAPES},
+    }
+    NOTED.write_text(json.dumps(digests, indent=1) + "\n")
+
+
 def main() -> None:
+    if len(sys.argv) == 1:
+        note()
+        return
     given, threads = Kernels(Path(sys.argv[1])), int(sys.argv[2]) if len(sys.argv) > 2 else 1
     for name in CONFIGURATIONS:
         print(train_native(given, name, threads), name)

@@ -32,7 +32,8 @@ inline void convolutions_forward(const Options& options, const Batch& batch, con
   clear_margins(work);
   for (int n = 0; n < range.images; ++n) {
     const Noise noise = noise_of(options, range.first + n);
-    const float* next = batch.images + batch.index[range.first + n + (n + 1 < range.images)] * pixels;
+    const int64_t following = n + 1 < range.images ? n + 1 : n;
+    const float* next = batch.images + batch.index[range.first + following] * pixels;
     part_columns(batch.images + batch.index[range.first + n] * pixels, work);
     if (options.pool_first) {
       conv1_forward<true>(work, parameters, next, work.planar, work.chosen1[n]);
