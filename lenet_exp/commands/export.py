@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.config.check import check_name
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import ConfigError, one_of, printable
 from lenet_exp.files import output_path
+
+if TYPE_CHECKING:
+    from lenet_exp.tracking.models.load import TrainedModel
 
 USAGE = """
 lenet-export: export a trained model for use in other programs.
@@ -19,11 +24,16 @@ lenet-export: export a trained model for use in other programs.
   lenet-export format=pt2 dataset=fashion_mnist   export a different champion, for use with torch.export.load
   lenet-export format=safetensors trained_model=runs:/<MLflow run id> output=/tmp/model.safetensors
                                                   export the model of a run to a file of your choice
+  lenet-export format=onnx sweep=last ensemble=true
+                                                  export the ensemble of all seeds of a sweep's leader as one file
 
   format=         file format: onnx, pt2, or safetensors (required)
   trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
                   original script (default: the champion of dataset=)
-  dataset=        dataset whose champion is exported (default: mnist)
+  sweep=          sweep whose leader is exported: last, its ID, or its folder (default: none)
+  ensemble=       true: export all seeds of the leader as one model, whose logits are the logarithm of the mean
+                  probabilities; false: export the seed with the best validation accuracy (default: false)
+  dataset=        dataset whose champion is exported (default: mnist); with sweep=, dataset of the leader
   calibrate=      true: divide the logits by a temperature that is fitted on the validation images of the run's dataset
                   (default: false; not for safetensors, which contains only weights)
   data_root=      folder with the datasets, for calibrate= (default: $LENET_EXP_DATA, else data)
@@ -45,6 +55,8 @@ FLAGS: dict[str, str | None] = {
     "trained_model": None,
     "format": None,
     "output": None,
+    "sweep": None,
+    "ensemble": "false",
     "dataset": "mnist",
     "calibrate": "false",
     "data_root": None,
@@ -59,8 +71,12 @@ def run(arguments: list[str]) -> int:
     chosen, output = one_of("format", values["format"] or "", FORMATS), values["output"]
     check_name("dataset", str(values["dataset"]))
     calibrate = values["calibrate"] == "true"
-    if calibrate and chosen == "safetensors":
-        raise ConfigError("calibrate=true: not for format=safetensors; expected one of: onnx, pt2")
+    ensemble, sweep = values["ensemble"] == "true", values["sweep"]
+    for flag, is_set in (("calibrate", calibrate), ("ensemble", ensemble)):
+        if is_set and chosen == "safetensors":
+            raise ConfigError(f"{flag}=true: not for format=safetensors; expected one of: onnx, pt2")
+    if ensemble and (sweep is None or calibrate):
+        raise ConfigError("ensemble=true: requires sweep= and cannot be combined with calibrate=true")
     path = None if output is None else output_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
@@ -70,11 +86,15 @@ def run(arguments: list[str]) -> int:
 
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()
-    model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
+    if sweep is None:
+        model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
+    else:
+        model = _leader(values, ensemble, any(argument.startswith("dataset=") for argument in arguments))
     if path is None:
         record = model.record
         # The names of files from the original script contain the dataset.
         stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
+        stem += "-ensemble" if ensemble else ""
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     if calibrate:
         from lenet_exp.prediction.temperature import scale_network
@@ -91,6 +111,20 @@ def run(arguments: list[str]) -> int:
         print(f"checked: logits of {batches} differ by at most {difference:.1e}")
         print(f"(tolerance: {allowed:.1e}, which is {TOLERANCE:g} times the largest logit)")
     return 0
+
+
+def _leader(values: dict[str, str | None], ensemble: bool, dataset_is_set: bool) -> TrainedModel:
+    """Return the model of a sweep's leader: the ensemble of its seeds, or the best seed."""
+    from lenet_exp.config.compose import compose_prediction
+    from lenet_exp.prediction.leader import best_of_leader, ensemble_of_leader
+
+    config = compose_prediction([f"dataset={values['dataset']}"] if dataset_is_set else [])
+    tracking = replace(config.tracking, uri=values["tracking.uri"])
+    config = replace(
+        config, sweep=values["sweep"], trained_model=values["trained_model"], trust=values["trust"], tracking=tracking
+    )
+    find = ensemble_of_leader if ensemble else best_of_leader
+    return find(config, only_its_dataset=dataset_is_set)
 
 
 def main() -> None:

@@ -454,6 +454,7 @@ class PredictConfig:
         "with sweep=: fixed (the leader or the configurations in a confirmation) or all"
     )
     calibrate: bool = knob("also show test results after temperature scaling, fitted on validation images")
+    ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
     corrupted: bool = knob("also evaluate on the test set with each of 15 corruptions")
     trust: str | None = knob("your own class or module to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")

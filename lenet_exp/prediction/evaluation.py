@@ -135,3 +135,8 @@ def save_figure(config: PredictConfig, model: TrainedModel, name: str, content: 
     outputs_dir().mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
     return path
+
+
+def times(logged: LoggedTest) -> str:
+    """Return a phrase that states how many times a model has been evaluated on the test set."""
+    return "once" if logged.times == 1 else f"{logged.times} times"

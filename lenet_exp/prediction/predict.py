@@ -17,14 +17,13 @@ from lenet_exp.errors import ConfigError, DataError, RunsFailed, printable
 from lenet_exp.files import Json, output_path, user_path
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.prediction.evaluation import print_score, save_figure, score_and_log
+from lenet_exp.prediction.evaluation import print_score, save_figure, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures import Classification, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.score import dataset_for
 from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_model
-from lenet_exp.tracking.models.prediction import LoggedTest
 from lenet_exp.training.execution import choose_device
 
 MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's inputs
@@ -55,11 +54,6 @@ def predict_test_set(config: PredictConfig) -> dict[str, Json]:
     if logged is not None:
         print(f"logged to MLflow run {logged.run_id}; this model has now been evaluated on test data {times(logged)}")
     return results
-
-
-def times(logged: LoggedTest) -> str:
-    """Return a phrase that states how many times a model has been evaluated on the test set."""
-    return "once" if logged.times == 1 else f"{logged.times} times"
 
 
 def predict_pictures(
@@ -179,12 +173,14 @@ def check_places(config: PredictConfig) -> None:
     """Check that the output file and the outputs folder are writable.
 
     Raises:
-        ConfigError: the file or the folder is not writable, `configurations=all` is set without `sweep=`, or a flag for
-            test sets is set with `images=`.
+        ConfigError: the file or the folder is not writable, `configurations=all` or `ensemble` is set without `sweep=`,
+            or a flag for test sets is set with `images=`.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
-    for flag in ("calibrate", "corrupted"):
+    if config.ensemble and config.sweep is None:
+        raise ConfigError("ensemble=true: requires sweep=")
+    for flag in ("ensemble", "calibrate", "corrupted"):
         if getattr(config, flag) and config.images:
             raise ConfigError(f"{flag}=true: requires a test set and cannot be combined with images=")
     if config.output is not None:

@@ -1,0 +1,107 @@
+"""lenet-predict and lenet-export with ensemble=true."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import lenet_exp
+from lenet_exp.prediction.ensemble import mean_log_probabilities
+from lenet_exp.tracking.models.load import load_file, load_run
+from tests.prediction.test_export import METADATA, READERS, needs_onnx
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, runs
+
+SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "tracking.plots=false", "num_epoch=2", "num_threads=1")
+
+
+def test_mean_of_probabilities():
+    logits = [torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)) * 200 for seed in range(3)]
+    mean = torch.stack([each.softmax(1) for each in logits]).mean(0)
+    combined = mean_log_probabilities(logits)
+    torch.testing.assert_close(combined.softmax(1), mean)
+    torch.testing.assert_close(combined.exp(), mean)
+    assert combined.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def outputs_of_three(empty_store, tmp_path_factory):
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("ensemble") / "outputs"))
+    ended = lenet_train(*SWEEP, "seed=range(3)", outputs=outputs)
+    assert ended.returncode == 0, ended.stderr
+    return outputs
+
+
+@pytest.fixture
+def swept(outputs_of_three, monkeypatch):
+    """The networks of the sweep's seeds."""
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_three))
+    uri = f"sqlite:///{outputs_of_three}/mlflow.db"
+    return [load_run(run.info.run_id, uri).network for run in runs(client(outputs_of_three))]
+
+
+def test_ensemble_is_scored_beside_its_members_with_one_evaluation(swept, main, workdir, outputs_of_three):
+    store = client(outputs_of_three)
+    done = main("sweep=last", "ensemble=true", "output=test.json", program="predict")
+    assert done.returncode == 0, done.stderr
+    (written,) = json.loads((workdir / "test.json").read_text())
+    ensemble = written["ensemble"]
+    assert {run.data.tags["test_opened"] for run in runs(store)} == {"1"}
+    metrics = runs(store, "sweep")[0].data.metrics
+    assert metrics["test_accuracy_ensemble"] == ensemble["accuracy"]
+    for name in ("ece", "nll", "brier"):
+        assert metrics[f"test_{name}_ensemble"] == ensemble["calibration"][name]
+    # The negative log-likelihood and the Brier score are convex in the probabilities.
+    for name in ("nll", "brier"):
+        mean = sum(run["score"]["calibration"][name] for run in written["runs"]) / 3
+        assert ensemble["calibration"][name] < mean == pytest.approx(metrics[f"test_{name}"])
+    assert f"{ensemble['accuracy'] * 100:.2f}%" in done.stdout
+    (again,) = lenet_exp.predict(["sweep=last", "ensemble=true", "num_threads=1"])
+    assert again["ensemble"]["accuracy"] == ensemble["accuracy"]
+
+
+@pytest.mark.parametrize("name", [pytest.param("onnx", marks=needs_onnx), "pt2"])
+def test_exported_ensemble_returns_the_mean_probabilities_of_its_members(name, swept, main, workdir):
+    done = main("sweep=last", "ensemble=true", f"format={name}", program="export")
+    assert done.returncode == 0, done.stderr
+    (path,) = workdir.iterdir()
+    assert path.name == f"lenet5-digits-ensemble.{name}"
+    images = torch.rand(50, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        mean = torch.stack([network(images).softmax(1) for network in swept]).mean(0)
+        torch.testing.assert_close(READERS[name](path, images).softmax(1), mean, rtol=0, atol=1e-6)
+    records = json.loads(METADATA[name](path)["records"])
+    assert sorted(record["config"]["seed"] for record in records) == [0, 1, 2]
+
+
+def test_leader_can_be_exported_without_its_other_seeds(swept, main, workdir, outputs_of_three):
+    assert main("sweep=last", "format=safetensors", "output=one.safetensors", program="export").returncode == 0
+    seed = load_file(workdir / "one.safetensors").record.config.seed
+    best = max(runs(client(outputs_of_three)), key=lambda run: run.data.metrics["best_val_accuracy"])
+    assert seed == int(best.data.params["seed"])
+
+
+def test_impossible_ensembles_are_one_line_with_status_2(swept, main, workdir):
+    for program, line in (
+        ("predict", "ensemble=true dataset=digits"),
+        ("export", "ensemble=true format=pt2"),
+        ("export", "ensemble=true format=pt2 sweep=last calibrate=true"),
+        ("export", "ensemble=true format=safetensors sweep=last"),
+        ("export", "format=pt2 sweep=none"),
+        ("export", "format=pt2 sweep=last dataset=mnist"),
+    ):
+        done = main(*line.split(), program=program)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), (line, done.stderr)
+    assert list(workdir.iterdir()) == []
+
+
+def test_single_seed_is_no_ensemble(main, ready, workdir):
+    assert main(*SWEEP, "num_epoch=1", "activation=relu,selu").returncode == 0
+    for program, more in (("predict", ()), ("export", ("format=pt2",))):
+        done = main("sweep=last", "ensemble=true", *more, program=program)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert not any("test_opened" in run.data.tags for run in runs(client(ready)))
