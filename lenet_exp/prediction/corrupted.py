@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
-from lenet_exp.prediction.corruptions.corrupt import CORRUPTIONS, SIZE, corrupt
+from lenet_exp.prediction.corruptions import CORRUPTIONS, SIZE, corrupt
 from lenet_exp.prediction.score import TestOutputs, logits_of
 from lenet_exp.prediction.seen import seen_figure
 from lenet_exp.reports.terminal.plain import PlainTable

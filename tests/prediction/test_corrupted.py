@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_exp.prediction.corruptions.corrupt import CORRUPTIONS, corrupt
+from lenet_exp.prediction.corruptions import CORRUPTIONS, corrupt
 from tests.data.idx import MADE_UP, pictures, write_idx, write_mnist_like
 from tests.tools.stores import client, files, runs
 
