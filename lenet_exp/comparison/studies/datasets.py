@@ -94,13 +94,22 @@ def _ranks(groups: Sequence[Sequence[Group]]) -> Floats:
 def _beaten(groups: Sequence[Sequence[Group]]) -> Bools:
     """Return which of the other configurations are significantly worse than the first one on each dataset."""
     found = [pairs(AccuracyTable.of([{} if g.diverged else g.accuracy for g in its])) for its in groups]
-    p, points = np.array([its.p for its in found]), np.array([its.points for its in found])
+    better = better_on_each(np.array([its.p for its in found]), np.array([its.points for its in found]))
+    return better[: len(groups[0]) - 1]
+
+
+def better_on_each(p: Floats, points: Floats) -> Bools:
+    """Return in which pairs the first configuration is significantly better on each dataset; see `AcrossDatasets`.
+
+    Args:
+        p, points: p-values and differences of all pairs on each dataset, with shape (datasets, ..., pairs).
+    """
     with np.errstate(invalid="ignore"):
         agree = (points > 0).all(axis=0) | (points < 0).all(axis=0)
         largest = np.where(agree, p.max(axis=0), np.nan)
         better = (points > 0).all(axis=0)
-    differs, _ = step_down(largest, holm_levels(largest.size))
-    return np.asarray((differs & better)[: len(groups[0]) - 1])
+    differs, _ = step_down(largest, holm_levels(largest.shape[-1]))
+    return np.asarray(differs & better)
 
 
 def _rank_test(ranks: Floats) -> RankTest:
