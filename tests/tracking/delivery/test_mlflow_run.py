@@ -48,7 +48,7 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
         "engine": tracked.folder.record().engine,
     }
     assert shown.items() <= params.items()
-    assert len(params) == 44
+    assert len(params) == 45
     assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
 
 
