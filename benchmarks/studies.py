@@ -1,15 +1,18 @@
-"""Simulate the tests of interactions, for `benchmarks/verdicts.py`."""
+"""Simulate the tests of interactions and of equivalence, for `benchmarks/verdicts.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
+from math import comb
 
 import numpy as np
 from scipy.stats import f as f_distribution
 
-from lenet_exp.comparison.multiplicity import LEVEL, Floats, holm_adjusted
+from benchmarks.simulated import Scenario, equal, judge, simulated
+from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
+from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
 
 INTERACTIONS = """
@@ -139,3 +142,49 @@ def interaction_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of interactions, each with whether the goals are reached."""
     for number, (shape, spreads, n) in enumerate(product(GRIDS, SPREADS, (3, 5, 10))):
         yield interaction_row(Grid(shape, n, spreads), sweeps, np.random.default_rng(seed * 1000 + number))
+
+
+EQUIVALENCE = """
+## Equivalence
+
+How often configurations are wrongly declared equivalent to the leader, with a margin of 3 standard deviations. Two
+one-sided t tests compare the leader with each other configuration, with Holm's correction for all pairs.
+
+- **false**: sweeps in which a configuration is declared equivalent to the leader although their true means differ by
+  the margin. The true means of all other configurations are exactly the margin below the best one. Goal: at most 5.5
+- **shown**: configurations that are declared equivalent to the leader if all true means are equal
+
+With spreads of "1 to 4", the standard deviation is 1 for the best configuration and 4 for the last one; "4 to 1" is the
+reverse. The configurations have the same or other seeds.
+
+| k | n | seeds | spreads | false | shown |
+| --- | --- | --- | --- | --- | --- |"""
+MARGIN = 3.0
+MOST_FALSELY_EQUIVALENT = 5.5
+
+
+def declared(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> tuple[Bools, Floats]:
+    """Return which configurations are declared equivalent to the leader, and their true distances from the leader.
+
+    Both have the shape (sweeps, k - 1).
+    """
+    judged = judge(simulated(scenario, sweeps, rng))
+    points, error, df = (judged.of_leader(getattr(judged.found, name)) for name in ("points", "error", "df"))
+    first, second = np.triu_indices(judged.k, 1)
+    means = np.array(scenario.means)
+    distance = np.abs(judged.of_leader(means[first] - means[second]))
+    return equivalence_p(points, error, df, MARGIN, comb(judged.k, 2)) <= LEVEL, distance
+
+
+def equivalence_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
+    """Yield the rows of the table of equivalence, each with whether the goal is reached."""
+    cases = product((2, 4, 10), (3, 5, 10), (True, False), ("equal", "1 to 4", "4 to 1"))
+    for number, (k, n, paired, spreads) in enumerate(cases):
+        rng = np.random.default_rng(seed * 1000 + number)
+        sds = {"equal": (), "1 to 4": tuple(np.geomspace(1, 4, k)), "4 to 1": tuple(np.geomspace(4, 1, k))}[spreads]
+        others = (0.0, *[-MARGIN] * (k - 1))
+        equivalent, distance = declared(Scenario("one best", others, n, sds, paired), sweeps, rng)
+        false = 100 * (equivalent & (distance >= MARGIN)).any(axis=-1).mean()
+        shown = 100 * declared(Scenario("equal", equal(k), n, sds, paired), sweeps, rng)[0].mean()
+        seeds = "same" if paired else "other"
+        yield f"| {k} | {n} | {seeds} | {spreads} | {false:.1f} | {shown:.1f} |", bool(false <= MOST_FALSELY_EQUIVALENT)

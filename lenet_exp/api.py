@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import xarray
     from torch import nn
 
-    from lenet_exp.comparison.compare import Comparison
     from lenet_exp.folders.results import RunResult
     from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
@@ -192,6 +191,7 @@ def compare(
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",
+    margin: float | None = None,
     as_xarray: Literal[False] = False,
 ) -> pd.DataFrame: ...
 @overload
@@ -202,6 +202,7 @@ def compare(
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",
+    margin: float | None = None,
     as_xarray: Literal[True],
 ) -> xarray.Dataset: ...
 def compare(
@@ -211,6 +212,7 @@ def compare(
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",
+    margin: float | None = None,
     as_xarray: bool = False,
 ) -> pd.DataFrame | xarray.Dataset:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
@@ -223,6 +225,8 @@ def compare(
             is unset, mlflow.db in the outputs folder.
         experiment: MLflow experiment for `filter`.
         by: epoch whose validation accuracy is compared: "best" or "last".
+        margin: margin of equivalence, in percentage points; by default, the margin set by `sweep.margin` when the sweep
+            was started, if any.
         as_xarray: whether to return an `xarray.Dataset` of the individual runs instead, with a dimension for each flag
             that differs and one for the seeds; requires `pip install 'lenet_exp[xarray]'`. A search has no such form.
 
@@ -238,6 +242,8 @@ def compare(
           its convolutions and linear layers;
         - `runs`, and one column for each outcome except finished (`pruned` only if a run was pruned): numbers of runs;
         - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with the leader;
+        - `equivalent`, `equivalence_p`: whether the configuration differs from the leader by less than the margin, and
+          the corrected p-value; present if there is a margin;
         - `not_excluded`: whether the configuration could be the best;
         - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that are
           not in a store);
@@ -245,14 +251,18 @@ def compare(
           set, present once `lenet-predict` has evaluated runs.
 
     Raises:
-        UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
+        UserError: the sweep, store, or runs are not found, MLflow rejects the filter, or the margin is not greater than
+            0 and less than 100 or cannot be tested.
     """
     import pandas as pd
 
+    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.files.comparison_xarray import to_xarray
     from lenet_exp.reports.terminal.leaderboard import records
+    from lenet_exp.sweeps.comparisons import load_comparisons
 
-    found = _comparisons(sweep, filter, tracking_uri, experiment, by)
+    which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
+    found, _ = load_comparisons(which, filter, tracking_uri, experiment, epoch, margin)
     if as_xarray:
         return to_xarray(found)
     table = pd.DataFrame([row for comparison in found for row in records(comparison)])
@@ -261,18 +271,11 @@ def compare(
     return table
 
 
-def interactions(
-    *,
-    sweep: str | list[str] | None = None,
-    filter: str | None = None,
-    tracking_uri: str | None = None,
-    experiment: str = "lenet_exp",
-    by: str = "best",
-) -> pd.DataFrame:
+def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.DataFrame:
     """Return the interactions between the swept flags: whether the effect of one flag depends on another flag.
 
     Args:
-        sweep, filter, tracking_uri, experiment, by: the runs and the accuracy to compare, as in `compare`.
+        sweep, by: the sweeps and the accuracy to compare, as in `compare`.
 
     Returns:
         One row per pair of flags, smallest p-value first within each dataset. Columns:
@@ -290,10 +293,13 @@ def interactions(
     """
     import pandas as pd
 
+    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.interaction_words import interaction_record
+    from lenet_exp.sweeps.comparisons import load_comparisons
 
+    which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
     rows = []
-    for comparison in _comparisons(sweep, filter, tracking_uri, experiment, by):
+    for comparison in load_comparisons(which, None, None, "lenet_exp", epoch)[0]:
         found = comparison.interactions
         if found is None or found.no_test is not None:
             reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"
@@ -351,16 +357,6 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
 
     with log_to_notebook():
         return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
-
-
-def _comparisons(
-    sweep: str | list[str] | None, filter_string: str | None, uri: str | None, experiment: str, by: str
-) -> list[Comparison]:
-    from lenet_exp.comparison.group import CompareBy
-    from lenet_exp.sweeps.comparisons import load_comparisons
-
-    which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    return load_comparisons(which, filter_string, uri, experiment, CompareBy(one_of("by", by, list(CompareBy))))[0]
 
 
 def _listed(overrides: str | Sequence[str]) -> list[str]:

@@ -27,6 +27,9 @@ lenet-compare: compare configurations across seeds.
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
+  lenet-compare margin=0.2               also test which configurations are equivalent to the leader, that is, differ
+                                         from it by less than 0.2 percentage points; to fix the margin before the first
+                                         result, start the sweep with sweep.margin=0.2
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
                                          .tex (table for a paper), .csv, or .json
   lenet-compare output=figure.pdf figure=curves
@@ -61,6 +64,7 @@ KNOWN: dict[str, str | None] = {
     "output": None,
     "figure": None,
     "confirm": None,
+    "margin": None,
     "against": None,
     "seeds": None,
     "run": "false",
@@ -76,13 +80,14 @@ def compare(arguments: list[str]) -> int:
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
     if values["figure"] is not None and (output is None or output.suffix not in VECTOR):
         raise ConfigError(f"figure={values['figure']}: requires output= with a .pdf or .svg file, such as figure.pdf")
-    points, run = _points(values["confirm"]), values["run"] == "true"
+    points, run = _points("confirm", values["confirm"]), values["run"] == "true"
     if run and points is None:
         raise ConfigError("run=true: requires confirm=; for example, add confirm=0.2")
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
-    others = [key for key in ("by", "experiment") if values[key] != KNOWN[key]]
+    margin = _points("margin", values["margin"])
+    others = [key for key in ("by", "experiment", "margin") if values[key] != KNOWN[key]]
     if points is not None and (
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
@@ -110,6 +115,7 @@ def compare(arguments: list[str]) -> int:
         values["tracking.uri"],
         values["experiment"] or "",
         CompareBy(by),
+        margin,
     )
     if output is not None:
         print_status(f"comparing runs and writing {output}")
@@ -128,13 +134,13 @@ def compare(arguments: list[str]) -> int:
     return 0
 
 
-def _points(value: str | None) -> float | None:
+def _points(key: str, value: str | None) -> float | None:
     try:
         points = None if value is None else float(value)
     except ValueError:
         points = math.nan
     if points is not None and not 0 < points < 100:
-        raise ConfigError(f"confirm={value}: must be a number of percentage points greater than 0 and less than 100")
+        raise ConfigError(f"{key}={value}: must be a number of percentage points greater than 0 and less than 100")
     return points
 
 

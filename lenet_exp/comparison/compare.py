@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import comb
 
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
@@ -14,6 +15,7 @@ from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
+from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name
@@ -41,6 +43,7 @@ class Comparison:
         leader: the best group with two or more replicates, or the first group if there is no such group; None if no run
             finished. In a confirmation, the leader being tested.
         design: the decisions made before the first result; None if unknown.
+        margin_asked: requested margin of equivalence, as a fraction; None if none was requested.
         searched: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
     """
 
@@ -51,6 +54,29 @@ class Comparison:
     leader: Group | None = None
     design: Design | None = None
     searched: SearchSummary | None = None
+    margin_asked: float | None = None
+
+    @property
+    def margin(self) -> float | None:
+        """The margin of equivalence, as a fraction: the requested one, or the one set when the sweep started."""
+        return self.margin_asked or (self.design.margin if self.design is not None else None)
+
+    @property
+    def margin_fixed(self) -> bool:
+        """Whether the margin was set when the sweep started, before any result was seen."""
+        return self.design is not None and self.design.margin == self.margin and not self.design.known
+
+    @property
+    def comparisons(self) -> int:
+        """The number of comparisons that could be made: all pairs, or the leader's if it was selected in advance."""
+        others = sum(lead is not None and lead.n > 1 for lead in self.leads)
+        named = self.design is not None and self.design.confirms is not None
+        return others if named else comb(others + 1, 2)
+
+    @cached_property
+    def equivalences(self) -> list[Equivalence | None]:
+        """For each group, whether it is equivalent to the leader; None if there is no margin or no test."""
+        return equivalences(self.leads, self.margin, self.comparisons)
 
     @property
     def not_excluded(self) -> list[Group]:

@@ -50,6 +50,7 @@ class Design:
             be the best; None if each configuration has one seed.
         against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
         running: whether a process is training runs of the sweep.
+        margin: margin of equivalence that was set at the first start, as a fraction; None if none was set.
         tests: results of the ended confirmations of the sweep's leader, latest first.
     """
 
@@ -65,6 +66,7 @@ class Design:
     against: bool = False
     running: bool = False
     tests: tuple[ConfirmationResult, ...] = ()
+    margin: float | None = None
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
@@ -83,6 +85,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
         searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
         sweep=sweep,
         left=frozenset(search.left) if search is not None and search.left is not None else None,
+        margin=plan.margin / 100 if plan.margin is not None and not plan.remade else None,
         against=bool(results) and results[0].job.config.sweep.against,
     )
 

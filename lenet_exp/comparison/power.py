@@ -18,6 +18,7 @@ MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
 LEAST_SEEDS = 3  # minimum number of seeds for a confirmation; two would not show whether the spread is as expected
 LARGE = 3.0  # difference, as a multiple of the spread, that any useful number of seeds can detect
 HOPELESS = 0.1  # power at which a difference is missed nine times in ten
+GRID = 200  # number of quantiles over which a distribution is averaged
 DRAWS = 4000  # maximum number of random draws
 
 
@@ -72,6 +73,30 @@ class Power:
         """Return the smallest true lead that this number of seeds detects with a power of 80%, as a fraction, in steps
         of 0.01 percentage points."""
         return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
+
+
+def equivalence_seeds(spread: float, df: float, margin: float, level: float) -> int:
+    """Return the number of seeds (at least 3) that shows equivalence with a power of 80% if two means are equal.
+
+    The power is averaged over the plausible true spreads, as in `Power`. The largest result is 1,001.
+
+    Args:
+        spread: estimated standard deviation of the paired differences.
+        df: degrees of freedom of `spread`.
+        margin: margin of equivalence, in the unit of `spread`.
+        level: significance level of each of the two one-sided tests.
+    """
+    from scipy.special import chdtri, ndtr, stdtrit
+
+    unknown = (np.arange(GRID) + 0.5) / GRID
+    true = np.maximum(spread, NO_SPREAD) * np.sqrt(df / chdtri(df, unknown))[:, None]
+
+    def of(n: int) -> float:
+        seen = np.sqrt(chdtri(n - 1, unknown) / (n - 1))  # the estimated spread, as a multiple of the true spread
+        room = margin * math.sqrt(n) / true + stdtrit(n - 1, level) * seen
+        return float((2 * ndtr(np.maximum(room, 0.0)) - 1).mean())
+
+    return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, MOST_SEEDS + 1), POWER, key=of)
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:

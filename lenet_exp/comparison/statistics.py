@@ -31,6 +31,7 @@ class Difference:
         low, high: ends of the confidence interval, which contains 0 if and only if the difference is not significant
             (see `against_chosen`).
         differs: whether the difference is significant.
+        error: standard error of `points`.
     """
 
     points: float
@@ -43,6 +44,7 @@ class Difference:
     low: float = math.nan
     high: float = math.nan
     differs: bool = False
+    error: float = math.nan
 
     @property
     def ahead(self) -> bool:
@@ -191,6 +193,7 @@ def _differences(found: Pairs, differs: Bools, level: Floats, comparisons: int) 
                 test="paired" if found.paired[i] else "welch",
                 p=float(p),
                 spread=float(found.spread[i]),
+                error=float(found.error[i]),
                 df=float(found.df[i]),
                 level=float(level[i]),
                 low=float(low[i]),

@@ -311,6 +311,9 @@ class Sweep:
     points: float | None = knob(
         "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None, result=False
     )
+    margin: float | None = knob(
+        "margin of equivalence, in percentage points (null: none)", gt=0, lt=100, neutral=None, result=False
+    )
     against: bool = knob(
         "whether the second configuration is a baseline (set by lenet-compare against=)",
         neutral=False,

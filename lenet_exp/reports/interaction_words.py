@@ -42,7 +42,7 @@ def interaction_words(its: Interaction) -> str:
     """
     p = "p < 0.001" if its.p < 0.001 else f"p = {its.p:.3f}"
     how = ", corrected" if its.pairs > 1 else ""
-    omega = f"{its.test.omega:.2f}, {its.test.low:.2f} to {its.test.high:.2f}"
+    omega = f"{its.test.omega_squared:.2f}, {its.test.low:.2f} to {its.test.high:.2f}"
     interact = "interact" if its.significant else "do not interact significantly"
     return f"{its.first} and {its.second} {interact} ({p}{how}; partial omega squared {omega})"
 
@@ -62,23 +62,16 @@ def pattern(its: Interaction) -> str:
 
 def interaction_record(its: Interaction) -> dict[str, Json]:
     """Return the result of a test as a dict. Accuracies are fractions."""
-    test, found = its.test, its.contrast
-    return {
+    test = {name: float(value) for name, value in vars(its.test).items()}
+    values, means = list(map(list, its.levels)), list(map(list, its.means))
+    own: dict[str, Json] = {
         "flags": [its.first, its.second],
         "p": its.p,
-        "uncorrected_p": float(test.p),
+        "uncorrected_p": test["p"],
         "significant": its.significant,
-        "f": float(test.f),
-        "df": float(test.df),
-        "error_df": float(test.error_df),
-        "omega_squared": float(test.omega),
-        "low": float(test.low),
-        "high": float(test.high),
-        "values": [list(values) for values in its.levels],
-        "means": [list(row) for row in its.means],
-        "pattern": pattern(its),
-        "contrast": vars(found),
     }
+    found: dict[str, Json] = {"values": values, "means": means, "pattern": pattern(its), "contrast": vars(its.contrast)}
+    return {**test, **own, **found}
 
 
 def _named(its: Interaction, value: str) -> str:

@@ -9,7 +9,9 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import CompareBy, Group
-from lenet_exp.reports.phrases import percent
+from lenet_exp.comparison.power import MOST_SEEDS
+from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
+from lenet_exp.reports.phrases import margin_words, percent
 
 FRESH = 5  # number of seeds to suggest for a first comparison
 
@@ -64,13 +66,29 @@ def notes(comparison: Comparison) -> list[str]:
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
-    found = [_luck(leader)]
+    found = [_luck(leader), *_equivalence_notes(comparison)]
     if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is CompareBy.best:
         found.append(
             "num_epoch differs, and training longer increases the best accuracy by chance; "
             "to compare the accuracies after the last epoch, set by=last"
         )
     return found
+
+
+def _equivalence_notes(comparison: Comparison) -> list[str]:
+    """Return the number of seeds that equivalence requires, and a caution if the margin was not fixed in advance."""
+    margin, found = comparison.margin, comparison.equivalences
+    if margin is None or not any(found):
+        return []
+    within, notes = margin_words(comparison), []
+    if (seeds := seeds_for_equivalence(comparison.leads, found, margin, comparison.comparisons)) is not None:
+        many = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
+        shown = f"show equivalence within {within} if the configurations are equal"
+        notes.append(f"{many} seeds per configuration would be needed to {shown}")
+    if not comparison.margin_fixed:
+        only_if = f"the 5% error rate for equivalence holds only if the margin of {within} was chosen before any result"
+        notes.append(f"{only_if} was seen; to fix it in advance, start a sweep with sweep.margin={margin * 100:g}")
+    return notes
 
 
 def _typed(found: Advice) -> str:

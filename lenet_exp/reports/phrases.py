@@ -34,6 +34,7 @@ def verdict(comparison: Comparison) -> str:
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
+    said = " ".join([said, *equivalent(comparison)])
     doubt = caution(comparison.design) if tested is not None or len(comparison.groups) > 1 else None
     return said + (f" Caution: {doubt}." if doubt is not None else "")
 
@@ -44,6 +45,8 @@ def remark(comparison: Comparison, position: int) -> str:
     group, lead = comparison.groups[position], comparison.leads[position]
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(lead)] if lead else []
+    if (its := comparison.equivalences[position]) is not None and its.shown and lead:
+        said[-1] += f"{', but by less than' if lead.differs else '; equivalent within'} {margin_words(comparison)}"
     if comparison.is_dropped(group):
         said.append("dropped by the search")
     if position and group is comparison.leader:
@@ -260,6 +263,25 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
     interval = f"({_points(-low)} {other_side} to {_points(high)} {side})"
     return f"not significantly different from {other}: {by} {side} it {interval}{less}"
+
+
+def margin_words(comparison: Comparison) -> str:
+    """Format the margin of equivalence: `0.2 points`."""
+    points = f"{(comparison.margin or 0) * 100:g}"
+    return f"{points} point" if points == "1" else f"{points} points"
+
+
+def equivalent(comparison: Comparison) -> list[str]:
+    """Return a sentence about the configurations that are equivalent to the leader; empty if none was tested."""
+    leader, margin = comparison.leader, margin_words(comparison)
+    if leader is None or not any(comparison.equivalences):
+        return []
+    shown = [g for g, its in zip(comparison.groups, comparison.equivalences, strict=True) if its and its.shown]
+    if not shown:
+        return [f"No configuration was shown to be equivalent to {comparison.name(leader)} within {margin}."]
+    p = "p < 0.05" + (", corrected for multiple comparisons" if comparison.comparisons > 1 else "")
+    are = "is" if len(shown) == 1 else "are"
+    return [f"{_names(comparison, shown)} {are} equivalent to {comparison.name(leader)} within {margin} ({p})."]
 
 
 def _untested(lead: Difference) -> str:

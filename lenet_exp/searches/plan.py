@@ -208,6 +208,7 @@ def _check_sweep(asked: Config) -> None:
         "skip": (sweep.skip, not sweep.skip, "a search cannot skip combinations"),
         "confirms": (sweep.confirms, sweep.confirms is None, "a search cannot be a confirmation"),
         "points": (sweep.points, sweep.points is None, "a search cannot be a confirmation"),
+        "margin": (sweep.margin, sweep.margin is None, "use lenet-compare margin= after the search"),
         "against": (sweep.against, not sweep.against, "a search cannot be a confirmation"),
         "force": (sweep.force, not sweep.force, "a search always reuses finished runs"),
         "resume": (sweep.resume, sweep.resume is None, "rerun the same command to resume a search"),

@@ -31,6 +31,7 @@ def load_comparisons(
     uri: str | None,
     experiment: str,
     by: CompareBy = CompareBy.best,
+    margin: float | None = None,
 ) -> tuple[list[Comparison], RunSource]:
     """Compare the runs of one or more sweeps, or the runs that match a filter.
 
@@ -40,12 +41,13 @@ def load_comparisons(
         uri: address of the MLflow store.
         experiment: MLflow experiment of the runs.
         by: epoch whose accuracy is compared, such as the best epoch.
+        margin: margin of equivalence, in percentage points; None for the margin set when the sweep was started.
 
     Returns:
         The comparisons, and the source of their runs.
 
     Raises:
-        UserError: a sweep, a store, or a run was not found, or MLflow rejects the filter.
+        UserError: a sweep, a store, or a run was not found, MLflow rejects the filter, or the margin cannot be tested.
     """
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter= are both set; set only one of them")
@@ -61,7 +63,15 @@ def load_comparisons(
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
-    return with_search(compare_runs(runs, swept, by, design), search), source
+    found = with_search(compare_runs(runs, swept, by, design), search)
+    if margin is None:
+        return found, source
+    if not 0 < margin < 100:
+        raise ConfigError(f"margin={margin:g}: must be a number of percentage points greater than 0 and less than 100")
+    found = [replace(comparison, margin_asked=margin / 100) for comparison in found]
+    if not any(its for comparison in found for its in comparison.equivalences):
+        raise ConfigError(f"margin={margin:g}: requires two configurations with several seeds; add 'seed=range(5)'")
+    return found, source
 
 
 def runs_of_sweeps(

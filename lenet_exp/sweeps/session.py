@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
+from lenet_exp.config.params import text
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import RunsFailed
+from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
@@ -231,6 +232,9 @@ def sweep_session(
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
         if not again:
             _log_earlier_sweep(request, config.tracking.experiment, sweep)
+        elif request.overrides and kept is not None and kept.margin != config.sweep.margin:
+            now, was = (text(margin).removesuffix(".0") for margin in (config.sweep.margin, kept.margin))
+            raise ConfigError(f"sweep.margin={now}: must be {was}, as at the first start; or use lenet-compare margin=")
         forced_ms = now_ms() if config.sweep.force else 0
         had = kept.search if kept is not None else None
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, had=had))
@@ -310,7 +314,8 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
     if again and not request.overrides:
         return kept
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
-    kept |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
+    kept |= {"confirms": confirms, "points": config.sweep.points, "margin": config.sweep.margin}
+    kept["directory"] = str(Path.cwd())
     kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept}
     return kept | ({"search": request.search.resumed_from(had)} if request.search is not None else {})
 

@@ -156,6 +156,11 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["output=/no/such/x.md"], ["output=/no/such/x.md"]),
         (["swep=last"], ["swep=last", "sweep=?"]),
         (["by=lats"], ["by=lats", "last?"]),
+        (["margin=0"], ["margin=0"]),
+        (["margin=100"], ["margin=100"]),
+        (["margin=much"], ["margin=much"]),
+        (["margin=1", "confirm=1"], ["confirm=1"]),
+        (["margin=1"], ["margin=1", "seed"]),  # the last sweep has a single configuration
     ],
 )
 def test_a_mistake_is_one_line(here, main, arguments, said):
@@ -163,6 +168,23 @@ def test_a_mistake_is_one_line(here, main, arguments, said):
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_line(done.stderr, "lenet-compare")
     assert all(words in done.stderr for words in said), done.stderr
+
+
+def test_a_margin_counts_as_fixed_if_the_sweep_was_started_with_it(empty_store, tmp_path, monkeypatch, main):
+    outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    line = ("-m", HERE, *SMALL, *BARE, "num_epoch=1", "activation=selu,relu", "seed=0,1", "tracking.plots=false")
+    done = lenet_train(*line, "sweep.margin=90", outputs=outputs)
+    assert done.returncode == 0, done.stderr
+    assert "within 90 points" in done.stdout
+    fixed, other = (load_comparisons(None, None, None, "lenet_exp", margin=m)[0][0] for m in (None, 80))
+    assert (fixed.margin, fixed.margin_fixed, other.margin, other.margin_fixed) == (0.9, True, 0.8, False)
+    assert "sweep.margin=" not in main(program="compare").stdout
+    assert "sweep.margin=80" in main("margin=80", program="compare").stdout
+    pd.testing.assert_frame_equal(lenet_exp.compare(margin=90), lenet_exp.compare())
+    assert {"equivalent", "equivalence_p"} <= set(lenet_exp.compare())
+    with pytest.raises(lenet_exp.UserError, match="margin=0"):
+        lenet_exp.compare(margin=0)
 
 
 def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main, outputs):

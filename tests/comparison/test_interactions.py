@@ -73,7 +73,7 @@ def test_the_interval_inverts_the_noncentral_f(shift):
     table = np.random.default_rng(2).normal(size=(3, 4, 5))
     table[0, 0] += shift
     found = interaction_test(table, table.size)
-    assert 0 <= found.low <= found.omega <= found.high <= 1
+    assert 0 <= found.low <= found.omega_squared <= found.high <= 1
     for end, percentile in ((found.low, 0.975), (found.high, 0.025)):
         if 0 < end < 0.99:
             noncentral = float(end / (1 - end)) * table.size * float(found.df) / 6

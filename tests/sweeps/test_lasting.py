@@ -47,6 +47,7 @@ def test_a_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatc
         (("sweep.resume=last",), "sweep.resume=last: "),
         (("-m", *SMALL, "sweep.force=true,false"), "sweep.*: "),
         (("-m", *SMALL, "seed=1,2", "sweep.against=true", "sweep.dry_run=true"), "sweep.against=true: "),
+        ((*QUICK, "seed=0,1", "sweep.margin=0.2"), "sweep.margin=0.2: "),
         (("-m", *SMALL, "seed=1,2", "sweep.detach=true", "sweep.dry_run=true"), "sweep.detach=true: "),
     ],
 )

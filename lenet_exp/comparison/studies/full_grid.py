@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from lenet_exp.comparison.effects import changing_together, number
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.pairs import Floats, Replicate
+from lenet_exp.comparison.pairs import Floats
 
-Level = str | Replicate  # a value of a flag, or a seed
 LEAST_SEEDS = 3  # minimum number of seeds for each combination
 
 
@@ -45,8 +44,8 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
     """
     factors = changing_together(groups, flags)
     stable = [g for g in groups if g.n and not g.diverged]
-    rows: list[tuple[Level, ...]] = [(*(_value(g, f) for f in factors), r) for g in stable for r in g.accuracy]
-    if len(factors) < 2 or not rows:
+    rows = [(*(_value(g, factor) for factor in factors), _seed(*r)) for g in stable for r in g.accuracy]
+    if len(factors) < 2 or len(set(rows)) < max(len(rows), 1):
         return None
     names = [*(" with ".join(factor) for factor in factors), "seed"]
     levels = [sorted({row[k] for row in rows}, key=_order) for k in range(len(names))]
@@ -58,8 +57,7 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
         if found is None:
             return None
         axis, level = found
-        value = levels[axis][level]
-        left_out.append(f"{names[axis]}={value}" if isinstance(value, str) else _seed(*value))
+        left_out.append(f"{names[axis]}={levels[axis][level]}")
         keep = cells[:, axis] != level
         cells, accuracies = cells[keep], accuracies[keep]
     kept = [np.unique(column) for column in cells.T]
@@ -70,7 +68,7 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
     values[tuple(np.searchsorted(*pair) for pair in zip(kept, cells.T, strict=True))] = accuracies
     return FullGrid(
         flags=tuple(names[k] for k in varied),
-        levels=tuple(tuple(str(levels[k][i]) for i in kept[k]) for k in varied),
+        levels=tuple(tuple(levels[k][i] for i in kept[k]) for k in varied),
         values=values.reshape([*(len(kept[k]) for k in varied), -1]),
         left_out=tuple(left_out),
         lost=len(rows) - len(cells),
@@ -82,11 +80,11 @@ def _value(group: Group, factor: Sequence[str]) -> str:
 
 
 def _seed(seed: int, split: int) -> str:
-    return f"seed={seed}" + (f" split_seed={split}" if split else "")
+    return f"{seed}" + (f" split_seed={split}" if split else "")
 
 
-def _order(value: Level) -> tuple[bool, float, Level]:
-    known = number(value) if isinstance(value, str) else 0.0
+def _order(value: str) -> tuple[bool, float, str]:
+    known = number(value)
     return known is None, known or 0.0, value
 
 

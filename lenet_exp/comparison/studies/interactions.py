@@ -25,15 +25,15 @@ class InteractionTest:
         df, error_df: degrees of freedom of the numerator and the denominator, corrected as described in
             `interaction_test`.
         p: p-value, not corrected for the number of pairs; NaN if seeds show no variation.
-        omega: partial omega squared, the interaction's share of its variance and the seed-to-seed variance; 0 to 1.
-        low, high: ends of the 95% confidence interval of the true `omega`.
+        omega_squared: partial omega squared, the interaction's share of its variance and that of the seeds; 0 to 1.
+        low, high: ends of the 95% confidence interval of the true `omega_squared`.
     """
 
     f: Floats
     df: Floats
     error_df: Floats
     p: Floats
-    omega: Floats
+    omega_squared: Floats
     low: Floats
     high: Floats
 
@@ -96,15 +96,9 @@ class Interaction:
         most, least = int(step.argmax()), int(step.argmin())
         if abs(step[least]) > step[most]:
             better, worse, most, least, step = worse, better, least, most, -step
-        of_first, of_second = self.levels
-        return Contrast(
-            better=of_second[better],
-            worse=of_second[worse],
-            most=of_first[most],
-            least=of_first[least],
-            with_most=float(step[most]),
-            with_least=float(step[least]),
-        )
+        along = {"better": self.levels[1][better], "worse": self.levels[1][worse]}
+        lines = {"most": self.levels[0][most], "least": self.levels[0][least]}
+        return Contrast(**along, **lines, with_most=float(step[most]), with_least=float(step[least]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,15 +180,8 @@ def interaction_test(table: Floats, runs: int) -> InteractionTest:
         return np.where(shift * df / most > 9999, share if percentile > 0.5 else 1.0, share)  # the limit of scipy
 
     gain = np.maximum(most * (f - 1), 0.0)
-    return InteractionTest(
-        f=f,
-        df=df,
-        error_df=error_df,
-        p=fdtrc(df, error_df, f),
-        omega=gain / (gain + runs),
-        low=omega(0.975),
-        high=omega(0.025),
-    )
+    share, p = gain / (gain + runs), fdtrc(df, error_df, f)
+    return InteractionTest(f=f, df=df, error_df=error_df, p=p, omega_squared=share, low=omega(0.975), high=omega(0.025))
 
 
 def _tested(grid: FullGrid, i: int, j: int) -> Interaction | None:

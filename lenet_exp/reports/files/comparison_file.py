@@ -77,6 +77,8 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
         "next": next_step(comparison),
         "command": next_command(comparison, source.command),
         "notes": notes(comparison),
+        "margin": comparison.margin,
+        "margin_fixed": comparison.margin_fixed if comparison.margin is not None else None,
         "groups": list(map(_known, records(comparison))),
         "effects": [
             # In earlier releases, `importance` had a value.
@@ -93,11 +95,8 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
 def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
     if found is None:
         return None
-    return {
-        "no_test": found.no_test,
-        "left_out": list(found.left_out),
-        "pairs": list(map(interaction_record, found.pairs)),
-    }
+    pairs = list(map(interaction_record, found.pairs))
+    return {"no_test": found.no_test, "left_out": list(found.left_out), "pairs": pairs}
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:

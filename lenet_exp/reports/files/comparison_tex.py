@@ -9,7 +9,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
-from lenet_exp.reports.phrases import diverged_on, unfinished
+from lenet_exp.reports.phrases import diverged_on, equivalent, unfinished
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import (
     PARAMETERS,
@@ -60,6 +60,7 @@ def _table(comparison: Comparison) -> str:
     said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\% intervals."
     if len(may_be_best) > 1:
         said += " Bold: could be the best."
+    said += "".join(f" {escaped(sentence)}" for sentence in equivalent(comparison))
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [r"accuracy, \%", r"95\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]

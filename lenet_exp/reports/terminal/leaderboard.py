@@ -55,6 +55,9 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
         }
         row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
         row |= behind("behind", lead)
+        if comparison.margin is not None:
+            its = comparison.equivalences[position]
+            row |= {"equivalent": its.shown if its else None, "equivalence_p": its.p if its else math.nan}
         row |= {
             "p": lead.p if lead else math.nan,
             "test": lead.test if lead else "",
@@ -64,8 +67,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "run_ids": " ".join(map(_run_id, group.finished)),
         }
         if comparison.tested:
-            its = comparison.tested[position]
-            row |= {"test_n": its.n, "test_mean": its.mean, "test_sd": its.sd}
+            on_test = comparison.tested[position]
+            row |= {"test_n": on_test.n, "test_mean": on_test.mean, "test_sd": on_test.sd}
             row |= behind("test_behind", comparison.test_leads[position])
         found.append(row)
     return found
