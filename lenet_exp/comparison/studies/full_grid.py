@@ -40,10 +40,10 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
     """Return the largest full part of a grid; None if it has fewer than two flags with two values, or three seeds.
 
     If the grid is not full, the value or seed with the largest fraction of missing runs is left out, until the rest is
-    full. All runs of a configuration with diverged runs count as missing.
+    full. All runs of a configuration with diverged runs or with fewer than three seeds count as missing.
     """
     factors = changing_together(groups, flags)
-    stable = [g for g in groups if g.n and not g.diverged]
+    stable = [g for g in groups if g.n >= LEAST_SEEDS and not g.diverged]
     rows = [(*(_value(g, factor) for factor in factors), _seed(*r)) for g in stable for r in g.accuracy]
     if len(factors) < 2 or len(set(rows)) < max(len(rows), 1):
         return None
@@ -71,7 +71,7 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
         levels=tuple(tuple(levels[k][i] for i in kept[k]) for k in varied),
         values=values.reshape([*(len(kept[k]) for k in varied), -1]),
         left_out=tuple(left_out),
-        lost=len(rows) - len(cells),
+        lost=sum(g.n for g in groups) - len(cells),
     )
 
 
