@@ -27,11 +27,11 @@ template <int rows, int vectors, long a_row>
     const float* a = p.a + row * a_row + i * p.a_outer;
     const float* b = p.b + i * p.b_outer + column;
     for (int j = 0; j < p.inner; ++j, a += p.a_inner, b += p.b_inner) {
-      Floats factors[rows];
-      unrolled<rows>([&](auto m) { factors[m] = broadcast(a[m * a_row]); });
-      unrolled<vectors>([&](auto n) {
-        const Floats row_of_b = load(b + n * lanes);
-        unrolled<rows>([&](auto m) { sums[m][n] = fma(factors[m], row_of_b, sums[m][n]); });
+      Floats row_of_b[vectors];
+      unrolled<vectors>([&](auto n) { row_of_b[n] = load(b + n * lanes); });
+      unrolled<rows>([&](auto m) {
+        const Floats factor = broadcast(a[m * a_row]);
+        unrolled<vectors>([&](auto n) { sums[m][n] = fma(factor, row_of_b[n], sums[m][n]); });
       });
     }
   }
