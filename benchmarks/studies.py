@@ -1,8 +1,8 @@
-"""Simulate the tests of interactions and of equivalence, for `benchmarks/verdicts.py`."""
+"""Simulate the tests of interactions, of equivalence, and of several datasets, for `benchmarks/verdicts.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import comb
@@ -12,6 +12,8 @@ from scipy.stats import f as f_distribution
 
 from benchmarks.simulated import Scenario, equal, judge, simulated
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
+from lenet_exp.comparison.pairs import pairs
+from lenet_exp.comparison.studies.datasets import better_on_each
 from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
 
@@ -160,7 +162,23 @@ reverse. The configurations have the same or other seeds.
 | k | n | seeds | spreads | false | shown |
 | --- | --- | --- | --- | --- | --- |"""
 MARGIN = 3.0
-MOST_FALSELY_EQUIVALENT = 5.5
+MOST_FALSE = 5.5
+
+
+DATASETS = """
+## Several datasets
+
+How often a configuration is wrongly declared better than another on each of several datasets, with n seeds on each.
+
+- **false**: sweeps in which a configuration is declared better on each dataset, although it is not better on the first
+  one. On the first dataset, all true means are equal; on the others, they differ by 9 standard deviations or more.
+  Goal: at most 5.5
+- **power**: pairs that are declared different if the true means differ by 3 standard deviations or more on each dataset
+
+With spreads of "1 to 4", the standard deviation is 1 for the best configuration and 4 for the last one.
+
+| k | datasets | n | spreads | false | power |
+| --- | --- | --- | --- | --- | --- |"""
 
 
 def declared(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> tuple[Bools, Floats]:
@@ -187,4 +205,25 @@ def equivalence_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         false = 100 * (equivalent & (distance >= MARGIN)).any(axis=-1).mean()
         shown = 100 * declared(Scenario("equal", equal(k), n, sds, paired), sweeps, rng)[0].mean()
         seeds = "same" if paired else "other"
-        yield f"| {k} | {n} | {seeds} | {spreads} | {false:.1f} | {shown:.1f} |", bool(false <= MOST_FALSELY_EQUIVALENT)
+        yield f"| {k} | {n} | {seeds} | {spreads} | {false:.1f} | {shown:.1f} |", bool(false <= MOST_FALSE)
+
+
+def on_each(gaps: Sequence[float], k: int, n: int, spreads: str, sweeps: int, rng: np.random.Generator) -> Bools:
+    """Return which pairs are declared better on each dataset, with shape (sweeps, pairs).
+
+    Args:
+        gaps: for each dataset, the difference between the true means of neighboring configurations, best first.
+    """
+    sds = tuple(np.geomspace(1, 4, k)) if spreads == "1 to 4" else ()
+    found = [pairs(simulated(Scenario("", tuple(-gap * np.arange(k)), n, sds, True), sweeps, rng)) for gap in gaps]
+    return better_on_each(np.array([its.p for its in found]), np.array([its.points for its in found]))
+
+
+def dataset_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
+    """Yield the rows of the table of several datasets, each with whether the goal is reached."""
+    cases = product((2, 4, 10), (2, 4), (3, 5, 10), ("equal", "1 to 4"))
+    for number, (k, datasets, n, spreads) in enumerate(cases):
+        rng = np.random.default_rng(seed * 1000 + number)
+        false = 100 * on_each([0.0, *[9.0] * (datasets - 1)], k, n, spreads, sweeps, rng).any(axis=-1).mean()
+        power = 100 * on_each([3.0] * datasets, k, n, spreads, sweeps, rng).mean()
+        yield f"| {k} | {datasets} | {n} | {spreads} | {false:.1f} | {power:.1f} |", bool(false <= MOST_FALSE)

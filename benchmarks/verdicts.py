@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.measure import positive
 from benchmarks.simulated import Counts, Judged, Scenario, equal, judge, run, simulated
-from benchmarks.studies import EQUIVALENCE, INTERACTIONS, equivalence_rows, interaction_rows
+from benchmarks.studies import DATASETS, EQUIVALENCE, INTERACTIONS, dataset_rows, equivalence_rows, interaction_rows
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.statistics import significant_pairs
 from lenet_exp.machine import cpu_model
@@ -229,6 +229,10 @@ def main() -> None:
     for line, good in equivalence_rows(sweeps, asked.seed):
         say(line)
         missed += [] if good else [f"equivalence: {line}"]
+    say(DATASETS)
+    for line, good in dataset_rows(sweeps, asked.seed):
+        say(line)
+        missed += [] if good else [f"several datasets: {line}"]
     took = f"{sweeps:,} sweeps per scenario, {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
     say(f"\n{took}")
     if asked.output is not None:
