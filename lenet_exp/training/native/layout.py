@@ -15,7 +15,6 @@ from lenet_exp.training.fully_connected import FullyConnected, Linear
 from lenet_exp.training.lenet5 import POOLINGS, LeNet5
 
 LANES = 16  # floats in a vector of the kernels
-MAPS_AT_ONCE = 6  # conv1's channels are padded to a multiple of this number
 MOST_LAYERS = 8  # linear layers
 
 
@@ -112,7 +111,7 @@ class Layout:
         prefix = "layers." if shape.units and not shape.channels else ""
         if shape.channels:
             channels1, channels2 = shape.channels
-            maps1, maps2 = _padded(channels1, MAPS_AT_ONCE), _padded(channels2)
+            maps1, maps2 = _padded(channels1, 3 if channels1 <= 3 else 6), _padded(channels2)
             places = (((shape.side - k + 1) // 2 - k + 1) // 2) ** 2
             flat, padded_flat = channels2 * places, maps2 * places
             self._add("conv1.weight", (channels1, 1, k, k), (k * k, k * k, k, 1), _padded(k * k * maps1))

@@ -86,7 +86,7 @@ template <bool pool>
 [[gnu::flatten, gnu::noinline]]
 inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
-  constexpr int at_once = 2;
+  constexpr int at_once = maps1 % 2 == 0 ? 2 : part::registers / parts >= 32 ? 3 : 1;
   for (int i = 0; i < pixels; i += lanes) store(work.image + i, load(image + i));
   for (int first = 0; first < maps1; first += at_once) {
     Octet sums[at_once][kernel];
@@ -141,6 +141,8 @@ inline void interleave(const float* planar, float* s2) {
         memcpy(&second, from + side2 * lanes, sizeof second);
         const uint64_t both = first | static_cast<uint64_t>(second) << 32;
         memcpy(s2 + (y * side2 + x) * maps1 + 2 * pair, &both, sizeof both);
+        if constexpr (maps1 % 2 == 1 && pair == maps1 / 2 - 1)
+          s2[(y * side2 + x) * maps1 + maps1 - 1] = planar[((maps1 - 1) * side2 + y) * lanes + x];
       });
   for (int i = size2; i < padded2; ++i) s2[i] = 0;
 }

@@ -43,8 +43,8 @@ constexpr int layers = count_layers(), hidden = layers - 1, activations = hidden
 constexpr int side = shape.side, pixels = side * side;
 // Without convolutions, the sizes from here to `width2` belong to code that is compiled, but never called.
 constexpr int kernel = convolutional ? shape.convolutions.kernel : 1, taps = kernel * kernel;
-// conv1 processes 1, 2, or 3 maps at once, and conv2's forward pass six maps of s2. Noise depends on this number.
-constexpr int maps_at_once = 6;
+// conv1 processes 1, 2, or 3 maps at once, and conv2's forward pass three or six maps of s2.
+constexpr int maps_at_once = shape.convolutions.channels1 <= 3 ? 3 : 6;
 constexpr int maps1 = round_up(convolutional ? shape.convolutions.channels1 : 1, maps_at_once);
 constexpr int maps2 = round_up(convolutional ? shape.convolutions.channels2 : 1), blocks2 = maps2 / lanes;
 constexpr int side2 = (side - kernel + 1) / 2, side4 = (side2 - kernel + 1) / 2;  // of s2 and s4

@@ -59,7 +59,9 @@ struct Update {
 // An image's random numbers in a step (see random.h) are drawn for each activation, and then for each dropout mask: in
 // LeNet-5, draws 0 to 3 are for act1 to act4, and draws 4 and 5 for the dropout after fc1 and fc2.
 constexpr int blocks_of(int draw) {
-  if (convolutional && draw < 2) return (draw == 0 ? planar2 : flat) / lanes * 2;  // four phases, two of them a block
+  // Two blocks for the four phases of each vector; those of conv1 are drawn for multiples of six maps.
+  if (convolutional && draw == 0) return round_up(maps1, 6) * side2 * 2;
+  if (convolutional && draw == 1) return flat / lanes * 2;
   const int layer = (draw < activations ? draw : draw - hidden) - (activations - hidden);
   return (row_of(layer) / lanes + 1) / 2;
 }
