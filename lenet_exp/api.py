@@ -324,6 +324,7 @@ def predict(overrides: str | Sequence[str]) -> list[dict[str, Any]]:
 
     Raises:
         UserError: an override is invalid, or a model or the data cannot be used.
+        RunsFailed: some of the pictures cannot be read; with `output=`, the results of the others are written.
     """
     from lenet_exp.prediction import leader
     from lenet_exp.reports.terminal.progress import log_to_notebook

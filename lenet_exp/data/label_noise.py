@@ -19,14 +19,17 @@ def with_label_noise(data: TrainingData, config: Config) -> TrainingData:
     depends only on the run's seed. The labels of validation images do not change.
 
     Raises:
-        ConfigError: the dataset has only one class.
+        ConfigError: the dataset has only one class, or no label would be replaced.
     """
-    wrong = round(config.training.label_noise * len(data.train_index))
-    if wrong == 0:
+    noise = config.training.label_noise
+    wrong = round(noise * len(data.train_index))
+    if noise == 0:
         return data
+    if wrong == 0:
+        raise ConfigError(f"training.label_noise={noise:g}: too small to replace one of {len(data.train_index)} labels")
     rng, classes = generator(config.seed, "label_noise"), len(data.class_names)
     if classes < 2:
-        raise ConfigError(f"training.label_noise={config.training.label_noise}: must be 0 for a dataset with one class")
+        raise ConfigError(f"training.label_noise={noise:g}: must be 0 for a dataset with one class")
     chosen = data.train_index.cpu()[torch.randperm(len(data.train_index), generator=rng)[:wrong]]
     labels = data.labels.clone()
     shift = torch.randint(1, classes, (wrong,), generator=rng).to(labels.device)

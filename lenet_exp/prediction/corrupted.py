@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lenet_exp.config.schema import Dataset
 from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
 from lenet_exp.prediction.corruptions import CORRUPTIONS, SIZE, corrupt
@@ -33,12 +34,8 @@ def score_corrupted(
     Args:
         outputs: the model's outputs for the uncorrupted test set.
         digest: digest of the test set; corrupted images with the same digest are made only once.
-
-    Raises:
-        ConfigError: the images are not gray images of 28x28 pixels.
     """
     raw = outputs.raw
-    _check_images(outputs)
     log.info("%s: evaluating on %d corrupted copies of the test set ...", model.name, len(CORRUPTIONS))
     found = {}
     for name in CORRUPTIONS:
@@ -48,11 +45,16 @@ def score_corrupted(
     return found
 
 
-def _check_images(outputs: TestOutputs) -> None:
-    shape, white = tuple(outputs.raw.images.shape[1:]), outputs.raw.white
+def check_images(dataset: Dataset, raw: RawImages) -> None:
+    """Check that a test set can be corrupted.
+
+    Raises:
+        ConfigError: the images are not gray images of 28x28 pixels.
+    """
+    shape, white = tuple(raw.images.shape[1:]), raw.white
     if (shape, white) != ((SIZE, SIZE), WHITE):
         raise ConfigError(
-            f"corrupted=true: the images of dataset={outputs.dataset.name} are {'x'.join(map(str, shape))} with values "
+            f"corrupted=true: the images of dataset={dataset.name} are {'x'.join(map(str, shape))} with values "
             f"up to {white}; they must be gray, {SIZE}x{SIZE} pixels, with values up to {WHITE}"
         )
 

@@ -13,7 +13,7 @@ from lenet_exp.config.schema import PredictConfig
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.calibration import BINS
-from lenet_exp.prediction.corrupted import corruptions_figure, corruptions_table, score_corrupted
+from lenet_exp.prediction.corrupted import check_images, corruptions_figure, corruptions_table, score_corrupted
 from lenet_exp.prediction.score import TestOutputs, dataset_for, evaluate_test_set, score_of
 from lenet_exp.prediction.temperature import validation_temperature
 from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
@@ -53,7 +53,7 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     dataset = dataset_for(model, config.dataset)
     given = (config.data_root, config.batch_size, device)
     temperature = validation_temperature(model, *given) if config.calibrate else None
-    outputs = evaluate_test_set(model, dataset, *given)
+    outputs = evaluate_test_set(model, dataset, *given, *([check_images] if config.corrupted else []))
     score = score_of(outputs, temperature)
     drawn = _figures(score, f"{model.name}: {dataset.name}")
     if config.corrupted:

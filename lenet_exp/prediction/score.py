@@ -5,6 +5,7 @@ No other module reads test data.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,18 +63,25 @@ class TestOutputs:
 
 
 def evaluate_test_set(
-    model: TrainedModel, dataset: Dataset, data_root: str, batch_size: int, device: torch.device
+    model: TrainedModel,
+    dataset: Dataset,
+    data_root: str,
+    batch_size: int,
+    device: torch.device,
+    check: Callable[[Dataset, RawImages], None] = lambda dataset, raw: None,
 ) -> TestOutputs:
     """Evaluate a model on the full test set.
 
     Args:
         dataset: dataset that fits the model; see `dataset_for`.
         batch_size: number of images per step; the last step can have fewer images.
+        check: function that is called before the evaluation, and can refuse the images.
 
     Raises:
         DataError: the test set is not available.
     """
     raw = read_images(dataset, data_root, "test")
+    check(dataset, raw)
     return TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, batch_size, device))
 
 

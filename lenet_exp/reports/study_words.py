@@ -45,7 +45,7 @@ def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
         worse = _some([found.names[i] for i in found.beaten])
         lines.append(f"{first} is better than {worse} on each dataset (p < 0.05, corrected for multiple comparisons)")
     else:
-        lines.append(f"{first} is not significantly better than another configuration on each dataset")
+        lines.append(f"{first} is not significantly better than any other configuration on every dataset")
     if found.rank_test is None:
         lines.append(f"ranks are only descriptive: Friedman's test requires at least {LEAST_DATASETS} datasets")
     elif found.rank_test.p > LEVEL:

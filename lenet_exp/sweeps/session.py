@@ -232,9 +232,12 @@ def sweep_session(
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
         if not again:
             _log_earlier_sweep(request, config.tracking.experiment, sweep)
-        elif request.overrides and kept is not None and kept.margin != config.sweep.margin:
+        elif request.overrides and kept is not None and config.sweep.margin not in {None, kept.margin}:
             now, was = (text(margin).removesuffix(".0") for margin in (config.sweep.margin, kept.margin))
-            raise ConfigError(f"sweep.margin={now}: must be {was}, as at the first start; or use lenet-compare margin=")
+            raise ConfigError(
+                f"sweep.margin={now}: the sweep was started with sweep.margin={was}; to test another margin, run: "
+                f"lenet-compare margin={now}"
+            )
         forced_ms = now_ms() if config.sweep.force else 0
         had = kept.search if kept is not None else None
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, had=had))
@@ -314,7 +317,9 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
     if again and not request.overrides:
         return kept
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
-    kept |= {"confirms": confirms, "points": config.sweep.points, "margin": config.sweep.margin}
+    kept |= {"confirms": confirms, "points": config.sweep.points}
+    if not again or config.sweep.margin is not None:
+        kept["margin"] = config.sweep.margin
     kept["directory"] = str(Path.cwd())
     kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept}
     return kept | ({"search": request.search.resumed_from(had)} if request.search is not None else {})

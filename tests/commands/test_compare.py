@@ -185,6 +185,9 @@ def test_a_margin_counts_as_fixed_if_the_sweep_was_started_with_it(empty_store, 
     assert {"equivalent", "equivalence_p"} <= set(lenet_exp.compare())
     with pytest.raises(lenet_exp.UserError, match="margin=0"):
         lenet_exp.compare(margin=0)
+    assert lenet_train(*line, "sweep.margin=80", outputs=outputs).returncode == 2
+    assert lenet_train(*line, outputs=outputs).returncode == 0  # keeps the margin
+    assert load_comparisons(None, None, None, "lenet_exp")[0][0].margin_fixed
 
 
 def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main, outputs):

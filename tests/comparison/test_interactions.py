@@ -98,6 +98,13 @@ def test_what_is_missing_is_left_out_and_named():
     assert (never.left_out, never.pairs[0].levels[1]) == ((), ("0.01", "0.1"))
 
 
+def test_seeds_are_left_out_before_one_of_two_values():
+    found = sweep(n=7, drop={("selu", "0.1", seed) for seed in range(3, 7)}).interactions
+    assert found is not None
+    assert sorted(found.left_out) == [f"seed={seed}" for seed in range(3, 7)]
+    assert {(pair.first, pair.second) for pair in found.pairs} >= {("activation", "optimizer.lr")}
+
+
 def test_an_unbalanced_grid_without_a_full_part_has_a_reason():
     (found,) = compare_runs([made(s, 0.9 + s / 100, activation=a, optimizer__lr=lr) for s in range(3)
                              for a, lr in (("relu", "1"), ("selu", "2"), ("selu", "1"))])  # fmt: skip

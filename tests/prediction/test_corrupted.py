@@ -100,8 +100,9 @@ def test_accuracies_are_printed_written_and_logged(main, ready, workdir, tmp_pat
     assert sweep.data.metrics["test_accuracy_corrupted_mean"] == pytest.approx(mean)
 
 
-def test_images_that_do_not_fit_are_refused(main, ready, workdir):
+def test_images_that_do_not_fit_are_refused_before_an_evaluation(main, ready, workdir, monkeypatch):
     assert main("dataset=digits", "num_epoch=1", "batch_size=100", "tracking.plots=false").returncode == 0
+    monkeypatch.setattr("lenet_exp.prediction.score.predict_logits", None)
     done = main("dataset=digits", "corrupted=true", program="predict")
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("lenet-predict: ")]
     assert done.returncode == 2

@@ -66,6 +66,8 @@ def test_all_labels_can_be_wrong_and_two_classes_are_swapped():
     noisy = with_label_noise(two, configure("training.label_noise=0.999"))
     assert int((noisy.labels[index] == 1 - two.labels[index]).sum()) == round(0.999 * 320)
     with pytest.raises(ConfigError, match="label_noise"):
+        with_label_noise(data, configure("training.label_noise=0.001"))
+    with pytest.raises(ConfigError, match="label_noise"):
         with_label_noise(replace(data, class_names=("a",)), configure("training.label_noise=0.5"))
 
 

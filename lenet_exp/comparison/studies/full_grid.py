@@ -94,12 +94,15 @@ def _emptiest(cells: NDArray[np.int64]) -> tuple[int, int] | None:
     Args:
         cells: the level of each run on each axis, with shape (runs, axes). The last axis contains the seeds.
     """
-    found = []
     sizes = [len(np.unique(column)) for column in cells.T]
-    for axis, column in enumerate(cells.T):
-        if sizes[axis] > (LEAST_SEEDS if axis == len(sizes) - 1 else 1):
-            levels, runs = np.unique(column, return_counts=True)
-            least = int(runs.argmin())
-            full = math.prod(sizes) / sizes[axis]
-            found.append((runs[least] / full, runs[least], axis, int(levels[least])))
-    return min(found)[2:] if found else None
+    for fewest in (2, 1):  # a flag keeps two values if another value or a seed can be left out instead
+        found = []
+        for axis, column in enumerate(cells.T):
+            if sizes[axis] > (LEAST_SEEDS if axis == len(sizes) - 1 else fewest):
+                levels, runs = np.unique(column, return_counts=True)
+                least = int(runs.argmin())
+                full = math.prod(sizes) / sizes[axis]
+                found.append((runs[least] / full, runs[least], axis, int(levels[least])))
+        if found:
+            return min(found)[2:]
+    return None

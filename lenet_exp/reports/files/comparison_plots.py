@@ -140,7 +140,7 @@ def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool 
     """
     shown = f", best {CURVES} combinations" if len(numeric.lines) > CURVES else ""
     title = f"{comparison.dataset}: mean and range over seeds{shown}"
-    figure, axes = _figure(title, 2.4 if paper else 4.4, paper)
+    figure, axes = _figure(title, 2.4 + 0.08 * min(len(numeric.lines), CURVES) if paper else 4.4, paper)
     shown_values: list[float] = []
     for n, line in enumerate(numeric.lines[:CURVES]):
         x, color, name = [float(g.flags[numeric.flag]) for g in line.groups], MANY_COLORS(n), no_math(line.name)
@@ -251,8 +251,9 @@ def _legend(figure: Figure, paper: bool) -> None:
 
 
 def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list[str]:
-    most = PAPER_NAME if paper else NAME
-    return [no_math(shorten(comparison.name(group), most, placeholder="…")) for group in groups]
+    most, names = PAPER_NAME if paper else NAME, [comparison.name(group) for group in groups]
+    shortened = [shorten(name, most, placeholder="…") for name in names]
+    return list(map(no_math, shortened if len(set(shortened)) == len(set(names)) else names))
 
 
 def _most(values: Sequence[float]) -> tuple[float, float]:
