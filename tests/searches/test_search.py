@@ -415,9 +415,11 @@ def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(em
     last = {point: n for n, point in enumerate(points)}  # of each kind the last, when there are other trials already
     kept = [f"RDBStorage.{name}" for name in ("set_trial_intermediate_value", "set_trial_state_values")]
     for point in (*kept, "replace sweep.json"):
-        number = last[point]
-        outputs = tmp_path / f"struck-{number}"
-        assert go(outputs, **{STRIKE: str(number)}).returncode == -9
+        for number in range(last[point], last[point] - 6, -1):  # on a busy machine, a search can have fewer points
+            outputs = tmp_path / f"struck-{point}-{number}"
+            if (struck := go(outputs, **{STRIKE: str(number)})).returncode == -9:
+                break
+        assert struck.returncode == -9
         assert go(outputs).returncode in {0, 1}
         if trials_of(outputs) != calm:
             differ.append(point)
