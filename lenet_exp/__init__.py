@@ -3,8 +3,7 @@
 `train` trains a single configuration, `sweep` trains a grid of configurations, and `search` searches for the best
 configuration. `compare` reports which configuration won, `interactions` tests whether flags interact, and `predict`
 evaluates models on the test set. `load` returns a trained network, and `compose` returns the configuration that `train`
-would train. All these functions raise
-`UserError` for errors that the user can fix.
+would train. All these functions raise `UserError` for errors that the user can fix.
 
 Importing this package is fast: torch and mlflow are imported on first use.
 """

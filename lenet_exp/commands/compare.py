@@ -117,20 +117,21 @@ def compare(arguments: list[str]) -> int:
         CompareBy(by),
         margin,
     )
-    if output is not None:
-        print_status(f"comparing runs and writing {output}")
-    for comparison in comparisons:
-        print_comparison(comparison)
-    print_datasets(comparisons)
+    written = []
     if output is not None:
         from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 
+        print_status(f"comparing runs and writing {output}")
         if output.suffix in VECTOR:
-            for path in write_figures(output, comparisons, values["figure"] or "leaderboard"):
-                print(f"figure: {path}")
+            written = [f"figure: {p}" for p in write_figures(output, comparisons, values["figure"] or "leaderboard")]
         else:
             write_comparison(output, comparisons, source)
-            print(f"report: {output}")
+            written = [f"report: {output}"]
+    for comparison in comparisons:
+        print_comparison(comparison)
+    print_datasets(comparisons)
+    for line in written:
+        print(line)
     return 0
 
 

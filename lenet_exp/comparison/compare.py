@@ -79,6 +79,11 @@ class Comparison:
         return equivalences(self.leads, self.margin, self.comparisons)
 
     @property
+    def has_trials(self) -> bool:
+        """Whether any run is a trial of a search. Pruning determines which trials finish, so they fill no grid."""
+        return self.searched is not None or (self.design is not None and self.design.trials)
+
+    @property
     def not_excluded(self) -> list[Group]:
         """The groups that could be the best: the leader and every group that is not significantly behind it.
 
@@ -110,7 +115,7 @@ class Comparison:
         None if there are fewer than two flags or three seeds, and for a search, because pruning determines which trials
         finish.
         """
-        return interactions(self.groups, self.flags) if self.searched is None else None
+        return None if self.has_trials else interactions(self.groups, self.flags)
 
     @cached_property
     def outliers(self) -> list[tuple[Group, Replicate]]:

@@ -51,6 +51,7 @@ class Design:
         against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
         running: whether a process is training runs of the sweep.
         margin: margin of equivalence that was set at the first start, as a fraction; None if none was set.
+        trials: whether any sweep is a search, so that pruning determines which runs finish.
         tests: results of the ended confirmations of the sweep's leader, latest first.
     """
 
@@ -67,6 +68,7 @@ class Design:
     running: bool = False
     tests: tuple[ConfirmationResult, ...] = ()
     margin: float | None = None
+    trials: bool = False
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
@@ -87,6 +89,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
         left=frozenset(search.left) if search is not None and search.left is not None else None,
         margin=plan.margin / 100 if plan.margin is not None and not plan.remade else None,
         against=bool(results) and results[0].job.config.sweep.against,
+        trials=search is not None,
     )
 
 
@@ -94,4 +97,5 @@ def combined_design(designs: Sequence[Design]) -> Design | None:
     """Return the common design of sweeps that are compared together; None if there are no sweeps."""
     if len(designs) < 2:
         return designs[0] if designs else None
-    return Design(sum(d.runs for d in designs), sum(d.known for d in designs), len(designs))
+    runs, known = sum(d.runs for d in designs), sum(d.known for d in designs)
+    return Design(runs, known, len(designs), trials=any(d.trials for d in designs))

@@ -150,6 +150,12 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def value_order(value: str) -> tuple[bool, float, str]:
+    """Return a key that sorts the values of a flag: numbers in ascending order, then words."""
+    known = number(value)
+    return known is None, known or 0.0, value
+
+
 def _levels(values: Iterable[str]) -> Callable[[str], str]:
     """Return a function that maps a value to its level: the value itself or, if there are many numbers, the range that
     contains the value."""

@@ -61,7 +61,7 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
 
     Return None if there is only one dataset, or if fewer than two configurations have results on all datasets.
     """
-    if len(comparisons) < 2 or any(c.searched is not None for c in comparisons):
+    if len(comparisons) < 2 or any(c.has_trials for c in comparisons):
         return None
     flags = list(dict.fromkeys(flag for c in comparisons for flag in c.flags))
     by_key = [{tuple(g.flags.get(flag, "-") for flag in flags): g for g in c.groups} for c in comparisons]

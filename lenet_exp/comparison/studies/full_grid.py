@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.comparison.effects import changing_together, number
+from lenet_exp.comparison.effects import changing_together, value_order
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import Floats
+from lenet_exp.config.names import rounded
 
 LEAST_SEEDS = 3  # minimum number of seeds for each combination
 
@@ -48,7 +49,7 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
     if len(factors) < 2 or len(set(rows)) < max(len(rows), 1):
         return None
     names = [*(" with ".join(factor) for factor in factors), "seed"]
-    levels = [sorted({row[k] for row in rows}, key=_order) for k in range(len(names))]
+    levels = [sorted({row[k] for row in rows}, key=value_order) for k in range(len(names))]
     cells = np.array([[levels[k].index(value) for k, value in enumerate(row)] for row in rows])
     accuracies = np.array([value for g in stable for value in g.accuracy.values()])
     left_out: list[str] = []
@@ -57,7 +58,7 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
         if found is None:
             return None
         axis, level = found
-        left_out.append(f"{names[axis]}={levels[axis][level]}")
+        left_out.append(f"{names[axis]}={rounded(levels[axis][level])}")
         keep = cells[:, axis] != level
         cells, accuracies = cells[keep], accuracies[keep]
     kept = [np.unique(column) for column in cells.T]
@@ -81,11 +82,6 @@ def _value(group: Group, factor: Sequence[str]) -> str:
 
 def _seed(seed: int, split: int) -> str:
     return f"{seed}" + (f" split_seed={split}" if split else "")
-
-
-def _order(value: str) -> tuple[bool, float, str]:
-    known = number(value)
-    return known is None, known or 0.0, value
 
 
 def _emptiest(cells: NDArray[np.int64]) -> tuple[int, int] | None:

@@ -53,7 +53,7 @@ class NumericFlag:
 
 def numeric_flags(comparison: Comparison) -> list[NumericFlag]:
     """Return the numeric flags that differ between the configurations of a grid; a search has none."""
-    if comparison.searched is not None:
+    if comparison.has_trials:
         return []
     found = [_numeric(comparison, flag) for flag in comparison.flags]
     return [numeric for numeric in found if numeric is not None]

@@ -54,21 +54,22 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
             one), `history`, or the name of a numeric flag.
 
     Raises:
-        ConfigError: the comparison does not have this figure.
+        ConfigError: the comparison does not have this figure; the message lists those that it has.
     """
-    numeric = {n.flag: n for n in numeric_flags(comparison)}
-    if numeric:
-        numeric["numeric"] = next(iter(numeric.values()))
     draw: dict[str, Callable[[], Figure | None]] = {
         "leaderboard": lambda: leaderboard_figure(comparison, paper=True),
         "curves": lambda: curves_figure(comparison, paper=True),
         "parameters": lambda: parameters_figure(comparison, paper=True),
-        "interaction": lambda: interaction_figure(comparison, paper=True),
-        "history": lambda: history_figure(comparison.searched, comparison.dataset, paper=True),
-        **{name: partial(numeric_figure, comparison, n, paper=True) for name, n in numeric.items()},
     }
-    one_of("figure", kind, list(dict.fromkeys([*draw, "numeric"])))
-    figure = draw[kind]() if kind in draw and comparison.leader is not None else None
+    if comparison.interactions is not None and comparison.interactions.pairs:
+        draw["interaction"] = lambda: interaction_figure(comparison, paper=True)
+    if comparison.searched is not None:
+        draw["history"] = lambda: history_figure(comparison.searched, comparison.dataset, paper=True)
+    numeric = numeric_flags(comparison)
+    named = [("numeric", numeric[0]), *((n.flag, n) for n in numeric)] if numeric else []
+    draw |= {name: partial(numeric_figure, comparison, n, paper=True) for name, n in named}
+    one_of("figure", kind, list(draw))
+    figure = draw[kind]() if comparison.leader is not None else None
     if figure is None:
         raise ConfigError(f"figure={kind}: the runs on {comparison.dataset} have no such figure")
     for axes in figure.axes:

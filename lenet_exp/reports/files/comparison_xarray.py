@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.effects import number
+from lenet_exp.comparison.effects import number, value_order
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.errors import ConfigError
@@ -34,7 +34,7 @@ def to_xarray(comparisons: Sequence[Comparison]) -> xarray.Dataset:
         import xarray
     except ImportError as e:
         raise ConfigError("as_xarray=True: requires xarray; run: pip install 'lenet_exp[xarray]'") from e
-    if any(c.searched is not None for c in comparisons):
+    if any(c.has_trials for c in comparisons):
         raise ConfigError("as_xarray=True: a search is not a grid; use the table instead")
     flags = list(dict.fromkeys(flag for c in comparisons for flag in c.flags))
     cells: list[tuple[dict[str, Any], ComparedRun, Group]] = []
@@ -42,7 +42,10 @@ def to_xarray(comparisons: Sequence[Comparison]) -> xarray.Dataset:
         for group in c.groups:
             shared = {"dataset": c.dataset, **{f: group.flags.get(f, "-") for f in flags}}
             cells += [(shared | {"seed": run.seed, "split": run.split}, run, group) for run in group.runs]
-    axes = {name: _ordered({cell[name] for cell, _, _ in cells}) for name in ("dataset", *flags, "seed", "split")}
+    axes = {
+        name: sorted({cell[name] for cell, _, _ in cells}, key=lambda value: value_order(str(value)))
+        for name in ("dataset", *flags, "seed", "split")
+    }
     axes = {name: values for name, values in axes.items() if len(values) > 1 or name in {*flags, "seed"}}
     shape = tuple(map(len, axes.values()))
     if prod(shape) > MOST_CELLS:
@@ -64,16 +67,6 @@ def to_xarray(comparisons: Sequence[Comparison]) -> xarray.Dataset:
         coords={name: _numbers(values) for name, values in axes.items()},
         attrs={"epoch": str(comparisons[0].by)},
     )
-
-
-def _ordered(values: set[Any]) -> list[Any]:
-    """Sort values: numbers ascending, then words."""
-
-    def key(value: Any) -> tuple[bool, float, str]:
-        known = number(str(value))
-        return known is None, known or 0.0, str(value)
-
-    return sorted(values, key=key)
 
 
 def _numbers(values: list[Any]) -> list[Any]:

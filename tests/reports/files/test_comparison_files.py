@@ -189,7 +189,7 @@ def test_figures_for_a_paper_are_vectors_of_a_column_and_differ_by_kind(comparis
     both = write_figures(tmp_path / "x.pdf", [comparison, replace(comparison, dataset="kmnist")], "curves")
     assert [path.name for path in both] == ["x_mnist.pdf", "x_kmnist.pdf"]
     assert both[0].read_bytes().startswith(b"%PDF")
-    for kind, expected in (("histori", "history"), ("history", "history"), ("numeric", "numeric")):
+    for kind, expected in (("curvs", "curves"), ("history", "history"), ("numeric", "numeric")):
         with pytest.raises(ConfigError, match=expected):
             write_figures(tmp_path / "none.pdf", [comparison], kind)
     assert not (tmp_path / "none.pdf").exists()
