@@ -27,6 +27,9 @@ lenet-compare: compare configurations across seeds.
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
+  lenet-compare confirm=equivalence margin=0.2
+                                         test on new seeds whether the leader is equivalent to the other configurations
+                                         that could be the best, with 80% power if accuracies are equal
   lenet-compare margin=0.2               also test which configurations are equivalent to the leader, that is, differ
                                          from it by less than 0.2 percentage points; to fix the margin before the first
                                          result, start the sweep with sweep.margin=0.2
@@ -80,20 +83,24 @@ def compare(arguments: list[str]) -> int:
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
     if values["figure"] is not None and (output is None or output.suffix not in VECTOR):
         raise ConfigError(f"figure={values['figure']}: requires output= with a .pdf or .svg file, such as figure.pdf")
-    points, run = _points("confirm", values["confirm"]), values["run"] == "true"
+    margin, run = _points("margin", values["margin"]), values["run"] == "true"
+    equivalence = values["confirm"] == "equivalence"
+    if equivalence and margin is None:
+        raise ConfigError("confirm=equivalence: requires margin=; for example, add margin=0.2")
+    points = margin if equivalence else _points("confirm", values["confirm"])
     if run and points is None:
         raise ConfigError("run=true: requires confirm=; for example, add confirm=0.2")
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
-    margin = _points("margin", values["margin"])
     others = [key for key in ("by", "experiment", "margin") if values[key] != KNOWN[key]]
+    others = [key for key in others if not (equivalence and key == "margin")]
     if points is not None and (
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
         raise ConfigError(
             f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
-            "and tracking.uri="
+            "tracking.uri=, and margin= (for confirm=equivalence)"
         )
     if points is not None:
         from lenet_exp.confirmation.command import ConfirmationRequest
@@ -101,7 +108,13 @@ def compare(arguments: list[str]) -> int:
         from lenet_exp.reports.terminal.progress import log_to_console
 
         log_to_console()
-        request = ConfirmationRequest(points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"])
+        request = ConfirmationRequest(
+            points=points,
+            seeds=seeds,
+            against=values["against"],
+            uri=values["tracking.uri"],
+            equivalence=equivalence,
+        )
         return confirm(values["sweep"], request, run=run)
     from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
@@ -141,7 +154,8 @@ def _points(key: str, value: str | None) -> float | None:
     except ValueError:
         points = math.nan
     if points is not None and not 0 < points < 100:
-        raise ConfigError(f"{key}={value}: must be a number of percentage points greater than 0 and less than 100")
+        word = ", or equivalence" if key == "confirm" else ""
+        raise ConfigError(f"{key}={value}: must be a number of percentage points greater than 0 and less than 100{word}")
     return points
 
 

@@ -43,11 +43,13 @@ class Advice:
         sweep: ID of the sweep that the step applies to; empty if it does not apply to a single sweep.
         points: the difference to confirm or, after a confirmation, the difference that was tested, in percentage
             points.
+        equivalence: whether a confirmation tested equivalence within `points`.
     """
 
     step: NextStep
     sweep: str = ""
     points: str = ""
+    equivalence: bool = False
 
 
 def advice(comparison: Comparison) -> Advice | None:
@@ -67,7 +69,7 @@ def advice(comparison: Comparison) -> Advice | None:
         if test.dataset == comparison.dataset:
             confirmed = NextStep.scored if test.scored or comparison.scored else NextStep.confirmed
             step = confirmed if test.confirmed else NextStep.not_confirmed
-            return Advice(step, test.sweep, f"{test.points:g}")
+            return Advice(step, test.sweep, f"{test.points:g}", test.equivalence)
     if not verdict.compared:
         return None
     if leader.n < 2:

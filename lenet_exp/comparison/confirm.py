@@ -13,6 +13,7 @@ from lenet_exp.comparison.compare import Comparison, named_leader
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.studies.equivalence import equivalences
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS
 
@@ -28,7 +29,9 @@ class Confirmation:
         leads: the other configurations, each with the difference between the leader and the configuration on the new
             seeds (`against_fixed`).
         unsteady: the other configurations that have diverged runs, which are not compared with the leader.
-        points: the difference that the confirmation was designed to detect, as a fraction.
+        points: the lead that the confirmation was designed to detect, as a fraction; None if it tests equivalence.
+        equivalent: for each of the other configurations, whether it is equivalent to the leader within the sweep's
+            margin.
         missing: number of runs without a result.
         known: number of runs that started before the confirmation; their results may have been seen.
     """
@@ -36,17 +39,24 @@ class Confirmation:
     leader: Group
     leads: list[tuple[Group, Difference]]
     unsteady: list[Group]
-    points: float
+    points: float | None
+    equivalent: list[bool]
     missing: int
     known: int
 
     @property
+    def shown(self) -> list[bool]:
+        """For each of the other configurations, whether the lead or the equivalence was shown."""
+        return self.equivalent if self.points is None else [lead.ahead for _, lead in self.leads]
+
+    @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is significantly ahead of all others without diverged runs, none of its own runs diverged,
-        and no run started before the confirmation; None if runs are missing."""
+        """Whether the leader is significantly ahead of all others without diverged runs or equivalent to all others,
+        none of its own runs diverged, and no run started before the confirmation; None if runs are missing."""
         if self.missing:
             return None
-        return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
+        steady = not self.leader.diverged and not (self.points is None and self.unsteady)
+        return not self.known and steady and all(self.shown)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
@@ -55,10 +65,14 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     leader = named_leader(groups, design)
     if design is None or leader is None:
         return None
+    tested = equivalences(comparison.leads, design.margin, comparison.comparisons)
     leads = [(g, lead) for g, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
+    equivalent = [
+        its is not None and its.shown for its, lead in zip(tested, comparison.leads, strict=True) if lead is not None
+    ]
     unsteady = [g for g in groups if g is not leader and g.diverged]
     missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
-    return Confirmation(leader, leads, unsteady, design.points or 0.0, missing, design.known)
+    return Confirmation(leader, leads, unsteady, design.points, equivalent, missing, design.known)
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,8 @@ class ConfirmationPlan:
         groups: the leader and the other groups that could be the best. If the leader is ahead of all others, the leader
             and the next-best group. Against a baseline, only the leader.
         seeds: number of new seeds per group.
-        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%; None
-            if no spread is known.
+        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%, or
+            the margin within which equal groups are found equivalent; None if no spread is known.
     """
 
     groups: list[Group]
@@ -78,19 +92,22 @@ class ConfirmationPlan:
     detects: float | None
 
 
-def plan(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
+def plan(
+    comparison: Comparison, points: float, seeds: int | None = None, *, equivalence: bool = False
+) -> ConfirmationPlan:
     """Plan a confirmation of a sweep's leader.
 
     Args:
         points: the true lead over every other configuration, as a fraction, that should be confirmed with a probability
-            of 80%.
+            of 80%, or the margin of equivalence.
         seeds: number of new seeds; None for the number that `points` requires.
+        equivalence: whether to confirm that the leader is equivalent to the others.
 
     Raises:
         ConfigError: fewer than two configurations have a finished run, no spread is known, or more than 1,000 seeds
             would be needed.
     """
-    asked, name = f"confirm={points * 100:g}", comparison.dataset
+    asked, name = _asked(points, equivalence), comparison.dataset
     candidates = sorted(comparison.not_excluded, key=lambda g: g is not comparison.leader)
     if len(candidates) == 1:
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
@@ -99,10 +116,12 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
             f"{asked}: {name} has fewer than two configurations with finished runs; to test the leader against a "
             "baseline, add against=baseline"
         )
-    return _planned(comparison, candidates, candidates[1:], points, seeds)
+    return _planned(comparison, candidates, candidates[1:], points, seeds, equivalence)
 
 
-def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
+def plan_against(
+    comparison: Comparison, points: float, seeds: int | None = None, *, equivalence: bool = False
+) -> ConfirmationPlan:
     """Plan a confirmation of a sweep's leader against a configuration without runs.
 
     The spread of that configuration is assumed to match the spreads of the sweep's configurations.
@@ -110,23 +129,32 @@ def plan_against(comparison: Comparison, points: float, seeds: int | None = None
     Raises:
         ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
     """
-    leader, asked = comparison.leader, f"confirm={points * 100:g}"
+    leader, asked = comparison.leader, _asked(points, equivalence)
     if leader is None:
         raise ConfigError(f"{asked}: no finished runs on {comparison.dataset}; finish the sweep first")
-    return _planned(comparison, [leader], [None], points, seeds)
+    return _planned(comparison, [leader], [None], points, seeds, equivalence)
+
+
+def _asked(points: float, equivalence: bool) -> str:
+    return f"{'margin' if equivalence else 'confirm'}={points * 100:g}"
 
 
 def _planned(
-    comparison: Comparison, groups: list[Group], others: Sequence[Group | None], points: float, seeds: int | None
+    comparison: Comparison,
+    groups: list[Group],
+    others: Sequence[Group | None],
+    points: float,
+    seeds: int | None,
+    equivalence: bool,
 ) -> ConfirmationPlan:
-    asked, power = f"confirm={points * 100:g}", _power(groups[0], others, comparison.groups)
+    asked, power = _asked(points, equivalence), _power(groups[0], others, comparison.groups, equivalence)
     if seeds is not None:
         return ConfirmationPlan(groups, seeds, None if power is None else power.detects(seeds))
     if power is None:
         raise ConfigError(f"{asked}: {_no_spread(comparison)}")
     needed = power.seeds(points)
     if needed > MOST_SEEDS:
-        *some, last = [f"confirm={power.detects(n) * 100:.2f} requires {n} seeds" for n in (20, 50, 100)]
+        *some, last = [f"{_asked(round(power.detects(n), 4), equivalence)} requires {n} seeds" for n in (20, 50, 100)]
         smaller = f"{', '.join(some)}, and {last}"
         raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
     return ConfirmationPlan(groups, needed, points)
@@ -138,7 +166,7 @@ def _no_spread(comparison: Comparison) -> str:
     return f"requires at least two seeds per configuration; add {more}, or set the number of new seeds with seeds=10"
 
 
-def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
+def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group], equivalence: bool) -> Power | None:
     """Return the power of a confirmation of the leader against other groups; None if no spread is known.
 
     The power is computed from the variances of the paired differences between the leader and all groups. If the groups
@@ -157,7 +185,7 @@ def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group
     by_group = dict(zip(known, found, strict=False))
     pooled = found[-1]
     chosen = [by_group.get(id(group), pooled) for group in others]
-    return Power([math.sqrt(v) for v, _ in chosen], [d for _, d in chosen])
+    return Power([math.sqrt(v) for v, _ in chosen], [d for _, d in chosen], equivalence=equivalence)
 
 
 def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:

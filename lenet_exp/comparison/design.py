@@ -18,9 +18,11 @@ class ConfirmationResult:
     Attributes:
         sweep: ID of the confirmation.
         dataset: name of the dataset.
-        points: the difference that the confirmation was designed to detect, in percentage points.
+        points: the lead that the confirmation was designed to detect, or the margin of equivalence, in percentage
+            points.
         confirmed: whether the leader was confirmed.
         scored: whether the leader has a test result.
+        equivalence: whether the confirmation tested equivalence.
     """
 
     sweep: str
@@ -28,6 +30,7 @@ class ConfirmationResult:
     points: float
     confirmed: bool
     scored: bool = False
+    equivalence: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Design:
             which requires new seeds.
         sweeps: number of sweeps that are compared together.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
-        points: the difference that the confirmation was designed to detect, as a fraction; None if this sweep is not a
-            confirmation.
+        points: the lead that the confirmation was designed to detect, as a fraction; None if this sweep is not a
+            confirmation, or if it tests equivalence.
         leader: ID of the sweep's first run, which in a confirmation belongs to the leader being tested.
         searched: whether the runs belong to a search that can train its configurations with more seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
@@ -78,6 +81,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
     counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
     search = plan.search
     asked = results[0].job.config.sweep if results and plan.confirms is not None else None
+    margin = asked.margin if asked is not None else None if plan.remade else plan.margin
     return Design(
         runs=len({r.job.run for r in results}),
         known=before.total() if counts else 0,
@@ -87,7 +91,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
         searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
         sweep=sweep,
         left=frozenset(search.left) if search is not None and search.left is not None else None,
-        margin=plan.margin / 100 if plan.margin is not None and not plan.remade else None,
+        margin=None if margin is None else margin / 100,
         against=bool(results) and results[0].job.config.sweep.against,
         trials=search is not None,
     )

@@ -18,13 +18,12 @@ MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
 LEAST_SEEDS = 3  # minimum number of seeds for a confirmation; two would not show whether the spread is as expected
 LARGE = 3.0  # difference, as a multiple of the spread, that any useful number of seeds can detect
 HOPELESS = 0.1  # power at which a difference is missed nine times in ten
-GRID = 200  # number of quantiles over which a distribution is averaged
 DRAWS = 4000  # maximum number of random draws
 
 
 class Power:
-    """Computes the power to find a leader significantly ahead of all m other groups, with one test per group and Holm's
-    correction.
+    """Computes the power to find a leader significantly ahead of all m other groups, or equivalent to all of them, with
+    one test per group and Holm's correction.
 
     The spreads are estimates, so the power is averaged over the plausible true spreads. With df degrees of freedom, an
     estimate is the true spread times sqrt(chi2(df) / df). The power therefore holds on average over the sweeps for
@@ -36,9 +35,17 @@ class Power:
             (m,).
         df: degrees of freedom of `sd`, with shape (m,), at least 1.
         levels: significance levels of the tests, with shape (m,), in ascending order; Holm's levels by default.
+        equivalence: whether to compute the power to show equivalence (two one-sided tests) if all means are equal.
     """
 
-    def __init__(self, sd: Sequence[float], df: Sequence[float], levels: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        sd: Sequence[float],
+        df: Sequence[float],
+        levels: Sequence[float] | None = None,
+        *,
+        equivalence: bool = False,
+    ) -> None:
         from scipy.special import chdtri
 
         m = len(sd)
@@ -51,10 +58,13 @@ class Power:
         self._noise = np.sqrt(common) * random.standard_normal((draws, 1)) + np.sqrt(1 - common) * own
         self._spread = random.standard_normal((draws, m))
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
+        if equivalence:
+            self._noise = -np.abs(self._noise)  # in either direction, noise brings a difference closer to the margin
+            self._levels = 2 * self._levels  # the tests are one-sided
 
     def of(self, points: float, seeds: int) -> float:
         """Return the probability of finding the leader significantly ahead of all other groups if its true lead over
-        each group is `points` (a fraction)."""
+        each group is `points` (a fraction), or equivalent to all of them within a margin of `points`."""
         from scipy.special import stdtrit
 
         df = seeds - 1
@@ -63,40 +73,15 @@ class Power:
         return float((np.sort(t)[:, ::-1] >= -stdtrit(df, self._levels / 2)).all(axis=1).mean())
 
     def seeds(self, points: float) -> int:
-        """Return the smallest number of seeds (at least 3) that detects a true lead of `points` with a power of
-        80%."""
+        """Return the smallest number of seeds (at least 3) with which `of(points, seeds)` is 80%."""
         if self._sd.max() < NO_SPREAD:
             return LEAST_SEEDS
         return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, 10**9), PLANNED, key=lambda n: self.of(points, n))
 
     def detects(self, seeds: int) -> float:
-        """Return the smallest true lead that this number of seeds detects with a power of 80%, as a fraction, in steps
-        of 0.01 percentage points."""
+        """Return the smallest `points` with which `of(points, seeds)` is 80%, as a fraction, in steps of 0.01
+        percentage points."""
         return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
-
-
-def equivalence_seeds(spread: float, df: float, margin: float, level: float) -> int:
-    """Return the number of seeds (at least 3) that shows equivalence with a power of 80% if two means are equal.
-
-    The power is averaged over the plausible true spreads, as in `Power`. The largest result is 1,001.
-
-    Args:
-        spread: estimated standard deviation of the paired differences.
-        df: degrees of freedom of `spread`.
-        margin: margin of equivalence, in the unit of `spread`.
-        level: significance level of each of the two one-sided tests.
-    """
-    from scipy.special import chdtri, ndtr, stdtrit
-
-    unknown = (np.arange(GRID) + 0.5) / GRID
-    true = np.maximum(spread, NO_SPREAD) * np.sqrt(df / chdtri(df, unknown))[:, None]
-
-    def of(n: int) -> float:
-        seen = np.sqrt(chdtri(n - 1, unknown) / (n - 1))  # the estimated spread, as a multiple of the true spread
-        room = margin * math.sqrt(n) / true + stdtrit(n - 1, level) * seen
-        return float((2 * ndtr(np.maximum(room, 0.0)) - 1).mean())
-
-    return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, MOST_SEEDS + 1), POWER, key=of)
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:

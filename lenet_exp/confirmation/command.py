@@ -29,18 +29,25 @@ class ConfirmationRequest:
     """A request to confirm a sweep's leader.
 
     Attributes:
-        points: the difference to detect, in percentage points.
+        points: the lead to detect, or the margin of equivalence, in percentage points.
         seeds: number of new seeds; None for as many as needed.
         against: a baseline to compare the leader with, instead of the configurations that could be the best; see
             `leader_and_baseline`.
         uri: address of the store, which is required if the address of the sweep's store contains a password; None for
             the sweep's store.
+        equivalence: whether to test if the leader is equivalent to the other configurations.
     """
 
     points: float
     seeds: int | None = None
     against: str | None = None
     uri: str | None = None
+    equivalence: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The flag of the confirmation's command that states what is tested."""
+        return f"sweep.{'margin' if self.equivalence else 'points'}={self.points:g}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
     """
     planned = plan if request.against is None else plan_against
-    wanted = planned(comparison, request.points / 100, request.seeds)
+    wanted = planned(comparison, request.points / 100, request.seeds, equivalence=request.equivalence)
     by_run = {job.run: job for job in sweep.jobs()}
     chosen = [by_run[group.runs[0].id] for group in wanted.groups]
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
@@ -103,7 +110,7 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
     before = [job.config for s in [sweep, *ended] for job in s.jobs()]
     seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
     seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
-    own = [f"sweep.confirms={sweep.id}", f"sweep.points={request.points:g}"]
+    own = [f"sweep.confirms={sweep.id}", request.flag]
     config_dir = config_dir_of(sweep.started())
     columns, configs = _columns(chosen), [job.config for job in chosen]
     if request.against is not None:
@@ -112,6 +119,8 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
         columns |= {f"{flag}=": list(values) for flag, values in sides.differing.items()}
         configs.append(sides.baseline)
         own.append("sweep.against=true")
+    if request.equivalence:
+        columns.pop("sweep.margin=", None)
     arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
     trained = frozenset(frozenset(configuration(config).items()) for config in configs)
     return PlannedConfirmation(wanted, [*arguments, *own], ended, trained)

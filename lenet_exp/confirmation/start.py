@@ -19,10 +19,11 @@ from lenet_exp.confirmation.command import (
     plan_confirmation,
 )
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.phrases import verdict
+from lenet_exp.reports.phrases import points_words, verdict
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 
@@ -86,7 +87,7 @@ def _planned(
     line = plan_confirmation(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
-        same = f"{its.points:g}" == f"{request.points:g}" and configurations(done) == line.configurations
+        same = _tested(its) == request.flag and configurations(done) == line.configurations
         if its.confirmed is not None and same:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
                 lines.append(f"sweep {done.id}: {verdict(found)}")
@@ -94,12 +95,17 @@ def _planned(
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
-        lines.append(f"sweep {earlier.id} tested this lead for {earlier.started().points:g} points: {said}{LESS}")
+        lines.append(f"sweep {earlier.id} tested this with {_tested(earlier.started())}: {said}{LESS}")
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    points = None if wanted.detects is None else round(wanted.detects * 100, 2)
-    how = "" if points is None else f", to detect a lead of {points:g} point{'s' * (points != 1)} with 80% power"
+    points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
+    what = (
+        f"show equivalence within {points} if accuracies are equal"
+        if request.equivalence
+        else f"detect a lead of {points}"
+    )
+    how = "" if points is None else f", to {what}, with 80% power"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         lines.append(f"missing runs: {missing}; another configuration may lead once they are trained")
@@ -111,6 +117,11 @@ def _planned(
     prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     lines.append(f"  {prefix}{line.line}")
     return lines, line
+
+
+def _tested(plan: SweepPlan) -> str:
+    """Return the flag that states what a confirmation tests; see `ConfirmationRequest.flag`."""
+    return f"sweep.margin={plan.margin:g}" if plan.points is None else f"sweep.points={plan.points:g}"
 
 
 def _train(line: PlannedConfirmation) -> int:

@@ -387,7 +387,8 @@ class SweepPlan(Stored):
         ended_ms: time at which the sweep last ended, in milliseconds since 1970.
         untold: names of the stores that have not yet received the current start or the end of the sweep.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
-        points: difference, in percentage points, that the test is planned to detect.
+        points: lead, in percentage points, that the test is planned to detect; None if this sweep is not a
+            confirmation, or if it tests equivalence within `margin`.
         margin: margin of equivalence, in percentage points, that was set at the first start; None if none was set.
         confirmed: result of the test; None until all runs have ended.
         counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).

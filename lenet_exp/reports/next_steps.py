@@ -11,7 +11,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
-from lenet_exp.reports.phrases import margin_words, percent
+from lenet_exp.reports.phrases import margin_words, percent, points_words
 
 FRESH = 5  # number of seeds to suggest for a first comparison
 
@@ -27,6 +27,9 @@ def next_step(comparison: Comparison) -> str | None:
     several = f"add seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
     test_images = f"evaluate the leader on the test images{how}"
+    what, lost = "the lead", f"a lead of {found.points} points"
+    if found.equivalence:
+        what = lost = f"equivalence within {points_words(float(found.points))}"
     return {
         NextStep.watch: f"wait for the sweep, which is still running{how}",
         NextStep.finish: "rerun the same command to train the missing runs",
@@ -36,9 +39,9 @@ def next_step(comparison: Comparison) -> str | None:
         NextStep.confirm: f"confirm this lead on new seeds{how}",
         NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{how}",
         NextStep.predict: test_images,
-        NextStep.confirmed: f"the lead was confirmed on new seeds; {test_images}",
+        NextStep.confirmed: f"{what} was confirmed on new seeds; {test_images}",
         NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",
-        NextStep.not_confirmed: f"see the table; a lead of {found.points} points was not confirmed on new seeds{how}",
+        NextStep.not_confirmed: f"see the table; {lost} was not confirmed on new seeds{how}",
     }[found.step]
 
 
@@ -84,7 +87,10 @@ def _equivalence_notes(comparison: Comparison) -> list[str]:
     if (seeds := seeds_for_equivalence(comparison.leads, found, margin, comparison.comparisons)) is not None:
         many = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
         shown = f"show equivalence within {within} if the configurations are equal"
-        notes.append(f"{many} seeds per configuration would be needed to {shown}")
+        sweep = f" sweep={comparison.design.sweep}" if comparison.design is not None and comparison.design.sweep else ""
+        command = f"lenet-compare{sweep} confirm=equivalence margin={margin * 100:g}"
+        test = f"; to test it on new seeds: {command}" if sweep else ""
+        notes.append(f"{many} seeds per configuration would be needed to {shown}{test}")
     if not comparison.margin_fixed:
         only_if = f"the 5% error rate for equivalence holds only if the margin of {within} was chosen before any result"
         notes.append(f"{only_if} was seen; to fix it in advance, start a sweep with sweep.margin={margin * 100:g}")

@@ -241,14 +241,18 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     seeds = f"{found.leader.replicates} new seeds"
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
-    beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
-    shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
-    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
+    shown = [pair for pair, its in zip(found.leads, found.shown, strict=True) if not its]
+    beaten = sorted((pair for pair in found.leads if pair not in shown), key=lambda pair: pair[1].points)
+    if found.points is None:
+        beaten = []  # a sentence about equivalence follows the answer
+    shown += beaten[:NAMED]
+    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points or 0.0) for g, lead in shown]
     more = len(beaten) - NAMED
     against += [f"better than {number_of(more, 'other configuration')} by larger margins"] if more > 0 else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
-    return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."
+    answer = f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}"
+    return f"{': '.join(filter(None, [answer, '; '.join(parts)]))}."
 
 
 def _against(other: str, lead: Difference, looked_for: float) -> str:
@@ -267,8 +271,12 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
 
 def margin_words(comparison: Comparison) -> str:
     """Format the margin of equivalence: `0.2 points`."""
-    points = f"{(comparison.margin or 0) * 100:g}"
-    return f"{points} point" if points == "1" else f"{points} points"
+    return points_words((comparison.margin or 0) * 100)
+
+
+def points_words(points: float) -> str:
+    """Format a difference in percentage points: `0.2 points`."""
+    return f"{points:g} point" if f"{points:g}" == "1" else f"{points:g} points"
 
 
 def equivalent(comparison: Comparison) -> list[str]:

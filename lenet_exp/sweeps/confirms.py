@@ -38,11 +38,11 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 
     Raises:
         ConfigError: the sweep to confirm was not found, used one of the jobs' seeds, or did not train one of their
-            configurations. Also raised if only one of `sweep.confirms` and `sweep.points` is set, or if
-            `sweep.against` is set without them.
+            configurations. Also raised if `sweep.confirms` is set without `sweep.points` and `sweep.margin`, or if
+            `sweep.points` or `sweep.against` is set without `sweep.confirms`.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
-    if (confirms is None) != (points is None):
+    if points is not None if confirms is None else points is None and config.sweep.margin is None:
         raise ConfigError(
             "sweep.confirms, sweep.points: must be set together; to print a command that sets both, run: "
             "lenet-compare confirm=0.2"
@@ -79,7 +79,10 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
     comparisons = compare_sweep(sweep, job_results(sweep, jobs, since_ms=0))
     if (confirmed := _answer(comparisons)) is None:
         return None
-    points, scored = sweep.started().points or 0.0, all(c.scored for c in comparisons)
+    plan, scored = sweep.started(), all(c.scored for c in comparisons)
+    points, margin = plan.points, plan.margin or 0.0
+    if points is None:
+        return ConfirmationResult(sweep.id, comparisons[0].dataset, margin, confirmed, scored, equivalence=True)
     return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored)
 
 

@@ -53,6 +53,29 @@ def test_a_leader_that_is_ahead_of_all_is_confirmed():
     assert "8 of 12" in words  # were there before it was typed
 
 
+@pytest.mark.parametrize(("margin", "is_shown"), [(0.002, True), (0.0005, False)])
+def test_a_confirmation_of_equivalence_needs_every_other_within_the_margin(margin, is_shown):
+    groups = [many(SELU, activation="selu"), many(TANH, activation="tanh"), many(TANH, activation="elu")]
+    comparison = confirming(*groups)
+    comparison = replace(comparison, design=replace(comparison.design, points=None, margin=margin))
+    yes, words = said(comparison)
+    assert yes is is_shown
+    assert words.startswith("Confirmed on 6 new seeds. " if is_shown else "Not confirmed on 6 new seeds: ")
+    assert f"within {margin * 100:g} points" in words
+    assert said(replace(comparison, margin_asked=0.5))[0] is is_shown  # another margin does not change the answer
+
+
+def test_seeds_for_equivalence_depend_on_the_margin_and_on_the_number_of_rivals():
+    comparison = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"))
+    comparison = replace(comparison, design=None)
+    needed = [plan(comparison, margin, equivalence=True).seeds for margin in (0.004, 0.002, 0.001)]
+    assert 3 <= needed[0] < needed[1] < needed[2] < 100
+    three = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(TANH[::-1], activation="elu"))
+    assert plan(replace(three, design=None), 0.001, equivalence=True).seeds > needed[2]
+    with pytest.raises(ConfigError, match=r"margin=0.0001.* requires 20 seeds"):
+        plan(comparison, 0.000001, equivalence=True)
+
+
 def test_leader_not_ahead_of_every_other_is_not_confirmed():
     yes, words = said(
         confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu"))
@@ -133,7 +156,7 @@ def test_a_single_run_that_was_known_counts_only_where_seeds_must_be_fresh():
     def known(*created: tuple[str, int], **plan: Any) -> int:
         results = []
         for n, (dataset, ms) in enumerate(created):
-            config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0))
+            config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0, margin=None))
             job = Job(n, "", {}, [], config, str(n), str(n))
             results.append(JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False))
         return design_of(SweepPlan(created_ms=10, **plan), results).known

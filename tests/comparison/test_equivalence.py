@@ -14,7 +14,7 @@ from benchmarks.simulated import Scenario, equal
 from benchmarks.studies import MARGIN, declared
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design, combined_design
-from lenet_exp.comparison.power import equivalence_seeds
+from lenet_exp.comparison.power import Power
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.next_steps import notes
@@ -84,12 +84,12 @@ def test_a_diverged_configuration_is_not_equivalent():
 
 def test_number_of_seeds_reaches_the_power():
     """With a known spread, in simulated experiments without a difference."""
-    n = equivalence_seeds(0.01, 1e6, 0.005, 0.05)
+    n = Power([0.01], [1e6], [0.05], equivalence=True).seeds(0.005)
     draws = np.random.default_rng(0).normal(0, 0.01, (20_000, n))
     p = stats.t.sf((0.005 - abs(draws.mean(axis=1))) / draws.std(axis=1, ddof=1) * np.sqrt(n), n - 1)
     assert 0.79 < np.mean(p <= 0.05) < 0.84
-    assert equivalence_seeds(0.01, 3, 0.005, 0.05) > n  # the spread may be larger than it seems
-    assert equivalence_seeds(1.0, 10, 0.001, 0.05) == 1001
+    assert Power([0.01], [3], [0.05], equivalence=True).seeds(0.005) > n  # the spread may be larger than it seems
+    assert Power([1.0], [10], [0.05], equivalence=True).seeds(0.001) > 1000
 
 
 def test_seeds_are_planned_for_what_is_not_shown():

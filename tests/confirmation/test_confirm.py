@@ -89,6 +89,19 @@ def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept, compare):
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
 
 
+@pytest.mark.slow(seconds=6)
+def test_equivalence_is_tested_on_fresh_seeds(swept, compare):
+    (source,) = all_sweeps(swept)
+    line = printed(compare("confirm=equivalence", "margin=95"))
+    assert {f"sweep.confirms={source.id}", "sweep.margin=95"} < set(line)
+    assert lenet_train(*line, HERE, outputs=swept).returncode == 0
+    test = next(s for s in all_sweeps(swept) if s.id != source.id)
+    assert test.started().confirmed is True
+    assert f"sweep {test.id}: Confirmed on 3 new seeds." in compare("confirm=equivalence", "margin=95").stdout
+    assert "equivalence within 95 points was confirmed" in compare(f"sweep={source.id}").stdout
+    assert any(argument.startswith("seed=range(2000,") for argument in printed(compare("confirm=95")))
+
+
 def test_a_sweep_does_not_confirm_another_because_its_file_says_so(swept, compare):
     """Neither as it is written now, with a digest, nor as earlier releases wrote it, without."""
     line = [word if word != "seed=0,1" else "seed=5,6" for word in LINE]
@@ -126,6 +139,9 @@ REFUSED = {  # what the line has to name
     "confirm=nan": "confirm=nan",
     "run=true": "confirm=",
     "confirm=1 by=last": "confirm=1",
+    "confirm=1 margin=1": "confirm=1",
+    "confirm=equivalence": "margin=",
+    "confirm=equal margin=1": "equivalence",
     "confirm=1 sweep=nope": "nope",
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lenet_exp.comparison.multiplicity import LEVEL, Floats, holm_adjusted
-from lenet_exp.comparison.power import equivalence_seeds, shrunk
+from lenet_exp.comparison.power import Power, shrunk
 from lenet_exp.comparison.statistics import Difference
 
 
@@ -83,7 +83,7 @@ def seeds_for_equivalence(
     spreads = shrunk([(lead.spread**2, lead.df) for lead, _ in tested], in_common=0.25)
     level = LEVEL / max(comparisons - sum(shown for _, shown in tested), 1)
     needed = [
-        (lead.n, equivalence_seeds(variance**0.5, df, margin, level))
+        (lead.n, Power([variance**0.5], [df], [level], equivalence=True).seeds(margin))
         for (variance, df), (lead, shown) in zip(spreads, tested, strict=False)
         if not shown and not lead.differs
     ]
