@@ -245,6 +245,9 @@ def compare(
         - `equivalent`, `equivalence_p`: whether the configuration differs from the leader by less than the margin, and
           the corrected p-value; present if there is a margin;
         - `not_excluded`: whether the configuration could be the best;
+        - `mean_rank`, `worse_on_each`: for several datasets, the mean rank of the configuration, and whether the
+          configuration with the best mean rank is significantly better on each dataset; with five or more datasets,
+          also `friedman_p` and `critical_difference` (of mean ranks);
         - `run_ids`: MLflow run IDs of the finished runs, in the order of their seeds (run folders for runs that are
           not in a store);
         - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: results on the test
@@ -258,14 +261,14 @@ def compare(
 
     from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.files.comparison_xarray import to_xarray
-    from lenet_exp.reports.terminal.leaderboard import records
+    from lenet_exp.reports.terminal.leaderboard import ranked_records
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
     found, _ = load_comparisons(which, filter, tracking_uri, experiment, epoch, margin)
     if as_xarray:
         return to_xarray(found)
-    table = pd.DataFrame([row for comparison in found for row in records(comparison)])
+    table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])
     return table

@@ -155,7 +155,9 @@ def _points(key: str, value: str | None) -> float | None:
         points = math.nan
     if points is not None and not 0 < points < 100:
         word = ", or equivalence" if key == "confirm" else ""
-        raise ConfigError(f"{key}={value}: must be a number of percentage points greater than 0 and less than 100{word}")
+        raise ConfigError(
+            f"{key}={value}: must be a number of percentage points greater than 0 and less than 100{word}"
+        )
     return points
 
 

@@ -55,19 +55,19 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     temperature = validation_temperature(model, *given) if config.calibrate else None
     outputs = evaluate_test_set(model, dataset, *given, *([check_images] if config.corrupted else []))
     score = score_of(outputs, temperature)
-    drawn = _figures(score, f"{model.name}: {dataset.name}")
+    drawn = test_figures(score, f"{model.name}: {dataset.name}")
     if config.corrupted:
         accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device)
         score = replace(score, corrupted=accuracies)
         drawn["corruptions"] = corruptions_figure(outputs, score, score.data_digest)
-    figures = {name: png(figure) for name, figure in drawn.items()}
-    pngs = {f"{name.replace(' ', '_')}.png": content for name, content in figures.items()}
+    pngs = {f"{name.replace(' ', '_')}.png": png(figure) for name, figure in drawn.items()}
     paths = [save_figure(config, model, name, content) for name, content in pngs.items()]
     logged = log_test_result(config, model, score, pngs)
-    return TestedModel(score, outputs, dict(zip(figures, paths, strict=True)), logged)
+    return TestedModel(score, outputs, dict(zip(drawn, paths, strict=True)), logged)
 
 
-def _figures(score: Score, title: str) -> dict[str, Figure]:
+def test_figures(score: Score, title: str) -> dict[str, Figure]:
+    """Return the confusion matrix and the reliability diagram of a test result, by what they show."""
     calibrations = {"test": score.calibration}
     if score.scaled is not None:
         calibrations[f"T = {score.scaled.temperature:.3f}"] = score.scaled

@@ -20,7 +20,7 @@ from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.ensemble import EnsembleModel, ensemble_of, ensemble_outputs
-from lenet_exp.prediction.evaluation import print_score, score_and_log
+from lenet_exp.prediction.evaluation import print_score, score_and_log, test_figures
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.prediction.predict import (
     check_places,
@@ -37,6 +37,7 @@ from lenet_exp.prediction.sweep_results import (
     print_means,
     run_line,
 )
+from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.terminal.leaderboard import on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
@@ -109,7 +110,10 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration]) -> None:
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     result = [scored.as_json() for scored in sides]
-    logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.metrics)
+    title = f"{first.name}, {len(first.tested)} models: {first.comparison.dataset}"
+    drawn = test_figures(first.ensemble, title) if first.ensemble is not None else {}
+    pngs = {f"{name.replace(' ', '_')}_ensemble.png": png(figure) for name, figure in drawn.items()}
+    logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.metrics, pngs)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end

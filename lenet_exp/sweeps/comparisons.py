@@ -66,8 +66,8 @@ def load_comparisons(
     found = with_search(compare_runs(runs, swept, by, design), search)
     if margin is None:
         return found, source
-    if not 0 < margin < 100:
-        raise ConfigError(f"margin={margin:g}: must be a number of percentage points greater than 0 and less than 100")
+    if not isinstance(margin, int | float) or not 0 < margin < 100:
+        raise ConfigError(f"margin={margin}: must be a number of percentage points greater than 0 and less than 100")
     found = [replace(comparison, margin_asked=margin / 100) for comparison in found]
     if not any(its for comparison in found for its in comparison.equivalences):
         raise ConfigError(f"margin={margin:g}: requires two configurations with several seeds; add 'seed=range(5)'")

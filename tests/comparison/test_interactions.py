@@ -44,6 +44,8 @@ def test_an_interaction_that_was_put_in_is_found_and_described():
     first = found.pairs[0]
     assert (first.first, first.second, first.pairs) == ("activation", "optimizer.lr", 3)
     assert [its.significant for its in found.pairs] == [True, False, False]
+    factors = [its.p / float(its.test.p) for its in found.pairs if its.p < 1]
+    assert factors[:2] == pytest.approx([3, 2])  # Holm's method
     contrast = first.contrast
     assert (contrast.better, contrast.worse, contrast.most, contrast.least) == ("0.1", "0.01", "relu", "selu")
     assert (contrast.with_most, contrast.with_least) == pytest.approx((0.05, 0.01), abs=0.004)

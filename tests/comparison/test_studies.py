@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from random import Random
 
@@ -11,9 +12,11 @@ from scipy import stats
 from scipy.stats import friedmanchisquare
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.studies.datasets import across_datasets
+from lenet_exp.comparison.studies.datasets import across_datasets, better_on_each
 from lenet_exp.comparison.studies.numeric import numeric_flags
-from lenet_exp.reports.terminal.leaderboard import effect_lines
+from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.terminal.leaderboard import effect_lines, ranked_records
 from tests.comparison.made_up import made, many
 
 
@@ -75,6 +78,27 @@ def test_configuration_is_better_on_each_dataset_only_if_it_is_on_the_closest():
     turned = across_datasets(over({"mnist": [0.9, 0.95], "kmnist": [0.95, 0.9]}))
     assert turned is not None
     assert (turned.ranks, turned.beaten) == ([1.5, 1.5], [])
+
+
+@pytest.mark.parametrize(("p", "points", "better"), [
+    ([0.001, 0.002], [0.1, 0.1], True), ([0.001, 0.3], [0.1, 0.1], False), ([0.001, 0.002], [0.1, -0.1], False),
+])  # fmt: skip
+def test_the_least_significant_dataset_decides(p, points, better):
+    assert better_on_each(np.array(p)[:, None], np.array(points)[:, None]) == [better]
+
+
+def test_files_and_records_have_the_ranks(tmp_path):
+    comparisons = over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]})
+    tables = ranked_records(comparisons)
+    for rows, comparison in zip(tables, comparisons, strict=True):
+        ranks = {row["activation"]: (row["mean_rank"], row["worse_on_each"]) for row in rows}
+        assert ranks == {"selu": (1.0, False), "relu": (2.0, True), "tanh": (3.0, True)}, comparison.dataset
+    assert "mean_rank" not in ranked_records(comparisons[:1])[0][0]
+    for ending in ("tex", "csv", "json"):
+        write_comparison(tmp_path / f"x.{ending}", comparisons, RunSource("x"))
+    assert (tmp_path / "x.tex").read_text().count("Selu is better than relu and tanh on each dataset") == 1
+    assert "mean_rank,worse_on_each" in (tmp_path / "x.csv").read_text()
+    assert [row["mean_rank"] for row in json.loads((tmp_path / "x.json").read_text())[1]["groups"]] == [1, 2, 3]
 
 
 def test_ranks_are_tested_from_five_datasets_on_as_scipy_does():

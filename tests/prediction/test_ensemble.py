@@ -53,6 +53,8 @@ def test_ensemble_is_scored_beside_its_members_with_one_evaluation(swept, main, 
     assert {run.data.tags["test_opened"] for run in runs(store)} == {"1"}
     metrics = runs(store, "sweep")[0].data.metrics
     assert metrics["test_accuracy_ensemble"] == ensemble["accuracy"]
+    artifacts = {its.path for its in store.list_artifacts(runs(store, "sweep")[0].info.run_id)}
+    assert {"test_reliability_diagram_ensemble.png", "test_confusion_matrix_ensemble.png"} <= artifacts
     for name in ("ece", "nll", "brier"):
         assert metrics[f"test_{name}_ensemble"] == ensemble["calibration"][name]
     # The negative log-likelihood and the Brier score are convex in the probabilities.

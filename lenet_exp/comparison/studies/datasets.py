@@ -39,6 +39,7 @@ class AcrossDatasets:
     Attributes:
         datasets: names of the datasets.
         names: names of the configurations.
+        groups: the configurations as they were trained on each dataset, with shape (datasets, configurations).
         ranks: mean ranks; the best configuration on every dataset has the mean rank 1. Equal means share their ranks.
             On each dataset, configurations with diverged runs rank last.
         beaten: indices of the configurations over which the first one is significantly better on each dataset. The
@@ -50,6 +51,7 @@ class AcrossDatasets:
 
     datasets: list[str]
     names: list[str]
+    groups: list[list[Group]]
     ranks: list[float]
     beaten: list[int]
     left_out: int
@@ -76,6 +78,7 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     return AcrossDatasets(
         datasets=[c.dataset for c in comparisons],
         names=[job_name(0, named, set(config_groups())) for named in values],
+        groups=ordered,
         ranks=ranks.mean(axis=0)[order].tolist(),
         beaten=[int(i) + 1 for i in np.flatnonzero(_beaten(ordered))] if len(keys) <= MOST_GROUPS else [],
         left_out=len(set().union(*by_key)) - len(keys),

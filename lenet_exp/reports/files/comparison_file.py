@@ -12,6 +12,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interactions
+from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown
@@ -20,7 +21,7 @@ from lenet_exp.reports.interaction_words import interaction_record
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.leaderboard import records
+from lenet_exp.reports.terminal.leaderboard import Cell, ranked_records
 
 PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML page has all rows
 
@@ -36,9 +37,11 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunS
     elif path.suffix == ".tex":
         write_output_file(path, tex(comparisons, source))
     elif path.suffix == ".csv":
-        write_output_file(path, csv_text([_known(row) for c in comparisons for row in records(c)]))
+        write_output_file(path, csv_text([_known(row) for rows in ranked_records(comparisons) for row in rows]))
     else:
-        write_output_file(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
+        tables = ranked_records(comparisons)
+        data = [_json(c, source, rows) for c, rows in zip(comparisons, tables, strict=True)]
+        write_output_file(path, json.dumps(data, indent=2) + "\n")
 
 
 def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> list[Path]:
@@ -69,7 +72,7 @@ def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> l
     return list(drawn)
 
 
-def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
+def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str, Cell]]) -> Mapping[str, Json]:
     found = comparison.effects
     data: dict[str, Json] = {
         "dataset": comparison.dataset,
@@ -79,7 +82,7 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
         "notes": notes(comparison),
         "margin": comparison.margin,
         "margin_fixed": comparison.margin_fixed if comparison.margin is not None else None,
-        "groups": list(map(_known, records(comparison))),
+        "groups": list(map(_known, rows)),
         "effects": [
             # In earlier releases, `importance` had a value.
             _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})
@@ -89,6 +92,7 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
     }
     data |= _known({"seeds_share_of_variance": found.seeds})
     data |= {"interactions": _interactions(comparison.interactions)}
+    data |= {"numeric": [_numeric(numeric) for numeric in numeric_flags(comparison)]}
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
 
 
@@ -97,6 +101,11 @@ def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
         return None
     pairs = list(map(interaction_record, found.pairs))
     return {"no_test": found.no_test, "left_out": list(found.left_out), "pairs": pairs}
+
+
+def _numeric(found: NumericFlag) -> Mapping[str, Json]:
+    not_worse, worse = list(found.not_worse), list(found.worse)
+    return {"flag": found.flag, "best": found.best, "not_significantly_worse": not_worse, "worse": worse}
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:

@@ -9,8 +9,10 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
+from lenet_exp.reports.interaction_words import interaction_lines
 from lenet_exp.reports.phrases import diverged_on, equivalent, unfinished
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.study_words import dataset_lines, numeric_lines
 from lenet_exp.reports.terminal.leaderboard import (
     PARAMETERS,
     accuracy,
@@ -45,7 +47,8 @@ def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
     best.
     """
     made_by = printable(source.title)
-    return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))
+    tables = [_table(c, dataset_lines(comparisons) if c is comparisons[-1] else []) for c in comparisons]
+    return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(tables)
 
 
 def escaped(text: str) -> str:
@@ -53,7 +56,7 @@ def escaped(text: str) -> str:
     return printable(text).translate(str.maketrans(SIGNS))
 
 
-def _table(comparison: Comparison) -> str:
+def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
     shown, may_be_best = shown_rows(comparison), comparison.not_excluded
     said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
     said += r"mean $\pm$ standard deviation over seeds, and 95\% confidence interval (CI) of the mean."
@@ -61,6 +64,8 @@ def _table(comparison: Comparison) -> str:
     if len(may_be_best) > 1:
         said += " Bold: could be the best."
     said += "".join(f" {escaped(sentence)}" for sentence in equivalent(comparison))
+    for lines in (interaction_lines(comparison.interactions), numeric_lines(comparison), over_datasets):
+        said += "".join(f" {escaped(line[:1].upper() + line[1:])}." for line in lines)
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [r"accuracy, \%", r"95\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]

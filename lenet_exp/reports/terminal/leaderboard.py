@@ -11,6 +11,7 @@ from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.interaction_words import interaction_lines
@@ -72,6 +73,23 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             row |= behind("test_behind", comparison.test_leads[position])
         found.append(row)
     return found
+
+
+def ranked_records(comparisons: Sequence[Comparison]) -> list[list[dict[str, Cell]]]:
+    """Return the records of several comparisons, with the configurations' ranks over the datasets of a grid."""
+    tables = [records(comparison) for comparison in comparisons]
+    if (found := across_datasets(comparisons)) is None:
+        return tables
+    places = {id(group): place for groups in found.groups for place, group in enumerate(groups)}
+    test = found.rank_test
+    for comparison, rows in zip(comparisons, tables, strict=True):
+        for group, row in zip(comparison.groups, rows, strict=True):
+            place = places.get(id(group))
+            row["mean_rank"] = math.nan if place is None else found.ranks[place]
+            row["worse_on_each"] = None if place is None else place in found.beaten
+            if test is not None:
+                row |= {"friedman_p": test.p, "critical_difference": test.critical}
+    return tables
 
 
 def behind(name: str, lead: Difference | None) -> dict[str, float]:

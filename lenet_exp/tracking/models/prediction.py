@@ -70,10 +70,7 @@ def log_test_result(
         if run is None:
             return None
         log_metrics(client, run, score.metrics)
-        with tempfile.TemporaryDirectory() as scratch:
-            for name, content in pictures.items():
-                (Path(scratch) / f"test_{name}").write_bytes(content)
-            client.log_artifacts(run, scratch)
+        _log_pictures(client, run, pictures)
         client.log_dict(run, score.as_json(), "test_score.json")
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
@@ -83,7 +80,12 @@ def log_test_result(
 
 
 def log_sweep_test(
-    sweep: SweepFolder, uri: str | None, result: list[Any], leader: str | None, metrics: Mapping[str, float]
+    sweep: SweepFolder,
+    uri: str | None,
+    result: list[Any],
+    leader: str | None,
+    metrics: Mapping[str, float],
+    pictures: Mapping[str, bytes],
 ) -> str | None:
     """Log the test results of a sweep's leader to the MLflow run of the sweep.
 
@@ -92,6 +94,7 @@ def log_sweep_test(
         result: all results, for test_result.json.
         leader: name of the leader; None if the sweep has several datasets and therefore several leaders.
         metrics: test metrics of the leader.
+        pictures: content of the leader's PNG files by name.
 
     Returns:
         The ID of the sweep's MLflow run; None if there is no such run or the upload failed.
@@ -105,9 +108,17 @@ def log_sweep_test(
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if leader is not None:
             log_metrics(client, run, metrics)
+            _log_pictures(client, run, pictures)
             client.set_tag(run, "test_of", str(checked({"test_of": leader})["test_of"]))
         return run
     return None
+
+
+def _log_pictures(client: MlflowClient, run: str, pictures: Mapping[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, content in pictures.items():
+            (Path(scratch) / f"test_{name}").write_bytes(content)
+        client.log_artifacts(run, scratch)
 
 
 def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) -> None:
