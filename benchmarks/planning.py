@@ -1,9 +1,10 @@
-"""Measure how often a planned confirmation confirms a true lead.
+"""Measure how often a planned confirmation confirms a true lead or a true equivalence.
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the
 difference that `confirm=` specifies. If this configuration leads the sweep, lenet_exp plans a confirmation. The
-confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations
-succeed if the median plan has at least ten seeds.
+confirmation is simulated and judged like a real confirmation. In other sweeps, all configurations are equally good, and
+a confirmation of equivalence is planned. Goal for equal spreads: 80 to 90% of confirmations succeed if the median plan
+has at least ten seeds.
 
 The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
 and normal noise: at most 1% of sweeps.
@@ -26,22 +27,25 @@ from numpy.random import Generator
 from benchmarks.measure import positive
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.confirm import plan
-from lenet_exp.comparison.multiplicity import Floats, holm_levels, step_down
+from lenet_exp.comparison.multiplicity import LEVEL, Floats, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
 from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
 
 INTRO = """# Power of planned confirmations
 
-See how often a planned confirmation confirms a true lead, and how often `lenet-compare` wrongly warns of an outlier.
+See how often a planned confirmation confirms a true lead or a true equivalence, and how often `lenet-compare` wrongly
+warns of an outlier.
 `python -m benchmarks.planning --output FILE` writes this page.
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the lead
 that is passed to `confirm=`. If this configuration leads the sweep, lenet_exp plans a confirmation, which is simulated
-and then judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations succeed if the median plan
-has at least ten seeds.
+and then judged like a real confirmation. In the rows with "equivalence", all configurations are equally good, and
+`confirm=equivalence` plans to show that within the margin in the column "lead". Goal for equal spreads: 80 to 90% of
+confirmations succeed if the median plan has at least ten seeds.
 
 The first table shows the number of seeds per plan and the number of simulated sweeps that resulted in a plan. The last
 column is the number of sweeps that would need more than 1,000 seeds. Leads are in seed-to-seed standard deviations of
@@ -69,25 +73,31 @@ class Scenario:
             `confirm=` specifies.
         spreads: standard deviations of the configurations over seeds, starting with the best configuration; by default,
             all are 1.
+        equivalence: whether all configurations are equally good; `lead` is then the margin of equivalence.
     """
 
     k: int
     n: int
     lead: float
     spreads: tuple[float, ...] = ()
+    equivalence: bool = False
 
     @property
     def name(self) -> str:
         """The name of the scenario."""
-        return "spreads 1 to 3" if self.spreads else "equal spreads"
+        return ("spreads 1 to 3" if self.spreads else "equal spreads") + ", equivalence" * self.equivalence
 
 
 def scenarios() -> list[Scenario]:
     """Return all scenarios."""
     found = [Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)]
-    return found + [
+    found += [
         Scenario(k, n, lead, tuple(np.geomspace(1, 3, k))) for k in (2, 4, 10) for n in (5, 10) for lead in (1.0, 2.0)
     ]
+    return found + [
+        Scenario(k, n, margin, tuple(np.geomspace(1, 3, k)) if unequal else (), equivalence=True)
+        for unequal in (False, True) for k in (2, 4, 10) for n in (5, 10) for margin in (1.0, 2.0)
+    ]  # fmt: skip
 
 
 def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: int, rng: Generator) -> Floats:
@@ -99,11 +109,11 @@ def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: i
 
 @dataclass
 class Counts:
-    """Results for the simulated sweeps in which the truly best configuration is the leader.
+    """Results for the simulated sweeps in which a truly best configuration is the leader.
 
     Attributes:
         seeds: number of seeds in each planned confirmation.
-        confirmed: fraction of simulated confirmations that confirm the lead, for each planned confirmation.
+        confirmed: fraction of simulated confirmations that succeed, for each planned confirmation.
         too_many: number of sweeps whose confirmation would need too many seeds.
     """
 
@@ -115,16 +125,17 @@ class Counts:
 def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
     """Simulate sweeps of a scenario and return their results."""
     spreads = np.array(scenario.spreads or (1.0,) * scenario.k)
-    means = [scenario.lead] + [0.0] * (scenario.k - 1)
+    means = [0.0 if scenario.equivalence else scenario.lead] + [0.0] * (scenario.k - 1)
     counts = Counts([], [])
     for _ in range(sweeps):
         table = values(means, spreads, (), scenario.n, rng)
         runs = [run(c, seed, float(table[c, seed])) for c in range(scenario.k) for seed in range(scenario.n)]
         (comparison,) = compare_runs(runs)
-        if comparison.leader is None or comparison.leader.flags["activation"] != "0":
+        leader = comparison.leader
+        if leader is None or (leader.flags["activation"] != "0" and not scenario.equivalence):
             continue
         try:
-            planned = plan(comparison, scenario.lead * UNIT)
+            planned = plan(comparison, scenario.lead * UNIT, equivalence=scenario.equivalence)
         except ConfigError:
             counts.too_many += 1
             continue
@@ -132,9 +143,13 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
         fresh = values([means[c] for c in chosen], spreads[chosen], (AGAIN,), planned.seeds, rng)
         columns = np.arange(planned.seeds)
         found = first_against_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
-        differs, _ = step_down(found.p, holm_levels(len(chosen) - 1))
+        if scenario.equivalence:
+            p = equivalence_p(found.points, found.error, found.df, scenario.lead * UNIT, len(chosen) - 1)
+            shown = p <= LEVEL
+        else:
+            shown = step_down(found.p, holm_levels(len(chosen) - 1))[0] & (found.points > 0)
         counts.seeds.append(planned.seeds)
-        counts.confirmed.append(float((differs & (found.points > 0)).all(axis=-1).mean()))
+        counts.confirmed.append(float(shown.all(axis=-1).mean()))
     return counts
 
 
@@ -173,7 +188,7 @@ def main() -> None:
         )
         print(lines[-1], flush=True)
         if not scenario.spreads and middle >= FROM and not LEAST <= confirmed <= MOST:
-            missed.append(f"k={scenario.k}, n={scenario.n}, lead {scenario.lead:g}: {confirmed:.1f}")
+            missed.append(f"{scenario.name}, k={scenario.k}, n={scenario.n}, {scenario.lead:g}: {confirmed:.1f}")
     lines.append("\n| k | n | warned, equal spreads, % | spreads 1 to 10, % |\n| --- | --- | --- | --- |")
     for k, n in ((1, 3), (1, 5), (2, 3), (2, 5), (4, 3), (4, 5), (10, 3), (10, 10), (50, 3)):
         rng = np.random.default_rng([asked.seed, k, n])

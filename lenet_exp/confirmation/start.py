@@ -100,12 +100,9 @@ def _planned(
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
-    what = (
-        f"show equivalence within {points} if accuracies are equal"
-        if request.equivalence
-        else f"detect a lead of {points}"
-    )
-    how = "" if points is None else f", to {what}, with 80% power"
+    how = "" if points is None else f", to detect a lead of {points} with 80% power"
+    if request.equivalence and points is not None:
+        how = f", to show equivalence within {points} with 80% power if accuracies are equal"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         lines.append(f"missing runs: {missing}; another configuration may lead once they are trained")
