@@ -1,37 +1,51 @@
-"""Record the runs behind the published results in a manifest, and check the results against it.
+"""The manifest of the runs behind the published results, and its comparison with the results and with your runs.
 
-    python -m benchmarks.results                  # train the runs
-    python -m benchmarks.manifest write           # write the digests of the runs to benchmarks/manifest.json
     python -m benchmarks.manifest check           # compare the manifest with the published table and the MLflow store
 
-The store is MLFLOW_TRACKING_URI or, if this is not set, mlflow.db in the outputs folder. If a run is not in the store,
-the check prints its seed but does not fail, because the repository does not contain runs. If a row differs, the check
-fails with status 1. To retrain a run, use `lenet-reproduce`.
+`python -m benchmarks.results` and `python -m benchmarks.frontier` add their runs to benchmarks/manifest.json, and the
+validation accuracy after each epoch to benchmarks/histories. The store is MLFLOW_TRACKING_URI or, if this is not set,
+mlflow.db in the outputs folder. If a run is not in the store, the check prints its seed but does not fail, because the
+repository does not contain runs. If a row differs, the check fails with status 1. To retrain a run, use
+`lenet-reproduce`.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
-from benchmarks.results import FIRST_SEED, MANIFEST, NAMES, RECIPES, SEEDS, runs_of
+from benchmarks.recipes import FRONTIER, RECIPES, Row
+from lenet_exp.api import compose
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.data.images import data_digests
+from lenet_exp.tracking.stores.store import Store, open_store
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+MANIFEST = Path(__file__).resolve().parent / "manifest.json"
+HISTORIES = MANIFEST.with_name("histories")
 ROOT = MANIFEST.parent.parent
+EXPERIMENT = "results"
+NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
 # Runs keyed by seed. Each run has the keys fingerprint, weights_digest, best_val_accuracy, and test_accuracy.
 Runs = dict[str, dict[str, str | float]]
 
 
 def main() -> None:
-    """Write the manifest or check it, as the command line specifies."""
+    """Check the manifest."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["write", "check"])
-    if options.parse_args().what == "write":
-        write()
-        return
-    faults = [*against_table(manifest(), pages()), *against_store(manifest())]
+    options.add_argument("what", choices=["check"])
+    options.parse_args()
+    kept = manifest()
+    faults = [*against_table(kept, pages()), *against_store(kept, [*RECIPES, *FRONTIER])]
     print("\n".join(faults) or "all that is tied agrees")
     sys.exit(bool(faults))
 
@@ -43,78 +57,107 @@ def pages() -> str:
 
 def manifest() -> dict[str, Runs]:
     """Read the manifest: the runs for each row of the table, keyed by `<recipe> <dataset>`."""
-    found: dict[str, Runs] = json.loads(MANIFEST.read_text())
+    found: dict[str, Runs] = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     return found
 
 
-def write() -> None:
-    """Update the manifest with the runs for the current recipes in the store. Rows without such runs are kept."""
-    kept = manifest() if MANIFEST.exists() else {}
-    for recipe, dataset in RECIPES:
-        if runs := stored(recipe, dataset):
-            kept[f"{recipe} {dataset}"] = runs
+def known(row: Row) -> Runs:
+    """Return the runs of a row that are in the manifest and belong to the current version of its configuration."""
+    kept = manifest().get(row.key, {})
+    wanted = fingerprints(row, [seed for seed in row.seeds if str(seed) in kept])
+    return {str(seed): kept[str(seed)] for seed, its in wanted.items() if kept[str(seed)]["fingerprint"] == its}
+
+
+def add(row: Row) -> None:
+    """Add the tested runs of a row in the store to the manifest and to the histories."""
+    store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
+    runs = known(row)
+    found = {seed: run for seed, run in stored(row, store).items() if "test_accuracy" in run.data.metrics}
+    kept = manifest() | {row.key: runs | {seed: entry(run) for seed, run in found.items()}}
     MANIFEST.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    path = HISTORIES / f"{row.name}_{row.dataset}.csv"
+    columns = _histories(path) if path.exists() else {}
+    columns = {seed: its for seed, its in columns.items() if seed in runs}
+    for seed, run in found.items():
+        points = store.client.get_metric_history(run.info.run_id, "val_accuracy")
+        columns[seed] = [f"{p.value:.6g}" for p in sorted(points, key=lambda p: p.step)]
+    HISTORIES.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["epoch", *(f"seed {seed}" for seed in sorted(columns, key=int))])
+        ordered = [columns[seed] for seed in sorted(columns, key=int)]
+        lines.writerows([epoch, *its] for epoch, its in enumerate(zip(*ordered, strict=True), start=1))
 
 
-def stored(recipe: str, dataset: str) -> Runs:
-    """Return the runs in the store for a row of the table, keyed by seed."""
-    found: Runs = {}
-    for run in runs_of(recipe, dataset, range(FIRST_SEED, FIRST_SEED + SEEDS)):
-        metrics, tags = run.data.metrics, run.data.tags
-        if "test_accuracy" in metrics:
-            digests = {name: tags[name] for name in ("fingerprint", "weights_digest")}
-            accuracies = {name: metrics[name] for name in ("best_val_accuracy", "test_accuracy")}
-            found[run.data.params["seed"]] = {**digests, **accuracies}
-    return found
+def _histories(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="") as file:
+        heads, *lines = csv.reader(file)
+    return {head.removeprefix("seed "): list(its) for head, *its in zip(heads, *lines, strict=True) if head != "epoch"}
+
+
+def fingerprints(row: Row, seeds: Iterable[int]) -> dict[int, str]:
+    """Return the fingerprints of a row's current configuration, keyed by seed."""
+    configs = {seed: compose([*row.overrides, f"seed={seed}"]) for seed in seeds}
+    return {seed: fingerprint(config, data_digests(config)) for seed, config in configs.items()}
+
+
+def stored(row: Row, store: Store) -> dict[str, Run]:
+    """Return the finished MLflow runs of the current version of a row, keyed by seed."""
+    wanted = {its: str(seed) for seed, its in fingerprints(row, row.seeds).items()}
+    query = f"tags.recipe = '{row.name}' and tags.kind = 'run' and attributes.status = 'FINISHED'"
+    found = store.client.search_runs([store.experiment_id], query)
+    return {wanted[its]: run for run in found if (its := run.data.tags["fingerprint"]) in wanted}
+
+
+def entry(run: Run) -> dict[str, str | float]:
+    """Return what the manifest contains about a run."""
+    metrics, tags = run.data.metrics, run.data.tags
+    digests = {name: tags[name] for name in ("fingerprint", "weights_digest")}
+    return {**digests, **{name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}}
 
 
 def against_table(kept: dict[str, Runs], text: str) -> list[str]:
-    """Compare the table of results in a text with the manifest, and return a line for each difference.
-
-    A row without runs in the manifest must be marked with †.
-    """
+    """Compare the table of results in a text with the manifest, and return a line for each difference."""
     faults = []
-    for dataset, recipe, validation, test, n, tied in _rows(text):
+    for dataset, recipe, *said in _rows(text):
         runs = kept.get(f"{recipe} {dataset}")
         if runs is None:
-            if tied:
-                faults.append(f"results: {recipe} on {dataset} has no runs in the manifest, and is not marked so")
+            faults.append(f"results: {recipe} on {dataset} has no runs in the manifest")
             continue
-        said = (validation, test, n)
-        true = (_spread(runs, "best_val_accuracy"), _spread(runs, "test_accuracy"), str(len(runs)))
+        true = [spread(runs, "best_val_accuracy"), spread(runs, "test_accuracy"), str(len(runs))]
         if said != true:
             faults.append(f"results: {recipe} on {dataset} is {' / '.join(said)}, its runs say {' / '.join(true)}")
     return faults
 
 
-def against_store(kept: dict[str, Runs]) -> list[str]:
+def against_store(kept: dict[str, Runs], rows: Iterable[Row]) -> list[str]:
     """Compare the manifest with the store, and return a line for each difference. Print runs that the store lacks."""
     faults = []
-    for row, runs in kept.items():
-        recipe, dataset = row.split()
-        here = stored(recipe, dataset)
-        for seed, run in runs.items():
+    store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
+    for row in rows:
+        here = stored(row, store)
+        for seed, run in kept.get(row.key, {}).items():
             if seed not in here:
-                print(f"{row} seed {seed}: not in this store")
-            elif here[seed] != run:
-                other = [name for name, value in run.items() if here[seed][name] != value]
-                faults.append(f"{row} seed {seed}: {', '.join(other)} differ in this store")
+                print(f"{row.key} seed {seed}: not in this store")
+            elif (its := entry(here[seed])) != run:
+                other = [name for name, value in run.items() if its.get(name) != value]
+                faults.append(f"{row.key} seed {seed}: {', '.join(other)} differ in this store")
     return faults
 
 
-def _rows(text: str) -> list[tuple[str, str, str, str, str, bool]]:
-    """Return the rows of the table of results in a text.
+def _rows(text: str) -> list[list[str]]:
+    """Return the rows of the tables of results in a text.
 
-    Each row consists of the dataset, the recipe, the validation accuracy, the test accuracy, n, and whether the row
-    has runs in the manifest according to its mark.
+    Each row consists of the dataset, the recipe, the validation accuracy, the test accuracy, and n.
     """
     datasets = {name: dataset for dataset, name in NAMES.items()}
-    pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
+    pattern = r"^\| (\w+) \| `(\w+)` \| [\d,]+ \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     found = re.findall(pattern, text, re.MULTILINE)
-    return [(datasets[name], recipe, v, t, n, not mark) for name, recipe, mark, v, t, n in found]
+    return [[datasets[name], recipe, v, t, n] for name, recipe, v, t, n in found]
 
 
-def _spread(runs: Runs, what: str) -> str:
+def spread(runs: Runs, what: str) -> str:
+    """Format the mean and the sample standard deviation of an accuracy, in percent."""
     values = [float(run[what]) for run in runs.values()]
     return f"{mean(values) * 100:.2f} ± {stdev(values) * 100:.2f}"
 

@@ -1,15 +1,13 @@
-"""Create the table of results: train each recipe with twenty seeds, and evaluate the test set once per seed.
+"""Train the published results and write their table: each recipe with twenty seeds, tested once per seed.
 
-The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the results from MLflow. If it
-is interrupted, rerun the same command to resume. Models are selected on validation data.
-
-No recipe was found or selected with the seeds of this benchmark (300 to 319), with one exception: mnist_fast clips
-gradients, because a run with one of these seeds diverged without clipping (search.md). The duration of a run with each
-engine is measured separately, based on three epochs per engine, one run at a time.
+The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the results from MLflow.
+Models are selected on validation data. The runs are added to benchmarks/manifest.json after each recipe. Runs in the
+manifest are not trained again, so you can interrupt the command and rerun it, also on another machine. To train all
+runs again, set `--retrain`; `python -m benchmarks.manifest check` then compares them with the manifest.
 
     python -m benchmarks.results --output benchmarks/results.md
 
-This takes about an hour and a half on two cores.
+With `--retrain`, this takes about two hours on two cores.
 
 Data folder: $LENET_EXP_DATA (default: `data`). Outputs folder: $LENET_EXP_OUTPUTS (default: `outputs`).
 """
@@ -21,177 +19,126 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
-from typing import TYPE_CHECKING, Any
+from statistics import mean, median
+from typing import Any
 
-from benchmarks.measure import keep, parser, positive
+from benchmarks.manifest import EXPERIMENT, MANIFEST, NAMES, Runs, add, known, manifest, spread, stored
+from benchmarks.measure import positive
+from benchmarks.recipes import RECIPES, Row
 from lenet_exp.api import compose
-from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.data.images import data_digests
-from lenet_exp.errors import DataError
-from lenet_exp.tracking.stores.store import Store, open_store
+from lenet_exp.tracking.stores.store import open_store
+from lenet_exp.training.network import count_parameters
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-MANIFEST = Path(__file__).resolve().parent / "manifest.json"
-EXPERIMENT = "results"
-FIRST_SEED = 300
-SEEDS = 20
+SECONDS = MANIFEST.with_name("seconds.json")  # measured durations of runs, in seconds, by row and engine
 TEST_IMAGES = 10_000  # number of test images in each dataset
 ENGINES = ("native", "torch")
 TIMED_EPOCHS = 3
-RECIPES = (
-    ("ancestor", "mnist"),
-    ("mnist_fast", "mnist"),
-    ("mnist_best", "mnist"),
-    ("ancestor", "fashion_mnist"),
-    ("fashion_fast", "fashion_mnist"),
-    ("fashion_best", "fashion_mnist"),
-    ("ancestor", "kmnist"),
-    ("kmnist_best", "kmnist"),
-    ("ancestor", "qmnist"),
-    ("qmnist_best", "qmnist"),
-)
-NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
 # Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of the original script.
-PUBLISHED = {
-    "mnist": (99.13, 98.94),
-    "fashion_mnist": (90.94, 90.36),
-    "kmnist": (97.98, 94.16),
-    "qmnist": (99.07, 98.88),
-}
-
-
-@dataclass(frozen=True)
-class Reached:
-    """The results of a recipe on a dataset.
-
-    Attributes:
-        validation: best validation accuracy for each seed, as a fraction.
-        test: test accuracy for each seed, as a fraction.
-        epochs: number of epochs in the recipe.
-        seconds: duration of a run in seconds, keyed by engine; empty if it was not measured.
-    """
-
-    validation: list[float]
-    test: list[float]
-    epochs: int
-    seconds: dict[str, float]
+PUBLISHED = {"mnist": (99.13, 98.94), "fashion_mnist": (90.94, 90.36)}
 
 
 def main() -> None:
     """Train the recipes and print the table of results. If `--output` is set, also write it to that file."""
-    options = parser(__doc__, repeats=SEEDS)
-    options.add_argument("--datasets", nargs="+", choices=NAMES, default=["mnist", "fashion_mnist"],
-                         help="default: mnist fashion_mnist")  # fmt: skip
-    options.add_argument("--recipes", nargs="+", default=sorted({r for r, _ in RECIPES}), help="default: all")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--recipes", nargs="+", default=[r.name for r in RECIPES], help="default: all")
     options.add_argument("--workers", type=positive, help="runs side by side (default: one a core)")
-    options.add_argument("--as-is", action="store_true", help="train nothing: show the seeds that are finished")
+    options.add_argument("--retrain", action="store_true", help="also train runs that are in the manifest")
+    options.add_argument("--as-is", action="store_true", help="train nothing: show the runs in the manifest")
+    options.add_argument("--time", action="store_true", help="measure how long a run takes (on an idle machine)")
     options.add_argument("--output", type=Path, metavar="FILE", help="write the table there")
     asked = options.parse_args()
-    reached: dict[tuple[str, str], Reached] = {}
-    for recipe, dataset in RECIPES:
-        if recipe in asked.recipes and dataset in asked.datasets:
-            if not asked.as_is:
-                train(recipe, dataset, asked)
-            found = read(recipe, dataset, asked.repeats, timed=not asked.as_is)
-            if not asked.as_is and len(found.test) != asked.repeats:
-                raise RuntimeError(f"{recipe} on {dataset}: {len(found.test)} of {asked.repeats} runs are finished")
-            if found.test:
-                reached[recipe, dataset] = found
-    lines = table(reached, asked.datasets)
+    chosen = [row for row in RECIPES if row.name in asked.recipes]
+    for row in chosen:
+        if not asked.as_is:
+            complete(row, asked.workers, retrain=asked.retrain)
+        if asked.time:
+            measure(row)
+    lines = table(RECIPES)
     print("\n".join(lines))
     if asked.output:
         asked.output.write_text("\n".join(lines) + "\n")
-    keep(asked, "results", {f"{recipe} {dataset}": vars(r) for (recipe, dataset), r in reached.items()})
 
 
-def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
-    """Train a recipe with all seeds. Runs that are already trained are skipped."""
-    seeds = f"seed=range({FIRST_SEED},{FIRST_SEED + asked.repeats})"
-    line = [f"experiment={recipe}", f"dataset={dataset}", seeds, f"tracking.experiment={EXPERIMENT}"]
-    workers = [f"sweep.workers={asked.workers}"] if asked.workers else []
-    _run("train", "-m", *line, "engine=native", f"tracking.tags.recipe={recipe}", *workers)
+def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
+    """Train and test the runs of a row that are not in the manifest, and add them to the manifest.
 
+    Runs that are already trained are skipped, and a run that has a test result is not tested again.
 
-def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
-    """Return the finished MLflow runs of the current version of a recipe.
-
-    The store may also contain runs of earlier versions.
+    Raises:
+        RuntimeError: a run did not finish.
     """
+    had = {} if retrain else known(row)
+    missing = [seed for seed in row.seeds if str(seed) not in had]
+    if not missing:
+        return
+    line = [*row.overrides, f"seed={','.join(map(str, missing))}", f"tracking.experiment={EXPERIMENT}"]
+    own = ["engine=native", "num_threads=1", f"tracking.tags.recipe={row.name}", "tracking.plots=false"]
+    _run("train", "-m", *line, *own, *([f"sweep.workers={workers}"] if workers else []))
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    configs = [compose([f"experiment={recipe}", f"dataset={dataset}", f"seed={seed}"]) for seed in seeds]
-    try:
-        fingerprints = {fingerprint(config, data_digests(config)) for config in configs}
-    except DataError:  # without the data, no run can exist
-        return []
-    query = f"tags.recipe = '{recipe}' and tags.kind = 'run' and attributes.status = 'FINISHED'"
-    found = store.client.search_runs([store.experiment_id], query)
-    return [run for run in found if run.data.tags["fingerprint"] in fingerprints]
-
-
-def read(recipe: str, dataset: str, n: int, *, timed: bool) -> Reached:
-    """Read the results of a recipe's runs from MLflow. Evaluate the test set for runs that have no test result.
-
-    Args:
-        n: number of seeds.
-        timed: whether to measure the duration of a run with each engine.
-    """
-    store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    seeds = range(FIRST_SEED, FIRST_SEED + n)
-    unopened = [run for run in runs_of(recipe, dataset, seeds) if "test_accuracy" not in run.data.metrics]
-    lines = [(f"dataset={dataset}", f"trained_model=runs:/{run.info.run_id}", "num_threads=1") for run in unopened]
-    with ThreadPoolExecutor(2) as pool:
+    unopened = [run for run in stored(row, store).values() if "test_accuracy" not in run.data.metrics]
+    lines = [(f"dataset={row.dataset}", f"trained_model=runs:/{run.info.run_id}", "num_threads=1") for run in unopened]
+    with ThreadPoolExecutor(workers or 2) as pool:
         for _ in pool.map(lambda line: _run("predict", *line), lines):
             pass
-    found = runs_of(recipe, dataset, seeds)
-    epochs = compose([f"experiment={recipe}"]).num_epoch
-    return Reached(
-        [r.data.metrics["best_val_accuracy"] for r in found],
-        [r.data.metrics["test_accuracy"] for r in found],
-        epochs,
-        {engine: epochs * _epoch_seconds(store, recipe, dataset, engine) for engine in ENGINES} if timed else {},
-    )
+    if retrain:  # the manifest stays as it is, for comparison
+        return
+    add(row)
+    had = known(row)
+    if lost := [seed for seed in missing if str(seed) not in had]:
+        raise RuntimeError(f"{row.key}: no result for seeds {lost}")
 
 
-def _epoch_seconds(store: Store, recipe: str, dataset: str, engine: str) -> float:
-    """Return the median duration in seconds of an epoch with one thread, including validation."""
-    line = [f"experiment={recipe}", f"dataset={dataset}", f"num_epoch={TIMED_EPOCHS}", f"engine={engine}"]
-    tag = f"{recipe} {dataset} {engine}"
-    only = ["num_threads=1", f"tracking.experiment={EXPERIMENT}", f"tracking.tags.timed={tag}", "tracking.plots=false"]
-    _run("train", *line, *only, "tracking.models=none", "sweep.force=true")
-    (run, *_) = store.client.search_runs([store.experiment_id], f"tags.timed = '{tag}'")
-    return median(point.value for point in store.client.get_metric_history(run.info.run_id, "epoch_seconds"))
+def measure(row: Row) -> None:
+    """Measure how long a run takes with each engine on one thread, including validation, from three epochs."""
+    store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
+    epochs, seconds = compose(row.overrides).num_epoch, {}
+    for engine in ENGINES:
+        tag = f"{row.key} {engine}"
+        line = [*row.overrides, f"num_epoch={TIMED_EPOCHS}", f"engine={engine}", "num_threads=1", "sweep.force=true"]
+        only = [f"tracking.tags.timed={tag}", "tracking.plots=false", "tracking.models=none"]
+        _run("train", *line, f"tracking.experiment={EXPERIMENT}", *only)
+        (run, *_) = store.client.search_runs([store.experiment_id], f"tags.timed = '{tag}'")
+        points = store.client.get_metric_history(run.info.run_id, "epoch_seconds")
+        seconds[engine] = round(epochs * median(point.value for point in points))
+    kept = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+    SECONDS.write_text(json.dumps(kept | {row.key: seconds}, indent=1, sort_keys=True) + "\n")
 
 
-def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[str]:
-    """Return the table of results in Markdown: the published results of the original script, and those of the recipes.
-
-    Rows without runs in the manifest are marked with †.
-    """
-    tied = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
+def table(rows: Iterable[Row]) -> list[str]:
+    """Return the table of results in Markdown: the published results of the original script, and those of the recipes
+    in the manifest."""
+    kept = manifest()
+    timed = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
     lines = [
-        "| dataset | recipe | epochs | best validation, % | test, % | sampling error | n | native, s | PyTorch, s |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| dataset | recipe | parameters | epochs | best validation, % | test, % | sampling error | n | native, s | "
+        "PyTorch, s |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for dataset in datasets:
-        validation, test = PUBLISHED[dataset]
-        sampling = _sampling_error(test / 100)
-        row = f"original script, published | 50 | {validation} | {test} | {sampling} | 1 | | |"
-        lines.append(f"| {NAMES[dataset]} | {row}")
-        for (recipe, of), r in reached.items():
-            if of == dataset:
-                mark = "" if f"{recipe} {dataset}" in tied else " †"
-                cells = [NAMES[dataset], f"`{recipe}`{mark}", str(r.epochs), _spread(r.validation), _spread(r.test)]
-                cells += [_sampling_error(mean(r.test)), str(len(r.test))]
-                cells += [f"{r.seconds[engine]:,.0f}" if r.seconds else "" for engine in ENGINES]
+    for dataset, (validation, test) in PUBLISHED.items():
+        own = f"61,706 | 50 | {validation} | {test} | {sampling_error(test / 100)} | 1 | | |"
+        lines.append(f"| {NAMES[dataset]} | original script, published | {own}")
+        for row in rows:
+            if row.dataset == dataset and (runs := kept.get(row.key)):
+                seconds = timed.get(row.key, {})
+                cells = [NAMES[dataset], f"`{row.name}`", f"{parameters(row):,}", str(compose(row.overrides).num_epoch)]
+                cells += results_cells(runs)
+                cells += [f"{seconds[engine]:,}" if seconds else "" for engine in ENGINES]
                 lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", fast_words(tied)] if {"mnist_fast mnist", "ancestor mnist"} <= tied.keys() else lines
+    return [*lines, "", fast_words(kept)]
+
+
+def results_cells(runs: Runs) -> list[str]:
+    """Return the validation accuracy, the test accuracy, its sampling error, and n, as text."""
+    error = sampling_error(mean(float(run["test_accuracy"]) for run in runs.values()))
+    return [spread(runs, "best_val_accuracy"), spread(runs, "test_accuracy"), error, str(len(runs))]
+
+
+def parameters(row: Row) -> int:
+    """Return the number of parameters of a row's network."""
+    return count_parameters(compose(row.overrides))
 
 
 def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -214,15 +161,9 @@ def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
     return f"On MNIST, `mnist_fast` is {' and '.join(told)}, in paired t tests over {len(seeds)} shared seeds."
 
 
-def _sampling_error(accuracy: float) -> str:
+def sampling_error(accuracy: float) -> str:
     """Format the binomial standard error of a test accuracy, in percentage points."""
     return f"{100 * math.sqrt(accuracy * (1 - accuracy) / TEST_IMAGES):.2f}"
-
-
-def _spread(values: list[float]) -> str:
-    """Format the mean and the sample standard deviation of accuracies, in percent."""
-    spread = f" ± {stdev(values) * 100:.2f}" if len(values) > 1 else ""
-    return f"{mean(values) * 100:.2f}{spread}"
 
 
 def _run(command: str, *line: str) -> None:

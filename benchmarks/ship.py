@@ -13,7 +13,8 @@ import json
 import logging
 from dataclasses import replace
 
-from benchmarks.results import EXPERIMENT
+from benchmarks.manifest import EXPERIMENT, stored
+from benchmarks.recipes import RECIPES
 from lenet_exp.api import compose
 from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.records import record_to_json
@@ -31,25 +32,20 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    for dataset, recipe in BEST.items():
-        epochs = compose([f"experiment={recipe}"]).num_epoch  # runs of earlier versions of the recipe are excluded
-        query = (
-            f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and params.num_epoch = '{epochs}' and "
-            "attributes.status = 'FINISHED'"
-        )
-        found = store.client.search_runs([store.experiment_id], query, order_by=["metrics.best_val_accuracy DESC"])
-        folder = RunFolder(outputs_dir() / "runs" / found[0].data.tags["run_folder"])
+    for row in (row for row in RECIPES if BEST.get(row.dataset) == row.name):
+        best = max(stored(row, store).values(), key=lambda run: float(run.data.metrics["best_val_accuracy"]))
+        folder = RunFolder(outputs_dir() / "runs" / best.data.tags["run_folder"])
         record, weights = folder.record(), folder.best_weights()
         assert record is not None
         assert weights is not None
         assert weights_digest(weights) == record.weights_digest
         record.config.data_root, record.config.tracking.uri = "data", None
         source = record.config.dataset.folder
-        record = replace(record, data_source=source, host="", command=f"experiment={recipe}")
+        record = replace(record, data_source=source, host="", command=f"experiment={row.name}")
         SHIPPED.mkdir(exist_ok=True)
         kept = with_digest(record_to_json(record))
-        save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(kept)})
-        logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record.config.seed, record.best_val_accuracy)
+        save_weights(SHIPPED / f"{row.dataset}.safetensors", weights, {"record": json.dumps(kept)})
+        logging.info("%s: %s, seed %s, %.4f", row.dataset, row.name, record.config.seed, record.best_val_accuracy)
 
 
 if __name__ == "__main__":
