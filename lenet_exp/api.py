@@ -335,7 +335,7 @@ def predict(overrides: str | Sequence[str]) -> list[dict[str, Any]]:
     listed = _listed(overrides)
     config = composing.compose_prediction(listed)
     with log_to_notebook():
-        return leader.predict(config, dataset_is_set=any(o.startswith(("dataset=", "dataset.")) for o in listed))
+        return leader.predict(config, listed)
 
 
 def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> nn.Module:

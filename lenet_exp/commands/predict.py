@@ -28,8 +28,7 @@ def predict(cfg: DictConfig) -> float:
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
-    chosen = any(o.startswith(("dataset=", "dataset.")) for o in HydraConfig.get().overrides.task)
-    results = leader.predict(config, dataset_is_set=chosen)
+    results = leader.predict(config, list(HydraConfig.get().overrides.task))
     return cast(float, results[0].get("accuracy", math.nan))
 
 

@@ -47,16 +47,17 @@ from lenet_exp.tracking.sweeps.report import report_sweep
 log = logging.getLogger("lenet_exp")
 
 
-def predict(config: PredictConfig, *, dataset_is_set: bool) -> list[dict[str, Json]]:
+def predict(config: PredictConfig, overrides: Sequence[str]) -> list[dict[str, Json]]:
     """Evaluate models on a test set or classify pictures, as `lenet-predict` does, and return the results.
 
     Args:
-        dataset_is_set: whether the user set `dataset=` or one of its flags.
+        overrides: the user's overrides, from which the configuration was composed.
 
     Raises:
         UserError: the configuration is invalid, or a model, the data, or the pictures cannot be used.
         RunsFailed: some of the pictures cannot be read.
     """
+    dataset_is_set = any(o.startswith(("dataset=", "dataset.")) for o in overrides)
     if config.sweep is not None and not config.images:
         return score_leaders(config, only_its_dataset=dataset_is_set)
     if not config.images:
