@@ -1,7 +1,7 @@
 """Train the published results and write their table: each recipe with twenty seeds, tested once per seed.
 
 The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the results from MLflow.
-Models are selected on validation data. The runs are added to benchmarks/manifest.json after each recipe. Runs in the
+Models are selected on validation data. The runs are added to benchmarks/manifest.json after every ten runs. Runs in the
 manifest are not trained again, so you can interrupt the command and rerun it, also on another machine. To train all
 runs again, set `--retrain`; `python -m benchmarks.manifest check` then compares them with the manifest.
 
@@ -19,7 +19,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, median
@@ -36,6 +36,7 @@ SECONDS = MANIFEST.with_name("seconds.json")  # measured durations of runs, in s
 TEST_IMAGES = 10_000  # number of test images in each dataset
 ENGINES = ("native", "torch")
 TIMED_EPOCHS = 3
+BATCH = 10  # number of runs after which the manifest is updated
 # Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of the original script.
 PUBLISHED = {"mnist": (99.13, 98.94), "fashion_mnist": (90.94, 90.36)}
 
@@ -72,9 +73,17 @@ def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
     """
     had = {} if retrain else known(row)
     missing = [seed for seed in row.seeds if str(seed) not in had]
-    if not missing:
-        return
-    line = [*row.overrides, f"seed={','.join(map(str, missing))}", f"tracking.experiment={EXPERIMENT}"]
+    for some in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
+        _train_and_test(row, some, workers)
+        if not retrain:  # otherwise, the manifest stays as it is, for comparison
+            add(row)
+    had = known(row)
+    if lost := [seed for seed in missing if str(seed) not in had]:
+        raise RuntimeError(f"{row.key}: no result for seeds {lost}")
+
+
+def _train_and_test(row: Row, seeds: Sequence[int], workers: int | None) -> None:
+    line = [*row.overrides, f"seed={','.join(map(str, seeds))}", f"tracking.experiment={EXPERIMENT}"]
     own = ["engine=native", "num_threads=1", f"tracking.tags.recipe={row.name}", "tracking.plots=false"]
     _run("train", "-m", *line, *own, *([f"sweep.workers={workers}"] if workers else []))
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
@@ -83,12 +92,6 @@ def complete(row: Row, workers: int | None, *, retrain: bool = False) -> None:
     with ThreadPoolExecutor(workers or 2) as pool:
         for _ in pool.map(lambda line: _run("predict", *line), lines):
             pass
-    if retrain:  # the manifest stays as it is, for comparison
-        return
-    add(row)
-    had = known(row)
-    if lost := [seed for seed in missing if str(seed) not in had]:
-        raise RuntimeError(f"{row.key}: no result for seeds {lost}")
 
 
 def measure(row: Row) -> None:
