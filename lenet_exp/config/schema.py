@@ -10,7 +10,7 @@ import sys
 from collections.abc import Hashable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast, get_type_hints
 
 from omegaconf import MISSING
@@ -142,50 +142,40 @@ def knob(
     return field(default=MISSING, metadata=metadata)
 
 
+setting = partial(knob, result=False)  # declares a flag that cannot change the trained weights
+
+
 # The fingerprint includes the data digests and the shape of the images, so it does not need to include these fields.
 @dataclass
 class Dataset:
     """Flags for the dataset: its files, their format, and the split."""
 
-    name: str = knob("name of the dataset", result=False)
-    reader: Reader = knob(
-        "file format: idx (as in MNIST), pictures (one folder per class), cifar, or digits", result=False
+    name: str = setting("name of the dataset")
+    reader: Reader = setting("file format: idx (as in MNIST), pictures (one folder per class), cifar, or digits")
+    folder: str = setting("folder with the dataset's files, absolute or relative to data_root")
+    also_in: list[str] = setting("other folders to search for the dataset's files")
+    files: dict[str, list[str]] = setting("idx, cifar: names of the files for train and test")
+    sha256: dict[str, str | None] = setting("SHA-256 digest of each uncompressed file (null: unknown)")
+    torchvision_class: str | None = setting("torchvision.datasets class that downloads the dataset (null: none)")
+    mirrors: list[str] | None = setting("URLs to download from (null: torchvision's mirrors)")
+    archive: str | None = setting("HTTPS address of an archive with the dataset's files (null: none)", neutral=None)
+    archive_md5: str | None = setting("MD5 digest of the archive", neutral=None)
+    transposed: bool = setting("idx: rows and columns of the images are exchanged", neutral=False)
+    first_label: int = setting("idx: label of the first class", ge=0, neutral=0)
+    class_names: list[str] | None = setting("names of the classes (null: names of the folders, or labels)")
+    channels: int = setting("1 (gray) or 3 (color)", neutral=1)
+    image_size: int | None = setting(
+        "height and width in pixels (null: 32; all pictures of one size)", ge=4, le=512, neutral=None
     )
-    folder: str = knob("folder with the dataset's files, absolute or relative to data_root", result=False)
-    also_in: list[str] = knob("other folders to search for the dataset's files", result=False)
-    files: dict[str, list[str]] = knob("idx, cifar: names of the files for train and test", result=False)
-    sha256: dict[str, str | None] = knob("SHA-256 digest of each uncompressed file (null: unknown)", result=False)
-    torchvision_class: str | None = knob(
-        "torchvision.datasets class that downloads the dataset (null: none)", result=False
-    )
-    mirrors: list[str] | None = knob("URLs to download from (null: torchvision's mirrors)", result=False)
-    archive: str | None = knob(
-        "HTTPS address of an archive with the dataset's files (null: none)", neutral=None, result=False
-    )
-    archive_md5: str | None = knob("MD5 digest of the archive", neutral=None, result=False)
-    transposed: bool = knob("idx: rows and columns of the images are exchanged", neutral=False, result=False)
-    first_label: int = knob("idx: label of the first class", ge=0, neutral=0, result=False)
-    class_names: list[str] | None = knob("names of the classes (null: names of the folders, or labels)", result=False)
-    channels: int = knob("1 (gray) or 3 (color)", neutral=1, result=False)
-    image_size: int | None = knob(
-        "height and width in pixels (null: 32; all pictures of one size)",
-        ge=4,
-        le=512,
-        neutral=None,
-        result=False,
-    )
-    exact_classes: bool = knob(
-        "as many outputs as classes, even if there are fewer than 10", neutral=False, result=False
-    )
-    picture_box: int = knob("pictures: longer side of the object per 28 pixels of the image", ge=4, le=28, result=False)
-    shows: PictureContent = knob(
+    exact_classes: bool = setting("as many outputs as classes, even if there are fewer than 10", neutral=False)
+    picture_box: int = setting("pictures: longer side of the object per 28 pixels of the image", ge=4, le=28)
+    shows: PictureContent = setting(
         "content of pictures: digits (one or several), writing (one character), or things",
         neutral=PictureContent.writing,
-        result=False,
     )
-    val_size: int = knob("number of validation images, split from the training set with split_seed", ge=1, result=False)
-    stratified: bool = knob("split off the same fraction of each class for validation", neutral=False, result=False)
-    train_size: int | None = knob("number of training images (null: all remaining images)", ge=1, result=False)
+    val_size: int = setting("number of validation images, split from the training set with split_seed", ge=1)
+    stratified: bool = setting("split off the same fraction of each class for validation", neutral=False)
+    train_size: int | None = setting("number of training images (null: all remaining images)", ge=1)
 
 
 @dataclass
@@ -245,19 +235,13 @@ class Training:
     label_noise: float = knob("fraction of training labels replaced by a random other class", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
-        "decay factor per step for the moving average of weights (null: off)",
-        ge=0,
-        lt=1,
-        neutral=None,
+        "decay factor per step for the moving average of weights (null: off)", ge=0, lt=1, neutral=None
     )
     patience: int | None = knob(
         "stop after this many epochs without improvement in accuracy (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "minimum increase in accuracy, as a fraction, that resets patience",
-        ge=0,
-        lt=1,
-        only_with="training.patience",
+        "minimum increase in accuracy, as a fraction, that resets patience", ge=0, lt=1, only_with="training.patience"
     )
 
 
@@ -265,71 +249,50 @@ class Training:
 class Store:
     """Flags that select the MLflow store and experiment."""
 
-    uri: str | None = knob("URI of the MLflow store (null: mlflow.db in the outputs folder)", result=False)
-    experiment: str = knob("name of the MLflow experiment", result=False)
+    uri: str | None = setting("URI of the MLflow store (null: mlflow.db in the outputs folder)")
+    experiment: str = setting("name of the MLflow experiment")
 
 
 @dataclass
 class Tracking(Store):
     """Flags for logging to MLflow."""
 
-    models: LoggedModels = knob(
-        "runs whose best model is logged: all, best (only the sweep's best run), or none", result=False
-    )
-    plots: bool = knob(
-        "log plots: learning curves, confusion matrix, misclassified images, and comparisons", result=False
-    )
-    tags: Option = knob("custom tags for the run; for example, tracking.tags.note=first", result=False)
+    models: LoggedModels = setting("runs whose best model is logged: all, best (only the sweep's best run), or none")
+    plots: bool = setting("log plots: learning curves, confusion matrix, misclassified images, and comparisons")
+    tags: Option = setting("custom tags for the run; for example, tracking.tags.note=first")
 
 
 @dataclass
 class Sweep:
     """Flags for a sweep."""
 
-    workers: int | None = knob(
-        "number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096, result=False
+    workers: int | None = setting("number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096)
+    retries: int = setting("number of times to retry a run whose process died", ge=0, le=1000)
+    fail_fast: bool = setting("start no new runs after a run fails or diverges")
+    max_failures: int | None = setting("start no new runs after this many failures in a row (null: no limit)", ge=1)
+    max_jobs: int = setting("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000)
+    zip: list[Any] = setting("swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]", neutral=[])
+    skip: list[Any] = setting(
+        "combinations of swept values to skip, such as [{optimizer:adam,optimizer.lr:0.1}]", neutral=[]
     )
-    retries: int = knob("number of times to retry a run whose process died", ge=0, le=1000, result=False)
-    fail_fast: bool = knob("start no new runs after a run fails or diverges", result=False)
-    max_failures: int | None = knob(
-        "start no new runs after this many failures in a row (null: no limit)", ge=1, result=False
+    confirms: str | None = setting(
+        "sweep whose leader is tested on new seeds (set by lenet-compare confirm=)", neutral=None
     )
-    max_jobs: int = knob("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000, result=False)
-    zip: list[Any] = knob(
-        "swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]",
-        neutral=[],
-        result=False,
+    points: float | None = setting(
+        "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None
     )
-    skip: list[Any] = knob(
-        "combinations of swept values to skip, such as [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
+    margin: float | None = setting(
+        "margin of equivalence, in percentage points (null: none)", gt=0, lt=100, neutral=None
     )
-    confirms: str | None = knob(
-        "sweep whose leader is tested on new seeds (set by lenet-compare confirm=)",
-        neutral=None,
-        result=False,
+    against: bool = setting(
+        "whether the second configuration is a baseline (set by lenet-compare against=)", neutral=False
     )
-    points: float | None = knob(
-        "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None, result=False
-    )
-    margin: float | None = knob(
-        "margin of equivalence, in percentage points (null: none)", gt=0, lt=100, neutral=None, result=False
-    )
-    against: bool = knob(
-        "whether the second configuration is a baseline (set by lenet-compare against=)",
-        neutral=False,
-        result=False,
-    )
-    time_limit: float | None = knob(
-        "time limit per run, in seconds; longer runs fail (null: no limit)", gt=0, result=False
-    )
-    force: bool = knob("retrain finished runs", result=False)
-    resume: str | None = knob("sweep to resume: last, ID, MLflow run ID, or folder", result=False)
-    dry_run: bool = knob(
-        "train nothing; print the planned runs, estimated time, and required disk space",
-        result=False,
-    )
-    detach: bool = knob(
-        "submit the sweep to the cluster and exit (requires hydra/launcher=cluster_slurm)", neutral=False, result=False
+    time_limit: float | None = setting("time limit per run, in seconds; longer runs fail (null: no limit)", gt=0)
+    force: bool = setting("retrain finished runs")
+    resume: str | None = setting("sweep to resume: last, ID, MLflow run ID, or folder")
+    dry_run: bool = setting("train nothing; print the planned runs, estimated time, and required disk space")
+    detach: bool = setting(
+        "submit the sweep to the cluster and exit (requires hydra/launcher=cluster_slurm)", neutral=False
     )
 
 
@@ -337,43 +300,35 @@ class Sweep:
 class Search:
     """Flags for a search (`hydra/sweeper=search`); see searches/search.py."""
 
-    sampler: SamplerName = knob(
-        "sampler that suggests trials: tpe, gp, qmc, random, or grid", neutral=SamplerName.tpe, result=False
+    sampler: SamplerName = setting(
+        "sampler that suggests trials: tpe, gp, qmc, random, or grid", neutral=SamplerName.tpe
     )
-    sampler_options: Option = knob(
-        "options for Optuna's sampler, such as search.sampler_options.n_startup_trials=5", neutral={}, result=False
+    sampler_options: Option = setting(
+        "options for Optuna's sampler, such as search.sampler_options.n_startup_trials=5", neutral={}
     )
-    pruner: PrunerName = knob(
-        "pruner that stops unpromising runs: asha, hyperband, median, or none",
-        neutral=PrunerName.asha,
-        result=False,
+    pruner: PrunerName = setting(
+        "pruner that stops unpromising runs: asha, hyperband, median, or none", neutral=PrunerName.asha
     )
-    pruner_options: Option = knob(
-        "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}, result=False
+    pruner_options: Option = setting(
+        "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}
     )
-    objective: Objective = knob(
+    objective: Objective = setting(
         "objective: accuracy, loss, epochs, seconds, or front (both accuracy and search.cost)",
         neutral=Objective.accuracy,
-        result=False,
     )
-    seed: int = knob("seed for the sampler", ge=0, lt=2**63, neutral=0, result=False)
-    storage: str | None = knob(
-        "SQLAlchemy URL of the Optuna study's database (null: study.db in the sweep folder)",
-        neutral=None,
-        result=False,
+    seed: int = setting("seed for the sampler", ge=0, lt=2**63, neutral=0)
+    storage: str | None = setting(
+        "SQLAlchemy URL of the Optuna study's database (null: study.db in the sweep folder)", neutral=None
     )
-    cost: Cost = knob(
-        "cost if search.objective=front: seconds (time to the best epoch) or parameters",
-        neutral=Cost.seconds,
-        result=False,
+    cost: Cost = setting(
+        "cost if search.objective=front: seconds (time to the best epoch) or parameters", neutral=Cost.seconds
     )
-    max_parameters: int | None = knob(
-        "train only networks with at most this many parameters (null: no limit)", ge=1, neutral=None, result=False
+    max_parameters: int | None = setting(
+        "train only networks with at most this many parameters (null: no limit)", ge=1, neutral=None
     )
-    target: float | None = knob(
-        "validation accuracy (a fraction) to reach if search.objective=epochs or seconds", gt=0, le=1, neutral=None,
-        result=False
-    )  # fmt: skip
+    target: float | None = setting(
+        "validation accuracy (a fraction) to reach if search.objective=epochs or seconds", gt=0, le=1, neutral=None
+    )
 
 
 @dataclass
@@ -394,51 +349,31 @@ class Config:
     training: Training = field(default_factory=Training)
     num_epoch: int = knob("number of passes over the training set", ge=1)
     batch_size: int = knob("number of images per step", ge=1, lt=2**63)
-    num_iter_echo: int = knob("number of steps between logged values of step_loss", ge=1, result=False)
+    num_iter_echo: int = setting("number of steps between logged values of step_loss", ge=1)
     seed: int = knob("seed for the weights, data order, dropout, and augmentation", ge=0, lt=2**63)
-    split_seed: int = knob("seed for the split into training and validation images",
-                           ge=0, lt=2**63, result=False)  # fmt: skip
-    device: str = knob(DEVICE, result=False)
-    engine: EngineName = knob(
-        "native (compiled for this CPU), torch, or auto (native if possible)",
-        neutral=EngineName.auto,
-        result=False,
+    split_seed: int = setting("seed for the split into training and validation images", ge=0, lt=2**63)
+    device: str = setting(DEVICE)
+    engine: EngineName = setting(
+        "native (compiled for this CPU), torch, or auto (native if possible)", neutral=EngineName.auto
     )
-    num_threads: int | None = knob(
-        "number of CPU threads (null: 1 with -m, otherwise all cores)",
-        ge=1,
-        le=1024,
-        result=False,
+    num_threads: int | None = setting("number of CPU threads (null: 1 with -m, otherwise all cores)", ge=1, le=1024)
+    data_root: str = setting("folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)")
+    model_path: str | None = setting(
+        "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
-    data_root: str = knob(
-        "folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)", result=False
+    n_trials: int | None = setting(
+        "search: total number of trials in all sessions (null: no limit)", ge=1, neutral=None
     )
-    model_path: str | None = knob(
-        "folder in which to save the best model so far as a .safetensors file (null: none)", result=False
+    max_epochs: int | None = setting(
+        "search: start no new trials after this many epochs in total (null: no limit)", ge=1, neutral=None
     )
-    n_trials: int | None = knob(
-        "search: total number of trials in all sessions (null: no limit)",
-        ge=1,
-        neutral=None,
-        result=False,
+    max_seconds: float | None = setting(
+        "search: start no new trials after this many seconds in total (null: no limit)", gt=0, neutral=None
     )
-    max_epochs: int | None = knob(
-        "search: start no new trials after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
+    seeds: int = setting("search: seeds for each configuration that could be the best", ge=1, le=1000, neutral=1)
+    confirm: float | None = setting(
+        "search: lead (percentage points) to confirm on new seeds (null: none)", gt=0, lt=100, neutral=None
     )
-    max_seconds: float | None = knob(
-        "search: start no new trials after this many seconds in total (null: no limit)",
-        gt=0,
-        neutral=None,
-        result=False,
-    )
-    seeds: int = knob(
-        "search: seeds for each configuration that could be the best", ge=1, le=1000, neutral=1,
-        result=False
-    )  # fmt: skip
-    confirm: float | None = knob(
-        "search: lead (percentage points) to confirm on new seeds (null: none)",
-        gt=0, lt=100, neutral=None, result=False
-    )  # fmt: skip
     search: Search = field(default_factory=Search)
     tracking: Tracking = field(default_factory=Tracking)
     sweep: Sweep = field(default_factory=Sweep)
