@@ -45,7 +45,7 @@ def drive(
             stopping = gave_up or stop_signal() is not None
             if stopping:
                 executor.stop()
-                flying &= executor.running
+                flying.intersection_update(executor.running)
             while not stopping and len(flying) < executor.capacity:
                 job = next(waiting, None)
                 if job is None:

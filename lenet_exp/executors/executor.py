@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -21,7 +21,7 @@ class Executor(Protocol):
         """Maximum number of jobs that run simultaneously. Additional jobs wait."""
 
     @property
-    def running(self) -> set[int]:
+    def running(self) -> Collection[int]:
         """Numbers of the running jobs."""
 
     def submit(self, job: Job) -> None:

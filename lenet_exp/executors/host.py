@@ -175,7 +175,7 @@ class Host:
             self._pool.close()
 
     def _run(self, pool: Pool, job: Job) -> None:
-        pool.submit(job.number, self._work.task, job)
+        pool.call(job.number, self._work.task, job)
         while True:
             if self._stopping:
                 pool.stop()

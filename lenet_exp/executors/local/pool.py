@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cloudpickle
 
@@ -58,7 +58,7 @@ class _Worker:
 
 
 class Pool:
-    """Runs each submitted job, which is a function call, in a worker process. Use it as a context manager.
+    """Runs each job, which is a function call, in a worker process. Use it as a context manager.
 
     Args:
         workers: maximum number of worker processes.
@@ -95,13 +95,13 @@ class Pool:
         self._workers: list[_Worker] = []
         self._stopping = False
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+    def call(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Queue a job, which calls `function` in a worker process.
 
         Args:

@@ -106,7 +106,7 @@ def pool_of_waiting(file: str) -> None:
     from lenet_exp.executors.local.pool import Pool
 
     with Pool(1) as pool:
-        pool.submit(0, wait_for_the_end, file)
+        pool.call(0, wait_for_the_end, file)
         pool.next_done()
 
 

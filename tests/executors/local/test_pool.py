@@ -25,7 +25,7 @@ def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any)
     """Runs the jobs (function, arguments...) to their end."""
     with Pool(workers, **options) as pool:
         for number, (function, *arguments) in enumerate(jobs):
-            pool.submit(number, function, *arguments)
+            pool.call(number, function, *arguments)
         found = {}
         while (done := pool.next_done()) is not None:
             assert done.job not in found
@@ -113,8 +113,8 @@ def test_a_job_that_will_not_end_is_killed_with_what_it_started(tmp_path, monkey
 def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
     file = tmp_path / "file"
     with Pool(1, retries=5) as pool:
-        pool.submit(0, tasks.wait_for_the_end, str(file))
-        pool.submit(1, tasks.double, 1)
+        pool.call(0, tasks.wait_for_the_end, str(file))
+        pool.call(1, tasks.double, 1)
         assert pool.next_done(0.01) is None
         wait_until(lambda: file.exists() and file.read_text() != "")
         assert pool.running == {0: int(file.read_text())}
@@ -130,7 +130,7 @@ def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
 def test_leaving_the_pool_kills_what_still_runs(tmp_path):
     file = tmp_path / "file"
     with Pool(1) as pool:
-        pool.submit(0, tasks.never_end, str(file))
+        pool.call(0, tasks.never_end, str(file))
         pool.next_done(0.01)
         wait_until(lambda: len(file.read_text().split()) == 2 if file.exists() else False)
     wait_until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
