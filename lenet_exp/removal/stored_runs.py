@@ -6,7 +6,7 @@ and models are deleted as in MLflow's UI: they can be restored until you run `ml
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from lenet_exp.errors import StoreError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.mlflow_runs import join_sweeps
-from lenet_exp.tracking.stores.store import Store, answering, connect, runs_by_id
+from lenet_exp.tracking.stores.store import Store, answering, connect, ignored, runs_by_id
 from lenet_exp.tracking.stores.usable import check_store
 
 if TYPE_CHECKING:
@@ -149,8 +149,10 @@ def apply(changes: Changes) -> None:
                 client.delete_tag(run.info.run_id, tag)
         for run in changes.delete:
             for model in _models(run):
-                _unless_gone(client.delete_logged_model, model)
-            _unless_gone(client.delete_run, run.info.run_id)
+                with ignored("RESOURCE_DOES_NOT_EXIST"):
+                    client.delete_logged_model(model)
+            with ignored("RESOURCE_DOES_NOT_EXIST"):
+                client.delete_run(run.info.run_id)
 
 
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
@@ -185,13 +187,3 @@ def _sweeps(run: Run) -> list[str]:
 
 def _models(run: Run) -> list[str]:
     return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
-
-
-def _unless_gone(delete: Callable[[str], None], which: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        delete(which)
-    except MlflowException as e:
-        if e.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise

@@ -18,7 +18,7 @@ from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import log_shipped, shipped_record
-from lenet_exp.tracking.stores.store import Store, retry_until_granted
+from lenet_exp.tracking.stores.store import Store, ignored, retry_until_granted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,14 +74,9 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
     """Return the version of a registered model that is the current champion, or None if there is no champion."""
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with ignored(*ABSENT):
         return client.get_model_version_by_alias(name, ALIAS)
-    except MlflowException as e:
-        if e.error_code in ABSENT:
-            return None
-        raise
+    return None
 
 
 def _register_if_best(store: Store, name: str, record: Record, run_id: str, model_id: str) -> bool:
@@ -108,15 +103,10 @@ def _make_model(store: Store, name: str, run_id: str) -> bool:
 
     The run for which the registered model was created also registers the bundled model.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with ignored("RESOURCE_ALREADY_EXISTS"):
         store.client.create_registered_model(name, tags={FIRST: run_id})
         return True
-    except MlflowException as e:
-        if e.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return bool(store.client.get_registered_model(name).tags.get(FIRST) == run_id)
+    return bool(store.client.get_registered_model(name).tags.get(FIRST) == run_id)
 
 
 def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:

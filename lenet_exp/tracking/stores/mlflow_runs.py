@@ -11,7 +11,7 @@ from lenet_exp.config.tags import checked
 from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.stores.store import Store
+from lenet_exp.tracking.stores.store import Store, ignored
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -29,15 +29,10 @@ def alive(store: Store, run_id: str) -> bool:
 
 
 def _is_active(store: Store, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
+    # A server with user accounts does not report whether a run is missing or only hidden from this user.
+    with ignored("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
         return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as e:
-        # A server with user accounts does not report whether a run is missing or only hidden from this user.
-        if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"}:
-            return False
-        raise
+    return False
 
 
 def close_abandoned(folder: RunFolder, store: Store) -> None:

@@ -286,16 +286,27 @@ def retry_until_granted(write: Callable[[], T]) -> T:
     Raises:
         MlflowException: permission is still denied, or another error occurred.
     """
-    from mlflow.exceptions import MlflowException
-
     for _ in range(GRANT_SECONDS):
-        try:
+        with ignored("PERMISSION_DENIED"):
             return write()
-        except MlflowException as e:
-            if e.error_code != "PERMISSION_DENIED":
-                raise
         time.sleep(1)
     return write()
+
+
+@contextmanager
+def ignored(*codes: str) -> Iterator[None]:
+    """Ignore MLflow's errors with these error codes in a `with` block, which then ends at the error.
+
+    Raises:
+        MlflowException: an error with a different code occurred.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as e:
+        if e.error_code not in codes:
+            raise
 
 
 def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
