@@ -10,20 +10,12 @@ Importing this package is fast: torch and mlflow are imported on first use.
 
 from typing import TYPE_CHECKING, Any
 
+from lenet_exp.errors import UserError
+
 if TYPE_CHECKING:
-    from lenet_exp.api import (
-        Config,
-        RunResult,
-        UserError,
-        compare,
-        compose,
-        interactions,
-        load,
-        predict,
-        search,
-        sweep,
-        train,
-    )
+    from lenet_exp.api import compare, compose, interactions, load, predict, search, sweep, train
+    from lenet_exp.config.schema import Config
+    from lenet_exp.folders.results import RunResult
 
     __version__: str
 
@@ -48,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("lenet_exp")
+    if name == "RunResult":  # importing RunResult loads torch
+        from lenet_exp.folders.results import RunResult
+
+        return RunResult
     if name in __all__:
         from lenet_exp import api
 

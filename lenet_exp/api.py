@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import ConfigError, UserError, one_of
+from lenet_exp.errors import ConfigError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,29 +17,6 @@ if TYPE_CHECKING:
     from lenet_exp.folders.results import RunResult
     from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
-
-
-__all__ = [
-    "Config",
-    "RunResult",
-    "UserError",
-    "compare",
-    "compose",
-    "interactions",
-    "load",
-    "predict",
-    "search",
-    "sweep",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "RunResult":  # importing RunResult loads torch
-        from lenet_exp.folders.results import RunResult
-
-        return RunResult
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def compose(overrides: str | Sequence[str] | None = None) -> Config:
