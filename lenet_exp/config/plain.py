@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import Field, asdict, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -102,52 +102,28 @@ def _parts(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
     return get_origin(wanted), get_args(wanted)
 
 
-@dataclass(frozen=True)
-class _Field:
-    """Properties of a dataclass field, computed once.
-
-    Attributes:
-        section: whether the field is a section with its own flags.
-        flag: whether the field is a flag, which can be missing (`???`).
-        neutral: neutral value of the flag, used if the flag is missing; ALWAYS if it has no neutral value.
-        needed: whether the field has no default.
-        time: whether the field is a timestamp in milliseconds since 1970.
-    """
-
-    name: str
-    kind: Any
-    section: bool
-    flag: bool
-    neutral: Any
-    needed: bool
-    time: bool
-
-
 @cache
-def _fields(kind: Any) -> list[_Field]:
-    types, found = get_type_hints(kind), []
-    for f in fields(kind):
-        wanted, needed = types[f.name], f.default is f.default_factory is dataclasses.MISSING
-        section, neutral = f.default_factory is wanted, f.metadata.get("neutral", ALWAYS)
-        found.append(_Field(f.name, wanted, section, bool(f.metadata), neutral, needed, f.name.endswith("_ms")))
-    return [field for field in found if field.name != OTHER]
+def _fields(kind: Any) -> list[tuple[Field[Any], Any]]:
+    """Return the fields of a dataclass, except `other`, with their types."""
+    types = get_type_hints(kind)
+    return [(f, types[f.name]) for f in fields(kind) if f.name != OTHER]
 
 
 def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
     found = {}
-    for f in _fields(kind):
+    for f, wanted in _fields(kind):
         value = values.get(f.name, MISSING)
-        if f.section and value == MISSING:
-            found[f.name] = _read_fields(f.kind, {})
+        if f.default_factory is wanted and value == MISSING:  # a section with its own flags
+            found[f.name] = _read_fields(wanted, {})
         elif f.name not in values:
-            if f.needed:
+            if f.default is f.default_factory is dataclasses.MISSING:
                 raise ValueError(f"not a valid {kind.__name__}: {f.name} is missing")
-            if f.neutral is not ALWAYS:
-                found[f.name] = f.neutral
-        elif not (f.flag and value == MISSING):
+            if f.metadata.get("neutral", ALWAYS) is not ALWAYS:
+                found[f.name] = f.metadata["neutral"]
+        elif not (f.metadata and value == MISSING):  # a flag can be missing
             try:
-                found[f.name] = _read(f.kind, value)
-                if f.time and not 0 <= (value or 0) < LATEST_MS:
+                found[f.name] = _read(wanted, value)
+                if f.name.endswith("_ms") and not 0 <= (value or 0) < LATEST_MS:
                     raise TypeError
             except TypeError:
                 raise ValueError(f"not a valid {kind.__name__}: {f.name} is {value!r:.60}") from None
