@@ -68,16 +68,14 @@ def _lines(amount: Array) -> RuledLines | None:
     sharpness = (np.clip(profiles - 0.3, 0, None) ** 2).sum(1)
     best = int(sharpness.argmax())
     slope, profile = float(slopes[best]), profiles[best]
-    peaks = np.nonzero(profile >= COVERED)[0]
     found = np.zeros((height, width), bool)
     x = np.arange(width)
-    for start, end in _stretches(peaks):
-        if end - start > 2 * thickest:
+    for (rows,) in ndimage.find_objects(ndimage.label(profile >= COVERED)[0]):
+        thickness = rows.stop - 1 - rows.start
+        middle = rows.start + int(profile[rows].argmax())
+        if thickness > 2 * thickest or not _reaches_both_ends(seen, middle, slope):
             continue
-        middle = start + int(profile[start : end + 1].argmax())
-        if not _reaches_both_ends(seen, middle, slope):
-            continue
-        margin = max(2, (end - start) // 2 + 1)
+        margin = max(2, thickness // 2 + 1)
         for row in range(middle - margin, middle + margin + 1):
             y = np.round(row + slope * (x - width / 2)).astype(int)
             inside = (y >= 0) & (y < height)
@@ -109,31 +107,16 @@ def _reaches_both_ends(seen: NDArray[np.float32], middle: int, slope: float) -> 
     return bool(near[inside[:few]].mean() > 0.3 and near[inside[-few:]].mean() > 0.3)
 
 
-def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the first and last row of each block of neighboring rows."""
-    if not len(peaks):
-        return []
-    breaks = np.nonzero(np.diff(peaks) > 1)[0]
-    starts, ends = [0, *(breaks + 1)], [*breaks, len(peaks) - 1]
-    return [(int(peaks[a]), int(peaks[b])) for a, b in zip(starts, ends, strict=True)]
-
-
 def _taken_away(amount: Array, ruling: RuledLines) -> Array:
     """Remove the ink of ruled lines.
 
     Ink that continues above and below a line or is darker than the line is kept, because it belongs to a stroke.
     """
     on = ruling.pixels
-    thick = int(np.median(_runs(on)))
+    sequences, _ = ndimage.label(on, [[0, 1, 0], [0, 1, 0], [0, 1, 0]])  # vertical sequences of pixels
+    thick = int(np.median(np.bincount(sequences.ravel())[1:]))
     through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")
     strength = float(np.quantile(amount[on], 0.8))  # the mask is broader than the line
     rest = np.clip((amount - 1.25 * strength) / max(1 - 1.25 * strength, 0.3), 0, 1) if strength < 0.6 else 0 * amount
     cleaned: Array = np.where(ndimage.binary_dilation(on, np.ones((3, 1))), np.maximum(through, rest), amount)
     return np.minimum(cleaned, amount)
-
-
-def _runs(on: Mask) -> NDArray[np.int64]:
-    """Return the lengths of all vertical sequences of pixels in a mask."""
-    edges = np.diff(np.pad(on, ((1, 1), (0, 0))).astype(np.int8), axis=0)
-    starts, ends = np.nonzero(edges.T == 1)[1], np.nonzero(edges.T == -1)[1]
-    return ends - starts
