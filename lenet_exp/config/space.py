@@ -38,9 +38,9 @@ class Choice:
         return self.options
 
     @property
-    def all(self) -> list[str]:
-        """The list of all values."""
-        return list(self.options)
+    def all(self) -> tuple[str, ...]:
+        """All values."""
+        return self.options
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class IntegerRange:
         return (self.low, self.high)
 
     @property
-    def all(self) -> list[int]:
-        """The list of all values."""
-        return list(range(self.low, self.high + 1, self.step))
+    def all(self) -> range:
+        """All values."""
+        return range(self.low, self.high + 1, self.step)
 
     def holds(self, value: float) -> bool:
         """Return whether a value is in the range."""
-        return value in range(self.low, self.high + 1, self.step)
+        return value in self.all
 
 
 @dataclass(frozen=True)
@@ -240,10 +240,8 @@ def size(flags: Sequence[Flag]) -> int | None:
 
 
 def _count(values: Values) -> int | None:
-    if isinstance(values, Choice):
-        return len(values.options)
-    if isinstance(values, IntegerRange):
-        return (values.high - values.low) // values.step + 1
+    if not isinstance(values, FloatRange):
+        return len(values.all)
     if values.step is None:
         return None if values.low < values.high else 1
     return round((values.high - values.low) / values.step) + 1
