@@ -142,15 +142,9 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
         keep: name of a file whose temporary files are kept, because other processes write it.
         only: name of the only file whose temporary files are removed; by default, all temporary files are removed.
     """
-    for aside in folder.iterdir():
-        # Temporary files are named `.<name>.<8 characters>`. The folder `.submitit` belongs to submitit.
-        name = aside.name[1:-9]
-        if (
-            aside.name.startswith(".")
-            and aside.name[-9:-8] == "."
-            and name not in ("", keep)
-            and name == (only or name)
-        ):
+    for aside in folder.glob(".*.????????"):
+        name = aside.name[1:-9]  # temporary files are named `.<name>.<8 characters>`
+        if name not in ("", keep) and name == (only or name):
             aside.unlink(missing_ok=True)
 
 

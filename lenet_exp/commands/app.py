@@ -159,12 +159,8 @@ def _checked_arguments(program: str) -> Namespace:
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
             _refuse(f"{override}: must be written as name=value; did you mean images={override}?")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them silently
-            sweep = (
-                f"; to sweep several, run: lenet-train -m {name}={value.strip('[]')}"
-                if program == "lenet-train"
-                else ""
-            )
-            _refuse(f"{override}: must be a single option{sweep}")
+            sweep = f"; to sweep several, run: lenet-train -m {name}={value.strip('[]')}"
+            _refuse(f"{override}: must be a single option{sweep if program == 'lenet-train' else ''}")
     if unknown:  # argparse requires positional arguments to be next to each other
         _refuse(f"{unknown[0]}: must come after -m and all other options, together with the other flags")
     return parsed

@@ -109,11 +109,7 @@ def compare(arguments: list[str]) -> int:
 
         log_to_console()
         request = ConfirmationRequest(
-            points=points,
-            seeds=seeds,
-            against=values["against"],
-            uri=values["tracking.uri"],
-            equivalence=equivalence,
+            points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"], equivalence=equivalence
         )
         return confirm(values["sweep"], request, run=run)
     from lenet_exp.comparison.group import CompareBy
@@ -123,12 +119,7 @@ def compare(arguments: list[str]) -> int:
 
     log_to_console()
     comparisons, source = load_comparisons(
-        values["sweep"],
-        values["filter"],
-        values["tracking.uri"],
-        values["experiment"] or "",
-        CompareBy(by),
-        margin,
+        values["sweep"], values["filter"], values["tracking.uri"], values["experiment"] or "", CompareBy(by), margin
     )
     written = []
     if output is not None:

@@ -101,9 +101,7 @@ def _lost(error: OSError) -> str | None:
 
 def print_error(program: str, line: str) -> int:
     """Print an error message to stderr and return the exit status for errors."""
-    words = (
-        word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in hide_password(line).split()
-    )
+    words = [w if len(w) <= LONGEST_WORD else f"{w[: LONGEST_WORD // 2]}..." for w in hide_password(line).split()]
     return _say(f"{program}: {' '.join(words)}", EXIT_WRONG)
 
 

@@ -53,11 +53,8 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
     expected = dataset.sha256.get(name)
     if expected is not None and measured != expected:
         owner = known_digests().get(measured)
-        found = (
-            f"it is {owner}"
-            if owner
-            else f"SHA-256 {measured[:16]}..., expected {expected[:16]}...; {len(content):,} bytes"
-        )
+        unknown = f"SHA-256 {measured[:16]}..., expected {expected[:16]}...; {len(content):,} bytes"
+        found = f"it is {owner}" if owner else unknown
         raise DataError(
             f"dataset={dataset.name}: {path} is not the {name} file of {dataset.name} ({found}); remove the file or "
             "set data_root to a different folder. To use your own dataset, set dataset=folder"

@@ -59,11 +59,10 @@ class RunResult:
         return self.record.seconds
 
     def __repr__(self) -> str:
-        best = (
-            f" {self.best_val_accuracy:.2%} in epoch {self.best_epoch}," if self.best_val_accuracy is not None else ""
-        )
+        best = self.best_val_accuracy
+        reached = f" {best:.2%} in epoch {self.best_epoch}," if best is not None else ""
         how = ", already trained" if self.repeated else ""
-        return f"RunResult({self.outcome}:{best} {self.seconds:.1f} s{how}, {self.folder})"
+        return f"RunResult({self.outcome}:{reached} {self.seconds:.1f} s{how}, {self.folder})"
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.ensemble import EnsembleModel, ensemble_of, ensemble_outputs
 from lenet_exp.prediction.evaluation import print_score, score_and_log, test_figures
 from lenet_exp.prediction.figures import write_output
-from lenet_exp.prediction.predict import (
-    check_places,
-    predict_pictures,
-    predict_test_set,
-    prepare_device,
-)
+from lenet_exp.prediction.predict import check_places, predict_pictures, predict_test_set, prepare_device
 from lenet_exp.prediction.score import score_of
 from lenet_exp.prediction.sweep_results import (
     ScoredConfiguration,
@@ -219,10 +214,9 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[Score
         every = config.configurations is ScoredConfigurations.all or confirmation(comparison) is not None
         chosen = [i for i, g in enumerate(comparison.groups) if g is leader or (every and g.n)]
         for i in sorted(chosen, key=lambda i: comparison.groups[i] is not leader):
-            runs = [by_run[run.id] for run in comparison.groups[i].finished]
-            found.append(
-                ScoredConfiguration(sweep, comparison, i, [(r.job.folder, r.record) for r in runs if r.record])
-            )
+            finished = [by_run[run.id] for run in comparison.groups[i].finished]
+            runs = [(result.job.folder, result.record) for result in finished if result.record]
+            found.append(ScoredConfiguration(sweep, comparison, i, runs))
     if not found:
         raise UserError(f"sweep={config.sweep}: no finished runs; finish the sweep first")
     for without in (c.dataset for c in comparisons if c.leader is None):

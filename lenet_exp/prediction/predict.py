@@ -108,11 +108,8 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
         said = " ".join(names[a.label] for a in answers[start : start + picture.of])
-        print(
-            printable(
-                f"{picture.path}: {said}  ({picture.of} digits; to read them as a single digit, set several=false)"
-            )
-        )
+        how = f"{picture.of} digits; to read them as a single digit, set several=false"
+        print(printable(f"{picture.path}: {said}  ({how})"))
     ranked = sorted(range(len(names)), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kind = f"read as {'dark on light' if picture.inverted else 'light on dark'}"

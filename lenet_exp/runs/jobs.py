@@ -188,14 +188,7 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
         configs: configuration of each job, with its engine already chosen.
         fingerprints: fingerprint of each job.
     """
-    executions: list[tuple[object, ...]] = [
-        (
-            choose_device(c.device).type,
-            *([c.num_threads or SWEEP_THREADS] if threads_count(c) else []),
-            *_named(c.engine),
-        )
-        for c in configs
-    ]
+    executions = [_execution(config) for config in configs]
     several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))
     usual: dict[str, tuple[object, ...]] = {}
     found = []
@@ -208,6 +201,11 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
             usual[what] = _execution_of(run_id(experiment, what)) or execution
         found.append(run_id(experiment, what, *([] if usual[what] == execution else execution)))
     return found
+
+
+def _execution(config: Config) -> tuple[object, ...]:
+    threads = [config.num_threads or SWEEP_THREADS] if threads_count(config) else []
+    return choose_device(config.device).type, *threads, *_named(config.engine)
 
 
 def _execution_of(run: str) -> tuple[object, ...] | None:

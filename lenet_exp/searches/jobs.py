@@ -255,13 +255,12 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
     values = flag.values
     if isinstance(values, Choice):
         return drawn.choice(values.options)
+    low, high = values.low, values.high
     if isinstance(values, FloatRange) and values.step is None:
         share = drawn.random()
-        return (
-            values.low * (values.high / values.low) ** share if values.log else drawn.uniform(values.low, values.high)
-        )
+        return low * (high / low) ** share if values.log else drawn.uniform(low, high)
     step = values.step or 1
-    return values.low + step * drawn.randint(0, round((values.high - values.low) / step))
+    return low + step * drawn.randint(0, round((high - low) / step))
 
 
 def _short(flag: Flag, text: str) -> str:

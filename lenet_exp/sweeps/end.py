@@ -34,11 +34,7 @@ class SweepEnd:
 
 
 def end_sweep(
-    sweep: SweepFolder,
-    results: Sequence[JobResult],
-    delivery: StoreDelivery,
-    config: Config,
-    end: SweepEnd,
+    sweep: SweepFolder, results: Sequence[JobResult], delivery: StoreDelivery, config: Config, end: SweepEnd
 ) -> bool:
     """End a sweep, and return whether all its runs ended as intended (finished or pruned).
 

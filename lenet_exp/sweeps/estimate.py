@@ -174,16 +174,8 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
-        kind = [
-            c.dataset.name,
-            c.model,
-            c.activation,
-            c.optimizer["_target_"],
-            c.batch_size,
-            c.augmentation,
-            c.training,
-        ]
-        kinds[str([*kind, job.engine])].append(job)
+        same = c.dataset.name, c.model, c.activation, c.optimizer["_target_"], c.batch_size, c.augmentation, c.training
+        kinds[str((*same, job.engine))].append(job)
     found: dict[int, float] = {}
     for kind in kinds.values():
         config, factor = _stand_in(kind[0].executed)

@@ -39,18 +39,11 @@ def serve(sweep: SweepFolder) -> bool:
 def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
     task, prepare = remote_task(sweep, plan.work)
     like = [job_from_json(value, sweep.outputs) for value in plan.work.like]
-    probe = (sweep.path / plan.probe, plan.probe)
-    host = Host(
-        PortableWork(
-            task=task,
-            prepare=prepare,
-            sets=[],
-            output=sweep.path / "workers.log",
-            time_limit=plan.time_limit,
-            asks=plan.asks,
-            probe=probe,
-        )
+    output, probe = sweep.path / "workers.log", (sweep.path / plan.probe, plan.probe)
+    work = PortableWork(
+        task=task, prepare=prepare, sets=[], output=output, time_limit=plan.time_limit, asks=plan.asks, probe=probe
     )
+    host = Host(work)
     lacks = why_no_kernels() if any(job.engine is EngineName.native for job in like) else ""
     place = replace(host.describe(), lacks=lacks, data=_other_data(like))
 

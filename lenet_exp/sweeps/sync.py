@@ -115,12 +115,7 @@ class Sync:
             """Return the ID of the sweep's MLflow run, and reopen the run if it is incomplete."""
             plan = sweep.started()
             known = plan.mlflow_runs.get(store.name)
-            if (
-                known is not None
-                and store.name not in plan.untold
-                and alive(store, known)
-                and is_whole(store, known, plan)
-            ):
+            if known and store.name not in plan.untold and alive(store, known) and is_whole(store, known, plan):
                 return known
             sweep.mark_unreported(store.name)
             return open_parent(store, sweep, config)
@@ -160,9 +155,7 @@ class Sync:
         self.left += remaining_uploads(folder, name, model=model, parent=parent)
 
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
-        if (
-            folder.begun() is None or owner_of(folder.path) is not None
-        ):  # not started, or owned by another sweep or a single run
+        if folder.begun() is None or owner_of(folder.path) is not None:  # owned by another sweep or a single run
             return
         before = folder.delivered().run_in(delivery.name)
         delivery.send(folder, model=model)

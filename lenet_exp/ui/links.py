@@ -138,8 +138,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
         _link(client, address, experiment, f"curves{bands}", curves, CHARTS),
         _link(client, address, experiment, "parallel coordinates", parallel, CHARTS),
         Link(
-            "report, plots, and command of the sweep",
-            f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}",
+            "report, plots, and command of the sweep", f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}"
         ),
     ]
 

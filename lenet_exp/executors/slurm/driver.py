@@ -6,21 +6,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lenet_exp.executors.slurm.options import (
-    SlurmOptions,
-    driver_arguments,
-    driver_script,
-    job_prefix,
-    log_pattern,
-)
+from lenet_exp.executors.slurm.options import SlurmOptions, driver_arguments, driver_script, job_prefix, log_pattern
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 
 def submit_driver(
-    sweep: Path,
-    command: Sequence[str],
-    options: SlurmOptions,
-    more: Mapping[str, str | int | float | bool | None],
+    sweep: Path, command: Sequence[str], options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]
 ) -> str:
     """Submit the Slurm job that runs the command of a detached sweep, and return the job's ID.
 
@@ -46,10 +37,8 @@ def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
     """Return a sweep's jobs in Slurm's queue: the job that runs its command, or None, and the sweep's allocations."""
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
-    queue = Queue()
-    drivers, allocations = (
-        [job for job in queue.jobs(name) or [] if job.is_alive] for name in (_name(sweep.name), job_prefix(sweep.name))
-    )
+    queue, names = Queue(), (_name(sweep.name), job_prefix(sweep.name))
+    drivers, allocations = ([job for job in queue.jobs(name) or [] if job.is_alive] for name in names)
     return (drivers[0] if drivers else None), allocations
 
 

@@ -18,13 +18,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def tag_runs(
-    runs: Sequence[tuple[str, str]],
-    uri: str,
-    tag: str,
-    result: str,
-    *,
-    weak: bool,
-    say: Callable[[str], None] = print,
+    runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, weak: bool, say: Callable[[str], None] = print
 ) -> bool:
     """Tag a run with a result, the time, and the host in all reachable stores.
 

@@ -112,9 +112,8 @@ class StoreDelivery:
         self.store: Store | None = None
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
-        self._not_before = self._last_not_before = (
-            0.0  # time.monotonic() at which uploads can resume: uploads that can be made later, and last chances
-        )
+        # time.monotonic() at which uploads can resume: uploads that can be made later, and last chances
+        self._not_before = self._last_not_before = 0.0
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
         self._turn = threading.Lock()

@@ -92,9 +92,7 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
         plan = other.started()
         if plan.confirms == confirms and plan.confirmed is not None:
             answer, run_id = "yes" if plan.confirmed else "no", plan.mlflow_runs.get(store.name, other.id)
-            what = (
-                f"{plan.points:g} points" if plan.points is not None else f"equivalence within {plan.margin:g} points"
-            )
+            what = f"equivalence within {plan.margin:g} points" if plan.points is None else f"{plan.points:g} points"
             found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({what}, {run_id})")
     return found
 
