@@ -163,17 +163,11 @@ class TestResult(Stored):
         accuracy: test accuracy as a fraction.
         data_digest: SHA-256 digest of the test set's pixels and labels.
         weights_digest: digest of the weights that were evaluated; the accuracy is valid only for these weights.
-        ece, nll, brier: see `Calibration`; None in files from older releases.
-        temperature: temperature that was fitted on the validation images; None if none was fitted.
     """
 
     accuracy: float
     data_digest: str
     weights_digest: str | None
-    ece: float | None = None
-    nll: float | None = None
-    brier: float | None = None
-    temperature: float | None = None
 
 
 @dataclass(frozen=True)

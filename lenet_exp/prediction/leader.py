@@ -137,17 +137,8 @@ def _score(
         if len(scored.runs) == 1:
             print_score(model, own, score)
         tested.append(ScoredRun(record, score, its.logged))
-        kept = TestResult(
-            accuracy=score.accuracy,
-            data_digest=score.data_digest,
-            weights_digest=record.weights_digest,
-            ece=score.calibration.ece,
-            nll=score.calibration.nll,
-            brier=score.calibration.brier,
-            temperature=None if score.scaled is None else score.scaled.temperature,
-        )
         try:
-            folder.save_test_result(kept)
+            folder.save_test_result(TestResult(score.accuracy, score.data_digest, record.weights_digest))
         except OSError as e:
             log.warning("%s: cannot save the test result (%s); tables will not show it", folder.path, e.strerror)
         print(printable(run_line(tested[-1], with_split=scored.group.splits > 1)))
