@@ -14,7 +14,7 @@ from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.confusion import confusion_matrix
-from lenet_exp.training.evaluate import EVAL_BATCH
+from lenet_exp.training.evaluate import predict_logits
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
@@ -83,13 +83,9 @@ def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: Trainin
     """Evaluate weights on the validation images with the configuration's network, as in training."""
     network = rebuild(config, weights).to(data.images.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
-    truth, predictions, close = data.labels[data.val_index].cpu(), [], 0
-    with torch.inference_mode():
-        for part in data.val_index.split(EVAL_BATCH):
-            logits = network(data.images[part])
-            first, second = logits.topk(2, dim=1).values.unbind(1)
-            close += int((first - second <= CLOSE * logits.abs().max()).sum())
-            predictions.append(logits.argmax(1).cpu())
-    found = torch.cat(predictions)
+    logits = predict_logits(network, data.images[data.val_index])
+    first, second = logits.topk(2, dim=1).values.unbind(1)
+    close = int((first - second <= CLOSE * logits.abs().max()).sum())
+    truth, found = data.labels[data.val_index].cpu(), logits.argmax(1)
     matrix = confusion_matrix(truth, found, data.shape.num_classes)
     return RecomputedAccuracy(float((found == truth).double().mean()), matrix, close)
