@@ -67,7 +67,7 @@ def open_stored(name: str, outputs: Path) -> Store:
             f"tracking.uri={name}: its password is not stored; set MLFLOW_TRACKING_URI to the URI with the password"
         )
     check_store(uri)
-    return Store(uri, connect(uri), experiment="", experiment_id="", outputs=outputs)
+    return Store(uri, connect(uri), experiment_id="", outputs=outputs)
 
 
 def registered_in(store: Store) -> dict[str, str]:

@@ -52,7 +52,7 @@ class Store:
     Attributes:
         uri: address of the store.
         client: MLflow client for the store.
-        experiment, experiment_id: name and ID of the experiment that contains the runs.
+        experiment_id: ID of the experiment that contains the runs.
         outputs: the outputs folder that contains the runs.
         seen: IDs of MLflow runs that are known to exist in the store.
         denied: names of registered models that this user is not allowed to change.
@@ -60,7 +60,6 @@ class Store:
 
     uri: str
     client: MlflowClient
-    experiment: str
     experiment_id: str
     outputs: Path
     seen: set[str] = field(default_factory=set)
@@ -92,7 +91,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
             _create_sqlite(database)
         client = _client(uri, outputs, write=True)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
-        return Store(uri, client, tracking.experiment, experiment_id, outputs)
+        return Store(uri, client, experiment_id, outputs)
 
 
 def connect(uri: str) -> MlflowClient:
