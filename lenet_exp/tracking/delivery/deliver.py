@@ -7,9 +7,7 @@ timestamp, MLflow does not create a second point.
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -30,11 +28,11 @@ from lenet_exp.tracking.stores.mlflow_runs import (
     close_abandoned,
     close_former,
     join_sweeps,
-    program,
+    log_files,
+    origin_tags,
     replacement_entry,
     set_tags,
     strings,
-    user,
 )
 from lenet_exp.tracking.stores.points import DIGEST, best_points, epoch_points, log_metrics, step_points
 from lenet_exp.tracking.stores.store import Store
@@ -124,12 +122,7 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
         "run_folder": folder.id,
         "created_ms": begun.created_ms,
         "host": begun.host,
-        "command": begun.command,
-        "mlflow.source.name": program(begun.command),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": user(),
-        **{f"version.{name}": v for name, v in begun.versions.items()},
-        **begun.git,
+        **origin_tags(begun.command, begun.versions, begun.git),
     }
     run = store.client.create_run(
         store.experiment_id,
@@ -201,7 +194,4 @@ def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> 
         names = record.config.dataset.class_names or []
         pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
     pictures |= {path.name: path.read_bytes() for path in folder.pictures()}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, content in pictures.items():
-            (Path(scratch) / name).write_bytes(content)
-        store.client.log_artifacts(run_id, scratch)
+    log_files(store.client, run_id, pictures)

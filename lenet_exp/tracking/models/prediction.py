@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_exp.addresses import hide_password, sqlite_path, store_name, store_uri
@@ -20,6 +18,7 @@ from lenet_exp.folders.run_folder import run_id as folder_id
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import now_ms
 from lenet_exp.tracking.models.load import TrainedModel
+from lenet_exp.tracking.stores.mlflow_runs import log_files
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.score import Score
@@ -70,7 +69,7 @@ def log_test_result(
         if run is None:
             return None
         log_metrics(client, run, score.metrics)
-        _log_pictures(client, run, pictures)
+        log_files(client, run, {f"test_{name}": content for name, content in pictures.items()})
         client.log_dict(run, score.as_json(), "test_score.json")
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
@@ -108,17 +107,10 @@ def log_sweep_test(
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if leader is not None:
             log_metrics(client, run, metrics)
-            _log_pictures(client, run, pictures)
+            log_files(client, run, {f"test_{name}": content for name, content in pictures.items()})
             client.set_tag(run, "test_of", str(checked({"test_of": leader})["test_of"]))
         return run
     return None
-
-
-def _log_pictures(client: MlflowClient, run: str, pictures: Mapping[str, bytes]) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, content in pictures.items():
-            (Path(scratch) / f"test_{name}").write_bytes(content)
-        client.log_artifacts(run, scratch)
 
 
 def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) -> None:

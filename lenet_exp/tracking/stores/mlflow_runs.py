@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.config.params import text
@@ -14,6 +16,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.stores.store import Store, ignored
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 SHOWN = "sweep_shown"  # tag of a sweep's MLflow run that contains a digest of the run's description
@@ -94,6 +97,18 @@ def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
 
 
+def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
+    """Upload files as artifacts of an MLflow run.
+
+    Args:
+        files: content of the files by name.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, content in files.items():
+            (Path(scratch) / name).write_bytes(content)
+        client.log_artifacts(run_id, scratch)
+
+
 def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     """Convert the values of tags to strings.
 
@@ -103,7 +118,13 @@ def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     return {str(k): text(v) for k, v in tags.items()}
 
 
-def program(command: str) -> str:
+def origin_tags(command: str, versions: Mapping[str, str], git: Mapping[str, str]) -> dict[str, Json]:
+    """Return the tags for the origin of a new MLflow run: its command, program, user, versions, and git commit."""
+    source = {"mlflow.source.name": _program(command), "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+    return {"command": command, **source, **{f"version.{name}": v for name, v in versions.items()}, **git}
+
+
+def _program(command: str) -> str:
     """Return the name of the program in a command, for the Source column in MLflow.
 
     The tag `command` contains the full command.
@@ -114,7 +135,7 @@ def program(command: str) -> str:
     return words[0].strip("'") or "python"  # an interactive session has no command
 
 
-def user() -> str:
+def _user() -> str:
     """Return the name of the current user, or `unknown` if the name cannot be determined."""
     try:
         return getpass.getuser()

@@ -17,7 +17,7 @@ from lenet_exp.machine import git_state, host, now_ms, versions
 from lenet_exp.reports.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
-from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, program, set_tags, shows_report, strings, user
+from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, origin_tags, set_tags, shows_report, strings
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.swept_params import log_swept
@@ -137,16 +137,11 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         "kind": "sweep",
         "sweep_folder": str(sweep.path),
         "sweep": sweep.id,
-        "command": plan.command,
         "overrides": " ".join(plan.overrides),
         "swept": " ".join(plan.swept),
         **({"sweep_search": how(plan.search)} if plan.search is not None else {}),
         "host": host(),
-        "mlflow.source.name": program(plan.command),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": user(),
-        **{f"version.{name}": v for name, v in versions().items()},
-        **git_state(),
+        **origin_tags(plan.command, versions(), git_state()),
     }
     run = store.client.create_run(
         store.experiment_id,
