@@ -24,24 +24,13 @@ from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.executor import EpochReport, WorkSpec
 from lenet_exp.executors.local.pool import JobEnd, Pool
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
 from lenet_exp.training.native.library import why_no_kernels
 
 TICK_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question from a running job, which waits for the answer.
-
-    Attributes:
-        what: report to pass to `WorkSpec.answer`.
-    """
-
-    what: Any
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class PortableWork:
         task, prepare, output: see `WorkSpec`.
         sets: datasets of the jobs, each with its images and labels.
         time_limit: maximum duration of a job, in seconds; None for no limit.
-        asks: whether jobs ask questions; see `WorkSpec.answer`.
+        asks: whether jobs report epochs and wait for answers; see `WorkSpec.answer`.
         probe: path of a file that the executor wrote to the outputs folder, and the content of the file.
     """
 
@@ -136,13 +125,14 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
 class Host:
     """Runs one job at a time in a child process.
 
-    Call `start`, and call `answer` after each `Question` that is returned. When the job ends, a `JobEnd` is returned.
+    Call `start`, and call `answer` after each `EpochReport` that is returned, for which the job waits. When
+    the job ends, a `JobEnd` is returned.
     """
 
     def __init__(self, work: PortableWork) -> None:
         self._work = work
         self._pool: Pool | None = None
-        self._said: queue.SimpleQueue[Question | JobEnd | None] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[EpochReport | JobEnd | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = False
 
@@ -151,15 +141,15 @@ class Host:
         lacks = why_no_kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
-    def start(self, job: Job) -> Question | JobEnd | None:
-        """Run a job until it asks a question or ends. Return None if the job was stopped before it started."""
+    def start(self, job: Job) -> EpochReport | JobEnd | None:
+        """Run a job until it reports an epoch or ends. Return None if the job was stopped before it started."""
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
         return self._said.get()
 
-    def answer(self, answer: Any) -> Question | JobEnd | None:
-        """Pass the answer to the running job, and run it until it asks another question or ends."""
+    def answer(self, answer: Any) -> EpochReport | JobEnd | None:
+        """Pass the answer to the running job, and run it until it reports another epoch or ends."""
         self._answers.put(answer)
         return self._said.get()
 
@@ -184,10 +174,10 @@ class Host:
                 self._said.put(done)
                 return
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, report: EpochReport) -> Any:
         if self._stopping:
             return None
-        self._said.put(Question(question))
+        self._said.put(report)
         return self._answers.get()
 
     def _new_pool(self) -> Pool:

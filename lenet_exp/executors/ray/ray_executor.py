@@ -15,8 +15,8 @@ from typing import Any
 
 import ray
 
-from lenet_exp.executors.executor import ClusterExecutor, WorkSpec
-from lenet_exp.executors.host import PlaceInfo, Question, check_place, portable_work
+from lenet_exp.executors.executor import ClusterExecutor, EpochReport, WorkSpec
+from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.ray.cluster import Cluster, RayOptions, is_permanent
@@ -119,9 +119,9 @@ class RayExecutor(ClusterExecutor):
         if isinstance(said, PlaceInfo):
             check_place(said, self._probe.parent)
             self._places.ready(number)
-        elif isinstance(said, Question):
+        elif isinstance(said, EpochReport):
             assert self._work.answer is not None
-            self._asked[self._actors[number].answer.remote(self._work.answer(said.what))] = number, turn
+            self._asked[self._actors[number].answer.remote(self._work.answer(said))] = number, turn
         else:
             self._do(self._places.ended(number, turn, said))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import EpochReport, RemoteWork
-from lenet_exp.executors.host import PlaceInfo, Question
+from lenet_exp.executors.host import PlaceInfo
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm.message_folder import Heartbeats, Message, MessageFolder
 from lenet_exp.files import read_json, write_json
@@ -107,19 +107,18 @@ def start(turn: int, job: Job) -> Message:
     return {"kind": START, "turn": turn, "number": job.number, "job": job_to_json(job)}
 
 
-def job_message(turn: int, what: Question | JobEnd | None) -> Message:
-    """Return the message that reports a job's question or end.
+def job_message(turn: int, what: EpochReport | JobEnd | None) -> Message:
+    """Return the message that reports an epoch or the end of a job.
 
     In the message, accuracies and losses are strings, because JSON has no infinity.
 
     Args:
         turn: number of the attempt; see `StartJob`.
-        what: question or end of the job; None if the job was stopped before it started.
+        what: epoch or end of the job; None if the job was stopped before it started.
     """
-    if isinstance(what, Question):
-        report: EpochReport = what.what
-        figures = {"val_accuracy": repr(report.val_accuracy), "val_loss": repr(report.val_loss)}
-        return {"kind": QUESTION, "turn": turn, "number": report.job, "epoch": report.epoch, **figures}
+    if isinstance(what, EpochReport):
+        figures = {"val_accuracy": repr(what.val_accuracy), "val_loss": repr(what.val_loss)}
+        return {"kind": QUESTION, "turn": turn, "number": what.job, "epoch": what.epoch, **figures}
     if what is None:
         return {"kind": NOT_BEGUN, "turn": turn}
     error = None if what.error is None else " ".join(f"{type(what.error).__name__}: {what.error}".split())

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lenet_exp.executors.host import Host, PlaceInfo, Question
+from lenet_exp.executors.executor import EpochReport
+from lenet_exp.executors.host import Host, PlaceInfo
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.message_folder import Message
@@ -92,7 +93,7 @@ class Place:
             else:
                 said = self._host.answer(order["value"])
             self._trains = False
-            if self._why and isinstance(said, Question):
+            if self._why and isinstance(said, EpochReport):
                 break
             if not self._told_to_stop and self._was_interrupted(said):
                 self._why = self._why or "its job was interrupted"  # Slurm's signal also reaches the job, perhaps first
@@ -104,10 +105,10 @@ class Place:
             self._trains = True  # until its checkpoint is written
             if self._ask_at <= time.monotonic():
                 self._host.stop()
-            while isinstance(self._host.answer(None), Question):
+            while isinstance(self._host.answer(None), EpochReport):
                 pass
 
-    def _was_interrupted(self, said: Question | JobEnd | None) -> bool:
+    def _was_interrupted(self, said: EpochReport | JobEnd | None) -> bool:
         """Return whether a job was interrupted. If not, it finished, or it was lost because its own process died."""
         if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)

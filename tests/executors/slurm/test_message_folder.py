@@ -9,7 +9,6 @@ import pickle
 import pytest
 
 from lenet_exp.executors.executor import EpochReport
-from lenet_exp.executors.host import Question
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.message_folder import Heartbeats, MessageFolder
@@ -45,7 +44,7 @@ def test_heartbeats_do_not_depend_on_other_clocks(tmp_path):
 @pytest.mark.parametrize("loss", [0.1, 1 / 3, math.inf, math.nan])
 def test_a_report_comes_bit_for_bit(loss):
     report = EpochReport(3, 2, 0.1 + 0.2, loss)
-    assert repr(messages.read_report(messages.job_message(5, Question(report)))) == repr(report)
+    assert repr(messages.read_report(messages.job_message(5, report))) == repr(report)
 
 
 def test_job_end_is_sent_as_text():

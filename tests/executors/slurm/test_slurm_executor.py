@@ -15,7 +15,7 @@ import pytest
 from lenet_exp.config.package_files import source_digest
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.executors.executor import EpochReport, RemoteWork, WorkSpec
-from lenet_exp.executors.host import PlaceInfo, Question
+from lenet_exp.executors.host import PlaceInfo
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
@@ -274,7 +274,7 @@ def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_en
 def test_a_question_is_answered_once_and_only_in_its_turn(new, jobs):
     cluster = new(asks=True)
     turn = two_places(cluster, jobs)
-    late, now = (messages.job_message(t, Question(EpochReport(0, 1, 0.4, 1.0))) for t in (turn + 7, turn))
+    late, now = (messages.job_message(t, EpochReport(0, 1, 0.4, 1.0)) for t in (turn + 7, turn))
     cluster.say(BOTH[0], late)
     cluster.say(BOTH[0], now)
     cluster.passes(5, *BOTH)
