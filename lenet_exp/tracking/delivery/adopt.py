@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.config.schema import LoggedModels
 from lenet_exp.errors import UserError, first_line
-from lenet_exp.files import read_json
 from lenet_exp.folders.checkpoints import file_sha256, write_history
-from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.models.logged import logged_model, read_record
+from lenet_exp.tracking.models.logged import download_record, logged_model
 from lenet_exp.tracking.stores.store import Store, pages
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
@@ -88,9 +84,7 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
     """
     from lenet_exp.training.trained.trust import check_network
 
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(store.client.download_artifacts(run_id, "record.json", scratch))
-        record, reason = read_record(path), digest_error(read_json(path))
+    record, reason = download_record(store.client, run_id)
     if reason is not None:
         raise ValueError(f"its record.json is not valid ({reason})")
     asked = [str(option["_target_"]) for option in (job.config.model, job.config.activation)]

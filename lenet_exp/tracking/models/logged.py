@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.errors import UserError, first_line
-from lenet_exp.files import from_json
+from lenet_exp.files import from_json, read_json
+from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.models.model import WEIGHTS
 from lenet_exp.tracking.stores.patience import calling
@@ -72,6 +73,18 @@ def read_record(path: Path) -> Record:
         return record_from_json(from_json(path.read_bytes()))
     except RecursionError as e:
         raise ValueError("too deeply nested") from e
+
+
+def download_record(client: MlflowClient, run_id: str) -> tuple[Record, str | None]:
+    """Download the record of an MLflow run, and return it with the reason why it does not match its digest, if any.
+
+    Raises:
+        ValueError: the file is too large or is not a record.
+        MlflowException: the run has no record, or the store does not respond.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(client.download_artifacts(run_id, "record.json", scratch))
+        return read_record(path), digest_error(read_json(path))
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from lenet_exp.addresses import full_uri, store_name
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
-from lenet_exp.files import read_json, user_path
+from lenet_exp.files import user_path
 from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
 from lenet_exp.folders.records import Record, record_from_json
@@ -21,7 +20,7 @@ from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.champion import ALIAS
 from lenet_exp.tracking.models.load import find_champion, store_errors
-from lenet_exp.tracking.models.logged import logged_model, read_record, read_weights
+from lenet_exp.tracking.models.logged import download_record, logged_model, read_weights
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import connect
@@ -194,12 +193,10 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
     found = RecordedRun(name, None, mlflow_runs=[(store_name(uri), run.info.run_id)])
     if not any(artifact.path == "record.json" for artifact in client.list_artifacts(run.info.run_id)):
         return found
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(client.download_artifacts(run.info.run_id, "record.json", scratch))
-        try:
-            record, changed = read_record(path), digest_error(read_json(path))
-        except ValueError as e:
-            changed = first_line(e)
+    try:
+        record, changed = download_record(client, run.info.run_id)
+    except ValueError as e:
+        changed = first_line(e)
     if changed is not None:
         return replace(found, altered=f"{name}: its record.json is corrupt ({changed})")
     wrong = _other_in_mlflow(run, record)
