@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
+from hydra import compose as hydra_compose
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
@@ -114,8 +115,6 @@ def compose_prediction(overrides: list[str]) -> PredictConfig:
     Raises:
         ConfigError: an override is invalid.
     """
-    from hydra import compose as hydra_compose
-
     with composing():
         config = typed_as(PredictConfig, hydra_compose("predict", overrides=overrides))
     check_ranges(config)
@@ -129,8 +128,6 @@ def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
         overrides: overrides in Hydra's grammar.
         with_hydra: whether to include Hydra's own node, which contains the chosen option for each config group.
     """
-    from hydra import compose as hydra_compose
-
     return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
 
 

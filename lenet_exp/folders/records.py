@@ -296,11 +296,7 @@ class Delivered(Stored):
 
     def with_run(self, run: DeliveredRun) -> Delivered:
         """Return a copy in which the given entry replaces any earlier entry for the same store."""
-        return replace(self, mlflow_runs=[*self.without(run.store).mlflow_runs, run])
-
-    def without(self, store: str) -> Delivered:
-        """Return a copy without the entry for a store."""
-        return replace(self, mlflow_runs=[run for run in self.mlflow_runs if run.store != store])
+        return replace(self, mlflow_runs=[*(other for other in self.mlflow_runs if other.store != run.store), run])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -217,11 +217,7 @@ class Trials:
             first, *costs = trial.values
             return self._objective.sign * first, *(-cost for cost in costs), -trial.number
 
-        return max(self.whole(), key=rank, default=None)
-
-    def whole(self) -> list[FrozenTrial]:
-        """Return the trials that have a value and did not diverge."""
-        return [trial for trial in self.all() if self._is_whole(trial)]
+        return max(filter(self._is_whole, self.all()), key=rank, default=None)
 
     def value(self, number: int) -> list[float] | None:
         """Return a trial's value for each objective; None if the trial has no value or diverged."""
