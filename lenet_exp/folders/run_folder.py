@@ -19,7 +19,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,11 +81,9 @@ class RunFolder:
         """The path of run.log."""
         return self.path / "run.log"
 
-    @contextmanager
-    def claim(self) -> Iterator[None]:
+    def claim(self) -> AbstractContextManager[None]:
         """Own the run folder for the duration of a `with` block. If another process owns it, wait for the process."""
-        with own(self.path, "this run"):
-            yield
+        return own(self.path, "this run")
 
     @contextmanager
     def delivery_lock(self) -> Iterator[None]:

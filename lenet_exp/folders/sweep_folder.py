@@ -16,8 +16,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,9 @@ class SweepFolder:
         """The path of the outputs folder, which contains this sweep and its runs."""
         return self.path.parent.parent
 
-    @contextmanager
-    def claim(self) -> Iterator[None]:
+    def claim(self) -> AbstractContextManager[None]:
         """Own the sweep folder for the duration of a `with` block. If another process owns it, wait for the process."""
-        with own(self.path, "this sweep"):
-            yield
+        return own(self.path, "this sweep")
 
     def owner(self) -> Owner | None:
         """Return the process that is running the sweep, or None if the sweep is not running."""

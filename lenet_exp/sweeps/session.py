@@ -188,9 +188,8 @@ class Session:
         left = {Outcome.not_started, Outcome.running}
         return self.launcher_gave_up or any(r.outcome in left for r in self.results())
 
-    @contextmanager
-    def watching(self, *, in_this_process: bool = False) -> Iterator[None]:
-        """Monitor the sweep while it trains, and report its progress to MLflow and the terminal.
+    def watching(self, *, in_this_process: bool = False) -> SweepWatcher:
+        """Return a context manager that monitors the sweep and reports its progress to MLflow and the terminal.
 
         Args:
             in_this_process: whether jobs train in this process. If not, this process uploads their runs.
@@ -200,9 +199,7 @@ class Session:
             while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
-        watch = SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
-        with watch:
-            yield
+        return SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
 
 
 @contextmanager
