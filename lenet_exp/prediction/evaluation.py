@@ -50,12 +50,12 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     Raises:
         UserError: the test set does not fit the model, or the test set or the validation images are not available.
     """
-    dataset = dataset_for(model, config.dataset)
+    fitting = replace(config, dataset=dataset_for(model, config.dataset))
     given = (config.data_root, config.batch_size, device)
     temperature = validation_temperature(model, *given) if config.calibrate else None
-    outputs = evaluate_test_set(model, dataset, *given, *([check_images] if config.corrupted else []))
+    outputs = evaluate_test_set(model, fitting, device, check_images if config.corrupted else None)
     score = score_of(outputs, temperature)
-    drawn = test_figures(score, f"{model.name}: {dataset.name}")
+    drawn = test_figures(score, f"{model.name}: {fitting.dataset.name}")
     if config.corrupted:
         accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device)
         score = replace(score, corrupted=accuracies)

@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.schema import Dataset, Reader
+from lenet_exp.config.schema import Dataset, PredictConfig, Reader
 from lenet_exp.data.images import pixels_digest
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.readers import RawImages, read_images
@@ -63,26 +63,21 @@ class TestOutputs:
 
 
 def evaluate_test_set(
-    model: TrainedModel,
-    dataset: Dataset,
-    data_root: str,
-    batch_size: int,
-    device: torch.device,
-    check: Callable[[Dataset, RawImages], None] = lambda dataset, raw: None,
+    model: TrainedModel, config: PredictConfig, device: torch.device, check: Callable[[Dataset, RawImages], None] | None
 ) -> TestOutputs:
     """Evaluate a model on the full test set.
 
     Args:
-        dataset: dataset that fits the model; see `dataset_for`.
-        batch_size: number of images per step; the last step can have fewer images.
-        check: function that is called before the evaluation, and can refuse the images.
+        config: settings of the evaluation, with a dataset that fits the model; see `dataset_for`.
+        check: function that is called before the evaluation and can refuse the images; None to accept all images.
 
     Raises:
         DataError: the test set is not available.
     """
-    raw = read_images(dataset, data_root, "test")
-    check(dataset, raw)
-    return TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, batch_size, device))
+    raw = read_images(config.dataset, config.data_root, "test")
+    if check is not None:
+        check(config.dataset, raw)
+    return TestOutputs(config.dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device))
 
 
 def logits_of(model: TrainedModel, images: Tensor, white: int, batch_size: int, device: torch.device) -> Tensor:
