@@ -27,21 +27,16 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     if folders:
         size = sum(map(size_of, [*(sweep.path for sweep in sweeps), *(folder.path for folder in going)]))
         print(f"  {went}: {' and '.join(folders)}, {megabytes(size)} MB")
-    for folder in going[:FEW]:
-        print(printable(f"    {folder.id[:8]}  {_name(folder)}"))
-    _more(len(going))
+    _print_few([f"    {folder.id[:8]}  {_name(folder)}" for folder in going[:FEW]], len(going))
     for change in changes:
         if change.delete:
             models = sum(len(run.outputs.model_outputs) for run in change.delete if run.outputs)
             runs = number_of(len(change.delete), "MLflow run")
             print(f"  {went}: {runs} and {number_of(models, 'model')} in {change.store.name}")
-    for run, why in list(plan.staying.items())[:FEW]:
-        print(printable(f"  kept: {run[:8]}  {_name(RunFolder(plan.runs / run))}: {why}"))
-    _more(len(plan.staying))
-    kept = [(run_id, why) for change in changes for run_id, why in change.kept.items()]
-    for run_id, why in kept[:FEW]:
-        print(printable(f"  kept: MLflow run {run_id}: {why}; to delete it, use MLflow's UI"))
-    _more(len(kept))
+    staying = [(run, _name(RunFolder(plan.runs / run)), why) for run, why in list(plan.staying.items())[:FEW]]
+    _print_few([f"  kept: {run[:8]}  {name}: {why}" for run, name, why in staying], len(plan.staying))
+    kept = [f"  kept: MLflow run {run_id}: {why}" for change in changes for run_id, why in change.kept.items()]
+    _print_few([f"{line}; to delete it, use MLflow's UI" for line in kept[:FEW]], len(kept))
     for note in plan.notes:
         print(printable(f"  note: {note}"))
 
@@ -56,7 +51,9 @@ def print_trash(changes: Sequence[Changes]) -> None:
         )
 
 
-def _more(count: int) -> None:
+def _print_few(lines: Sequence[str], count: int) -> None:
+    for line in lines:
+        print(printable(line))
     if count > FEW:
         print(f"    and {count - FEW:,} more")
 
