@@ -22,23 +22,15 @@ LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
 def plain(config: Config) -> dict[str, Json]:
-    """Convert a configuration to dicts, lists, strings, and numbers; `from_plain` and `compose.typed` reverse this."""
+    """Convert a configuration to dicts, lists, strings, and numbers; `read_as` and `compose.typed` reverse this."""
     return cast(dict[str, Json], _plain_value(asdict(config)))
 
 
-def from_plain(values: object) -> Config:
-    """Convert plain values, possibly from another release, to a configuration.
-
-    A missing flag is set to its neutral value. A missing flag without a neutral value stays missing (`???`).
-
-    Raises:
-        ValueError: the values do not describe a configuration.
-    """
-    return read_as(Config, values)
-
-
 def read_as(kind: type[T], value: object) -> T:
-    """Convert plain values to a dataclass, including nested dataclasses, or to a list of dataclasses.
+    """Convert plain values, possibly from another release, to a dataclass or to a list of dataclasses.
+
+    A missing flag of a configuration is set to its neutral value. A missing flag without a neutral value stays missing
+    (`???`).
 
     Args:
         kind: type of the result.

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.package_files import config_groups
-from lenet_exp.config.plain import from_plain, plain
+from lenet_exp.config.plain import plain, read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.stopping import raise_stop
@@ -87,7 +87,7 @@ class QuickComposer:
                     values = _with_value(values, one.path, one.value)
                     written = _with_value(written, one.path, one.value)
                 try:
-                    return from_plain(values)
+                    return read_as(Config, values)
                 except ValueError:  # the value must be converted, or is invalid
                     return typed(written)
         return typed(self._compose(list(overrides)))
@@ -108,7 +108,7 @@ class QuickComposer:
                 node = self._compose(list(others)) if self._without is None or varies else self._without
                 node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
                 written = OmegaConf.to_container(node, resolve=False)
-                if not _has_reference(written):
+                if REFERENCE.search(str(written)) is None:
                     self._bases[others] = _BaseConfig(written, plain(typed(node)))
             except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as e:
                 raise_stop(e)  # Hydra reports the error when it composes the full configuration
@@ -142,14 +142,6 @@ def _is_leaf(values: Any, path: tuple[str, ...]) -> bool:
             return False
         values = values[part]
     return not isinstance(values, dict | list)
-
-
-def _has_reference(values: Any) -> bool:
-    if isinstance(values, dict):
-        return any(map(_has_reference, values.values()))
-    if isinstance(values, list):
-        return any(map(_has_reference, values))
-    return isinstance(values, str) and REFERENCE.search(values) is not None
 
 
 def _with_value(node: Any, path: tuple[str, ...], value: Any) -> Any:

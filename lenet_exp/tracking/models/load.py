@@ -19,7 +19,7 @@ from torch import nn
 
 from lenet_exp.addresses import hide_password, sqlite_path, store_name
 from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
-from lenet_exp.config.plain import from_plain
+from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
@@ -209,7 +209,7 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         weights, metadata = read_weights(path)
         record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
         known = json.loads(metadata["network"]) if record is None else {}
-        config = from_plain(known["config"]) if record is None else record.config
+        config = read_as(Config, known["config"]) if record is None else record.config
     except FileNotFoundError as e:
         raise UserError(f"{path}: not found") from e
     except Exception as e:  # the file can contain anything
