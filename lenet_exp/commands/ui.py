@@ -239,7 +239,3 @@ def _port(value: str | None) -> int:
 def main() -> None:
     """Run the `lenet-ui` command."""
     run_command("lenet-ui", USAGE, run, completions(KNOWN, sweep=("", "last", ALL)))
-
-
-if __name__ == "__main__":
-    main()

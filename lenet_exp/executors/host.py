@@ -125,8 +125,8 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
 class Host:
     """Runs one job at a time in a child process.
 
-    Call `start`, and call `answer` after each `EpochReport` that is returned, for which the job waits. When
-    the job ends, a `JobEnd` is returned.
+    Call `start`. If it returns an `EpochReport`, the job waits until you call `answer`. When the job ends, a `JobEnd`
+    is returned.
     """
 
     def __init__(self, work: PortableWork) -> None:

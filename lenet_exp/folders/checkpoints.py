@@ -65,10 +65,6 @@ class Checkpoints:
         """The results of all epochs so far, including epochs before an interruption."""
         return list(self._epochs)
 
-    def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the training time in seconds until the end of an epoch (counted from 1); None if unknown."""
-        return History(self._epochs).seconds_to(epoch)
-
     def due(self) -> bool:
         """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old, so that a new checkpoint is due."""
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS

@@ -19,7 +19,7 @@ from lenet_exp.searches.known import first_jobs, known_jobs, seed_number
 from lenet_exp.searches.plan import PlannedSearch
 from lenet_exp.searches.seed_race import SeedRace
 from lenet_exp.searches.study import open_database
-from lenet_exp.searches.trials import MOST_TOO_LARGE, Choose, TooLarge, Trials
+from lenet_exp.searches.trials import MOST_TOO_LARGE, TooLarge, Trials
 from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import EngineChoice
 from lenet_exp.training.network import count_parameters
@@ -177,12 +177,8 @@ class SearchRun:
 
     def _ask(self) -> Job:
         """Create a new trial and return the job of its first seed."""
-
-        def make(choose: Choose) -> Job:
-            return self.planned.maker.job(self.planned.maker.values(choose))
-
-        asked = {trial.user_attrs.get(RUN) for trial in self.trials.all()}
-        job, trial = self.trials.ask(make, had=lambda job: job.run in asked)
+        maker, asked = self.planned.maker, {trial.user_attrs.get(RUN) for trial in self.trials.all()}
+        job, trial = self.trials.ask(lambda choose: maker.job(maker.values(choose)), had=lambda job: job.run in asked)
         had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
         self.trials.note(trial.number, HAD, had)

@@ -24,17 +24,16 @@ class Stores:
     Args:
         outputs: path of the outputs folder.
         uri: address of a store that replaces all others; by default, the value of MLFLOW_TRACKING_URI.
+
+    Attributes:
+        given: whether a single specified store receives all results.
     """
 
     def __init__(self, outputs: Path, uri: str | None = None) -> None:
         self._outputs = outputs
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+        self.given = self._uri is not None
         self._open: dict[tuple[str, str], StoreDelivery | None] = {}
-
-    @property
-    def given(self) -> bool:
-        """Whether a single specified store receives all results."""
-        return self._uri is not None
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
         """Return the address of a run's store, without a password, and the name of the run's experiment.

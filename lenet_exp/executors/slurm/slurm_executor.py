@@ -176,13 +176,10 @@ class SlurmExecutor(ClusterExecutor):
         self._hear()  # handle messages that places sent before they ended
         for lost in changed:
             log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
-            self._lose_places(lost.id, lost.why)
+            for name in [n for n in (*self._bound, *self._spare) if n.startswith(f"{lost.id}-")]:
+                self._lost(name, lost.why)
             for _ in range(min(len(self._opened), lost.unmade)):
                 self._do(self._places.lost(self._opened.popleft(), lost.why))
-
-    def _lose_places(self, one: str, why: str) -> None:
-        for name in [n for n in (*self._bound, *self._spare) if n.startswith(f"{one}-")]:
-            self._lost(name, why)
 
     def _lost(self, name: str, why: str, *, counts: bool = True) -> None:
         if name in self._spare:

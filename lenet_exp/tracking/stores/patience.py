@@ -174,8 +174,8 @@ def calling() -> Iterator[None]:
             yield
 
 
-class _TimedClient:
-    """A wrapper for an MLflow client that measures the duration of each call."""
+class TimedClient:
+    """A wrapper for an MLflow client, with which `StoreCalls` measures the duration of each call."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -189,11 +189,6 @@ class _TimedClient:
                 return found(*arguments, **keywords)
 
         return call if callable(found) else found
-
-
-def timed_client(client: MlflowClient) -> MlflowClient:
-    """Wrap an MLflow client so that `StoreCalls` measures the duration of its calls."""
-    return cast("MlflowClient", _TimedClient(client))
 
 
 def _resident() -> int:

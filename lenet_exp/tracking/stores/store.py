@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_name, store_uri
@@ -21,7 +21,7 @@ from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
-from lenet_exp.tracking.stores.patience import timed_client
+from lenet_exp.tracking.stores.patience import TimedClient
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store
 
@@ -119,7 +119,7 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
         check_database(address, hide_password(uri), _artifacts_uri(outputs / "mlflow.db"), write=write)
-    return timed_client(mlflow.MlflowClient(tracking_uri=address))
+    return cast("MlflowClient", TimedClient(mlflow.MlflowClient(tracking_uri=address)))
 
 
 @contextmanager
