@@ -135,9 +135,10 @@ def interaction_row(grid: Grid, sweeps: int, rng: np.random.Generator) -> tuple[
     shown = "x".join(map(str, grid.shape))
     row = f"| {shown} | {grid.n} | {grid.spreads} | {false:.1f} | {usual:.1f} |"
     if grid.spreads == SPREADS[-1]:  # partial omega squared has no common definition if seeds interact
-        return f"{row} | | {power:.1f} |", false <= grid.most_false
+        return f"{row} | | {power:.1f} |", bool(false <= grid.most_false)
     held = holds(first(values), grid, 0.0), holds(first(better), grid, LIFT)
-    return f"{row} {held[0]:.1f} | {held[1]:.1f} | {power:.1f} |", false <= grid.most_false and min(held) >= LEAST_HELD
+    good = bool(false <= grid.most_false and min(held) >= LEAST_HELD)
+    return f"{row} {held[0]:.1f} | {held[1]:.1f} | {power:.1f} |", good
 
 
 def interaction_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
 from lenet_exp.data.images import TrainingData
 from lenet_exp.errors import first_line
 from lenet_exp.folders.checkpoints import Checkpoints
@@ -23,7 +21,7 @@ from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
-from lenet_exp.training.network import rebuild
+from lenet_exp.training.network import channels_last, rebuild
 
 log = logging.getLogger("lenet_exp")
 
@@ -104,8 +102,7 @@ class Training:
         A separate network is used, so that the lane does not change.
         """
         try:
-            network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
+            network = channels_last(rebuild(self.begun.config, best.weights).to(self.data.images.device))
             picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
         except Exception as e:  # a picture that cannot be drawn must not make the run fail
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))

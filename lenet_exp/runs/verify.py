@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lenet_exp.amounts import number_of
@@ -15,7 +14,7 @@ from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import predict_logits
-from lenet_exp.training.network import rebuild
+from lenet_exp.training.network import channels_last, rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
 CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a CPU that rounds differently
@@ -81,8 +80,7 @@ class RecomputedAccuracy:
 
 def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: TrainingData) -> RecomputedAccuracy:
     """Evaluate weights on the validation images with the configuration's network, as in training."""
-    network = rebuild(config, weights).to(data.images.device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
+    network = channels_last(rebuild(config, weights).to(data.images.device))  # the format that training uses
     logits = predict_logits(network, data.images[data.val_index])
     first, second = logits.topk(2, dim=1).values.unbind(1)
     close = int((first - second <= CLOSE * logits.abs().max()).sum())
