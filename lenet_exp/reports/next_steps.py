@@ -87,9 +87,10 @@ def _equivalence_notes(comparison: Comparison) -> list[str]:
     if (seeds := seeds_for_equivalence(comparison.leads, found, margin, comparison.comparisons)) is not None:
         many = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
         shown = f"show equivalence within {within} if the configurations are equal"
-        sweep = f" sweep={comparison.design.sweep}" if comparison.design is not None and comparison.design.sweep else ""
-        command = f"lenet-compare{sweep} confirm=equivalence margin={margin * 100:g}"
-        test = f"; to test it on new seeds: {command}" if sweep else ""
+        design, test = comparison.design, ""
+        if design is not None and design.sweep and design.confirms is None:
+            command = f"lenet-compare sweep={design.sweep} confirm=equivalence margin={margin * 100:g}"
+            test = f"; to test it on new seeds: {command}"
         notes.append(f"{many} seeds per configuration would be needed to {shown}{test}")
     if not comparison.margin_fixed:
         only_if = f"the 5% error rate for equivalence holds only if the margin of {within} was chosen before any result"
