@@ -242,9 +242,9 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
     shown = [pair for pair, its in zip(found.leads, found.shown, strict=True) if not its]
-    beaten = sorted((pair for pair in found.leads if pair not in shown), key=lambda pair: pair[1].points)
-    if found.points is None:
-        beaten = []  # a sentence about equivalence follows the answer
+    beaten = []
+    if found.points is not None:  # otherwise, a sentence about equivalence follows the answer
+        beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
     shown += beaten[:NAMED]
     against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points or 0.0) for g, lead in shown]
     more = len(beaten) - NAMED

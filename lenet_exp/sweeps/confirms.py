@@ -42,15 +42,17 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             `sweep.points` or `sweep.against` is set without `sweep.confirms`.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
-    if points is not None if confirms is None else points is None and config.sweep.margin is None:
-        raise ConfigError(
-            "sweep.confirms, sweep.points: must be set together; to print a command that sets both, run: "
-            "lenet-compare confirm=0.2"
-        )
-    if confirms is None and config.sweep.against:
-        raise ConfigError("sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against=")
     if confirms is None:
+        if points is not None:
+            raise ConfigError(f"sweep.points={points:g}: requires sweep.confirms; use lenet-compare confirm={points:g}")
+        if config.sweep.against:
+            raise ConfigError("sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against=")
         return
+    if points is None and config.sweep.margin is None:
+        raise ConfigError(
+            f"sweep.confirms={confirms}: requires sweep.points or sweep.margin; to print a command that sets one, run: "
+            f"lenet-compare sweep={confirms} confirm=0.2"
+        )
     sweep = find_sweep(confirms)
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:

@@ -19,6 +19,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
+from lenet_exp.reports.phrases import points_words
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
@@ -92,7 +93,8 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
         plan = other.started()
         if plan.confirms == confirms and plan.confirmed is not None:
             answer, run_id = "yes" if plan.confirmed else "no", plan.mlflow_runs.get(store.name, other.id)
-            what = f"equivalence within {plan.margin:g} points" if plan.points is None else f"{plan.points:g} points"
+            points = points_words(plan.points or plan.margin or 0.0)
+            what = points if plan.points is not None else f"equivalence within {points}"
             found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({what}, {run_id})")
     return found
 
