@@ -175,10 +175,14 @@ class Host:
                 return
 
     def _ask(self, report: EpochReport) -> Any:
-        if self._stopping:
-            return None
-        self._said.put(report)
-        return self._answers.get()
+        """Return the answer to a report; None if the job is being stopped."""
+        answer = None
+        if not self._stopping:
+            self._said.put(report)
+            answer = self._answers.get()
+        if self._stopping and self._pool is not None:
+            self._pool.stop()  # before the answer, because the job would train more epochs until it is stopped
+        return answer
 
     def _new_pool(self) -> Pool:
         work = self._work

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.host import Host, PortableWork
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
-from tests.executors.local.tasks import number_of, prepare_with
+from lenet_exp.stopping import Terminated
+from tests.executors.local.tasks import number_of, prepare_with, report_until_stopped
 from tests.tools.configs import compose
 
 
@@ -21,13 +25,15 @@ def job(ready: Path) -> Job:
 
 
 @pytest.fixture
-def host(tmp_path) -> Iterator[Host]:
+def work(tmp_path) -> PortableWork:
     probe = tmp_path / ".probe"
     probe.write_text("written elsewhere")
-    carried = PortableWork(
-        number_of, prepare_with, [], tmp_path / "workers.log", None, False, (probe, probe.read_text())
-    )
-    made = Host(carried)
+    return PortableWork(number_of, prepare_with, [], tmp_path / "workers.log", None, False, (probe, probe.read_text()))
+
+
+@pytest.fixture
+def host(work) -> Iterator[Host]:
+    made = Host(work)
     yield made
     made.close()
 
@@ -35,6 +41,19 @@ def host(tmp_path) -> Iterator[Host]:
 def test_place_runs_a_job_and_reports_its_end(host, job):
     done = host.start(job)
     assert (done.job, done.value, done.lost) == (job.number, job.number, None)
+
+
+def test_job_that_is_stopped_while_it_waits_for_an_answer_trains_no_further_epoch(work, job, tmp_path):
+    epochs = tmp_path / "epochs"
+    host = Host(replace(work, task=partial(report_until_stopped, str(epochs)), asks=True))
+    try:
+        assert isinstance(host.start(job), EpochReport)
+        host.stop()
+        done = host.answer(None)
+    finally:
+        host.close()
+    assert isinstance(done.error, Terminated)
+    assert epochs.read_text() == "epoch\n"
 
 
 def test_places_that_look_at_the_outputs_folder_at_once_do_not_disturb_each_other(host, tmp_path):
