@@ -2,10 +2,11 @@
 
     python -m benchmarks.manifest check           # compare the manifest with the published table and the MLflow store
 
-`python -m benchmarks.results` adds its runs to benchmarks/manifest.json, and the validation accuracy after each epoch
-to benchmarks/histories. The store is MLFLOW_TRACKING_URI or, if this is not set, mlflow.db in the outputs folder. If a
-run is not in the store, the check prints its seed but does not fail, because the repository does not contain runs. If a
-row differs, the check fails with status 1. To retrain a run, use `lenet-reproduce`.
+`python -m benchmarks.results` and `python -m benchmarks.frontier` add their runs to benchmarks/manifest.json, and the
+validation accuracy after each epoch to benchmarks/histories. The store is MLFLOW_TRACKING_URI or, if this is not set,
+mlflow.db in the outputs folder. If a run is not in the store, the check prints its seed but does not fail, because the
+repository does not contain runs. If a row differs, the check fails with status 1. To retrain a run, use
+`lenet-reproduce`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from benchmarks.recipes import RECIPES, Row
+from benchmarks.recipes import FRONTIER, RECIPES, Row
 from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import data_digests
@@ -44,7 +45,7 @@ def main() -> None:
     options.add_argument("what", choices=["check"])
     options.parse_args()
     kept = manifest()
-    faults = [*against_table(kept, pages()), *against_store(kept, RECIPES)]
+    faults = [*against_table(kept, pages()), *against_store(kept, [*RECIPES, *FRONTIER])]
     print("\n".join(faults) or "all that is tied agrees")
     sys.exit(bool(faults))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SEEDS = range(300, 320)  # no recipe was selected with these seeds; exceptions are stated in search.md
@@ -13,13 +14,17 @@ class Row:
     """A configuration whose results are published.
 
     Attributes:
-        name: name of the recipe in conf/experiment.
+        name: name of the recipe or of the network, without spaces.
         dataset: name of the dataset.
+        recipe: recipe in conf/experiment.
+        flags: flags that differ from the recipe.
         seeds: the seeds.
     """
 
     name: str
     dataset: str
+    recipe: str
+    flags: tuple[str, ...] = ()
     seeds: range = SEEDS
 
     @property
@@ -30,16 +35,53 @@ class Row:
     @property
     def overrides(self) -> list[str]:
         """The overrides for `lenet-train`, without the seed."""
-        return [f"experiment={self.name}", f"dataset={self.dataset}"]
+        return [f"experiment={self.recipe}", f"dataset={self.dataset}", *self.flags]
+
+
+def recipe(name: str, dataset: str, seeds: range = SEEDS) -> Row:
+    """Return the row of a recipe in conf/experiment."""
+    return Row(name=name, dataset=dataset, recipe=name, seeds=seeds)
 
 
 RECIPES = (
-    Row(name="ancestor", dataset="mnist"),
-    Row(name="mnist_fast", dataset="mnist"),
-    Row(name="mnist_best", dataset="mnist"),
-    Row(name="mnist_final", dataset="mnist", seeds=NEW_SEEDS),
-    Row(name="ancestor", dataset="fashion_mnist"),
-    Row(name="fashion_fast", dataset="fashion_mnist"),
-    Row(name="fashion_best", dataset="fashion_mnist"),
-    Row(name="fashion_final", dataset="fashion_mnist", seeds=NEW_SEEDS),
+    recipe("ancestor", "mnist"),
+    recipe("mnist_fast", "mnist"),
+    recipe("mnist_best", "mnist"),
+    recipe("mnist_final", "mnist", NEW_SEEDS),
+    recipe("ancestor", "fashion_mnist"),
+    recipe("fashion_fast", "fashion_mnist"),
+    recipe("fashion_best", "fashion_mnist"),
+    recipe("fashion_final", "fashion_mnist", NEW_SEEDS),
+)
+
+
+def network(dataset: str, channels: Sequence[int], units: Sequence[int], kernel_size: int = 5) -> Row:
+    """Return the row of a network on the frontier, which is trained with ten seeds."""
+    model = {"channels": list(channels), "units": list(units), "kernel_size": kernel_size}
+    flags = [f"model.{name}={value}".replace(" ", "") for name, value in model.items()]
+    return Row(
+        name="_".join(map(str, ["channels", *channels, "units", *units, "kernel", kernel_size])),
+        dataset=dataset,
+        recipe={"mnist": "mnist_best", "fashion_mnist": "fashion_best"}[dataset],
+        flags=(*flags, "optimizer.lr=0.1", "num_epoch=40"),
+        seeds=SEEDS[:10],
+    )
+
+
+FRONTIER = (
+    network("mnist", [2, 4], [6, 6]),
+    network("mnist", [2, 4], [16, 16]),
+    network("mnist", [4, 10], [10, 10], 3),
+    network("mnist", [6, 16], [16, 16]),
+    network("mnist", [12, 32], [32, 16]),
+    network("mnist", [16, 40], [72, 32]),
+    network("mnist", [24, 64], [120, 84]),
+    network("fashion_mnist", [2, 4], [6, 6]),
+    network("fashion_mnist", [2, 4], [16, 16]),
+    network("fashion_mnist", [4, 10], [10, 10]),
+    network("fashion_mnist", [8, 16], [14, 14]),
+    network("fashion_mnist", [8, 24], [32, 16]),
+    network("fashion_mnist", [16, 48], [16, 16]),
+    network("fashion_mnist", [32, 64], [24, 24]),
+    network("fashion_mnist", [24, 64], [120, 84]),
 )
