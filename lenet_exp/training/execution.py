@@ -7,6 +7,7 @@ import os
 import torch
 
 from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.config.targets import option_class
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 from lenet_exp.training.augmentation import augments
@@ -14,6 +15,7 @@ from lenet_exp.training.native.library import describe_kernels
 
 SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for parallel runs
 NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
+NATIVE_ADAPTIVE = "native 2"  # like NATIVE_KERNEL, for optimizers other than SGD
 NATIVE_AUGMENTATION = "native 1"  # like NATIVE_KERNEL, for augmented runs only
 
 
@@ -66,12 +68,16 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         **({"engine_why": engine_why} if engine_why else {}),
         **({"compiled": describe_kernels()} if native else {}),
         **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
-        "kernel": NATIVE_KERNEL if native else "eager",
+        "kernel": _native_kernel(config) if native else "eager",
         "stack": "solo",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **cpu_numbers(),
         "environment": kernel_settings(),
     }
+
+
+def _native_kernel(config: Config) -> str:
+    return NATIVE_KERNEL if option_class("optimizer", config.optimizer) is torch.optim.SGD else NATIVE_ADAPTIVE
 
 
 def threads_count(config: Config) -> bool:

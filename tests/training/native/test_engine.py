@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.training.engine import TorchEngine
-from lenet_exp.training.execution import NATIVE_AUGMENTATION, NATIVE_KERNEL
+from lenet_exp.training.execution import NATIVE_ADAPTIVE, NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.native.build import build_with
 from lenet_exp.training.native.compiler import find_compilers
@@ -43,8 +43,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_a_training_has_the_bits_that_were_noted(kernels, name):
-    """On any machine. If they changed on purpose: another number in `NATIVE_KERNEL` (`NATIVE_AUGMENTATION`, where
-    augmented ones alone did), and `python -m tests.training.native.trained` notes them anew."""
+    """On any machine. If they changed on purpose: another number in `NATIVE_KERNEL` (`NATIVE_ADAPTIVE` or
+    `NATIVE_AUGMENTATION`, where only theirs did), and `python -m tests.training.native.trained` notes them anew."""
     assert train_native(kernels, name) == DIGESTS[name]
 
 
@@ -73,7 +73,8 @@ def test_a_training_on_mnist_has_the_bits_that_were_noted(kernels, real_data):
 
 
 def test_the_digests_are_those_of_the_present_kernels():
-    assert (NOTED["kernel"], NOTED["augmentation"]) == (NATIVE_KERNEL, NATIVE_AUGMENTATION)
+    assert (NOTED["kernel"], NOTED["adaptive"]) == (NATIVE_KERNEL, NATIVE_ADAPTIVE)
+    assert NOTED["augmentation"] == NATIVE_AUGMENTATION
 
 
 @pytest.mark.slow(seconds=6)

@@ -112,3 +112,24 @@ def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
         parted.optimizer.load_state_dict(state)  # as a commit does
     for mine, theirs in zip(parted.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay"), [("sgd", 0), ("adam", 0), ("adam", 0.01), ("adamw", 0.01), ("rmsprop", 0)]
+)
+def test_weights_whose_gradient_stays_0_need_no_subnormal_numbers(kernels, optimizer, decay):
+    """Such numbers are a hundred times slower; dead ReLUs had them after a few epochs."""
+    line = (f"optimizer={optimizer}", f"regularization.weight_decay={decay}")
+    lane, layout = new_lane(configure(*line), torch.device("cpu")), kernels.layout
+    weights, gradient = layout.move_parameters(lane.model), layout.new_array()
+    rule = OptimizerRule(lane.optimizer, lane.model, layout)
+    for step in range(1500):
+        if step < 2:
+            for name, g in gradients(lane.model, step).items():
+                layout.slots[name].of(gradient).copy_(g * (step == 0))
+        kernels.update(rule.next_step(0.001), weights, gradient)
+    states = [value for its in lane.optimizer.state.values() for value in its.values()]
+    assert len(states) >= 10
+    for tensor in (*lane.model.parameters(), *states):
+        size = tensor.detach().abs()
+        assert not ((size > 0) & (size < 2**-126)).any()

@@ -16,7 +16,7 @@ import torch
 
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.execution import NATIVE_AUGMENTATION, NATIVE_KERNEL
+from lenet_exp.training.execution import NATIVE_ADAPTIVE, NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
@@ -125,6 +125,7 @@ def note() -> None:
     assert isinstance(own, Kernels)
     digests = {
         "kernel": NATIVE_KERNEL,
+        "adaptive": NATIVE_ADAPTIVE,
         "augmentation": NATIVE_AUGMENTATION,
         "digits": {name: train_native(own, name) for name in CONFIGURATIONS},
         "mnist": train_mnist(own, os.environ["LENET_EXP_DATA"]),

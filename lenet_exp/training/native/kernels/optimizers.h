@@ -22,6 +22,18 @@ inline double norm(const float* gradient) {
   return __builtin_sqrt(total);
 }
 
+/// Replaces numbers below `least` by 0.
+///
+/// The gradient of a dead ReLU's weights is 0, so their averages shrink until they are subnormal. If such weights decay,
+/// Adam also shrinks them, because it divides by the size of the gradient. A CPU can need a hundred times as long to
+/// compute with subnormal numbers.
+inline Floats zero_below(float least, Floats a) {
+  const Floats zero = broadcast(0.0f), size = larger_or_nan(zero - a, a);
+  return select(broadcast(least) > size, zero, a);
+}
+constexpr float least_gradient = 8.8817842e-16f;  // 2^-50, far below Adam's eps
+constexpr float least_average = 7.8886091e-31f;   // 2^-100
+
 /// Each optimizer is called with the position, gradient, and weights of a vector, and returns the new weights.
 struct Sgd {
   float* momentum_buffer;
@@ -33,7 +45,7 @@ struct Sgd {
         nesterov(u.nesterov != 0) {}
   Floats operator()(int at, Floats g, Floats w) const {
     if (momentum_buffer) {
-      const Floats buffer = fma(momentum, load(momentum_buffer + at), fresh * g);
+      const Floats buffer = zero_below(least_average, fma(momentum, load(momentum_buffer + at), fresh * g));
       store(momentum_buffer + at, buffer);
       g = nesterov ? fma(momentum, buffer, g) : buffer;
     }
@@ -51,8 +63,9 @@ struct Adam {
         root_correction2(broadcast(static_cast<float>(__builtin_sqrt(u.correction2)))),
         eps(broadcast(static_cast<float>(u.eps))) {}
   Floats operator()(int at, Floats g, Floats w) const {
-    const Floats before = load(exp_avg + at), mean = fma(rest1, g - before, before);
-    Floats square = fma(beta2, load(exp_avg_sq + at), rest2 * (g * g));
+    g = zero_below(least_gradient, g);
+    const Floats before = load(exp_avg + at), mean = zero_below(least_average, fma(rest1, g - before, before));
+    Floats square = zero_below(least_average, fma(beta2, load(exp_avg_sq + at), rest2 * (g * g)));
     store(exp_avg + at, mean);
     store(exp_avg_sq + at, square);
     if (max_exp_avg_sq) {
@@ -74,17 +87,18 @@ struct RmsProp {
         eps(broadcast(static_cast<float>(u.eps))) {}
   Floats operator()(int at, Floats g, Floats w) const {
     const Floats zero = broadcast(0.0f);
-    Floats square = fma(alpha, load(square_avg + at), rest * (g * g));
+    g = zero_below(least_gradient, g);
+    Floats square = zero_below(least_average, fma(alpha, load(square_avg + at), rest * (g * g)));
     store(square_avg + at, square);
     if (grad_avg) {
-      const Floats before = load(grad_avg + at), mean = fma(rest, g - before, before);
+      const Floats before = load(grad_avg + at), mean = zero_below(least_average, fma(rest, g - before, before));
       store(grad_avg + at, mean);
       square = fma(zero - mean, mean, square);
       square = select(square <= zero, zero, square);  // a variance; rounding could make it negative
     }
     Floats change = g / (root(square) + eps);
     if (momentum_buffer) {
-      change = fma(momentum, load(momentum_buffer + at), change);
+      change = zero_below(least_average, fma(momentum, load(momentum_buffer + at), change));
       store(momentum_buffer + at, change);
     }
     return fma(lr, change, w);
