@@ -82,6 +82,5 @@ FRONTIER = (
     network("fashion_mnist", [8, 16], [14, 14]),
     network("fashion_mnist", [8, 24], [32, 16]),
     network("fashion_mnist", [16, 48], [16, 16]),
-    network("fashion_mnist", [32, 64], [24, 24]),
     network("fashion_mnist", [24, 64], [120, 84]),
 )
