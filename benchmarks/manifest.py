@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from benchmarks.recipes import FRONTIER, RECIPES, Row
+from benchmarks.recipes import FRONTIER, RECIPES, Row, network_name
 from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import data_digests
@@ -148,12 +148,19 @@ def against_store(kept: dict[str, Runs], rows: Iterable[Row]) -> list[str]:
 def _rows(text: str) -> list[list[str]]:
     """Return the rows of the tables of results in a text.
 
-    Each row consists of the dataset, the recipe, the validation accuracy, the test accuracy, and n.
+    Each row consists of the dataset, the name of the recipe or network, the validation accuracy, the test accuracy, and
+    n.
     """
     datasets = {name: dataset for dataset, name in NAMES.items()}
-    pattern = r"^\| (\w+) \| `(\w+)` \| [\d,]+ \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
-    found = re.findall(pattern, text, re.MULTILINE)
-    return [[datasets[name], recipe, v, t, n] for name, recipe, v, t, n in found]
+    results = r"\d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
+    recipes = re.findall(rf"^\| (\w+) \| `(\w+)` \| [\d,]+ \| {results}", text, re.MULTILINE)
+    sizes = r"\| ([\d, ]+) \| (\d)x\d \| ([\d, ]+) \|"  # channels, kernel size, and units
+    networks = re.findall(rf"^\| (\w+) \| [\d,]+ \| [\d,]+ {sizes} {results}", text, re.MULTILINE)
+    rows = [[datasets[name], *row] for name, *row in recipes]
+    for name, channels, kernel_size, units, *row in networks:
+        model = network_name(channels.split(", "), units.split(", "), kernel_size)
+        rows.append([datasets[name], model, *row])
+    return rows
 
 
 def spread(runs: Runs, what: str) -> str:

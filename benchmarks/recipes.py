@@ -48,10 +48,12 @@ RECIPES = (
     recipe("mnist_fast", "mnist"),
     recipe("mnist_best", "mnist"),
     recipe("mnist_final", "mnist", NEW_SEEDS),
+    recipe("mnist_10k", "mnist", NEW_SEEDS),
     recipe("ancestor", "fashion_mnist"),
     recipe("fashion_fast", "fashion_mnist"),
     recipe("fashion_best", "fashion_mnist"),
     recipe("fashion_final", "fashion_mnist", NEW_SEEDS),
+    recipe("fashion_10k", "fashion_mnist", NEW_SEEDS),
 )
 
 
@@ -60,12 +62,17 @@ def network(dataset: str, channels: Sequence[int], units: Sequence[int], kernel_
     model = {"channels": list(channels), "units": list(units), "kernel_size": kernel_size}
     flags = [f"model.{name}={value}".replace(" ", "") for name, value in model.items()]
     return Row(
-        name="_".join(map(str, ["channels", *channels, "units", *units, "kernel", kernel_size])),
+        name=network_name(channels, units, kernel_size),
         dataset=dataset,
         recipe={"mnist": "mnist_best", "fashion_mnist": "fashion_best"}[dataset],
         flags=(*flags, "optimizer.lr=0.1", "num_epoch=40"),
         seeds=SEEDS[:10],
     )
+
+
+def network_name(channels: Sequence[object], units: Sequence[object], kernel_size: object) -> str:
+    """Return the name of a network on the frontier."""
+    return "_".join(map(str, ["channels", *channels, "units", *units, "kernel", kernel_size]))
 
 
 FRONTIER = (
