@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from lenet_exp.config.image_shape import Normalization
+from lenet_exp.config.schema import Augmentation, Regularization, Schedule, Training
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.training.lane import new_lane
@@ -81,6 +82,20 @@ def test_what_they_do_not_know_is_named():
     }
     for named, changed in strange.items():
         assert named in str(why_unsupported(replace(config, **changed)))
+
+
+@pytest.mark.parametrize(
+    ("section", "known"),
+    [
+        (Regularization, "weight_decay dropout_rate"),
+        (Schedule, "shape warmup start final drops"),
+        (Augmentation, "shift rotate scale shear elastic elastic_sigma flip erase erase_size"),
+        (Training, "label_smoothing label_noise clip_norm ema_decay patience min_delta"),
+    ],
+)
+def test_no_flag_of_a_training_step_is_ignored_by_the_kernels(section, known):
+    """A new one: implement it in the kernels, or refuse it in `why_unsupported`; then add it here."""
+    assert [field.name for field in fields(section)] == known.split()
 
 
 V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"
