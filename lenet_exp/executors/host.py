@@ -1,7 +1,8 @@
 """A process on a cluster machine that runs jobs of a sweep, one after another, in a child process.
 
-The executor controls this process with messages. If this process dies, the running job writes a checkpoint and ends (see
-`lenet_exp.executors.local.pool`), unless the cluster kills the job, too, as Ray does. In this package, such a process is called a place.
+The executor controls this process with messages. If this process dies, the running job writes a checkpoint and ends
+(see `lenet_exp.executors.local.pool`), unless the cluster kills the job, too, as Ray does. In this package, such a
+process is called a place.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
 
 
 def _value(group: Group, factor: Sequence[str]) -> str:
-    return " with ".join(group.flags.get(flag, "-") for flag in factor)
+    first, *others = (group.flags.get(flag, "-") for flag in factor)
+    return f"{first} ({', '.join(others)})" if others else first
 
 
 def _seed(seed: int, split: int) -> str:

@@ -19,6 +19,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
+from lenet_exp.config.names import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
@@ -93,10 +94,11 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
         axes.plot([group.mean], [y], "o", color=COLOUR, markersize=3.5 if paper else 5.5)
     axes.set_yticks(range(len(groups)), names, fontsize=8.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(3 if paper else 6))
+    fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
+    axes.xaxis.set_major_locator(MaxNLocator((3 if fits else 2) if paper else 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks)"
-    axes.set_xlabel(f"{comparison.by} validation accuracy{what}")
+    figure.supxlabel(f"{comparison.by} validation accuracy{what}", fontsize="medium")
     axes.set_xlim(_most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]))
     return figure
 
@@ -176,13 +178,13 @@ def interaction_figure(comparison: Comparison, *, paper: bool = False) -> Figure
         ends = np.array(pair.intervals[n]).T
         bars = np.abs(ends - np.array(means))
         axes.errorbar(x, means, bars, color=MANY_COLORS(n % 10), marker="o", markersize=4, linewidth=1.4, capsize=2,
-                      label=no_math(f"{pair.first}={level}"))  # fmt: skip
-    axes.set_xticks(x, list(map(no_math, pair.levels[1])))
+                      label=no_math(rounded(level)))  # fmt: skip
+    axes.set_xticks(x, [no_math(rounded(level)) for level in pair.levels[1]])
     axes.set_ylim(_most([end for row in pair.intervals for ends in row for end in ends]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(pair.second)
     axes.set_ylabel(f"{comparison.by} validation accuracy")
-    _legend(figure, paper)
+    _legend(figure, paper, pair.first)
     return figure
 
 
@@ -246,9 +248,10 @@ def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(figure: Figure, paper: bool) -> None:
-    loc = "outside lower center" if paper else "outside right upper"
-    figure.legend(frameon=False, fontsize=8, loc=loc, ncols=2 if paper else 1)  # type: ignore[call-overload]
+def _legend(figure: Figure, paper: bool, title: str | None = None) -> None:
+    loc, size = "outside lower center" if paper else "outside right upper", 8
+    columns = 2 if paper else 1
+    figure.legend(frameon=False, fontsize=size, title=title, title_fontsize=size, loc=loc, ncols=columns)  # type: ignore[call-overload]
 
 
 def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list[str]:
