@@ -211,10 +211,12 @@ def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
             for run in many([0.9 + sign * (mean - 0.9) + random.gauss(0, 0.001) for _ in range(4)],
                             optimizer__lr=lr, activation=name)]  # fmt: skip
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
-    (axes,) = paper_figure(found, "interaction").axes
+    figure = paper_figure(found, "interaction")
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert legend.get_title().get_text() == "activation"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1"]
     lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
-    assert lines == {f"activation={row}": pytest.approx(list(means)) for row, means in zip(
+    assert lines == {row: pytest.approx(list(means)) for row, means in zip(
         found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip
 
 
