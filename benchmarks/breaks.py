@@ -145,6 +145,13 @@ BREAKS = {
         new="if False:",
         tests="tests/runs/test_reproduce.py -k without_training",
     ),
+    "stop": Break(  # a stopped job of a cluster trains on until the signal arrives
+        promise=SIGNALS,
+        file="lenet_exp/executors/host.py",
+        old="if self._stopping and self._pool is not None:",
+        new="if False:",
+        tests="tests/executors/test_host.py -k stopped",
+    ),
     "signal": Break(  # the training since the last checkpoint before the signal is lost
         promise=SIGNALS,
         file="lenet_exp/runs/training.py",
