@@ -5,7 +5,7 @@ benchmarks/frontier.md and the figure docs/explanation/frontier.png. benchmarks/
 
     python -m benchmarks.frontier
 
-Without the manifest, this takes about two hours on two busy cores. Data folder: $LENET_EXP_DATA (default: `data`).
+The ten networks in the table took two hours on two busy cores. Data folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations

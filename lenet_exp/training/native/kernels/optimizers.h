@@ -1,4 +1,5 @@
-// SGD, Adam, AdamW, and RMSprop as in torch.optim. A step can also clip the gradient and update a moving average.
+// SGD, Adam, AdamW, and RMSprop as in torch.optim, except that tiny numbers count as 0. A step can also clip the
+// gradient and update a moving average.
 //
 // The caller computes coefficients in double precision. They are rounded here.
 #pragma once
