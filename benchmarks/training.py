@@ -40,7 +40,6 @@ from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.library import describe_kernels
-from lenet_exp.training.network import channels_last
 
 BATCH = 256
 SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
@@ -112,7 +111,7 @@ class Ancestor:
 
 def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -> float:
     """Train and validate one epoch in a loop without other features, and return its duration in seconds."""
-    model = channels_last(Net(pool_first=True))
+    model = cast(Any, Net(pool_first=True)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
     start = time.perf_counter()
     for batch in torch.randperm(len(train_labels)).split(BATCH):

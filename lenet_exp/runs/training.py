@@ -21,7 +21,7 @@ from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
-from lenet_exp.training.network import channels_last, rebuild
+from lenet_exp.training.network import in_training_format, rebuild
 
 log = logging.getLogger("lenet_exp")
 
@@ -102,7 +102,7 @@ class Training:
         A separate network is used, so that the lane does not change.
         """
         try:
-            network = channels_last(rebuild(self.begun.config, best.weights).to(self.data.images.device))
+            network = in_training_format(rebuild(self.begun.config, best.weights).to(self.data.images.device))
             picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
         except Exception as e:  # a picture that cannot be drawn must not make the run fail
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))

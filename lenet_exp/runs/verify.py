@@ -14,7 +14,7 @@ from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import predict_logits
-from lenet_exp.training.network import channels_last, rebuild
+from lenet_exp.training.network import in_training_format, rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
 CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a CPU that rounds differently
@@ -80,7 +80,7 @@ class RecomputedAccuracy:
 
 def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: TrainingData) -> RecomputedAccuracy:
     """Evaluate weights on the validation images with the configuration's network, as in training."""
-    network = channels_last(rebuild(config, weights).to(data.images.device))  # the format that training uses
+    network = in_training_format(rebuild(config, weights).to(data.images.device))  # the format that training uses
     logits = predict_logits(network, data.images[data.val_index])
     first, second = logits.topk(2, dim=1).values.unbind(1)
     close = int((first - second <= CLOSE * logits.abs().max()).sum())

@@ -16,7 +16,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError
-from lenet_exp.training.network import build_network, channels_last
+from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
 from lenet_exp.training.trained.trust import OUR_MODELS, trusted_activations
@@ -81,11 +81,11 @@ def _try_network(options: str) -> bool:
         raise ConfigError(f"{named}: contains nn.{foreign}, which makes runs impossible to reproduce; use {INSTEAD}")
     try:
         images = torch.linspace(-1, 1, math.prod(shape.batch(2))).reshape(shape.batch(2))
-        logits = channels_last(network).train()(images)  # the format that training uses
+        logits = in_training_format(network).train()(images)  # the format that training uses
         if logits.shape != (2, shape.num_classes):
             raise ConfigError(
                 f"{named}: two images produce logits of shape {list(logits.shape)}; "
-                f"the shape must be [2, {shape.num_classes}]"
+                f"the shape must be [2, {shape.num_classes}] (at least 10 outputs unless dataset.exact_classes=true)"
             )
         if not torch.equal(state, torch.random.get_rng_state()):
             raise ConfigError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
 from lenet_exp.training.native.initial import initialize
-from lenet_exp.training.network import channels_last, network_of
+from lenet_exp.training.network import in_training_format, network_of
 from lenet_exp.training.optimizer import build_optimizer
 
 
@@ -124,4 +124,4 @@ def _network(config: Config, device: torch.device, noise: torch.Generator) -> nn
     model = network_of(config, generator(config.seed, "weights"), noise).to(device)
     if config.engine is EngineName.native:
         initialize(model, config.seed)
-    return channels_last(model)
+    return in_training_format(model)

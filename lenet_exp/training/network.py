@@ -19,6 +19,7 @@ from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.lenet5_1998 import SparseConv2d
+from lenet_exp.training.trained.trust import OUR_MODELS
 
 IMAGES = 2  # as in the check of a network; `squeeze` would change the shape of a single image
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, SparseConv2d)
@@ -37,8 +38,15 @@ class NetworkSize:
     multiply_adds: int
 
 
-def channels_last(network: nn.Module) -> nn.Module:
-    """Return the network with its weights in the channels-last memory format, which is faster on most devices."""
+def in_training_format(network: nn.Module) -> nn.Module:
+    """Return the network in the memory format in which it is trained.
+
+    Channels-last is faster for the networks of lenet_exp. A user's own network keeps its format: with channels-last
+    and several threads, oneDNN crashes in the backward pass of a 1x1 convolution with stride 2, as in residual
+    networks (seen with PyTorch 2.13 and 2.15 on AVX-512).
+    """
+    if f"{type(network).__module__}.{type(network).__qualname__}" not in OUR_MODELS:
+        return network
     move: Any = network.to  # the annotations of some releases of torch lack `memory_format`
     return cast(nn.Module, move(memory_format=torch.channels_last))
 

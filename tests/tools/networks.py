@@ -23,6 +23,18 @@ class Residual(nn.Module):
         return self.head((x + self.block(x)).mean((2, 3)))
 
 
+class Strided(nn.Module):
+    """A network with a 1x1 convolution of stride 2, like the shortcuts of residual networks."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem, self.shortcut = nn.Conv2d(in_channels, 8, 3, padding=1), nn.Conv2d(8, 16, 1, 2, bias=False)
+        self.head = nn.Linear(16, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.shortcut(self.stem(images)).relu().mean((2, 3)))
+
+
 class Noisy(nn.Module):
     """An activation that draws in eval mode, too."""
 

@@ -23,6 +23,7 @@ from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import why_not_native
+from lenet_exp.training.execution import use_threads
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.network import NetworkSize, count_parameters, network_of, network_size
@@ -152,6 +153,17 @@ def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
     assert [r for (r,) in fit([second], data)][-1].weights_digest == results[-1].weights_digest
     assert weights_digest(second.model.state_dict()) == weights_digest(whole.model.state_dict())
     assert "norm.running_mean" in whole.average.state_dict()
+
+
+def test_a_strided_shortcut_of_ones_own_does_not_crash_several_threads():
+    # oneDNN crashes (AVX-512, channels-last) if the images of a batch cannot be divided evenly among the threads.
+    config = own({"_target_": "tests.tools.networks.Strided"}, "num_threads=2", "batch_size=31", "num_epoch=2")
+    try:
+        lane, data = start(config)
+        results = [r for (r,) in fit([lane], data)]
+    finally:
+        use_threads(1, 1)
+    assert results[1].train_loss < results[0].train_loss
 
 
 @pytest.mark.parametrize(
