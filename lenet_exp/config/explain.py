@@ -16,6 +16,15 @@ from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
 EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from packages that an extra of lenet_exp installs
+SYNONYMS = {  # names that other tools use
+    "bs": "batch_size",
+    "channels": "model.channels",
+    "dropout": "regularization.dropout_rate",
+    "epochs": "num_epoch",
+    "gpu": "device",
+    "learning_rate": "optimizer.lr",
+    "wd": "regularization.weight_decay",
+}
 
 
 def explain_hydra(error: Exception) -> str:
@@ -95,7 +104,7 @@ def explain_flag(key: str) -> str:
         )
     section = key.rpartition(".")[0]
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
-    hint = near or _same_leaf(key.rpartition(".")[2], known) or nearest(key, known)
+    hint = near or _flag_like(key.rpartition(".")[2], known) or nearest(key, known)
     return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
 
 
@@ -113,7 +122,7 @@ def explain_arguments(unknown: list[str]) -> str:
     """Return a one-line message for arguments with dashes, such as `--dataset=X`; flags are written without dashes."""
     name, _, value = unknown[0].lstrip("-").partition("=")
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
-    target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)
+    target = name if name in flags else _flag_like(name, flags) or nearest(name, flags)
     if target is None:
         return f"unknown option '{unknown[0]}'; write flags as name=value (see --help)"
     options = [file.stem for file in (CONF_DIR / target).glob("*.yaml")]
@@ -121,12 +130,12 @@ def explain_arguments(unknown: list[str]) -> str:
     return f"{unknown[0]}: flags do not start with dashes; did you mean {hint}?"
 
 
-def _same_leaf(name: str, flags: Iterable[str]) -> str | None:
-    """Return the flag whose last part is `name`, or None if no flag matches.
+def _flag_like(name: str, flags: Iterable[str]) -> str | None:
+    """Return the flag of which `name` is a synonym or the last part, or None if there is none.
 
     The original script used such short names (lr, dropout_rate).
     """
-    return min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
+    return SYNONYMS.get(name) or min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
 
 
 def _quoted(text: str) -> str:

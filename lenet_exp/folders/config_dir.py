@@ -1,4 +1,4 @@
-"""Lookup of the folder with a user's own option files (`--config-dir`) with which a sweep was started."""
+"""The folder with a user's own option files (`--config-dir`) with which a sweep was started, and what depends on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.sweep_folder import SweepFolder
 
 
 def config_dir_of(plan: SweepPlan) -> list[str]:
@@ -20,3 +21,13 @@ def config_dir_of(plan: SweepPlan) -> list[str]:
         if name in {"--config-dir", "-cd"}:
             return ["--config-dir", str((Path(plan.directory) / user_path(value if sign else following)).absolute())]
     return []
+
+
+def resume_command(sweep: SweepFolder) -> str:
+    """Return the command that resumes a sweep.
+
+    A search composes new jobs, so it needs its `--config-dir` arguments again. The jobs of a grid are stored.
+    """
+    plan = sweep.kept_plan()
+    config_dir = [] if plan is None or plan.search is None else config_dir_of(plan)
+    return shlex.join(["lenet-train", "-m", *config_dir, f"sweep.resume={sweep.id}"])

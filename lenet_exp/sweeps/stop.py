@@ -9,6 +9,7 @@ import time
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.driver import cancel, queued
+from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.owner import Owner
 from lenet_exp.folders.sweep_folder import SweepFolder
 
@@ -61,5 +62,5 @@ def _ask(sweep: SweepFolder, owner: Owner) -> None:
 
 
 def _stopped(sweep: SweepFolder) -> int:
-    print(f"sweep {sweep.id} has stopped; to resume it, run: lenet-train -m sweep.resume={sweep.id}")
+    print(f"sweep {sweep.id} has stopped; to resume it, run: {resume_command(sweep)}")
     return 0

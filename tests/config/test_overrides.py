@@ -6,7 +6,8 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
-from lenet_exp.config.explain import known_flags
+from lenet_exp.config.explain import SYNONYMS, explain_flag, known_flags
+from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain
 from lenet_exp.errors import ConfigError, nearest
 
@@ -66,6 +67,12 @@ def test_a_wrong_dict_is_one_line_too(section, changed, says):
         typed(config)
     assert [part for part in says if part not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SYNONYMS)
+def test_names_that_other_tools_use_lead_to_a_flag(name):
+    assert SYNONYMS[name] in known_flags() | set(config_groups())
+    assert explain_flag(name).endswith(f"did you mean {SYNONYMS[name]}?")
 
 
 @pytest.mark.parametrize("dash", ["_", "-", ""])

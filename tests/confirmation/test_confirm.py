@@ -15,8 +15,8 @@ from statistics import fmean
 import pytest
 
 from lenet_exp.config.schema import Config
-from lenet_exp.folders.config_dir import config_dir_of
-from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.config_dir import config_dir_of, resume_command
+from lenet_exp.folders.records import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, Done, lenet_train
@@ -132,6 +132,15 @@ def test_options_of_ones_own_are_found_from_any_directory():
     assert config_dir_of(plan) == ["--config-dir", "/home/me/mine"]
     assert config_dir_of(replace(plan, command="lenet-train -cd='/my own' -m x=1")) == ["--config-dir", "/my own"]
     assert config_dir_of(replace(plan, command="lenet-train -m activation=relu,selu")) == []
+
+
+def test_only_the_command_that_resumes_a_search_names_the_options_of_ones_own(tmp_path):
+    folder = SweepFolder(tmp_path / "outputs" / "sweeps" / "abc")
+    folder.path.mkdir(parents=True)
+    search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
+    for kind, words in ((search, ["--config-dir", str(tmp_path / "mine")]), (None, [])):
+        folder.start([], command="lenet-train --config-dir mine -m x=1", directory=str(tmp_path), search=kind)
+        assert shlex.split(resume_command(folder)) == ["lenet-train", "-m", *words, "sweep.resume=abc"]
 
 
 REFUSED = {  # what the line has to name

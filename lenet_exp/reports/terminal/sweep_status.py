@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lenet_exp.amounts import number_of
+from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
@@ -67,7 +68,7 @@ def print_status(sweep: SweepFolder) -> None:
     for line in went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]):
         console.print(line, soft_wrap=True)
     if progress is None and plan.outcome in {Outcome.killed, Outcome.failed}:
-        console.print(f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}")
+        console.print(f"to resume, rerun the same command or run: {resume_command(sweep)}", soft_wrap=True)
     if progress is not None and (left := left_words(progress)):
         console.print(left)
 

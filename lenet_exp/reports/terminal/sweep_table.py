@@ -10,6 +10,7 @@ from rich.text import Text
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.config.names import rounded
+from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -76,9 +77,7 @@ def print_sweep(
     plan = sweep.kept_plan()
     if plan is not None and plan.search is not None and plan.stopped_by:  # the result of the search is not final
         console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
-        console.print(
-            f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True
-        )
+        console.print(f"to resume, rerun the same command or run: {resume_command(sweep)}", soft_wrap=True)
         return
     if any(len(group.runs) > 1 for comparison in comparisons for group in comparison.groups):
         for comparison in comparisons:
@@ -111,9 +110,7 @@ def print_sweep(
         console.print(search_line(search, results), soft_wrap=True)
         console.print(f"to continue, rerun the same command with {more_of(search)}", soft_wrap=True)
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
-        console.print(
-            f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True
-        )
+        console.print(f"to resume, rerun the same command or run: {resume_command(sweep)}", soft_wrap=True)
     console.print(f"view in MLflow: lenet-ui sweep={sweep.id}", soft_wrap=True)
 
 
