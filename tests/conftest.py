@@ -104,10 +104,14 @@ def cli(workdir: Path) -> Cli:
     """
 
     def run(
-        *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None, **popen: Any
+        *arguments: str,
+        program: str = "train",
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        **popen: Any,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "lenet_exp", "train", *arguments],
+            [sys.executable, "-m", "lenet_exp", program, *arguments],
             cwd=cwd or workdir,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

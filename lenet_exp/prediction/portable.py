@@ -110,9 +110,12 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     shape, scaled = model.shape, model.normalization
     mean, sd = (values[0] if len(values) == 1 else values for values in (scaled.mean, scaled.sd))
     size = f"{shape.channels}, {shape.size}, {shape.size}"
+    dataset = None if model.record is None else model.record.config.dataset
+    framed = dataset is not None and dataset.reader == "pictures" and dataset.image_size is not None
+    resized = "longer side resized bilinearly, centered on black" if framed else "resized bilinearly"
     facts = {
         "model": model.name,
-        "input": f"images (n, {size}) float32: p in [0, 1], resized bilinearly, (p - {mean}) / {sd}",
+        "input": f"images (n, {size}) float32: p in [0, 1], {resized}, (p - {mean}) / {sd}",
         "output": f"logits (n, {shape.num_classes})",
     }
     if isinstance(model.network, ScaledNetwork):

@@ -32,7 +32,7 @@ from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.execution import choose_device, describe_execution, use_threads
+from lenet_exp.training.execution import choose_device, describe_execution, own_code, use_threads
 from lenet_exp.training.lane import Lane, new_lane
 
 log = logging.getLogger("lenet_exp")
@@ -180,10 +180,10 @@ def _model_file(job: Job) -> ModelFile | None:
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
     """Log a message if the exact weights of a saved result may differ from those that this request would give.
 
-    The weights may differ if the result was trained with execution settings other than those requested, or with a
-    different torch version.
+    The weights may differ if the result was trained with execution settings other than those requested, with a
+    different torch version, or with different code of the user's own classes.
     """
-    asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
+    asked: dict[str, str | int | None] = {"num_threads": config.num_threads, **own_code(config)}
     if config.device != "auto":
         asked["device"] = device.type
     if config.engine is not EngineName.auto:

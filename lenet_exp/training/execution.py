@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 import torch
 
+from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import option_class
 from lenet_exp.errors import ConfigError
@@ -70,10 +76,34 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
         "kernel": _native_kernel(config) if native else "eager",
         "stack": "solo",
+        **own_code(config),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **cpu_numbers(),
         "environment": kernel_settings(),
     }
+
+
+def own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, str]:
+    """Return digests of the source files that define the user's own classes, such as `{"model_code": "9f86d081884c"}`.
+
+    Modules that these files import do not count. The dict is empty if all classes are those of torch and lenet_exp.
+
+    Args:
+        config: configuration, whose classes will be imported.
+        groups: groups whose classes to consider.
+    """
+    targets = {group: str(option["_target_"]) for group in groups if (option := getattr(config, group))}
+    own = {group: target for group, target in targets.items() if not target.startswith(("torch.", "lenet_exp."))}
+    return {f"{group}_code": _code_digest(group, target) for group, target in own.items()}
+
+
+@cache
+def _code_digest(group: str, target: str) -> str:
+    try:
+        file = inspect.getsourcefile(option_class(group, {"_target_": target}))
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else ""
+    except (OSError, TypeError):  # a class without a source file
+        return ""
 
 
 def _native_kernel(config: Config) -> str:

@@ -60,6 +60,42 @@ def test_killed_network_of_ones_own_resumes_to_the_bits_of_an_undisturbed_run(ca
     assert record.confusion_matrix == undisturbed.confusion_matrix
 
 
+NETWORK = """from torch import nn
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(1024, num_classes))
+    def forward(self, images):
+        return self.layers(images) * 1.0
+"""
+
+
+@pytest.mark.slow(seconds=25)
+def test_edited_code_of_a_network_is_noticed_wherever_its_result_is_used(cli, ready, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "net.yaml").write_text("_target_: edited_net.Net\nname: net\n")
+    code, path = tmp_path / "edited_net.py", {"PYTHONPATH": str(tmp_path)}
+    one = (f"--config-dir={tmp_path}", *SMALL, "model=net", "num_epoch=1", "tracking.plots=false")
+    code.write_text(NETWORK)
+    assert cli(*one, env=path).returncode == 0
+    same = cli(*one, env=path)
+    assert "Already trained" in same.stdout
+    assert "sweep.force=true" not in same.stderr
+
+    code.write_text(NETWORK.replace("1.0", "-1.0"))
+    for line in (one, ("-m", *one)):
+        again = cli(*line, env=path)
+        assert again.returncode == 0, again.stderr
+        assert "sweep.force=true" in again.stderr
+    (folder,) = ready.glob("runs/*")
+    scored = cli("dataset=digits", "trained_model=net-digits", "trust=edited_net", program="predict", env=path)
+    assert scored.returncode == 0, scored.stderr
+    assert "code" in scored.stderr
+    checked = cli(f"run={folder}", program="reproduce", env=path)
+    assert checked.returncode == 3  # not comparable
+    assert "model_code=" in checked.stdout + checked.stderr
+
+
 @needs_onnx
 @pytest.mark.slow(seconds=25)
 def test_every_command_takes_a_network_of_ones_own_on_images_in_color(ready, tmp_path, main):

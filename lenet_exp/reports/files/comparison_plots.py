@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
@@ -24,6 +24,7 @@ from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 
+TICKS = 6  # maximum number of values of a flag that have their own ticks
 LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure, and of lines in other figures
 NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's name
 WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
@@ -113,6 +114,7 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
     figure, axes = _figure(title, 2.2 + 0.08 * len(names) if paper else 4.4, paper)
     late: list[float] = []
+    highest = 0.0
     for n, (name, group) in enumerate(zip(names, groups, strict=True)):
         curves = [curve for curve in group.curves() if len(curve)]
         if not curves:
@@ -124,10 +126,12 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
         x, color = np.arange(1, len(mean) + 1), MANY_COLORS(n)
         axes.plot(x, mean, color=color, marker="." if len(mean) < 30 else "", linewidth=1.4, label=name)
         axes.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.15, lw=0)
+        highest = max(highest, float(np.nanmax(values)))
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None
-    axes.set_ylim(_most(late))
+    low, _ = _most(late)
+    axes.set_ylim(low, highest + 0.06 * max(highest - low, 1e-4))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("epoch")
@@ -153,6 +157,10 @@ def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool 
         shown_values += ranges.flatten().tolist()
     if numeric.log:
         axes.set_xscale("log")
+    values = {float(g.flags[numeric.flag]): g.flags[numeric.flag] for line in numeric.lines for g in line.groups}
+    if len(values) <= TICKS:
+        axes.set_xticks(list(values), [rounded(value) for value in values.values()])
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(_most(shown_values))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(numeric.flag)
@@ -209,7 +217,7 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
     axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))]))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("parameters")

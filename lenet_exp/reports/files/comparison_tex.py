@@ -10,7 +10,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
 from lenet_exp.reports.interaction_words import interaction_lines
-from lenet_exp.reports.phrases import diverged_on, equivalent, unfinished
+from lenet_exp.reports.phrases import capital, diverged_on, unfinished, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines, numeric_lines
 from lenet_exp.reports.terminal.leaderboard import (
@@ -19,10 +19,10 @@ from lenet_exp.reports.terminal.leaderboard import (
     difference,
     interval,
     more_line,
-    on_test,
     short,
     shown_rows,
     sizes,
+    tested,
 )
 
 SIGNS: dict[str, str | int | None] = {
@@ -61,15 +61,19 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
     said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
     said += r"mean $\pm$ standard deviation over seeds, and 95\% confidence interval (CI) of the mean."
     said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\% intervals."
-    if len(may_be_best) > 1:
+    if may_be_best:
         said += " Bold: could be the best."
-    said += "".join(f" {escaped(sentence)}" for sentence in equivalent(comparison))
-    for lines in (interaction_lines(comparison.interactions), numeric_lines(comparison), over_datasets):
-        said += "".join(f" {escaped(line[:1].upper() + line[1:])}." for line in lines)
+    if comparison.tested:
+        said += " Test: accuracy of the same models on the test images."
+    if len(comparison.groups) > 1:
+        said += f" {escaped(verdict(comparison))}"
+    said += "".join(f" {escaped(line)}." for line in numeric_lines(comparison))  # they begin with the name of a flag
+    for lines in (interaction_lines(comparison.interactions), over_datasets):
+        said += "".join(f" {escaped(capital(line))}." for line in lines)
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [r"accuracy, \%", r"95\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
-    heads += [r"test, \%"] if comparison.tested else []
+    heads += [r"test, \%", "test lead"] if comparison.tested else []
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -83,7 +87,10 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
         bold = any(group is left for left in may_be_best)
         values = [escaped(rounded(value)) for value in comparison.values(group)]
         differences = [difference(comparison.leads[position])]
-        differences += [on_test(comparison, position)] if comparison.tested else []
+        if comparison.tested:
+            its = comparison.tested[position]
+            reached = accuracy(its) if its.n == group.n else tested(its)
+            differences += [reached, difference(comparison.test_leads[position])]
         own = [_reached(group, bold), escaped(interval(group)), str(group.n)]
         own += sizes(group)[:1] if comparison.sizes_differ else []
         lines.append(_row([*values, *own, *map(_signed, differences)]))

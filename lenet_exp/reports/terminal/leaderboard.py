@@ -145,8 +145,13 @@ def on_test(comparison: Comparison, position: int) -> str:
 
     For example: `97.64 ± 0.30 (n = 3); lead +0.34 (-0.10 to +0.78)`.
     """
-    its, lead = comparison.tested[position], comparison.test_leads[position]
-    return accuracy(its) + (f" (n = {its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
+    lead = comparison.test_leads[position]
+    return tested(comparison.tested[position]) + (f"; lead {difference(lead)}" if lead else "")
+
+
+def tested(its: Group) -> str:
+    """Format the test accuracy of a configuration with its number of tested runs: `97.64 ± 0.30 (n = 3)`."""
+    return accuracy(its) + (f" (n = {its.n})" if its.n else "")
 
 
 def difference(lead: Difference | None) -> str:

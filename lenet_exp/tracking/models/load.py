@@ -7,6 +7,7 @@ specifies are checked before they are imported (training/trained/trust.py).
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, re
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.stores.store import connect
+from lenet_exp.training.execution import own_code
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.ancestor import load_ancestor
 from lenet_exp.training.trained.trust import Trust, check_network, check_trust
@@ -38,6 +40,8 @@ from lenet_exp.training.trained.weights import weights_digest
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,9 @@ def _check_normalization(name: str, record: Record) -> None:
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
     network = _checked(name, record.config, record.weights_digest, weights, trust)
     _check_normalization(name, record)
+    code = own_code(record.config, ("model", "activation"))  # the optimizer's class need not be trusted
+    if any(record.execution.get(name, digest) != digest for name, digest in code.items()):
+        log.warning("%s: the code of its network has changed since it was trained", name)
     return network
 
 
