@@ -24,7 +24,7 @@ def next_step(comparison: Comparison) -> str | None:
     typed = _typed(found)
     how = f": {typed}" if typed else ", after training all of these configurations in a single sweep"
     searched = comparison.design is not None and comparison.design.searched
-    several = f"add seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
+    several = f"train several seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
     test_images = f"evaluate the leader on the test images{how}"
     what, lost = "the lead", f"a lead of {found.points} points"

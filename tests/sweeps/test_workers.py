@@ -64,11 +64,12 @@ def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(ready, tmp_path
 
 
 @pytest.mark.by_hand
-def test_one_lost_worker_is_retried_silently_with_the_same_weights(ready, tmp_path):
+def test_one_lost_worker_is_retried_with_the_same_weights(ready, tmp_path):
     line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
     done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
     assert done.returncode == 0, done.stderr
     assert counts(done) == ({"finished": 2}, 2, 0)
+    assert done.stderr.count("SIGKILL; retrying") == 1
     calm = lenet_train(*LINE, "hydra/launcher=basic", *line, outputs=tmp_path / "calm")
     assert calm.returncode == 0, calm.stderr
     assert digests(ready) == digests(tmp_path / "calm")

@@ -8,6 +8,7 @@ write a checkpoint, and the workers end.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from typing import Any, Self
 import cloudpickle
 
 from lenet_exp.stopping import stop_signal
+
+log = logging.getLogger("lenet_exp")
 
 STOP_SECONDS = 30.0  # maximum time for a job to end after SIGTERM
 
@@ -227,10 +230,11 @@ class Pool:
         code = worker.process.wait()
         self._remove(worker)
         self._tries[job] += 1
+        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process exited with status {code}"
         if self._tries[job] <= self._retries and not self._stopping and not worker.over_limit:
+            log.info("job %d: %s; retrying it", job, reason)
             self._waiting.appendleft(job)
             return None
-        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process exited with status {code}"
         return self._end(worker, JobEnd(job, lost=reason))
 
     def _end(self, worker: _Worker, done: JobEnd) -> JobEnd:
