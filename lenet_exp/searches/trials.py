@@ -37,10 +37,10 @@ T = TypeVar("T")
 
 
 class TooLarge(ConfigError):
-    """A configuration's network has more parameters than `search.max_parameters`."""
+    """A configuration's network is too large. The message is for a search in which this is the smallest network."""
 
     def __init__(self, most: int, parameters: int) -> None:
-        super().__init__(f"search.max_parameters={most}: the network has {parameters:,} parameters")
+        super().__init__(f"search.max_parameters={most}: the smallest network found has {parameters:,} parameters")
         self.parameters = parameters
 
 
