@@ -21,7 +21,7 @@ from lenet_exp.reports.escape import inline
 from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures, paper_figure
-from lenet_exp.reports.files.comparison_tex import tex
+from lenet_exp.reports.files.comparison_tex import escaped, tex
 from lenet_exp.reports.files.comparison_xarray import to_xarray
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.next_steps import notes
@@ -201,8 +201,30 @@ def test_numeric_figure_has_a_line_for_each_combination_of_other_flags():
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
     (axes,) = paper_figure(found, "optimizer.lr").axes
     assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1", "1"]
     assert [list(line.get_xdata()) for line in axes.lines] == [[0.01, 0.1, 1], [0.01, 0.1, 1]]
     assert paper_figure(found, "numeric").axes[0].get_xlabel() == "optimizer.lr"
+
+
+def test_the_axis_of_curves_contains_every_seed_of_the_leader():
+    low, high = (replace(made(seed, top), curve=lambda top=top: [top - 0.05, top - 0.01, top])
+                 for seed, top in ((0, 0.9), (1, 0.95)))  # fmt: skip
+    (found,) = compare_runs([low, high])
+    (axes,) = paper_figure(found, "curves").axes
+    assert axes.get_ylim()[1] > 0.95
+
+
+def test_a_latex_table_has_the_verdict_and_separate_columns_for_test_results():
+    better = scored(many([0.95, 0.951, 0.952], activation="selu"), {0: 0.94, 1: 0.941, 2: 0.942})
+    worse = scored(many([0.90, 0.902, 0.901], activation="relu"), {0: 0.89, 1: 0.891, 2: 0.892})
+    (found,) = compare_runs([*better, *worse])
+    text = tex([found], SOURCE)
+    assert escaped(verdict(found)) in text
+    (row,) = [line for line in text.splitlines() if line.lstrip().startswith("relu")]
+    cells = [cell.strip() for cell in row.rstrip("\\ ").split("&")]
+    assert cells[:2] == ["relu", r"90.10 $\pm$ 0.10"]
+    assert cells[-2] == r"89.10 $\pm$ 0.10"
+    assert cells[-1] == "+5.00"
 
 
 def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
