@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+import tomllib
 from typing import Any
 
 import pytest
+import yaml
 
 from benchmarks.manifest import against_table, manifest, pages
 from benchmarks.recipes import FRONTIER, RECIPES
@@ -76,3 +78,11 @@ def test_the_results_are_those_of_the_runs_that_the_manifest_names():
     assert len(against_table(manifest(), TEXT.replace(row, row.replace(" ± ", "9 ± ")))) == 1
     measured = [*RECIPES, *(row for row in FRONTIER if row.key in manifest())]
     assert len(against_table({}, TEXT)) == len(measured)
+
+
+def test_the_changelog_and_the_citation_name_the_present_release():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    latest, date = re.search(r"^## ([\d.]+) - ([\d-]+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert latest == citation["version"] == version
+    assert date == str(citation["date-released"])
