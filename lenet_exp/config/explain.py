@@ -39,6 +39,8 @@ def explain_hydra(error: Exception) -> str:
         name, sign, value = typed.partition("=")
         if not sign:
             return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
+        if value.endswith(","):
+            return f"{typed}: cannot be parsed; separate values by commas without spaces"
         how = f""": '{name}="{value}"'""" if value and '"' not in value and "'" not in value else ""
         return f"{typed}: cannot be parsed; quote values that contain special characters{how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:

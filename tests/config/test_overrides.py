@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
-from lenet_exp.config.explain import SYNONYMS, explain_flag, known_flags
+from lenet_exp.config.explain import SYNONYMS, explain_flag, explain_hydra, known_flags
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain
 from lenet_exp.errors import ConfigError, nearest
@@ -73,6 +75,14 @@ def test_a_wrong_dict_is_one_line_too(section, changed, says):
 def test_names_that_other_tools_use_lead_to_a_flag(name):
     assert SYNONYMS[name] in known_flags() | set(config_groups())
     assert explain_flag(name).endswith(f"did you mean {SYNONYMS[name]}?")
+
+
+def test_a_space_after_a_comma_is_not_answered_by_more_quotes():
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides(["activation=relu,"])
+    said = explain_hydra(caught.value)
+    assert said.startswith("activation=relu,: ")
+    assert '"' not in said
 
 
 @pytest.mark.parametrize("dash", ["_", "-", ""])
