@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lenet_exp.config.schema import PredictConfig
+from lenet_exp.errors import printable
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.calibration import BINS
@@ -83,6 +84,8 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     """
     console = PlainConsole(width=100)
     console.print(f"{model.name} on the {config.dataset.name} test set", soft_wrap=True)
+    if model.record is not None and not model.shipped and model.record.name not in model.name:
+        console.print(printable(f"trained by the run {model.record.name}"), soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
     for line in calibration_lines(score.calibration, score.scaled):
         console.print(line, soft_wrap=True)
