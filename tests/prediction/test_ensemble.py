@@ -44,6 +44,7 @@ def swept(outputs_of_three, monkeypatch):
     return [load_run(run.info.run_id, uri).network for run in runs(client(outputs_of_three))]
 
 
+@pytest.mark.slow(seconds=8)
 def test_ensemble_is_scored_beside_its_members_with_one_evaluation(swept, main, workdir, outputs_of_three):
     store = client(outputs_of_three)
     done = main("sweep=last", "ensemble=true", "output=test.json", program="predict")

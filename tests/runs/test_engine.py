@@ -159,6 +159,7 @@ def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, 
     assert runs(client(ready)) == []
 
 
+@pytest.mark.slow(seconds=10)
 @pytest.mark.parametrize("method", [("seed=0,1",), ("hydra/sweeper=search", "n_trials=2", "optimizer.lr=0.01,0.02")])
 def test_sweep_compiles_each_shape_once_in_its_own_process(ready, only_lenet5, method):
     """A dry run announces it, and compiles nothing."""

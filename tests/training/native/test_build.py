@@ -57,6 +57,7 @@ def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     return found
 
 
+@pytest.mark.slow(seconds=10)
 def test_eight_processes_at_once_build_once(fake):
     fake.behave("sleep 0.3")
     line = [sys.executable, "-c", BUILD]
