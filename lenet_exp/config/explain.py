@@ -63,7 +63,7 @@ def explain_hydra(error: Exception) -> str:
     section = getattr(cause, "parent_node", None)
     if key.startswith("hydra.") and section is not None and "not in" in str(cause):
         known = [str(name) for name in section if not str(name).startswith("_")]
-        there = f"; expected one of: {', '.join(sorted(known))}"
+        there = f"; expected one of: {', '.join(sorted(known))}" if known else f"; to add it, write +{key}="
         return f"unknown flag '{key}'{did_you_mean(key.rpartition('.')[2], known) or there}"
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))

@@ -52,7 +52,7 @@ def allocation_status(sweep: SweepFolder) -> str:
     if sweep.owner() is None and driver is None:
         ids = ", ".join(job.id for job in allocations)
         stop = f"lenet-sweep stop sweep={sweep.id}"
-        return f"Slurm allocations {ids} are still running; rerun the same command to use them, or run: {stop}"
+        return f"Slurm allocations {ids} are still in the queue; rerun the same command to use them, or run: {stop}"
     states = Counter(f"{job.state} ({job.reason})" if job.waits else job.state for job in allocations)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
     return f"Slurm allocations: {counts}"

@@ -40,7 +40,8 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
         begun = folder.begun()
         if folder.id not in looked_after and begun is not None and _looks_running(folder):
             _close([folder], stores.delivery(begun.config.tracking, None))
-            log.info("run %s: its process died; marked as killed in MLflow", folder.path)
+            ended = record.outcome if (record := folder.record()) is not None else Outcome.killed
+            log.info("run %s: its process has ended; marked as %s in MLflow", folder.path, ended)
     return whole
 
 

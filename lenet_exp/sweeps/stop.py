@@ -11,6 +11,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.driver import cancel, queued
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.owner import Owner
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 WAIT_SECONDS = 120.0
@@ -32,7 +33,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
             raise ConfigError(f"sweep {sweep.id} is not running")
         cancel(left)
         print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(job.id for job in left)}")
-        return _stopped(sweep)
+        return 0 if sweep.started().outcome is Outcome.finished else _stopped(sweep)
     _ask(sweep, owner)
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:

@@ -28,7 +28,7 @@ def submit_driver(
     folder = sweep / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
     driver = folder / "driver.sh"
-    driver.write_text(driver_script(options, Path.cwd(), command))
+    driver.write_text(driver_script(options, Path.cwd(), sweep, command))
     arguments = driver_arguments(options, more)
     return queue.submit_one(driver, _name(sweep.name), f"{log_pattern(folder)}/driver-%j.log", arguments)
 

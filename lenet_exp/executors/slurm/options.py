@@ -79,7 +79,7 @@ def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
     return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
 
 
-def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
+def driver_script(options: SlurmOptions, directory: Path, sweep: Path, command: Sequence[str]) -> str:
     """Return the Bash script for the job that runs the command of a detached sweep.
 
     Shortly before its time limit, the job requeues itself. The restarted job resumes the sweep.
@@ -87,12 +87,14 @@ def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]
     Args:
         options: Slurm options for the sweep.
         directory: working directory of the command.
+        sweep: path of the sweep folder. Without it, the job ends, because the command would start another sweep.
         command: command that runs the sweep.
     """
     return "\n".join(
         [
             "#!/bin/bash",
             *options.before,
+            f"[ -d {shlex.quote(str(sweep))} ] || exit 2",
             f"cd {shlex.quote(str(directory))} || exit",
             "trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR2",
             f"{shlex.join(command)} &",

@@ -56,12 +56,15 @@ def test_scripts_hand_on_every_word_as_it_is(tmp_path):
     folder.mkdir()
     for script in (
         allocation_script(SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd]),
-        driver_script(SlurmOptions(1, 2, 1, before=["export A=1"]), folder, ["printf", "%s|", *odd]),
+        driver_script(SlurmOptions(1, 2, 1, before=["export A=1"]), folder, folder, ["printf", "%s|", *odd]),
     ):
         done = subprocess.run(
             ["bash", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True
         )
         assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
+    elsewhere = driver_script(SlurmOptions(1, 2, 1), folder, tmp_path / "not shared", ["echo", "trained"])
+    done = subprocess.run(["bash", "-c", elsewhere], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_allocations_that_were_asked_for_otherwise_have_another_name():
