@@ -183,7 +183,8 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     The weights may differ if the result was trained with execution settings other than those requested, with a
     different torch version, or with different code of the user's own classes.
     """
-    asked: dict[str, str | int | None] = {"num_threads": config.num_threads, **own_code(config)}
+    code = own_code(config)
+    asked: dict[str, str | int | None] = {"num_threads": config.num_threads, **code}
     if config.device != "auto":
         asked["device"] = device.type
     if config.engine is not EngineName.auto:
@@ -192,7 +193,8 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     if "torch" in had and "torch" in versions():
         asked["torch"] = versions()["torch"]
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
-    other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
+    changed = {key: value for key, value in was.items() if value not in (None, asked[key])}
+    other = [f"other code of its {k.removesuffix('_code')}" if k in code else f"{k}={v}" for k, v in changed.items()]
     if other:
         log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
 

@@ -86,6 +86,7 @@ def test_edited_code_of_a_network_is_noticed_wherever_its_result_is_used(cli, re
     for line in (one, ("-m", *one)):
         again = cli(*line, env=path)
         assert again.returncode == 0, again.stderr
+        assert "code" in again.stderr
         assert "sweep.force=true" in again.stderr
     (folder,) = ready.glob("runs/*")
     scored = cli("dataset=digits", "trained_model=net-digits", "trust=edited_net", program="predict", env=path)
