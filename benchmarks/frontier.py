@@ -5,7 +5,8 @@ benchmarks/frontier.md and the figure docs/explanation/frontier.png. benchmarks/
 
     python -m benchmarks.frontier
 
-The eleven networks in the table took two and a half hours on two busy cores. Data folder: $LENET_EXP_DATA (default: `data`).
+The eleven networks in the table took two and a half hours on two busy cores. Data folder: $LENET_EXP_DATA (default:
+`data`).
 """
 
 from __future__ import annotations
