@@ -235,7 +235,7 @@ def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp
         write_comparison(tmp_path / f"x.{ending}", [found], SOURCE)
     assert f"| {shown[2]} |" in (tmp_path / "x.md").read_text()
     text = (tmp_path / "x.tex").read_text()
-    assert r"& 90.50 $\pm$ 0.71 (n = 2); lead +0.50 ($-$5.85 to +6.85) \\" in text
+    assert r"& 90.50 $\pm$ 0.71 (n = 2) & +0.50 ($-$5.85 to +6.85) \\" in text
     groups = json.loads((tmp_path / "x.json").read_text())[0]["groups"]
     assert [(g["test_n"], g["test_mean"]) for g in groups][:2] == [(3, pytest.approx(0.91)), (0, None)]
     assert groups[2]["test_behind_low"] == found.test_leads[2].low
