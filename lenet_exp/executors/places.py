@@ -222,7 +222,7 @@ class Places:
         self._tries[job.number] += counts
         if self._tries[job.number] > self._retries:
             return [ReportEnd(JobEnd(job.number, lost=why))]
-        log.info("job %d: %s; retrying it on another worker", job.number, why)
+        log.info("%s: %s; retrying it on another worker", job.name, why)
         self._waiting.appendleft(job)
         return []
 

@@ -1,4 +1,4 @@
-"""The folder with a user's own option files (`--config-dir`) with which a sweep was started, and what depends on it."""
+"""The `--config-dir` arguments with which a sweep was started, and the command that resumes the sweep."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.schema import Reader
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
@@ -111,7 +112,7 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     mean, sd = (values[0] if len(values) == 1 else values for values in (scaled.mean, scaled.sd))
     size = f"{shape.channels}, {shape.size}, {shape.size}"
     dataset = None if model.record is None else model.record.config.dataset
-    framed = dataset is not None and dataset.reader == "pictures" and dataset.image_size is not None
+    framed = dataset is not None and dataset.reader is Reader.pictures and dataset.image_size is not None
     resized = "longer side resized bilinearly, centered on black" if framed else "resized bilinearly"
     facts = {
         "model": model.name,

@@ -32,7 +32,7 @@ from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.execution import choose_device, describe_execution, own_code, use_threads
+from lenet_exp.training.execution import changed_code, choose_device, describe_execution, use_threads
 from lenet_exp.training.lane import Lane, new_lane
 
 log = logging.getLogger("lenet_exp")
@@ -183,8 +183,7 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     The weights may differ if the result was trained with execution settings other than those requested, with a
     different torch version, or with different code of the user's own classes.
     """
-    code = own_code(config)
-    asked: dict[str, str | int | None] = {"num_threads": config.num_threads, **code}
+    asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
     if config.engine is not EngineName.auto:
@@ -193,8 +192,8 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     if "torch" in had and "torch" in versions():
         asked["torch"] = versions()["torch"]
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
-    changed = {key: value for key, value in was.items() if value not in (None, asked[key])}
-    other = [f"other code of its {k.removesuffix('_code')}" if k in code else f"{k}={v}" for k, v in changed.items()]
+    other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
+    other += [f"other code of its {group}" for group in changed_code(config, record.execution)]
     if other:
         log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
 

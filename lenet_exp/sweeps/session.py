@@ -23,7 +23,7 @@ from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
-from lenet_exp.folders.records import Outcome, Record, SearchPlan
+from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -43,7 +43,7 @@ from lenet_exp.tracking.sweeps.live_report import LiveReport
 from lenet_exp.tracking.sweeps.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import compile_ahead, native_shapes
-from lenet_exp.training.execution import own_code
+from lenet_exp.training.execution import changed_code
 from lenet_exp.training.native.layout import NativeShape
 
 log = logging.getLogger("lenet_exp")
@@ -283,7 +283,7 @@ def _begin(session: Session, again: bool) -> None:
     had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
     other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
     had += f", some with PyTorch {', '.join(sorted(other))} (now {now})" if had and other else ""
-    if had and any(_has_other_code(job, found[job.number]) for job in done):
+    if had and any(changed_code(job.config, found[job.number].execution) for job in done):
         had += "; the code of your classes has changed since then: to retrain, set sweep.force=true"
     goes_on = f" (resuming {session.sweep.id})" if again else ""
     what = f"sweep of {number_of(len(session.jobs), 'run')}"
@@ -295,10 +295,6 @@ def _begin(session: Session, again: bool) -> None:
             with job.folder.claim():
                 job.folder.clean_up()
         session.earlier.append(job.folder)
-
-
-def _has_other_code(job: Job, record: Record) -> bool:
-    return any(record.execution.get(name, digest) != digest for name, digest in own_code(job.config).items())
 
 
 def _is_pruned(job: Job) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for
 NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
 NATIVE_ADAPTIVE = "native 2"  # like NATIVE_KERNEL, for optimizers other than SGD
 NATIVE_AUGMENTATION = "native 1"  # like NATIVE_KERNEL, for augmented runs only
+CODE = "_code"  # suffix of the names of digests of the user's own code
 
 
 def choose_device(device: str) -> torch.device:
@@ -76,25 +77,32 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
         "kernel": _native_kernel(config) if native else "eager",
         "stack": "solo",
-        **own_code(config),
+        **_own_code(config),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **cpu_numbers(),
         "environment": kernel_settings(),
     }
 
 
-def own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, str]:
-    """Return digests of the source files that define the user's own classes, such as `{"model_code": "9f86d081884c"}`.
+def changed_code(config: Config, execution: Mapping[str, str | int], groups: Iterable[str] = CLASS_GROUPS) -> list[str]:
+    """Return the groups, such as `model`, whose class the user defined with different code when a run was trained.
 
-    Modules that these files import do not count. The dict is empty if all classes are those of torch and lenet_exp.
+    Only the file that defines a class counts, not the modules that this file imports.
 
     Args:
-        config: configuration, whose classes will be imported.
-        groups: groups whose classes to consider.
+        config: configuration of the run, whose classes will be imported.
+        execution: execution settings in the run's record. Older records have no digests of code.
+        groups: groups to check.
     """
+    now = _own_code(config, groups)
+    return [key.removesuffix(CODE) for key, digest in now.items() if execution.get(key, digest) != digest]
+
+
+def _own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, str]:
+    """Return digests of the files that define the user's own classes, such as `{"model_code": "9f86d081884c"}`."""
     targets = {group: str(option["_target_"]) for group in groups if (option := getattr(config, group))}
     own = {group: target for group, target in targets.items() if not target.startswith(("torch.", "lenet_exp."))}
-    return {f"{group}_code": _code_digest(group, target) for group, target in own.items()}
+    return {f"{group}{CODE}": _code_digest(group, target) for group, target in own.items()}
 
 
 @cache

@@ -95,6 +95,7 @@ class Pool:
         self._waiting: deque[int] = deque()
         self._tasks: dict[int, bytes] = {}
         self._tries: dict[int, int] = {}
+        self._names: dict[int, str] = {}
         self._workers: list[_Worker] = []
         self._stopping = False
 
@@ -104,7 +105,7 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+    def call(self, job: int, function: Callable[..., Any], *arguments: Any, name: str = "") -> None:
         """Queue a job, which calls `function` in a worker process.
 
         Args:
@@ -112,7 +113,9 @@ class Pool:
             function: function to call. If the pool has an `answer`, the function receives an additional argument: a
                 function that sends a question to the pool and returns the answer.
             arguments: arguments of the function.
+            name: name of the job in messages; by default, its number.
         """
+        self._names[job] = name or f"job {job}"
         self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
         self._tries[job] = 0
         self._waiting.append(job)
@@ -232,13 +235,13 @@ class Pool:
         self._tries[job] += 1
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process exited with status {code}"
         if self._tries[job] <= self._retries and not self._stopping and not worker.over_limit:
-            log.info("job %d: %s; retrying it", job, reason)
+            log.info("%s: %s; retrying it", self._names[job], reason)
             self._waiting.appendleft(job)
             return None
         return self._end(worker, JobEnd(job, lost=reason))
 
     def _end(self, worker: _Worker, done: JobEnd) -> JobEnd:
-        del self._tasks[done.job], self._tries[done.job]
+        del self._tasks[done.job], self._tries[done.job], self._names[done.job]
         if not worker.over_limit:
             return done
         return JobEnd(done.job, lost=f"exceeded the time limit of {self._time_limit:g} s", over_limit=True)

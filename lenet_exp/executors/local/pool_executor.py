@@ -33,4 +33,4 @@ class PoolExecutor(Pool):
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
-        self.call(job.number, self._task, job)
+        self.call(job.number, self._task, job, name=job.name)

@@ -90,11 +90,12 @@ def driver_script(options: SlurmOptions, directory: Path, sweep: Path, command: 
         sweep: path of the sweep folder. Without it, the job ends, because the command would start another sweep.
         command: command that runs the sweep.
     """
+    missing = shlex.quote(f"{sweep}: not found; all nodes must have access to the outputs folder")
     return "\n".join(
         [
             "#!/bin/bash",
             *options.before,
-            f"[ -d {shlex.quote(str(sweep))} ] || exit 2",
+            f"[ -d {shlex.quote(str(sweep))} ] || {{ echo {missing} >&2; exit 2; }}",
             f"cd {shlex.quote(str(directory))} || exit",
             "trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR2",
             f"{shlex.join(command)} &",

@@ -31,7 +31,7 @@ from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, re
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.stores.store import connect
-from lenet_exp.training.execution import own_code
+from lenet_exp.training.execution import changed_code
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.ancestor import load_ancestor
 from lenet_exp.training.trained.trust import Trust, check_network, check_trust
@@ -241,8 +241,8 @@ def _check_normalization(name: str, record: Record) -> None:
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
     network = _checked(name, record.config, record.weights_digest, weights, trust)
     _check_normalization(name, record)
-    code = own_code(record.config, ("model", "activation"))  # the optimizer's class need not be trusted
-    if any(record.execution.get(name, digest) != digest for name, digest in code.items()):
+    # The optimizer is not checked, because its class need not be trusted and would be imported.
+    if changed_code(record.config, record.execution, ("model", "activation")):
         log.warning("%s: the code of its network has changed since it was trained", name)
     return network
 

@@ -64,7 +64,7 @@ def test_scripts_hand_on_every_word_as_it_is(tmp_path):
         assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
     elsewhere = driver_script(SlurmOptions(1, 2, 1), folder, tmp_path / "not shared", ["echo", "trained"])
     done = subprocess.run(["bash", "-c", elsewhere], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout, done.stderr.count("not shared")) == (2, "", 1)
 
 
 def test_allocations_that_were_asked_for_otherwise_have_another_name():
