@@ -40,7 +40,8 @@ def curves(page: Page, served: Served) -> None:
 
 
 def own_page(page: Page, served: Served) -> None:
-    """Open MLflow's page for the run that represents the sweep."""
+    """Open MLflow's page for the run that represents the sweep, down to the tags, which contain a path."""
+    page.set_viewport_size({**SIZE, "height": 700})
     page.goto(served.links["sweep"])
     page.get_by_test_id("note-editor-preview-content").locator("table").wait_for()
 
