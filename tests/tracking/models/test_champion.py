@@ -37,6 +37,7 @@ def accuracies_of(outputs):
     return [float(v.tags["best_val_accuracy"]) for v in versions(outputs)]
 
 
+@pytest.mark.slow(seconds=7)
 def test_only_a_better_run_becomes_champion(main, ready):
     assert main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1,2,3").returncode == 0
     store = client(ready)
