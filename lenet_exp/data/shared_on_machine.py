@@ -1,4 +1,4 @@
-"""Tensors shared by unrelated processes of a user on the same machine, such as the workers on a Slurm node.
+"""Tensors shared by unrelated processes of a user on the same machine, such as Ray actors on one node.
 
 A private folder contains one file per tensor, named after the digest of its content. The file lists the processes that
 have the tensor in memory. Another process can open the file descriptor of a listed process (`/proc/<pid>/fd`). The
