@@ -24,10 +24,13 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.tracking.delivery.adopt import take_over
+from lenet_exp.tracking.delivery.deliver import deliver
+from lenet_exp.tracking.delivery.remaining import remaining_uploads
+from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.models.logged import MAX_BYTES
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
 from lenet_exp.tracking.models.shipped import shipped_file
-from lenet_exp.tracking.stores.store import open_store
+from lenet_exp.tracking.stores.store import Store, open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.data.test_download import serve
 from tests.tools.commands import SMALL, lenet_train
@@ -36,6 +39,7 @@ from tests.tools.stores import client, models, runs
 from tests.training.trained.test_ancestor import Call
 
 LINE = [*SMALL, "num_epoch=1", "num_threads=1", "activation=prelu", "tracking.plots=false"]
+SERVER = "http://shared"
 
 
 @dataclass(frozen=True)
@@ -178,12 +182,16 @@ def test_a_model_without_its_file_of_weights_is_one_line(logged, main):
     refused(main, logged, WEIGHTS)
 
 
+def shared(outputs: Path) -> Store:
+    """The store of an outputs folder, as if it were a server."""
+    return replace(open_store(replace(compose(LINE).tracking, uri=f"sqlite:///{outputs / 'mlflow.db'}")), uri=SERVER)
+
+
 def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """The run's folder in another outputs folder, after a look at the store as if it were a server that both share."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
-    tracking = replace(compose(LINE).tracking, uri=f"sqlite:///{logged.outputs / 'mlflow.db'}")
     job = lone_job(compose(LINE))
-    take_over([job], replace(open_store(tracking), uri="http://shared"))
+    take_over([job], shared(logged.outputs))
     return job.folder
 
 
@@ -211,6 +219,19 @@ def test_run_with_missing_or_changed_files_is_reported_or_adopted_without_weight
     assert (folder.result() is None) == (gone == "record.json")
     assert gone in caplog.text
     assert folder.best_weights() is None
+
+
+@pytest.mark.parametrize("stored", ["all", "none"])
+def test_nothing_of_an_adopted_run_is_uploaded_again(stored, ready, tmp_path, main, monkeypatch):
+    assert main(*LINE, f"tracking.models={stored}").returncode == 0
+    (run,) = runs(client(ready))
+    folder = adopt(Logged(ready, run.info.run_id, ready, ready), tmp_path / "mine", monkeypatch)
+    before, store = folder.delivered(), shared(ready)
+    reset_lost([folder], store)
+    assert deliver(folder, store) == run.info.run_id
+    assert folder.delivered() == before
+    assert not remaining_uploads(folder, SERVER, model=True)
+    assert len(models(client(ready))) == (stored == "all")
 
 
 def test_an_edited_record_is_not_adopted(logged, tmp_path, monkeypatch, caplog):

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE, hide_password
-from lenet_exp.config.schema import LoggedModels
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.checkpoints import file_sha256, write_history
 from lenet_exp.folders.job import Job
@@ -65,9 +64,10 @@ def _write(job: Job, run: Run, store: Store) -> bool:
         log.warning("MLflow run %s: not reused: %s", run_id, hide_password(first_line(e)))
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
-    delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
+    model = bool(run.outputs and run.outputs.model_outputs)
+    delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=model, sweeps=sweeps)
     folder.set_delivered(Delivered([delivered]))
-    if record.config.tracking.models is not LoggedModels.none:
+    if model:
         try:
             _fetch_weights(folder, record, run, store)
         except errors as e:

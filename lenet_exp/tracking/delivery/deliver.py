@@ -36,6 +36,7 @@ from lenet_exp.tracking.stores.mlflow_runs import (
 )
 from lenet_exp.tracking.stores.points import DIGEST, best_points, epoch_points, log_metrics, step_points
 from lenet_exp.tracking.stores.store import Store
+from lenet_exp.training.trained.weights import Arrays
 
 STATUS = {
     Outcome.finished: "FINISHED",
@@ -53,7 +54,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
     Args:
         parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
-        model: whether to also upload the best model, if the run is finished.
+        model: whether to also upload the best model, if the run is finished and its folder contains the weights.
 
     Returns:
         The ID of the MLflow run.
@@ -80,8 +81,9 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         join_sweeps(store, entry.run_id, entry.sweeps)
         folder.set_delivered(delivered.with_run(entry))
     record = folder.record()
-    want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
-    if record is not None and entry.ended_ms == record.ended_ms and not want_model:
+    finished = record is not None and record.outcome is Outcome.finished
+    weights = folder.best_arrays() if model and finished and not entry.model else None
+    if record is not None and entry.ended_ms == record.ended_ms and weights is None:
         return entry.run_id
     if record is None and entry.ended_ms is not None:  # the run was killed and then resumed
         store.client.update_run(entry.run_id, status="RUNNING")
@@ -90,7 +92,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :]))
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
-        entry = _log_end(folder, record, store, entry, want_model)
+        entry = _log_end(folder, record, store, entry, weights)
     folder.set_delivered(delivered.with_run(entry))
     return entry.run_id
 
@@ -146,14 +148,16 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
     store.client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(plain(begun.config))), "config.yaml")
 
 
-def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
-    """Upload the final results of a run, and return the updated entry of the run for this store."""
+def _log_end(
+    folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, weights: Arrays | None
+) -> DeliveredRun:
+    """Upload the final results of a run and, if given, its best weights as a model. Return the updated entry."""
     run_id = entry.run_id
     log_metrics(store, run_id, step_points(folder.history().diverged))
     if record.is_result and record.best_epoch is not None:  # a killed run could be resumed and improve
         model_id = None
-        if want_model:
-            model_id = log_model(folder.best_arrays() or {}, record, store, run_id)
+        if weights is not None:
+            model_id = log_model(weights, record, store, run_id)
         log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
         if model_id is not None:
             link_model(store, run_id, model_id, record)

@@ -35,7 +35,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
 
     Args:
         store: name of the store.
-        model: whether the best model must also be uploaded, if the run is finished.
+        model: whether the best model must also be uploaded, if the run is finished and its folder contains the weights.
         parent: MLflow run ID of the sweep under which the run must be nested; None if nesting is not required.
     """
     record = folder.record()
@@ -45,7 +45,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
     ended_ms = record.ended_ms if record is not None else None
     whole = entry is not None and entry.ended_ms == ended_ms and (parent is None or parent in entry.sweeps)
     finished = record is not None and record.outcome is Outcome.finished
-    lacks_model = model and finished and not (entry is not None and entry.model)
+    lacks_model = model and finished and not (entry is not None and entry.model) and folder.best_arrays() is not None
     return UploadCount(runs=int(not whole), models=int(lacks_model))
 
 
