@@ -7,6 +7,7 @@ lost, `Places` assigns the job to another place, where it resumes from its last 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import uuid
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 
 import ray
 
+from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import ClusterExecutor, EpochReport, WorkSpec
 from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
 from lenet_exp.executors.local.pool import JobEnd
@@ -26,6 +28,8 @@ from lenet_exp.folders.records import Outcome
 LOOK_SECONDS = 5.0  # time between two queries of the cluster's resources
 ENDING_SECONDS = 3.0  # maximum time for a run to end after its place was lost
 BEFORE = 0  # turn number of the first call to a place, which requests its description
+
+log = logging.getLogger("lenet_exp")
 
 
 def _has_ended_itself(job: Job) -> bool:
@@ -64,6 +68,8 @@ class RayExecutor(ClusterExecutor):
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, tuple[int, int]] = {}  # place and turn of each pending call
         self._job_ends: deque[JobEnd] = deque()
+        self._usable = False  # whether any place has been usable
+        self._refused: set[str] = set()  # messages about unusable places that were printed
 
     @property
     def capacity(self) -> int:
@@ -117,13 +123,34 @@ class RayExecutor(ClusterExecutor):
             self._lost(number, turn, e)
             return
         if isinstance(said, PlaceInfo):
-            check_place(said, self._probe.parent)
-            self._places.ready(number)
+            self._check(number, said)
         elif isinstance(said, EpochReport):
             assert self._work.answer is not None
             self._asked[self._actors[number].answer.remote(self._work.answer(said))] = number, turn
         else:
             self._do(self._places.ended(number, turn, said))
+
+    def _check(self, number: int, place: PlaceInfo) -> None:
+        """Use a place for jobs if it gives the same results as this machine.
+
+        A node that joins later and does not, for example because it has lost a network file system, must not end the
+        sweep of the other nodes.
+
+        Raises:
+            ConfigError: no place has been usable so far.
+        """
+        try:
+            check_place(place, self._probe.parent)
+        except ConfigError as e:
+            if not self._usable:
+                raise
+            if str(e) not in self._refused:
+                log.warning("continuing without this node: %s", e)
+            self._refused.add(str(e))
+            self._do(self._places.lost(number, str(e)))
+        else:
+            self._usable = True
+            self._places.ready(number)
 
     def _lost(self, number: int, turn: int, error: Exception) -> None:
         """Handle the loss of a place.

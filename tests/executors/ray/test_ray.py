@@ -42,15 +42,16 @@ class Cluster:
             f"+hydra.launcher.init._node_ip_address={HEAD}",
         )
 
-    def ray(self, *arguments: str) -> None:
-        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    def ray(self, *arguments: str, path: str = "") -> None:
+        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(p for p in [path, *sys.path] if p)}
         command = [sys.executable, "-m", "ray.scripts.scripts", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def start_node(self, address: str) -> None:
+    def start_node(self, address: str, path: str = "") -> None:
+        """A node; what is in the folder `path` is imported first."""
         self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
-                 "--object-store-memory", "100000000")  # fmt: skip
+                 "--object-store-memory", "100000000", path=path)  # fmt: skip
 
     def daemon(self, address: str) -> psutil.Process:
         """Of a node."""
@@ -154,3 +155,19 @@ def test_a_run_whose_node_is_drained_makes_a_checkpoint_and_loses_no_try(cluster
     assert done.returncode == 0, done.stderr
     resumed = sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready)))
     assert resumed == ["0", "1"]
+
+
+@pytest.mark.by_hand
+def test_a_node_with_another_version_that_joins_is_left_out(cluster, ready, tmp_path):
+    line = (*SMALL, "num_epoch=400", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=range(4)")
+    cluster.start_node(NODE)
+    process = start("-m", *line, *cluster.line, outputs=ready, cold=True, env=ENVIRONMENT)
+    while not list(ready.glob("runs/*/record.json")):
+        assert process.poll() is None, end(process).stderr
+        time.sleep(0.1)
+    (tmp_path / "torch-0.1.dist-info").mkdir()
+    (tmp_path / "torch-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
+    cluster.start_node(OTHER, str(tmp_path))
+    done = end(process)
+    assert (done.returncode, done.stderr.count("PyTorch 0.1")) == (0, 1), done.stderr
+    assert [run.info.status for run in runs(client(ready))] == ["FINISHED"] * 4
