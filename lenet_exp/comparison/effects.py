@@ -26,8 +26,8 @@ class Level:
         value: the value or range, as text.
         mean: average of the mean accuracies of the level's groups; NaN if none of their runs finished.
         effect: difference between `mean` and the average over all groups.
-        finished: number of finished runs.
-        runs: number of runs.
+        finished: number of finished replicates.
+        runs: number of replicates.
         low, high: ends of the 95% confidence interval of the effect over seeds, for the compared groups only; NaN if a
             group has only one run. The interval is not corrected for the number of levels.
     """
@@ -198,7 +198,7 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
     for value, its in members.items():
         level = float(np.mean(means[value])) if means[value] else math.nan
         half = _half(alone, np.isin(list(map(id, with_runs)), list(map(id, its))))
-        counts = sum(g.n for g in its), sum(len(g.runs) for g in its)
+        counts = sum(g.n for g in its), sum(g.replicates for g in its)
         levels.append(Level(value, level, level - mean, *counts, level - mean - half, level - mean + half))
     return sorted(levels, key=lambda level: (math.isnan(level.mean), -level.mean))
 

@@ -41,6 +41,12 @@ def test_effects_are_distances_from_the_mean_of_all():
     assert found.interactions == pytest.approx(0, abs=1e-9)
 
 
+def test_a_seed_that_two_people_trained_counts_once():
+    runs = [made(seed, 0.9 + seed / 100, activation=a) for a in ACTIVATIONS for seed in (*SEEDS, *SEEDS)]
+    levels = [level for e in effects(grouped(runs), FLAGS).flags for level in e.levels]
+    assert [(level.finished, level.runs) for level in levels] == [(len(SEEDS), len(SEEDS))] * 2
+
+
 @given(st.lists(st.floats(0.1, 1.0), min_size=24, max_size=24).filter(lambda v: np.std(v) > 1e-3))
 def test_the_shares_of_a_full_grid_add_up_to_one(values):
     given_values = iter(values)
