@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from lenet_exp.sweeps.repair import OWN_RUN
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.parent import close_parent, remaining_sweep_uploads
 from lenet_exp.tracking.sweeps.report import report_sweep
+
+MANY = 50  # number of runs whose upload takes so long that it is announced
+
+log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,16 @@ def end_sweep(
 def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
     """Upload the runs. With `tracking.models=best`, upload only the model of the best run."""
     runs = {r.job.run: r for r in results if r.record is not None}
+    waiting = sum(not _is_uploaded(result, delivery.name) for result in runs.values())
+    if delivery.store is not None and waiting >= MANY:
+        log.info("uploading %d runs to MLflow", waiting)
     for n, result in enumerate(runs.values()):
         delivery.send(result.job.folder, last=n == 0)
     best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
     if best is not None:
         delivery.send(best.job.folder, model=True)
+
+
+def _is_uploaded(result: JobResult, store: str) -> bool:
+    entry = result.job.folder.delivered().run_in(store)
+    return entry is not None and result.record is not None and entry.ended_ms == result.record.ended_ms
