@@ -22,7 +22,7 @@ def next_step(comparison: Comparison) -> str | None:
     if found is None:
         return None
     typed = _typed(found)
-    how = f": {typed}" if typed else ", after training all of these configurations in a single sweep"
+    how = f": {typed}" if typed else ", after running all of these configurations in one sweep, which reuses results"
     searched = comparison.design is not None and comparison.design.searched
     several = f"train several seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
@@ -32,7 +32,7 @@ def next_step(comparison: Comparison) -> str | None:
         what = lost = f"equivalence within {points_words(float(found.points))}"
     return {
         NextStep.watch: f"wait for the sweep, which is still running{how}",
-        NextStep.finish: "rerun the same command to train the missing runs",
+        NextStep.finish: f"rerun the {'same command' if found.sweep else 'commands'} to train the missing runs",
         NextStep.steady: "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence",
         NextStep.seeds: further if searched else several,
         NextStep.baseline: f"test the leader against the sweep's command without its searched flags{how}",
