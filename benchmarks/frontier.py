@@ -84,8 +84,8 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
             x, y = [parameters(row) for row in known], [errors(kept[row.key]) for row in known]
             axes.errorbar(x, [mean(its) for its in y], [stdev(its) for its in y], fmt=style, capsize=3, label=label)
         axes.set(xscale="log", yscale="log", title=NAMES[dataset], xlabel="parameters", ylabel="test error, %")
-        for axis, subs in ((axes.xaxis, (1, 3)), (axes.yaxis, (1, 1.5, 2, 3, 5, 7))):
-            axis.set_major_locator(LogLocator(subs=subs))
+        for axis, subs in ((axes.xaxis, (1, 3)), (axes.yaxis, (1, 1.5, 2, 3, 4, 6, 8))):
+            axis.set_major_locator(LogLocator(subs=subs, numticks=20))
             axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3, which="both")

@@ -82,12 +82,9 @@ FRONTIER = (
     network("mnist", [6, 16], [16, 16]),
     network("mnist", [12, 32], [32, 16]),
     network("mnist", [16, 40], [72, 32]),
-    network("mnist", [24, 64], [120, 84]),
     network("fashion_mnist", [2, 4], [6, 6]),
     network("fashion_mnist", [2, 4], [16, 16]),
     network("fashion_mnist", [4, 10], [10, 10]),
     network("fashion_mnist", [8, 16], [14, 14]),
     network("fashion_mnist", [8, 24], [32, 16]),
-    network("fashion_mnist", [16, 48], [16, 16]),
-    network("fashion_mnist", [24, 64], [120, 84]),
 )
