@@ -49,11 +49,13 @@ RECIPES = (
     recipe("mnist_best", "mnist"),
     recipe("mnist_final", "mnist", NEW_SEEDS),
     recipe("mnist_10k", "mnist", NEW_SEEDS),
+    recipe("mnist_100k", "mnist", NEW_SEEDS),
     recipe("ancestor", "fashion_mnist"),
     recipe("fashion_fast", "fashion_mnist"),
     recipe("fashion_best", "fashion_mnist"),
     recipe("fashion_final", "fashion_mnist", NEW_SEEDS),
     recipe("fashion_10k", "fashion_mnist", NEW_SEEDS),
+    recipe("fashion_100k", "fashion_mnist", NEW_SEEDS),
 )
 
 

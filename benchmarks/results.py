@@ -7,7 +7,7 @@ runs again, set `--retrain`; `python -m benchmarks.manifest check` then compares
 
     python -m benchmarks.results --output benchmarks/results.md
 
-With `--retrain`, this takes an estimated three hours on two idle cores.
+With `--retrain`, this takes an estimated five hours on two idle cores.
 
 Data folder: $LENET_EXP_DATA (default: `data`). Outputs folder: $LENET_EXP_OUTPUTS (default: `outputs`).
 """
