@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks import samples
 
 TRAIN = (
@@ -17,6 +19,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.slow(seconds=5)
 def test_they_are_answered_rightly_and_the_set_can_be_trained(main, ready):
     samples.main()
     for model in ([], ["trained_model=samples/ancestor.pkl"]):

@@ -64,6 +64,7 @@ def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sea
     return Searched(outputs, done, first, again)
 
 
+@pytest.mark.slow(seconds=11)
 def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, monkeypatch):
     assert {searched.done.returncode, searched.again.returncode} <= {0, 1}, searched.again.stderr  # 1: one diverged
     assert [trial[0] for trial in searched.first] == list(range(6))
@@ -89,6 +90,7 @@ def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, 
     assert f"{states.count('pruned')} pruned" in compared.stdout
 
 
+@pytest.mark.slow(seconds=11)
 def test_flag_of_an_option_is_searched_only_with_it(searched):
     trials = study_of(searched.outputs).trials
     momenta = {(t.params["optimizer"], "optimizer.momentum" in t.params) for t in trials}
@@ -101,6 +103,7 @@ def test_flag_of_an_option_is_searched_only_with_it(searched):
             assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint  # as Hydra composes it
 
 
+@pytest.mark.slow(seconds=11)
 def test_no_run_is_pruned_in_its_own_warm_up(searched):
     def best_of_two(epochs: Any) -> float:
         return max(epoch.val_accuracy for epoch in epochs[:2])
@@ -117,6 +120,7 @@ def test_no_run_is_pruned_in_its_own_warm_up(searched):
     assert min(map(len, spared)) >= 3  # of four epochs the first two are the warm-up
 
 
+@pytest.mark.slow(seconds=11)
 def test_pruned_run_resumes_if_requested_in_full(searched, tmp_path):
     outputs = Path(shutil.copytree(searched.outputs, tmp_path / "outputs"))
     pruned = [job for job in only_sweep(outputs).jobs() if job.folder.record().outcome is Outcome.pruned]
@@ -130,6 +134,7 @@ def test_pruned_run_resumes_if_requested_in_full(searched, tmp_path):
     assert job.folder.history().epochs[: len(had)] == had
 
 
+@pytest.mark.slow(seconds=11)
 def test_search_that_cannot_be_resumed_is_one_line(searched, tmp_path):
     sweep = only_sweep(searched.outputs)
     own = f"--config-dir={searched.outputs.parent / 'options'}"

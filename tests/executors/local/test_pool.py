@@ -77,7 +77,13 @@ def test_an_exception_is_the_jobs_result_and_tells_where_it_was_raised():
     assert "Unreadable: 1" in str(done[2].error)
 
 
-@pytest.mark.parametrize(("job", "why"), [((tasks.die, 7), "status 7"), ((tasks.overflow_the_stack,), "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [
+        ((tasks.die, 7), "status 7"),
+        pytest.param((tasks.overflow_the_stack,), "SIGSEGV", marks=pytest.mark.slow(seconds=5)),
+    ],
+)
 def test_a_worker_that_dies_costs_its_job_alone(job, why):
     done = run((tasks.double, 1), job, (tasks.double, 2), retries=1)
     assert [done[0].value, done[2].value] == [2, 4]
@@ -91,6 +97,7 @@ def test_a_job_whose_worker_died_is_tried_again_as_often_as_asked(tmp_path, retr
     assert done == (JobEnd(0, value="second try") if retries else JobEnd(0, lost="killed by SIGKILL"))
 
 
+@pytest.mark.slow(seconds=5)
 def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):
     file = tmp_path / "file"
     done = run((tasks.wait_for_the_end, str(file)), (tasks.double, 1), time_limit=3)
@@ -100,6 +107,7 @@ def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):
     assert done[1].value == 2
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_job_that_will_not_end_is_killed_with_what_it_started(tmp_path, monkeypatch):
     monkeypatch.setattr(pool_module, "STOP_SECONDS", 0.5)
     file = tmp_path / "file"
@@ -136,6 +144,7 @@ def test_leaving_the_pool_kills_what_still_runs(tmp_path):
     wait_until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
 
 
+@pytest.mark.slow(seconds=4)
 def test_job_ends_cleanly_when_the_pools_process_is_killed(tmp_path):
     file = tmp_path / "file"
     code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
@@ -167,6 +176,7 @@ def test_jobs_that_ask_are_answered_in_the_pools_process():
     assert sorted(asked) == [0, 0, 1, 1, 2, 2, 3]
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
     asked: list[int] = []
     found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: asked.append(q) or 7)
