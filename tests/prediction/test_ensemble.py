@@ -16,6 +16,8 @@ from tests.prediction.test_export import METADATA, READERS, needs_onnx
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, runs
 
+pytestmark = pytest.mark.slow(seconds=3)
+
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "tracking.plots=false", "num_epoch=2", "num_threads=1")
 
 

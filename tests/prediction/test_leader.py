@@ -20,6 +20,8 @@ from lenet_exp.outputs import outputs_dir
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, runs
 
+pytestmark = pytest.mark.slow(seconds=3)
+
 BARE = ("tracking.plots=false", "tracking.models=none")
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "num_threads=1")
 

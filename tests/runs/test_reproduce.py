@@ -27,6 +27,8 @@ from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, lenet_train, start
 from tests.tools.stores import client, runs
 
+pytestmark = pytest.mark.slow(seconds=3)
+
 LINE = (*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false")
 OPTIONS = (
     "schedule=one_cycle",

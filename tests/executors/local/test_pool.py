@@ -18,6 +18,8 @@ from lenet_exp.executors.local.pool import JobEnd, Pool
 from lenet_exp.stopping import Terminated
 from tests.executors.local import tasks
 
+pytestmark = pytest.mark.slow(seconds=3)
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

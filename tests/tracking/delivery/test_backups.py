@@ -11,6 +11,8 @@ from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import champions, client, content, differences, models, runs
 from tests.tracking.stores.test_store import counts
 
+pytestmark = pytest.mark.slow(seconds=4)
+
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "seed=1,2")
 
 
