@@ -14,6 +14,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
 from lenet_exp.sweeps.repair import OWN_RUN
+from lenet_exp.tracking.delivery.remaining import remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.parent import close_parent, remaining_sweep_uploads
 from lenet_exp.tracking.sweeps.report import report_sweep
@@ -70,7 +71,7 @@ def end_sweep(
 def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
     """Upload the runs. With `tracking.models=best`, upload only the model of the best run."""
     runs = {r.job.run: r for r in results if r.record is not None}
-    waiting = sum(not _is_uploaded(result, delivery.name) for result in runs.values())
+    waiting = sum(remaining_uploads(r.job.folder, delivery.name, model=False).runs for r in runs.values())
     if delivery.store is not None and waiting >= MANY:
         log.info("uploading %d runs to MLflow", waiting)
     for n, result in enumerate(runs.values()):
@@ -78,8 +79,3 @@ def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Conf
     best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
     if best is not None:
         delivery.send(best.job.folder, model=True)
-
-
-def _is_uploaded(result: JobResult, store: str) -> bool:
-    entry = result.job.folder.delivered().run_in(store)
-    return entry is not None and result.record is not None and entry.ended_ms == result.record.ended_ms

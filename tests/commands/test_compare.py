@@ -18,8 +18,6 @@ from tests.commands.test_cli import is_one_line
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, files, runs
 
-pytestmark = pytest.mark.slow(seconds=3)
-
 HERE = "hydra/launcher=basic"  # in the test's own process
 BARE = ("num_epoch=2", "tracking.models=none")
 LINE = ("-m", HERE, *SMALL, *BARE, "activation=selu,relu", "optimizer.lr=0.01", "seed=0,1")

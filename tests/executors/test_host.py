@@ -18,8 +18,6 @@ from lenet_exp.stopping import Terminated
 from tests.executors.local.tasks import number_of, prepare_with, report_until_stopped
 from tests.tools.configs import compose
 
-pytestmark = pytest.mark.slow(seconds=3)
-
 
 @pytest.fixture
 def job(ready: Path) -> Job:

@@ -19,8 +19,6 @@ from lenet_exp.tracking.models.load import load_run
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, files, runs
 
-pytestmark = pytest.mark.slow(seconds=3)
-
 
 def drawn(n: int, temperature: float, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits that are too large by a factor, and labels drawn from their probabilities without the factor."""

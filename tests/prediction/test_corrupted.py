@@ -13,8 +13,6 @@ from lenet_exp.prediction.corruptions import CORRUPTIONS, corrupt
 from tests.data.idx import MADE_UP, pictures, write_idx, write_mnist_like
 from tests.tools.stores import client, files, runs
 
-pytestmark = pytest.mark.slow(seconds=3)
-
 # From corruptions.py of google-research/mnist-c (aa07569) with the same random numbers, scikit-image 0.15's gaussian
 # and AffineTransform, and ImageMagick 7.1.1: the mean pixel, and a sum of pixels with random weights.
 PUBLISHED = {

@@ -24,8 +24,6 @@ from tests.tools.commands import SMALL
 from tests.tools.configs import compose
 from tests.tools.stores import client, runs
 
-pytestmark = pytest.mark.slow(seconds=3)
-
 SHIPPED = ("mnist", "fashion_mnist")
 
 
