@@ -20,9 +20,9 @@ from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
-from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 
 SPLIT = "split_seed"
 SIZES_DIFFER = 1.01  # minimum ratio of numbers of parameters; PReLU's slopes alone are no difference in size

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lenet_exp.config.schema import Objective
-from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from lenet_exp.confirmation.command import (
     plan_confirmation,
 )
 from lenet_exp.errors import ConfigError
-from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.phrases import points_words, verdict
 from lenet_exp.stopping import run_child

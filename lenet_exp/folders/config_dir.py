@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 
 from lenet_exp.files import user_path
-from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 
 
 def config_dir_of(plan: SweepPlan) -> list[str]:

@@ -1,4 +1,4 @@
-"""Content of the JSON files in run and sweep folders: one frozen dataclass per kind of file."""
+"""Content of the JSON files in run folders: one frozen dataclass per kind of file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.plain import read_as
-from lenet_exp.config.schema import Config, Cost, EngineName
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.training.bits import bits_depend_on
@@ -297,119 +297,6 @@ class Delivered(Stored):
     def with_run(self, run: DeliveredRun) -> Delivered:
         """Return a copy in which the given entry replaces any earlier entry for the same store."""
         return replace(self, mlflow_runs=[*(other for other in self.mlflow_runs if other.store != run.store), run])
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPlan(Stored):
-    """The settings and progress of a search.
-
-    Attributes:
-        sampler, pruner, objective: names of the sampler, the pruner, and the objective.
-        n_trials, max_epochs, max_seconds: budgets of the search; None means no limit.
-        trials: number of trials that have been started.
-        told: number of trials that have ended.
-        epochs: number of epochs trained so far.
-        seeds: maximum number of seeds per configuration.
-        cost: second objective of a Pareto front.
-        max_parameters: maximum number of parameters in a network; None means no limit.
-        target: validation accuracy to reach, as a fraction; None if the objective has no target.
-        seconds: total duration of the search in seconds, over all starts.
-        best_trial: number of the best finished trial; None if no trial has finished.
-        best_value: objective value of the best trial, as a mean over its seeds.
-        best_job: number of the first job of the best trial.
-        best_seeds: number of seeds of the best trial.
-        left: IDs of the first runs of all configurations that could be the best; None if each configuration has only a
-            single seed.
-        front: numbers of the trials on the Pareto front.
-        ended_by: reason why the search ended; empty if it has not ended.
-    """
-
-    sampler: str
-    pruner: str
-    objective: str
-    n_trials: int | None = None
-    max_epochs: int | None = None
-    max_seconds: float | None = None
-    trials: int = 0
-    told: int = 0
-    epochs: int = 0
-    seconds: float = 0.0
-    cost: str = Cost.seconds
-    max_parameters: int | None = None
-    best_trial: int | None = None
-    best_value: float | None = None
-    seeds: int = 1
-    target: float | None = None
-    best_job: int | None = None
-    best_seeds: int = 1
-    left: list[str] | None = None
-    front: list[int] = field(default_factory=list)
-    ended_by: str = ""
-
-    def resumed_from(self, had: SearchPlan | None) -> SearchPlan:
-        """Return this plan with the progress from an earlier start of the same search.
-
-        Args:
-            had: plan from the earlier start; None if this is the first start.
-        """
-        if had is None:
-            return self
-        had = replace(had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds)
-        return replace(had, seeds=self.seeds, ended_by="")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepPlan(Stored):
-    """The content of sweep.json: the settings and state of a sweep.
-
-    Attributes:
-        created_ms, started_ms: times of the first and the last start, in milliseconds since 1970.
-        starts: number of times the sweep was started.
-        mlflow_runs: ID of the sweep's own MLflow run in each store, keyed by store name.
-        forced_ms: time of the last start, in milliseconds since 1970, if that start was forced (`sweep.force`);
-            otherwise, 0. Runs that began before this time are retrained.
-        runs: number of jobs.
-        tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
-        outcome: state of the sweep: running, finished, failed, or killed.
-        stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
-        shown: digest of the description of each MLflow run, keyed by the ID of the MLflow run.
-        remade: whether a start of the sweep replaced a corrupt sweep.json.
-        ended_ms: time at which the sweep last ended, in milliseconds since 1970.
-        untold: names of the stores that have not yet received the current start or the end of the sweep.
-        confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
-        points: lead, in percentage points, that the test is planned to detect; None if this sweep is not a
-            confirmation, or if it tests equivalence within `margin`.
-        margin: margin of equivalence, in percentage points, that was set at the first start; None if none was set.
-        confirmed: result of the test; None until all runs have ended.
-        counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).
-        directory: working directory of the command; empty in files from older releases.
-        search: settings and progress of the search; None for a grid.
-    """
-
-    created_ms: int
-    starts: int = 0
-    mlflow_runs: dict[str, str] = field(default_factory=dict)
-    forced_ms: int = 0
-    runs: int = 0
-    command: str = ""
-    overrides: list[str] = field(default_factory=list)
-    swept: list[str] = field(default_factory=list)
-    experiment: str = ""
-    tracking_uri: str | None = None
-    started_ms: int = 0
-    outcome: Outcome = Outcome.running
-    stopped_by: str = ""
-    shown: dict[str, str] = field(default_factory=dict)
-    remade: bool = False
-    ended_ms: int = 0
-    untold: list[str] = field(default_factory=list)
-    confirms: str | None = None
-    points: float | None = None
-    margin: float | None = None
-    confirmed: bool | None = None
-    directory: str = ""
-    search: SearchPlan | None = None
-    counted: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:

@@ -28,8 +28,9 @@ from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
 from lenet_exp.folders.digests import verified, with_digest
 from lenet_exp.folders.job import Job, job_from_json, job_to_json
 from lenet_exp.folders.owner import Owner, own, owner_of
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.stored import from_stored, to_json, without_secrets
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import now_ms
 
 AGAIN = "rerun the sweep's command to restore it"

@@ -15,9 +15,10 @@ from functools import cached_property
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
-from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import REUSED, JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 
 OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can create a file
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from lenet_exp.amounts import duration, number_of
 from lenet_exp.config.schema import Cost, Objective, PrunerName
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 
 if TYPE_CHECKING:

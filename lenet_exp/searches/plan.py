@@ -20,8 +20,8 @@ from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
 from lenet_exp.searches.jobs import JobMaker

@@ -16,8 +16,8 @@ from lenet_exp.amounts import duration, number_of
 from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, upload_seconds
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of, native_shapes

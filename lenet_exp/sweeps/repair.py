@@ -12,10 +12,11 @@ from lenet_exp.errors import DamagedError, UserError
 from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.sweeps.stores import Stores
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.parent import close_parent

@@ -23,10 +23,11 @@ from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
-from lenet_exp.folders.records import Outcome, SearchPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.machine import now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words

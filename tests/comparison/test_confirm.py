@@ -15,8 +15,9 @@ from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.config.schema import Config, Dataset, Sweep
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.phrases import caution, verdict
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record

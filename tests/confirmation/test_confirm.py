@@ -16,8 +16,8 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.folders.config_dir import config_dir_of, resume_command
-from lenet_exp.folders.records import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, Done, lenet_train
 from tests.tools.stores import client, runs

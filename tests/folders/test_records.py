@@ -10,16 +10,9 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.folders.records import (
-    FINAL_FIELDS,
-    Delivered,
-    History,
-    Outcome,
-    SweepPlan,
-    record_from_json,
-    record_to_json,
-)
+from lenet_exp.folders.records import FINAL_FIELDS, Delivered, History, Outcome, record_from_json, record_to_json
 from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.sweep_plan import SweepPlan
 from tests.tools.records import a_record
 
 OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"

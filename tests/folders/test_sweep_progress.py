@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import END_SECONDS, RUN_SECONDS, UPLOADS_BEGIN, SweepProgress
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.reports.search_words import (
     best_words,

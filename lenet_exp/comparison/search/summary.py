@@ -19,8 +19,9 @@ from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
 from lenet_exp.folders.config_dir import config_dir_of
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_plan import SweepPlan
 
 ABSENT = "-"  # displayed value of a flag that has no effect in a trial
 

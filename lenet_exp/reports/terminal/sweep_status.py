@@ -11,9 +11,10 @@ from pathlib import Path
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console

@@ -9,10 +9,11 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import git_state, host, now_ms, versions
 from lenet_exp.reports.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import delivered_run

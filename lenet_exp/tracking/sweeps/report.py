@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.phrases import points_words

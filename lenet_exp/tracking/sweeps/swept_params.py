@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.tracking.stores.store import Store
 
 SHOWN = 20  # maximum number of values in a list; the remaining values are counted

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lenet_exp.folders.records import SearchPlan, SweepPlan
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.runs.jobs import freeze_jobs
 from lenet_exp.tracking.sweeps.swept_params import swept_params
 from tests.tools.commands import SMALL
