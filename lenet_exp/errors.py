@@ -34,9 +34,11 @@ class DamagedError(UserError):
 
     Attributes:
         path: path of the corrupt file.
+        problem: beginning of the message, without the fix.
     """
 
     path: Path
+    problem: str
 
 
 class RunsFailed(Exception):

@@ -54,8 +54,9 @@ def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
         why: description of the corruption.
         what_now: consequence of the corruption, or an instruction for the user.
     """
-    error = DamagedError(f"{path} is corrupt ({why}); {what_now}")
-    error.path = path
+    problem = f"{path} is corrupt ({why})"
+    error = DamagedError(f"{problem}; {what_now}")
+    error.path, error.problem = path, problem
     return error
 
 

@@ -116,7 +116,7 @@ def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     try:
         record = folder.checked_record()
     except DamagedError as e:
-        return replace(found, altered=str(e).partition("; ")[0])
+        return replace(found, altered=e.problem)
     if record is None:
         return found
     altered = folder.damaged_weights()
