@@ -12,7 +12,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation, plan, plan_against
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.statistics import Difference
-from lenet_exp.comparison.verdict import verdict_of
+from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.errors import ConfigError
 
 AT_MOST = 100  # maximum number of seeds for a suggested confirmation
@@ -79,11 +79,23 @@ def advice(comparison: Comparison) -> Advice | None:
     if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
     if verdict.not_ahead:
-        return _confirming(comparison, NextStep.confirm, verdict.not_ahead)
+        open_leads = _open_leads(comparison, verdict)
+        return _confirming(comparison, NextStep.confirm, open_leads) if open_leads else predict
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # even if biased upward, the lead is real
         return predict
     return _confirming(comparison, NextStep.confirm_winner, [nearest])
+
+
+def _open_leads(comparison: Comparison, verdict: Verdict) -> list[Difference]:
+    """Return the leads that are not significant, without ties and without configurations shown to be equivalent."""
+    pairs = zip(comparison.groups, comparison.equivalences, strict=True)
+    equivalent = {id(group) for group, its in pairs if its is not None and its.shown}
+    return [
+        lead
+        for group, lead, relation in verdict.compared
+        if relation is not Relation.ahead and id(group) not in equivalent and round(lead.points, 4) != 0
+    ]
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:

@@ -152,16 +152,22 @@ class Group:
         return [run.curve() for run in self.finished]
 
 
+def _reached(group: Group) -> float:
+    """Return the mean accuracy or, if no run finished, the best validation accuracy of any run."""
+    return group.mean if group.n else max(run.best_val_accuracy or 0.0 for run in group.runs)
+
+
 def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:
     """Group runs by configuration, and sort the groups by their mean, best first.
 
-    Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a finished run are last.
+    Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a finished run are last,
+    sorted by the best accuracy of any of their runs.
     """
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         found.setdefault(tuple(sorted(run.flags.items())), []).append(run)
     groups = [Group(members[0].flags, members, by) for members in found.values()]
-    return sorted(groups, key=lambda g: (g.n == 0, g.diverged / len(g.ended) if g.ended else 0.0, -g.mean))
+    return sorted(groups, key=lambda g: (g.n == 0, g.diverged / len(g.ended) if g.ended else 0.0, -_reached(g)))
 
 
 def _mean(values: Iterable[float | None]) -> float:

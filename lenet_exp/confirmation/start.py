@@ -88,7 +88,8 @@ def _planned(
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
         same = _tested(its) == request.flag and configurations(done) == line.configurations
-        if its.confirmed is not None and same:
+        again = request.seeds not in {None, len({job.config.seed for job in done.jobs()})}  # with more or fewer seeds
+        if its.confirmed is not None and same and not again:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
                 lines.append(f"sweep {done.id}: {verdict(found)}")
             return lines, None
@@ -100,7 +101,8 @@ def _planned(
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
-    how = "" if points is None else f", to detect a lead of {points} with 80% power"
+    to = "to" if request.seeds is None else "which"
+    how = "" if points is None else f", {to} detect a lead of {points} with 80% power"
     if request.equivalence and points is not None:
         how = f", to show equivalence within {points} with 80% power if accuracies are equal"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")

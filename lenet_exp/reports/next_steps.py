@@ -90,8 +90,8 @@ def _equivalence_notes(comparison: Comparison) -> list[str]:
         design, test = comparison.design, ""
         if design is not None and design.sweep and design.confirms is None:
             command = f"lenet-compare sweep={design.sweep} confirm=equivalence margin={margin * 100:g}"
-            test = f"; to test it on new seeds: {command}"
-        notes.append(f"{many} seeds per configuration would be needed to {shown}{test}")
+            test = f"; to plan a test on new seeds, run: {command}"
+        notes.append(f"{many} seeds per configuration would be needed in this sweep to {shown}{test}")
     if not comparison.margin_fixed:
         only_if = f"the 5% error rate for equivalence holds only if the margin of {within} was chosen before any result"
         notes.append(f"{only_if} was seen; to fix it in advance, start a sweep with sweep.margin={margin * 100:g}")

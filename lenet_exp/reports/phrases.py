@@ -63,10 +63,11 @@ def against_leader(lead: Difference) -> str:
         return _untested(lead)
     if lead.ahead:
         return f"behind by {_points(lead.points)} points ({_range(lead.low, lead.high)})"
+    low, high, which = (lead.low, lead.high, "behind") if lead.points >= 0 else (-lead.high, -lead.low, "ahead")
+    by = f"{which} by {_points(abs(lead.points))} points"
     if lead.differs:
-        by = f"{_points(-lead.points)} points ({_range(-lead.high, -lead.low)})"
-        return f"ahead by {by} over {lead.n} common seeds"
-    return f"no significant difference (n = {lead.n}){_how_many(lead)}"
+        return f"{by} ({_range(low, high)}) over {lead.n} common seeds"
+    return f"{by} ({_points(low)} to {_points(high)}), not significant{_how_many(lead)}"
 
 
 def not_excluded(comparison: Comparison) -> str | None:
@@ -160,7 +161,9 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
         return f"{name} wins: {reached}, better than {_all(comparison, len(beaten))} ({p})."
     single = any(g.mean > leader.mean for g in found.related(Relation.single))
     among = " among the configurations with several seeds" if single else ""
-    first = f"{name} is first{among}{'' if found.complete else ' so far'}: {reached}"
+    tied = [group for group, lead, _ in found.compared if lead.test != "none" and lead.points == 0]
+    tie = f", tied with {_names(comparison, tied)}" if tied else ""
+    first = f"{name} is first{among}{'' if found.complete else ' so far'}{tie}: {reached}"
     if beaten:
         some = f"{len(beaten)} of {len(found.compared)} others" if found.not_ahead else _all(comparison, len(beaten))
         first += f", significantly better than {some}"
@@ -263,7 +266,7 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
     if lead.differs:
         return f"{'better' if lead.ahead else 'worse'} than {other} by {by} ({_range(low, high)})"
     small = max(abs(low), abs(high)) < looked_for
-    less = f", less than the {looked_for * 100:g} points tested for" if small else ""
+    less = f", less than the {points_words(looked_for * 100)} tested for" if small else ""
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
     interval = f"({_points(-low)} {other_side} to {_points(high)} {side})"
     return f"not significantly different from {other}: {by} {side} it {interval}{less}"
@@ -302,14 +305,14 @@ def _untested(lead: Difference) -> str:
 def _how_many(lead: Difference) -> str:
     """Describe how many seeds are needed to detect a lead, or return an empty string if no estimate is possible.
 
-    For example: `; about 40 seeds would be needed to detect 0.27 points`.
+    For example: `; about 40 seeds would be needed to detect it`.
     """
     if lead.df + 1 < PLANNED_FROM or not lead.points:
         return ""
     needed = Power([lead.spread], [lead.df], [lead.level]).seeds(abs(lead.points))
     splits = " and as many splits" if lead.test == "paired" and lead.df + 1 < lead.n else ""
     seeds = f"more than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f"about {needed}"
-    return f"; {seeds} seeds{splits} would be needed to detect {_points(abs(lead.points))} points"
+    return f"; {seeds} seeds{splits} would be needed to detect it"
 
 
 def _names(comparison: Comparison, groups: Sequence[Group]) -> str:

@@ -93,7 +93,8 @@ def test_result_is_described_in_words(comparison):
     tanh, relu, _, gelu = (against_leader(lead) for lead in comparison.leads if lead is not None)
     interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 6)  # pairs of four groups
     assert re.findall(r"-?\d+\.\d+", relu) == ["0.42", f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"]
-    assert "n = 4" in tanh
+    assert re.findall(r"-?\d+\.\d+", tanh) == ["0.01", "-0.16", "0.19"]
+    assert tanh.endswith("not significant")
     assert "1.05 points" in gelu
     text = verdict(comparison)
     assert "91.10 ± 0.15% (n = 4)" in text
@@ -218,6 +219,23 @@ def test_two_seeds_of_many_configurations_are_too_few():
     (found,) = compare_runs(runs, design=SWEEP)
     assert {"2", "10", "7"} <= set(re.findall(r"\b\d+\b", verdict(found)))  # seeds, of so many, that would tell
     assert "confirm=" in next_step(found)
+
+
+def test_a_tie_or_an_equivalent_rival_leaves_no_lead_to_confirm():
+    runs = [*many([0.9, 0.91, 0.92], activation="selu"), *many([0.92, 0.9, 0.91], activation="tanh")]
+    (tie,) = compare_runs(runs, design=SWEEP)
+    assert "tied with" in verdict(tie)
+    assert next_step(tie).endswith("lenet-predict sweep=1f3a")
+    (near,) = compare_runs([*runs[:3], *many([0.919, 0.9, 0.91], activation="tanh")], design=SWEEP)
+    assert "tied with" not in verdict(near)
+    assert "confirm=" in next_step(near)
+    assert "predict" in next_step(replace(near, margin_asked=0.5))
+
+
+def test_configurations_of_which_no_run_finished_are_last_and_sorted_by_what_they_reached():
+    pruned = [made(0, accuracy, "pruned", lr=str(accuracy)) for accuracy in (0.54, 0.92, 0.7)]
+    (found,) = compare_runs([*pruned, *many([0.5, 0.51], lr="0.1"), made(0, None, "failed", lr="9")])
+    assert [group.flags["lr"] for group in found.groups] == ["0.1", "0.92", "0.7", "0.54", "9"]
 
 
 def test_the_next_step_names_the_difference_seen():

@@ -98,6 +98,8 @@ def test_equivalence_is_tested_on_fresh_seeds(swept, compare):
     test = next(s for s in all_sweeps(swept) if s.id != source.id)
     assert test.started().confirmed is True
     assert f"sweep {test.id}: Confirmed on 3 new seeds." in compare("confirm=equivalence", "margin=95").stdout
+    more = printed(compare("confirm=equivalence", "margin=95", "seeds=4"))  # another test, with as many seeds as asked
+    assert "seed=range(2000,2004)" in more
     assert "equivalence within 95 points was confirmed" in compare(f"sweep={source.id}").stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(compare("confirm=95")))
 

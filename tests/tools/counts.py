@@ -8,7 +8,7 @@ from tests.tools.commands import Done
 
 
 def counts(done: Done) -> tuple[dict[str, int], int, int]:
-    """How many runs came to each outcome, how many were trained, and how many had been trained before."""
+    """How many runs came to each outcome, how many were trained, and how many had been trained before or twice."""
     ((outcomes, trained, before),) = re.findall(
         r"^\d+ runs?: (.*?); (\d+)\D*(\d+)?\D* [\d.]+ s$", done.stdout, re.MULTILINE
     )

@@ -59,7 +59,7 @@ def begun(ready: Path) -> dict[str, str]:
 def test_a_sweep_that_was_killed_under_0_1_0_is_finished_in_the_same_mlflow_runs(begun, ready):
     done = lenet_train(*LINE, outputs=ready)
     assert done.returncode == 0, done.stderr
-    assert "3 runs: 3 finished; 2 trained (1 had been trained before)" in done.stdout
+    assert "3 runs: 3 finished; 2 trained, 1 reused" in done.stdout
     store = client(ready)
     (parent,) = runs(store, "sweep")
     assert parent.info.run_id == begun["sweep"]

@@ -25,6 +25,7 @@ from lenet_exp.reports.terminal.leaderboard import (
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 MOST_LINES = 20  # maximum number of lines for each type of failure
+AT_CHANCE = "not significantly better than always predicting one class"
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
@@ -101,7 +102,7 @@ def print_sweep(
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)
-    had = f" ({again} had been trained before)" if again else ""
+    had = f", {again} reused" if again else ""
     runs = f"{number_of(len(rows), 'run')}: {', '.join(counts)}"
     console.print(f"{runs}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
     for line in went_wrong(rows):
@@ -123,7 +124,7 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
     for result in rows:
         name = result.job.name
         if at_chance(result.record):
-            kinds.setdefault("at chance", []).append(f"at chance: {name} learned nothing")
+            kinds.setdefault("at chance", []).append(f"at chance: {name} is {AT_CHANCE}")
         if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
             where = f"; log: {result.job.folder.log_file}" if result.record else ""
             kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
@@ -168,7 +169,7 @@ def _remark(result: JobResult) -> str:
     if record is not None and record.stopped_early:
         remarks.append(f"stopped early after epoch {record.epochs}")
     if at_chance(record):
-        remarks.append("at chance: learned nothing")
+        remarks.append(f"at chance: {AT_CHANCE}")
     if result.repeated:
         remarks.append("already trained")
     if record is not None and record.digest is None:

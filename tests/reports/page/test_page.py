@@ -164,7 +164,8 @@ def test_numbers_that_lie_far_apart_have_a_logarithmic_axis():
 
 
 def test_the_next_command_is_whole():
-    close = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
+    close = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.919], activation="relu")]
+    tie = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
     single = [made(3, 0.9), made(3, 0.8, activation="relu")]
 
     def typed(runs, command=COMMAND, **design):
@@ -172,6 +173,7 @@ def test_the_next_command_is_whole():
         return next_command(found, command)
 
     assert re.fullmatch(r"lenet-compare sweep=ab12 confirm=[\d.]+", typed(close, sweep="ab12"))
+    assert typed(tie, sweep="ab12") == "lenet-predict sweep=ab12"  # there is no lead to confirm
     assert typed(close, None, sweep="ab12") is None
     assert typed(close) is None  # of no sweep, or of several: there is none to confirm
     assert typed([*close, made(3, None, "failed", activation="tanh")]) == COMMAND

@@ -92,7 +92,7 @@ def test_terminal_shows_every_row_the_reasons_and_the_resume_command(results, ca
 def test_unreached_jobs_of_an_earlier_start_do_not_count_as_trained(capsys):
     left = replace(result(1, "killed", best=0.4, reason="SIGINT"), earlier=True)
     print_sweep([result(0, best=0.5), left, result(2, "diverged", repeated=True)], 1.0, SWEEP)
-    assert "; 1 trained (1 " in capsys.readouterr().out
+    assert "; 1 trained, 1 reused " in capsys.readouterr().out
 
 
 def test_a_pruned_run_says_how_far_it_came_beside_its_best_epoch(capsys):
