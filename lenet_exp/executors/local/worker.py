@@ -34,6 +34,9 @@ def main() -> None:
             prepare()
         threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
         while (job := jobs.get()) is not None:
+            _busy.set()
+            if _closed.is_set():  # the pool's process died before this job began, so no process would stop the job
+                return
             ended = _run(job, partial(_ask, pipe, jobs))
             pipe.send_bytes(ended[0])
             if ended[1]:
@@ -51,6 +54,7 @@ def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
         try:
             jobs.put(pipe.recv_bytes())
         except (EOFError, OSError):
+            _closed.set()
             jobs.put(None)
             if _busy.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -61,6 +65,7 @@ def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
 
 
 _busy = threading.Event()
+_closed = threading.Event()
 _asked_to_end = threading.Event()
 
 
@@ -85,7 +90,6 @@ def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
     """Run a job. Return its pickled value and exception, and whether a signal stopped it."""
     value: Any = None
     error: BaseException | None = None
-    _busy.set()
     try:
         function, arguments, asks = cloudpickle.loads(job)
         value = function(*arguments, ask) if asks else function(*arguments)

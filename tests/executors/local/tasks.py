@@ -110,12 +110,15 @@ def shout(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def pool_of_waiting(file: str) -> None:
-    """For a process that is killed: a pool whose only job waits for its end."""
+def pool_of_waiting(file: str, started: str = "") -> None:
+    """For a process that is killed: a pool whose only job waits for its end; with `started`, a file with its worker."""
     from lenet_exp.executors.local.pool import Pool
 
     with Pool(1) as pool:
         pool.call(0, wait_for_the_end, file)
+        if started:
+            pool.next_done(0.01)
+            Path(started).write_text(str(pool.running[0]))
         pool.next_done()
 
 

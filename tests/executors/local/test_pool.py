@@ -170,6 +170,18 @@ def test_job_ends_cleanly_when_the_pools_process_is_killed(tmp_path):
     assert file.read_text() == "ended cleanly"
 
 
+def test_a_worker_whose_pool_is_killed_while_it_starts_begins_no_job(tmp_path):
+    file, started = tmp_path / "file", tmp_path / "started"
+    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r}, {str(started)!r})"
+    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    wait_until(lambda: started.exists() and started.read_text() != "")
+    owner.kill()
+    owner.wait()
+    worker = int(started.read_text())
+    wait_until(lambda: not alive(worker))
+    assert not file.exists()
+
+
 def test_worker_output_is_appended_to_a_file(tmp_path):
     output = tmp_path / "log"
     output.write_text("before\n")
