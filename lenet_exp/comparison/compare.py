@@ -17,7 +17,7 @@ from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
-from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.folders.results import JobResult
@@ -122,6 +122,17 @@ class Comparison:
         """The runs far below the other runs of their configuration, as pairs of group and replicate."""
         found = far_below([list(group.accuracy.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
+
+    @cached_property
+    def mixed_code(self) -> list[str]:
+        """The user's own classes, such as `model=mine`, whose code changed between the compared runs."""
+        found: dict[str, set[str | int]] = {}
+        for run in (run for group in self.groups for run in group.ended):
+            for key, digest in run.provenance.execution.items() if run.provenance is not None else ():
+                if key.endswith(CODE):
+                    option = key.removesuffix(CODE)
+                    found.setdefault(f"{option}={run.flags.get(option, '')}", set()).add(digest)
+        return sorted(option for option, digests in found.items() if len(digests) > 1)
 
     @cached_property
     def tested(self) -> list[Group]:

@@ -10,13 +10,13 @@ import torch
 from matplotlib.figure import Figure
 
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.errors import printable
+from lenet_exp.errors import UserError, printable
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.calibration import BINS
 from lenet_exp.prediction.corrupted import check_images, corruptions_figure, corruptions_table, score_corrupted
 from lenet_exp.prediction.score import TestOutputs, dataset_for, evaluate_test_set, score_of
-from lenet_exp.prediction.temperature import validation_temperature
+from lenet_exp.prediction.temperature import validation_logits, validation_temperature
 from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel
@@ -49,10 +49,13 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     """Evaluate a model on the test set, and save and log the results. With `calibrate`, first fit a temperature.
 
     Raises:
-        UserError: the test set does not fit the model, or the test set or the validation images are not available.
+        UserError: the test set does not fit the model, the test set or the validation images are not available, or the
+            code of the network has changed its results.
     """
     fitting = replace(config, dataset=dataset_for(model, config.dataset))
     given = (config.data_root, config.batch_size, device)
+    if model.code_changed:
+        _check_code(model, *given)
     temperature = validation_temperature(model, *given) if config.calibrate else None
     outputs = evaluate_test_set(model, fitting, device, check_images if config.corrupted else None)
     score = score_of(outputs, temperature)
@@ -65,6 +68,22 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     paths = [save_figure(config, model, name, content) for name, content in pngs.items()]
     logged = log_test_result(config, model, score, pngs)
     return TestedModel(score, outputs, dict(zip(drawn, paths, strict=True)), logged)
+
+
+def _check_code(model: TrainedModel, data_root: str, batch_size: int, device: torch.device) -> None:
+    """Check that a network whose code has changed still has its recorded validation accuracy.
+
+    Raises:
+        UserError: it has another one, so test results would be those of another network.
+    """
+    recorded = model.record.best_val_accuracy if model.record is not None else None
+    logits, labels = validation_logits(model, data_root, batch_size, device)
+    reached = float((logits.argmax(1) == labels).double().mean())
+    if recorded is not None and abs(reached - recorded) > max(1 / len(labels), 0.001):  # devices round differently
+        raise UserError(
+            f"{model.name}: with the changed code, its validation accuracy is {reached:.2%} instead of {recorded:.2%}; "
+            "restore the code, or retrain with sweep.force=true"
+        )
 
 
 def test_figures(score: Score, title: str) -> dict[str, Figure]:

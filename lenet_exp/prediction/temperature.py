@@ -57,18 +57,7 @@ def validation_temperature(
         UserError: the model has no record, so that its validation images are unknown.
         DataError: the validation images are not available or differ from those in the record.
     """
-    if model.record is None:
-        raise ConfigError(f"calibrate=true: {model.name} has no training record, so its validation images are unknown")
-    config = model.record.config
-    raw = read_images(config.dataset, data_root, "train")
-    if len(raw.labels) <= config.dataset.val_size:
-        raise DataError(f"dataset={config.dataset.name}: {raw.source} has only {len(raw.labels)} training images")
-    _, chosen = split_indices(raw.labels, split_of(config))
-    images, labels = raw.images[chosen], raw.labels[chosen]
-    recorded = model.record.data_digests.get("validation")
-    if recorded is not None and recorded != pixels_digest(images, labels, raw.white):
-        raise DataError(f"calibrate=true: the validation images in {raw.source} are not those of {model.name}")
-    logits = logits_of(model, images, raw.white, batch_size, device)
+    logits, labels = validation_logits(model, data_root, batch_size, device)
     value = fit_temperature(logits, labels)
     if value is not None:
         return Temperature(value, len(labels))
@@ -82,6 +71,29 @@ def validation_temperature(
         len(labels),
     )
     return None
+
+
+def validation_logits(
+    model: TrainedModel, data_root: str, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return a model's logits for the validation images of its run, shape (n, classes), and their labels, shape (n,).
+
+    Raises:
+        UserError: the model has no record, so that its validation images are unknown.
+        DataError: the validation images are not available or differ from those in the record.
+    """
+    if model.record is None:
+        raise ConfigError(f"calibrate=true: {model.name} has no training record, so its validation images are unknown")
+    config = model.record.config
+    raw = read_images(config.dataset, data_root, "train")
+    if len(raw.labels) <= config.dataset.val_size:
+        raise DataError(f"dataset={config.dataset.name}: {raw.source} has only {len(raw.labels)} training images")
+    _, chosen = split_indices(raw.labels, split_of(config))
+    images, labels = raw.images[chosen], raw.labels[chosen]
+    recorded = model.record.data_digests.get("validation")
+    if recorded is not None and recorded != pixels_digest(images, labels, raw.white):
+        raise DataError(f"{model.name}: the validation images in {raw.source} are not those of its run")
+    return logits_of(model, images, raw.white, batch_size, device), labels
 
 
 class ScaledNetwork(nn.Module):

@@ -35,6 +35,8 @@ def verdict(comparison: Comparison) -> str:
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
     said = " ".join([said, *equivalent(comparison)])
+    if changed := ", ".join(comparison.mixed_code):
+        said += f" Warning: the code of {changed} changed between these runs; retrain them with sweep.force=true."
     doubt = caution(comparison.design) if tested is not None or len(comparison.groups) > 1 else None
     return said + (f" Caution: {doubt}." if doubt is not None else "")
 
@@ -355,4 +357,4 @@ def _range(low: float, high: float) -> str:
 
 
 def _points(accuracy: float) -> str:
-    return f"{accuracy * 100:.2f}"
+    return f"{round(accuracy * 100, 2) + 0.0:.2f}"  # not -0.00

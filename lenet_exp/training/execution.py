@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import option_class
 from lenet_exp.errors import ConfigError
@@ -23,7 +23,6 @@ SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for
 NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
 NATIVE_ADAPTIVE = "native 2"  # like NATIVE_KERNEL, for optimizers other than SGD
 NATIVE_AUGMENTATION = "native 1"  # like NATIVE_KERNEL, for augmented runs only
-CODE = "_code"  # suffix of the names of digests of the user's own code
 
 
 def choose_device(device: str) -> torch.device:

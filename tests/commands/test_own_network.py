@@ -89,12 +89,17 @@ def test_edited_code_of_a_network_is_noticed_wherever_its_result_is_used(cli, ma
         assert "code of" in again.stderr
         assert "sweep.force=true" in again.stderr
     (folder,) = ready.glob("runs/*")
-    scored = main("dataset=digits", "trained_model=net-digits", "trust=edited_net", program="predict")
-    assert scored.returncode == 0, scored.stderr
-    assert "code of" in scored.stderr
+    test = ("dataset=digits", "trained_model=net-digits", "trust=edited_net")
+    scored = main(*test, program="predict")  # with another network's accuracy, which must not be recorded
+    assert (scored.returncode, "validation accuracy" in scored.stderr) == (2, True), scored.stderr
+    mixed = main("-m", *one, "hydra/launcher=basic", "seed=0,1")
+    assert "the code of model=net changed" in mixed.stdout
     checked = main(f"run={folder}", program="reproduce")
     assert checked.returncode == 3  # not comparable
     assert "model_code=" in checked.stdout + checked.stderr
+    code.write_text(f"# {NETWORK}".replace("# from", "# The same network.\nfrom"))
+    scored = cli(*test, env={"PYTHONPATH": str(tmp_path)}, program="predict")
+    assert (scored.returncode, "code of" in scored.stderr) == (0, True), scored.stderr
 
 
 @needs_onnx

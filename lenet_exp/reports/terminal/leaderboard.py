@@ -281,8 +281,8 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
 
 
 def print_verdict(comparison: Comparison) -> None:
-    """Print the verdict and the next step, if the comparison has at least two configurations."""
-    if len(comparison.groups) < 2:
+    """Print the verdict and the next step, if there are several configurations or versions of the user's code."""
+    if len(comparison.groups) < 2 and not comparison.mixed_code:
         return
     console = wide_console()
     console.print(verdict(comparison), soft_wrap=True)

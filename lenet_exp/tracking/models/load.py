@@ -10,10 +10,11 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -71,6 +72,11 @@ class TrainedModel:
     def normalization(self) -> Normalization:
         """How the pixels of images must be scaled."""
         return (None if self.record is None else self.record.normalization) or STANDARD
+
+    @property
+    def code_changed(self) -> bool:
+        """Whether the code of the network has changed since it was trained."""
+        return self.record is not None and _code_changed(self.record.config, self.record.execution)
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
@@ -239,21 +245,33 @@ def _check_normalization(name: str, record: Record) -> None:
 
 
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
-    network = _checked(name, record.config, record.weights_digest, weights, trust)
+    network = _checked(name, record.config, record.weights_digest, weights, trust, record.execution)
     _check_normalization(name, record)
-    # The optimizer is not checked, because its class need not be trusted and would be imported.
-    if changed_code(record.config, record.execution, ("model", "activation")):
+    if _code_changed(record.config, record.execution):
         log.warning("%s: the code of its network has changed since it was trained", name)
     return network
 
 
-def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:
+def _code_changed(config: Config, execution: Mapping[str, str | int]) -> bool:
+    # The optimizer is not checked, because its class need not be trusted and would be imported.
+    return bool(changed_code(config, execution, ("model", "activation")))
+
+
+def _checked(
+    name: str,
+    config: Config,
+    known: str | None,
+    weights: Weights,
+    trust: Trust,
+    execution: Mapping[str, str | int] = MappingProxyType({}),
+) -> nn.Module:
     """Rebuild a network from its configuration and weights, and check the weights.
 
     Args:
         name: the model's name in messages.
         config: a configuration that contains at least the settings of the network.
         known: expected digest of the weights; None if unknown.
+        execution: execution settings in the model's record.
     """
     try:
         check_network(name, config, trust)
@@ -261,6 +279,9 @@ def _checked(name: str, config: Config, known: str | None, weights: Weights, tru
     except UserError:
         raise
     except Exception as e:  # custom classes can raise anything
+        if _code_changed(config, execution):
+            changed = "because the code of its network has changed; restore the code, or retrain with sweep.force=true"
+            raise UserError(f"{name}: its weights do not fit, {changed}") from e
         raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if known is not None and known != digest:
