@@ -118,8 +118,7 @@ class Group:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The 95% confidence interval of the mean, limited to the range from 0 to 1; NaN for a single replicate."""
-        low, high = mean_interval(self.accuracy)
-        return max(low, 0.0), min(high, 1.0)
+        return mean_interval(self.accuracy)
 
     @property
     def best_epoch(self) -> float:

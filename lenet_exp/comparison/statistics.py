@@ -59,7 +59,7 @@ Accuracies = Mapping[Replicate, float]
 
 
 def mean_interval(values: Accuracies) -> tuple[float, float]:
-    """Return the 95% confidence interval of the mean (Student's t); NaN for a single value."""
+    """Return the 95% confidence interval of the mean (Student's t), limited to 0 to 1; NaN for a single value."""
     table = AccuracyTable.of([values])
     found = means(table.values, table)
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
@@ -70,7 +70,7 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
     from scipy.special import stdtrit
 
     half = float(stdtrit(df, 0.975)) * error
-    return mean - half, mean + half
+    return max(mean - half, 0.0), min(mean + half, 1.0)
 
 
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:

@@ -37,6 +37,7 @@ def test_the_interval_of_a_mean_is_students():
     assert mean_interval(by_seed(values)) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-6)
     assert all(math.isnan(x) for x in mean_interval(by_seed([0.9])))
     assert mean_interval(by_seed([0.9, 0.9, 0.9])) == pytest.approx((0.9, 0.9))
+    assert mean_interval(by_seed([0.1, 0.99, 1.0])) == (0, 1)  # no accuracy is outside this range
 
 
 @pytest.mark.parametrize("against", [against_chosen, against_fixed])
