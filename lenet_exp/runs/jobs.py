@@ -50,10 +50,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     _check_store(config.tracking)
     choose_device(config.device)
     (job,) = freeze_jobs([], [[]], [config])
-    model = [option_name(config.model)] if option_name(config.model) != LENET5["name"] else []
-    activation = [option_name(config.activation)] if "activation" in taken(config.model) else []
-    described = " ".join([config.dataset.name, *model, *activation, option_name(config.optimizer)])
-    return replace(job, name=name or described)
+    return replace(job, name=name or job.name)
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
@@ -139,7 +136,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         found.append(
             Job(
                 number=number,
-                name=job_name(number, values, groups),
+                name=job_name(number, values, groups) if values else _described(config),
                 swept=values,
                 overrides=[hide_password(o) for o in overrides],
                 config=_frozen(config),
@@ -171,6 +168,13 @@ def without_effect(configs: Sequence[Config]) -> list[str]:
         if deaf and len(values) > 1:
             found.append(f"{flag} has no effect for {', '.join(deaf)}")
     return found
+
+
+def _described(config: Config) -> str:
+    """Return the name of a job without swept flags: its dataset, activation, and optimizer."""
+    model = [option_name(config.model)] if option_name(config.model) != LENET5["name"] else []
+    activation = [option_name(config.activation)] if "activation" in taken(config.model) else []
+    return " ".join([config.dataset.name, *model, *activation, option_name(config.optimizer)])
 
 
 def _value(config: Config, flag: str) -> object:

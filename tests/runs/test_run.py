@@ -18,7 +18,7 @@ from lenet_exp.errors import DataError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.runs.jobs import lone_job
+from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
@@ -74,6 +74,13 @@ def test_numbers_of_another_type_than_the_flags_name_the_same_run(ready):
     whole.augmentation.rotate = 10
     assert lenet_exp.train(whole).outcome is Outcome.finished
     assert lenet_exp.train(config).repeated
+
+
+def test_a_job_is_named_after_its_swept_flags_or_else_its_dataset_activation_and_optimizer(ready):
+    config = compose(["dataset=digits", "activation=relu", "seed=3"])
+    for swept, overrides, name in ((["seed"], ["seed=3"], "seed=3"), ([], [], "digits relu sgd")):
+        (job,) = freeze_jobs(swept, [overrides], [config])
+        assert job.name == name
 
 
 def test_the_last_epoch_cannot_be_pruned(ready):
