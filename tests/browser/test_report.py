@@ -173,6 +173,8 @@ def test_accuracy_against_a_number_has_a_line_for_each_combination_and_is_saved_
     report = Report(alone).open(files["grid"])
     option = report.option("numeric")
     assert option["xAxis"][0]["type"] == "log"
+    assert option["xAxis"][0]["axisLabel"]["customValues"] == [0.001, 0.01, 0.1]
+    assert option["yAxis"][0]["name"] == "best validation accuracy"
     lines = {s["name"]: [point[:2] for point in s["data"]] for s in option["series"] if s["type"] == "line"}
     assert {point[0] for point in lines["relu"]} == {0.001, 0.01, 0.1}
     relu = next(g for g in grid().groups if (g.flags["activation"], g.flags["optimizer.lr"]) == ("relu", "0.01"))
@@ -182,7 +184,8 @@ def test_accuracy_against_a_number_has_a_line_for_each_combination_and_is_saved_
     download.value.save_as(tmp_path / "numeric.svg")
     assert download.value.suggested_filename == "numeric.svg"
     drawn = ElementTree.parse(tmp_path / "numeric.svg").getroot()
-    assert any("relu" in (text.text or "") for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
+    texts = {text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"relu", "0.001", "0.01", "0.1"} <= texts
 
 
 def test_what_lies_beyond_an_axis_is_marked(alone, files):

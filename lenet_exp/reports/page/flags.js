@@ -77,7 +77,7 @@ function numericChart(board, state) {
   const option = based({
     grid: { bottom: lines.length > 1 ? 34 : 8 },
     xAxis: flagAxis(board.data.flags[f], all.map((p) => p[4].values[f])),
-    yAxis: { ...y, name: "validation accuracy", nameGap: 52 },
+    yAxis: { ...y, name: `${board.data.by} validation accuracy`, nameGap: 52 },
     legend: lines.length > 1 ? { data: lines.map((line) => line.name) } : undefined,
     series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "item", formatter: (p) => groupTip(p.value[4]) },

@@ -1,7 +1,7 @@
 // A chart of the interaction of two flags: mean accuracy for each value of one flag, with a line for each value of the other.
 const SHIFT = 5; // pixels between the intervals of neighboring lines
 
-function interactionChart(its) {
+function interactionChart(its, by) {
   if (!its) return null;
   const series = its.cells.flatMap((cells, k) => {
     const color = COLOURS[k % COLOURS.length];
@@ -25,7 +25,7 @@ function interactionChart(its) {
   const option = based({
     grid: { bottom: 34, top: 24 },
     xAxis: { type: "category", data: its.values[1], name: its.along, nameGap: 26 },
-    yAxis: { ...y, name: "mean validation accuracy", nameGap: 52 },
+    yAxis: { ...y, name: `${by} validation accuracy`, nameGap: 52 },
     legend: { data: its.values[0], formatter: (name) => `${its.lines} = ${name}` },
     series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "item" },

@@ -53,8 +53,8 @@ function epochAxis(last, name = "epoch") {
   return { type: "value", min: Math.min(1, last), max: Math.max(last, 2), minInterval: 1, name, nameGap: 26 };
 }
 
-// Return an axis for the values of a flag: linear for numbers, or logarithmic if they span a wide range. Words are
-// arranged side by side, and so are a few numbers if some configurations have no value.
+// Return an axis for the values of a flag: linear for numbers, or logarithmic if they span a wide range. A few numbers
+// are the ticks. Words are arranged side by side, and so are a few numbers if some configurations have no value.
 function flagAxis(flag, values) {
   const known = ordered([...new Set(values)]);
   const numbers = known.filter((v) => number(v) !== null).map(Number);
@@ -64,7 +64,9 @@ function flagAxis(flag, values) {
   const room = log ? 1.1 : 0.04 * (numbers[numbers.length - 1] - numbers[0]);
   const ends = [numbers[0], numbers[numbers.length - 1]];
   const [min, max] = log ? [ends[0] / room, ends[1] * room] : [ends[0] - room, ends[1] + room];
-  return { ...name, type: log ? "log" : "value", min, max, axisLabel: { formatter: plain, hideOverlap: true, showMinLabel: false, showMaxLabel: false } };
+  const few = numbers.length <= FEW;
+  const ticks = few ? { customValues: numbers } : {};
+  return { ...name, type: log ? "log" : "value", min, max, axisTick: ticks, axisLabel: { formatter: plain, hideOverlap: true, showMinLabel: few, showMaxLabel: few, ...ticks } };
 }
 
 function plain(value) {

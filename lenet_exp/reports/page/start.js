@@ -60,7 +60,7 @@ function cards(section, board) {
   const pair = { shown: 0 };
   const names = pairs.map((its, k) => [String(k), `${its.lines}, ${its.along}`]);
   const choose = (draw) => (pairs.length > 1 ? [choice("flags", names, "0", (value) => ((pair.shown = Number(value)), draw()))] : []);
-  add("interactions", "Interaction of two flags", () => interactionChart(pairs[pair.shown]), choose);
+  add("interactions", "Interaction of two flags", () => interactionChart(pairs[pair.shown], board.data.by), choose);
   add("parallel", "Parallel coordinates", (width) => parallelChart(board, width));
   return found;
 }
