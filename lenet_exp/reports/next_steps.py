@@ -16,13 +16,18 @@ from lenet_exp.reports.phrases import margin_words, percent, points_words
 FRESH = 5  # number of seeds to suggest for a first comparison
 
 
-def next_step(comparison: Comparison) -> str | None:
-    """Describe the recommended next step after a comparison, or return None if no step is recommended."""
+def next_step(comparison: Comparison, command: str | None = None) -> str | None:
+    """Describe the recommended next step after a comparison, or return None if no step is recommended.
+
+    Args:
+        command: command that the report shows below the description, which therefore does not repeat the command.
+    """
     found = advice(comparison)
     if found is None:
         return None
     typed = _typed(found)
     how = f": {typed}" if typed else ", after running all of these configurations in one sweep, which reuses results"
+    how = ":" if typed == command else how
     searched = comparison.design is not None and comparison.design.searched
     several = f"train several seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"

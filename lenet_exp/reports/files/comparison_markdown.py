@@ -31,9 +31,10 @@ def _part(comparison: Comparison, command: str | None, most: int) -> str:
     lines = [f"**{inline(verdict(comparison))}**"]
     if (left := not_excluded(comparison)) is not None:
         lines.append(f"{inline(capital(left))}.")
-    if (step := next_step(comparison)) is not None:
+    command = next_command(comparison, command)
+    if (step := next_step(comparison, command)) is not None:
         lines.append(f"Next: {inline(step)}")
-    if (command := next_command(comparison, command)) is not None:
+    if command is not None:
         lines.append(code(command))
     lines += [f"{inline(capital(note))}." for note in notes(comparison)]
     shown, titles = shown_rows(comparison, most), heads(comparison)

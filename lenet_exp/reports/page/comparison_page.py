@@ -86,8 +86,8 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
     parts = [f"<h1>{escape(title_of(comparison))}</h1>", f'<p class="verdict">{escape(verdict(comparison))}</p>']
     if (left := not_excluded(comparison)) is not None:
         parts.append(f"<p>{escape(capital(left))}.</p>")
-    step, command = next_step(comparison), next_command(comparison, source.command)
-    if step is not None:
+    command = next_command(comparison, source.command)
+    if (step := next_step(comparison, command)) is not None:
         parts.append(f"<p>Next: {escape(step)}</p>")
     if command is not None:
         parts.append(_to_copy(command))

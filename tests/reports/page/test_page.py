@@ -185,6 +185,17 @@ def test_the_next_command_is_whole():
     assert typed([*many([0.91, 0.911, 0.912]), *many([0.5, 0.502, 0.501], activation="relu")]) is None
 
 
+def test_reports_show_the_next_command_once(tmp_path):
+    runs = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
+    (found,) = compare_runs(runs, design=Design(len(runs), 0, sweep="ab12"))
+    command = next_command(found, COMMAND)
+    assert next_step(found).endswith(f": {command}")
+    assert next_step(found, command) == next_step(found).removesuffix(f" {command}")
+    assert written(found, tmp_path / "x.html").text.count(command) == 1
+    write_comparison(tmp_path / "x.md", [found], SOURCE)
+    assert (tmp_path / "x.md").read_text().count(command) == 1
+
+
 def test_markdown_is_what_a_pull_request_takes(comparison, tmp_path):
     write_comparison(tmp_path / "x.md", [comparison], SOURCE)
     text = (tmp_path / "x.md").read_text()
