@@ -35,9 +35,9 @@ SIGNS: dict[str, str | int | None] = {
     '"': r"\char34{}",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "{}$&#%_"},
-    **{sign: f"{{{sign}}}" for sign in "[]*"},  # these characters have a special meaning after the end of a row
-    **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of these characters would form a ligature
 }
+# Two of the characters -'`,?! would form a ligature. [ and * have a special meaning after the end of a row.
+BRACED = re.compile(r"(?<=[-'`,?!])[-'`,]|^\s*[\[*]")
 
 
 def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -53,13 +53,13 @@ def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
 
 def escaped(text: str) -> str:
     """Escape text for LaTeX, so that the text is printed literally."""
-    return printable(text).translate(str.maketrans(SIGNS))
+    return BRACED.sub(r"{\g<0>}", printable(text).translate(str.maketrans(SIGNS)))
 
 
 def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
     shown, may_be_best = shown_rows(comparison), comparison.not_excluded
-    said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
-    said += r"mean $\pm$ standard deviation over seeds, and 95\% confidence interval (CI) of the mean."
+    said = rf"{capital(comparison.by)} validation accuracy on {escaped(comparison.dataset)}, in \%: "
+    said += r"mean $\pm$ standard deviation over $n$ seeds, and 95\% confidence interval (CI) of the mean."
     said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\% intervals."
     if may_be_best:
         said += " Bold: could be the best."
@@ -72,7 +72,7 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
         said += "".join(f" {escaped(capital(line))}." for line in lines)
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
-    heads = [r"accuracy, \%", r"95\% CI", "seeds", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
+    heads = [r"accuracy, \%", r"95\% CI", "$n$", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
     heads += [r"test, \%", "test lead"] if comparison.tested else []
     lines = [
         r"\begin{table}",
@@ -99,7 +99,7 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
 
 def _signed(text: str) -> str:
     """Replace hyphens with minus signs."""
-    return re.sub(r"\{-\}(?=\d)", "$-$", escaped(text))
+    return re.sub(r"-(?=\d)", "$-$", escaped(text))
 
 
 def _reached(group: Group, bold: bool) -> str:

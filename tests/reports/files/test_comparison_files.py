@@ -225,6 +225,11 @@ def test_a_latex_table_has_the_verdict_and_separate_columns_for_test_results():
     assert cells[:2] == ["relu", r"90.10 $\pm$ 0.10"]
     assert cells[-2] == r"89.10 $\pm$ 0.10"
     assert cells[-1] == "+5.00"
+    caption = next(line for line in text.splitlines() if "caption" in line)
+    assert r"Best validation accuracy on mnist, in \%: mean $\pm$ standard deviation over $n$ seeds" in caption
+    for plain in ("Friedman's test: [0, 1]", "-", "+4.94 (above 0, up to +9.98)", "a-b?"):
+        assert escaped(plain) == plain
+    assert [escaped(text) for text in ("[0]", "*", "--", "''a", "?`")] == ["{[}0]", "{*}", "-{-}", "'{'}a", "?{`}"]
 
 
 def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
