@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
@@ -29,7 +30,7 @@ LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard 
 NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's name
 WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
 PAPER_FONT = 7.5  # in points
-COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
+COLOUR, EXCLUDED, MANY_COLORS = "#2563eb", "#8b93a1", colormaps["tab10"]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
@@ -82,23 +83,27 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
 
 
 def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure:
-    """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds."""
-    groups = [g for g in comparison.groups if g.n][:LEADERS]
+    """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds.
+
+    Configurations that could be the best are blue, and all others are gray.
+    """
+    groups, may_be_best = [g for g in comparison.groups if g.n][:LEADERS], comparison.not_excluded
     height = 0.7 + 0.17 * len(groups) if paper else 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups, paper)
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
     figure, axes = _figure(f"{comparison.dataset}: leaderboard{shown}", height, paper)
     for y, group in enumerate(groups):
+        color = COLOUR if any(group is left for left in may_be_best) else EXCLUDED
         if not math.isnan(group.interval[0]):
-            axes.plot(group.interval, [y, y], color=COLOUR, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-        axes.plot(list(group.accuracy.values()), [y] * group.n, "|", color="#9ca3af", markersize=5 if paper else 9)
-        axes.plot([group.mean], [y], "o", color=COLOUR, markersize=3.5 if paper else 5.5)
+            axes.plot(group.interval, [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
+        axes.plot(list(group.accuracy.values()), [y] * group.n, "|", color="#6b7280", markersize=5 if paper else 9)
+        axes.plot([group.mean], [y], "o", color=color, markersize=3.5 if paper else 5.5)
     axes.set_yticks(range(len(groups)), names, fontsize=8.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
     axes.xaxis.set_major_locator(MaxNLocator((3 if fits else 2) if paper else 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks)"
+    what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks); blue: could be the best"
     figure.supxlabel(f"{comparison.by} validation accuracy{what}", fontsize="medium")
     axes.set_xlim(_most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]))
     return figure
@@ -207,13 +212,12 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
     shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
     title = f"{comparison.dataset}: mean (dot) and 95% confidence interval (bar) over seeds{shown}"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
-    largest = max(parameters for _, parameters in sized)
+    labels = []
     for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized], paper), sized, strict=True):
         if not math.isnan(group.interval[0]):
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
-        aside = {"xytext": (-6, -9), "ha": "right"} if parameters == largest else {"xytext": (6, -9)}
-        axes.annotate(name, (parameters, group.mean), textcoords="offset points", fontsize=8, **aside)
+        labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8))
     axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))]))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -222,6 +226,7 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("parameters")
     axes.set_ylabel(f"{comparison.by} validation accuracy")
+    _place(labels, figure, axes)
     return figure
 
 
@@ -254,6 +259,26 @@ def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
     if not paper:
         figure.suptitle(no_math(title), fontsize=11)
     return figure, axes
+
+
+def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
+    """Move each label to the side of its point where it overlaps points and the labels before it the least."""
+    for label in labels:
+        label.set_in_layout(False)  # otherwise, long names leave no room for the axes
+    figure.draw_without_rendering()
+    taken = [line.get_window_extent() for line in axes.lines]
+
+    def overlap(label: Annotation, side: str, offset: int) -> tuple[bool, float]:
+        label.set(ha=side, position=(6 if side == "left" else -6, offset))
+        box = label.get_window_extent()
+        common = [Bbox.intersection(box, other) for other in taken]
+        area = sum(both.width * both.height for both in common if both is not None)
+        return not axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1, area
+
+    for label in labels:
+        places = {(side, offset): overlap(label, side, offset) for side in ("left", "right") for offset in (4, -9)}
+        overlap(label, *min(places, key=places.__getitem__))
+        taken.append(label.get_window_extent())
 
 
 def _legend(figure: Figure, paper: bool, title: str | None = None) -> None:

@@ -195,6 +195,30 @@ def test_figures_for_a_paper_are_vectors_of_a_column_and_differ_by_kind(comparis
     assert not (tmp_path / "none.pdf").exists()
 
 
+def test_leaderboard_figure_is_gray_for_configurations_that_cannot_be_the_best(comparison):
+    (axes,) = paper_figure(comparison, "leaderboard").axes
+    dots = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    bars = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "None"}
+    assert dots == bars == {0: "#2563eb", 1: "#8b93a1", 2: "#8b93a1", 3: "#8b93a1"}
+    assert "blue: could be the best" in figures(comparison)["leaderboard"].get_supxlabel()
+
+
+def test_labels_in_the_parameters_figure_are_beside_their_points_and_apart():
+    sizes = {"0.25": 4_157, "0.5": 15_738, "1.0": 61_706, "2.0": 244_362}
+    runs = [
+        replace(run, parameters=size)
+        for width, size in sizes.items()
+        for run in many([0.98, 0.982], model__width=width)
+    ]
+    figure = paper_figure(compare_runs(runs)[0], "parameters")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == ["width=0.25", "width=0.5", "width=1", "width=2"]
+    assert [box.count_overlaps(boxes) for box in boxes] == [1] * 4  # each only with itself
+    assert all(axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1 for box in boxes)
+
+
 def test_numeric_figure_has_a_line_for_each_combination_of_other_flags():
     runs = [run for lr, mean in (("0.01", 0.9), ("0.1", 0.95), ("1", 0.8)) for name in ("selu", "relu")
             for run in many([mean, mean - 0.01], optimizer__lr=lr, activation=name)]  # fmt: skip
@@ -245,6 +269,17 @@ def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
     lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
     assert lines == {row: pytest.approx(list(means)) for row, means in zip(
         found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip
+
+
+def test_intervals_in_the_interaction_figure_end_at_100_percent():
+    runs = [*many([0.99, 0.97, 1.0], activation="selu", optimizer__lr="0.01"),
+            *many([0.99, 0.98, 0.97], activation="relu", optimizer__lr="0.01"),
+            *many([0.999, 0.93, 0.998], activation="selu", optimizer__lr="0.1"),
+            *many([0.5, 0.43, 0.45], activation="relu", optimizer__lr="0.1")]  # fmt: skip
+    (axes,) = paper_figure(compare_runs(runs, ["activation", "optimizer.lr"])[0], "interaction").axes
+    ends = [y for bars in axes.collections for segment in bars.get_segments() for y in segment[:, 1]]
+    assert len(ends) == 8
+    assert max(ends) == pytest.approx(1)
 
 
 def test_xarray_has_a_dimension_for_each_flag_and_for_seeds():
