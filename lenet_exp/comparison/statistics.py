@@ -28,8 +28,8 @@ class Difference:
         spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
         df: degrees of freedom of `spread`, not necessarily an integer.
         level: significance level for `p`, corrected for the number of comparisons.
-        low, high: ends of the confidence interval, which contains 0 if and only if the difference is not significant
-            (see `against_chosen`).
+        low, high: ends of the confidence interval, limited to -1 to 1. It contains 0 if and only if the difference is
+            not significant (see `against_chosen`).
         differs: whether the difference is significant.
         error: standard error of `points`.
     """
@@ -196,8 +196,8 @@ def _differences(found: Pairs, differs: Bools, level: Floats, comparisons: int) 
                 error=float(found.error[i]),
                 df=float(found.df[i]),
                 level=float(level[i]),
-                low=float(low[i]),
-                high=float(high[i]),
+                low=max(float(low[i]), -1.0),
+                high=min(float(high[i]), 1.0),
                 differs=bool(differs[i]),
             )
         )

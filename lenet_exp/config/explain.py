@@ -16,6 +16,7 @@ from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
 EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from packages that an extra of lenet_exp installs
+NO_PACKAGE = "experiment: the first line of a recipe must be '# @package _global_'"
 SYNONYMS = {  # names that other tools use
     "bs": "batch_size",
     "channels": "model.channels",
@@ -54,6 +55,8 @@ def explain_hydra(error: Exception) -> str:
     if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the flags cannot be parsed; write them as name=value (see --help)"
     text = str(error)
+    if "@experiment." in text:
+        return NO_PACKAGE
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if "No match in the defaults list" in text:
@@ -98,6 +101,8 @@ def explain_flag(key: str) -> str:
     known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
+        if key == "experiment":  # Hydra has put the flags of a recipe below the name of its group
+            return NO_PACKAGE
         if not flag:
             return f"{key}: not a flag of this command; run with --help to list its flags"
         having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
