@@ -9,6 +9,7 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -149,9 +150,9 @@ def _checked_arguments(program: str) -> Namespace:
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]
     if dashed:
-        from lenet_exp.config.explain import explain_arguments
+        from lenet_exp.config.explain import explain_argument
 
-        _refuse(explain_arguments(dashed))
+        _refuse(explain_argument(dashed[0], dict(pairwise(sys.argv)).get(dashed[0], "")))
     if parsed.experimental_rerun is not None:  # argparse also accepts abbreviations of this option
         _refuse("--experimental-rerun: not supported, because unpickling the file can execute arbitrary code")
     for override in parsed.overrides:

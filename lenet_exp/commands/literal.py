@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
@@ -33,7 +34,11 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         if not sign or key not in known:
             flags = [f"{name}=" for name in known]
             allowed = f"expected one of: {', '.join(flags)}" if known else "expected no flags"
-            raise ConfigError(f"{argument}: {allowed}{did_you_mean(key.lstrip('-'), flags)}")
+            hint = did_you_mean(key.lstrip("-"), flags)
+            named = next((flag for flag in known if flag in {"sweep", "run"}), None)
+            if not sign and not hint and named and re.fullmatch(r"last|[0-9a-f]{4,32}", argument):
+                hint = f"; did you mean {named}={argument}?"
+            raise ConfigError(f"{argument}: {allowed}{hint}")
         if known[key] in YES_OR_NO:
             one_of(key, value, YES_OR_NO)
         values[key] = value

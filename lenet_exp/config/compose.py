@@ -15,7 +15,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError
 
 from lenet_exp.config.check import check_flags, check_ranges
-from lenet_exp.config.explain import explain_flag, explain_hydra
+from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.schema import ALWAYS, LENET5, Config, PredictConfig, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
@@ -155,7 +155,8 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
             return f"{key}: value not set; add {key}=..."
         choices = [m.value for m in kind] if hasattr(kind, "__members__") else []
         allowed = f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
-        return f"{key}={_show(value)}: {allowed}{did_you_mean(str(value), choices)}"
+        hint = did_you_mean(str(value), choices) or (sweep_hint(key, value, str(kind)) if schema is Config else "")
+        return f"{key}={_show(value)}: {allowed}{hint}"
     if "not in" in reason and key:
         return explain_flag(key)
     for flag in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 
@@ -40,10 +41,7 @@ def explain_hydra(error: Exception) -> str:
         name, sign, value = typed.partition("=")
         if not sign:
             return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
-        if value.endswith(","):
-            return f"{typed}: cannot be parsed; separate values by commas without spaces"
-        how = f""": '{name}="{value}"'""" if value and '"' not in value and "'" not in value else ""
-        return f"{typed}: cannot be parsed; quote values that contain special characters{how}"
+        return f"{typed}: cannot be parsed; {_rewritten(name, value)}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"
@@ -71,9 +69,31 @@ def explain_hydra(error: Exception) -> str:
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
-        return f"{_quoted(text) or text.splitlines()[0]}: several values require -m; run: lenet-train -m ..."
+        typed = _quoted(text)
+        name, _, value = typed.partition("=")
+        if name in list_flags() and "[" not in value:
+            return f"{typed}: must be a list; write '{name}=[{value}]'"
+        return f"{typed or text.splitlines()[0]}: several values require -m; run: lenet-train -m ..."
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
+
+
+def _rewritten(name: str, value: str) -> str:
+    """Return how to write a value that Hydra cannot parse."""
+    if value.endswith(","):
+        return "separate values by commas without spaces"
+    if {"'", '"'} & {*value}:
+        return "quote values that contain special characters"
+    for pair in ("()", "[]", "{}") if re.match(r"\w*[(\[{]", value) else ():
+        opened, closed = map(value.count, pair)
+        if opened != closed:
+            return f"the {f'closing {pair[1]}' if opened > closed else f'opening {pair[0]}'} is missing"
+    if value.startswith("(") and value.endswith(")"):  # Python's tuples
+        return f"write lists in brackets: '{name}={value.replace('(', '[').replace(')', ']')}'"
+    if interval := re.fullmatch(r"(log_?)?uniform\((.*)\)", value):  # other libraries' names
+        space = f"interval({interval[2]})"
+        return f"write intervals as '{name}={f'tag(log,{space})' if interval[1] else space}'"
+    return "quote values that contain special characters" + (f""": '{name}="{value}"'""" if value else "")
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -115,6 +135,20 @@ def explain_flag(key: str) -> str:
     return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
 
 
+def sweep_hint(flag: str, value: object, kind: str) -> str:
+    """Return a hint on how to sweep a flag whose value is a list or a range of integers, such as 0-3 or 0..3.
+
+    Args:
+        kind: type of the flag, such as `int`; there is no hint for lists and dictionaries.
+    """
+    between = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", str(value))
+    if between and "int" in kind:
+        return f"; to sweep a range, run: lenet-train -m '{flag}=range({between[1]},{int(between[2]) + 1})'"
+    if isinstance(value, list) and value and not kind.startswith(("dict", "list")):
+        return f"; to sweep several values, run: lenet-train -m {flag}={','.join(map(str, value))}"
+    return ""
+
+
 @cache
 def known_flags() -> frozenset[str]:
     """Return the names of all sections of flags and of all flags, including the arguments in option files."""
@@ -125,16 +159,32 @@ def known_flags() -> frozenset[str]:
     return frozenset(found.difference(config_groups()))
 
 
-def explain_arguments(unknown: list[str]) -> str:
-    """Return a one-line message for arguments with dashes, such as `--dataset=X`; flags are written without dashes."""
-    name, _, value = unknown[0].lstrip("-").partition("=")
+@cache
+def list_flags() -> frozenset[str]:
+    """Return the names of the flags of lenet-train whose values are lists."""
+    found = {flag for flag, kind, _ in knobs() if str(kind).startswith("list")}
+    files = [file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")]
+    options = [(f"{f.parent.name}.{key!s}", value) for f in files for key, value in OmegaConf.load(f).items()]
+    return frozenset(found | {flag for flag, value in options if OmegaConf.is_list(value)})
+
+
+def explain_argument(argument: str, following: str) -> str:
+    """Return a one-line message for an argument with dashes, such as `--dataset=X`; flags are written without dashes.
+
+    Args:
+        argument: argument with dashes.
+        following: argument after it, or an empty string; in `--dataset X`, this is the value.
+    """
+    name, sign, value = argument.lstrip("-").partition("=")
+    if not sign and "=" not in following and not following.startswith("-"):
+        value = following
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
     target = name if name in flags else _flag_like(name, flags) or nearest(name, flags)
     if target is None:
-        return f"unknown option '{unknown[0]}'; write flags as name=value (see --help)"
+        return f"unknown option '{argument}'; write flags as name=value (see --help)"
     options = [file.stem for file in (CONF_DIR / target).glob("*.yaml")]
     hint = f"{target}={nearest(value, options) or value or 'x'}"
-    return f"{unknown[0]}: flags do not start with dashes; did you mean {hint}?"
+    return f"{argument}: flags do not start with dashes; did you mean {hint}?"
 
 
 def _flag_like(name: str, flags: Iterable[str]) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.explain import sweep_hint
 from lenet_exp.config.schema import Config, Option, within
 from lenet_exp.errors import ConfigError, did_you_mean
 
@@ -148,7 +149,7 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{flag}={value}: must be true or false")
     elif isinstance(default, int | float):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{flag}={value}: must be a number")
+            raise ConfigError(f"{flag}={value}: must be a number{sweep_hint(flag, value, 'float')}")
         if not within(value, {}):
             raise ConfigError(f"{flag}={value}: must be a finite number")
         return value if isinstance(default, int) and isinstance(value, int) else float(value)

@@ -80,7 +80,9 @@ def find_pictures(name: str) -> list[Path]:
         found = sorted(Path(p) for p in glob.glob(str(path)))
     if not found:
         what = "no pictures in this folder" if path.is_dir() else "not found"
-        raise DataError(f"images={name}: {what}; must be a picture, a folder of pictures, or a pattern (*.png)")
+        several = "," in name and all(user_path(part).exists() for part in name.split(","))
+        hint = f"; did you mean 'images=[{name}]'?" if several else ""
+        raise DataError(f"images={name}: {what}; must be a picture, a folder of pictures, or a pattern (*.png){hint}")
     return found
 
 

@@ -28,6 +28,8 @@ def test_a_value_is_taken_as_typed_and_the_last_of_several_wins(value):
     [
         ("--Output=x", "output=?"),
         ("report.html", ""),
+        ("c5bb", "sweep=c5bb?"),
+        ("last", "sweep=last?"),
         ("", ""),
     ],
 )

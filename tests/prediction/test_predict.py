@@ -93,6 +93,7 @@ WRONG = {
     "dataset=digits output=no/such/x.csv": ("output=no/such/x.csv",),
     "dataset=digits tracking.uri=http://127.0.0.1:9": ("tracking.uri=http://127.0.0.1:9",),
     "images=[gone.png]": ("images=gone.png",),
+    "images=seven.png,seven.png": ("'images=[seven.png,seven.png]'?",),
     "dataset=digit": ("did you mean digits?",),
     "seven.png": ("images=seven.png?",),  # a file that is there
     "--trained_model=x": ("trained_model=x",),
