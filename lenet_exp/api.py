@@ -321,8 +321,8 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
     The weights are checked against the digest in the run's record.
 
     Args:
-        model: model to load: `runs:/<MLflow run ID>`, a `.safetensors` file in `model_path`, a registered name such as
-            `lenet5-mnist` (loads its champion), or `name@alias`.
+        model: model to load: `runs:/<MLflow run ID>`, a run folder, a `.safetensors` file in `model_path`, a registered
+            name such as `lenet5-mnist` (loads its champion), or `name@alias`.
         tracking_uri: address of the MLflow store; by default, the value of MLFLOW_TRACKING_URI or, if that is unset,
             mlflow.db in the outputs folder.
         trust: your own classes or modules, separated by commas, that the model is allowed to use for its network or

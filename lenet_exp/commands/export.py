@@ -28,8 +28,8 @@ lenet-export: export a trained model for use in other programs.
                                                   export the ensemble of all seeds of a sweep's leader as one file
 
   format=         file format: onnx, pt2, or safetensors (required)
-  trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
-                  original script (default: the champion of dataset=)
+  trained_model=  registered name or name@alias, runs:/<MLflow run id>, a run folder, a .safetensors file, or a .pkl
+                  file from the original script (default: the champion of dataset=)
   sweep=          sweep whose leader is exported: last, its ID, or its folder (default: none)
   ensemble=       true: export all seeds of the leader as one model, whose logits are the logarithm of the mean
                   probabilities; false: export the seed with the best validation accuracy (default: false)

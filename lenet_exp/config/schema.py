@@ -385,7 +385,7 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
-        "model: registered name, name@alias, runs:/<MLflow run id>, or file (null: champion)"
+        "model: registered name, name@alias, runs:/<MLflow run id>, run folder, or file (null: champion)"
     )
     sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
     configurations: ScoredConfigurations = knob(

@@ -64,7 +64,8 @@ def test_the_numbers_go_to_files_and_to_the_models_run(trained, main, workdir):
     assert run.metrics["test_accuracy"] == written["accuracy"]
     assert (run.tags["test_opened"], run.tags["test_digest"]) == ("1", written["data_digest"])
 
-    for name in ("lenet5-digits@champion", f"runs:/{run_id}", str(file)):  # all are the same model
+    (folder,) = (file.parents[1] / "runs").iterdir()
+    for name in ("lenet5-digits@champion", f"runs:/{run_id}", run_id, folder, folder.name, file):  # all the same model
         again = main("dataset=digits", "output=test.csv", f"trained_model={name}", program="predict")
         assert accuracy(again.stdout) == written["accuracy"], name
     assert int(store.get_run(run_id).data.tags["test_opened"]) > 1

@@ -25,8 +25,10 @@ from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
+from lenet_exp.folders.find import is_mlflow_run_id
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.champion import ALIAS, champion
 from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
 from lenet_exp.tracking.models.model import registered_name
@@ -83,8 +85,8 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
     """Load the model that the `trained_model` flag specifies.
 
     Args:
-        name: value of the flag: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, or `name@alias`;
-            None for the champion.
+        name: value of the flag: a registered name, `name@alias`, an MLflow run ID (with or without `runs:/`), a run
+            folder or its ID, or a `.safetensors` or `.pkl` file; None for the champion.
         uri: address of the MLflow store.
         dataset: name of the dataset whose champion is loaded if `name` is None.
         trust: classes or modules, separated by commas, that the model may use as its network or activation, in addition
@@ -99,14 +101,21 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
     if name.startswith("runs:/"):
         return load_run(name.removeprefix("runs:/").strip("/"), uri, trust)
     path = user_path(name)
+    for folder in (RunFolder(path.absolute()), RunFolder(outputs_dir() / "runs" / path)):
+        if folder.path.is_dir() and (record := folder.checked_record()) is not None:
+            if not record.is_result:
+                raise UserError(f"trained_model={name}: the run has no model (outcome {record.outcome})")
+            return load_folder(folder, record, uri, trust)
+    if is_mlflow_run_id(name):
+        return load_run(name, uri, trust)
     if path.suffix == ".safetensors":
         return load_file(path, trust)
     if path.suffix in {".pkl", ".pt", ".pth"}:
         return TrainedModel(load_ancestor(path), path.name)
     if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
         raise UserError(
-            f"trained_model={name}: must be a registered name, name@alias, runs:/<MLflow run id>, or a .safetensors or "
-            ".pkl file"
+            f"trained_model={name}: must be a registered name, name@alias, runs:/<MLflow run id>, a run folder, or a "
+            ".safetensors or .pkl file"
         )
     model, _, alias = name.partition("@")
     return load_registered(model, alias or ALIAS, uri, trust)
