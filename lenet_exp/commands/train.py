@@ -13,6 +13,7 @@ from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import typed
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
+from lenet_exp.stopping import Terminated
 from lenet_exp.waiting import print_waiting
 
 
@@ -77,6 +78,10 @@ def train_alone(
     try:
         who = {} if deliver is None else {"deliver": deliver}
         result = run_alone(config, name=name, default_threads=default_threads, on_start=started.append, **who)
+    except (KeyboardInterrupt, Terminated):
+        if started and name is None:
+            print(f"to resume, rerun the same command{' without sweep.force=true' if config.sweep.force else ''}")
+        raise
     except Exception as e:
         if isinstance(e, UserError) or not started:
             raise

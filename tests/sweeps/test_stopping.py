@@ -94,6 +94,7 @@ def test_rerun_resumes_a_stopped_run_in_the_same_mlflow_run(stopped, ready, whic
     assert done.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[which]
     assert "Traceback" not in done.stderr
     (first,) = runs(client(ready))
+    assert ("rerun the same command" in done.stdout) == (which == signal.SIGINT)
     assert first.info.status == {signal.SIGINT: "KILLED", signal.SIGKILL: "RUNNING"}[which]
     if which == signal.SIGINT:
         assert (first.data.tags["outcome"], first.data.tags["reason"]) == ("killed", "SIGINT")
