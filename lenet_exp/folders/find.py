@@ -57,7 +57,7 @@ def find_run(which: str) -> RunFolder:
         ConfigError: no run is found, or several runs match.
     """
     path = user_path(which)
-    if RunFolder(path.absolute()).begun() is not None:
+    if path.is_dir() and RunFolder(path.absolute()).begun() is not None:
         return RunFolder(path.absolute())
     runs = outputs_dir() / "runs"
     found = [path for path in all_runs(outputs_dir()) if len(which) >= 4 and path.id.startswith(which)]

@@ -76,6 +76,8 @@ def test_reproduced_run_has_the_same_bits_and_is_tagged_in_mlflow(original, main
     (path,) = (original / "runs").iterdir()
     before = contents(RunFolder(path))
     reproduced(main, f"run={path.name[:6]}", status=0)
+    reproduced(main, f"run={path / 'record.json'}", "check=true", status=0)
+    assert "must be a run folder" in reproduced(main, f"run={path / 'run.log'}", status=2)
     reproduced(main, f"run={run.info.run_id}", "check=true", status=0)
     assert contents(RunFolder(path)) == before
     assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
@@ -291,7 +293,9 @@ def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
     client(original).set_tag(run.info.run_id, "weights_digest", known)
 
     folder = next((original / "runs").iterdir())  # from elsewhere: the stores that it names are not the user's
-    assert run.info.run_id not in reproduced(main, f"run={folder}", "check=true", status=0)
+    said = reproduced(main, f"run={folder}", "check=true", status=0)
+    assert run.info.run_id not in said
+    assert str(tmp_path / "empty" / "mlflow.db") in said
     assert run.info.run_id in reproduced(main, f"run={folder}", store, "check=true", status=0)
     assert "lenet5-digits@champion" in reproduced(main, "run=champion:digits", store, "check=true", status=0)
 

@@ -48,5 +48,5 @@ def tag_runs(
         else:
             say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:
-        say("not saved in MLflow: this run has no MLflow run")
+        say(f"not saved in MLflow: no MLflow run of this run is known in {hide_password(uri)}")
     return all_reached

@@ -93,6 +93,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
     path = user_path(which)
     if path.suffix == ".safetensors" and path.is_file():
         return _of_file(path, path.name)
+    path = path.parent if path.name == "record.json" else path
     if (path / "record.json").exists():
         return of_folder(RunFolder(path.absolute()), uri)
     try:
