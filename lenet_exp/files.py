@@ -52,7 +52,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
     Raises:
         ConfigError: the path has an extension that is not in `endings`, or the file cannot be written.
     """
-    path = user_path(output).absolute()
+    path = Path(os.path.abspath(user_path(output)))
     if path.suffix not in endings:
         hint = nearest(path.suffix, endings)
         meant = f"; did you mean {path.stem}{hint}?" if hint else ""

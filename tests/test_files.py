@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.files import from_json, read_json, remove, user_path, write_atomic, write_json
+from lenet_exp.files import from_json, output_path, read_json, remove, user_path, write_atomic, write_json
 
 TEXTS = st.text()
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -32,6 +32,12 @@ def test_content_is_written_and_replaced_for_who_opens_it_from_then_on(content, 
         assert reader.read() == "a long old text"
     assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
     assert os.listdir(path.parent) == ["file"]
+
+
+def test_the_path_of_an_output_has_no_detours(tmp_path, monkeypatch):
+    (tmp_path / "paper").mkdir()
+    monkeypatch.chdir(tmp_path / "paper")
+    assert output_path("../paper/./width.pdf", [".pdf"]) == tmp_path / "paper" / "width.pdf"
 
 
 def test_what_is_written_makes_no_folder_anew_whose_parent_is_gone(tmp_path):

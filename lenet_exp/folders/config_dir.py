@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def config_dir_of(plan: SweepPlan) -> list[str]:
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, sign, value = word.partition("=")
         if name in {"--config-dir", "-cd"}:
-            return ["--config-dir", str((Path(plan.directory) / user_path(value if sign else following)).absolute())]
+            return ["--config-dir", os.path.abspath(Path(plan.directory) / user_path(value if sign else following))]
     return []
 
 

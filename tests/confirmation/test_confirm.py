@@ -132,6 +132,7 @@ def mean_of(sweep: SweepFolder, wanted: list[object]) -> float:
 def test_options_of_ones_own_are_found_from_any_directory():
     plan = SweepPlan(created_ms=0, command="lenet-train --config-dir mine -m activation=a,b", directory="/home/me")
     assert config_dir_of(plan) == ["--config-dir", "/home/me/mine"]
+    assert config_dir_of(replace(plan, command="lenet-train -cd ../mine -m x=1")) == ["--config-dir", "/home/mine"]
     assert config_dir_of(replace(plan, command="lenet-train -cd='/my own' -m x=1")) == ["--config-dir", "/my own"]
     assert config_dir_of(replace(plan, command="lenet-train -m activation=relu,selu")) == []
 
