@@ -31,7 +31,9 @@ def find_class(target: str, base: type) -> type:
     try:
         found = getattr(import_module(module), name)
     except Exception as e:  # a user's module can raise any exception
-        raise ConfigError(f"_target_={target}: cannot be imported ({e})") from e
+        missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
+        hint = "; set PYTHONPATH to the folder that contains it" if missing else ""
+        raise ConfigError(f"_target_={target}: cannot be imported ({e}){hint}") from e
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.config_dir import config_dir_of, resume_command
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -85,6 +87,10 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: this search is in a different outputs folder; to resume it, set "
             f"LENET_EXP_OUTPUTS={sweep.outputs}"
+        )
+    if config_dir_of(plan) and not {"--config-dir", "-cd"} & {word.partition("=")[0] for word in sys.argv}:
+        raise ConfigError(
+            f"sweep.resume={given.sweep.resume}: this search needs its --config-dir; run: {resume_command(sweep)}"
         )
     now = [o for o in now if _key(o) != "sweep.resume"]
     replaced = {_key(o) for o in now}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import traceback
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -15,7 +17,7 @@ from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.data.images import image_shape
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
@@ -82,6 +84,8 @@ def _try_network(options: str) -> bool:
     try:
         images = torch.linspace(-1, 1, math.prod(shape.batch(2))).reshape(shape.batch(2))
         logits = in_training_format(network).train()(images)  # the format that training uses
+        if not isinstance(logits, Tensor):
+            raise ConfigError(f"{named}: forward must return a tensor with the logits, not a {type(logits).__name__}")
         if logits.shape != (2, shape.num_classes):
             raise ConfigError(
                 f"{named}: two images produce logits of shape {list(logits.shape)}; "
@@ -97,7 +101,10 @@ def _try_network(options: str) -> bool:
     except ConfigError:
         raise
     except Exception as e:  # the user's own class can raise any exception
-        raise ConfigError(f"{named}: cannot be used on {shape}: {e}") from e
+        frames = traceback.extract_tb(e.__traceback__)
+        where = next((f for f in reversed(frames) if f"{os.sep}torch{os.sep}" not in f.filename), frames[-1])
+        place = f"{os.path.basename(where.filename)}, line {where.lineno}"
+        raise ConfigError(f"{named}: cannot be used on {shape}: {first_line(e)} ({place})") from e
 
 
 def _check_own_network(named: str, network: nn.Module, images: Tensor, logits: Tensor) -> bool:

@@ -19,7 +19,7 @@ TUTORIAL = "docs/tutorials/first-hour.md"
 FRESH = (README, TUTORIAL)  # typed by a reader who has typed nothing before
 PAGES = (README, "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 COMPARED = (README, "docs/how-to/compare.md", "docs/how-to/reproduce.md")  # see benchmarks/transcripts.py
-KINDS = {"bash", "python", "text", "{toctree}", "{eval-rst}"}  # one of another kind could hide a command
+KINDS = {"bash", "python", "text", "yaml", "{toctree}", "{eval-rst}"}  # one of another kind could hide a command
 FENCE = re.compile(r"^ *```([\w{}-]*)$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +76,7 @@ def test_trusted_class_is_accepted(trust, packages, workdir):
 @pytest.mark.parametrize("trust", ["mine.sub.Swi", "min", "mine.sub.Swish.x", "evil"])
 def test_trust_in_another_class_does_not_apply(trust, packages, workdir):
     path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
-    with pytest.raises(UserError, match=rf"trust={re.escape(trust)},mine\.sub\.Swish$"):
+    with pytest.raises(UserError, match=r"add mine\.sub\.Swish to trust=$"):
         lenet_exp.load(str(path), trust=trust)
     assert not (packages.parent / "mine ran").exists()
 

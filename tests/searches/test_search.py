@@ -140,6 +140,7 @@ def test_search_that_cannot_be_resumed_is_one_line(searched, tmp_path):
     own = f"--config-dir={searched.outputs.parent / 'options'}"
     for outputs, words, named in (
         (searched.outputs, (own, "sweep.resume=last", "batch_size=16"), "batch_size=16"),
+        (searched.outputs, ("sweep.resume=last",), f"-m {own.replace('=', ' ')} sweep.resume={sweep.id}"),
         (searched.outputs, (options_with(tmp_path, 0.5), "sweep.resume=last"), f"sweep.resume={sweep.id}"),  # changed
         (tmp_path / "elsewhere", (f"sweep.resume={sweep.path}",), f"LENET_EXP_OUTPUTS={searched.outputs}"),
     ):

@@ -79,7 +79,7 @@ class Wrong(nn.Module):
             x = images.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(len(images), -1)[:, :1024]
         if self.mistake == "eval" and not self.training:
             raise ValueError("no eval")
-        return self.fc(self.drop(x))
+        return (self.fc(x), x) if self.mistake == "pair" else self.fc(self.drop(x))  # type: ignore[return-value]
 
     def get_extra_state(self) -> object:
         return {"a": 1} if self.mistake == "state" else torch.zeros(1)

@@ -179,6 +179,7 @@ def test_a_strided_shortcut_of_ones_own_does_not_crash_several_threads():
         (LENET5 | {"width": -1}, "model.width=-1"),
         (LENET5 | {"in_channels": 3}, "model.in_channels=3"),
         ({"_target_": "tests.tools.networks.Missing"}, "tests.tools.networks.Missing"),
+        ({"_target_": "missing_module.Net"}, "PYTHONPATH"),
         ({"_target_": "torch.optim.SGD"}, "torch.optim.SGD"),
         ({"_target_": "torch.nn.Linear", "in_features": 4}, "out_features"),
         *(
@@ -189,7 +190,8 @@ def test_a_strided_shortcut_of_ones_own_does_not_crash_several_threads():
                 "dropout": "Dropout",
                 "constructor": "broken",
                 "global": "global random state",
-                "error": "cannot be used",
+                "error": "(networks.py, line ",
+                "pair": "not a tuple",
                 "view": "reshape",
                 "eval": "no eval",
                 "state": "extra_state",

@@ -218,7 +218,7 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
         labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8))
-    axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))]))
+    axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -293,12 +293,15 @@ def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list
     return list(map(no_math, shortened if len(set(shortened)) == len(set(names)) else names))
 
 
-def _most(values: Sequence[float]) -> tuple[float, float]:
+def _most(values: Sequence[float], times: float = 4) -> tuple[float, float]:
     """Return axis limits that include the best value and most other values.
 
     Very low values are excluded, so that a few failures do not flatten the plot.
+
+    Args:
+        times: maximum distance of the lowest value from the best one, as a multiple of the median distance.
     """
     best = max(values)
-    low = max(min(values), best - max(4 * (best - float(np.median(values))), 1e-4))
+    low = max(min(values), best - max(times * (best - float(np.median(values))), 1e-4))
     margin = 0.06 * max(best - low, 1e-4)
     return low - margin, best + margin

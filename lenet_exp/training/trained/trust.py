@@ -109,7 +109,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
     if target not in known and not any(f"{target}.".startswith(f"{name}.") for name in _names(trust)):
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
-            f"if you trust it, add trust={','.join([*_names(trust), target])}"
+            f"if you trust it, add {f'{target} to trust=' if trust else f'trust={target}'}"
         )
     for key, value in option.items():
         if key not in OWN_KEYS and not all(map(_plain, value if isinstance(value, list) else [value])):
