@@ -24,7 +24,7 @@ WIDTH = 70  # columns for the description, followed by nine for megabytes
 def print_usage(outputs: Path) -> None:
     """Print the disk usage by kind of file, largest first, and the removable items, each with the command to run."""
     kinds = kinds_of(outputs)
-    print(outputs)
+    print(f"{outputs} (sizes in MB)")
     for words, size in kinds.most_common():
         _line(words, size)
     _line("total", kinds.total())

@@ -47,7 +47,7 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
     assert lenet_train(*line, outputs=ready).returncode == 1
     (folder,) = (ready / "sweeps").iterdir()
     listed = main("list", program="sweep").stdout.strip().splitlines()
-    assert listed[0].split() == ["sweep", "started", "state", "done", "command"]
+    assert listed[0].split() == ["sweep", "last", "start", "state", "done", "command"]
     assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 runs +lenet-train -m ", listed[2])
     told = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
     assert told[0] == f"sweep {folder.name}: finished"

@@ -29,7 +29,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
         print("no sweeps found; to start one, run: lenet-train -m ...")
         return
     table = PlainTable()
-    for title in ("sweep", "started", "state", "done", "command"):
+    for title in ("sweep", "last start", "state", "done", "command"):
         table.add_column(title, no_wrap=title != "command", overflow="fold")
     for sweep in sweeps:
         plan = sweep.started()
