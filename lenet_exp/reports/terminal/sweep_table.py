@@ -116,7 +116,7 @@ def print_sweep(
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """Yield a line for each run that learned nothing, diverged, failed, or was killed.
+    """Yield a line for each run that is at chance level, diverged, failed, or was killed.
 
     For each type of failure, at most `MOST_LINES` lines and a line with the number of remaining runs are yielded.
     """
