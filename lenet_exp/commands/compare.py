@@ -59,7 +59,6 @@ How it works
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")
-FIGURES = ("leaderboard", "curves", "numeric", "interaction", "parameters", "history")
 VECTOR = (".pdf", ".svg")
 BY = ("best", "last")  # same values as in comparison/group.py, which is not imported because it imports numpy
 KNOWN: dict[str, str | None] = {
@@ -123,11 +122,6 @@ def compare(arguments: list[str]) -> int:
         values["sweep"], values["filter"], values["tracking.uri"], values["experiment"] or "", CompareBy(by), margin
     )
     written = []
-    if values["figure"] is not None:
-        from lenet_exp.comparison.studies.numeric import numeric_flags
-
-        numeric = {n.flag: n for c in comparisons for n in numeric_flags(c)}
-        one_of("figure", values["figure"], [*FIGURES, *numeric])
     if output is not None:
         from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 

@@ -156,7 +156,6 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["output=/no/such/x.md"], ["output=/no/such/x.md"]),
         (["swep=last"], ["swep=last", "sweep=?"]),
         (["by=lats"], ["by=lats", "last?"]),
-        (["figure=curve", "output=x.svg"], ["figure=curve", "curves?"]),
         (["margin=0"], ["margin=0"]),
         (["margin=100"], ["margin=100"]),
         (["margin=much"], ["margin=much"]),
