@@ -10,11 +10,10 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -78,7 +77,7 @@ class TrainedModel:
     @property
     def code_changed(self) -> bool:
         """Whether the code of the network has changed since it was trained."""
-        return self.record is not None and _code_changed(self.record.config, self.record.execution)
+        return _code_changed(self.record)
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
@@ -254,25 +253,20 @@ def _check_normalization(name: str, record: Record) -> None:
 
 
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
-    network = _checked(name, record.config, record.weights_digest, weights, trust, record.execution)
+    network = _checked(name, record.config, record.weights_digest, weights, trust, record)
     _check_normalization(name, record)
-    if _code_changed(record.config, record.execution):
+    if _code_changed(record):
         log.warning("%s: the code of its network has changed since it was trained", name)
     return network
 
 
-def _code_changed(config: Config, execution: Mapping[str, str | int]) -> bool:
+def _code_changed(record: Record | None) -> bool:
     # The optimizer is not checked, because its class need not be trusted and would be imported.
-    return bool(changed_code(config, execution, ("model", "activation")))
+    return record is not None and bool(changed_code(record.config, record.execution, ("model", "activation")))
 
 
 def _checked(
-    name: str,
-    config: Config,
-    known: str | None,
-    weights: Weights,
-    trust: Trust,
-    execution: Mapping[str, str | int] = MappingProxyType({}),
+    name: str, config: Config, known: str | None, weights: Weights, trust: Trust, record: Record | None = None
 ) -> nn.Module:
     """Rebuild a network from its configuration and weights, and check the weights.
 
@@ -280,7 +274,7 @@ def _checked(
         name: the model's name in messages.
         config: a configuration that contains at least the settings of the network.
         known: expected digest of the weights; None if unknown.
-        execution: execution settings in the model's record.
+        record: the model's record, which shows whether the code of the network has changed; None if there is none.
     """
     try:
         check_network(name, config, trust)
@@ -288,7 +282,7 @@ def _checked(
     except UserError:
         raise
     except Exception as e:  # custom classes can raise anything
-        if _code_changed(config, execution):
+        if _code_changed(record):
             changed = "because the code of its network has changed; restore the code, or retrain with sweep.force=true"
             raise UserError(f"{name}: its weights do not fit, {changed}") from e
         raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
