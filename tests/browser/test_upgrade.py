@@ -1,4 +1,4 @@
-"""The links of `lenet-ui` open the pages of an earlier commit's store."""
+"""The links of `lenet-ui` open the pages of a store of release 0.2.0."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import pytest
 
 from tests.browser.served import lenet_ui
 from tests.browser.table import rows
-from tests.upgrade.earlier import EXPECTED, PLACE, unpacked
+from tests.upgrade.archive import EXPECTED, PLACE, unpacked
 
 pytestmark = pytest.mark.by_hand  # tests/upgrade has the names that the links use, and test_pages.py the links
 
 
 def test_links_into_an_earlier_store_open(page, tmp_path):
     with unpacked(tmp_path / "upgraded") as outputs:
-        made, compared = EXPECTED["made"], EXPECTED["compare"]
-        with lenet_ui(f"sweep={made['grid']}", outputs=outputs, cwd=PLACE) as served:
+        made, groups = EXPECTED["made"], EXPECTED["compare"]["base"]["gives"][0]["groups"]
+        with lenet_ui(f"sweep={made['base']}", outputs=outputs, cwd=PLACE) as served:
             page.goto(served.links["runs"])
             shown = [(row["params.activation"], float(row["metrics.best_val_accuracy"])) for row in rows(page)]
-            assert [activation for activation, _ in shown] == ["selu", "selu", "rrelu", "rrelu"]
-            for group in compared["grid"][0]["groups"]:
+            assert [activation for activation, _ in shown] == ["tanh", "selu", "selu", "tanh", "tanh", "selu"]
+            for group in groups:
                 accuracies = [value for activation, value in shown if activation == group["activation"]]
                 assert sum(accuracies) / len(accuracies) == pytest.approx(group["mean"])
             page.goto(served.links["curves"])

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.folders.records import FINAL_FIELDS, Delivered, History, Outcome, record_from_json, record_to_json
+from lenet_exp.config.schema import Config
+from lenet_exp.folders.job import job_from_json, job_to_json
+from lenet_exp.folders.records import (
+    FINAL_FIELDS,
+    Delivered,
+    History,
+    Outcome,
+    record_from_json,
+    record_to_json,
+)
+from lenet_exp.folders.records import TestResult as StoredTestResult  # pytest collects classes named Test*
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_plan import SweepPlan
 from tests.tools.records import a_record
+from tests.upgrade.stored import stored
 
 OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"
 FILES = {
@@ -22,6 +33,14 @@ FILES = {
     "history.json": (partial(read_as, History), to_json),
     "delivered.json": (partial(read_as, Delivered), to_json),
     "sweep.json": (partial(read_as, SweepPlan), to_json),
+}
+STORED = {
+    "Record": (record_from_json, record_to_json),
+    "History": (partial(read_as, History), to_json),
+    "Delivered": (partial(read_as, Delivered), to_json),
+    "TestResult": (partial(read_as, StoredTestResult), to_json),
+    "SweepPlan": (partial(read_as, SweepPlan), to_json),
+    "Job": (lambda value: job_from_json(value, OLD), job_to_json),
 }
 NEW_KEYS = {"new": 1, "new é\u2028": {"deep": ["text"]}}
 
@@ -46,6 +65,23 @@ def test_a_file_of_0_1_0_comes_back_with_all_its_keys_and_those_of_a_later_relea
     again = json.loads(json.dumps(to(of(value))))
     assert within(value, again)
     assert of(again) == of(value)
+
+
+def unknown(value: object) -> set[str]:
+    """The keys that a class does not know, at every depth."""
+    found = set(getattr(value, "other", {}))
+    if is_dataclass(value) and not isinstance(value, Config):
+        return found.union(*(unknown(getattr(value, f.name)) for f in fields(value)))
+    return found.union(*map(unknown, value)) if isinstance(value, list) else found
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_objects_of_0_2_0_are_read_without_unknown_keys_and_written_back(name):
+    of, to = STORED[name]
+    assert stored("0.2")[name]
+    for value in stored("0.2")[name]:
+        assert unknown(of(value)) <= {"digest"}
+        assert within({k: v for k, v in value.items() if k != "digest"}, json.loads(json.dumps(to(of(value)))))
 
 
 @pytest.mark.parametrize("name", ["job.json", "record.json", "sweep.json", "history.json"])

@@ -203,7 +203,7 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    sys.path[0] = request["cwd"]
+    sys.path[:1] = [request["cwd"], *filter(None, request["env"].get("PYTHONPATH", "").split(":"))]
     for which in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(which, signal.SIG_DFL)
     for number, name in enumerate(("stdin", "stdout", "stderr")):  # whether they are a terminal is asked when made
