@@ -63,6 +63,7 @@ STORES = "Any number of outputs folders"
 TOKEN = "The server that `lenet-ui` starts"
 WORKERS = "A worker that dies"
 TOGETHER = "Overlapping sweeps"
+RELEASES = "Outputs folders and MLflow stores of releases"
 FINISHED = "When you rerun a sweep"
 
 COMMITS = "tests/folders/test_checkpoints.py"
@@ -242,6 +243,20 @@ BREAKS = {
         old="        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except",
         new="        pass\n    except",
         tests="tests/folders/test_owner.py tests/folders/test_run_folder.py",
+    ),
+    "stored_field": Break(  # sweep.json of release 0.2.0 has the former name
+        promise=RELEASES,
+        file="lenet_exp/folders/sweep_plan.py",
+        old="    told: int = 0",
+        new="    ended: int = 0",
+        tests="tests/folders/test_records.py -k 0_2_0",
+    ),
+    "stored_value": Break(
+        promise=RELEASES,
+        file="lenet_exp/comparison/runs.py",
+        old="return record.seconds_to_best\n",
+        new="return record.seconds\n",
+        tests="tests/upgrade/test_release_0_2.py -k comparison",
     ),
     "quick": Break(
         promise=FINISHED,
