@@ -1,23 +1,103 @@
-"""Simulate sweeps with known true means, and compute statistics for their pairs of configurations."""
+"""Draw simulated sweeps with known true means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from math import comb
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from scipy.special import stdtr
 
-from lenet_exp.comparison.multiplicity import Bools, Floats
-from lenet_exp.comparison.pairs import AccuracyTable, Pairs, pairs
-from lenet_exp.comparison.statistics import intervals
+from lenet_exp.comparison.pairs import AccuracyTable, Floats
 
-CHUNK = 4_000_000  # maximum number of values in memory at the same time
-MANY = 50  # number of configurations above which the fast method is used
-ROUNDING = 1e-15  # precision of the difference between nearly equal squares
-SMALLEST = 1.9  # value of t below which p is above 5% for any number of seeds
-Rule = Callable[["Judged"], Bools]
+ACCURACY, SD, NO_IMAGES = 0.9, 0.002, 0  # accuracy of a value of 0, standard deviation, number of images (0: unknown)
+ROUNDED = {
+    "rounded": (0.9, 0.002, 500),
+    "250 images": (0.985, 0.004, 250),
+    "10,000 images": (0.995, 0.0004, 10_000),
+}
+SPREADS = ("1", "3^U", "10^U", "one 10", "one 0.1", "half 10", "wild")
+WILD, WILD_MEAN = 40.0, -100.0  # standard deviation of wild configurations, and their mean on a ladder
+GRIDS = {6: (3, 2), 10: (5, 2), 18: (3, 3, 2)}  # numbers of values of the flags in a recorded grid
+RECORDED = Path(__file__).with_name("search_table.npz")  # written by benchmarks/search_table.py
+RECORDED_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """Simulated sweeps.
+
+    Attributes:
+        table: accuracies as fractions, with shape (sweeps, configurations, replicates).
+        means: true means, with shape (sweeps, configurations).
+        images: number of images from which each accuracy was computed; None if unknown.
+    """
+
+    table: AccuracyTable
+    means: Floats
+    images: int | None = None
+
+    def comparable(self) -> Iterator[tuple[AccuracyTable, np.ndarray, Floats]]:
+        """Yield tables that can be judged together, with the best configuration of each sweep in the first row.
+
+        A configuration with fewer than two runs is left out. So is a sweep with fewer than two other configurations.
+
+        Yields:
+            The table, the number of the configuration in each row (sweeps, rows), and the true means (sweeps, k).
+        """
+        for chosen, order in by_mean(self.table):
+            values = np.take_along_axis(self.table.values[chosen], order[..., None], axis=1)
+            yield AccuracyTable(values, self.table.seeds, self.table.splits), order, self.means[chosen]
+
+
+def by_mean(table: AccuracyTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield indices of sweeps that can be judged together, and the order of their configurations, best mean first.
+
+    The order contains only configurations with at least two runs.
+    """
+    known = ~np.isnan(table.values)
+    runs = known.sum(axis=-1)
+    mean = np.where(known, table.values, 0.0).sum(axis=-1) / np.maximum(runs, 1)
+    order = np.argsort(-np.where(runs > 1, mean, -np.inf), axis=-1, kind="stable")
+    # Variances are moderated only if a configuration has more than two runs.
+    kinds = np.stack([(runs > 1).sum(axis=-1), runs.max(axis=-1) > 2], axis=-1)
+    for kind in np.unique(kinds[kinds[:, 0] > 1], axis=0):
+        chosen = np.flatnonzero((kinds == kind).all(axis=-1))
+        yield chosen, order[chosen, : kind[0]]
+
+
+class Source(Protocol):
+    """Draws sweeps."""
+
+    @property
+    def name(self) -> str:
+        """The name of the scenario."""
+
+    @property
+    def details(self) -> str:
+        """A description of the noise; empty if the name includes it."""
+
+    @property
+    def goal(self) -> bool:
+        """Whether the goals for error rates apply."""
+
+    @property
+    def k(self) -> int:
+        """The number of configurations in a sweep."""
+
+    @property
+    def n(self) -> int:
+        """The number of seeds per configuration."""
+
+    @property
+    def size(self) -> int:
+        """The number of accuracies in a sweep's table."""
+
+    def draw(self, sweeps: int, rng: np.random.Generator) -> Sweeps:
+        """Draw sweeps."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +117,18 @@ class Scenario:
             - correlated: normal, with an additional effect of each seed that differs between configurations. Therefore,
               it affects the differences between configurations.
             - skewed: an exponential tail toward lower values.
-            - collapse: one run in ten ends 50 standard deviations lower, at chance level.
+            - collapse: one run in ten ends lower by `drop`.
             - rounded: accuracies are multiples of a standard deviation, as with few images.
-            - one skewed, one collapses: only the first configuration is skewed or collapses. The other runs of a
-              collapsing configuration are better, so that its mean does not change.
+            - 250 images, 10,000 images: accuracies near 100% are multiples of 1 / images and at most 1.
+            - one skewed, one collapses: only the first configuration is skewed or collapses. All runs of a collapsing
+              configuration are better by a constant, so that its mean does not change.
         splits: number of splits per seed. Seed, split, and residual have effects of the same size on each
             configuration.
+        drop: how far a collapsed run ends below the others, in standard deviations.
+        vary: how the standard deviations are drawn for each sweep instead (an entry of SPREADS); U is uniform between 0
+            and 1 for each configuration, "one" and "half" are at random positions, and "wild" are the last k / 6.
+        correlation: correlation of each two configurations over seeds. By default, each seed has an effect with
+            standard deviation 1 on all configurations.
     """
 
     name: str
@@ -53,44 +139,115 @@ class Scenario:
     missing: float = 0.0
     noise: str = "normal"
     splits: int = 1
+    drop: float = 50.0
+    vary: str = ""
+    correlation: float | None = None
 
     @property
     def k(self) -> int:
         """The number of configurations in a sweep."""
         return len(self.means)
 
-
-@dataclass(frozen=True)
-class Judged:
-    """Statistics for all pairs of configurations in simulated sweeps.
-
-    Attributes:
-        found: statistics for all pairs.
-        k: number of configurations per sweep.
-        leader: (sweeps,) index of the leader.
-        leads: (sweeps, pairs) whether the leader is the first configuration of the pair.
-        involved: (sweeps, pairs) whether the pair contains the leader.
-    """
-
-    found: Pairs
-    k: int
-    leader: np.ndarray
-    leads: Bools
-    involved: Bools
+    @property
+    def details(self) -> str:
+        """A description of the noise; empty if the name includes it."""
+        if self.correlation is None or "collapse" in self.noise:
+            return ""
+        parts = [f"sd {self.vary or f'a best {self.spreads[0]:g}'}", f"correlation {self.correlation:g}"]
+        parts += [self.noise] * (self.noise != "normal") + ["other seeds"] * (not self.paired)
+        return "; ".join([*parts, f"{self.missing:.0%} missing"] if self.missing else parts)
 
     @property
-    def towards(self) -> Floats:
-        """The observed lead of the leader in each pair that contains it."""
-        return np.where(self.leads, self.found.points, -self.found.points)
+    def goal(self) -> bool:
+        """Whether the goals apply: not if the noise of one configuration differs from all others, or runs collapse."""
+        return not ("collapse" in self.noise or self.noise.startswith("one "))
 
-    def of_leader(self, values: np.ndarray) -> np.ndarray:
-        """Select the values (sweeps, k - 1) for the leader's pairs from those for all pairs.
+    @property
+    def size(self) -> int:
+        """The number of accuracies in a sweep's table."""
+        return self.k * self.n * self.splits * (1 if self.paired else self.k)
 
-        Args:
-            values: (sweeps, pairs) or (pairs,) values for all pairs.
-        """
-        where = np.nonzero(self.involved)[1].reshape(-1, self.k - 1)
-        return np.take_along_axis(np.broadcast_to(values, self.involved.shape), where, axis=-1)
+    def draw(self, sweeps: int, rng: np.random.Generator) -> Sweeps:
+        """Draw sweeps."""
+        at, sd, images = ROUNDED.get(self.noise, (ACCURACY, SD, NO_IMAGES))
+        found = simulated(self, sweeps, rng)
+        values = at + sd * found.values
+        if images:
+            values = np.minimum(np.round(values * images) / images, 1.0)
+        means = np.broadcast_to(at + sd * np.array(self.means), (sweeps, self.k))
+        return Sweeps(AccuracyTable(values, found.seeds, found.splits), means, images or None)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Sweeps with the means and the spreads of recorded grids (`benchmarks/search_table.py`).
+
+    Attributes:
+        k: number of configurations: 6, 10, or 18.
+        n: number of seeds per configuration.
+        tied: number of configurations whose true means are set to the best one.
+        residuals: whether half of the variance comes from recorded residuals, which are drawn by seed for all
+            configurations together; otherwise, all noise is normal.
+    """
+
+    k: int
+    n: int
+    tied: int
+    residuals: bool
+    details = ""
+    goal = True
+
+    @property
+    def name(self) -> str:
+        """The name of the scenario."""
+        tied = {1: "recorded means", self.k: "all tied"}.get(self.tied, f"{self.tied} tied")
+        return f"{tied}, {'residuals' if self.residuals else 'normal'}"
+
+    @property
+    def size(self) -> int:
+        """The number of accuracies in a sweep's table."""
+        return self.k * self.n
+
+    def draw(self, sweeps: int, rng: np.random.Generator) -> Sweeps:
+        """Draw sweeps, each from a random grid. The best configuration is the first one."""
+        grids = recorded_grids(self.k)
+        recorded = grids[rng.integers(len(grids), size=sweeps)]
+        means = recorded.mean(axis=-1)
+        off = recorded - means[..., None]
+        means[:, : self.tied] = means[:, :1]
+        spread = np.maximum(recorded.std(axis=-1, ddof=1), 1 / RECORDED_IMAGES)[..., None]
+        noise = spread * rng.normal(size=(sweeps, self.k, self.n))
+        if self.residuals:
+            seed = rng.integers(off.shape[-1], size=(sweeps, 1, self.n))
+            noise = np.sqrt(0.5) * (noise + np.sqrt(1.5) * np.take_along_axis(off, seed, axis=-1))
+        values = np.round((means[..., None] + noise) * RECORDED_IMAGES) / RECORDED_IMAGES
+        return Sweeps(
+            AccuracyTable(values, np.arange(self.n), np.zeros(self.n, dtype=np.int64)), means, RECORDED_IMAGES
+        )
+
+
+@cache
+def recorded_grids(k: int) -> Floats:
+    """Return the best accuracies in 2,000 random grids without diverged runs, with shape (grids, k, seeds), sorted by
+    mean."""
+    with np.load(RECORDED) as file:
+        table, flags = file["accuracy"].astype(float), json.loads(str(file["flags"]))
+    reached = np.where(np.isnan(table).any(axis=-1), np.nan, table.max(axis=-1))
+    shape, rng = tuple(map(len, flags.values())), np.random.default_rng(k)
+    found: list[Floats] = []
+    places = np.arange(len(reached)).reshape(shape)
+    while len(found) < 2000:
+        varied = rng.permutation(len(shape))[: len(GRIDS[k])]
+        sizes = dict(zip(varied.tolist(), GRIDS[k], strict=True))
+        if any(sizes.get(i, 1) > most for i, most in enumerate(shape)):
+            continue
+        values = [rng.permutation(most)[: sizes.get(i, 1)] for i, most in enumerate(shape)]
+        grid = reached[places[np.ix_(*values)].ravel()]
+        grid = grid[np.argsort(-grid.mean(axis=-1), kind="stable")]
+        # If the best recorded means tied, there would be more than `tied` best configurations.
+        if not np.isnan(grid).any() and (np.diff(grid[:4].mean(axis=-1)) < 0).all():
+            found.append(grid)
+    return np.array(found)
 
 
 def equal(k: int) -> tuple[float, ...]:
@@ -98,10 +255,23 @@ def equal(k: int) -> tuple[float, ...]:
     return (0.0,) * k
 
 
+def spreads(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Floats:
+    """Return the standard deviations of the configurations, with shape (sweeps or 1, k)."""
+    k, vary = scenario.k, scenario.vary
+    if vary in ("3^U", "10^U"):
+        return np.power(float(vary[:-2]), rng.random((sweeps, k)))
+    if vary == "wild":
+        return np.where(np.arange(k) < k - max(1, k // 6), 1.0, WILD)[None]
+    if vary not in ("", "1"):
+        number, factor = vary.split()
+        place = rng.random((sweeps, k)).argsort(axis=-1)
+        return np.where(place < (k // 2 if number == "half" else 1), float(factor), 1.0)
+    return np.array(scenario.spreads or np.ones(k))[None]
+
+
 def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> AccuracyTable:
-    """Draw the accuracies of simulated sweeps. If they are paired, each seed has an effect on all configurations."""
+    """Draw values of simulated sweeps, in units of a standard deviation."""
     k, n, splits = scenario.k, scenario.n, scenario.splits
-    spreads = np.array(scenario.spreads or equal(k)) + (0.0 if scenario.spreads else 1.0)
     own = rng.normal(size=(sweeps, k, n, splits))
     if splits > 1:
         own = own + rng.normal(size=(sweeps, k, n, 1)) + rng.normal(size=(sweeps, k, 1, splits))
@@ -110,14 +280,20 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Accu
     elif scenario.noise == "skewed":
         own = 1 - rng.exponential(size=own.shape)
     elif scenario.noise == "collapse":
-        own = own - 50 * (rng.random(own.shape) < 0.1)
+        own = own - scenario.drop * (rng.random(own.shape) < 0.1)
     elif scenario.noise == "one skewed":
         own[:, 0] = 1 - rng.exponential(size=own[:, 0].shape)
     elif scenario.noise == "one collapses":
-        own[:, 0] += 5 - 50 * (rng.random(own[:, 0].shape) < 0.1)
-    values = np.array(scenario.means)[:, None, None] + spreads[:, None, None] * own
-    common = rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
-    values = (values + common).reshape(sweeps, k, n * splits)
+        own[:, 0] += scenario.drop / 10 - scenario.drop * (rng.random(own[:, 0].shape) < 0.1)
+    spread, means = spreads(scenario, sweeps, rng)[..., None, None], np.array(scenario.means)[:, None, None]
+    if scenario.correlation is None:
+        values = means + spread * own + rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
+    elif scenario.correlation:
+        common = np.sqrt(scenario.correlation) * rng.normal(size=(sweeps, 1, n, splits))
+        values = means + spread * (np.sqrt(1 - scenario.correlation) * own + common)
+    else:
+        values = means + spread * own
+    values = values.reshape(sweeps, k, n * splits)
     if scenario.noise == "rounded":
         values = np.round(values)
     if scenario.missing:
@@ -129,103 +305,3 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Accu
         values, seeds = apart.reshape(sweeps, k, k * n), np.arange(k * n)
         split = np.zeros(k * n, dtype=np.int64)
     return AccuracyTable(values, seeds, split)
-
-
-def judge(draws: AccuracyTable) -> Judged:
-    """Determine the leader of each sweep and compute the statistics for all pairs of configurations."""
-    k = draws.values.shape[-2]
-    known = ~np.isnan(draws.values)
-    mean = np.where(known, draws.values, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    # A configuration with a single run cannot be tested, so it cannot be the leader.
-    leader = np.where(known.sum(axis=-1) > 1, mean, -np.inf).argmax(axis=-1)
-    first, second = np.triu_indices(k, 1)
-    leads = leader[:, None] == first
-    found = complete_pairs(draws.values) if k > MANY and known.all() and not draws.splits.any() else pairs(draws)
-    return Judged(found, k, leader, leads, leads | (leader[:, None] == second))
-
-
-def complete_pairs(values: Floats) -> Pairs:
-    """Compute the same statistics as `pairs` for sweeps without missing runs, ten times as fast.
-
-    Each p above 5% is set to 1, because only smaller values are used.
-    """
-    k, n = values.shape[-2:]
-    first, second = np.triu_indices(k, 1)
-    mean = values.mean(axis=-1)
-    off = values - mean[..., None]
-    products = off @ off.swapaxes(-1, -2)
-    own = np.diagonal(products, axis1=-2, axis2=-1)
-    square = (own[..., first] + own[..., second] - 2 * products[..., first, second]) / (n - 1)
-    spread = np.sqrt(np.maximum(square, ROUNDING))
-    points, error = mean[..., first] - mean[..., second], spread / np.sqrt(n)
-    t = np.abs(points) / error
-    p, small = np.ones_like(t), t > SMALLEST
-    p[small] = 2 * stdtr(n - 1, -t[small])
-    same = np.ones_like(t)
-    return Pairs(points, spread, error, same * n, same * (n - 1), same == 1, p)
-
-
-@dataclass
-class Counts:
-    """Counts of correct and false results over the simulated sweeps of a scenario.
-
-    Attributes:
-        sweeps: number of sweeps.
-        false: number of sweeps with a false claim that the leader is ahead.
-        held: number of sweeps in which all intervals contain the true differences.
-        kept: number of sweeps in which no configuration with the best true mean is excluded.
-        right: number of truly worse configurations that a truly best leader is found to be ahead of.
-        lesser: number of truly worse configurations.
-        wins: number of sweeps in which the leader is correctly found to be ahead of all others.
-    """
-
-    sweeps: int = 0
-    false: int = 0
-    held: int = 0
-    kept: int = 0
-    right: int = 0
-    lesser: int = 0
-    wins: int = 0
-
-    def add(self, judged: Judged, rule: Rule, means: Sequence[float]) -> None:
-        """Add the results of a rule for some sweeps.
-
-        Args:
-            judged: statistics for the sweeps.
-            rule: function that returns which differences are significant.
-            means: true means of the configurations.
-        """
-        first, second = np.triu_indices(judged.k, 1)
-        true, best = np.array(means), np.array(means) == max(means)
-        # All arrays below contain only the leader's pairs: (sweeps, k - 1).
-        leads, differs = judged.of_leader(judged.leads), judged.of_leader(rule(judged))
-        truth = judged.of_leader(true[first] - true[second])
-        found = Pairs(*(judged.of_leader(getattr(judged.found, f.name)) for f in fields(Pairs)))
-        other_best = np.where(leads, judged.of_leader(best[second]), judged.of_leader(best[first]))
-        ahead = differs & (np.where(leads, found.points, -found.points) > 0)
-        better = np.where(leads, truth, -truth) > 0
-        low, high = intervals(found, differs, comb(judged.k, 2))
-        outside = ~np.isnan(found.p) & ((truth < low) | (truth > high))
-        self.sweeps += len(differs)
-        self.false += int((ahead & ~better).any(axis=-1).sum())
-        self.held += int((~outside.any(axis=-1)).sum())
-        self.kept += int((~(ahead & other_best).any(axis=-1)).sum())
-        self.right += int((ahead & better & best[judged.leader][:, None]).sum())
-        self.lesser += int(better.sum())
-        self.wins += int((ahead & better).all(axis=-1).sum())
-
-    def percent(self, count: int) -> float:
-        """Return a count as a percentage of the sweeps."""
-        return 100 * count / self.sweeps
-
-
-def run(scenario: Scenario, sweeps: int, rules: Sequence[Rule], seed: int) -> list[Counts]:
-    """Simulate sweeps in parts that fit into memory, and return the counts for each rule."""
-    rng, counts = np.random.default_rng(seed), [Counts() for _ in rules]
-    columns = scenario.n * scenario.splits * (1 if scenario.paired else scenario.k)
-    part = max(1, min(sweeps, CHUNK // (max(scenario.k * columns, comb(scenario.k, 2) * 4))))
-    for begin in range(0, sweeps, part):
-        judged = judge(simulated(scenario, min(part, sweeps - begin), rng))
-        for count, rule in zip(counts, rules, strict=True):
-            count.add(judged, rule, scenario.means)
-    return counts

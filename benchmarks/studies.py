@@ -10,9 +10,9 @@ from math import comb
 import numpy as np
 from scipy.stats import f as f_distribution
 
-from benchmarks.simulated import Scenario, equal, judge, simulated
+from benchmarks.simulated import Scenario, Sweeps, equal, simulated
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
-from lenet_exp.comparison.pairs import pairs
+from lenet_exp.comparison.pairs import first_against_others, pairs
 from lenet_exp.comparison.studies.datasets import better_on_each
 from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
@@ -187,12 +187,11 @@ def declared(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> tuple
 
     Both have the shape (sweeps, k - 1).
     """
-    judged = judge(simulated(scenario, sweeps, rng))
-    points, error, df = (judged.of_leader(getattr(judged.found, name)) for name in ("points", "error", "df"))
-    first, second = np.triu_indices(judged.k, 1)
-    means = np.array(scenario.means)
-    distance = np.abs(judged.of_leader(means[first] - means[second]))
-    return equivalence_p(points, error, df, MARGIN, comb(judged.k, 2)) <= LEVEL, distance
+    means = np.broadcast_to(np.array(scenario.means), (sweeps, scenario.k))
+    ((table, order, _),) = Sweeps(simulated(scenario, sweeps, rng), means).comparable()
+    found, means = first_against_others(table), np.take_along_axis(means, order, axis=1)
+    p = equivalence_p(found.points, found.error, found.df, MARGIN, comb(scenario.k, 2))
+    return p <= LEVEL, np.abs(means[:, :1] - means[:, 1:])
 
 
 def equivalence_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:

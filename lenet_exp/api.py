@@ -221,7 +221,8 @@ def compare(
         - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with the leader;
         - `equivalent`, `equivalence_p`: whether the configuration differs from the leader by less than the margin, and
           the corrected p-value; present if there is a margin;
-        - `not_excluded`: whether the configuration could be the best;
+        - `relation`: `leader`, `behind`, `excluded` (not the best), `open` (could be the best), `unstable`, or
+          `untested`; `not_excluded`: whether the configuration could be the best;
         - `mean_rank`, `worse_on_each`: for several datasets, the mean rank of the configuration, and whether the
           configuration with the best mean rank is significantly better on each dataset; with five or more datasets,
           also `friedman_p` and `critical_difference` (of mean ranks);

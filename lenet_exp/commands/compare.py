@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from textwrap import indent
 
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.files import output_path
+from lenet_exp.reports.method import METHOD
 from lenet_exp.waiting import print_status
 
-USAGE = """
+USAGE = f"""
 lenet-compare: compare configurations across seeds.
 
   lenet-compare                          compare the configurations of the last sweep
@@ -39,23 +41,14 @@ lenet-compare: compare configurations across seeds.
                                          write a vector figure (.pdf or .svg) as wide as a column of a paper; figure= is
                                          leaderboard (default), curves, numeric, interaction, parameters, history, or
                                          the name of a numeric flag
+  lenet-compare details=true             also print the effects of flags, interactions, best values, and all notes
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
   tracking.uri=      MLflow store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        MLflow experiment for filter= (default: lenet_exp)
 
 How it works
-  Only validation accuracy is compared. The leader is tested against every other configuration: with a paired test if
-  the two have seeds in common, otherwise with Welch's test. P-values are corrected for multiple comparisons among all
-  pairs of configurations (Shaffer's method). To win, a configuration must instead beat every other one at an
-  uncorrected p <= 0.05; this rule itself accounts for multiple comparisons (Gutmann and Maymin).
-  At most 5 in 100 comparisons wrongly declare a configuration worse than an equally good one. In at least 95 of 100
-  comparisons, all intervals for the leader's lead over the other configurations contain the true values. Neither
-  guarantee holds if some runs of a configuration collapse (reach far lower accuracy than the rest); a warning lists
-  such runs.
-  The winner's lead is biased upward. Intervals cover only variation between seeds (and between splits, if split_seed is
-  swept).
-  Configurations with diverged runs rank last. No configuration wins while runs are missing.
+{indent(METHOD, "  ")}
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")
@@ -71,6 +64,7 @@ KNOWN: dict[str, str | None] = {
     "against": None,
     "seeds": None,
     "run": "false",
+    "details": "false",
     "tracking.uri": None,
     "experiment": "lenet_exp",
     "by": "best",
@@ -132,7 +126,7 @@ def compare(arguments: list[str]) -> int:
             write_comparison(output, comparisons, source)
             written = [f"report: {output}"]
     for comparison in comparisons:
-        print_comparison(comparison)
+        print_comparison(comparison, details=values["details"] == "true")
     print_datasets(comparisons)
     for line in written:
         print(line)

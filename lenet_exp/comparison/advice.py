@@ -16,6 +16,8 @@ from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.errors import ConfigError
 
 AT_MOST = 100  # maximum number of seeds for a suggested confirmation
+DIFFERENCES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # differences to confirm, in percentage points
+ROUNDING = 5e-5  # half of the last digit of a printed accuracy
 
 
 class NextStep(StrEnum):
@@ -44,12 +46,16 @@ class Advice:
         points: the difference to confirm or, after a confirmation, the difference that was tested, in percentage
             points.
         equivalence: whether a confirmation tested equivalence within `points`.
+        runs: number of runs of the step; 0 if unknown.
+        seconds: total training time of these runs, in seconds; NaN if unknown.
     """
 
     step: NextStep
     sweep: str = ""
     points: str = ""
     equivalence: bool = False
+    runs: int = 0
+    seconds: float = math.nan
 
 
 def advice(comparison: Comparison) -> Advice | None:
@@ -78,7 +84,7 @@ def advice(comparison: Comparison) -> Advice | None:
     best = comparison.searched.best if comparison.searched is not None else None
     if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
-    if verdict.not_ahead:
+    if verdict.not_behind:
         open_leads = _open_leads(comparison, verdict)
         return _confirming(comparison, NextStep.confirm, open_leads) if open_leads else predict
     nearest = min(leads, key=lambda lead: lead.points)
@@ -94,26 +100,28 @@ def _open_leads(comparison: Comparison, verdict: Verdict) -> list[Difference]:
     return [
         lead
         for group, lead, relation in verdict.compared
-        if relation is not Relation.ahead and id(group) not in equivalent and round(lead.points, 4) != 0
+        if relation in (Relation.open, Relation.untested) and id(group) not in equivalent and round(lead.points, 4) != 0
     ]
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """Return the advice to confirm the observed difference or, if 100 seeds cannot detect it, the smallest difference
-    that 100 seeds can detect; None if no confirmation can be planned."""
-    searched = step is NextStep.baseline
-    try:
-        detects = (plan_against if searched else plan)(comparison, 1.0, AT_MOST).detects
-    except ConfigError:
-        return None
+    """Return the advice to confirm the median lead, rounded down to one of `DIFFERENCES` if 100 seeds can detect it.
+
+    Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these differences.
+    """
+    make = plan_against if step is NextStep.baseline else plan
     seen = statistics.median(abs(lead.points) for lead in leads)
-    if detects is None:
+    try:
+        detects = make(comparison, 1.0, AT_MOST).detects
+        if detects is None:
+            return None
+        able = [d for d in DIFFERENCES if d / 100 >= detects]
+        points = max((d for d in able if d / 100 <= seen + ROUNDING), default=able[0])
+        wanted = make(comparison, points / 100)
+    except (ConfigError, IndexError):
         return None
-    return Advice(step, comparison.design.sweep if comparison.design is not None else "", _rounded(max(seen, detects)))
-
-
-def _rounded(difference: float) -> str:
-    """Format a difference in percentage points with one significant digit, such as `0.2`."""
-    points = max(difference * 100, 0.01)
-    digits = max(0, -math.floor(math.log10(points)))
-    return f"{round(points, digits):.{digits}f}"
+    runs = wanted.seeds * max(len(wanted.groups), 2)
+    known = [run.seconds for group in wanted.groups for run in group.finished if run.seconds is not None]
+    seconds = statistics.fmean(known) * runs if known else math.nan
+    sweep = comparison.design.sweep if comparison.design is not None else ""
+    return Advice(step, sweep, f"{points:g}", runs=runs, seconds=seconds)

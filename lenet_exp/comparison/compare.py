@@ -76,7 +76,12 @@ class Comparison:
     @cached_property
     def equivalences(self) -> list[Equivalence | None]:
         """For each group, whether it is equivalent to the leader; None if there is no margin or no test."""
-        return equivalences(self.leads, self.margin, self.comparisons)
+        return equivalences(self.plain_leads, self.margin, self.comparisons)
+
+    @cached_property
+    def plain_leads(self) -> list[Difference | None]:
+        """The differences from the leader with unmoderated variances, for tests of equivalence; see `leads`."""
+        return _leads(self.groups, self.leader, named=True)
 
     @property
     def has_trials(self) -> bool:
@@ -85,12 +90,12 @@ class Comparison:
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The groups that could be the best: the leader and every group that is not significantly behind it.
+        """The groups that could be the best: the leader and every group that is not excluded (`statistics.judged`).
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
         stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
-        found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
+        found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.excluded)]
         return [g for g in found if _is_left(g, self.design)]
 
     @property
@@ -263,8 +268,13 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
     found: dict[int, Difference] = {}
     if leader in judged:
         others = [g for g in judged if g is not leader]
-        rule = against_fixed if named else against_chosen
-        differences = rule(leader.accuracy, [g.accuracy for g in others])
+        accuracies = [g.accuracy for g in others]
+        images = {g.images for g in judged} if not leader.on_test else set()
+        differences = (
+            against_fixed(leader.accuracy, accuracies)
+            if named
+            else against_chosen(leader.accuracy, accuracies, images.pop() if len(images) == 1 else None)
+        )
         found = {id(g): difference for g, difference in zip(others, differences, strict=True)}
     if leader in stable:
         for g in stable:

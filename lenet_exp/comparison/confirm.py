@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison, named_leader
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
+from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.equivalence import equivalences
+from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS
+
+MANY_RUNS = 200  # number of runs above which a plan also says what fewer runs detect
+CHEAPER = (50, 100)
 
 K = TypeVar("K")
 
@@ -85,11 +89,13 @@ class ConfirmationPlan:
         seeds: number of new seeds per group.
         detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%, or
             the margin within which equal groups are found equivalent; None if no spread is known.
+        cheaper: for a plan with more than 200 runs, what plans with about 50 and 100 runs detect, by number of seeds.
     """
 
     groups: list[Group]
     seeds: int
     detects: float | None
+    cheaper: dict[int, float] = field(default_factory=dict)
 
 
 def plan(
@@ -108,7 +114,8 @@ def plan(
             would be needed.
     """
     asked, name = _asked(points, equivalence), comparison.dataset
-    candidates = sorted(comparison.not_excluded, key=lambda g: g is not comparison.leader)
+    # No affordable number of seeds separates unstable configurations from the leader.
+    candidates = sorted(could_be_best(comparison), key=lambda g: g is not comparison.leader)
     if len(candidates) == 1:
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
@@ -157,7 +164,9 @@ def _planned(
         *some, last = [f"{_asked(round(power.detects(n), 4), equivalence)} requires {n} seeds" for n in (20, 50, 100)]
         smaller = f"{', '.join(some)}, and {last}"
         raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
-    return ConfirmationPlan(groups, needed, points)
+    sides = max(len(groups), 2)
+    cheaper = {runs // sides: power.detects(runs // sides) for runs in CHEAPER if runs // sides >= LEAST_SEEDS}
+    return ConfirmationPlan(groups, needed, points, cheaper if needed * sides > MANY_RUNS else {})
 
 
 def _no_spread(comparison: Comparison) -> str:

@@ -91,6 +91,10 @@ class Pairs:
         """Return the first n pairs."""
         return Pairs(*(getattr(self, f.name)[..., :n] for f in fields(self)))
 
+    def where(self, condition: NDArray[np.bool_], other: Pairs) -> Pairs:
+        """Return these comparisons where a condition holds, and others elsewhere."""
+        return Pairs(*(np.where(condition, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+
 
 def means(values: Floats, table: AccuracyTable) -> GroupMeans:
     """Return the mean of each row of values, and the variance of that mean.

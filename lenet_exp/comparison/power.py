@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from math import comb
 
 import numpy as np
 
-from lenet_exp.comparison.multiplicity import LEVEL, holm_levels
-from lenet_exp.comparison.pairs import NO_SPREAD
+from lenet_exp.comparison.moderation import prior_of
+from lenet_exp.comparison.multiplicity import holm_levels
+from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable
+from lenet_exp.comparison.statistics import judged
 
 POWER = 0.8
 PLANNED = 0.82  # power for planning, so that simulated sweeps reach 80% on average (`benchmarks/planning.py`)
 MOST_SEEDS = 1000  # maximum number of seeds for a confirmation
 LEAST_SEEDS = 3  # minimum number of seeds for a confirmation; two would not show whether the spread is as expected
-LARGE = 3.0  # difference, as a multiple of the spread, that any useful number of seeds can detect
-HOPELESS = 0.1  # power at which a difference is missed nine times in ten
+WILD = 25.0  # variance, as a multiple of the typical one, that is never shrunk completely
+MOST_DF = 1e5  # degrees of freedom of the typical variance above which variances differ by chance only
+SWEEPS, SMALL = 200, 1e-3  # number of simulated sweeps, and their standard deviation over seeds, as a fraction
 DRAWS = 4000  # maximum number of random draws
 
 
@@ -85,54 +87,43 @@ class Power:
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Shrink variances toward a common value, to the extent that they agree (Smyth 2004, Linear models and empirical
-    Bayes methods for assessing differential expression, section 6.2).
+    """Shrink variances toward their typical value, to the extent that they agree (`moderation.prior_of`).
 
     Args:
         variances: variances, each with its degrees of freedom.
         in_common: correlation between any two of the variances.
 
     Returns:
-        The shrunken variances followed by the pooled variance, each with its degrees of freedom.
+        The shrunken variances followed by the variance of a group without runs, each with its degrees of freedom.
     """
-    from scipy.optimize import brentq
-    from scipy.special import digamma, polygamma
+    from scipy.special import digamma
 
     v, df = np.array(variances, dtype=float).T
-    pooled = float(v @ df / df.sum()), float(df.sum() / (1 + (len(v) - 1) * in_common))
-    logs = np.log(np.maximum(v, 1e-3 * pooled[0] + 1e-300)) - digamma(df / 2) + np.log(df / 2)
-    excess = logs.var(ddof=1) - polygamma(1, df / 2).mean() if len(v) > 1 else 0.0
-    if excess <= 1e-6:
-        return [pooled] * (len(v) + 1)
-    half = brentq(lambda x: polygamma(1, x) - excess, 1e-4, 1e7)
-    middle = math.exp(logs.mean() + digamma(half) - math.log(half))
-    own = [((2 * half * middle + d * s) / (2 * half + d), 2 * half + d) for s, d in variances]
-    return [*own, pooled]
+    tame, prior = np.ones(len(v), dtype=bool), None
+    if len(v) > 1:
+        prior = prior_of(np.maximum(v, 1e-3 * v.mean() + 1e-300), df, cautious=False)
+        tame = v <= WILD * prior.variance
+    if prior is None or prior.df > MOST_DF:  # except for single wild groups, the variances differ by chance only
+        typical = float(v[tame] @ df[tame] / df[tame].sum()), float(df.sum() / (1 + (len(v) - 1) * in_common))
+        return [*(typical if is_tame else own for is_tame, own in zip(tame, variances, strict=True)), typical]
+    own = [((prior.df * prior.variance + d * s) / (prior.df + d), prior.df + d) for s, d in variances]
+    least = np.maximum(prior.df, 1.0) / 2  # `Power` requires at least one degree of freedom
+    other = prior.median * np.exp(digamma(least) - np.log(least))
+    return [(float(s), float(d)) for s, d in [*own, (other, 2 * least)]]
 
 
-def seeds_to_detect_large(groups: int) -> int:
-    """Return the number of seeds needed to detect a difference of 3 spreads between two groups with a power of 80%, if
-    `groups` groups are compared."""
-    level = LEVEL / comb(groups, 2)
-    return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))
+def detectable(groups: int, seeds: int) -> float:
+    """Return the difference from the best group, in standard deviations over seeds, with which a group is excluded with
+    a probability of 80%, simulated for groups with equal standard deviations and common seeds.
 
-
-def too_few(seeds: int, groups: int) -> bool:
-    """Return whether this number of seeds would miss even a difference of 3 spreads at least nine times in ten."""
-    return power(seeds, LARGE, LEVEL / comb(groups, 2)) < HOPELESS
-
-
-def power(n: int, ratio: float, level: float) -> float:
-    """Return the power of a two-sided paired t test to detect a difference in the correct direction.
-
-    Args:
-        n: number of seeds.
-        ratio: true difference divided by the spread (see `Difference`).
-        level: significance level of the test.
+    More than 20 groups count as 20, because a larger number hardly changes the result.
     """
-    if n < 2:
-        return 0.0
-    from scipy import stats
+    k = min(groups, 20)
+    noise = np.random.default_rng(0).normal(size=(SWEEPS, k, seeds))
+    worse = (np.arange(k) > 0)[:, None]
 
-    limit, away = stats.t.isf(level / 2, n - 1), ratio * math.sqrt(n)
-    return float(stats.nct.sf(limit, n - 1, away))
+    def excluded(tenths: int) -> float:
+        values = (noise - tenths / 10 * worse) * SMALL
+        return float(judged(AccuracyTable(values, np.arange(seeds), np.zeros(seeds, dtype=np.int64))).excluded.mean())
+
+    return bisect_left(range(10_000), POWER, key=excluded) / 10

@@ -54,7 +54,7 @@ class ComparedRun:
         recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); empty if they were
             not swept.
         mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
-        epochs: number of finished epochs; None if unknown.
+        epochs, seconds: number of finished epochs, and training time in seconds; None if unknown.
         parameters, multiply_adds: size of the network (`NetworkSize`); None if unknown.
         provenance: provenance of the run; None if unknown.
     """
@@ -74,6 +74,7 @@ class ComparedRun:
     recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
     epochs: int | None = None
+    seconds: float | None = None
     parameters: int | None = None
     multiply_adds: int | None = None
     provenance: Provenance | Record | None = None
@@ -128,6 +129,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
         epochs=record.epochs if record is not None else None,
+        seconds=record.seconds if record is not None else None,
         parameters=record.parameters if record is not None else None,
         multiply_adds=record.multiply_adds if record is not None else None,
         provenance=record,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
 
+from lenet_exp.comparison.moderation import MODERATED_FROM, moderated, moderated_pairs
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
 
 MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of the number
+WIDE = 0.5  # width of an interval, as a fraction, above which it says nothing
+UNSTABLE = 5.0  # standard deviation, as a multiple of the typical one, above which a group is called unstable
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between the means of two groups.
+    """The difference between the means of the leader and another group.
 
     Attributes:
         points: difference between the means, over the common replicates if paired.
@@ -28,10 +31,13 @@ class Difference:
         spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
         df: degrees of freedom of `spread`, not necessarily an integer.
         level: significance level for `p`, corrected for the number of comparisons.
-        low, high: ends of the confidence interval, limited to -1 to 1. It contains 0 if and only if the difference is
-            not significant (see `against_chosen`).
+        low, high: ends of the simultaneous confidence interval, limited to -1 to 1. It can contain 0 although the
+            difference is significant, because the test is sequential.
         differs: whether the difference is significant.
         error: standard error of `points`.
+        excluded: whether the group is not the best, although it may not be significantly behind the leader.
+        unstable: whether the group is not excluded, but has an unusually large standard deviation.
+        typical: typical standard deviation over seeds of all groups; NaN if variances were not moderated.
     """
 
     points: float
@@ -45,6 +51,14 @@ class Difference:
     high: float = math.nan
     differs: bool = False
     error: float = math.nan
+    excluded: bool = False
+    unstable: bool = False
+    typical: float = math.nan
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval is narrow enough to be shown."""
+        return self.high - self.low <= WIDE
 
     @property
     def ahead(self) -> bool:
@@ -73,32 +87,94 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
     return max(mean - half, 0.0), min(mean + half, 1.0)
 
 
-def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
+@dataclass(frozen=True)
+class Judged:
+    """How the first group, the leader, compares with every other group; the arrays have the shape (..., groups - 1).
+
+    Attributes:
+        found: differences between the leader and the other groups.
+        differs: whether each difference is significant.
+        level: significance level for each p-value.
+        excluded: whether each group is significantly behind the leader, or beaten by a better group.
+        unstable: whether each group is not excluded but has an unusually large standard deviation.
+        typical: typical standard deviation over seeds, with shape (...); NaN if variances were not moderated.
+    """
+
+    found: Pairs
+    differs: Bools
+    level: Floats
+    excluded: Bools
+    unstable: Bools
+    typical: Floats
+
+
+def judged(table: AccuracyTable, images: int | None = None) -> Judged:
     """Compare the leader with every other group, if the leader was selected by these accuracies as the group with the
     best mean.
 
-    Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count (`significant_pairs`). The
-    intervals are Bonferroni-corrected for all pairs. If the leader is significantly ahead, an interval that extends
-    beyond 0 is cut at 0.
+    Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count: Shaffer's method tests them,
+    with moderated variances from four groups on. In addition, a leader wins if it is ahead of every other group by an
+    unmoderated test without correction, because a false winner has to beat the truly best group (Gutmann, Maymin 1987,
+    Is the selected population the best?; Hung, Fithian 2019, Rank verification for exponential families).
 
-    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5% of comparisons, the leader is declared
-    better than a group that is equally good. In at least 95% of comparisons, all intervals contain the true
+    Which groups could be the best is a question with k - 1 comparisons (Hsu 1981, Simultaneous confidence intervals for
+    all distances from the best): a group is excluded if a group with a higher mean beats it at 5% / (k - 1), one-sided.
+
+    Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5.5% of sweeps, the leader is declared
+    better than a group that is equally good; in at most 5.5%, the truly best group is excluded.
+
+    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs.
+
+    Args:
+        table: accuracies with at least two replicates per group; the first group is the leader.
+        images: number of images from which each accuracy was computed; None if unknown.
+    """
+    k = table.values.shape[-2]
+    leading, everything = k - 1, k <= MOST_GROUPS
+    plain = pairs(table) if everything else first_against_others(table)
+    by = moderated(table, images) if _can_moderate(table) else None
+    found = plain
+    first, second = np.triu_indices(k, 1)
+    if by is not None:
+        counts = (~np.isnan(table.values)).sum(axis=-1).astype(float)
+        which = (first, second) if everything else (np.zeros(leading, dtype=int), np.arange(1, k))
+        found = plain.where(by.flat[..., None], moderated_pairs(plain, by, counts, *which))
+    if everything:
+        significant, level = step_down(found.p, shaffer_levels(k))
+    else:
+        level = np.full(found.p.shape[:-1], LEVEL / comb(k, 2))
+        significant = found.p <= level[..., None]
+    differs, levels = _or_wins(significant[..., :leading], level, plain.first(leading))
+    behind = differs & (found.points[..., :leading] > 0)
+    excluded, unstable = behind, np.zeros_like(behind)
+    typical = np.full(behind.shape[:-1], np.nan)
+    if by is not None:
+        small = found.p <= 2 * LEVEL / leading  # p is two-sided, and the test is one-sided
+        beaten = _beaten(found, small, table, first, second) if everything else small & (found.points > 0)
+        beaten = behind | (beaten & ~by.flat[..., None])
+        # Without a win, the set of groups that could be the best has at least two members.
+        nearest = np.where(behind, -1.0, np.nan_to_num(found.p[..., :leading], nan=2.0)).argmax(axis=-1)[..., None]
+        excluded = np.where(np.arange(leading) == nearest, behind, beaten)
+        typical = np.where(by.flat, np.nan, by.typical)
+        unstable = ~excluded & (by.spread[..., 1:] > UNSTABLE * typical[..., None])
+    return Judged(found.first(leading), differs, levels, excluded, unstable, typical)
+
+
+def against_chosen(leader: Accuracies, others: Sequence[Accuracies], images: int | None = None) -> list[Difference]:
+    """Compare the leader with every other group, if the leader was selected by these accuracies; see `judged`.
+
+    The intervals are Bonferroni-corrected for all pairs. In at least 95% of sweeps, all of them contain the true
     differences.
 
-    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs. These tests
-    find only differences that Shaffer's method would also find.
+    Args:
+        images: number of images from which each accuracy was computed; None if unknown.
     """
-    table = AccuracyTable.of([leader, *others])
-    k = len(others) + 1
-    if k == 1:
+    if not others:
         return []
-    if k > MOST_GROUPS:
-        found = first_against_others(table)
-        differs, level = significant_leads(found.p, found.points, k)
-    else:
-        found = pairs(table)
-        differs, level = significant_pairs(found.p, found.points, np.array(0), k)
-    return _differences(found.first(k - 1), differs[: k - 1], level[: k - 1], comb(k, 2))
+    its = judged(AccuracyTable.of([leader, *others]), images)
+    found = _differences(its.found, its.differs, its.level, comb(len(others) + 1, 2))
+    marks, typical = zip(found, its.excluded.tolist(), its.unstable.tolist(), strict=True), float(its.typical)
+    return [replace(one, excluded=out, unstable=unstable, typical=typical) for one, out, unstable in marks]
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
@@ -106,80 +182,66 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     confirmation.
 
     Only these k-1 comparisons count. Holm's method limits the error rate for all comparisons together to 5%. The
-    intervals are Bonferroni-corrected for these comparisons and cut at 0 as in `against_chosen`.
+    intervals are Bonferroni-corrected for these comparisons. Variances are not moderated.
     """
     if not others:
         return []
     found = first_against_others(AccuracyTable.of([leader, *others]))
     differs, level = step_down(found.p, holm_levels(len(others)))
-    return _differences(found, differs, np.full(len(others), level), len(others))
+    behind = _differences(found, differs, np.full(len(others), level), len(others))
+    return [replace(one, excluded=one.ahead) for one in behind]
 
 
-def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tuple[Bools, Floats]:
-    """Return which pairs of groups differ significantly, and the significance level for each pair.
-
-    Two rules apply, which control the error rate both separately and together. The first rule tests all pairs with
-    Shaffer's method. The second rule tests whether the leader is ahead of all other groups. Each comparison in the
-    second rule can use the full level, because a false winner has to beat the truly best group (Gutmann, Maymin 1987,
-    Is the selected population the best?; Hung, Fithian 2019, Rank verification for exponential families).
-
-    Args:
-        p, points: p-values and differences, with shape (..., pairs), as returned by `pairs`.
-        leader: index of the group with the best mean, with shape (...).
-        groups: number of groups.
-    """
-    differs, level = step_down(p, shaffer_levels(groups))
-    first, second = np.triu_indices(groups, 1)
-    leads = leader[..., None] == first
-    involved = leads | (leader[..., None] == second)
-    return _or_wins(differs, level, p, np.where(leads, points, -points), involved)
+def _can_moderate(table: AccuracyTable) -> bool:
+    """Return whether variances can be moderated: for four or more groups on a single split, any of them with three or
+    more seeds. For two or three groups, moderation finds hardly more, and would raise the error rate."""
+    counts = (~np.isnan(table.values)).sum(axis=-1)
+    enough = table.values.shape[-2] >= MODERATED_FROM and counts.min() > 1 and counts.max() > 2
+    return bool(enough and not table.splits.any())
 
 
-def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
-    """Return which of the leader's pairs differ significantly, and the significance level for each of these pairs.
-
-    The tests use Bonferroni's level for all pairs instead of Shaffer's levels.
+def _or_wins(significant: Bools, level: Floats, plain: Pairs) -> tuple[Bools, Floats]:
+    """Apply the rule for a leader that is ahead of all other groups; return which differences are significant according
+    to either rule, and the significance level for each of them.
 
     Args:
-        p, points: p-values and differences of the leader and every other group, with shape (..., groups - 1).
-        groups: number of groups.
+        significant: whether the leader's differences are significant according to the other rule.
+        level: significance level of the other rule, with shape (...).
+        plain: the leader's differences without moderation.
     """
-    level = np.full(p.shape[:-1], LEVEL / comb(groups, 2))
-    return _or_wins(p <= level[..., None], level, p, points, np.ones_like(p, dtype=bool))
-
-
-def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: Bools) -> tuple[Bools, Floats]:
-    """Apply the rule for a leader that is ahead of all other groups, and combine its results with those of another
-    rule.
-
-    Args:
-        ahead: the leader's lead over the other group, with shape (..., pairs); ignored for pairs without the leader.
-        involved: whether a pair includes the leader, with shape (..., pairs).
-    """
-    beaten = (ahead > 0) & (p <= LEVEL)
-    open_pairs = (involved & ~beaten).sum(axis=-1)[..., None]
-    wins = involved & (open_pairs == 0)
+    beaten = (plain.points > 0) & (plain.p <= LEVEL)
+    open_pairs = (~beaten).sum(axis=-1)[..., None]
     # If the leader beats all groups but one, the remaining comparison can use the full level.
-    alone = involved & (open_pairs == 1)
-    return differs | wins, np.where(wins | alone, LEVEL, level[..., None])
+    levels = np.where(open_pairs <= 1, LEVEL, level[..., None])
+    return significant | (open_pairs == 0), np.broadcast_to(levels, beaten.shape)
 
 
-def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
-    """Return the low and high ends of simultaneous 95% confidence intervals for `points`.
+def _beaten(found: Pairs, small: Bools, table: AccuracyTable, first: np.ndarray, second: np.ndarray) -> Bools:
+    """Return whether each group except the first is beaten by a group with a higher overall mean.
 
-    The intervals are Bonferroni-corrected, and cut at 0 if the groups differ significantly.
+    Args:
+        found: comparisons of all pairs of groups.
+        small: whether the p-value of each pair is small enough.
+        first, second: indices of the groups in each pair.
     """
+    mean = np.nanmean(table.values, axis=-1)
+    lead = mean[..., first] - mean[..., second]
+    one, other = small & (found.points < 0) & (lead < 0), small & (found.points > 0) & (lead > 0)
+    others = range(1, mean.shape[-1])
+    return np.stack([one[..., first == g].any(-1) | other[..., second == g].any(-1) for g in others], axis=-1)
+
+
+def intervals(found: Pairs, comparisons: int) -> tuple[Floats, Floats]:
+    """Return the low and high ends of simultaneous 95% confidence intervals for `points` (Bonferroni)."""
     from scipy.special import stdtrit
 
     df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow, so compute each one once
     half = stdtrit(df, 1 - LEVEL / (2 * comparisons))[where].reshape(found.df.shape) * found.error
-    low, high = found.points - half, found.points + half
-    low = np.where(differs & (found.points > 0), np.maximum(low, 0.0), low)
-    return low, np.where(differs & (found.points < 0), np.minimum(high, 0.0), high)
+    return found.points - half, found.points + half
 
 
 def _differences(found: Pairs, differs: Bools, level: Floats, comparisons: int) -> list[Difference]:
-    low, high = intervals(found, differs, comparisons)
+    low, high = intervals(found, comparisons)
     results = []
     for i, p in enumerate(found.p):
         points, n = float(found.points[i]), int(found.n[i])

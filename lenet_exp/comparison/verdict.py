@@ -1,4 +1,4 @@
-"""The verdict of a comparison, as data: how the leader compares with every other configuration."""
+"""The verdict of a comparison, as data: how each configuration compares with the leader."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from lenet_exp.comparison.statistics import Difference
 
 
 class Relation(StrEnum):
-    """The result of comparing the leader with another configuration."""
+    """The result of comparing a configuration with the leader."""
 
-    ahead = "ahead"
-    alike = "alike"  # no significant difference
-    dropped = "dropped"  # no significant difference; a search stopped training the other configuration
-    flat = "flat"  # no spread, so no test is possible
-    single = "single"  # at least one of the two configurations has only one seed
+    leader = "leader"
+    behind = "behind"  # significantly worse than the leader
+    excluded = "excluded"  # not the best, because a better configuration beats it, or because a search dropped it
+    open = "open"  # could be the best
+    unstable = "unstable"  # could be the best, but has an unusually large standard deviation
+    untested = "untested"  # one seed, no variation between seeds, a diverged run, or no finished run
 
 
 @dataclass(frozen=True)
@@ -35,34 +36,63 @@ class Verdict:
 
     @property
     def wins(self) -> bool:
-        """Whether the leader is ahead of all others and all runs have ended."""
-        return self.complete and bool(self.compared) and not self.not_ahead
+        """Whether all others are behind the leader and all runs have ended."""
+        return self.complete and bool(self.compared) and not self.not_behind
 
     @property
-    def not_ahead(self) -> list[Difference]:
-        """The differences between the leader and the configurations over which it has no significant lead."""
-        return [lead for _, lead, relation in self.compared if relation is not Relation.ahead]
+    def not_behind(self) -> list[Difference]:
+        """The differences between the leader and the configurations that are not significantly worse."""
+        return [lead for _, lead, relation in self.compared if relation is not Relation.behind]
+
+    @property
+    def judged(self) -> list[Group]:
+        """The configurations that are compared with the leader by a test."""
+        return [group for group, lead, _ in self.compared if lead.test != "none"]
 
     @property
     def tested(self) -> bool:
         """Whether any comparison is based on several seeds."""
         return any(lead.n > 1 for _, lead, _ in self.compared)
 
+    @property
+    def typical(self) -> float:
+        """The typical standard deviation over seeds, as a fraction; NaN if variances were not moderated."""
+        return next((lead.typical for _, lead, _ in self.compared if lead.test != "none"), float("nan"))
+
     def related(self, relation: Relation) -> list[Group]:
         """Return the configurations that have this relation to the leader."""
         return [group for group, _, its in self.compared if its is relation]
 
+    def untested(self, *, single: bool) -> list[Group]:
+        """Return the configurations that cannot be tested, because of a single seed or of no variation."""
+        return [g for g, lead, its in self.compared if its is Relation.untested and (lead.n < 2) is single]
+
 
 def verdict_of(comparison: Comparison) -> Verdict:
     """Return the verdict of a comparison."""
-    pairs = zip(comparison.groups, comparison.leads, strict=True)
-    compared = [(group, lead, _relation(comparison, group, lead)) for group, lead in pairs if lead is not None]
+    compared = [
+        (group, lead, relation_of(comparison, position))
+        for position, (group, lead) in enumerate(zip(comparison.groups, comparison.leads, strict=True))
+        if lead is not None
+    ]
     return Verdict(compared, complete=not any(group.missing for group in comparison.groups))
 
 
-def _relation(comparison: Comparison, group: Group, lead: Difference) -> Relation:
+def could_be_best(comparison: Comparison) -> list[Group]:
+    """Return the configurations that are not excluded and not unstable, such as those that are printed in bold."""
+    unstable = {id(group) for group in verdict_of(comparison).related(Relation.unstable)}
+    return [group for group in comparison.not_excluded if id(group) not in unstable]
+
+
+def relation_of(comparison: Comparison, position: int) -> Relation:
+    """Return the relation of the configuration at a position in the ranking to the leader."""
+    group, lead = comparison.groups[position], comparison.leads[position]
+    if group is comparison.leader and group.n and not group.diverged:
+        return Relation.leader
+    if lead is None or lead.test == "none":
+        return Relation.untested
     if lead.ahead:
-        return Relation.ahead
-    if lead.test != "none":
-        return Relation.dropped if comparison.is_dropped(group) else Relation.alike
-    return Relation.single if lead.n < 2 else Relation.flat
+        return Relation.behind
+    if lead.excluded or comparison.is_dropped(group):
+        return Relation.excluded
+    return Relation.unstable if lead.unstable else Relation.open

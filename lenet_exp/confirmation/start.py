@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.confirmation.command import (
     ConfirmationRequest,
@@ -111,8 +111,11 @@ def _planned(
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(line.configurations)
     if known:
-        minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
-        lines.append(f"{runs} runs, about {number_of(minutes, 'minute')} with {number_of(cpu_count(), 'worker')}")
+        took = duration(statistics.fmean(known) * runs / cpu_count())
+        lines.append(f"{runs:,} runs, about {took} with {number_of(cpu_count(), 'worker')}")
+    for seeds, detects in wanted.cheaper.items():
+        runs = seeds * len(line.configurations)
+        lines.append(f"  seeds={seeds} ({runs} runs) would detect {points_words(round(detects * 100, 2))}")
     prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     lines.append(f"  {prefix}{line.line}")
     return lines, line

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import shlex
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
+from lenet_exp.machine import cpu_count
 from lenet_exp.reports.phrases import margin_words, percent, points_words
 
 FRESH = 5  # number of seeds to suggest for a first comparison
@@ -28,6 +29,10 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
     typed = _typed(found)
     how = f": {typed}" if typed else ", after running all of these configurations in one sweep, which reuses results"
     how = ":" if typed == command else how
+    cost = ""
+    if found.runs:
+        took = "" if math.isnan(found.seconds) else f", about {duration(found.seconds / cpu_count())}"
+        cost = f" ({number_of(found.runs, 'run')}{took})"
     searched = comparison.design is not None and comparison.design.searched
     several = f"train several seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
@@ -40,9 +45,9 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
         NextStep.finish: f"rerun the {'same command' if found.sweep else 'commands'} to train the missing runs",
         NextStep.steady: "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence",
         NextStep.seeds: further if searched else several,
-        NextStep.baseline: f"test the leader against the sweep's command without its searched flags{how}",
-        NextStep.confirm: f"confirm this lead on new seeds{how}",
-        NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{how}",
+        NextStep.baseline: f"test the leader against the sweep's command without its searched flags{cost}{how}",
+        NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}{how}",
+        NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}{how}",
         NextStep.predict: test_images,
         NextStep.confirmed: f"{what} was confirmed on new seeds; {test_images}",
         NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",
@@ -74,7 +79,15 @@ def notes(comparison: Comparison) -> list[str]:
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
-    found = [_luck(leader), *_equivalence_notes(comparison)]
+    return [_luck(leader), *cautions(comparison)]
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """Return the notes that affect how to read the verdict: on equivalence, intervals, and numbers of epochs."""
+    found = _equivalence_notes(comparison)
+    if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
+        why = "because the tests are more powerful than the intervals"
+        found.append(f"a configuration can be behind although its interval contains 0, {why}")
     if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is CompareBy.best:
         found.append(
             "num_epoch differs, and training longer increases the best accuracy by chance; "
@@ -89,7 +102,7 @@ def _equivalence_notes(comparison: Comparison) -> list[str]:
     if margin is None or not any(found):
         return []
     within, notes = margin_words(comparison), []
-    if (seeds := seeds_for_equivalence(comparison.leads, found, margin, comparison.comparisons)) is not None:
+    if (seeds := seeds_for_equivalence(comparison.plain_leads, found, margin, comparison.comparisons)) is not None:
         many = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
         shown = f"show equivalence within {within} if the configurations are equal"
         design, test = comparison.design, ""

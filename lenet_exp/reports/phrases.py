@@ -15,13 +15,13 @@ from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.comparison.power import LARGE, MOST_SEEDS, Power, seeds_to_detect_large, too_few
-from lenet_exp.comparison.statistics import Difference
-from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
+from lenet_exp.comparison.power import detectable
+from lenet_exp.comparison.statistics import UNSTABLE, WIDE, Difference
+from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, relation_of, verdict_of
 from lenet_exp.folders.records import Outcome
 
 LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
-PLANNED_FROM = 10  # minimum number of seeds for a plan, because the spread over fewer seeds is too uncertain
+SCOPE = "on new seeds, on these validation images"
 NAMED = 3  # maximum number of configurations named in a sentence; the remaining configurations are counted
 
 
@@ -45,42 +45,69 @@ def remark(comparison: Comparison, position: int) -> str:
     """Describe how the configuration at a position in the ranking compares with the leader, and mention its unfinished
     runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
+    relation = relation_of(comparison, position)
     said = ["the baseline"] if comparison.is_baseline(group) else []
-    said += [against_leader(lead)] if lead else []
+    said += [against_leader(comparison, group, lead, relation)] if lead else []
     if (its := comparison.equivalences[position]) is not None and its.shown and lead:
         said[-1] += f"{', but by less than' if lead.differs else '; equivalent within'} {margin_words(comparison)}"
-    if comparison.is_dropped(group):
-        said.append("dropped by the search")
-    if position and group is comparison.leader:
-        named = comparison.design is not None and comparison.design.confirms is not None
-        said.append("leader, chosen in advance" if named else "leader of the configurations with several seeds")
+    if relation is Relation.leader and len(comparison.groups) > 1:
+        several = "leader of the configurations with several seeds" if position else "leader"
+        said.append("leader, chosen in advance" if position and _is_test(comparison) else several)
     if group.diverged and group.n:
         said.append(f"{diverged_on(group)}, ranked last")
     return "; ".join([*said, *filter(None, [unfinished(group)])])
 
 
-def against_leader(lead: Difference) -> str:
-    """Describe how a configuration compares with the leader, given the leader's lead."""
-    if lead.test == "none":
-        return _untested(lead)
-    if lead.ahead:
-        return f"behind by {_points(lead.points)} points ({_range(lead.low, lead.high)})"
-    low, high, which = (lead.low, lead.high, "behind") if lead.points >= 0 else (-lead.high, -lead.low, "ahead")
-    by = f"{which} by {_points(abs(lead.points))} points"
+def against_leader(comparison: Comparison, group: Group, lead: Difference, relation: Relation) -> str:
+    """Describe how a configuration compares with the leader, such as `could be the best; 0.23 points lower`."""
+    side = "lower" if lead.points > 0 else "higher"
+    lower = f"{_points(abs(lead.points))} points {side}" if round(lead.points, 4) else "same mean"
+    if relation is Relation.untested:
+        why = "one seed" if lead.n < 2 else f"no variation between {lead.n} seeds, not tested"
+        return f"{why}; {lower}"
+    interval = interval_words(*((lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)))
+    if relation is Relation.behind:
+        return f"behind by {_points(lead.points)} points{interval}"
     if lead.differs:
-        return f"{by} ({_range(low, high)}) over {lead.n} common seeds"
-    return f"{by} ({_points(low)} to {_points(high)}), not significant{_how_many(lead)}"
+        return f"better by {_points(-lead.points)} points{interval} over {lead.n} common seeds"
+    if _is_test(comparison):  # the leader was chosen in advance, so the question is not which one is the best
+        return f"not significantly different; {lower}{interval}"
+    if comparison.is_dropped(group) and not lead.excluded:
+        return f"dropped by the search; {lower}"
+    label = {Relation.excluded: "not the best", Relation.unstable: f"unstable (sd {_points(group.sd)})"}
+    return f"{label.get(relation, 'could be the best')}; {lower}"
 
 
-def not_excluded(comparison: Comparison) -> str | None:
-    """Return a phrase that lists the configurations that could be the best.
+def interval_words(low: float, high: float) -> str:
+    """Format the interval of a difference: ` (0.38 to 1.62)`; empty if the interval is too wide to say anything."""
+    return "" if math.isnan(low) or high - low > WIDE else f" ({_points(low)} to {_points(high)})"
 
-    Return None if only one configuration could be the best, or if significance could not be tested.
+
+def best_lines(comparison: Comparison) -> list[str]:
+    """Return sentences about the configurations that could be the best, and about unstable ones.
+
+    Return an empty list if only one configuration could be the best, or if significance could not be tested.
     """
-    left = [] if confirmation(comparison) is not None else comparison.not_excluded  # a confirmation has its own result
-    if len(left) < 2 or not verdict_of(comparison).tested:
-        return None
-    return f"could be the best ({len(left)} of {len(comparison.groups)}): {_names(comparison, left)}"
+    found = verdict_of(comparison)
+    steady = [group for group in could_be_best(comparison) if group is comparison.leader or group in found.judged]
+    unstable = found.related(Relation.unstable)
+    if _is_test(comparison) or len(steady) + len(unstable) < 2:  # a confirmation has its own result
+        return []
+    k, names = 1 + len(found.judged), _names(comparison, steady)
+    if len(steady) == k:
+        return [f"All {k} configurations could be the best."] if k > 2 else []
+    noisy = f"; or {len(unstable)} unstable one{'s' if len(unstable) > 1 else ''}" if unstable else ""
+    of = f"is one of {len(steady)} of {k} configurations (95% confidence): {names}"
+    said = [f"The best {of if len(steady) > 1 else f'is {names} (95% confidence)'}{noisy}."]
+    if unstable:
+        limit = f"standard deviation more than {UNSTABLE:g} times the typical {_points(found.typical)}"
+        said.append(f"Unstable: {_names(comparison, unstable)} ({limit}).")
+    return said
+
+
+def _is_test(comparison: Comparison) -> bool:
+    """Return whether the leader was chosen before these runs, as in a confirmation."""
+    return comparison.design is not None and comparison.design.confirms is not None
 
 
 def caution(design: Design | None) -> str | None:
@@ -157,39 +184,34 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
         return f"{name}{only if len(comparison.groups) > 1 and found.complete else ''}: {reached}."
     if not found.tested:
         return _single(comparison, leader, found)
-    beaten = [lead for _, lead, _ in found.compared if lead.ahead]
+    beaten = found.related(Relation.behind)
     if found.wins:
-        p = "p < 0.05, corrected for multiple comparisons" if len(beaten) > 1 else "p < 0.05"
-        return f"{name} wins: {reached}, better than {_all(comparison, len(beaten))} ({p})."
-    single = any(g.mean > leader.mean for g in found.related(Relation.single))
+        return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))}: {SCOPE}."
+    single = any(g.mean > leader.mean for g in found.untested(single=True))
     among = " among the configurations with several seeds" if single else ""
     tied = [group for group, lead, _ in found.compared if lead.test != "none" and lead.points == 0]
     tie = f", tied with {_names(comparison, tied)}" if tied else ""
-    first = f"{name} is first{among}{'' if found.complete else ' so far'}{tie}: {reached}"
+    first = f"{name} leads{among}{'' if found.complete else ' so far'}{tie}: {reached}"
     if beaten:
-        some = f"{len(beaten)} of {len(found.compared)} others" if found.not_ahead else _all(comparison, len(beaten))
-        first += f", significantly better than {some}"
+        some = f"{len(beaten)} of {len(found.compared)} others" if found.not_behind else _all(comparison, len(beaten))
+        first += f", ahead of {some} (error rate 5%): {SCOPE}"
     return "; ".join([first, *_open(comparison, leader, found)]) + "."
 
 
 def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
-    """Return clauses about the configurations over which the leader has no significant lead."""
+    """Return clauses about the configurations that are not behind the leader or cannot be tested."""
     clauses = []
-    if alike := found.related(Relation.alike):
-        clauses.append(f"no significant difference from {_names(comparison, alike)}")
-        judged = 1 + sum(lead.n > 1 for _, lead, _ in found.compared)
+    judged = found.judged
+    if judged and not found.related(Relation.behind):
+        other = comparison.name(judged[0]) if len(judged) == 1 else "any other configuration"
+        clauses.append(f"no significant difference from {other}")
         most = max(lead.n for _, lead, _ in found.compared)
-        if not found.related(Relation.ahead) and too_few(most, judged):
-            clauses.append(
-                f"{most} {_unit(leader)} are too few to compare {judged} configurations; "
-                f"{seeds_to_detect_large(judged)} {_unit(leader)} would detect a difference of "
-                f"{LARGE:.0f} standard deviations"
-            )
-    if dropped := found.related(Relation.dropped):
-        clauses.append(f"the search dropped {_names(comparison, dropped)} after their first seeds")
-    if flat := found.related(Relation.flat):
+        if most == 2:
+            least = detectable(1 + len(judged), most)
+            clauses.append(f"2 {_unit(leader)} can show only a difference of about {least:.0f} standard deviations")
+    if flat := found.untested(single=False):
         clauses.append(f"{_names(comparison, flat)} cannot be tested, because seeds show no variation")
-    single = found.related(Relation.single)
+    single = found.untested(single=True)
     higher = [f"{comparison.name(g)} reaches {percent(g.mean)} with one seed" for g in single if g.mean > leader.mean]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
@@ -205,9 +227,9 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
         clauses = "; ".join(_open(comparison, leader, found))
         return f"{name} is the only configuration with several seeds: {_reached(leader)}; {clauses}."
     if all(lead.points == 0 for _, lead, _ in found.compared):
-        others = _names(comparison, found.related(Relation.single))
+        others = _names(comparison, found.untested(single=True))
         return f"{name} and {others} tie: {_reached(leader)}."
-    return f"{name} is first: {_reached(leader)}. With one seed per configuration, differences cannot be tested."
+    return f"{name} leads: {_reached(leader)}. With one seed per configuration, differences cannot be tested."
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
@@ -266,7 +288,7 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
         return f"{by} {side} {other}, not tested, because seeds show no variation"
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
     if lead.differs:
-        return f"{'better' if lead.ahead else 'worse'} than {other} by {by} ({_range(low, high)})"
+        return f"{'better' if lead.ahead else 'worse'} than {other} by {by}{interval_words(low, high)}"
     small = max(abs(low), abs(high)) < looked_for
     less = f", less than the {points_words(looked_for * 100)} tested for" if small else ""
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
@@ -297,26 +319,6 @@ def equivalent(comparison: Comparison) -> list[str]:
     return [f"{_names(comparison, shown)} {are} equivalent to {comparison.name(leader)} within {margin} ({p})."]
 
 
-def _untested(lead: Difference) -> str:
-    if lead.points == 0:
-        return f"tie (n = {lead.n})"
-    by = f"{'behind' if lead.points > 0 else 'ahead'} by {_points(abs(lead.points))} points"
-    return by + ("; one seed, not tested" if lead.n < 2 else f" (n = {lead.n}); no variation, not tested")
-
-
-def _how_many(lead: Difference) -> str:
-    """Describe how many seeds are needed to detect a lead, or return an empty string if no estimate is possible.
-
-    For example: `; about 40 seeds would be needed to detect it`.
-    """
-    if lead.df + 1 < PLANNED_FROM or not lead.points:
-        return ""
-    needed = Power([lead.spread], [lead.df], [lead.level]).seeds(abs(lead.points))
-    splits = " and as many splits" if lead.test == "paired" and lead.df + 1 < lead.n else ""
-    seeds = f"more than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f"about {needed}"
-    return f"; {seeds} seeds{splits} would be needed to detect it"
-
-
 def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
     """List configurations by name, or by rank if the names are long.
 
@@ -337,7 +339,7 @@ def _some(sentences: Sequence[str], others: str) -> list[str]:
 def _all(comparison: Comparison, n: int) -> str:
     which = "" if all(g.n and not g.diverged for g in comparison.groups) else " without a diverged run"
     all_of_them = {1: f"the other{which and ' one'}", 2: "the other two"}
-    return all_of_them.get(n, f"all {n} others") + which
+    return all_of_them.get(n, f"the other {n}") + which
 
 
 def _reached(group: Group) -> str:
@@ -349,11 +351,6 @@ def _reached(group: Group) -> str:
 def _unit(group: Group) -> str:
     """Return the word for a configuration's replicates: `seeds` or `runs`."""
     return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
-
-
-def _range(low: float, high: float) -> str:
-    """Format the interval of a significant difference: `0.38 to 1.62`, or `above 0, up to 2.11` if it begins at 0."""
-    return f"{_points(low)} to {_points(high)}" if _points(low) != _points(0) else f"above 0, up to {_points(high)}"
 
 
 def _points(accuracy: float) -> str:

@@ -15,15 +15,15 @@ MOST_NAMES = 10  # maximum number of configurations that a line names
 
 
 def numeric_lines(comparison: Comparison) -> list[str]:
-    """Return a line for each numeric flag: its best value, and the values that are not significantly worse."""
+    """Return a line for each numeric flag: the leader's value, and the other values that could be the best."""
     return [_numeric(found) for found in numeric_flags(comparison) if found.not_worse or found.worse]
 
 
 def _numeric(found: NumericFlag) -> str:
-    best = f"{found.flag}: best at {rounded(found.best)}"
+    best = f"{found.flag}: the leader has {rounded(found.best)}"
     if not found.not_worse:
-        return f"{best}; significantly worse: {_listed(found.worse)}"
-    return f"{best}; not significantly worse: {_listed(found.not_worse)}"
+        return f"{best}; not the best: {_listed(found.worse)}"
+    return f"{best}; could also be the best: {_listed(found.not_worse)}"
 
 
 def _listed(values: tuple[str, ...]) -> str:

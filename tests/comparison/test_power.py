@@ -11,7 +11,8 @@ from scipy import stats
 from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
-from lenet_exp.comparison.power import Power, power, seeds_to_detect_large, shrunk, too_few
+from lenet_exp.comparison.power import Power, detectable, shrunk
+from lenet_exp.comparison.statistics import judged
 
 KNOWN = 1e9  # degrees of freedom of a spread that is known
 
@@ -60,21 +61,20 @@ def test_variances_are_pooled_as_far_as_they_agree():
     alike = shrunk([(1.0, 9), (1.1, 9), (0.9, 9), (1.0, 9)], in_common=0.25)
     assert alike == [pytest.approx((1.0, 36 / 1.75))] * 5
     apart = shrunk([(1.0, 9), (1.0, 9), (100.0, 9), (100.0, 9)], in_common=0.25)
-    assert [v for v, _ in apart[:4]] == pytest.approx([1.0, 1.0, 100.0, 100.0], rel=0.2)
-    assert apart[4][0] == pytest.approx(50.5)
+    assert [v for v, _ in apart[:4]] == pytest.approx([1.0, 1.0, 100.0, 100.0], rel=0.25)
+    assert 1 < apart[4][0] < 100
+    wild = shrunk([*[(1.0, 9), (1.1, 9), (0.9, 9), (1.0, 9)] * 3, (1e4, 9)], in_common=0.25)
+    assert wild[-1][0] == pytest.approx(1.0, rel=0.2)
     assert shrunk([(0.0, 2), (0.0, 2)], in_common=0.25)[0][0] == 0.0
 
 
-def test_power_is_that_of_real_t_tests():
-    rng, n, ratio = np.random.default_rng(0), 5, 1.5
-    x = rng.normal(ratio, 1, (20_000, n))
-    p = stats.ttest_1samp(x, 0, axis=1).pvalue
-    assert np.mean((p <= LEVEL) & (x.mean(axis=1) > 0)) == pytest.approx(power(n, ratio, LEVEL), abs=0.01)
-
-
-def test_two_seeds_are_too_few_for_many_configurations():
-    assert [too_few(n, groups) for n, groups in ((2, 2), (2, 3), (3, 10), (5, 10))] == [False, True, True, False]
-    assert not any(too_few(seeds_to_detect_large(groups), groups) for groups in (2, 10, 200))
+@pytest.mark.parametrize(("groups", "seeds"), [(2, 3), (6, 3), (18, 3), (10, 5)])
+def test_detectable_differences_are_found_with_a_power_of_80_percent(groups, seeds):
+    rng, least = np.random.default_rng(5), detectable(groups, seeds)
+    worse = np.arange(groups)[:, None] > 0
+    values = rng.normal(size=(400, groups, seeds)) + rng.normal(size=(400, 1, seeds)) - least * worse
+    table = AccuracyTable(0.9 + 0.002 * values, np.arange(seeds), np.zeros(seeds, dtype=int))
+    assert judged(table).excluded.mean() == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_run_far_below_the_others_of_its_configuration_is_an_outlier():

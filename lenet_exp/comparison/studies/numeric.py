@@ -38,9 +38,8 @@ class NumericFlag:
         log: whether its values belong on a logarithmic axis.
         lines: one line for each combination of the other flags, best configuration first.
         best: the leader's value; empty if the leader has none or no difference was tested.
-        not_worse: other values that could be the best, ascending. Some configuration with this value is not
-            significantly behind the leader.
-        worse: values whose configurations are all significantly behind the leader, ascending.
+        not_worse: other values that could be the best, ascending: some configuration with this value is not excluded.
+        worse: values whose configurations are all excluded, ascending.
     """
 
     flag: str

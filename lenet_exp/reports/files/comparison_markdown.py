@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.escape import as_line, code, inline
 from lenet_exp.reports.next_steps import next_command, next_step, notes
-from lenet_exp.reports.phrases import capital, not_excluded, verdict
+from lenet_exp.reports.phrases import best_lines, capital, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, more_line, shown_rows, title_of
@@ -29,8 +29,8 @@ def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = R
 
 def _part(comparison: Comparison, command: str | None, most: int) -> str:
     lines = [f"**{inline(verdict(comparison))}**"]
-    if (left := not_excluded(comparison)) is not None:
-        lines.append(f"{inline(capital(left))}.")
+    if said := best_lines(comparison):
+        lines.append(inline(" ".join(said)))
     command = next_command(comparison, command)
     if (step := next_step(comparison, command)) is not None:
         lines.append(f"Next: {inline(step)}")

@@ -20,6 +20,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
+from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
@@ -87,7 +88,7 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
 
     Configurations that could be the best are blue, and all others are gray.
     """
-    groups, may_be_best = [g for g in comparison.groups if g.n][:LEADERS], comparison.not_excluded
+    groups, may_be_best = [g for g in comparison.groups if g.n][:LEADERS], could_be_best(comparison)
     height = 0.7 + 0.17 * len(groups) if paper else 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups, paper)
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
 from lenet_exp.reports.interaction_words import interaction_lines
@@ -57,7 +58,7 @@ def escaped(text: str) -> str:
 
 
 def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
-    shown, may_be_best = shown_rows(comparison), comparison.not_excluded
+    shown, may_be_best = shown_rows(comparison), could_be_best(comparison)
     said = rf"{capital(comparison.by)} validation accuracy on {escaped(comparison.dataset)}, in \%: "
     said += r"mean $\pm$ standard deviation over $n$ seeds, and 95\% confidence interval (CI) of the mean."
     said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\% intervals."

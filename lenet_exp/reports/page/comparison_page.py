@@ -16,10 +16,11 @@ from html import escape
 from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.reports.method import METHOD
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.page.provenance import facts, reproduce_command
-from lenet_exp.reports.phrases import capital, not_excluded, verdict
+from lenet_exp.reports.phrases import best_lines, capital, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, title_of
@@ -27,13 +28,6 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "interactions.js", "search.js", "start.js")
-METHOD = """The leader is tested against every other configuration: with a paired test if the two have seeds in
-common, otherwise with Welch's test. P-values are corrected for multiple comparisons among all pairs of configurations
-(Shaffer's method). To win, a configuration must instead beat every other one at an uncorrected p ≤ 0.05; this rule
-itself accounts for multiple comparisons (Gutmann and Maymin). At most 5 in 100 comparisons wrongly declare a
-configuration worse than an equally good one. In at least 95 of 100 comparisons, all intervals for the leader's lead
-over the other configurations contain the true values. Neither guarantee holds if some runs of a configuration
-collapse. The winner's lead is biased upward. Configurations with diverged runs rank last and are not tested."""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -84,8 +78,7 @@ the runs, and paste a link that it prints: <input id="pasted" type="url" placeho
 
 def _section(comparison: Comparison, number: int, source: RunSource) -> str:
     parts = [f"<h1>{escape(title_of(comparison))}</h1>", f'<p class="verdict">{escape(verdict(comparison))}</p>']
-    if (left := not_excluded(comparison)) is not None:
-        parts.append(f"<p>{escape(capital(left))}.</p>")
+    parts += [f"<p>{escape(line)}</p>" for line in best_lines(comparison)]
     command = next_command(comparison, source.command)
     if (step := next_step(comparison, command)) is not None:
         parts.append(f"<p>Next: {escape(step)}</p>")

@@ -14,6 +14,7 @@ from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.search.summary import SearchedRun, SearchedTrial, SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
+from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.interaction_words import interaction_words
@@ -90,7 +91,7 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
         "parameters": group.parameters,
         "multiply_adds": group.multiply_adds,
         "state": "" if group.n and not group.diverged else unfinished(group),
-        "best": any(group is left for left in comparison.not_excluded),
+        "best": any(group is left for left in could_be_best(comparison)),
         "remark": remark(comparison, position),
         "seeds": list(group.accuracy.values()),
         "runs": [_run(run, source) for run in sorted(group.runs, key=lambda run: run.replicate)],

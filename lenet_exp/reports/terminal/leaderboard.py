@@ -12,11 +12,12 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
+from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.interaction_words import interaction_lines
-from lenet_exp.reports.next_steps import next_step, notes
-from lenet_exp.reports.phrases import not_excluded, outcomes, remark, verdict
+from lenet_exp.reports.next_steps import cautions, next_step, notes
+from lenet_exp.reports.phrases import best_lines, outcomes, remark, verdict
 from lenet_exp.reports.search_words import search_lines
 from lenet_exp.reports.study_words import dataset_lines, numeric_lines
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
@@ -63,6 +64,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "p": lead.p if lead else math.nan,
             "test": lead.test if lead else "",
             "differs": lead.differs if lead else None,
+            "relation": relation_of(comparison, position).value,
             "not_excluded": any(group is left for left in may_be_best),
             "verdict": remark(comparison, position),
             "run_ids": " ".join(map(_run_id, group.finished)),
@@ -155,18 +157,10 @@ def tested(its: Group) -> str:
 
 
 def difference(lead: Difference | None) -> str:
-    """Format the leader's lead in percentage points with its confidence interval: `+0.34 (-0.10 to +0.78)`.
-
-    If the interval is truncated at 0, the format is `+0.34 (above 0, up to +0.78)`.
-    """
+    """Format the leader's lead in percentage points with its confidence interval: `+0.34 (-0.10 to +0.78)`."""
     if lead is None:
         return "-"
-    low, high = signed(lead.low), signed(lead.high)
-    if lead.differs and float(low) * float(high) == 0:
-        found = f"above 0, up to {high}" if lead.ahead else f"below 0, down to {low}"
-    else:
-        found = f"{low} to {high}"
-    return signed(lead.points) + ("" if math.isnan(lead.low) else f" ({found})")
+    return signed(lead.points) + (f" ({signed(lead.low)} to {signed(lead.high)})" if lead.shown else "")
 
 
 def accuracy(group: Group) -> str:
@@ -242,8 +236,13 @@ def _effect_line(effect: Effect) -> str:
     return f"{effect.flag}{share}: {'; '.join(levels)}"
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """Print a comparison to stdout: the table, the verdict, the next step, and the effects of flags."""
+def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
+    """Print a comparison to stdout: the table, the verdict, and the next step.
+
+    Args:
+        details: whether to print the effects of flags, interactions, best values, and notes, too. The history of a
+            search is always printed.
+    """
     console = wide_console()
     titles = heads(comparison)
     rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]
@@ -257,9 +256,13 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(table)
     if (more := more_line(comparison, len(rows))) is not None:
         console.print(f"{more}; to list them, run: lenet-compare output=report.csv", soft_wrap=True)
-    print_verdict(comparison)
-    for line in effect_lines(comparison):
-        console.print(f"  {line}", soft_wrap=True)
+    print_verdict(comparison, details=details)
+    if details or comparison.searched is not None:
+        for line in effect_lines(comparison):
+            console.print(f"  {line}", soft_wrap=True)
+    elif len(comparison.groups) > 2 and comparison.leader is not None:
+        which = f" sweep={comparison.design.sweep}" if comparison.design is not None and comparison.design.sweep else ""
+        console.print(f"effects of flags and notes: lenet-compare{which} details=true", soft_wrap=True)
 
 
 def print_datasets(comparisons: Sequence[Comparison]) -> None:
@@ -280,17 +283,21 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     return shown
 
 
-def print_verdict(comparison: Comparison) -> None:
-    """Print the verdict and the next step, if there are several configurations or versions of the user's code."""
+def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
+    """Print the verdict and the next step, if there are several configurations or versions of the user's code.
+
+    Args:
+        details: whether to print all notes, not only those that change how the verdict is to be read.
+    """
     if len(comparison.groups) < 2 and not comparison.mixed_code:
         return
     console = wide_console()
     console.print(verdict(comparison), soft_wrap=True)
-    if (left := not_excluded(comparison)) is not None:
-        console.print(left, soft_wrap=True)
+    for line in best_lines(comparison):
+        console.print(line, soft_wrap=True)
     if (step := next_step(comparison)) is not None:
         console.print(f"next: {step}", soft_wrap=True)
-    for note in notes(comparison):
+    for note in notes(comparison) if details else cautions(comparison):
         console.print(f"note: {note}", soft_wrap=True)
 
 

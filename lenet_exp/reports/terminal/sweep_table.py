@@ -24,7 +24,7 @@ from lenet_exp.reports.terminal.leaderboard import (
 )
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
-MOST_LINES = 20  # maximum number of lines for each type of failure
+MOST_LINES = 3  # maximum number of lines for each type of failure
 AT_CHANCE = "not significantly better than always predicting one class"
 
 
@@ -116,15 +116,16 @@ def print_sweep(
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """Yield a line for each run that is at chance level, diverged, failed, or was killed.
+    """Yield a line for each run that diverged, failed, or was killed, and a line that names the runs at chance level.
 
-    For each type of failure, at most `MOST_LINES` lines and a line with the number of remaining runs are yielded.
+    For each type of failure, at most `MOST_LINES` runs are named, and the remaining runs are counted.
     """
+    if low := [result.job.name for result in rows if at_chance(result.record)]:
+        more = f", and {len(low) - MOST_LINES} more" if len(low) > MOST_LINES else ""
+        yield f"at chance ({AT_CHANCE}): {', '.join(low[:MOST_LINES])}{more}"
     kinds: dict[str, list[str]] = {}
     for result in rows:
         name = result.job.name
-        if at_chance(result.record):
-            kinds.setdefault("at chance", []).append(f"at chance: {name} is {AT_CHANCE}")
         if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
             where = f"; log: {result.job.folder.log_file}" if result.record else ""
             kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")

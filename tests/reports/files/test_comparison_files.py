@@ -67,6 +67,8 @@ def test_records_have_every_group_with_numbers_as_numbers(comparison):
 
 def test_terminal_names_the_winner(comparison, capsys):
     print_comparison(comparison)
+    assert "\nnote: " not in capsys.readouterr().out
+    print_comparison(comparison, details=True)
     out = capsys.readouterr().out
     assert re.findall(r"\d+", out.splitlines()[0]) == ["13", "5", "12", "1"]
     assert verdict(comparison) in out

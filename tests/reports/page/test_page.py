@@ -20,7 +20,7 @@ from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.page.provenance import facts
-from lenet_exp.reports.phrases import not_excluded, verdict
+from lenet_exp.reports.phrases import best_lines, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, on_test, print_comparison
 from tests.comparison.made_up import made, many, scored
@@ -68,7 +68,7 @@ def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_pa
 
 
 def test_charts_and_terminal_agree(comparison, capsys, tmp_path):
-    print_comparison(comparison)
+    print_comparison(comparison, details=True)
     printed = capsys.readouterr().out
     read = written(comparison, tmp_path / "x.html")
     (data,) = data_of(read)["comparisons"]
@@ -80,7 +80,7 @@ def test_charts_and_terminal_agree(comparison, capsys, tmp_path):
         line = next(text for text in printed.splitlines() if text.startswith(f"  {effect['flag']} "))
         assert f" {effect['share']} " in line
         assert all(f"{level['value']} {level['said']}" in line for level in effect["levels"])
-    told = (verdict(comparison), next_step(comparison), not_excluded(comparison), *notes(comparison))
+    told = (verdict(comparison), next_step(comparison), *best_lines(comparison), *notes(comparison))
     for text in (*told, *effect_lines(comparison)):
         assert text[1:] in read.text
         assert text in printed

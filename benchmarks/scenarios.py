@@ -1,0 +1,94 @@
+"""List the scenarios that `benchmarks/verdicts.py` simulates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from benchmarks.simulated import SPREADS, WILD_MEAN, Recorded, Scenario, equal
+
+SEEDS_OF = (3, 5, 10)  # numbers of seeds in the grid of scenarios
+TWO, THREE, LADDER = "two best, others 4 lower", "three best, others 4 lower", "ladder"
+EARLIER_SEEDS = {2: (2, 3, 5, 10, 30), 3: (2, 3, 5, 10, 30), 10: (2, 3, 5, 10, 30), 50: (3, 10), 200: (2, 5, 30)}
+
+
+def truths(k: int) -> dict[str, tuple[float, ...]]:
+    """Return the true means of each name."""
+    found = {"all equal": equal(k), LADDER: (0.0, *np.linspace(-1, -12, k - 1).tolist())}
+    if k > 2:
+        found |= {"two best, others 20 lower": (0.0, 0.0, *[-20.0] * (k - 2)), TWO: (0.0, 0.0, *[-4.0] * (k - 2))}
+    if k > 3:
+        found[THREE] = (0.0, 0.0, 0.0, *[-4.0] * (k - 3))
+    return found
+
+
+def grid(k: int, n: int) -> Iterator[Scenario]:
+    """Yield the scenarios for a number of configurations and of seeds."""
+    means = truths(k)
+    wild = max(1, k // 6)
+    for vary, correlation, (name, true) in product(SPREADS, (0.0, 0.5, 0.8), means.items()):
+        low = (*true[: k - wild], *[WILD_MEAN] * wild) if (name, vary) == (LADDER, "wild") else true
+        yield Scenario(name, low, n, vary=vary, correlation=correlation)
+    tied = [name for name in (TWO, THREE) if name in means]
+    for name, factor, correlation in product(tied, (3.0, 10.0), (0.0, 0.5, 0.8)):
+        yield Scenario(name, means[name], n, (factor, *[1.0] * (k - 1)), correlation=correlation)
+    for name, true in means.items():
+        usual = partial(Scenario, name, true, n, correlation=0.0)
+        yield from (usual(noise="skewed", vary=vary) for vary in ("1", "3^U"))
+        yield from (usual(noise=noise, vary="1") for noise in ("250 images", "10,000 images"))
+        yield from (usual(missing=0.25, vary=vary) for vary in ("1", "10^U"))
+        if k * n <= 100:  # with own seeds, the size of a table grows with the square of k
+            yield from (usual(paired=False, vary=vary) for vary in SPREADS if vary != "wild")
+
+
+def earlier(quick: bool) -> list[Scenario]:
+    """Return the scenarios that release 0.2 was tested with. Each seed has an effect on all configurations."""
+    found = []
+    for k, ns in EARLIER_SEEDS.items():
+        found += [Scenario("all equal", equal(k), n) for n in ns if k < 200 or not quick]
+    for k in (2, 3, 10, 50):
+        ten = tuple(np.geomspace(1, 10, k))
+        found += [Scenario("all equal, sd 1 to 10", equal(k), n, ten) for n in (2, 3, 10)]
+    for k in (3, 10):
+        noisy = (10.0, 10.0, *[1.0] * (k - 2))
+        found += [Scenario("all equal, two of them 10 times as noisy", equal(k), n, noisy) for n in (3, 10)]
+    for k, ns in {2: (2, 3, 4, 5, 10), 3: (2, 4, 5, 10), 10: (3, 5, 10)}.items():
+        ten = tuple(np.geomspace(1, 10, k))
+        found += [Scenario("all equal, other seeds each", equal(k), n, paired=False) for n in ns]
+        found += [Scenario("all equal, other seeds, sd 1 to 10", equal(k), n, ten, paired=False) for n in ns]
+    for k in (3, 10):
+        found += [Scenario("all equal, a fifth missing", equal(k), n, missing=0.2) for n in (5, 10)]
+        found += [Scenario("all equal, a fifth missing, other seeds", equal(k), 10, missing=0.2, paired=False)]
+    for n in (3, 5, 10):
+        found += [
+            Scenario("two best, the rest 3 lower", (0.0, 0.0, *[-3.0] * 3), n),
+            Scenario("two nearly best, the rest far", (0.0, -1e-6, *[-20.0] * 8), n),
+            Scenario("three nearly best, one 2 lower", (0.0, -1e-6, -2e-6, -2.0), n),
+            Scenario("one 3 above", (3.0, *[0.0] * 3), n),
+            Scenario("one 3 above", (3.0, *[0.0] * 9), n),
+            Scenario("each 2 below the one before", tuple(-2.0 * np.arange(10)), n),
+            Scenario("three best, seven 3 lower", (*[0.0] * 3, *[-3.0] * 7), n),
+            Scenario("one 3 above, other seeds", (3.0, *[0.0] * 3), n, paired=False),
+        ]
+    found += [Scenario("all equal, correlated", equal(k), n, noise="correlated") for k in (3, 10) for n in (3, 10)]
+    found += [Scenario("all equal, seeds x 3 splits", equal(k), n, splits=3) for k in (2, 3, 10) for n in (3, 5)]
+    for noise in ("skewed", "collapse", "rounded"):
+        found += [Scenario(f"all equal, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
+    for noise in ("one skewed", "one collapses"):
+        found += [Scenario(f"equal means, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
+    return found
+
+
+def collapses() -> Iterator[Scenario]:
+    """Yield the scenarios in which one configuration collapses in a tenth of its runs."""
+    for k, n, drop in product((2, 4, 10, 18), SEEDS_OF, (20.0, 50.0)):
+        yield Scenario(f"one collapses by {drop:g} sd", equal(k), n, noise="one collapses", drop=drop, correlation=0.0)
+
+
+def recorded() -> Iterator[Recorded]:
+    """Yield the scenarios with recorded means and spreads."""
+    for k, n, tied, residuals in product((6, 10, 18), (3, 5), (1, 2, 3, 0), (False, True)):
+        yield Recorded(k, n, tied or k, residuals)
