@@ -13,12 +13,13 @@ The significance level is divided by the number of possible tests: each configur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lenet_exp.comparison.moderation import prior_of
 
 LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 ALONE = 4.0  # factor by which the variance of a configuration with a single seed is multiplied
@@ -86,8 +87,10 @@ def moderated(table: Floats) -> SeedVariances | None:
     if several.sum() < LEAST:
         most = np.where(several, 1.0, ALONE) * own.max()
         return SeedVariances(most, np.full(len(n), df.sum()))
-    prior, prior_df = _prior(own[several], df[several])
-    prior_df = min(prior_df, float(df.sum()))  # at most the total of all configurations
+    prior, prior_df = float(own.max()), float(df.sum())  # at most the total of all configurations
+    if (known := several & (own > 0)).sum() >= FEW:
+        its = prior_of(own[known], df[known])
+        prior, prior_df = float(its.variance), min(float(its.df), prior_df)
     variance = (prior_df * prior + df * own) / (prior_df + df)
     return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 
@@ -106,30 +109,6 @@ def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
         if np.abs(shift).max() < 1e-12:
             break
     return rest
-
-
-def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
-    """Estimate the value around which the variances vary, and its degrees of freedom, from the moments of the log
-    variances (Smyth).
-
-    The variation beyond chance is deliberately overestimated by one standard error. An underestimate would drop too
-    many configurations whose spread is larger than most.
-    """
-    from scipy.optimize import brentq
-    from scipy.special import digamma, polygamma
-
-    known = variances > 0
-    if known.sum() < 3:
-        return float(variances.max(initial=0.0)), math.inf
-    half = df[known] / 2
-    logs = np.log(variances[known]) - digamma(half) + np.log(half)
-    mean, n = float(logs.mean()), int(known.sum())
-    each = (logs - mean) ** 2 * n / (n - 1) - polygamma(1, half)
-    beyond = float(each.mean() + each.std(ddof=1) / math.sqrt(n))
-    if beyond <= 1e-6:
-        return math.exp(mean), math.inf
-    prior_half = brentq(lambda x: polygamma(1, x) - beyond, 1e-4, 1e7)
-    return math.exp(mean + float(digamma(prior_half)) - math.log(prior_half)), 2 * prior_half
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:

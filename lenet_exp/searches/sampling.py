@@ -20,7 +20,7 @@ from lenet_exp.errors import ConfigError, did_you_mean, first_line
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
-RULES = 2  # version of the default options for new studies; older studies keep version 1
+RULES = 3  # version of new studies; 1: Optuna's default options; 1 and 2: another rule for additional seeds
 REDUCTION_FACTOR = 2  # ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
 FIRST_SHARE = 1 / 2  # fraction of the epochs after which ASHA first compares trials
 BEGINS = {  # for each pruner, the option that sets the epoch at which it starts
@@ -85,7 +85,7 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
     Args:
         num_epoch: the maximum number of epochs per trial.
         first: the epoch before which no trial is pruned, unless an option sets that epoch.
-        rules: version of the study's default options; 1 for Optuna's own defaults.
+        rules: version of the study; 1 for Optuna's own default options.
 
     Raises:
         ConfigError: an option is invalid.

@@ -17,6 +17,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.epoch_counts import EPOCHS, HAD, RUN, EpochCounts
 from lenet_exp.searches.known import first_jobs, known_jobs, seed_number
 from lenet_exp.searches.plan import PlannedSearch
+from lenet_exp.searches.sampling import RULES
 from lenet_exp.searches.seed_race import SeedRace
 from lenet_exp.searches.study import open_database
 from lenet_exp.searches.trials import MOST_TOO_LARGE, TooLarge, Trials
@@ -59,6 +60,8 @@ class SearchRun:
         self.trials = Trials(
             name, planned.search, planned.flags, planned.num_epoch, known, first, self.database.rules, baseline
         )
+        if known and self.database.rules < RULES and planned.asked.seeds > 1:
+            log.info("the search began under an earlier release; a new rule now decides which configurations get seeds")
         return known_jobs(planned, self.database.trials)
 
     def run(self, session: Session, launcher: ExecutorLauncher, environment: Mapping[str, str]) -> None:
