@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from lenet_exp.amounts import duration, number_of
+from lenet_exp.comparison.power import detectable
 from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
@@ -47,6 +48,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     unfinished = [job for job in todo.values() if job.folder.checked_result() is None]
     begun = sum(bool(job.folder.history().epochs) for job in unfinished)
     outputs = jobs[0].outputs
+    shows = _shows(jobs) if sweep is not None else []
     goes_on = " (resumed)" if sweep is not None and sweep.kept_plan() else ""
     lines = [f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run"]
     twice = number_of(len(jobs) - len(unique), "duplicate")
@@ -54,7 +56,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     if begun:
         lines.append(f"  {number_of(begun, 'run')} will resume from a checkpoint")
     if not todo:
-        return lines
+        return lines + shows
     default = SWEEP_THREADS if sweep is not None else cpu_count()
     threads = max(job.config.num_threads or default for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
@@ -65,7 +67,20 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     lines.append(f"  about {duration(seconds + compiling)} on {with_them} (estimated from a few steps)")
     lines += words
     lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}")
-    return lines
+    return lines + shows
+
+
+def _shows(jobs: Sequence[Job]) -> list[str]:
+    """Return a line with the difference that a grid can show; empty if the grid has a single seed or configuration."""
+    seeds = defaultdict[tuple[tuple[str, str], ...], set[int]](set)
+    for job in jobs:
+        seeds[tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"})].add(job.config.seed)
+    datasets = len({job.config.dataset.name for job in jobs})
+    n, k = min(map(len, seeds.values())), len(seeds) // datasets
+    if n < 2 or k < 2:
+        return []
+    worse = f"at least about {detectable(k, n):.1f} standard deviations (over seeds) below the best"
+    return [f"  {n} seeds can show that one of {k} configurations is not the best if it is {worse}"]
 
 
 def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> list[str]:
