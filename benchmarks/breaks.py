@@ -274,11 +274,11 @@ BREAKS = {
         tests="tests/runs/test_run.py -k pruned",
     ),
     "verdict": Break(
-        promise="corrected for all pairs of configurations by Shaffer's method",
+        promise="all pairs of configurations count, because any two of them could have become the leader",
         page="docs/explanation/statistics.md",
         file="lenet_exp/comparison/statistics.py",
-        old="differs, level = step_down(p, shaffer_levels(groups))",
-        new="differs, level = step_down(p, np.full(comb(groups, 2), LEVEL))",
+        old="significant, _ = step_down(found.p, shaffer_levels(k))",
+        new="significant, _ = step_down(found.p, np.full(comb(k, 2), LEVEL))",
         tests="tests/comparison/test_statistics.py",
     ),
     "equivalence": Break(  # a difference that could exceed the margin counts as equivalent

@@ -118,9 +118,11 @@ no goal for these rows. In contrast, diverged runs are visible, and their config
 EARLIER = """
 ## Scenarios of release 0.2
 
-Each seed has an effect with sd 1 on all configurations. Rows such as "two best" and "nearly best" test a step-down
-method if only some of the means are equal. In rows with "collapse" or "collapses", a run in ten ends 50 standard
-deviations lower. There is no goal for these rows, or for the rows with one skewed configuration.
+Each seed has an effect with sd 1 on all configurations. In "correlated" rows, each seed has an additional effect that
+differs between configurations. In "rounded" rows, accuracies are multiples of the sd. Rows such as "two best" and
+"nearly best" test a step-down method if only some of the means are equal. In rows with "collapse" or "collapses", a run
+in ten ends 50 standard deviations lower. There is no goal for these rows, or for the
+rows with one skewed configuration.
 """
 
 
@@ -208,7 +210,7 @@ def tables(found: dict[str, list[Row]]) -> Iterator[str]:
     yield "## False claims\n\nThe worst of all scenarios by number of configurations and seeds (k x n).\n"
     yield head("k x n", *GOALS, "held")
     yield from (line.replace(f" ({line.split()[1]})", "") for line in worst_of(rows, lambda row: row.size))
-    yield "\nThe worst of all k x n by scenario.\n"
+    yield "\nThe worst of all k x n by scenario. The size in parentheses belongs to the second percentage.\n"
     yield head("scenario", *GOALS, "held")
     yield from worst_of(rows, lambda row: row.name)
     yield "\nThe rows with the largest percentages for which there is a goal.\n"

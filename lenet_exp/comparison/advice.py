@@ -105,7 +105,8 @@ def _open_leads(comparison: Comparison, verdict: Verdict) -> list[Difference]:
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """Return the advice to confirm the median lead, rounded down to one of `DIFFERENCES` if 100 seeds can detect it.
+    """Return the advice to confirm the median lead, rounded down to one of `DIFFERENCES` that 100 seeds can detect, or
+    rounded up if this takes more than 200 runs.
 
     Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these differences.
     """
@@ -118,6 +119,9 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
         able = [d for d in DIFFERENCES if d / 100 >= detects]
         points = max((d for d in able if d / 100 <= seen + ROUNDING), default=able[0])
         wanted = make(comparison, points / 100)
+        if wanted.cheaper and points < able[-1]:
+            points = able[able.index(points) + 1]
+            wanted = make(comparison, points / 100)
     except (ConfigError, IndexError):
         return None
     runs = wanted.seeds * max(len(wanted.groups), 2)

@@ -20,6 +20,7 @@ LEAST_FLOOR = 1e-18  # smallest variance if the number of images is unknown; acc
 CERTAINTY = {4: 0.05}  # lower quantile for the prior's variance by number of groups
 USUAL_CERTAINTY = 0.10  # the same for five or more groups
 LEAST_DF = 0.5  # smallest degrees of freedom of a group's residuals
+OUTLYING = 0.01  # level of the F test for a variance that is too large to be typical
 NO_VARIATION = 1e-6  # variation of the log variances beyond chance that is treated as none
 PASSES = 6  # passes of the fit if runs are missing; without missing runs, one pass is exact
 
@@ -38,10 +39,19 @@ class Prior:
     df: Floats
     median: Floats
 
-    def moderate(self, variance: Floats, df: Floats) -> Floats:
-        """Return the shrunken variances, which are never smaller than the own variances, with shape (..., groups)."""
+    def moderate(self, variance: Floats, df: Floats) -> tuple[Floats, Floats]:
+        """Return the shrunken variances and their degrees of freedom, with shape (..., groups).
+
+        They are never smaller than the own variances. A group that is too noisy to be typical, by an F test, keeps its
+        own degrees of freedom (compare Phipson et al. 2016, Robust hyperparameter estimation protects against
+        hypervariable genes).
+        """
+        from scipy.special import fdtri
+
         typical, prior_df = self.variance[..., None], self.df[..., None]
-        return np.maximum(variance, (prior_df * typical + df * variance) / (prior_df + df))
+        usual = variance <= typical * fdtri(df, prior_df, 1 - OUTLYING)
+        shrunken = (prior_df * typical + df * variance) / (prior_df + df)
+        return np.maximum(variance, shrunken), df + np.where(usual, prior_df, 0.0)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
     variance = (raw**2).sum(axis=-1) / own_df
     own = np.maximum(variance, floor)
     prior = prior_of(own, own_df)
-    shrunken = prior.moderate(own, own_df)
+    shrunken, shrunken_df = prior.moderate(own, own_df)
     # A noisy group has less weight in the estimated effects of the seeds; no group has more weight than usual.
     weight = np.where(known, 1 / np.maximum(shrunken, prior.variance[..., None])[..., None], 0.0)
     total = np.maximum(weight.sum(axis=-2, keepdims=True), 1e-300)
@@ -138,12 +148,12 @@ def moderated(table: AccuracyTable, images: int | None = None) -> Moderated:
     residual_df = np.where(alone, own_df, np.maximum(own_df * (1 - used), LEAST_DF))
     residual = np.where(alone, variance, (rest**2).sum(axis=-1) / np.maximum(own_df * (1 - used), 1e-9))
     residual = np.maximum(residual, floor)
-    rest_prior = prior_of(residual, residual_df)
+    rest, rest_df = prior_of(residual, residual_df).moderate(residual, residual_df)
     return Moderated(
         own=shrunken,
-        own_df=own_df + prior.df[..., None],
-        residual=rest_prior.moderate(residual, residual_df),
-        residual_df=residual_df + rest_prior.df[..., None],
+        own_df=shrunken_df,
+        residual=rest,
+        residual_df=rest_df,
         most_df=np.maximum(residual_df.sum(axis=-1), 1.0),
         typical=np.sqrt(prior.median),
         spread=np.sqrt(variance),

@@ -105,7 +105,7 @@ def test_result_is_described_in_words(comparison):
 
 
 def test_an_interval_wider_than_50_points_is_left_out(comparison):
-    lead = Difference(0.0104, 3, "paired", 0.01, 0.004, 2, 0.05, 0.0031, 0.0211, differs=True)
+    lead = Difference(0.0104, 3, "paired", 0.01, 0.004, 2, 0.0031, 0.0211, differs=True)
     group, behind = comparison.groups[1], Relation.behind
     assert against_leader(comparison, group, lead, behind).endswith("(0.31 to 2.11)")
     assert against_leader(comparison, group, replace(lead, low=-0.4, high=0.4), behind).endswith("points")

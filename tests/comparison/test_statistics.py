@@ -83,7 +83,6 @@ def test_a_named_leader_is_held_against_the_others_by_holm():
     # 0.0045 alone would do at 5%, but not as the second of four
     assert LEVEL / 3 < p[0] < LEVEL
     assert [d.differs for d in found] == [False, True, False, False]
-    assert [found[i].level for i in (0, 3, 2)] == pytest.approx([LEVEL / 3] * 3)
 
 
 def test_a_leader_chosen_from_three_groups_is_tested_by_the_paired_test_for_all_pairs():
@@ -210,5 +209,3 @@ def test_a_thousand_groups_are_compared():
     rng = np.random.default_rng(0)
     others = [by_seed(0.9 + rng.normal(0, 0.001, 5)) for _ in range(1000)]
     assert all(d.ahead for d in against_chosen(by_seed(0.95 + rng.normal(0, 0.001, 5)), others))
-    level = LEVEL / math.comb(1001, 2)
-    assert {d.level for d in against_chosen(by_seed(0.9 + rng.normal(0, 0.001, 5)), others)} == {level}

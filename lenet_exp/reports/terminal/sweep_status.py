@@ -18,7 +18,9 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
-from lenet_exp.reports.terminal.sweep_table import MOST_LINES, went_wrong
+from lenet_exp.reports.terminal.sweep_table import went_wrong
+
+MOST_FILES = 20  # maximum number of files with secrets that are named
 
 log = logging.getLogger("lenet_exp")
 
@@ -77,7 +79,7 @@ def print_status(sweep: SweepFolder) -> None:
 def warn_secrets(paths: Iterable[Path]) -> None:
     """Warn about files that contain credentials for a store, and print the command that removes these credentials."""
     found = list(paths)
-    for path in found[:MOST_LINES]:
+    for path in found[:MOST_FILES]:
         log.warning("%s: contains a user name, password, or token for a store", path)
     if found:
         log.warning(
