@@ -6,7 +6,7 @@ import csv
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -129,6 +129,7 @@ def test_terminal_and_csv_hold_what_steers_a_terminal_or_a_spreadsheet_as_text(t
 
 
 @settings(max_examples=50)
+@example(" [")
 @given(st.text(st.sampled_from("\\{}$&#%_^~<>|\"'`-[]*,?! ab1"), max_size=12) | st.text())
 def test_tex_prints_a_text_as_it_is(text):
     """No sign of TeX's is left bare, and no two signs are drawn as one."""

@@ -38,7 +38,7 @@ SIGNS: dict[str, str | int | None] = {
     **{sign: f"\\{sign}" for sign in "{}$&#%_"},
 }
 # Two of the characters -'`,?! would form a ligature. [ and * have a special meaning after the end of a row.
-BRACED = re.compile(r"(?<=[-'`,?!])[-'`,]|^\s*[\[*]")
+BRACED = re.compile(r"(?<=[-'`,?!])([-'`,])|^(\s*)([\[*])")
 
 
 def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -54,7 +54,7 @@ def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
 
 def escaped(text: str) -> str:
     """Escape text for LaTeX, so that the text is printed literally."""
-    return BRACED.sub(r"{\g<0>}", printable(text).translate(str.maketrans(SIGNS)))
+    return BRACED.sub(r"\2{\1\3}", printable(text).translate(str.maketrans(SIGNS)))
 
 
 def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
