@@ -78,15 +78,16 @@ def advice(comparison: Comparison) -> Advice | None:
             return Advice(step, test.sweep, f"{test.points:g}", test.equivalence)
     if not verdict.compared:
         return None
+    seeds = Advice(NextStep.seeds, design.sweep)
     if leader.n < 2:
-        return Advice(NextStep.seeds, design.sweep)
+        return seeds
     leads = [lead for _, lead, _ in verdict.compared]
     best = comparison.searched.best if comparison.searched is not None else None
     if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
     if verdict.not_behind:
         open_leads = _open_leads(comparison, verdict)
-        return _confirming(comparison, NextStep.confirm, open_leads) if open_leads else predict
+        return (_confirming(comparison, NextStep.confirm, open_leads) or seeds) if open_leads else predict
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # even if biased upward, the lead is real
         return predict

@@ -201,12 +201,11 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
 def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     """Return clauses about the configurations that are not behind the leader or cannot be tested."""
     clauses = []
-    judged = found.judged
-    if judged and not found.related(Relation.behind):
+    if (judged := found.judged) and not found.related(Relation.behind):
         other = comparison.name(judged[0]) if len(judged) == 1 else "any other configuration"
         clauses.append(f"no significant difference from {other}")
         most = max(lead.n for _, lead, _ in found.compared)
-        if most == 2:
+        if most == 2 < 1 + len(judged):
             least = detectable(1 + len(judged), most)
             clauses.append(f"2 {_unit(leader)} can show only a difference of about {least:.0f} standard deviations")
     if flat := found.untested(single=False):
