@@ -92,3 +92,5 @@ def recorded() -> Iterator[Recorded]:
     """Yield the scenarios with recorded means and spreads."""
     for k, n, tied, residuals in product((6, 10, 18), (3, 5), (1, 2, 3, 0), (False, True)):
         yield Recorded(k, n, tied or k, residuals)
+    for n, tied, residuals in product((3, 5), (1, 2, 3, 6), (False, True)):
+        yield Recorded(6, n, tied, residuals, frontier=True)

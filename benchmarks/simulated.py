@@ -23,6 +23,7 @@ SPREADS = ("1", "3^U", "10^U", "one 10", "one 0.1", "half 10", "wild")
 WILD, WILD_MEAN = 40.0, -100.0  # standard deviation of wild configurations, and their mean on a ladder
 GRIDS = {6: (3, 2), 10: (5, 2), 18: (3, 3, 2)}  # numbers of values of the flags in a recorded grid
 RECORDED = Path(__file__).with_name("search_table.npz")  # written by benchmarks/search_table.py
+HISTORIES = RECORDED.with_name("histories")  # written by benchmarks/manifest.py
 RECORDED_IMAGES = 10_000
 
 
@@ -180,20 +181,23 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Sweeps with the means and the spreads of recorded grids (`benchmarks/search_table.py`).
+    """Sweeps with the means and the spreads of recorded grids (`benchmarks/search_table.py`), or of the networks on the
+    frontier (`benchmarks/histories`).
 
     Attributes:
-        k: number of configurations: 6, 10, or 18.
+        k: number of configurations: 6, 10, or 18; 6 on the frontier.
         n: number of seeds per configuration.
         tied: number of configurations whose true means are set to the best one.
         residuals: whether half of the variance comes from recorded residuals, which are drawn by seed for all
             configurations together; otherwise, all noise is normal.
+        frontier: whether the configurations are the networks on MNIST's frontier, with ten recorded seeds.
     """
 
     k: int
     n: int
     tied: int
     residuals: bool
+    frontier: bool = False
     details = ""
     goal = True
 
@@ -201,7 +205,7 @@ class Recorded:
     def name(self) -> str:
         """The name of the scenario."""
         tied = {1: "recorded means", self.k: "all tied"}.get(self.tied, f"{self.tied} tied")
-        return f"{tied}, {'residuals' if self.residuals else 'normal'}"
+        return f"{'frontier, ' * self.frontier}{tied}, {'residuals' if self.residuals else 'normal'}"
 
     @property
     def size(self) -> int:
@@ -210,7 +214,7 @@ class Recorded:
 
     def draw(self, sweeps: int, rng: np.random.Generator) -> Sweeps:
         """Draw sweeps, each from a random grid. The best configuration is the first one."""
-        grids = recorded_grids(self.k)
+        grids = frontier_grid() if self.frontier else recorded_grids(self.k)
         recorded = grids[rng.integers(len(grids), size=sweeps)]
         means = recorded.mean(axis=-1)
         off = recorded - means[..., None]
@@ -219,7 +223,8 @@ class Recorded:
         noise = spread * rng.normal(size=(sweeps, self.k, self.n))
         if self.residuals:
             seed = rng.integers(off.shape[-1], size=(sweeps, 1, self.n))
-            noise = np.sqrt(0.5) * (noise + np.sqrt(1.5) * np.take_along_axis(off, seed, axis=-1))
+            seeds = off.shape[-1]  # residuals from the mean of few seeds are too small
+            noise = np.sqrt(0.5) * (noise + np.sqrt(seeds / (seeds - 1)) * np.take_along_axis(off, seed, axis=-1))
         values = np.round((means[..., None] + noise) * RECORDED_IMAGES) / RECORDED_IMAGES
         return Sweeps(
             AccuracyTable(values, np.arange(self.n), np.zeros(self.n, dtype=np.int64)), means, RECORDED_IMAGES
@@ -248,6 +253,15 @@ def recorded_grids(k: int) -> Floats:
         if not np.isnan(grid).any() and (np.diff(grid[:4].mean(axis=-1)) < 0).all():
             found.append(grid)
     return np.array(found)
+
+
+@cache
+def frontier_grid() -> Floats:
+    """Return the best accuracies of the networks on MNIST's frontier, with shape (1, networks, seeds), best first."""
+    paths = [path for path in sorted(HISTORIES.glob("channels_*_mnist.csv")) if "fashion" not in path.name]
+    reached = np.array([np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].max(axis=0) for path in paths])
+    found: Floats = reached[np.argsort(-reached.mean(axis=-1))][None]
+    return found
 
 
 def equal(k: int) -> tuple[float, ...]:
