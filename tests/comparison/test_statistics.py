@@ -172,11 +172,9 @@ def test_words_and_numbers_agree(groups):
                 assert found.low <= 0 <= found.high
 
 
-@given(st.lists(SEEDED, min_size=2, max_size=5))
-def test_a_leader_that_the_same_runs_chose_differs_from_none_unless_it_wins_or_some_pair_of_all_differs(groups):
+@given(st.lists(SEEDED, min_size=2, max_size=3))
+def test_without_a_win_a_leader_differs_only_if_some_pair_does(groups):
     leader, *others = best_first(groups)
-    if len(groups) > 3:
-        return  # moderated
     chosen, p = against_chosen(leader, others), pairs(AccuracyTable.of([leader, *others])).p
     if any(d.differs for d in chosen) and not all(d.ahead for d in chosen):
         assert np.nanmin(p) <= LEVEL / len(p)
