@@ -119,7 +119,8 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
     Hsu's test is one-sided at 5%; the stricter level makes up for groups that are noisier than the others.
 
     Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5.5% of sweeps, the leader is declared
-    better than a group that is equally good; in at most 5.5%, the truly best group is excluded.
+    better than a group that is equally good; in at most 5.5%, the truly best group is excluded. For the exceptions, see
+    `docs/explanation/statistics.md`.
 
     With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs.
 
@@ -160,7 +161,7 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies], images: int | None = None) -> list[Difference]:
     """Compare the leader with every other group, if the leader was selected by these accuracies; see `judged`.
 
-    The intervals are Bonferroni-corrected for all pairs. In at least 95% of sweeps, all of them contain the true
+    The intervals are Bonferroni-corrected for all pairs. In about 95% of sweeps, all of them contain the true
     differences.
 
     Args:
