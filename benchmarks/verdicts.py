@@ -106,9 +106,6 @@ Means and standard deviations of 6, 10, or 18 configurations in random grids fro
 [histories](histories)). The best 2, 3, or all of them are set to the best mean ("tied"). Noise is normal, or half of
 its variance comes from the recorded residuals, drawn by seed for all configurations together ("residuals"). Accuracies
 are rounded to 1/10,000.
-
-If two networks of the frontier tie and the others are far behind, the leader is declared better than the other one by
-either of two tests, the moderated one or its own, so the error rate can exceed the goal.
 """
 COLLAPSES = """
 ## Collapses

@@ -16,6 +16,7 @@ from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicat
 MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of the number
 WIDE = 0.5  # width of an interval, as a fraction, above which it says nothing
 EXCLUDED = 0.04  # level for excluding a group; simulated, so that also with unequal noise the error rate is about 5%
+LAST = LEVEL / 2  # largest level of Shaffer's method with moderated variances, because the winner's test can err, too
 UNSTABLE = 5.0  # standard deviation, as a multiple of the typical one, above which a group is called unstable
 
 
@@ -110,17 +111,17 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
     best mean.
 
     Any two groups could have become the leader and its rival, so all k(k-1)/2 pairs count: Shaffer's method tests them,
-    with moderated variances from four groups on. In addition, a leader wins if it is ahead of every other group by an
-    unmoderated test without correction, because a false winner has to beat the truly best group (Gutmann, Maymin 1987,
-    Is the selected population the best?; Hung, Fithian 2019, Rank verification for exponential families).
+    from four groups on with moderated variances and levels of at most `LAST`. In addition, a leader wins if it is ahead
+    of every other group by an unmoderated test without correction, because a false winner has to beat the truly best
+    group (Gutmann, Maymin 1987, Is the selected population the best?; Hung, Fithian 2019, Rank verification for
+    exponential families).
 
     Which groups could be the best is a question with k - 1 comparisons (Hsu 1981, Simultaneous confidence intervals for
     all distances from the best): a group is excluded if a group with a higher mean beats it at `EXCLUDED` / (k - 1).
     Hsu's test is one-sided at 5%; the stricter level makes up for groups that are noisier than the others.
 
     Simulations (`benchmarks/verdicts.py`) confirm the error rates. In at most 5.5% of sweeps, the leader is declared
-    better than a group that is equally good; in at most 5.5%, the truly best group is excluded. For the exceptions, see
-    `docs/explanation/statistics.md`.
+    better than a group that is equally good; in at most 5.5%, the truly best group is excluded.
 
     With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level for all pairs.
 
@@ -140,7 +141,8 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
         found = plain.where(by.flat[..., None], moderated_pairs(plain, by, counts, *which))
     significant: Bools = found.p <= LEVEL / comb(k, 2)
     if everything:
-        significant, _ = step_down(found.p, shaffer_levels(k))
+        levels = shaffer_levels(k) if by is None else np.minimum(shaffer_levels(k), LAST)
+        significant, _ = step_down(found.p, levels)
     beats = (plain.points[..., :leading] > 0) & (plain.p[..., :leading] <= LEVEL)
     differs = significant[..., :leading] | beats.all(axis=-1, keepdims=True)
     behind = differs & (found.points[..., :leading] > 0)
