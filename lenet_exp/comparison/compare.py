@@ -17,7 +17,7 @@ from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.folders.results import JobResult
@@ -326,8 +326,8 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
 
 def _follows(flag: str, swept: Collection[str], groups: Sequence[Group]) -> bool:
     """Return whether a keyword differs only because swept classes differ, such as `model.units` for two models."""
-    group = "model" if flag == "regularization.dropout_rate" else flag.partition(".")[0]  # some have no dropout
-    if "." not in flag or group not in CLASS_GROUPS or group not in swept:
+    group, _, key = ("model" if flag == "regularization.dropout_rate" else flag).partition(".")  # some have no dropout
+    if "." not in flag or group not in CLASS_GROUPS or (group not in swept and key != TARGET):
         return False
     values: dict[str, set[str]] = {}
     for g in groups:

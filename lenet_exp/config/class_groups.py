@@ -43,4 +43,10 @@ CLASS_GROUPS = {
         supplied={"weight_decay": "regularization.weight_decay", **dict.fromkeys(("params", *_EXECUTION), "lenet_exp")},
     ),
 }
+TARGET = "_target_"  # key of an option's class
 OWN_KEYS = frozenset[str]().union(*(group.own for group in CLASS_GROUPS.values()))
+
+
+def is_own(target: str) -> bool:
+    """Return whether the class at a dotted path is the user's own, not one of torch or lenet_exp."""
+    return not target.startswith(("torch.", "lenet_exp."))

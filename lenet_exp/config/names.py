@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Short forms of flags for job names, because MLflow shows only about 15 characters of a name.
 SHORT = {
+    "_target_": "class",
     "batch_size": "batch",
     "dropout_rate": "drop",
     "learning_rate": "lr",

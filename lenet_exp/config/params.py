@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import MISSING
 
-from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
+from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, TARGET, is_own
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
@@ -24,8 +24,9 @@ def params(config: Config) -> dict[str, str]:
         config: effective configuration, such as the one in a record. Flags can be missing in records from older
             releases.
     """
-    options = {group: getattr(config, group) for group in CLASS_GROUPS}
-    found = {"dataset": config.dataset.name} | {group: str(o["name"]) for group, o in options.items() if o}
+    options = {group: option for group in CLASS_GROUPS if (option := getattr(config, group))}
+    found = {"dataset": config.dataset.name} | {group: str(option["name"]) for group, option in options.items()}
+    found |= {f"{group}.{TARGET}": str(o[TARGET]) for group, o in options.items() if is_own(str(o[TARGET]))}
     for key, value in plain(config).items():
         if key in _NOT_PARAMS:
             continue

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
+from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
@@ -84,6 +85,12 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
     if any(c.sweep != configs[0].sweep for c in configs):
         raise ConfigError("sweep.*: must be the same for all runs of a sweep")
+    classes: dict[tuple[str, str], str] = {}
+    for group, option in ((group, option) for c in configs for group in CLASS_GROUPS if (option := getattr(c, group))):
+        other = classes.setdefault((group, option_name(option)), option[TARGET])
+        if option[TARGET] != other:
+            named = f"{group}: {other} and {option[TARGET]} are both called {option_name(option)}"
+            raise ConfigError(f"{named}; add name: to one of their option files")
     folders: dict[str, str] = {}
     for dataset in (config.dataset for config in configs):
         if folders.setdefault(dataset.name, dataset.folder) != dataset.folder:

@@ -66,6 +66,21 @@ def test_groups_are_configurations_without_their_seed_the_best_first(comparison)
     assert comparison.num_runs == 21
 
 
+def test_own_classes_with_one_name_are_different_configurations():
+    classes = {"mineA.Net": [0.9, 0.91], "mineB.Net": [0.8, 0.81]}
+    runs = [run for path, reached in classes.items() for run in many(reached, model="net", model___target_=path)]
+    (found,) = compare_runs(runs)
+    assert [found.name(group) for group in found.groups] == ["class=mineA.Net", "class=mineB.Net"]
+    assert [group.mean for group in found.groups] == pytest.approx([0.905, 0.805])
+
+
+@pytest.mark.parametrize("swept", [["model"], []])
+def test_class_is_not_shown_if_names_distinguish_networks(swept):
+    own = [run for name in ("a", "b") for run in many([0.9, 0.91], model=name, model___target_=f"mine.{name}")]
+    (found,) = compare_runs([*own, *many([0.8, 0.81], model="lenet5")], swept)
+    assert found.flags == ["model"]
+
+
 def test_a_groups_numbers_are_of_its_finished_runs(comparison):
     selu, rrelu, prelu = comparison.groups[0], comparison.groups[5], comparison.groups[6]
     assert selu.mean == pytest.approx(0.910975)

@@ -19,6 +19,7 @@ from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5
 from lenet_exp.config.targets import effective, keywords
 from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.runs.jobs import check_one_sweep
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.check import check_batches, check_config
@@ -221,9 +222,25 @@ def test_a_record_may_name_only_models_that_are_trusted():
     assert foreign_class(configure("model=linear")) is None
 
 
-def test_only_lenet5_is_registered_under_its_name():
+@pytest.mark.parametrize("group", ["model", "activation"])
+def test_two_own_classes_with_one_name_cannot_be_in_one_sweep(group):
+    classes = {"model": ("Residual", "Strided"), "activation": ("Noisy", "Flat")}[group]
+    options = [{"_target_": f"tests.tools.networks.{name}", "name": "mine"} for name in classes]
+    configs = [replace(configure(), **{group: option}) for option in options]
+    check_one_sweep([*configs[:1], replace(configs[0], **{group: options[0] | {"maps": 4}})])
+    with pytest.raises(ConfigError, match=r"Residual.*Strided.*name:|Noisy.*Flat.*name:"):
+        check_one_sweep(configs)
+
+
+def test_class_of_own_network_is_a_param():
+    assert params(effective(own(OWN)))["model._target_"] == OWN["_target_"]
+    assert not any("_target_" in flag for flag in params(effective(configure("model=linear"))))
+
+
+def test_own_networks_are_registered_under_their_class():
     names = [registered_name("mnist", option) for option in (LENET5, OWN, OWN | {"name": "lenet5"})]
-    assert names == ["lenet5-mnist", "residual-mnist", "other_lenet5-mnist"]
+    assert names == ["lenet5-mnist", *["tests_tools_networks_Residual-mnist"] * 2]
+    assert registered_name("mnist", LENET5 | {"name": "a.b/c"}) == "a_b_c-mnist"
 
 
 def test_initial_weights_come_from_the_seed_alone():

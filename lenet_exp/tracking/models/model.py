@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_exp.config.class_groups import TARGET, is_own
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config, Option
@@ -79,11 +80,11 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 def registered_name(dataset: str, model: Option = LENET5) -> str:
     """Return the name under which MLflow registers models of a network for a dataset, such as `lenet5-mnist`.
 
-    Only the class LeNet5 uses the name `lenet5`. Characters that MLflow rejects are replaced with `_`.
+    The user's own classes are registered under their path, because different classes can have the same name. Characters
+    that MLflow rejects are replaced with `_`.
     """
-    name = re.sub(r"[^\w.-]", "_", option_name(model))
-    if name == LENET5["name"] and model["_target_"] != LENET5["_target_"]:
-        name = f"other_{name}"
+    target = str(model[TARGET])
+    name = re.sub(r"[^\w-]", "_", target if is_own(target) else option_name(model))
     return f"{name}-{dataset}"
 
 
