@@ -53,9 +53,9 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
         ConfigError: the path has an extension that is not in `endings`, or the file cannot be written.
     """
     path = Path(os.path.abspath(user_path(output)))
-    if path.suffix not in endings:
-        hint = nearest(path.suffix, endings)
-        meant = f"; did you mean {path.stem}{hint}?" if hint else ""
+    if path.suffix.lower() not in endings:
+        hint = nearest(path.suffix.lower(), endings)
+        meant = f"; did you mean {output.removesuffix(path.suffix)}{hint}?" if hint else ""
         raise ConfigError(f"output={output}: must end in {' or '.join(endings)}{meant}")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise ConfigError(f"output={output}: must be a file in an existing, writable folder")

@@ -38,6 +38,9 @@ def test_the_path_of_an_output_has_no_detours(tmp_path, monkeypatch):
     (tmp_path / "paper").mkdir()
     monkeypatch.chdir(tmp_path / "paper")
     assert output_path("../paper/./width.pdf", [".pdf"]) == tmp_path / "paper" / "width.pdf"
+    assert output_path("../paper/width.PDF", [".pdf"]) == tmp_path / "paper" / "width.PDF"
+    with pytest.raises(ConfigError, match=r"\.\./paper/width\.pdf\?"):
+        output_path("../paper/width.pfd", [".pdf"])
 
 
 def test_what_is_written_makes_no_folder_anew_whose_parent_is_gone(tmp_path):

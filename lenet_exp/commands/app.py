@@ -55,7 +55,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         except RunsFailed:
             status = EXIT_FAILED
         except UserError as e:
-            if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper raises the error again
+            if full_error or (program == "lenet-train" and HydraConfig.get().mode is RunMode.MULTIRUN):  # raised again
                 raise
             status = print_error(program, str(e))
         except OSError as e:

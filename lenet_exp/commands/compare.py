@@ -75,7 +75,7 @@ def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
-    if values["figure"] is not None and (output is None or output.suffix not in VECTOR):
+    if values["figure"] is not None and (output is None or output.suffix.lower() not in VECTOR):
         raise ConfigError(f"figure={values['figure']}: requires output= with a .pdf or .svg file, such as figure.pdf")
     margin, run = _points("margin", values["margin"]), values["run"] == "true"
     equivalence = values["confirm"] == "equivalence"
@@ -120,7 +120,7 @@ def compare(arguments: list[str]) -> int:
         from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 
         print_status(f"comparing runs and writing {output}")
-        if output.suffix in VECTOR:
+        if output.suffix.lower() in VECTOR:
             written = [f"figure: {p}" for p in write_figures(output, comparisons, values["figure"] or "leaderboard")]
         else:
             write_comparison(output, comparisons, source)

@@ -27,7 +27,7 @@ lenet-export: export a trained model for use in other programs.
   lenet-export format=onnx sweep=last ensemble=true
                                                   export the ensemble of all seeds of a sweep's leader as one file
 
-  format=         file format: onnx, pt2, or safetensors (required)
+  format=         file format: onnx, pt2, or safetensors (default: the extension of output=)
   trained_model=  registered name or name@alias, runs:/<MLflow run id>, a run folder, a .safetensors file, or a .pkl
                   file from the original script (default: the champion of dataset=)
   sweep=          sweep whose leader is exported: last, its ID, or its folder (default: none)
@@ -37,7 +37,8 @@ lenet-export: export a trained model for use in other programs.
   calibrate=      true: divide the logits by a temperature that is fitted on the validation images of the run's dataset
                   (default: false; not for safetensors, which contains only weights)
   data_root=      folder with the datasets, for calibrate= (default: $LENET_EXP_DATA, else data)
-  output=         output file (default: <model>-<dataset>.<format> in the working directory)
+  output=         output file (default: in the working directory, <model>-<dataset>.<format> for the champion and
+                  <model>-<dataset>-<first characters of the weights' digest>.<format> for other models)
   trust=          your own class or module that the model may use as its network or activation, for example
                   trust=mine.Swish; separate multiple names with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
@@ -68,8 +69,13 @@ FLAGS: dict[str, str | None] = {
 def run(arguments: list[str]) -> int:
     """Run `lenet-export <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
-    chosen, output = one_of("format", values["format"] or "", FORMATS), values["output"]
+    output, trained_model = values["output"], values["trained_model"]
+    by_output = Path(output or "").suffix.lower().removeprefix(".")
+    chosen = one_of("format", values["format"] or (by_output if by_output in FORMATS else ""), FORMATS)
     check_name("dataset", str(values["dataset"]))
+    dataset_is_set = any(argument.startswith("dataset=") for argument in arguments)
+    if dataset_is_set and trained_model is not None:
+        raise ConfigError(f"dataset={values['dataset']} and trained_model={trained_model} are both set; set only one")
     calibrate = values["calibrate"] == "true"
     ensemble, sweep = values["ensemble"] == "true", values["sweep"]
     for flag, is_set in (("calibrate", calibrate), ("ensemble", ensemble)):
@@ -87,13 +93,15 @@ def run(arguments: list[str]) -> int:
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()
     if sweep is None:
-        model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
+        model = load_model(trained_model, uri, str(values["dataset"]), values["trust"])
     else:
-        model = _leader(values, ensemble, any(argument.startswith("dataset=") for argument in arguments))
+        model = _leader(values, ensemble, dataset_is_set)
     if path is None:
         record = model.record
         # The names of files from the original script contain the dataset.
         stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
+        if record is not None and (sweep is not None or trained_model is not None):  # the name without it: the champion
+            stem += f"-{str(record.weights_digest)[:8]}"
         stem += "-ensemble" if ensemble else ""
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     if calibrate:
@@ -101,10 +109,11 @@ def run(arguments: list[str]) -> int:
 
         model, found = scale_network(model, values["data_root"] or os.environ.get("LENET_EXP_DATA", "data"))
         print(f"temperature {found.value:.3f}, fitted on {found.val_images:,} validation images")
+    replaced = ", replaced" if path.exists() else ""
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES
     batches = f"batches of {', '.join(map(str, others))}, and {last} images"
-    print(printable(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)"))
+    print(printable(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB{replaced})"))
     if difference == 0:
         print(f"checked: logits of {batches} are bit-identical")
     else:

@@ -12,6 +12,8 @@ lenet-sync: upload results that MLflow missed or lost.
   lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few characters), its
                              MLflow run ID, or its folder
   lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first few characters)
+  lenet-sync champion=<id>   make the model of an MLflow run the champion for its network and dataset, even if the
+                             champion was validated on other images
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
@@ -21,7 +23,7 @@ The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
 
-KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "tracking.uri": None}
+KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "champion": None, "tracking.uri": None}
 EXIT_LEFT = 1
 
 
@@ -29,8 +31,8 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-sync <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
-    if which is not None and run is not None:
-        raise ConfigError("sweep= and run= are both set; set only one of them")
+    if len(given := [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]) > 1:
+        raise ConfigError(f"{' and '.join(f'{flag}=' for flag in given)} are set; set only one of them")
     from lenet_exp.config.check import check_store
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
@@ -46,6 +48,8 @@ def run(arguments: list[str]) -> int:
     if uri is not None:
         check_store(uri)
         usable.check_store(uri)
+    if values["champion"] is not None:
+        return _make_champion(values["champion"], uri)
     if which is not None:
         sweep = find_sweep(which)
         sync = Sync(Stores(sweep.outputs, uri))
@@ -64,6 +68,20 @@ def run(arguments: list[str]) -> int:
     print(f"uploaded: {sync.delivered}")
     print(f"missing: {sync.left}")
     return EXIT_LEFT if sync.left else 0
+
+
+def _make_champion(run_id: str, uri: str | None) -> int:
+    from lenet_exp.addresses import default_uri
+    from lenet_exp.outputs import outputs_dir
+    from lenet_exp.tracking.models.champion import make_champion
+    from lenet_exp.tracking.models.load import store_errors
+    from lenet_exp.tracking.stores.store import Store, connect
+
+    uri = uri or default_uri()
+    store = Store(uri=uri, client=connect(uri), experiment_id="", outputs=outputs_dir())
+    with store_errors(f"champion={run_id}", uri):
+        print(f"{make_champion(store, run_id)}@champion: run {run_id}")
+    return 0
 
 
 def main() -> None:

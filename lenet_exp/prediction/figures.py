@@ -18,7 +18,7 @@ Rows = list[dict[str, Json]]
 
 def write_output(path: Path, values: object, rows: Rows) -> None:
     """Write `values` to a JSON file or `rows` to a CSV file, depending on the suffix of `path`."""
-    is_json = path.suffix == ".json"
+    is_json = path.suffix.lower() == ".json"
     write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n" if is_json else csv_text(rows))
 
 

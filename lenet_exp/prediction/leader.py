@@ -56,7 +56,7 @@ def predict(config: PredictConfig, overrides: Sequence[str]) -> list[dict[str, J
     if config.sweep is not None and not config.images:
         return score_leaders(config, only_its_dataset=dataset_is_set)
     if not config.images:
-        return [predict_test_set(config)]
+        return [predict_test_set(config, own_dataset=not dataset_is_set)]
     model = None if config.sweep is None else best_of_leader(config, only_its_dataset=dataset_is_set)
     return [predict_pictures(config, model, own_dataset=not dataset_is_set)]
 

@@ -31,11 +31,17 @@ MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's in
 log = logging.getLogger("lenet_exp")
 
 
-def predict_test_set(config: PredictConfig) -> dict[str, Json]:
-    """Evaluate a model on the test set; print, save, and log the results; and return them as in `output=`."""
+def predict_test_set(config: PredictConfig, *, own_dataset: bool = False) -> dict[str, Json]:
+    """Evaluate a model on the test set; print, save, and log the results; and return them as in `output=`.
+
+    Args:
+        own_dataset: whether to use the model's own dataset instead of the one in `config`.
+    """
     check_places(config)
     device = prepare_device(config)
-    model = _model(config)
+    model = _model(config, warn=not own_dataset)
+    if own_dataset and model.record is not None:
+        config = replace(config, dataset=model.record.config.dataset)
     log.info("%s: evaluating on the %s test set ...", model.name, config.dataset.name)
     tested = score_and_log(config, device, model)
     score, logged = tested.score, tested.logged

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lenet_exp.comparison.runs import ComparedRun
 
@@ -15,11 +16,13 @@ class RunSource:
         title: the commands of the sweeps, or the filter.
         command: command that created the runs, quoted for a shell; None if the runs are not from a single sweep.
         store: name of the MLflow store that contains the runs; None if unknown.
+        champion: line about the champion for the model of the leader's best run, keyed by dataset.
     """
 
     title: str
     command: str | None = None
     store: str | None = None
+    champion: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def server(self) -> str | None:

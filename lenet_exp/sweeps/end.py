@@ -79,3 +79,5 @@ def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Conf
     best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
     if best is not None:
         delivery.send(best.job.folder, model=True)
+    if (reached := best_of(list(runs.values()))) is not None:
+        delivery.warn_passed_over(reached.job.folder)

@@ -114,7 +114,7 @@ def test_lenet_predict_takes_what_was_exported(main, workdir, ready):
     (run,) = runs(client(ready))
     names = [f"runs:/{run.info.run_id}", "exported.safetensors", "again.safetensors"]
     for source, file in itertools.pairwise(names):
-        exported = main(f"trained_model={source}", "format=safetensors", f"output={file}", program="export")
+        exported = main(f"trained_model={source}", f"output={file}", program="export")
         assert exported.returncode == 0, exported.stderr
     outputs = [main("dataset=digits", f"trained_model={n}", program="predict").stdout for n in names[:2]]
     figures = [re.search(r"^accuracy 0\..*$", text, re.MULTILINE).group() for text in outputs]
@@ -122,6 +122,16 @@ def test_lenet_predict_takes_what_was_exported(main, workdir, ready):
     first, second = (load_weights(workdir / file) for file in names[1:])
     assert first[1]["record"] == second[1]["record"]
     assert all(torch.equal(first[0][n], second[0][n]) for n in first[0])
+
+
+def test_default_file_names_of_different_models_differ(main, workdir, ready):
+    for seed in (0, 1):
+        assert main(*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", f"seed={seed}").returncode == 0
+    for which in ("dataset=digits", *(f"trained_model=runs:/{run.info.run_id}" for run in runs(client(ready)))):
+        done = main(which, "format=safetensors", program="export")
+        assert (done.returncode, "replaced" in done.stdout) == (0, False), done.stderr
+    assert len([*workdir.glob("lenet5-digits*.safetensors")]) == 3
+    assert "replaced" in main("dataset=digits", "format=safetensors", program="export").stdout
 
 
 @pytest.mark.parametrize("activation", ["Tanh", "PReLU", "RReLU"])
@@ -159,6 +169,7 @@ WRONG = {
     "format=pt2 dataset=digits": "lenet-train dataset=digits",
     "format=pt2 trained_model=gone.safetensors": "gone.safetensors: not found",
     "format=pt2 trained_model=lenet5-other": "mlflow.db",
+    "format=pt2 trained_model=lenet5-other dataset=digits": "dataset=digits and trained_model=lenet5-other",
     "format=pt2 tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9",
 }
 

@@ -74,6 +74,19 @@ def test_the_numbers_go_to_files_and_to_the_models_run(trained, main, workdir):
     assert float(rows[-1]["recall"]) == written["accuracy"]
 
 
+def test_model_is_evaluated_on_its_own_dataset(trained, main):
+    typed = (f"trained_model={trained[2]}", "data_root=nowhere")  # digits come with scikit-learn
+    done, same = main(*typed, program="predict"), main(*typed, "dataset=digits", program="predict")
+    assert accuracy(done.stdout) == accuracy(same.stdout)
+    assert done.stderr == same.stderr
+
+
+def test_each_failed_job_of_a_multirun_is_one_line(main, outputs, workdir):
+    done = main("-m", "trained_model=gone.safetensors,gone.pkl", program="predict")
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["lenet-predict"] * 2
+
+
 def test_a_damaged_model_file_is_refused(trained, main, tmp_path):
     content = bytearray(trained[2].read_bytes())
     content[-1000] ^= 1

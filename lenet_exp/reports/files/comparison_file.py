@@ -28,15 +28,16 @@ PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull request
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
     """Write comparisons to a file atomically, in the format that corresponds to the suffix of the file name."""
-    if path.suffix == ".html":
+    kind = path.suffix.lower()
+    if kind == ".html":
         from lenet_exp.reports.page.comparison_page import page
 
         write_output_file(path, page(comparisons, source))
-    elif path.suffix == ".md":
+    elif kind == ".md":
         write_output_file(path, markdown(comparisons, source, PULL_REQUEST))
-    elif path.suffix == ".tex":
+    elif kind == ".tex":
         write_output_file(path, tex(comparisons, source))
-    elif path.suffix == ".csv":
+    elif kind == ".csv":
         write_output_file(path, csv_text([_known(row) for rows in ranked_records(comparisons) for row in rows]))
     else:
         tables = ranked_records(comparisons)
@@ -65,9 +66,10 @@ def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> l
     }
     for to, figure in drawn.items():
         content = io.BytesIO()
+        suffix = to.suffix.lower()
         with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}):  # fonts that journals accept
-            dates = {"CreationDate": None} if to.suffix == ".pdf" else {"Date": None}
-            figure.savefig(content, format=to.suffix[1:], metadata=dates)
+            dates = {"CreationDate": None} if suffix == ".pdf" else {"Date": None}
+            figure.savefig(content, format=suffix[1:], metadata=dates)
         write_output_file(to, content.getvalue())
     return list(drawn)
 

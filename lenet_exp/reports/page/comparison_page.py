@@ -104,6 +104,8 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
 def _made(comparison: Comparison, source: RunSource) -> str:
     made = {name: escape(text) for name, text in facts(comparison).items()}
     made |= {"Runs": escape(source.title)} if source.command is None else {"Command": _to_copy(source.command)}
+    if comparison.dataset in source.champion:
+        made["Champion"] = escape(source.champion[comparison.dataset])
     if (command := reproduce_command(comparison, source)) is not None:
         made["Leader's best run"] = _to_copy(command)
     return f'<dl class="made">{"".join(f"<dt>{name}</dt><dd>{shown}</dd>" for name, shown in made.items())}</dl>'

@@ -20,8 +20,8 @@ from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.secrets import cleaned_text, read_text
 from lenet_exp.tracking.delivery.class_accuracy import class_points, class_table
-from lenet_exp.tracking.models.champion import register_if_best
-from lenet_exp.tracking.models.model import link_model, log_model
+from lenet_exp.tracking.models.champion import passed_over, register_if_best
+from lenet_exp.tracking.models.model import link_model, log_model, registered_name
 from lenet_exp.tracking.stores.mlflow_runs import (
     REPLACED,
     alive,
@@ -102,6 +102,15 @@ def delivered_run(folder: RunFolder, store: Store) -> str | None:
     run."""
     entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
+
+
+def passed_over_run(folder: RunFolder, store: Store) -> str:
+    """Return a line if a run is better than the champion, but cannot be compared with it; otherwise, return an empty
+    string. See `passed_over`."""
+    record, run_id = folder.record(), delivered_run(folder, store)
+    if record is None or run_id is None:
+        return ""
+    return passed_over(store.client, registered_name(record.dataset, record.config.model), run_id)
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:

@@ -34,7 +34,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.delivery.adopt import take_over
-from lenet_exp.tracking.delivery.deliver import deliver
+from lenet_exp.tracking.delivery.deliver import deliver, passed_over_run
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
@@ -188,7 +188,14 @@ class StoreDelivery:
         sent = self._send(folder, model=model, last=last or not self.in_sweep)
         if sent is None and not self.in_sweep:
             self.warn_remaining(remaining_uploads(folder, self.name, model=model), f" run={folder.id[:8]}")
+        if sent is not None and not self.in_sweep:
+            self.warn_passed_over(folder)
         return sent
+
+    def warn_passed_over(self, folder: RunFolder) -> None:
+        """Warn if a run is better than the champion for its model and dataset, but cannot be compared with it."""
+        if line := self.attempt(str(folder.path), lambda store: passed_over_run(folder, store)):
+            log.warning("%s", line)
 
     def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True, limit: Limit = WAITED) -> T | None:
         """Call an idempotent action with the open store, and return the result of the action, or None on failure.

@@ -14,8 +14,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
+from lenet_exp.tracking.models.logged import download_record
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import log_shipped, shipped_record
 from lenet_exp.tracking.stores.store import Store, ignored, retry_until_granted
@@ -29,6 +31,7 @@ SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered m
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # maximum number of versions to query; each champion so far has a version
+MOST_RIVALS, BEST_FIRST = 20, "metrics.best_val_accuracy DESC"  # of the query for better runs
 TRY_SECONDS = 2.0  # time during which to retry if another process is writing at the same time
 
 log = logging.getLogger("lenet_exp")
@@ -77,6 +80,54 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
     with ignored(*ABSENT):
         return client.get_model_version_by_alias(name, ALIAS)
     return None
+
+
+def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> str:
+    """Return a line about a run that reached a better accuracy than the champion, but cannot be compared with it, and
+    how to make it the champion; empty if there is no such run.
+
+    Args:
+        name: registered name of the champion.
+        run_id: ID of the only run to consider; None for the best run of the champion's experiment.
+    """
+    if (version := champion(client, name)) is None:
+        return ""
+    its, found = client.get_run(str(version.run_id)), []
+    if run_id is not None:
+        found = [client.get_run(run_id)]
+    elif {"dataset", "model"} <= its.data.params.keys():
+        params = " and ".join(f'params.{flag} = "{its.data.params[flag]}"' for flag in ("dataset", "model"))
+        query = f"{params} and tags.outcome = 'finished' and metrics.best_val_accuracy > {_accuracy(version)}"
+        with ignored("INVALID_PARAMETER_VALUE"):  # the name of the model contains a quotation mark
+            found = client.search_runs([its.info.experiment_id], query, max_results=MOST_RIVALS, order_by=[BEST_FIRST])
+    best = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
+    accuracy = best.data.metrics.get("best_val_accuracy", 0.0) if best is not None else 0.0
+    if best is None or accuracy <= _accuracy(version):
+        return ""
+    return (
+        f"{name}: run {best.info.run_id} reached {accuracy:.2%} with other training or validation images than the "
+        f"champion ({_accuracy(version):.2%}, run {version.run_id}), so they cannot be compared. To make it the "
+        f"champion, run: lenet-sync champion={best.info.run_id}"
+    )
+
+
+def make_champion(store: Store, run_id: str) -> str:
+    """Make the model of an MLflow run the champion, even if another one is better, and return its registered name.
+
+    Raises:
+        UserError: the run has no model.
+        ValueError: the run's record cannot be read.
+    """
+    (record, _), outputs = download_record(store.client, run_id), store.client.get_run(run_id).outputs
+    if not (outputs and outputs.model_outputs):
+        raise UserError(f"champion={run_id}: the run has no model in MLflow; see tracking.models")
+    name = registered_name(record.dataset, record.config.model)
+    _make_model(store, name, run_id)
+    model_id = outputs.model_outputs[0].model_id
+    version = _version_of(_versions(store, name), run_id, record) or _register(store, name, record, run_id, model_id)
+    store.client.set_model_version_tag(name, version.version, SETTLED, "true")
+    store.client.set_registered_model_alias(name, ALIAS, version.version)
+    return name
 
 
 def _register_if_best(store: Store, name: str, record: Record, run_id: str, model_id: str) -> bool:

@@ -28,7 +28,7 @@ from lenet_exp.folders.find import is_mlflow_run_id
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.models.champion import ALIAS, champion
+from lenet_exp.tracking.models.champion import ALIAS, champion, passed_over
 from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
@@ -189,6 +189,8 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
 def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: Trust) -> TrainedModel:
     location = client.get_model_version_download_uri(version.name, version.version)
     weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
+    if alias == ALIAS and (line := passed_over(client, version.name)):
+        log.warning("%s", line)
     its = shipped_record(record.dataset)
     shipped = its is not None and its.weights_digest == record.weights_digest
     how = ", bundled with lenet_exp" if shipped else ""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +22,9 @@ from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.phrases import points_words
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.tracking.delivery.deliver import delivered_run
+from lenet_exp.tracking.delivery.deliver import delivered_run, passed_over_run
+from lenet_exp.tracking.models.champion import champion
+from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
 from lenet_exp.tracking.stores.store import Store
 
@@ -57,7 +60,7 @@ def report_sweep(
         _tell_answer(store, sweep, run_id, plan)
     source = RunSource(plan.command, plan.command, store.name)
     if with_pictures:
-        _log_pictures(store, run_id, comparisons, source)
+        _log_pictures(store, run_id, comparisons, replace(source, champion=_champions(store, results, comparisons)))
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = final_description(comparisons, links_of(store, results), report)
@@ -108,6 +111,19 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
         return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
 
     return link
+
+
+def _champions(store: Store, results: Sequence[JobResult], comparisons: Sequence[Comparison]) -> dict[str, str]:
+    """Return a line about the champion for the model of each leader's best run, keyed by dataset."""
+    records, lines = {r.job.run: (r.job.folder, r.record) for r in results}, {}
+    for comparison in comparisons:
+        best = comparison.leader.best_run if comparison.leader is not None else None
+        folder, record = records[best.id] if best is not None else (None, None)
+        if folder is not None and record is not None:
+            name = registered_name(record.dataset, record.config.model)
+            if (version := champion(store.client, name)) is not None:
+                lines[comparison.dataset] = passed_over_run(folder, store) or f"{name}: run {version.run_id}"
+    return lines
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:

@@ -58,6 +58,23 @@ def test_only_a_better_run_becomes_champion(main, ready):
     assert versions(ready) == before
 
 
+@pytest.mark.slow(seconds=6)
+def test_better_run_on_other_images_is_named_and_can_become_champion(main, ready):
+    assert main(*SMALL, "num_epoch=1").returncode == 0
+    trained = main(*SMALL, "num_epoch=8", "split_seed=1")
+    best, worse = sorted(runs(client(ready)), key=lambda run: -run.data.metrics["best_val_accuracy"])
+    command = f"champion={best.info.run_id}"
+    for done in (trained, main("dataset=digits", program="predict")):
+        assert done.stderr.count(f"lenet-sync {command}\n") == 1
+        assert worse.info.run_id in done.stderr
+    assert main(command, program="sync").returncode == 0
+    assert champion(client(ready), "lenet5-digits").run_id == best.info.run_id
+    predicted = main("dataset=digits", program="predict")
+    assert "champion=" not in predicted.stderr
+    assert "champion=" not in main(*SMALL, "num_epoch=1", "split_seed=1").stderr
+    assert main("champion=nope", program="sync").returncode == 2
+
+
 class Killed(BaseException):
     """As by kill -9: nobody handles it."""
 
