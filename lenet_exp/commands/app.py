@@ -21,12 +21,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, print_error, run_and_exit
 from lenet_exp.commands.help import help_text
-from lenet_exp.config.aliases import check_aliases
 from lenet_exp.config.compose import allow_new_keys
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
+from lenet_exp.config.option_files import check_option_files
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
@@ -40,8 +41,20 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     """Compose `conf/<config_name>.yaml` with the overrides from the command line, run `task`, and exit."""
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     let_waiting_threads_sleep()
-    sys.argv[1:] = allow_new_keys(sys.argv[1:])
+    sys.argv[1:] = allow_new_keys(_last_of_each(sys.argv[1:]))
     run_and_exit(program, lambda: _run(program, config_name, task, full_error), full_error=full_error)
+
+
+def _last_of_each(arguments: list[str]) -> list[str]:
+    """Return the arguments without overrides of flags that are set again later, and print a note for each of them."""
+    flags = ["" if a.startswith("-") or "=" not in a else a.partition("=")[0].lstrip("+") for a in arguments]
+    last, kept = {flag: arguments[i] for i, flag in enumerate(flags)}, []
+    for i, (flag, argument) in enumerate(zip(flags, arguments, strict=True)):
+        if not flag or flag not in flags[i + 1 :]:
+            kept.append(argument)
+        elif argument != last[flag]:
+            print(hide_password(f"{argument}: ignored, because {last[flag]} follows"), file=sys.stderr)
+    return kept
 
 
 def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full_error: bool) -> int:
@@ -114,17 +127,17 @@ def _with_search_path(arguments: Namespace) -> list[str]:
     """Return the overrides from the command line, including an override that corresponds to `--config-dir`.
 
     Raises:
-        ConfigError: the folder was not found, or a file in the folder contains too many YAML aliases.
+        ConfigError: the folder was not found, or an option file in the folder is invalid.
     """
     overrides, key = list(arguments.overrides), "hydra.searchpath=["
     for path in re.findall(r"file://([^,'\"\]]+)", " ".join(o for o in overrides if o.startswith(key))):
-        check_aliases(Path(path))
+        check_option_files(Path(path), overrides)
     if arguments.config_dir is None:
         return overrides
     folder = os.path.abspath(arguments.config_dir)
     if not os.path.isdir(folder):
         raise ConfigError(f"--config-dir {folder}: not found")
-    check_aliases(Path(folder))
+    check_option_files(Path(folder), overrides)
     quoted = folder.replace("'", r"\'")
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
     return [*(o for o in overrides if not o.startswith(key)), f"{key}'file://{quoted}'{given}]"]
@@ -159,6 +172,8 @@ def _checked_arguments(program: str) -> Namespace:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
             _refuse(f"{override}: must be written as name=value; did you mean images={override}?")
+        if name in config_groups() and "null" in value.split(","):
+            _refuse(f"{override}: null is not an option; run with --help to list the options")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them silently
             sweep = f"; to sweep several, run: lenet-train -m {name}={value.strip('[]')}"
             _refuse(f"{override}: must be a single option{sweep if program == 'lenet-train' else ''}")

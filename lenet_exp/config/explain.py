@@ -52,6 +52,8 @@ def explain_hydra(error: Exception) -> str:
     # These exact classes indicate an internal error in Hydra. OmegaConf's errors are subclasses of them.
     if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the flags cannot be parsed; write them as name=value (see --help)"
+    if isinstance(error, RecursionError):
+        return "an option file includes itself, or is nested too deeply; check the defaults of your option files"
     text = str(error)
     if "@experiment." in text:
         return NO_PACKAGE
@@ -106,6 +108,10 @@ def _missing_option(error: MissingConfigException) -> str:
         return f"{group}={option}: not installed; run: pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
     hint = did_you_mean(option, options)
+    if group in CLASS_GROUPS:
+        hint += (
+            f"{' For' if hint else '; for'} a class of your own, write {group}/{option}.yaml (docs/how-to/options.md)"
+        )
     return f"{group}={option}: expected one of: {', '.join(sorted(options))}{hint}"
 
 

@@ -87,16 +87,48 @@ def test_options_of_ones_own_are_files_in_a_folder_of_ones_own(main, ready, tmp_
 
 
 LINES = (f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in itertools.pairwise("abcdefgh"))
-ALIASES = "".join(["a: &a [1]\n", *LINES])
+INVALID = {
+    "many aliases": "".join(["a: &a [1]\n", *LINES]).encode(),
+    "alias in itself": b"a: &a [*a]\n",
+    "latin-1": "_target_: torch.nn.Tanh\nname: caf\xe9\n".encode("latin-1"),
+    "list": b"- a\n- b\n",
+    "text": b"tanh\n",
+    "includes itself": b"defaults: [large]\n_target_: torch.nn.Tanh\n",
+}
 
 
 @pytest.mark.parametrize("given", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
-@pytest.mark.parametrize("content", [ALIASES, "a: &a [*a]\n"], ids=["many", "itself"])
-def test_a_file_whose_aliases_would_fill_the_memory_is_one_line(main, workdir, outputs, given, content):
+@pytest.mark.parametrize("content", INVALID.values(), ids=INVALID)
+def test_invalid_option_file_is_named(main, workdir, outputs, given, content):
     file = workdir / "mine" / "activation" / "large.yaml"
     file.parent.mkdir(parents=True)
-    file.write_text(content)
+    file.write_bytes(content)
     done = main(given, "activation=large", "dataset=digits")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert str(Path("mine", "activation", "large.yaml")) in done.stderr
     assert not outputs.exists()
+
+
+@pytest.mark.parametrize("typed", ["model=null", "-m model=lenet5,null", "augmentation=null"])
+def test_null_is_not_an_option(typed, main, outputs):
+    done = main(*typed.split(), "dataset=digits")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert typed.split()[-1] in done.stderr
+
+
+def test_unknown_network_leads_to_own_networks(main, outputs):
+    done = main("model=resnet", "dataset=digits")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "model/resnet.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("sweeper", ["grid", "search"])
+def test_last_value_of_a_flag_counts(sweeper, main, ready, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    search = ["n_trials=2"] if sweeper == "search" else []
+    typed = ["model=lenet5", "model=lenet5,linear", "model=linear", "num_epoch=1", "optimizer.lr=0.1,0.01"]
+    done = main("-m", f"hydra/sweeper={sweeper}", "dataset=digits", *search, *typed, "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    notes = [line.partition(":")[0] for line in done.stderr.splitlines() if "ignored" in line]
+    assert notes == ["model=lenet5", "model=lenet5,linear"]
+    assert "lenet5" not in done.stdout

@@ -1,0 +1,52 @@
+"""Checks of a user's own option files, so that an error names the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import yaml
+
+from lenet_exp.config.package_files import config_groups
+from lenet_exp.errors import ConfigError
+from lenet_exp.files import read_regular
+
+MOST_ALIASES = 20
+
+
+def check_option_files(folder: Path, overrides: Sequence[str]) -> None:
+    """Check the option files in a folder that the overrides name, before Hydra reads them.
+
+    Hydra reports invalid YAML and unreadable files.
+
+    Raises:
+        ConfigError: a file is not encoded in UTF-8, does not contain `key: value` pairs, includes itself, or has too
+            many aliases. Hydra copies the target of each alias, so nested aliases could use all memory.
+    """
+    named = {*re.findall(r"[\w-]+", " ".join(overrides))}
+    files = chain.from_iterable(folder.glob(f"{group}/*.yaml") for group in (*config_groups(), "hydra/*"))
+    for file in (file for file in files if file.stem in named):
+        if (problem := _problem(file)) is not None:
+            raise ConfigError(f"{file}: {problem}")
+
+
+def _problem(file: Path) -> str | None:
+    try:
+        text = read_regular(file).decode()
+        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > MOST_ALIASES:
+            return f"must contain at most {MOST_ALIASES} aliases (*name)"
+        content = yaml.safe_load(text)
+        json.dumps(content, default=str)
+    except UnicodeDecodeError:
+        return "must be encoded in UTF-8"
+    except ValueError:
+        return "an alias (*name) must not contain itself"
+    except (OSError, RecursionError, yaml.YAMLError):
+        return None
+    if not isinstance(content, dict):
+        return "must contain lines of the form key: value"
+    included = content.get("defaults") or []
+    return "its defaults must not include the file itself" if file.stem in included else None
