@@ -104,7 +104,7 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
     run or sweep, because it prints errors in its own format unless an environment variable is set.
     """
     a = arguments
-    others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
+    others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve)
     with hydra_app(job_name=config_name) as app:
         overrides = _with_search_path(a)
         if a.help or a.help_all:
@@ -168,6 +168,8 @@ def _checked_arguments(program: str) -> Namespace:
         _refuse(explain_argument(dashed[0], dict(pairwise(sys.argv)).get(dashed[0], "")))
     if parsed.experimental_rerun is not None:  # argparse also accepts abbreviations of this option
         _refuse("--experimental-rerun: not supported, because unpickling the file can execute arbitrary code")
+    if parsed.config_name is not None or parsed.config_path is not None:
+        _refuse("--config-name, --config-path: not supported; use --config-dir to add your own configuration files")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`

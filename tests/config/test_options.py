@@ -116,6 +116,13 @@ def test_null_is_not_an_option(typed, main, outputs):
     assert typed.split()[-1] in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--config-name=x", "--config-path=x"])
+def test_other_main_configuration_is_refused(option, main, outputs):
+    done = main(option, "dataset=digits", 'dataset.val_size="')
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--config-dir" in done.stderr
+
+
 def test_unknown_network_leads_to_own_networks(main, outputs):
     done = main("model=resnet", "dataset=digits")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
