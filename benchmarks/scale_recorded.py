@@ -23,8 +23,9 @@ import torch
 from benchmarks.search_table import FLAGS, PACKED
 from lenet_exp.config.params import params
 from lenet_exp.data.images import SharedDataset, TrainingData
-from lenet_exp.executors.executor import Executor, WorkSpec
+from lenet_exp.executors.executor import Executor
 from lenet_exp.executors.local.local_launcher import LocalLauncher
+from lenet_exp.executors.work import WorkSpec
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence
 from lenet_exp.training.lane import Best, Lane, Position

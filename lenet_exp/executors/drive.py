@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from lenet_exp.executors.executor import Executor
-from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import graceful, on_forced_exit, stop_signal
 

@@ -25,8 +25,8 @@ from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.executor import EpochReport, WorkSpec
-from lenet_exp.executors.local.pool import JobEnd, Pool
+from lenet_exp.executors.local.pool import Pool
+from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
 from lenet_exp.training.native.library import why_no_kernels

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from lenet_exp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, WorkSpec
+    from lenet_exp.executors.executor import Executor
+    from lenet_exp.executors.work import WorkSpec
 
 
 class ExecutorLauncher(Launcher):

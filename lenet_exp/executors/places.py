@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from lenet_exp.errors import UserError
-from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
 MOST_UNREADY = 5  # maximum number of consecutive places that are lost before they are ready

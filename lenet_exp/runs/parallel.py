@@ -9,9 +9,8 @@ from pathlib import Path
 
 from lenet_exp.data.images import use_shared_datasets
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.executor import WorkSpec
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.local.pool_executor import PoolExecutor
+from lenet_exp.executors.work import JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import cpu_count
 from lenet_exp.runs.reproduce import check, reproduce

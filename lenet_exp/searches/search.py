@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from lenet_exp.comparison.search.objective import EpochValidation, SearchObjective
 from lenet_exp.config.schema import Cost, SamplerName
-from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.executors.work import EpochReport
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.epoch_counts import EPOCHS, HAD, RUN, EpochCounts

@@ -16,10 +16,9 @@ from lenet_exp.config.params import text
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.local_launcher import LocalLauncher
-from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.work import EpochReport, JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own

@@ -11,7 +11,7 @@ from pathlib import Path
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedDataset, share_datasets, use_shared_datasets
-from lenet_exp.executors.executor import Ask, EpochReport, RemoteWork, WorkSpec
+from lenet_exp.executors.work import Ask, EpochReport, RemoteWork, WorkSpec
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job

@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
 ENDS = {".": {}, "x": {"error": RuntimeError("broken")}, "l": {"lost": "killed by SIGKILL"}}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.host import Host, PortableWork
+from lenet_exp.executors.work import EpochReport
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.stopping import Terminated

@@ -9,8 +9,8 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, OpenPlace, Places, ReportEnd, StartJob
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
 

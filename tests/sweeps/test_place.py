@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lenet_exp.executors.executor import RemoteWork
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
+from lenet_exp.executors.work import RemoteWork
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of

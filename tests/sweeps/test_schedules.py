@@ -24,8 +24,8 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, StartJob, StopJob
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import Terminated, stop_signal
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, WorkSpec
+    from lenet_exp.executors.executor import Executor
+    from lenet_exp.executors.work import WorkSpec
 
 
 class LocalLauncher(ExecutorLauncher):

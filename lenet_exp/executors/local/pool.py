@@ -24,30 +24,12 @@ from typing import Any, Self
 
 import cloudpickle
 
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.stopping import stop_signal
 
 log = logging.getLogger("lenet_exp")
 
 STOP_SECONDS = 30.0  # maximum time for a job to end after SIGTERM
-
-
-@dataclass(frozen=True)
-class JobEnd:
-    """The end of a job: it returned a value, raised an exception, or was lost.
-
-    Attributes:
-        job: number of the job, as submitted.
-        value: value that the job returned.
-        error: exception that the job raised; None if it raised no exception.
-        lost: reason why the job was lost, such as `killed by SIGKILL`; None if it was not lost.
-        over_limit: whether the job was lost because it exceeded the time limit.
-    """
-
-    job: int
-    value: Any = None
-    error: BaseException | None = None
-    lost: str | None = None
-    over_limit: bool = False
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from lenet_exp.executors.executor import WorkSpec
 from lenet_exp.executors.local.pool import Pool
+from lenet_exp.executors.work import WorkSpec
 from lenet_exp.folders.job import Job
 
 

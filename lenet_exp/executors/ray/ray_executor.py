@@ -17,11 +17,11 @@ from typing import Any
 import ray
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.executor import ClusterExecutor, EpochReport, WorkSpec
+from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.ray.cluster import Cluster, RayOptions, is_permanent
+from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 

@@ -9,8 +9,9 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, WorkSpec
+    from lenet_exp.executors.executor import Executor
     from lenet_exp.executors.ray.cluster import RayOptions
+    from lenet_exp.executors.work import WorkSpec
 
 
 class RayLauncher(ExecutorLauncher):

@@ -15,10 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.executor import EpochReport, RemoteWork
 from lenet_exp.executors.host import PlaceInfo
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm.message_folder import Heartbeats, Message, MessageFolder
+from lenet_exp.executors.work import EpochReport, JobEnd, RemoteWork
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.stopping import Terminated

@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.host import Host, PlaceInfo
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.message_folder import Message
 from lenet_exp.executors.slurm.messages import SlurmMessages
+from lenet_exp.executors.work import EpochReport, JobEnd
 from lenet_exp.folders.job import job_from_json
 from lenet_exp.stopping import Terminated
 

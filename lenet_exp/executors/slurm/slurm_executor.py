@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.executor import ClusterExecutor, WorkSpec
+from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
@@ -23,6 +22,7 @@ from lenet_exp.executors.slurm.message_folder import Message, MessageFolder
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
 from lenet_exp.executors.slurm.queue import Queue
+from lenet_exp.executors.work import JobEnd, WorkSpec
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.stopping import Terminated
 

@@ -12,8 +12,9 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, WorkSpec
+    from lenet_exp.executors.executor import Executor
     from lenet_exp.executors.slurm.options import SlurmOptions
+    from lenet_exp.executors.work import WorkSpec
 
 PLACE = "lenet_exp.sweeps.slurm_task"  # the module that a task of an allocation runs
 LEAST_LOST_AFTER = 5.0  # time between two heartbeats of a place

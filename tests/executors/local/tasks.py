@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.executors.executor import EpochReport
+from lenet_exp.executors.work import EpochReport
 from lenet_exp.stopping import Terminated, graceful, stop_signal
 
 if TYPE_CHECKING:

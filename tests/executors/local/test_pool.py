@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import lenet_exp.executors.local.pool as pool_module
-from lenet_exp.executors.local.pool import JobEnd, Pool
+from lenet_exp.executors.local.pool import Pool
+from lenet_exp.executors.work import JobEnd
 from lenet_exp.stopping import Terminated
 from tests.executors.local import tasks
 

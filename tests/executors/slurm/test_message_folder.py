@@ -8,10 +8,9 @@ import pickle
 
 import pytest
 
-from lenet_exp.executors.executor import EpochReport
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.message_folder import Heartbeats, MessageFolder
+from lenet_exp.executors.work import EpochReport, JobEnd
 from lenet_exp.stopping import Terminated
 
 

@@ -14,14 +14,13 @@ import pytest
 
 from lenet_exp.config.package_files import source_digest
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.executors.executor import EpochReport, RemoteWork, WorkSpec
 from lenet_exp.executors.host import PlaceInfo
-from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions
 from lenet_exp.executors.slurm.queue import QueuedJob
 from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
+from lenet_exp.executors.work import EpochReport, JobEnd, RemoteWork, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import versions
 from lenet_exp.runs.jobs import lone_job
