@@ -122,6 +122,13 @@ def test_no_two_files_import_each_other_nor_in_a_circle():
     assert GRAPH
 
 
+@pytest.mark.parametrize("cluster", ["ray", "slurm"])
+def test_only_hydras_launchers_import_an_executor_for_a_cluster(cluster):
+    package = f"lenet_exp.executors.{cluster}"
+    users = {module for module, found in GRAPH.items() if any(name.startswith(package) for name in found)}
+    assert {module for module in users if not module.startswith(package)} == {"hydra_plugins.lenet_exp_launcher"}
+
+
 def test_searches_is_imported_late_since_it_needs_optuna():
     wrong = []
     for module, file in FILES.items():

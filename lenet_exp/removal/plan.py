@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.errors import ConfigError, StoreError
-from lenet_exp.executors.slurm.driver import queued
+from lenet_exp.executors.queues import queued
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps

@@ -11,8 +11,8 @@ from hydra.plugins.launcher import Launcher
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm.driver import queued
-from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
+from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.executors.queues import queued
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -26,17 +26,18 @@ BY_ENVIRONMENT = "set MLFLOW_TRACKING_URI instead, which sbatch passes to the jo
 log = logging.getLogger("lenet_exp")
 
 
-def check_detachable(launcher: Launcher) -> None:
-    """Check that a sweep can be submitted to the cluster.
+def check_detachable(launcher: Launcher) -> ExecutorLauncher:
+    """Check that a sweep can be submitted to the cluster, and return its launcher.
 
     Raises:
         ConfigError: the launcher cannot submit sweeps, or the command contains a password, which would be stored.
     """
-    if not isinstance(launcher, SlurmLauncher):
+    if not (isinstance(launcher, ExecutorLauncher) and launcher.detaches):
         raise ConfigError("sweep.detach=true: requires hydra/launcher=cluster_slurm")
     for word in sys.argv[1:]:  # the command is stored in the sweep folder and by Slurm
         if hide_password(word) != word:
             raise ConfigError(f"{hide_password(word)}: its password would be stored; {BY_ENVIRONMENT}")
+    return launcher
 
 
 def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
@@ -54,8 +55,7 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
             to.
         StoreError: the MLflow store cannot be used.
     """
-    check_detachable(launcher)
-    assert isinstance(launcher, SlurmLauncher)
+    detaching = check_detachable(launcher)
     check_outputs(sweep.outputs)
     StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
     owner, (driver, _) = sweep.owner(), queued(sweep.path)
@@ -69,6 +69,6 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
             sweep.start(known, runs=len(known), **plan_fields(request, config, again=False))
             sweep.save(outcome=Outcome.not_started, starts=0)
     typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
-    job = launcher.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
+    job = detaching.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
     follow = f"lenet-sweep watch sweep={sweep.id}"
     log.info("sweep %s: submitted as Slurm job %s; to watch the sweep, run: %s", sweep.id, job, follow)

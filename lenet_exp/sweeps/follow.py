@@ -8,7 +8,7 @@ from collections import Counter
 from rich.console import Console
 
 from lenet_exp.errors import printable
-from lenet_exp.executors.slurm.driver import queued
+from lenet_exp.executors.queues import queued
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display

@@ -16,7 +16,7 @@ from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
-from lenet_exp.executors.slurm.driver import cancel, queued
+from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
@@ -106,7 +106,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
                 log.info("%s", words)
             launching.train(session, missing)
         elif allocations := queued(plan.sweep.path)[1]:  # left by a session whose process died
-            cancel(allocations)
+            cancel(plan.sweep.path, allocations)
             log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(job.id for job in allocations))
 
 

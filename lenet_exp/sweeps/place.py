@@ -1,4 +1,4 @@
-"""Runs jobs of a sweep in a Slurm allocation, after loading the sweep's plan from the sweep folder."""
+"""Runs jobs of a sweep in an allocation of a cluster."""
 
 from __future__ import annotations
 
@@ -8,49 +8,43 @@ from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, DataError
-from lenet_exp.executors.host import Host, PortableWork
-from lenet_exp.executors.slurm.messages import PlacePlan, SlurmMessages
-from lenet_exp.executors.slurm.place import Place, place_name
+from lenet_exp.executors.host import Host, PlaceInfo, PortableWork
+from lenet_exp.executors.queues import serve_place
+from lenet_exp.executors.work import RemoteWork
 from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.workers import remote_task
 from lenet_exp.training.native.library import why_no_kernels
 
 
-def serve(sweep: SweepFolder) -> bool:
-    """Run jobs of a sweep until none are left. Return whether the sweep was restarted, which requires a new process.
+def serve(queue: str, sweep: SweepFolder) -> bool:
+    """Run jobs of a sweep in an allocation until none are left. Return whether the sweep was restarted, which requires
+    a new process.
+
+    Args:
+        queue: name of the cluster's entry in `queues.QUEUES`.
 
     Raises:
         UserError, OSError, ValueError: a file in the sweep folder is missing, unreadable, or corrupt.
     """
-    channel = SlurmMessages(sweep.path / "slurm")
-    plan = channel.plan()
-    if plan is None:
-        return False
-    try:
-        return _serve(sweep, channel, plan)
-    except OSError:
-        now = channel.plan()
-        if now is not None and now.session == plan.session:
-            raise
-        return now is not None  # the sweep ended or restarted while this process was starting
 
+    def host_of(work: RemoteWork, asks: bool, time_limit: float | None, probe: str) -> tuple[Host, PlaceInfo]:
+        task, prepare = remote_task(sweep, work)
+        like = [job_from_json(value, sweep.outputs) for value in work.like]
+        portable = PortableWork(
+            task=task,
+            prepare=prepare,
+            sets=[],
+            output=sweep.path / "workers.log",
+            time_limit=time_limit,
+            asks=asks,
+            probe=(sweep.path / probe, probe),
+        )
+        host = Host(portable)
+        lacks = why_no_kernels() if any(job.engine is EngineName.native for job in like) else ""
+        return host, replace(host.describe(), lacks=lacks, data=_other_data(like))
 
-def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
-    task, prepare = remote_task(sweep, plan.work)
-    like = [job_from_json(value, sweep.outputs) for value in plan.work.like]
-    output, probe = sweep.path / "workers.log", (sweep.path / plan.probe, plan.probe)
-    work = PortableWork(
-        task=task, prepare=prepare, sets=[], output=output, time_limit=plan.time_limit, asks=plan.asks, probe=probe
-    )
-    host = Host(work)
-    lacks = why_no_kernels() if any(job.engine is EngineName.native for job in like) else ""
-    place = replace(host.describe(), lacks=lacks, data=_other_data(like))
-
-    def has_driver() -> bool:
-        return sweep.owner() is not None
-
-    return Place(channel, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
+    return serve_place(queue, sweep, host_of)
 
 
 def _other_data(like: list[Job]) -> str:

@@ -17,7 +17,6 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
-from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.executors.work import EpochReport, JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
@@ -162,7 +161,7 @@ class Session:
         answer = listener.reported if listener is not None else None
         all_known = jobs is like
         with self.display.sweep():
-            if isinstance(launcher, LocalLauncher):
+            if launcher.on_this_machine:
                 if all_known:
                     compile_ahead(native_shapes(job.executed for job in like))
                 else:

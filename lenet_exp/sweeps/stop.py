@@ -8,7 +8,7 @@ import signal
 import time
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm.driver import cancel, queued
+from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.owner import Owner
 from lenet_exp.folders.records import Outcome
@@ -31,7 +31,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         left = [*([driver] if driver is not None else []), *allocations]
         if not left:
             raise ConfigError(f"sweep {sweep.id} is not running")
-        cancel(left)
+        cancel(sweep.path, left)
         print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(job.id for job in left)}")
         return 0 if sweep.started().outcome is Outcome.finished else _stopped(sweep)
     _ask(sweep, owner)

@@ -45,7 +45,7 @@ class Sweep:
         (self.folder.path / ".probe").write_text(".probe")
         self.open()
         self.place = start(
-            str(self.folder.path), outputs=job.outputs, module="lenet_exp.sweeps.slurm_task", env=AS_SLURM_SAYS
+            "slurm", str(self.folder.path), outputs=job.outputs, module="lenet_exp.sweeps.place_task", env=AS_SLURM_SAYS
         )
 
     def open(self) -> None:

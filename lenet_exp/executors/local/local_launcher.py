@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class LocalLauncher(ExecutorLauncher):
     """Launcher that runs jobs in a pool of processes on this machine."""
 
-    name = "local"
+    name, on_this_machine = "local", True
 
     def executor(self, work: WorkSpec) -> Executor:
         """Create a pool of worker processes. Its default size is the number of jobs that the machine's cores allow."""

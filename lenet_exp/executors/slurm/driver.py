@@ -1,4 +1,5 @@
-"""Submits the Slurm job that runs the command of a detached sweep, and lists and cancels a sweep's Slurm jobs."""
+"""A sweep in Slurm's queue: submits the job that runs a detached sweep's command, lists and cancels the sweep's jobs,
+and runs a place in an allocation."""
 
 from __future__ import annotations
 
@@ -6,8 +7,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lenet_exp.executors.queues import HostOf
+from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions, driver_arguments, driver_script, job_prefix, log_pattern
+from lenet_exp.executors.slurm.place import Place, place_name
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
+from lenet_exp.folders.sweep_folder import SweepFolder
 
 
 def submit_driver(
@@ -35,7 +40,7 @@ def submit_driver(
 
 def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
     """Return a sweep's jobs in Slurm's queue: the job that runs its command, or None, and the sweep's allocations."""
-    if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
+    if shutil.which("squeue") is None:
         return None, []
     queue, names = Queue(), (_name(sweep.name), job_prefix(sweep.name))
     drivers, allocations = ([job for job in queue.jobs(name) or [] if job.is_alive] for name in names)
@@ -45,6 +50,23 @@ def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
 def cancel(jobs: Sequence[QueuedJob]) -> None:
     """Cancel Slurm jobs. Running jobs write a checkpoint first."""
     Queue().cancel([job.id for job in jobs])
+
+
+def serve_place(sweep: SweepFolder, host_of: HostOf) -> bool:
+    """Run jobs of a sweep in this task of an allocation; see `queues.serve_place`."""
+    channel = SlurmMessages(sweep.path / "slurm")
+    plan = channel.plan()
+    if plan is None:
+        return False
+    try:
+        host, place = host_of(plan.work, plan.asks, plan.time_limit, plan.probe)
+        has_driver = lambda: sweep.owner() is not None  # noqa: E731
+        return Place(channel, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
+    except OSError:
+        now = channel.plan()
+        if now is not None and now.session == plan.session:
+            raise
+        return now is not None  # the sweep ended or restarted while this process was starting
 
 
 def _name(sweep: str) -> str:

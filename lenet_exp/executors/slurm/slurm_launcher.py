@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lenet_exp.executors.slurm.options import SlurmOptions
     from lenet_exp.executors.work import WorkSpec
 
-PLACE = "lenet_exp.sweeps.slurm_task"  # the module that a task of an allocation runs
+PLACE = ("lenet_exp.sweeps.place_task", "slurm")  # the module that a task of an allocation runs, and its first argument
 LEAST_LOST_AFTER = 5.0  # time between two heartbeats of a place
 
 
@@ -31,7 +31,7 @@ class SlurmLauncher(ExecutorLauncher):
         ConfigError: the value of an option is too small.
     """
 
-    name = "cluster_slurm"
+    name, detaches = "cluster_slurm", True
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -63,20 +63,11 @@ class SlurmLauncher(ExecutorLauncher):
         from lenet_exp.executors.slurm.queue import Queue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
-        options, command = self._options(work.cores), [sys.executable, "-P", "-m", PLACE]
+        options, command = self._options(work.cores), [sys.executable, "-P", "-m", *PLACE]
         return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Submit a Slurm job that runs a sweep's command in the background, and return the job's ID.
-
-        Args:
-            sweep: path of the sweep folder.
-            command: command that runs the sweep.
-            cores: number of cores per job of the sweep.
-
-        Raises:
-            ConfigError: Slurm's commands were not found, or Slurm refused the job.
-        """
+        """Submit a Slurm job that runs a sweep's command; see `ExecutorLauncher.detach`."""
         from lenet_exp.executors.slurm.driver import submit_driver
 
         return submit_driver(sweep, command, self._options(cores), self.options["driver"])

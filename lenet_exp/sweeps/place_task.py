@@ -1,4 +1,4 @@
-"""A task of a Slurm allocation, which starts it with `python -m lenet_exp.sweeps.slurm_task <sweep folder>`."""
+"""A task of an allocation, which starts it with `python -m lenet_exp.sweeps.place_task <queue> <sweep folder>`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def main() -> None:
     from lenet_exp.folders.sweep_folder import SweepFolder
     from lenet_exp.sweeps.place import serve
 
+    queue, folder = sys.argv[1:]
     try:
-        again = serve(SweepFolder(Path(sys.argv[1])))
+        again = serve(queue, SweepFolder(Path(folder)))
     except (UserError, OSError, ValueError) as e:
         print(f"lenet_exp: {e}", file=sys.stderr)
         sys.exit(2)
     if again:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "lenet_exp.sweeps.slurm_task", sys.argv[1]])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "lenet_exp.sweeps.place_task", queue, folder])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Clusters that queue the work of a sweep. Their executors keep files in a subfolder of the sweep folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from lenet_exp.executors.host import Host, PlaceInfo
+from lenet_exp.executors.work import RemoteWork
+from lenet_exp.folders.sweep_folder import SweepFolder
+
+QUEUES = {"slurm": "lenet_exp.executors.slurm.driver"}  # subfolder of a sweep folder, and module with these functions
+
+
+class QueuedJob(Protocol):
+    """A job in the queue of a cluster."""
+
+    @property
+    def id(self) -> str:
+        """The job's ID in the queue."""
+
+    @property
+    def state(self) -> str:
+        """The job's state, in the cluster's words."""
+
+    @property
+    def reason(self) -> str:
+        """The reason why the job is not running."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job is waiting for a node."""
+
+
+HostOf = Callable[[RemoteWork, bool, float | None, str], tuple[Host, PlaceInfo]]
+
+
+def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
+    """Return a sweep's jobs in the queue of a cluster: the job that runs its command, or None, and its allocations."""
+    for folder in QUEUES:
+        if (sweep / folder).is_dir():
+            return cast(tuple[QueuedJob | None, list[QueuedJob]], _module(folder).queued(sweep))
+    return None, []
+
+
+def cancel(sweep: Path, jobs: Sequence[QueuedJob]) -> None:
+    """Cancel jobs of a sweep. Running jobs write a checkpoint first."""
+    for folder in QUEUES:
+        if (sweep / folder).is_dir():
+            _module(folder).cancel(jobs)
+
+
+def serve_place(queue: str, sweep: SweepFolder, host_of: HostOf) -> bool:
+    """Run jobs of a sweep in an allocation until none are left. Return whether the sweep was restarted, which requires
+    a new process.
+
+    Args:
+        queue: name of the cluster's entry in `QUEUES`.
+        host_of: function that returns the process that runs the jobs, and its description, given the work, whether jobs
+            ask for answers, their time limit, and the name of the probe file.
+
+    Raises:
+        UserError, OSError, ValueError: a file in the sweep folder is missing, unreadable, or corrupt.
+    """
+    return bool(_module(queue).serve_place(sweep, host_of))
+
+
+def _module(queue: str) -> Any:
+    return import_module(QUEUES[queue])
