@@ -1,24 +1,21 @@
-"""Limits the time and memory that requests to a store can use.
+"""Limits the time that requests to a store can use.
 
 MLflow's own time limit applies to each read from a socket, so a response that arrives byte by byte or never ends does
-not exceed the limit. Therefore, every access to a store runs in a separate thread. The thread is abandoned if a call
-takes too long, many calls are slow, or the process needs too much memory. Only the time within calls counts, not the
-time spent exporting models or drawing figures.
+not exceed the limit. Therefore, every access to a store runs in a daemon thread. The thread is abandoned if a call
+takes too long or many calls are slow; it ends at its next call. Only the time within calls counts, not the time spent
+exporting models or drawing figures.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 QUICK_SECONDS = 1.0  # a call that takes longer counts as slow
 TURN_SECONDS = 60.0  # maximum wait for an action of another thread, such as uploading a model
-MOST_BYTES = 2**30  # maximum number of bytes by which the memory of the process can grow during a wait
 TICK_SECONDS = 0.1
 
 T = TypeVar("T")
@@ -59,10 +55,6 @@ class StoreTimeout(Exception):
     """Raised when a store does not respond in time. The store may still execute the request."""
 
 
-class Abandoned(BaseException):
-    """Raised in an abandoned thread to end the thread."""
-
-
 class StoreCalls:
     """Runs actions that access a store, one at a time, and limits the duration of each call."""
 
@@ -75,6 +67,8 @@ class StoreCalls:
     @contextmanager
     def call(self) -> Iterator[None]:
         """Measure how long a `with` block takes, as a single call to the store."""
+        if self._given_up:
+            raise StoreTimeout("it was abandoned")
         if self._begun is not None:  # a call within another call
             yield
             return
@@ -105,7 +99,7 @@ class StoreCalls:
         """Call `action` in a separate thread and return its result.
 
         Raises:
-            StoreTimeout: the action took too long, or the process needed too much memory.
+            StoreTimeout: the action took too long.
             BaseException: `action` raised this exception.
         """
         done: list[tuple[T | None, BaseException | None]] = []
@@ -131,33 +125,18 @@ class StoreCalls:
         """Wait until `ready()` returns true or another thread's calls to the store exceed a limit.
 
         Raises:
-            StoreTimeout: the calls or the wait took too long, or the process needed too much memory.
+            StoreTimeout: the calls or the wait took too long.
         """
-        slow, size, deadline = self.slow(), _resident(), time.monotonic() + seconds
+        slow, deadline = self.slow(), time.monotonic() + seconds
         while not ready():
             if self._thread is not None and self._thread.is_alive():
                 self._thread.join(TICK_SECONDS)
             else:
                 time.sleep(TICK_SECONDS / 10)
-            grown = _resident() - size > MOST_BYTES
             late = self.seconds() > limit.call or self.slow() - slow > limit.slow or time.monotonic() > deadline
-            if late or grown:
-                if ready():
-                    return
-                self._abandon()
-                raise StoreTimeout(
-                    "its response is too large" if grown else "it timed out because it responds too slowly"
-                )
-
-    def _abandon(self) -> None:
-        """End the thread that runs the current action, as soon as the thread executes Python code again.
-
-        Until then, the thread may be blocked in an endless read.
-        """
-        self._given_up = True
-        if self._thread is not None and self._thread.ident is not None:
-            ident, error = ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
+            if late and not ready():
+                self._given_up = True
+                raise StoreTimeout("it timed out because it responds too slowly")
 
 
 CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
@@ -189,11 +168,3 @@ class TimedClient:
                 return found(*arguments, **keywords)
 
         return call if callable(found) else found
-
-
-def _resident() -> int:
-    """Return the memory usage of this process in bytes, or 0 if the system does not report it."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0
