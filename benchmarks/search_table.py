@@ -64,7 +64,7 @@ def curve(number: int, seed: int) -> str:
     config = compose([*BASE, *configurations()[number], f"seed={seed}"])
     device = torch.device("cpu")
     data, lane = load_training_data(config, device), new_lane(config, device)
-    epochs = [result for (result,) in fit([lane], data) if isinstance(result, EpochResult)]
+    epochs = [result for result in fit(lane, data) if isinstance(result, EpochResult)]
     kept = [(e.val_accuracy, e.val_loss, e.epoch_seconds) for e in epochs]
     return json.dumps({"number": number, "seed": seed, "epochs": kept})
 

@@ -129,7 +129,7 @@ def fit_epoch(config: Config, data: TrainingData) -> float:
     """Train and validate one epoch with `fit` and return its duration in seconds."""
     lane = new_lane(config, torch.device("cpu"))
     start = time.perf_counter()
-    for _ in fit([lane], data):
+    for _ in fit(lane, data):
         pass
     return time.perf_counter() - start
 

@@ -117,7 +117,7 @@ class Training:
             if self.prune(earlier):  # other trials may have improved in the meantime
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
-        for (result,) in fit([self.lane], self.data, self.display.echo, stop=lambda: stop_signal() is not None):
+        for result in fit(self.lane, self.data, self.display.echo, stop=lambda: stop_signal() is not None):
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
                 log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,32 +44,31 @@ Echo = Callable[[int, float], None]  # called with (iteration, loss)
 
 
 def fit(
-    lanes: Sequence[Lane],
+    lane: Lane,
     data: TrainingData,
     echo: Echo | None = None,
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
-) -> Iterator[list[EpochResult | Divergence]]:
-    """Train lanes through epoch `num_epoch`, and yield their results after each epoch.
+) -> Iterator[EpochResult | Divergence]:
+    """Train a lane through epoch `num_epoch`, and yield its result after each epoch.
 
-    Each lane starts at `lane.position`, and its best weights are kept in `lane.best`. The best epoch has the highest
-    validation accuracy; ties go to the earlier epoch. If a lane's loss is not finite, training yields a `Divergence`
-    and ends. Early stopping ends training after the epoch that triggers it. The caller can stop iterating after any
-    result; `lane.position` is then the start of the next epoch.
+    Training starts at `lane.position`, and the best weights are kept in `lane.best`. The best epoch has the highest
+    validation accuracy; ties go to the earlier epoch. If the loss is not finite, training yields a `Divergence` and
+    ends. Early stopping ends training after the epoch that triggers it. The caller can stop iterating after any result;
+    `lane.position` is then the start of the next epoch.
 
     Args:
-        lanes: lanes to train; currently exactly one.
-        data: training data on the lanes' device.
+        lane: training state of a run.
+        data: training data on the lane's device.
         echo: function called every `num_iter_echo` iterations, with the iteration and its loss.
         stop: function called after each step. If it returns True, training stops and stores its position in
             `lane.position`. A run resumed from this position has results bit-identical to those of an uninterrupted
             run.
-        engine: engine to use; by default, the engine in the lanes' configuration.
+        engine: engine to use; by default, the engine in the lane's configuration.
 
     Raises:
         ConfigError: the engine is not available on this machine.
     """
-    (lane,) = lanes
     engine = engine or engine_of(lane.config)
     step = engine.stepper(lane, with_label_noise(data, lane.config), steps_an_epoch(lane, data) * lane.config.num_epoch)
     while lane.position.epoch <= lane.config.num_epoch and not lane.stopped_early:
@@ -78,7 +77,7 @@ def fit(
         if trained is None:
             return
         result = trained if isinstance(trained, Divergence) else _validate_epoch(lane, data, engine, trained, start)
-        yield [result]
+        yield result
         if isinstance(result, Divergence):
             return
 

@@ -39,7 +39,7 @@ def _log_is_read(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPat
 def train(lane: Lane, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
     """Trains until so many epochs are done, and adds their results."""
     _, data = start(CONFIG)
-    for (result,) in fit([lane], data):
+    for result in fit(lane, data):
         checkpoints.add(result)
         yield result
         if result.epoch == epochs:

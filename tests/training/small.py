@@ -40,7 +40,7 @@ def start(config: Config) -> tuple[Lane, TrainingData]:
 def train(*overrides: str) -> tuple[Lane, list[EpochResult | Divergence]]:
     """A whole training; the lane after it and the results of its epochs."""
     lane, data = start(configure(*overrides))
-    return lane, [result for (result,) in fit([lane], data)]
+    return lane, list(fit(lane, data))
 
 
 def digest(lane: Lane) -> str:

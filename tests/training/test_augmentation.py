@@ -148,7 +148,7 @@ def test_only_training_images_are_changed():
     before = data.images.clone()
     seen = []
     lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
-    (result,) = next(fit([lane], data))
+    result = next(fit(lane, data))
     assert torch.equal(data.images, before)
     assert not torch.equal(
         torch.cat(seen).sum((1, 2, 3)).sort().values, before[data.train_index].sum((1, 2, 3)).sort().values
@@ -163,7 +163,7 @@ def test_it_has_a_stream_of_its_own():
 
     def batches(*overrides: str) -> tuple[Tensor, Tensor]:
         lane, data = start(configure("regularization.dropout_rate=0.5", SHORT, *overrides))
-        for _ in fit([lane], data):
+        for _ in fit(lane, data):
             pass
         return lane.order.get_state(), lane.noise.get_state()
 

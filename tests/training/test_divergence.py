@@ -20,7 +20,7 @@ LATE = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.006", "num
 def test_it_is_found_in_the_iteration_of_the_first_loss_that_is_not_finite(every, overrides):
     lane, data = start(configure(*overrides, f"num_iter_echo={every}"))
     echoed = []
-    ((end,),) = fit([lane], data, lambda iteration, loss: echoed.append((iteration, loss)))
+    (end,) = fit(lane, data, lambda iteration, loss: echoed.append((iteration, loss)))
     assert isinstance(end, Divergence)
     assert (end.epoch, end.step) == first_divergence(configure(*overrides))
     assert not math.isfinite(end.loss)

@@ -67,7 +67,7 @@ def sums_of(*overrides: str) -> torch.Tensor:
     lane, data = start(configure(SHORT, *overrides))
     seen = []
     lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
-    for _ in fit([lane], data):
+    for _ in fit(lane, data):
         pass
     sums = torch.cat(seen).sum((1, 2, 3)).reshape(-1, 320)
     expected = data.images[data.train_index].sum((1, 2, 3)).sort().values
@@ -117,7 +117,7 @@ def test_what_counts_in_the_fingerprint_changes_the_bits():
 def test_losses_are_kept_and_echoed_every_num_iter_echo_iterations():
     lane, data = start(configure(SHORT, "num_iter_echo=7", "num_epoch=2"))
     echoed = []
-    results = [r for (r,) in fit([lane], data, lambda iteration, loss: echoed.append((iteration, loss)))]
+    results = list(fit(lane, data, lambda iteration, loss: echoed.append((iteration, loss))))
     assert [[i for i, _, _ in r.step_losses] for r in results] == [[7], [14]]
     assert [(i, loss) for r in results for i, loss, _ in r.step_losses] == echoed
 

@@ -145,13 +145,13 @@ def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
     config = own(OWN, "num_epoch=2", "training.ema_decay=0.9", "dataset.train_size=100", "activation=relu")
     check_config(config)
     whole, data = start(config)
-    results = [r for (r,) in fit([whole], data)]
+    results = list(fit(whole, data))
     first, _ = start(config)
     stops = iter([False, False, True])
-    assert [r for (r,) in fit([first], data, stop=lambda: next(stops))] == []
+    assert list(fit(first, data, stop=lambda: next(stops))) == []
     second, _ = start(config)
     restore(second, *snapshot(first))
-    assert [r for (r,) in fit([second], data)][-1].weights_digest == results[-1].weights_digest
+    assert list(fit(second, data))[-1].weights_digest == results[-1].weights_digest
     assert weights_digest(second.model.state_dict()) == weights_digest(whole.model.state_dict())
     assert "norm.running_mean" in whole.average.state_dict()
 
@@ -161,7 +161,7 @@ def test_a_strided_shortcut_of_ones_own_does_not_crash_several_threads():
     config = own({"_target_": "tests.tools.networks.Strided"}, "num_threads=2", "batch_size=31", "num_epoch=2")
     try:
         lane, data = start(config)
-        results = [r for (r,) in fit([lane], data)]
+        results = list(fit(lane, data))
     finally:
         use_threads(1, 1)
     assert results[1].train_loss < results[0].train_loss

@@ -54,7 +54,7 @@ def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tup
             seen += 1
             return seen == at
 
-        results += [result for (result,) in fit([lane], data, stop=stop)]
+        results += list(fit(lane, data, stop=stop))
         if at is None:
             break
         assert seen == at
@@ -120,7 +120,7 @@ def test_early_stop_remembers_over_an_interruption_what_was_better(tmp_path):
 
 def test_an_optimizer_whose_state_cannot_be_kept_is_named():
     lane, data = start(configure(*LINE))
-    next(fit([lane], data))
+    next(fit(lane, data))
     next(iter(lane.optimizer.state.values()))["odd"] = [1, 2]
     with pytest.raises(TypeError, match="SGD stores `odd`"):
         snapshot(lane)

@@ -115,6 +115,6 @@ def test_a_training_uses_it_in_each_step():
     lane, data = start(configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2"))
     used = []
     lane.optimizer.register_step_post_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
-    results = [result for (result,) in fit([lane], data)]
+    results = list(fit(lane, data))
     assert used == pytest.approx([0.01 * f for f in ours(lane.config.schedule, 10)])
     assert [r.lr for r in results] == [used[4], used[9]]

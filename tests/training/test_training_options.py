@@ -30,7 +30,7 @@ def test_smoothed_labels_are_what_is_minimised_and_not_what_is_validated():
     order = data.train_index[torch.randperm(len(data.train_index), generator=generator(0, "order"))][:32]
     logits = fresh.model(data.images[order]).detach()
     target = F.one_hot(data.labels[order], 10) * 0.8 + 0.02
-    (result,) = next(fit([lane], data))
+    result = next(fit(lane, data))
     assert result.step_losses[0][1] == pytest.approx(float(-(target * logits.log_softmax(1)).sum(1).mean()), rel=1e-5)
     images, labels = data.images[data.val_index], data.labels[data.val_index]
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_label_noise_is_trained_on_and_not_validated(engine):
     assert not torch.equal(noisy.labels, with_label_noise(data, replace(lane.config, seed=4)).labels)
 
     fresh, _ = start(lane.config)
-    (result,) = next(fit([lane], data))
+    result = next(fit(lane, data))
     index = data.train_index
     with torch.no_grad():
         expected = F.cross_entropy(fresh.model(data.images[index]), noisy.labels[index])
@@ -81,7 +81,7 @@ def test_no_steps_gradient_is_longer_than_clip_norm():
             found.append(float(torch.stack([g.norm() for g in grads]).norm()))
 
         lane.optimizer.register_step_pre_hook(note)
-        for _ in fit([lane], data):
+        for _ in fit(lane, data):
             pass
         return found
 
@@ -128,7 +128,7 @@ def test_the_average_is_what_is_validated_and_saved_and_the_training_goes_on_as_
             reference[n] = decay * reference[n] + (1 - decay) * p.detach().double()
 
     by_hand.optimizer.register_step_post_hook(note)
-    for _ in fit([by_hand], data):
+    for _ in fit(by_hand, data):
         pass
     for name, p in lane.average.named_parameters():
         torch.testing.assert_close(p.detach().double(), reference[name], atol=1e-5, rtol=1e-4)

@@ -45,7 +45,7 @@ def said(network, data):
 def trained() -> tuple[Lane, TrainingData]:
     """Some steps on digits: about as many mistakes as fit into the picture, or more."""
     lane, data = start(configure("dataset.train_size=600"))
-    list(fit([lane], data))
+    list(fit(lane, data))
     lane.model.eval()
     return lane, data
 

@@ -90,7 +90,7 @@ def test_torchs_code_for_other_cpus_changes_no_bit(kernels):
 @pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
 def test_the_losses_are_torchs(kernels, name):
     (native, data), (torchs, _) = (started(name, "num_epoch=1", "num_iter_echo=1") for _ in range(2))
-    (mine,), ((theirs,),) = fit_native(kernels, native, data), fit([torchs], data, engine=TorchEngine())
+    (mine,), (theirs,) = fit_native(kernels, native, data), fit(torchs, data, engine=TorchEngine())
     for (_, loss, _), (_, expected, _) in zip(mine.step_losses, theirs.step_losses, strict=True):
         assert loss == pytest.approx(expected, rel=2e-3)
     assert mine.lr == pytest.approx(theirs.lr, rel=1e-12)
@@ -135,13 +135,9 @@ def test_each_engine_goes_on_from_the_others_state(kernels, name):
         if first:
             fit_native(kernels, lane, data, stop)
         else:
-            list(fit([lane], data, stop=stop, engine=TorchEngine()))
+            list(fit(lane, data, stop=stop, engine=TorchEngine()))
         restore(again, *snapshot(lane))
-        results = (
-            fit_native(kernels, again, data)
-            if second
-            else [result for (result,) in fit([again], data, engine=TorchEngine())]
-        )
+        results = fit_native(kernels, again, data) if second else list(fit(again, data, engine=TorchEngine()))
         assert results[-1].train_loss == pytest.approx(expected.train_loss, rel=2e-2)
 
 

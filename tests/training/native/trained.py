@@ -85,7 +85,7 @@ def fit_native(
     kernels: Kernels, lane: Lane, data: TrainingData, stop: Callable[[], bool] = lambda: False
 ) -> list[EpochResult | Divergence]:
     """`fit` with these kernels."""
-    return [result for (result,) in fit([lane], data, stop=stop, engine=NativeEngine(kernels))]
+    return list(fit(lane, data, stop=stop, engine=NativeEngine(kernels)))
 
 
 def state_digest(lane: Lane) -> str:
