@@ -4,6 +4,7 @@ parameters or versus a numeric flag, and search history."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from textwrap import shorten
@@ -86,27 +87,33 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
 def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure:
     """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds.
 
-    Configurations that could be the best are blue, and all others are gray.
+    Configurations that could be the best are blue, and all others are gray. An arrow shows a mean or seed that is
+    beyond the axis, with its value.
     """
     groups, may_be_best = [g for g in comparison.groups if g.n][:LEADERS], could_be_best(comparison)
-    height = 0.7 + 0.17 * len(groups) if paper else 1.1 + 0.28 * len(groups)
-    names = _names(comparison, groups, paper)
+    height = 0.95 + 0.17 * len(groups) if paper else 1.35 + 0.28 * len(groups)
+    low, high = _most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]])
+    names, legend = _names(comparison, groups, paper), {COLOUR: "could be the best", EXCLUDED: "other"}
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
     figure, axes = _figure(f"{comparison.dataset}: leaderboard{shown}", height, paper)
     for y, group in enumerate(groups):
         color = COLOUR if any(group is left for left in may_be_best) else EXCLUDED
         if not math.isnan(group.interval[0]):
             axes.plot(group.interval, [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-        axes.plot(list(group.accuracy.values()), [y] * group.n, "|", color="#6b7280", markersize=5 if paper else 9)
-        axes.plot([group.mean], [y], "o", color=color, markersize=3.5 if paper else 5.5)
+        seeds = [v for v in group.accuracy.values() if v >= low or group.mean >= low]  # the mean stands for hidden ones
+        axes.plot(seeds, [y] * len(seeds), "|", color="#6b7280", markersize=5 if paper else 9)
+        size = 3.5 if paper else 5.5
+        axes.plot([group.mean], [y], "o", color=color, markersize=size, label=legend.pop(color, None))
     axes.set_yticks(range(len(groups)), names, fontsize=8.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
     axes.xaxis.set_major_locator(MaxNLocator((3 if fits else 2) if paper else 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks); blue: could be the best"
+    what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks)"
     figure.supxlabel(f"{comparison.by} validation accuracy{what}", fontsize="medium")
-    axes.set_xlim(_most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]))
+    axes.set_xlim(low, high)
+    _arrows(axes, "<")
+    _legend(figure, paper, lower=False)
     return figure
 
 
@@ -138,6 +145,7 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
         return None
     low, _ = _most(late)
     axes.set_ylim(low, highest + 0.06 * max(highest - low, 1e-4))
+    _arrows(axes, last=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("epoch")
@@ -168,6 +176,7 @@ def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool 
         axes.set_xticks(list(values), [rounded(value) for value in values.values()])
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(_most(shown_values))
+    _arrows(axes)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(numeric.flag)
     axes.set_ylabel(f"{comparison.by} validation accuracy")
@@ -195,6 +204,7 @@ def interaction_figure(comparison: Comparison, *, paper: bool = False) -> Figure
                       label=no_math(rounded(level)))  # fmt: skip
     axes.set_xticks(x, [no_math(rounded(level)) for level in pair.levels[1]])
     axes.set_ylim(_most([end for row in pair.intervals for ends in row for end in ends]))
+    _arrows(axes)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(pair.second)
     axes.set_ylabel(f"{comparison.by} validation accuracy")
@@ -217,9 +227,10 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
     for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized], paper), sized, strict=True):
         if not math.isnan(group.interval[0]):
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
-        axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5)
+        axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
         labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8))
     axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10))
+    _arrows(axes, named=True)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -262,6 +273,28 @@ def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _arrows(axes: Axes, marker: str = "v", *, last: bool = False, named: bool = False) -> None:
+    """Draw an arrow and the value for each point, or each line's last point, below the lower limit of the accuracies.
+
+    Args:
+        marker: `v` if accuracies are on the y axis, or `<` if they are on the x axis.
+        last: whether to draw arrows only for the last point of each line.
+        named: whether to write the name of the line before the value.
+    """
+    across = marker == "<"
+    low, taken = min(axes.get_xlim() if across else axes.get_ylim()), Counter[float]()
+    ha, va, dx, dy = ("left", "center", 34, 0) if across else ("center", "bottom", 0, 9)
+    for line in [line for line in axes.lines if str(line.get_marker()) in "o.|"]:  # also lines without markers
+        points = np.asarray(line.get_xydata())[-1 if last else 0 :, :: -1 if across else 1]
+        for at, value in points[points[:, 1] < low].tolist():
+            edge, name = (low, at) if across else (at, low), f"{line.get_label()} " if named else ""
+            axes.plot(*edge, marker, color=line.get_color(), markersize=5, clip_on=False)
+            axes.annotate(f"{name}{value:.2%}", edge, (dx * (taken[at] + 0.2), dy * (taken[at] + 0.7)),
+                          textcoords="offset points", color=line.get_color(), fontsize=8, ha=ha, va=va, zorder=2.4,
+                          bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})  # fmt: skip
+            taken[at] += 1
+
+
 def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
     """Move each label to the side of its point where it overlaps points and the labels before it the least."""
     for label in labels:
@@ -282,8 +315,8 @@ def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
         taken.append(label.get_window_extent())
 
 
-def _legend(figure: Figure, paper: bool, title: str | None = None) -> None:
-    loc, size = "outside lower center" if paper else "outside right upper", 8
+def _legend(figure: Figure, paper: bool, title: str | None = None, *, lower: bool = True) -> None:
+    loc, size = f"outside {'lower' if lower else 'upper'} center" if paper else "outside right upper", 8
     columns = 2 if paper else 1
     figure.legend(frameon=False, fontsize=size, title=title, title_fontsize=size, loc=loc, ncols=columns)  # type: ignore[call-overload]
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import cycle
 from random import Random
 
 import numpy as np
@@ -202,7 +203,43 @@ def test_leaderboard_figure_is_gray_for_configurations_that_cannot_be_the_best(c
     dots = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
     bars = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "None"}
     assert dots == bars == {0: "#2563eb", 1: "#8b93a1", 2: "#8b93a1", 3: "#8b93a1"}
-    assert "blue: could be the best" in figures(comparison)["leaderboard"].get_supxlabel()
+    for figure in (paper_figure(comparison, "leaderboard"), figures(comparison)["leaderboard"]):
+        (legend,) = figure.legends
+        labels = [text.get_text() for text in legend.get_texts()]
+        colors = [handle.get_color() for handle in legend.legend_handles]
+        assert dict(zip(labels, colors, strict=True)) == {"could be the best": "#2563eb", "other": "#8b93a1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("leaderboard", ["12.00%", "11.00%"]),
+        ("interaction", ["12.00%", "11.00%"]),
+        ("numeric", ["12.00%", "11.00%"]),
+        ("curves", ["11.00%", "10.00%"]),
+        ("parameters", ["selu lr=0.1 12.00%", "relu lr=0.1 11.00%"]),
+    ],
+)
+def test_figures_mark_each_mean_beyond_the_axis_with_an_arrow_and_its_value(kind, expected):
+    noise = cycle([0.001, -0.001, 0, -0.002, 0.001, 0.001, 0, 0.001, -0.001])
+    means = {"0.01": (0.97, 0.96), "0.02": (0.98, 0.965), "0.1": (0.12, 0.11)}
+    runs = [replace(run, parameters=1000) for lr, reached in means.items()
+            for name, mean in zip(("selu", "relu"), reached, strict=True)
+            for run in many([mean + next(noise) for _ in range(3)], optimizer__lr=lr, activation=name)]  # fmt: skip
+    (axes,) = paper_figure(compare_runs(runs, ["activation", "optimizer.lr"])[0], kind).axes
+    arrows = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() in ("<", "v")]
+    assert sorted(text.get_text() for text in axes.texts if "%" in text.get_text()) == sorted(expected)
+    low, along = (axes.get_xlim()[0], 0) if kind == "leaderboard" else (axes.get_ylim()[0], 1)
+    assert [arrow[along] for arrow in arrows] == [low, low]
+
+
+def test_leaderboard_figure_marks_a_seed_beyond_the_axis_if_its_mean_is_on_the_axis():
+    runs = [*many([0.98, 0.981, 0.982], activation="selu"), *many([0.97, 0.971, 0.972], activation="elu"),
+            *many([*[0.96] * 19, 0.8], activation="relu")]  # fmt: skip
+    (axes,) = paper_figure(compare_runs(runs)[0], "leaderboard").axes
+    low, _ = axes.get_xlim()
+    assert 0.8 < low < 0.95
+    assert [text.get_text() for text in axes.texts] == ["80.00%"]
 
 
 def test_labels_in_the_parameters_figure_are_beside_their_points_and_apart():
