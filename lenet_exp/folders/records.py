@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -122,6 +123,19 @@ class Record(Stored):
     def is_result(self) -> bool:
         """True if the run has a result."""
         return self.outcome is not None and self.outcome.is_result
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the run finished with a validation accuracy at chance level; False if this is unknown.
+
+        Chance level is the accuracy from always predicting the most frequent class, plus two standard errors.
+        """
+        matrix, accuracy = self.confusion_matrix, self.best_val_accuracy
+        if self.outcome is not Outcome.finished or not matrix or accuracy is None:
+            return False
+        n = sum(map(sum, matrix))
+        share = max(map(sum, matrix)) / n
+        return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
 
     @property
     def begun(self) -> Record:

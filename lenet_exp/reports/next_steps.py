@@ -12,7 +12,7 @@ from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.phrases import margin_words, percent, points_words
+from lenet_exp.reports.phrases import AT_CHANCE, at_chance, margin_words, percent, points_words
 
 FRESH = 5  # number of seeds to suggest for a first comparison
 
@@ -83,8 +83,9 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """Return the notes that affect how to read the verdict: on equivalence, intervals, and numbers of epochs."""
+    """Return the notes that affect how to read the verdict: on equivalence, chance level, intervals, and epochs."""
     found = _equivalence_notes(comparison)
+    found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
     if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
         why = "because the tests are more powerful than the intervals"
         found.append(f"a configuration can be behind although its interval contains 0, {why}")

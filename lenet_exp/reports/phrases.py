@@ -22,6 +22,7 @@ from lenet_exp.folders.records import Outcome
 
 LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
 SCOPE = "on new seeds, on these validation images"
+AT_CHANCE = "not significantly better than always predicting one class"
 NAMED = 3  # maximum number of configurations named in a sentence; the remaining configurations are counted
 
 
@@ -55,7 +56,7 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append("leader, chosen in advance" if position and _is_test(comparison) else several)
     if group.diverged and group.n:
         said.append(f"{diverged_on(group)}, ranked last")
-    return "; ".join([*said, *filter(None, [unfinished(group)])])
+    return "; ".join([*said, *filter(None, [at_chance(group), unfinished(group)])])
 
 
 def against_leader(comparison: Comparison, group: Group, lead: Difference, relation: Relation) -> str:
@@ -135,6 +136,12 @@ def outcomes(groups: Sequence[Group]) -> str:
 def diverged_on(group: Group) -> str:
     """Describe the diverged runs of a configuration, such as `diverged on 3 of 6 seeds`."""
     return f"diverged on {group.diverged} of {group.replicates} {_unit(group)}"
+
+
+def at_chance(group: Group) -> str:
+    """Describe the runs of a configuration at chance level, such as `at chance on 1 of 3 seeds`; empty if none are."""
+    low, n = sum(run.at_chance for run in group.finished), group.replicates
+    return f"at chance{f' on {low} of {n} {_unit(group)}' if low < n else ''}" if low else ""
 
 
 def unfinished(group: Group) -> str:

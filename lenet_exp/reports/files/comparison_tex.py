@@ -11,7 +11,7 @@ from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
 from lenet_exp.reports.interaction_words import interaction_lines
-from lenet_exp.reports.phrases import capital, diverged_on, unfinished, verdict
+from lenet_exp.reports.phrases import AT_CHANCE, at_chance, capital, diverged_on, unfinished, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines, numeric_lines
 from lenet_exp.reports.terminal.leaderboard import (
@@ -66,6 +66,8 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
         said += " Bold: could be the best."
     if comparison.tested:
         said += " Test: accuracy of the same models on the test images."
+    if any(map(at_chance, comparison.groups)):
+        said += f" At chance: {AT_CHANCE}."
     if len(comparison.groups) > 1:
         said += f" {escaped(verdict(comparison))}"
     said += "".join(f" {escaped(line)}." for line in numeric_lines(comparison))  # they begin with the name of a flag
@@ -104,13 +106,12 @@ def _signed(text: str) -> str:
 
 
 def _reached(group: Group, bold: bool) -> str:
-    """Format the accuracy of a configuration, or state that the configuration diverged or has no accuracy."""
+    """Format the accuracy of a configuration, or state that it diverged, is at chance, or has no accuracy."""
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))
-    if group.diverged:
-        return f"{reached} ({escaped(diverged_on(group))})"
-    return rf"\textbf{{{reached}}}" if bold else reached
+    why = ", ".join(filter(None, [diverged_on(group) if group.diverged else "", at_chance(group)]))
+    return (rf"\textbf{{{reached}}}" if bold else reached) + (f" ({escaped(why)})" if why else "")
 
 
 def _row(values: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.reports.terminal.sweep_table import AT_CHANCE, at_chance
+from lenet_exp.reports.phrases import AT_CHANCE
 
 
 def print_run(result: RunResult, config: Config) -> None:
@@ -17,7 +17,7 @@ def print_run(result: RunResult, config: Config) -> None:
     if result.repeated:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
     if record.best_val_accuracy is not None:
-        remark = f" (at chance: {AT_CHANCE})" if at_chance(record) else ""
+        remark = f" (at chance: {AT_CHANCE})" if record.at_chance else ""
         print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
     if record.epochs:
         epochs = RunFolder(result.folder).history().epochs

@@ -11,9 +11,10 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.config_dir import resume_command
-from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.phrases import AT_CHANCE
 from lenet_exp.reports.search_words import more_of, search_line
 from lenet_exp.reports.terminal.leaderboard import (
     SEARCH_ROWS,
@@ -25,27 +26,11 @@ from lenet_exp.reports.terminal.leaderboard import (
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 MOST_LINES = 3  # maximum number of lines for each type of failure
-AT_CHANCE = "not significantly better than always predicting one class"
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
     """Sort results by validation accuracy, best first; runs without a result and then diverged runs are last."""
     return sorted(results, key=lambda r: (r.outcome is Outcome.diverged, 0.0 if math.isnan(r.value) else -r.value))
-
-
-def at_chance(record: Record | None) -> bool:
-    """Return whether a run's validation accuracy is at chance level.
-
-    Chance level is the accuracy from always predicting the most frequent class, plus two standard errors.
-    """
-    if record is None or record.outcome is not Outcome.finished:
-        return False
-    matrix, accuracy = record.confusion_matrix, record.best_val_accuracy
-    if not matrix or accuracy is None:
-        return False
-    n = sum(map(sum, matrix))
-    share = max(map(sum, matrix)) / n
-    return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
 def missing_digests(results: Sequence[JobResult]) -> str | None:
@@ -120,7 +105,7 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
 
     For each type of failure, at most `MOST_LINES` runs are named, and the remaining runs are counted.
     """
-    if low := [result.job.name for result in rows if at_chance(result.record)]:
+    if low := [result.job.name for result in rows if result.record is not None and result.record.at_chance]:
         more = f", and {len(low) - MOST_LINES} more" if len(low) > MOST_LINES else ""
         yield f"at chance ({AT_CHANCE}): {', '.join(low[:MOST_LINES])}{more}"
     kinds: dict[str, list[str]] = {}
@@ -169,8 +154,8 @@ def _remark(result: JobResult) -> str:
         remarks = [f"pruned after epoch {record.epochs}"]
     if record is not None and record.stopped_early:
         remarks.append(f"stopped early after epoch {record.epochs}")
-    if at_chance(record):
-        remarks.append(f"at chance: {AT_CHANCE}")
+    if record is not None and record.at_chance:
+        remarks.append("at chance")
     if result.repeated:
         remarks.append("already trained")
     if record is not None and record.digest is None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import CompareBy
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import inline
 from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 from lenet_exp.reports.files.comparison_markdown import markdown
@@ -26,10 +27,11 @@ from lenet_exp.reports.files.comparison_tex import escaped, tex
 from lenet_exp.reports.files.comparison_xarray import to_xarray
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.next_steps import notes
-from lenet_exp.reports.phrases import remark, verdict
+from lenet_exp.reports.phrases import AT_CHANCE, at_chance, remark, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison, records
 from tests.comparison.made_up import made, many, scored
+from tests.tools.records import a_record
 
 SOURCE = RunSource("lenet-train -m 'activation=selu,relu' <b>")
 ALL_PICTURES = {"leaderboard", "learning_curves"}
@@ -84,6 +86,22 @@ def test_diverged_configuration_ranks_last_with_a_reason(capsys):
     print_comparison(found)
     out = capsys.readouterr().out
     assert re.search(r"2 +relu +95.05 .* diverged on 1 of 3 .* 2 finished, 1 diverged", out)
+
+
+def test_every_report_names_configurations_at_chance(capsys, tmp_path):
+    low = a_record(outcome=Outcome.finished, best_val_accuracy=0.1, confusion_matrix=[[25] + [0] * 9] * 10)
+    relu = many([0.1, 0.11, 0.9], activation="relu")
+    relu = [replace(run, provenance=low) if run.best_val_accuracy < 0.5 else run for run in relu]
+    tanh = [replace(run, provenance=low) for run in many([0.1, 0.11], activation="tanh")]
+    (found,) = compare_runs([*many([0.9, 0.91, 0.9], activation="selu"), *relu, *tanh])
+    assert [at_chance(group) for group in found.groups] == ["", "at chance on 2 of 3 seeds", "at chance"]
+    print_comparison(found)
+    texts = [capsys.readouterr().out, markdown([found], SOURCE), tex([found], SOURCE)]
+    for ending in ("html", "csv"):
+        write_comparison(tmp_path / f"x.{ending}", [found], SOURCE)
+        texts.append((tmp_path / f"x.{ending}").read_text())
+    assert all(at_chance(found.groups[1]) in text for text in texts)
+    assert all(AT_CHANCE in text for text in texts[:4])
 
 
 def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):

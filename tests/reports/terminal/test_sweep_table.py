@@ -16,7 +16,7 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.phrases import verdict
-from lenet_exp.reports.terminal.sweep_table import at_chance, print_sweep
+from lenet_exp.reports.terminal.sweep_table import print_sweep
 from tests.comparison.made_up import made
 from tests.tools.records import a_record
 
@@ -164,6 +164,6 @@ def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Rec
 @pytest.mark.parametrize(("right", "flagged"), [(20, True), (34, True), (35, False), (60, False)])
 def test_chance_is_two_standard_deviations_above_the_most_frequent_class(right, flagged):
     # 25 +- 4.74 of 250
-    assert at_chance(record(right)) is flagged
-    assert not at_chance(record(right, Outcome.diverged))
-    assert not at_chance(a_record(outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None))
+    assert record(right).at_chance is flagged
+    assert not record(right, Outcome.diverged).at_chance
+    assert not a_record(outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None).at_chance
