@@ -66,6 +66,8 @@ def advice(comparison: Comparison) -> Advice | None:
     verdict = verdict_of(comparison)
     if not verdict.complete:
         return Advice(NextStep.finish, design.sweep)
+    if design.trials and not design.searched and design.sweeps == 1:
+        return None  # a search with this objective trains each configuration once
     if leader is None or leader.diverged:
         return Advice(NextStep.steady, design.sweep)
     predict = Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None

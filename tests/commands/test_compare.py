@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
+import shlex
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +19,7 @@ import lenet_exp
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.sweeps.comparisons import load_comparisons
 from tests.commands.test_cli import is_one_line
-from tests.tools.commands import SMALL, lenet_train
+from tests.tools.commands import SMALL, lenet_train, start
 from tests.tools.stores import client, files, runs
 
 HERE = "hydra/launcher=basic"  # in the test's own process
@@ -188,6 +192,60 @@ def test_a_margin_counts_as_fixed_if_the_sweep_was_started_with_it(empty_store, 
     assert lenet_train(*line, "sweep.margin=80", outputs=outputs).returncode == 2
     assert lenet_train(*line, outputs=outputs).returncode == 0  # keeps the margin
     assert load_comparisons(None, None, None, "lenet_exp")[0][0].margin_fixed
+
+
+GRID = (*SMALL, *BARE, "tracking.plots=false", "optimizer.lr=0.02", "activation=selu,tanh,elu")
+SEARCH = (*SMALL, *BARE, "tracking.plots=false", "hydra/sweeper=search", "n_trials=3", "search.pruner=none")
+LR, NAMES, REACHED = "optimizer.lr=interval(0.005,0.02)", "activation=selu,elu", "search.target=0.6"
+TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/ui starts lenet-ui
+
+
+@pytest.mark.slow(seconds=13)
+@pytest.mark.parametrize(
+    ("line", "following"),
+    [
+        pytest.param(GRID, "seed=range(1,6)", id="one seed"),
+        pytest.param((*GRID, "seed=0,1,2", "sweep.margin=1"), "confirm=2", id="several seeds"),
+        pytest.param((*GRID, "optimizer.lr=1e6"), "training.clip_norm=1", id="diverged"),
+        pytest.param((*SEARCH, LR), "seeds=5", id="accuracy"),
+        pytest.param((*SEARCH, LR, "seeds=3"), None, id="accuracy over seeds"),
+        pytest.param((*SEARCH, LR, "search.objective=loss"), "seeds=5", id="loss"),
+        pytest.param((*SEARCH, NAMES, "search.objective=front"), "search.objective=front", id="Pareto front"),
+        pytest.param(
+            (*SEARCH, NAMES, "search.objective=epochs", "search.target=0.6"), "search.target=0.6", id="epochs"
+        ),
+        pytest.param(
+            (*SEARCH, NAMES, "search.objective=seconds", "search.target=0.6"), "search.target=0.6", id="seconds"
+        ),
+        pytest.param((*GRID, "seed=0,1", "num_epoch=30"), "num_epoch=30", id="interrupted"),
+        pytest.param((*GRID, "seed=0,1,2", "confirmed"), None, id="confirmed"),
+    ],
+)  # fmt: skip
+def test_every_command_that_a_report_suggests_runs(line, following, tmp_path, empty_store):
+    outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
+
+    def run(program: str, *arguments: str, stop: bool = False) -> str:
+        process = start(*arguments, outputs=outputs, program=program, cwd=tmp_path)
+        if stop:
+            while not list(outputs.glob("runs/*/history.json")):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode in (0, 1, *([130] if stop else [])), (program, arguments, err)
+        return str(out)
+
+    confirmed = line[-1] == "confirmed"
+    texts = [run("train", "-m", *(line[:-1] if confirmed else line), stop=line[-1] == "num_epoch=30")]
+    if confirmed:
+        texts.append(run("compare", "confirm=5", "seeds=3", "run=true"))
+    texts.append(run("compare", "output=x.html", "details=true"))
+    page = (tmp_path / "x.html").read_text().partition("<script")[0]
+    found = [html.unescape(command) for command in re.findall("<code>(.*?)</code><button", page)]
+    assert following is None or shlex.split(found[0])[-1] == following
+    found += [command for text in texts for command in TYPED.findall(text)]
+    for command in dict.fromkeys(found):
+        program, *arguments = shlex.split(command)
+        run(program.removeprefix("lenet-"), *arguments)
 
 
 def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main, outputs):

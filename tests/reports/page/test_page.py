@@ -180,8 +180,10 @@ def test_the_next_command_is_whole():
     fresh = shlex.split(typed(single))
     assert (fresh[0], [word for word in fresh if "seed" in word]) == ("lenet-train", ["seed=range(4,9)"])
     assert shlex.split(typed(single, searched=True))[-1] == "seeds=5"
+    assert typed(single, trials=True) is None  # a search with another objective, which takes no seeds
     diverged = [made(s, 0.1, "diverged", activation=a) for s in (0, 1) for a in ("relu", "selu")]
     assert shlex.split(typed(diverged))[-1] == "training.clip_norm=1"
+    assert typed(diverged, trials=True) is None
     assert typed([*many([0.91, 0.911, 0.912]), *many([0.5, 0.502, 0.501], activation="relu")]) is None
 
 
