@@ -36,7 +36,8 @@ def outputs_of_all(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) 
 def stages(outputs_of_all: Path) -> dict[str, Stage]:
     """The line, the line again, with another seed, and with force; all in one outputs folder."""
     outputs, found = outputs_of_all, {}
-    for name, more in {"first": (), "again": (), "more": ("seed=0,1",), "force": ("sweep.force=true",)}.items():
+    mores = {"first": (), "again": ("tracking.tags.group=c",), "more": ("seed=0,1",), "force": ("sweep.force=true",)}
+    for name, more in mores.items():
         done = lenet_train(*LINE, *more, outputs=outputs)
         assert done.returncode == 0, done.stderr
         store = client(outputs)
@@ -68,6 +69,12 @@ def test_the_same_line_again_is_the_same_sweep_with_the_same_mlflow_run_and_trai
     assert after.data.metrics == before.data.metrics
     steps = {tuple(sorted({step for step, _, _ in p})) for p in again.held[after.info.run_id][4].values()}
     assert steps == {(1, 2)}  # the starts; a slow one tells more than once how it stands
+
+
+def test_tags_of_a_rerun_are_added_to_the_run_of_the_sweep_and_not_to_its_runs(stages):
+    (after,) = stages["again"].parents
+    assert after.data.tags["group"] == "c"
+    assert [run for run in stages["again"].children if "group" in run.data.tags] == []
 
 
 def test_another_seed_is_another_sweep_that_trains_what_is_new_and_lists_what_it_shares(stages, outputs_of_all):

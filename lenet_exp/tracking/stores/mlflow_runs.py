@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.config.params import text
-from lenet_exp.config.tags import checked
+from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome
 from lenet_exp.folders.run_folder import RunFolder
@@ -90,11 +90,11 @@ def shows_report(run: Run, digest: str) -> bool:
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
 
-def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
-    """Set the tags of an MLflow run after checking that lenet_exp reserves their names."""
+def set_tags(store: Store, run_id: str, tags: Mapping[str, Json], users: Mapping[str, Json] | None = None) -> None:
+    """Set tags of an MLflow run after checking that lenet_exp reserves their names, and a user's tags; see `merged`."""
     from mlflow.entities import RunTag
 
-    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
+    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(merged(tags, users or {})).items()])
 
 
 def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:

@@ -38,7 +38,8 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
         sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
     log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
-    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts})
+    users = config.tracking.tags
+    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts}, users)
     return run_id
 
 
