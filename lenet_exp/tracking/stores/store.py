@@ -23,7 +23,7 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
 from lenet_exp.tracking.stores.patience import TimedClient
 from lenet_exp.tracking.stores.refused import why_refused
-from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store
+from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store, open_sqlite
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -224,6 +224,7 @@ def _create_sqlite(path: Path) -> None:
             return
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
+        open_sqlite(sqlite_uri(path), aside)
         SqlAlchemyStore(sqlite_uri(aside), _artifacts_uri(path)).engine.dispose()
         os.replace(aside, path)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
@@ -15,6 +17,7 @@ from lenet_exp.files import check_regular
 from lenet_exp.tracking.stores.database import EXTRA, driver_uri, is_postgres
 
 HEADER = b"SQLite format 3\0"
+LONGEST = 500  # SQLite opens no path of more than 512 characters, including the suffixes of its own files
 
 
 def check_store(uri: str, *, write: bool = True) -> None:
@@ -46,12 +49,31 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
                 header = f.read(len(HEADER))
             if header and header != HEADER:
                 _refuse(uri, "file is not a database")
+            open_sqlite(uri, database)
         if write:  # SQLite creates its journal in the same folder
             there = next(parent for parent in database.parents if parent.exists())
             with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
                 pass
     except OSError as e:
         _refuse(uri, f"cannot be {'written' if write else 'read'} ({e.strerror})")
+
+
+def open_sqlite(uri: str, database: Path) -> None:
+    """Open a database file once, and create it if it does not exist, because MLflow would retry for minutes.
+
+    Args:
+        uri: address of the store, for messages.
+
+    Raises:
+        StoreError: SQLite cannot open the file, for example because its path is too long.
+    """
+    try:
+        with closing(sqlite3.connect(database)) as opened:
+            opened.execute("PRAGMA schema_version")
+    except sqlite3.Error as e:
+        if "locked" not in str(e):  # MLflow waits for another writer
+            fix = f"; its path must have fewer than {LONGEST} characters" if len(str(database)) >= LONGEST else ""
+            _refuse(uri, f"cannot be opened ({e}){fix}")
 
 
 def _check_driver(uri: str) -> None:

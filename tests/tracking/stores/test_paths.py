@@ -10,6 +10,7 @@ import lenet_exp
 from lenet_exp.addresses import SQLITE, frozen_uri, sqlite_path, sqlite_uri
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.stores.store import open_store
+from lenet_exp.tracking.stores.usable import HEADER
 from tests.tools.commands import SMALL
 from tests.tools.configs import compose
 from tests.tools.stores import files, runs
@@ -50,6 +51,19 @@ def test_path_without_an_address_is_one_line(main, tmp_path, monkeypatch, name):
     done = main(*LINE)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_database_that_sqlite_cannot_open_is_one_line(main, tmp_path, monkeypatch, ready):
+    outputs = tmp_path.joinpath(*["x" * 100] * 5)
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    if ready:
+        outputs.mkdir(parents=True)
+        (outputs / "mlflow.db").write_bytes(HEADER)
+    done = main(*LINE)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert " 500 " in done.stderr
+    assert not (outputs / "runs").exists()
 
 
 def test_an_ordinary_path_stands_there_as_older_releases_wrote_it():
