@@ -95,8 +95,12 @@ def from_hydra(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of the error's class if the message is empty."""
-    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+    """Return the first line of an error's message, or the name of the error's class if the message is empty.
+
+    The message of a `SystemExit` is only a number, so the name also precedes messages of such exceptions.
+    """
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    return printable(": ".join(([] if lines and isinstance(error, Exception) else [name]) + lines[:1]))
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,8 @@ from lenet_exp.addresses import frozen_uri
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.explain import sweep_hint
 from lenet_exp.config.schema import Config, Option, within
-from lenet_exp.errors import ConfigError, did_you_mean
+from lenet_exp.errors import ConfigError, did_you_mean, first_line
+from lenet_exp.stopping import raise_stop
 
 
 @cache
@@ -30,10 +31,11 @@ def find_class(target: str, base: type) -> type:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-    except Exception as e:  # a user's module can raise any exception
+    except BaseException as e:  # a user's module can raise any exception
+        raise_stop(e)
         missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
         hint = "; set PYTHONPATH to the folder that contains it" if missing else ""
-        raise ConfigError(f"_target_={target}: cannot be imported ({e}){hint}") from e
+        raise ConfigError(f"_target_={target}: cannot be imported ({first_line(e)}){hint}") from e
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
     return found

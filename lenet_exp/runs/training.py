@@ -16,7 +16,7 @@ from lenet_exp.folders.records import History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.terminal.progress import Display
-from lenet_exp.stopping import stop_signal
+from lenet_exp.stopping import Terminated, stop_signal
 from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
@@ -67,13 +67,15 @@ class Training:
         try:
             with self.display.run(name, self.num_epoch, self.steps):
                 outcome, reason = self._epochs()
-        except Exception as e:
-            reason = f"{type(e).__name__}: {first_line(e)}"
-            log.debug("%s: failed", name, exc_info=True)
-            raise
-        except BaseException as e:
+        except (KeyboardInterrupt, Terminated) as e:
             outcome, reason = Outcome.killed, type(e).__name__
             raise
+        except BaseException as e:
+            reason = f"{type(e).__name__}: {first_line(e)}" if isinstance(e, Exception) else first_line(e)
+            log.debug("%s: failed", name, exc_info=True)
+            if isinstance(e, Exception):
+                raise
+            raise RuntimeError(reason) from e  # a network's SystemExit must not end the command
         finally:
             best = self.lane.best
             self.checkpoints.write_results(best)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lenet_exp.config.schema import Option
 from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.stopping import raise_stop
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class ActivationFactory:
         with torch.random.fork_rng(devices=[]):
             try:
                 return cast(nn.Module, cls(**kwargs))
-            except Exception as e:  # the user's own class can raise any exception
+            except BaseException as e:  # the user's own class can raise any exception
+                raise_stop(e)
                 shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
                 raise ConfigError(f"activation: {cls.__name__}({shown}): {first_line(e)}") from e
 

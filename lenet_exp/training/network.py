@@ -17,6 +17,7 @@ from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.stopping import raise_stop
 from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.lenet5_1998 import SparseConv2d
 from lenet_exp.training.trained.trust import OUR_MODELS
@@ -87,17 +88,18 @@ def build_network(
         torch.random.set_rng_state((weights or torch.Generator()).get_state())
         try:
             network: nn.Module = cls(**{k: v for k, v in supplied.items() if k in accepted}, **given)
+            for module in network.modules():
+                if hasattr(module, "generator"):
+                    module.generator = noise  # type: ignore[assignment]
         except ConfigError:
             raise
-        except Exception as e:  # the user's own class can raise any exception
+        except BaseException as e:  # the user's own class can raise any exception
+            raise_stop(e)
             why = first_line(e)
             if why.partition("=")[0] in given:
                 raise ConfigError(f"model.{why}") from e
             shown = ", ".join(f"{k}={v}" for k, v in given.items())
             raise ConfigError(f"model={option_name(model)}: {cls.__name__}({shown}): {why}") from e
-    for module in network.modules():
-        if hasattr(module, "generator"):
-            module.generator = noise  # type: ignore[assignment]
     return network
 
 
