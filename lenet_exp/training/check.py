@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import random
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,20 +22,14 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.stopping import raise_stop
 from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
 from lenet_exp.training.trained.trust import OUR_MODELS, trusted_activations
 
-DRAW_GLOBALLY = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-    nn.RReLU,
-)
+Build = Callable[[torch.Generator], nn.Module]
+
 INSTEAD = "Dropout or RReLU from lenet_exp.training.activations"
 
 
@@ -75,59 +73,91 @@ def _check_network(config: Config) -> bool:
 def _try_network(options: str) -> bool:
     model, activation, dropout_rate, images_like = json.loads(options)
     shape = ImageShape(**images_like)
-    state = torch.random.get_rng_state()
-    network = build_network(activation, dropout_rate, noise=torch.Generator(), model=model, shape=shape)
+    before, noise = _global_random(), torch.Generator()
+    build = partial(build_network, activation, dropout_rate, noise=noise, model=model, shape=shape)
+    network = build()
     ours = model["_target_"] in OUR_MODELS
     named = f"activation={option_name(activation)}" if ours and activation else f"model={option_name(model)}"
-    if foreign := next((type(m).__name__ for m in network.modules() if isinstance(m, DRAW_GLOBALLY)), None):
-        raise ConfigError(f"{named}: contains nn.{foreign}, which makes runs impossible to reproduce; use {INSTEAD}")
     try:
         images = torch.linspace(-1, 1, math.prod(shape.batch(2))).reshape(shape.batch(2))
-        logits = in_training_format(network).train()(images)  # the format that training uses
+        logits = in_training_format(network).train()(images.clone())  # the format that training uses
         if not isinstance(logits, Tensor):
             raise ConfigError(f"{named}: forward must return a tensor with the logits, not a {type(logits).__name__}")
         if logits.shape != (2, shape.num_classes):
-            raise ConfigError(
-                f"{named}: two images produce logits of shape {list(logits.shape)}; "
-                f"the shape must be [2, {shape.num_classes}] (at least 10 outputs unless dataset.exact_classes=true)"
-            )
-        if not torch.equal(state, torch.random.get_rng_state()):
-            raise ConfigError(
-                f"{named}: uses the global random state, so runs cannot be reproduced. "
-                "Give the class a `generator` attribute (see lenet_exp/training/activations.py)."
-            )
+            expected = f"[2, {shape.num_classes}] (at least 10 outputs unless dataset.exact_classes=true)"
+            raise ConfigError(f"{named}: logits of two images have shape {list(logits.shape)}; expected {expected}")
         known = ours and (not activation or activation["_target_"] in trusted_activations())
-        return known or _check_own_network(named, network, images, logits)
+        problem = "" if known else _broken_rule(network, build, noise, images, logits)
+        if drawn := [now[0] for now, then in zip(_global_random(), before, strict=True) if now != then]:
+            problem = f"uses {drawn[0]}'s global random state; use {INSTEAD}, or a `generator` attribute"
+        if problem:
+            raise ConfigError(f"{named}: {problem}")
+        with contextlib.suppress(Exception), torch.inference_mode():  # batch normalization can reject a single image
+            return known or len(network.train()(images[:1])) == 1
+        return False
     except ConfigError:
         raise
-    except Exception as e:  # the user's own class can raise any exception
+    except BaseException as e:  # the user's own class can raise any exception
+        raise_stop(e)
         frames = traceback.extract_tb(e.__traceback__)
         where = next((f for f in reversed(frames) if f"{os.sep}torch{os.sep}" not in f.filename), frames[-1])
         place = f"{os.path.basename(where.filename)}, line {where.lineno}"
         raise ConfigError(f"{named}: cannot be used on {shape}: {first_line(e)} ({place})") from e
 
 
-def _check_own_network(named: str, network: nn.Module, images: Tensor, logits: Tensor) -> bool:
-    """Check gradients, state, and determinism of a user's network. Return whether it can train on one image.
+def _global_random() -> list[tuple[str, object]]:
+    """Return the libraries whose global random state a network could use by mistake, and these states."""
+    numpy = np.random.get_state(legacy=False)["state"]["pos"]  # each draw advances the position
+    return [("torch", torch.random.get_rng_state().tolist()), ("NumPy", numpy), ("Python", random.getstate())]
+
+
+def _broken_rule(network: nn.Module, build: Build, noise: torch.Generator, images: Tensor, logits: Tensor) -> str:
+    """Return the rule that a user's network breaks, or an empty string.
 
     The models of lenet_exp with activations of lenet_exp or torch are not checked, because torch's backward pass hangs
     with some environment variables, such as ATEN_CPU_CAPABILITY=default with OMP_DYNAMIC=true. The native engine can
     train with these variables.
+
+    Args:
+        network: network after its first forward pass in training mode.
+        build: function that returns a new instance with weights from a generator. The instance continues from the state
+            dict of `network`, as when a run is resumed or a trained model is loaded.
+        noise: generator of all instances.
+        images: two images.
+        logits: logits from the first forward pass.
     """
+    if not (logits.requires_grad and logits.is_floating_point()):
+        return "forward must return floating-point logits that depend on a parameter with requires_grad=True"
     logits.sum().backward()
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
-        raise ConfigError(f"{named}: its parameter {idle} receives no gradient; use it, or set requires_grad=False")
-    if other := next((n for n, t in network.state_dict().items() if not isinstance(t, Tensor)), None):
-        raise ConfigError(f"{named}: its state {other} is not a tensor, so it cannot be saved")
+        return f"its parameter {idle} receives no gradient; use it, or set requires_grad=False"
+    state = network.state_dict()
+    if lost := next((n for n, t in state.items() if not isinstance(t, Tensor) or t.dtype is torch.bfloat16), None):
+        return f"its state {lost} cannot be saved, because it is bfloat16 or not a tensor"
+    state, position, given = {name: t.clone() for name, t in state.items()}, noise.get_state(), images.clone()
+    once, again, alone, _ = outputs = _outputs(network, given)
+    if not torch.equal(given, images):
+        return "forward must not change its input in eval mode"
+    if (once.shape, alone.shape) != (logits.shape, logits[:1].shape):
+        shapes = f"{list(once.shape)} for two images and {list(alone.shape)} for one image"
+        return f"in eval mode, logits have shapes {shapes}; expected {list(logits.shape)} and {list(logits[:1].shape)}"
+    if not torch.equal(once, again):
+        return "returns different logits on each call in eval mode; it must be deterministic"
+    noise.set_state(position)
+    second = in_training_format(build(torch.Generator().manual_seed(1)))
+    unmatched = second.load_state_dict(state, strict=False) or ()  # a user's own method may return None
+    if any(unmatched) or not all(map(torch.equal, outputs, _outputs(second, images))):
+        return "forward uses unsaved state or unseeded random numbers; use persistent buffers and a `generator`"
+    return ""
+
+
+def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return logits in eval mode (twice, then for a single image) and in a training step."""
     with torch.inference_mode():
-        once, again = network.eval()(images), network(images)
-        if not torch.allclose(once, again, rtol=0, atol=0, equal_nan=True):
-            raise ConfigError(f"{named}: returns different logits on each call in eval mode; it must be deterministic")
-        try:
-            network.train()(images[:1])
-        except Exception:  # such as that of batch normalization
-            return False
-    return True
+        evaluated = [network.eval()(images), network(images), network(images[:1])]
+    logits = network.train()(images.clone())
+    logits.sum().backward()
+    return [t.detach().nan_to_num() for t in (*evaluated, logits)]  # NaN differs from itself
 
 
 def _check_optimizer(config: Config) -> None:
@@ -135,19 +165,11 @@ def _check_optimizer(config: Config) -> None:
     parameter.grad = torch.zeros(1)
     optimizer = build_optimizer(config, [parameter])
     if "lr" not in optimizer.param_groups[0]:
-        raise ConfigError(
-            f"optimizer={option_name(config.optimizer)}: must have an lr, which schedules and curves require"
-        )
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: must have an lr, which schedules require")
     if type(optimizer) in KNOWN:  # skip the step, which would load torch's compiler
         return
     try:
         optimizer.step()
+        optimizer_state(optimizer)
     except Exception as e:  # LBFGS needs a closure; SparseAdam needs sparse gradients
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: cannot be used for training: {e}") from e
-    try:
-        optimizer_state(optimizer)
-    except TypeError as e:
-        raise ConfigError(
-            f"optimizer={option_name(config.optimizer)}: its state must consist of tensors, numbers, and strings, "
-            f"or runs cannot be resumed: {e}"
-        ) from e

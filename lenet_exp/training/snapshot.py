@@ -122,7 +122,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
             elif isinstance(value, Plain):
                 plain[name] = value
             else:
-                raise TypeError(f"{type(optimizer).__name__} stores `{name}` as {type(value).__name__}")
+                raise TypeError(f"state `{name}` must be a tensor, number, or string, not {type(value).__name__}")
     for group in state["param_groups"]:
         found.groups.append({k: v for k, v in group.items() if isinstance(v, Plain)})
     return found

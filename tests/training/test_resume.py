@@ -122,5 +122,5 @@ def test_an_optimizer_whose_state_cannot_be_kept_is_named():
     lane, data = start(configure(*LINE))
     next(fit(lane, data))
     next(iter(lane.optimizer.state.values()))["odd"] = [1, 2]
-    with pytest.raises(TypeError, match="SGD stores `odd`"):
+    with pytest.raises(TypeError, match="`odd`"):
         snapshot(lane)

@@ -1,0 +1,86 @@
+"""What happens with each of the networks in networks.py: it trains, is refused before training, or fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lenet_exp.errors import ConfigError
+from lenet_exp.training.check import check_config
+from lenet_exp.training.fit import Divergence, fit
+from lenet_exp.training.network import network_size, rebuild
+from tests.training.clumsy import networks
+from tests.training.small import configure, start
+
+HERE = "tests.training.clumsy.networks"
+WORKS = (
+    "Net", "DoubleInside", "HalfInside", "PartlyFrozen", "Tied", "CountingBuffer", "ConstantBuffer", "HarmlessCounter",
+    "BatchNorm", "BatchStatistics", "OurDropout", "TrainInPlace", "KeywordForward", "Prints", "OwnGradient", "Hooked",
+    "SpectralNorm", "WeightNorm", "Scripted", "Compiled", "OwnCall", "Lock", "Getattr",
+)  # fmt: skip
+STATE = "unsaved state"
+REFUSED = {  # the network and a part of the message, which names the rule that the network breaks
+    "OneClassMore": "[2, 10]", "OneNumberPerImage": "[2, 10]",
+    "Tuple": "not a tuple", "Dict": "not a dict", "Nothing": "not a NoneType", "List": "not a list",
+    "Complex": "floating-point", "Integer": "floating-point", "Double": "Double", "Half": "Half",
+    "Brain": "bfloat16", "BrainBuffer": "scale", "ExtraState": "_extra_state",
+    "NoParameters": "requires_grad", "Frozen": "requires_grad", "Detached": "requires_grad", "NoGrad": "requires_grad",
+    "Meta": "meta", "MetaAll": "meta", "Lazy": "torch's global random state",
+    "LateParameter": STATE, "PlainList": STATE, "PartlyPlainList": STATE, "LostBuffer": STATE, "RandomBuffer": STATE,
+    "Counter": STATE, "FreshNumpyNoise": STATE, "EmptyState": STATE, "PartialState": STATE, "ZeroState": STATE,
+    "EvalCounter": "deterministic", "Dropout": "Dropout or RReLU",
+    "FunctionalDropout": "torch's global random state", "EvalNoise": "torch's global random state",
+    "LateNoise": "torch's global random state", "NumpyNoise": "NumPy's global random state",
+    "NumpyWeights": "NumPy's global random state", "PythonNoise": "Python's global random state",
+    "EvalShape": "[2, 5]", "Squeezed": "[1, 10]", "EvalInPlace": "input",
+    "EvalChannels": "networks.py, line", "EvalError": "no eval", "EvenBatches": "networks.py, line",
+    "FixedBatch": "networks.py, line", "NoArguments": "positional argument", "NeedsArgument": "'width'",
+    "Raises": "broken", "Huge": "memory", "Recursive": "recursion", "BrokenGradient": "no gradient",
+    "NoModule": "subclass", "function": "subclass", "Absent": "Absent", "absent.Net": "PYTHONPATH",
+    "KeyErrorInGetattr": "'generator'", "BaseInForward": "Base: deep", "BaseInInit": "Base: deep",
+    "ExitInForward": "SystemExit: 0", "ExitInInit": "SystemExit: 0", "module_that_exits.Net": "SystemExit: 0",
+}  # fmt: skip
+FAILS = ("Nan", "NotSmall", "ExitInTraining", "BaseInTraining")
+
+
+def own(name: str):
+    target = name if "." in name else f"{HERE}.{name}"
+    small = configure("dataset.train_size=70", "dataset.val_size=50", "batch_size=32")
+    return replace(small, model={"_target_": target.replace("module_that_exits", f"{HERE[:-9]}.module_that_exits")})
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_network_trains_and_its_weights_give_the_same_logits_in_a_new_instance(name):
+    config = own(name)
+    before = torch.random.get_rng_state()
+    check_config(config)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert network_size(config).parameters > 0
+    lane, data = start(config)
+    (result,) = fit(lane, data)
+    assert not isinstance(result, Divergence)
+    images = data.images[data.val_index]
+    with torch.inference_mode():
+        assert torch.equal(rebuild(config, lane.model.state_dict())(images), lane.model.eval()(images))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_network_is_refused_in_one_line_before_training(name):
+    with pytest.raises(ConfigError) as caught:
+        check_config(own(name))
+    assert REFUSED[name] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_network_passes_the_check_but_fails_in_training(name):
+    config = own(name)
+    check_config(config)
+    lane, data = start(config)
+    try:
+        (result,) = fit(lane, data)
+    except (ValueError, SystemExit, networks.Base):
+        return
+    assert isinstance(result, Divergence)
