@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from omegaconf import OmegaConf
 
 from lenet_exp.config.package_files import CONF_DIR
@@ -80,3 +82,20 @@ def test_the_confusion_matrix_has_its_counts_and_its_classes(names):
     assert shares.diagonal().max() == 0  # right answers do not drown the errors
     assert shares.max() == shares[6, 0] == pytest.approx(240 / (240 + 3 + 906))
     assert inside(figure)
+
+
+def test_characters_that_the_default_font_lacks_are_drawn_with_an_installed_font(caplog):
+    with warnings.catch_warnings(action="error"):  # matplotlib warns about each character without a glyph
+        figure = confusion_figure([[2, 1], [0, 3]], ["\U0001d49c", "b"], "script")  # in matplotlib's STIXGeneral
+        png(figure)
+    first, second = figure.axes[0].get_yticklabels()
+    assert len(first.get_fontfamily()) == len(second.get_fontfamily()) + 1
+    assert caplog.records == []
+
+
+def test_characters_without_a_font_are_reported_once(caplog, monkeypatch):
+    monkeypatch.setattr(fontManager, "ttflist", [f for f in fontManager.ttflist if f.name == "DejaVu Sans"])
+    with warnings.catch_warnings(action="error"):
+        for _ in range(2):
+            png(confusion_figure([[2, 1], [0, 3]], ["\u732b", "\u72ac"], "animals"))
+    assert [record.args for record in caplog.records] == [("\u72ac\u732b",)]
