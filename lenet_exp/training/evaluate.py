@@ -25,12 +25,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
 
 
 @torch.inference_mode()
-def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
-    """Return the predicted classes, shape (n,); see `predict_logits`."""
-    return predict_logits(model, images, batch_size).argmax(1)
-
-
-@torch.inference_mode()
 def predict_logits(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
     """Return the logits, shape (n, classes), for images (n, channels, size, size), on the CPU.
 

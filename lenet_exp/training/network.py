@@ -171,17 +171,13 @@ def _size(options: str) -> NetworkSize:
     network = build_network(activation, 0.0, model=model, shape=shape).eval()
     counts = []
 
-    def convolution(layer: nn.Module, _: object, output: Tensor) -> None:
-        counts.append(output[:, 0].numel() * cast(Tensor, layer.weight).numel())
-
-    def linear(layer: nn.Module, _: object, output: Tensor) -> None:
-        counts.append(output.numel() * cast(Tensor, layer.weight).shape[1])
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        features = output.shape[1 if isinstance(layer, CONVOLUTIONS) else -1]
+        counts.append(output.numel() // features * cast(Tensor, layer.weight).numel())
 
     for layer in network.modules():
-        if isinstance(layer, CONVOLUTIONS):
-            layer.register_forward_hook(convolution)
-        elif isinstance(layer, nn.Linear):
-            layer.register_forward_hook(linear)
+        if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
+            layer.register_forward_hook(count)
     with torch.inference_mode():
         network(torch.zeros(shape.batch(IMAGES)))
     return NetworkSize(parameters=sum(p.numel() for p in network.parameters()), multiply_adds=sum(counts) // IMAGES)

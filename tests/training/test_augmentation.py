@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lenet_exp.seeds import generator
 from lenet_exp.training.augmentation import augment, augments
-from lenet_exp.training.evaluate import predict_classes
+from lenet_exp.training.evaluate import predict_logits
 from lenet_exp.training.fit import fit
 from tests.tools.configs import compose
 from tests.training.small import configure, digest, start, train
@@ -154,7 +154,7 @@ def test_only_training_images_are_changed():
         torch.cat(seen).sum((1, 2, 3)).sort().values, before[data.train_index].sum((1, 2, 3)).sort().values
     )
     lane.eval_model.load_state_dict(lane.best.weights)
-    assert torch.equal(predict_classes(lane.eval_model, data.images[data.val_index]), lane.best.predictions)
+    assert torch.equal(predict_logits(lane.eval_model, data.images[data.val_index]).argmax(1), lane.best.predictions)
     assert result.val_accuracy == lane.best.val_accuracy
 
 

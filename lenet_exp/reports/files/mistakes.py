@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import unscale
-from lenet_exp.training.evaluate import EVAL_BATCH
+from lenet_exp.training.evaluate import predict_logits
 
 MOST = 25
 COLUMNS = 5
@@ -55,7 +55,8 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
     index, said = data.val_index, predictions.cpu()
     truth = data.labels[index].cpu()
     wrong = (said != truth).nonzero()[:, 0]
-    confidence = _probabilities(network, data.images, index[wrong.to(index.device)]).gather(1, said[wrong, None])[:, 0]
+    logits = predict_logits(network, data.images[index[wrong.to(index.device)]])
+    confidence = logits.softmax(1).gather(1, said[wrong, None])[:, 0]
     order = confidence.argsort(descending=True, stable=True)
     columns = (index.cpu()[wrong], truth[wrong], said[wrong], confidence)
     return [Misclassified(*row) for row in zip(*(column[order].tolist() for column in columns), strict=True)]
@@ -95,13 +96,6 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()
-
-
-@torch.inference_mode()
-def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """Return the class probabilities for `images[index]`, with shape (n, classes), on the CPU."""
-    network.eval()
-    return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
 
 
 def _how_many(mistakes: int, images: int) -> str:

@@ -16,7 +16,7 @@ from lenet_exp.api import compose
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError
-from lenet_exp.training.evaluate import predict_classes
+from lenet_exp.training.evaluate import predict_logits
 from lenet_exp.training.trained.ancestor import load_ancestor
 from tests.training.trained.argparse_script import LeNet5, save
 
@@ -35,7 +35,7 @@ published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's publi
 )
 def test_its_published_models_give_exactly_the_published_accuracy(file, dataset, correct, real_data):
     raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
-    predictions = predict_classes(load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500)
+    predictions = predict_logits(load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500).argmax(1)
     assert int((predictions == raw.labels).sum()) == correct
 
 
