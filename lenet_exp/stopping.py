@@ -20,6 +20,7 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK_SECONDS = 0.1  # interval between checks for signals to forward
+THREAD_SECONDS = 3.0  # maximum time for other threads to end after the main thread
 
 _asked: signal.Signals | None = None
 _depth = 0
@@ -34,6 +35,31 @@ def skip_gc_at_exit() -> None:
 def _freeze() -> None:
     if "triton" not in sys.modules:  # triton is in torch's GPU builds; it prints uncollected objects to stderr
         gc.freeze()
+
+
+def end_threads_at_exit(program: str, status: int) -> None:
+    """End the process soon after its main thread, even if other threads, such as those of a user's network, do not end.
+
+    Call this function last.
+
+    Args:
+        program: name of the command, for a message about such threads.
+        status: exit status.
+    """
+    if _threads():  # threads of an idle ThreadPoolExecutor end after the main thread
+        timer = threading.Timer(THREAD_SECONDS, _end_threads, (program, status))
+        timer.daemon = True
+        timer.start()
+
+
+def _end_threads(program: str, status: int) -> None:
+    if not threading.main_thread().is_alive() and (names := _threads()):
+        print(f"{program}: threads are still running, such as {names[0]}; use daemon=True", file=sys.stderr, flush=True)
+        os._exit(status)
+
+
+def _threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
 
 
 class Terminated(BaseException):

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -135,8 +136,11 @@ def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the program sets it for itself
         GlobalHydra.instance().clear()
         capfd.readouterr()
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as left:
             entry()
+        for which, handler in handlers.items():
+            signal.signal(which, handler)
         return subprocess.CompletedProcess(arguments, int(left.value.code or 0), *capfd.readouterr())
 
     return run

@@ -15,7 +15,7 @@ from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.stopping import Terminated, raise_terminated, skip_gc_at_exit
+from lenet_exp.stopping import SIGNALS, Terminated, end_threads_at_exit, raise_terminated, skip_gc_at_exit
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -67,6 +67,8 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         status = _say(f"{program}: stopped", 130)
     except Terminated:
         status = _say(f"{program}: terminated", 143)
+    for which in SIGNALS:  # nothing is left to interrupt
+        signal.signal(which, lambda number, _: os._exit(128 + number))
     out.flush()
     if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
         _say(f"{program}: cannot write to standard output ({out.error.strerror})", EXIT_FAILED)
@@ -74,6 +76,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     err.flush()
     discard_rest(out, 1)
     discard_rest(err, 2)
+    end_threads_at_exit(program, status)
     sys.exit(status)
 
 

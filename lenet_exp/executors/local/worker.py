@@ -16,14 +16,13 @@ from typing import Any
 
 import cloudpickle
 
-from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, skip_gc_at_exit
+from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated
 
 GRACE_SECONDS = 30.0  # maximum time for a job to end after the pool's process has died
 
 
 def main() -> None:
     """Run jobs from the pipe until the pipe closes or a signal (SIGTERM, or SIGINT from the pool) arrives."""
-    skip_gc_at_exit()
     for which in SIGNALS:
         signal.signal(which, raise_terminated)
     pipe = Connection(int(sys.argv[1]))
@@ -107,3 +106,5 @@ def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # do not wait for the final garbage collection or for threads of a user's network
