@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -42,6 +43,8 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         full_error: whether to print a traceback instead of a one-line error.
     """
     skip_gc_at_exit()
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.simplefilter("default")  # a library's deprecation warning must not end the command
     signal.signal(signal.SIGTERM, raise_terminated)
     out, err = guard_streams()
     try:

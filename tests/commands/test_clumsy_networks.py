@@ -55,3 +55,13 @@ def test_command_ends_despite_a_thread_of_the_network(mode, ready, tmp_path):
     assert done.returncode == (143 if terminated else 0), done.stderr
     assert "Traceback" not in done.stderr
     assert terminated or "Thread-1" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow(seconds=10)
+def test_warnings_of_libraries_end_neither_a_command_nor_its_uploads(ready, tmp_path):
+    strict = {"outputs": ready, "cold": True, "env": {"PYTHONWARNINGS": "error"}}
+    export = ("format=safetensors", f"output={tmp_path / 'net.safetensors'}")
+    done = end(start(*export, program="export", **strict))
+    assert done.returncode == 0, done.stderr
+    done = end(start(*SMALL, **strict))
+    assert (done.returncode, "MLflow run" in done.stdout) == (0, True), done.stderr

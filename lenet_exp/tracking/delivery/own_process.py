@@ -43,8 +43,9 @@ class SubprocessDelivery:
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                # Without -P, Python would import an mlflow.py from the working directory instead of MLflow.
-                [sys.executable, "-P", "-m", "lenet_exp.tracking.delivery.own_process", str(theirs.fileno())],
+                # Without -P, Python would import an mlflow.py from the working directory instead of MLflow. Without -W,
+                # PYTHONWARNINGS=error would turn MLflow's warnings into errors.
+                [sys.executable, "-PWdefault", "-m", "lenet_exp.tracking.delivery.own_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
