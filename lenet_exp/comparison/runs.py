@@ -84,11 +84,6 @@ class ComparedRun:
         """The seed and the split, which distinguish the runs of a configuration."""
         return self.seed, self.split
 
-    @property
-    def at_chance(self) -> bool:
-        """Whether the accuracy is at chance level; False if the run comes from a store, which has no such data."""
-        return isinstance(self.provenance, Record) and self.provenance.at_chance
-
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split a run's flags into the flags of a `ComparedRun` and the seed."""

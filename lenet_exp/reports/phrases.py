@@ -18,7 +18,7 @@ from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.power import detectable
 from lenet_exp.comparison.statistics import UNSTABLE, WIDE, Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, relation_of, verdict_of
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import Outcome, Record
 
 LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
 SCOPE = "on new seeds, on these validation images"
@@ -139,8 +139,12 @@ def diverged_on(group: Group) -> str:
 
 
 def at_chance(group: Group) -> str:
-    """Describe the runs of a configuration at chance level, such as `at chance on 1 of 3 seeds`; empty if none are."""
-    low, n = sum(run.at_chance for run in group.finished), group.replicates
+    """Describe the runs of a configuration at chance level, such as `at chance on 1 of 3 seeds`; empty if none are.
+
+    Runs from a store, which has no confusion matrices, are not counted.
+    """
+    low = sum(isinstance(run.provenance, Record) and run.provenance.at_chance for run in group.finished)
+    n = group.replicates
     return f"at chance{f' on {low} of {n} {_unit(group)}' if low < n else ''}" if low else ""
 
 

@@ -102,8 +102,7 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
             axes.plot(group.interval, [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
         seeds = [v for v in group.accuracy.values() if v >= low or group.mean >= low]  # the mean stands for hidden ones
         axes.plot(seeds, [y] * len(seeds), "|", color="#6b7280", markersize=5 if paper else 9)
-        size = 3.5 if paper else 5.5
-        axes.plot([group.mean], [y], "o", color=color, markersize=size, label=legend.pop(color, None))
+        axes.plot([group.mean], [y], "o", color=color, markersize=3.5 if paper else 5.5, label=legend.pop(color, None))
     axes.set_yticks(range(len(groups)), names, fontsize=8.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
