@@ -64,10 +64,11 @@ def run(arguments: list[str]) -> int:
     browser, port, host = values["open"] == "true", _port(values["port"]), str(values["host"])
     if values["token"]:
         _token(values["token"])
-    from lenet_exp.addresses import hide_password, store_name
+    from lenet_exp.addresses import hide_password, sqlite_path, store_name
+    from lenet_exp.config.schema import Store
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.stopping import graceful
-    from lenet_exp.tracking.stores.store import answering, connect
+    from lenet_exp.tracking.stores.store import answering, connect, open_store
     from lenet_exp.ui.links import experiment_links, sweep_links
     from lenet_exp.ui.server import TOKEN, free_port, is_local, serving, web_address
 
@@ -76,6 +77,9 @@ def run(arguments: list[str]) -> int:
     which = values["sweep"]
     sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
     uri = _store(values["tracking.uri"], sweep)
+    database = sqlite_path(uri) if sweep is None and not values["tracking.uri"] else None
+    if database is not None and database.parent.is_dir() and not database.exists():
+        open_store(Store(uri=uri, experiment=EXPERIMENT))
     client = connect(uri)
     with answering(uri):
         parent = None if which == ALL else _parent(client, uri, sweep, which)
@@ -85,6 +89,13 @@ def run(arguments: list[str]) -> int:
         if parent is not None:
             return sweep_links(client, address, parent)
         return experiment_links(client, address, experiment)
+
+    def started() -> bool:
+        """Return whether another sweep has become the last one, and show it from now on."""
+        nonlocal parent
+        latest = _sweep(None, values["tracking.uri"], values["experiment"]) if which is None else None
+        shown, parent = parent, (_parent(client, uri, latest, None) if latest is not None else None) or parent
+        return parent is not None and (shown is None or parent.info.run_id != shown.info.run_id)
 
     if uri.startswith(("http://", "https://")):
         found = links(store_name(uri).rstrip("/"))
@@ -112,7 +123,9 @@ def run(arguments: list[str]) -> int:
                 there = f"ssh -N -L {taken}:{host}:{taken} {here}"
                 print(f"to open these links on your own machine, run this command there: {there}", file=sys.stderr)
             print("Press Ctrl-C to stop.", flush=True)
-            server.wait()
+            while server.wait(started, every=1.0):
+                _print([link.with_token(token) for link in links(web_address(host, taken))])
+                print("These links show a sweep that was started later.", flush=True)
     return 0
 
 

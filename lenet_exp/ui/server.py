@@ -53,7 +53,7 @@ def free_port(port: int, host: str) -> int:
             with socket.create_server((host, wanted)) as listening:
                 return int(listening.getsockname()[1])
         except OSError as e:
-            if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL:
+            if e.errno is None or e.errno < 0 or e.errno == errno.EADDRNOTAVAIL:  # below 0: from the name's lookup
                 names = f"such as {HOST} (this machine only) or {EVERYWHERE} (all addresses)"
                 raise ConfigError(f"host={host}: must be an address or name of this machine: {names}") from e
             if e.errno != errno.EADDRINUSE:
@@ -96,10 +96,10 @@ class Server:
             return bool(answer.status == 200)
         return False
 
-    def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
+    def wait(self, until: Callable[[], bool], every: float = POLL_SECONDS) -> bool:
         """Wait until `until()` returns True. Return True, or False if a signal arrives first.
 
-        Call this method in a `with stopping.graceful()` block.
+        Call this method in a `with stopping.graceful()` block. `every` is the time between two calls, in seconds.
 
         Raises:
             StoreError: the server exited.
@@ -113,7 +113,7 @@ class Server:
                 raise StoreError(f"MLflow's server exited; its last message: {last}")
             if until():
                 return True
-            time.sleep(POLL_SECONDS)
+            time.sleep(every)
         return False
 
 

@@ -62,6 +62,7 @@ def wait_for_processes(port: int, there: bool) -> None:
         (("sweep=" + "0" * 32, OTHER), ("0" * 32, "sqlite:///")),
         ((OTHER, "host=192.0.2.1"), ("host=192.0.2.1",)),
         ((OTHER, "host=no.such.name.invalid"), ("no.such.name.invalid",)),
+        ((OTHER, "host=nope host"), ("host=nope host",)),
         ((OTHER, "host="), ("host=:",)),
         ((OTHER, "token=a b"), ("token=",)),
         (("tracking.uri=sqlite:////no/mlflow.db",), ("/no/mlflow.db",)),
@@ -172,6 +173,21 @@ def test_host_lets_others_with_the_token_in_by_the_machines_name_and_says_what_t
         done = end(served.process)
     assert done.returncode == 143
     assert "host=0.0.0.0" in done.stderr
+
+
+@pytest.mark.slow(seconds=20)
+def test_it_serves_an_empty_outputs_folder_and_then_prints_the_links_of_each_sweep_that_starts(tmp_path):
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    with lenet_ui(outputs=outputs) as served:
+        assert health(served) == 200
+        for seeds in ("seed=0,1", "seed=2,3"):
+            assert lenet_train(*SWEEP, seeds, outputs=outputs).returncode == 0
+            (parent, *_) = sorted(runs(client(outputs), "sweep"), key=lambda run: -run.info.start_time)
+            text = ""
+            while "started later" not in text:
+                text += served.process.stdout.readline()
+            assert parent.info.run_id in links_in(text)["sweep"]
 
 
 @pytest.mark.slow(seconds=1)
