@@ -71,4 +71,4 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
     typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
     job = detaching.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
     follow = f"lenet-sweep watch sweep={sweep.id}"
-    log.info("sweep %s: submitted as Slurm job %s; to watch the sweep, run: %s", sweep.id, job, follow)
+    log.info("sweep %s: submitted as Slurm job %s, which takes a core; to watch it, run: %s", sweep.id, job, follow)

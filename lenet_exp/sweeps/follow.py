@@ -55,4 +55,5 @@ def allocation_status(sweep: SweepFolder) -> str:
         return f"Slurm allocations {ids} are still in the queue; rerun the same command to use them, or run: {stop}"
     states = Counter(f"{job.state} ({job.reason})" if job.waits else job.state for job in allocations)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    return f"Slurm allocations: {counts}"
+    also = f"; Slurm job {driver.id}, which runs the sweep, also takes a core" if driver is not None else ""
+    return f"Slurm allocations: {counts}{also if any(job.waits for job in allocations) else ''}"

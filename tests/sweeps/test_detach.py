@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.executors.slurm.queue import QueuedJob
 from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
-from lenet_exp.folders.sweep_folder import sweep_of
+from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
+from lenet_exp.sweeps import follow
 from lenet_exp.sweeps.detach import detach
 from lenet_exp.sweeps.session import SweepRequest
 from tests.tools.configs import compose
@@ -35,3 +37,17 @@ def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypa
     assert "secret" not in str(error.value)
     assert "MLFLOW_TRACKING_URI" in str(error.value)
     assert not outputs.exists()
+
+
+@pytest.mark.parametrize(
+    ("driver", "state", "named"), [("7", "PENDING", True), ("7", "RUNNING", False), (None, "PENDING", False)]
+)
+def test_status_says_that_the_sweeps_own_job_takes_a_core_while_allocations_wait(
+    monkeypatch, tmp_path, driver, state, named
+):
+    jobs = (
+        QueuedJob(driver, "driver", "RUNNING") if driver else None,
+        [QueuedJob("8_0", "allocation", state, "Resources")],
+    )
+    monkeypatch.setattr(follow, "queued", lambda _: jobs)
+    assert ("Slurm job 7" in follow.allocation_status(SweepFolder(tmp_path))) is named
