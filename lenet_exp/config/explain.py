@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from functools import cache
 
@@ -135,6 +136,8 @@ def explain_flag(key: str) -> str:
         return f"{key}: not a flag of the selected {group}" + (
             f"; available only for {', '.join(having)}" if having else ""
         )
+    if key == "margin" and "hydra/sweeper=search" in sys.argv:  # which refuses sweep.margin
+        return "unknown flag 'margin'; after the search, run: lenet-compare margin=..."
     section = key.rpartition(".")[0]
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
     hint = near or _flag_like(key.rpartition(".")[2], known) or nearest(key, known)

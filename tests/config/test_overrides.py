@@ -77,6 +77,14 @@ def test_names_that_other_tools_use_lead_to_a_flag(name):
     assert explain_flag(name).endswith(f"did you mean {SYNONYMS[name]}?")
 
 
+@pytest.mark.parametrize(
+    ("sweeper", "named"), [("hydra/sweeper=search", "lenet-compare"), ("seed=0,1", "sweep.margin")]
+)
+def test_a_margin_without_its_section_leads_to_a_flag_that_the_command_takes(monkeypatch, sweeper, named):
+    monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "margin=0.5", sweeper])
+    assert named in explain_flag("margin")
+
+
 def test_a_space_after_a_comma_is_not_answered_by_more_quotes():
     with pytest.raises(OverrideParseException) as caught:
         OverridesParser.create().parse_overrides(["activation=relu,"])
