@@ -62,7 +62,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     except SystemExit as e:  # from Hydra, after --help
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
     except OSError as e:
-        why = _lost(e)
+        why = _lost(e, program)
         if why is None or full_error:
             raise
         status = _say(f"{program}: {why}", EXIT_FAILED)
@@ -95,13 +95,14 @@ def _check_directory() -> None:
         raise ConfigError(f"working directory: {e.strerror}; change to another directory") from e
 
 
-def _lost(error: OSError) -> str | None:
+def _lost(error: OSError, program: str) -> str | None:
     """Return a message about an unusable disk, outputs folder, or /dev/null, or None for any other error."""
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
     if error.errno in DISK_ERRORS | PERMISSION_ERRORS or error.filename == os.devnull:
-        return f"{error.filename or outputs}: {error.strerror}. Checkpoints are kept; rerun the same command to resume."
+        kept = "Checkpoints are kept; rerun" if program in {"lenet-train", "lenet-reproduce"} else "Fix this, and rerun"
+        return f"{error.filename or outputs}: {error.strerror}. {kept} the same command to resume."
     return None
 
 

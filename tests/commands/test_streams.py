@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from lenet_exp.commands import train
+from lenet_exp.commands.ending import run_and_exit
 from lenet_exp.commands.streams import guard_streams
 from tests.tools.commands import SMALL, end, start
 from tests.tools.stores import client, runs
@@ -32,6 +34,17 @@ def test_a_full_disk_behind_stdout_is_one_line_and_status_1(command, outputs):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"lenet-{program}: ")
     assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize(("program", "kept"), [("lenet-train", True), ("lenet-sweep", False)])
+def test_a_read_only_disk_is_one_line_that_names_checkpoints_only_if_the_command_writes_them(program, kept, capsys):
+    def work() -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/outputs/sweeps")
+
+    with pytest.raises(SystemExit) as left:
+        run_and_exit(program, work)
+    said = capsys.readouterr().err
+    assert (left.value.code, said.count("\n"), "Checkpoints" in said) == (1, 1, kept)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(outputs):
