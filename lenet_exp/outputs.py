@@ -25,10 +25,11 @@ def check_outputs(folder: Path) -> None:
         ConfigError: the folder is not writable and cannot be created.
     """
     try:
-        there = next(p for p in (folder, *folder.parents) if p.exists())
+        there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
         with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
             pass
     except OSError as e:
+        why = e.strerror if there.exists() else f"{there} is a symbolic link whose target does not exist"
         raise ConfigError(
-            f"outputs folder {folder}: cannot be written ({e.strerror}); set LENET_EXP_OUTPUTS to another folder"
+            f"outputs folder {folder}: cannot be written ({why}); set LENET_EXP_OUTPUTS to another folder"
         ) from e

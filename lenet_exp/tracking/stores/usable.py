@@ -17,7 +17,6 @@ from lenet_exp.files import check_regular
 from lenet_exp.tracking.stores.database import EXTRA, driver_uri, is_postgres
 
 HEADER = b"SQLite format 3\0"
-LONGEST = 500  # SQLite opens no path of more than 512 characters, including the suffixes of its own files
 
 
 def check_store(uri: str, *, write: bool = True) -> None:
@@ -51,7 +50,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
                 _refuse(uri, "file is not a database")
             open_sqlite(uri, database)
         if write:  # SQLite creates its journal in the same folder
-            there = next(parent for parent in database.parents if parent.exists())
+            there = next(parent for parent in database.parents if os.path.lexists(parent))
             with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
                 pass
     except OSError as e:
@@ -72,8 +71,8 @@ def open_sqlite(uri: str, database: Path) -> None:
             opened.execute("PRAGMA schema_version")
     except sqlite3.Error as e:
         if "locked" not in str(e):  # MLflow waits for another writer
-            fix = f"; its path must have fewer than {LONGEST} characters" if len(str(database)) >= LONGEST else ""
-            _refuse(uri, f"cannot be opened ({e}){fix}")
+            # SQLite opens no path of more than 512 characters, including the suffixes of its own files.
+            _refuse(uri, f"cannot be opened ({e}); its path must have fewer than 500 characters")
 
 
 def _check_driver(uri: str) -> None:

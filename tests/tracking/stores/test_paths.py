@@ -66,5 +66,18 @@ def test_database_that_sqlite_cannot_open_is_one_line(main, tmp_path, monkeypatc
     assert not (outputs / "runs").exists()
 
 
+@pytest.mark.parametrize("flags", [(), ("seed=0,1", "-m"), ("tracking.uri=sqlite:///{}/x.db",)])
+def test_dangling_symbolic_link_as_folder_is_one_line(main, tmp_path, monkeypatch, flags):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    if len(flags) != 1:
+        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(link))
+    done = main(*flags[1:], *LINE, *(flag.format(link) for flag in flags[:1]))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert str(link) in done.stderr
+    assert "corrupt" not in done.stderr
+    assert len(flags) == 1 or "symbolic link" in done.stderr
+
+
 def test_an_ordinary_path_stands_there_as_older_releases_wrote_it():
     assert sqlite_uri(Path("/a b/ü/c#d/mlflow.db")) == f"{SQLITE}/a b/ü/c#d/mlflow.db"
