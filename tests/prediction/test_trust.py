@@ -92,8 +92,8 @@ def test_commands_take_the_word(packages, main, workdir, outputs):
     line = (f"trained_model={path}", "trust=mine.Swish")
     done = main(*line, "dataset=digits", program="predict")
     assert (done.returncode, "accuracy 0." in done.stdout) == (0, True), done.stderr
-    assert main(*line, "format=safetensors", program="export").returncode == 0
-    assert load_file(workdir / "lenet5-mnist.safetensors", "mine").record is not None
+    assert main(*line, "output=exported.safetensors", program="export").returncode == 0
+    assert load_file(workdir / "exported.safetensors", "mine").record is not None
 
 
 def test_every_shipped_activation_and_those_of_torch_may_be_named():

@@ -72,7 +72,8 @@ def open_sqlite(uri: str, database: Path) -> None:
     except sqlite3.Error as e:
         if "locked" not in str(e):  # MLflow waits for another writer
             # SQLite opens no path of more than 512 characters, including the suffixes of its own files.
-            _refuse(uri, f"cannot be opened ({e}); its path must have fewer than 500 characters")
+            fix = "; its path must have fewer than 500 characters" if len(str(database)) >= 500 else ""
+            _refuse(uri, f"cannot be opened ({e}){fix}")
 
 
 def _check_driver(uri: str) -> None:
