@@ -238,8 +238,8 @@ def compare(
     import pandas as pd
 
     from lenet_exp.comparison.group import CompareBy
+    from lenet_exp.reports.columns import ranked_records
     from lenet_exp.reports.files.comparison_xarray import to_xarray
-    from lenet_exp.reports.terminal.leaderboard import ranked_records
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))

@@ -32,8 +32,8 @@ from lenet_exp.prediction.sweep_results import (
     print_means,
     run_line,
 )
+from lenet_exp.reports.columns import on_test
 from lenet_exp.reports.files.plots import png
-from lenet_exp.reports.terminal.leaderboard import on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store

@@ -16,7 +16,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.corrupted import corruptions_table
 from lenet_exp.prediction.evaluation import calibration_text, times
-from lenet_exp.reports.terminal.leaderboard import behind
+from lenet_exp.reports.columns import behind
 from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.tracking.models.prediction import LoggedTest
 from lenet_exp.training.score import Calibration, Score

@@ -14,9 +14,10 @@ from scipy.stats import friedmanchisquare
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.studies.datasets import across_datasets, better_on_each
 from lenet_exp.comparison.studies.numeric import numeric_flags
+from lenet_exp.reports.columns import ranked_records
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.leaderboard import effect_lines, ranked_records
+from lenet_exp.reports.terminal.leaderboard import effect_lines
 from tests.comparison.made_up import made, many
 
 

@@ -14,6 +14,7 @@ from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interactions
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.files import Json, write_output_file
+from lenet_exp.reports.columns import Cell, ranked_records
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
@@ -21,7 +22,6 @@ from lenet_exp.reports.interaction_words import interaction_record
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.leaderboard import Cell, ranked_records
 
 PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML page has all rows
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.reports.columns import columns
 from lenet_exp.reports.escape import as_line, code, inline
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import best_lines, capital, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines
-from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, more_line, shown_rows, title_of
+from lenet_exp.reports.terminal.leaderboard import effect_lines, more_line, shown_rows, title_of
 
 ROWS = 100
 
@@ -37,8 +38,9 @@ def _part(comparison: Comparison, command: str | None, most: int) -> str:
     if command is not None:
         lines.append(code(command))
     lines += [f"{inline(capital(note))}." for note in notes(comparison)]
-    shown, titles = shown_rows(comparison, most), heads(comparison)
-    rows = [_row(titles), "|" + " --- |" * len(titles), *(_row(cells(comparison, n)) for n in range(shown))]
+    shown, cols = shown_rows(comparison, most), columns(comparison)
+    rows = [_row(c.title for c in cols), "|" + " --- |" * len(cols)]
+    rows += [_row(c.text(comparison, n) for c in cols) for n in range(shown)]
     lines += [as_line(title_of(comparison)), "\n".join(rows)]
     if (more := more_line(comparison, shown)) is not None:
         lines.append(more)

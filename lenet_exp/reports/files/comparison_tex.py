@@ -8,23 +8,13 @@ from collections.abc import Iterable, Sequence
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.verdict import could_be_best
-from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
+from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.interaction_words import interaction_lines
 from lenet_exp.reports.phrases import AT_CHANCE, at_chance, capital, diverged_on, unfinished, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines, numeric_lines
-from lenet_exp.reports.terminal.leaderboard import (
-    PARAMETERS,
-    accuracy,
-    difference,
-    interval,
-    more_line,
-    short,
-    shown_rows,
-    sizes,
-    tested,
-)
+from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
@@ -75,34 +65,29 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
         said += "".join(f" {escaped(capital(line))}." for line in lines)
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
-    heads = [r"accuracy, \%", r"95\% CI", "$n$", *([PARAMETERS] if comparison.sizes_differ else []), "lead"]
-    heads += [r"test, \%", "test lead"] if comparison.tested else []
+    cols = columns(comparison, tex=True)
+    heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]
     lines = [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{said}}}",
-        rf"  \begin{{tabular}}{{{'l' * len(comparison.flags)}{'r' * len(heads)}}}",
+        rf"  \begin{{tabular}}{{{''.join('l' if c.name == 'flag' else 'r' for c in cols)}}}",
         r"    \toprule",
-        _row([*(escaped(short(flag)) for flag in comparison.flags), *heads]),
+        _row(heads),
         r"    \midrule",
     ]
     for position, group in enumerate(comparison.groups[:shown]):
         bold = any(group is left for left in may_be_best)
-        values = [escaped(rounded(value)) for value in comparison.values(group)]
-        differences = [difference(comparison.leads[position])]
-        if comparison.tested:
-            its = comparison.tested[position]
-            reached = accuracy(its) if its.n == group.n else tested(its)
-            differences += [reached, difference(comparison.test_leads[position])]
-        own = [_reached(group, bold), escaped(interval(group)), str(group.n)]
-        own += sizes(group)[:1] if comparison.sizes_differ else []
-        lines.append(_row([*values, *own, *map(_signed, differences)]))
+        lines.append(_row(_cell(column, comparison, position, bold) for column in cols))
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def _signed(text: str) -> str:
-    """Replace hyphens with minus signs."""
-    return re.sub(r"-(?=\d)", "$-$", escaped(text))
+def _cell(column: Column, comparison: Comparison, position: int, bold: bool) -> str:
+    """Return a cell, with minus signs instead of hyphens in numbers."""
+    if column.name == "accuracy":
+        return _reached(comparison.groups[position], bold)
+    text = escaped(column.text(comparison, position))
+    return text if column.name == "flag" else re.sub(r"-(?=\d)", "$-$", text)
 
 
 def _reached(group: Group, bold: bool) -> str:

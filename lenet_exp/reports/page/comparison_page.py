@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.reports.columns import columns
 from lenet_exp.reports.method import METHOD
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
@@ -23,7 +24,7 @@ from lenet_exp.reports.page.provenance import facts, reproduce_command
 from lenet_exp.reports.phrases import best_lines, capital, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.study_words import dataset_lines
-from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, title_of
+from lenet_exp.reports.terminal.leaderboard import effect_lines, title_of
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
@@ -113,29 +114,17 @@ def _made(comparison: Comparison, source: RunSource) -> str:
 
 def _table(comparison: Comparison, source: RunSource) -> str:
     """Return the terminal's table as HTML, with a link to the best run of each configuration."""
-    flags, more = comparison.flags, ["parameters", "multiply_adds"] if comparison.sizes_differ else []
-    more += ["test"] if comparison.tested else []
-    kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *more, "verdict"]
-    hints = {"accuracy": "mean and standard deviation over seeds", "interval": "confidence interval of the mean"}
-    hints |= {
-        "epoch": "best epoch",
-        "seconds": "training time to the best epoch",
-        "multiply_adds": "multiply-adds per image, in convolutions and linear layers",
-        "test": "test accuracy and the leader's lead",
-    }
-    names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]
+    shown = columns(comparison)
     head = "".join(
-        f'<th scope="col" class="{kind}" title="{escape(name)}">{_breaking(title)}</th>'
-        for kind, name, title in zip(kinds, names, heads(comparison), strict=True)
+        f'<th scope="col" class="{c.name}" title="{escape(c.hint)}">{_breaking(c.title)}</th>' for c in shown
     )
     rows = []
     for position, group in enumerate(comparison.groups):
-        shown = list(map(escape, cells(comparison, position)))
-        at = kinds.index("accuracy")
-        if group.best_run is not None:
-            shown[at] = _linked(shown[at], source.page_of(group.best_run), source)
+        best = source.page_of(group.best_run) if group.best_run is not None else None
+        cells = [(c.name, escape(c.text(comparison, position))) for c in shown]
+        cells = [(name, _linked(text, best, source) if name == "accuracy" else text) for name, text in cells]
         marks = ' class="leader"' if group is comparison.leader and len(comparison.groups) > 1 else ""
-        row = "".join(f'<td class="{kind}">{text}</td>' for kind, text in zip(kinds, shown, strict=True))
+        row = "".join(f'<td class="{name}">{text}</td>' for name, text in cells)
         rows.append(f'<tr data-i="{position}"{marks}>{row}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

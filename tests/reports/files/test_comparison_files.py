@@ -19,6 +19,7 @@ from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import CompareBy
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
+from lenet_exp.reports.columns import records
 from lenet_exp.reports.escape import inline
 from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 from lenet_exp.reports.files.comparison_markdown import markdown
@@ -29,7 +30,7 @@ from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.next_steps import notes
 from lenet_exp.reports.phrases import AT_CHANCE, at_chance, remark, verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.leaderboard import print_comparison, records
+from lenet_exp.reports.terminal.leaderboard import print_comparison
 from tests.comparison.made_up import made, many, scored
 from tests.tools.records import a_record
 

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.runs import Provenance
+from lenet_exp.reports.columns import columns, on_test
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
@@ -22,7 +23,7 @@ from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.reports.phrases import best_lines, verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, on_test, print_comparison
+from lenet_exp.reports.terminal.leaderboard import effect_lines, print_comparison
 from tests.comparison.made_up import made, many, scored
 from tests.reports.page.pages import Page, data_of, page
 
@@ -60,8 +61,10 @@ def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_pa
     print_comparison(comparison)
     printed = capsys.readouterr().out
     head, *rows = written(comparison, tmp_path / "x.html").rows
-    assert head == heads(comparison)
-    assert rows == [cells(comparison, position) for position in range(len(comparison.groups))]
+    assert head == [column.title for column in columns(comparison)]
+    assert rows == [
+        [column.text(comparison, n) for column in columns(comparison)] for n in range(len(comparison.groups))
+    ]
     for row in rows:
         line = next(text for text in printed.splitlines() if text.split()[:1] == row[:1])
         assert all(cell in line for cell in row)
@@ -239,8 +242,9 @@ def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp
     read = written(found, tmp_path / "x.html")
     head, *rows = read.rows
     at = head.index("test, %")
-    assert head == heads(found)
-    assert rows == [cells(found, position) for position in range(len(found.groups))]
+    kinds = columns(found)
+    assert head == [column.title for column in kinds]
+    assert rows == [[column.text(found, n) for column in kinds] for n in range(len(found.groups))]
     assert [row[at] for row in rows][:3] == shown
     (data,) = data_of(read)["comparisons"]
     assert [group["test"] for group in data["groups"]][:3] == pytest.approx([0.91, None, 0.905])
