@@ -61,7 +61,8 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         raise ConfigError(f"{large}={_raw(task, large)}: must be a finite number") from e
     for flag, kind, _ in knobs(schema):
         value = operator.attrgetter(flag)(config)
-        if str(kind).startswith("list[str]") and not all(isinstance(item, str) for item in value or []):
+        items = value if isinstance(value, list | str) else [value]  # OmegaConf does not check what ${...} stands for
+        if str(kind).startswith("list[str]") and value is not None and not all(isinstance(i, str) for i in items):
             raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
     return config
 

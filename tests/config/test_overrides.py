@@ -29,6 +29,7 @@ REFUSED = {  # and what the line names
     "activation._target_=..a": "..a",
     "optimizer._target_=torch.nn.Identity": "torch.nn.Identity",
     "num_epoch=${nope}": "nope",
+    "dataset.class_names=${seed}": "dataset.class_names=0",
     "data_root=${": "data_root",
     "=": "",
     "seed='": "seed",
