@@ -133,7 +133,7 @@ def _leader(values: dict[str, str | None], ensemble: bool, dataset_is_set: bool)
         config, sweep=values["sweep"], trained_model=values["trained_model"], trust=values["trust"], tracking=tracking
     )
     find = ensemble_of_leader if ensemble else best_of_leader
-    return find(config, only_its_dataset=dataset_is_set)
+    return find(config, dataset_is_set=dataset_is_set)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""Evaluates a model on the test set, and prints, saves, and logs the results."""
+"""Evaluates a model on the test set, and prints, saves, and logs the results. No other module reads test data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import torch
 from matplotlib.figure import Figure
 
 from lenet_exp.config.schema import PredictConfig
+from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError, printable
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.calibration import BINS
 from lenet_exp.prediction.corrupted import check_images, corruptions_figure, corruptions_table, score_corrupted
-from lenet_exp.prediction.score import TestOutputs, dataset_for, evaluate_test_set, score_of
+from lenet_exp.prediction.score import TestOutputs, dataset_for, logits_of, score_of
 from lenet_exp.prediction.temperature import validation_logits, validation_temperature
 from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
@@ -52,14 +54,17 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
         UserError: the test set does not fit the model, the test set or the validation images are not available, or the
             code of the network has changed its results.
     """
-    fitting = replace(config, dataset=dataset_for(model, config.dataset))
+    dataset = dataset_for(model, config.dataset)
     given = (config.data_root, config.batch_size, device)
     if model.code_changed:
         _check_code(model, *given)
     temperature = validation_temperature(model, *given) if config.calibrate else None
-    outputs = evaluate_test_set(model, fitting, device, check_images if config.corrupted else None)
+    raw = read_images(dataset, config.data_root, "test")
+    if config.corrupted:
+        check_images(dataset, raw)
+    outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device))
     score = score_of(outputs, temperature)
-    drawn = test_figures(score, f"{model.name}: {fitting.dataset.name}")
+    drawn = test_figures(score, f"{model.name}: {dataset.name}")
     if config.corrupted:
         accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device)
         score = replace(score, corrupted=accuracies)
@@ -106,7 +111,7 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     if model.record is not None and not model.shipped and model.record.name not in model.name:
         console.print(printable(f"trained by the run {model.record.name}"), soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
-    for line in calibration_lines(score.calibration, score.scaled):
+    for line in calibration_lines([score]):
         console.print(line, soft_wrap=True)
     table = PlainTable()
     table.add_column("class")
@@ -135,12 +140,20 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     console.print(matrix)
 
 
-def calibration_lines(calibration: Calibration, scaled: Calibration | None) -> list[str]:
-    """Return a line with the calibration of a model and, if a temperature was fitted, one for after scaling."""
-    lines = [f"calibration: {calibration_text(calibration.measures)}"]
-    if scaled is not None:
-        fitted = f"temperature {scaled.temperature:.3f}, fitted on {scaled.val_images:,} validation images"
-        lines.append(f"{fitted}: {calibration_text(scaled.measures)}")
+def calibration_lines(scores: Sequence[Score]) -> list[str]:
+    """Return a line with the mean calibration and, if all scores have a temperature, one for after scaling."""
+
+    def mean(every: Sequence[Calibration]) -> str:
+        return calibration_text({name: statistics.fmean(c.measures[name] for c in every) for name in every[0].measures})
+
+    several = len(scores) > 1
+    lines = [f"{'mean ' if several else ''}calibration: {mean([s.calibration for s in scores])}"]
+    scaled = [s.scaled for s in scores if s.scaled is not None]
+    if len(scaled) == len(scores):
+        low, high = min(s.temperature for s in scaled), max(s.temperature for s in scaled)
+        fitted = f"temperature {low:.3f}, fitted on {scaled[0].val_images:,} validation images"
+        how = f"after scaling by temperatures from {low:.3f} to {high:.3f}" if several else fitted
+        lines.append(f"{how}: {mean(scaled)}")
     return lines
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from lenet_exp.files import Json, write_output_file
+from lenet_exp.files import Json, user_path, write_output_file
 from lenet_exp.prediction.pictures import Classification
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.training.confusion import named_matrix
@@ -16,10 +15,14 @@ FORMATS = (".json", ".csv")
 Rows = list[dict[str, Json]]
 
 
-def write_output(path: Path, values: object, rows: Rows) -> None:
-    """Write `values` to a JSON file or `rows` to a CSV file, depending on the suffix of `path`."""
+def write_output(output: str | None, values: object, rows: Rows) -> None:
+    """Write `values` to a JSON file or `rows` to a CSV file, depending on the suffix of `output`, if it is set."""
+    if output is None:
+        return
+    path = user_path(output)
     is_json = path.suffix.lower() == ".json"
     write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n" if is_json else csv_text(rows))
+    print(f"results: {output}")
 
 
 def score_table(score: Score) -> Rows:

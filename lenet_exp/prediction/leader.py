@@ -13,31 +13,26 @@ from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.config.schema import PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, UserError, did_you_mean, printable
-from lenet_exp.files import Json, user_path
+from lenet_exp.files import Json
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.records import Outcome, Record, TestResult
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import cpu_count
 from lenet_exp.prediction.ensemble import EnsembleModel, ensemble_of, ensemble_outputs
 from lenet_exp.prediction.evaluation import print_score, score_and_log, test_figures
 from lenet_exp.prediction.figures import write_output
-from lenet_exp.prediction.predict import check_places, predict_pictures, predict_test_set, prepare_device
+from lenet_exp.prediction.predict import check_places, predict_pictures, predict_test_set
 from lenet_exp.prediction.score import score_of
-from lenet_exp.prediction.sweep_results import (
-    ScoredConfiguration,
-    ScoredRun,
-    ensemble_line,
-    heading,
-    print_means,
-    run_line,
-)
+from lenet_exp.prediction.sweep_results import ScoredConfiguration, ScoredRun, heading, print_means, run_line
 from lenet_exp.reports.columns import on_test
 from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.sweeps.report import report_sweep
+from lenet_exp.training.execution import choose_device, use_threads
 
 log = logging.getLogger("lenet_exp")
 
@@ -53,21 +48,24 @@ def predict(config: PredictConfig, overrides: Sequence[str]) -> list[dict[str, J
         RunsFailed: some of the pictures cannot be read.
     """
     dataset_is_set = any(o.startswith(("dataset=", "dataset.")) for o in overrides)
-    if config.sweep is not None and not config.images:
-        return score_leaders(config, only_its_dataset=dataset_is_set)
-    if not config.images:
-        return [predict_test_set(config, own_dataset=not dataset_is_set)]
-    model = None if config.sweep is None else best_of_leader(config, only_its_dataset=dataset_is_set)
-    return [predict_pictures(config, model, own_dataset=not dataset_is_set)]
+    check_places(config)
+    device = choose_device(config.device)
+    use_threads(config.num_threads, cpu_count())
+    if config.images:
+        model = None if config.sweep is None else best_of_leader(config, dataset_is_set=dataset_is_set)
+        return [predict_pictures(config, model, dataset_is_set=dataset_is_set)]
+    if config.sweep is None:
+        return [predict_test_set(config, device, dataset_is_set=dataset_is_set)]
+    return _score_leaders(config, device, dataset_is_set)
 
 
-def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> list[dict[str, Json]]:
+def _score_leaders(config: PredictConfig, device: torch.device, dataset_is_set: bool) -> list[dict[str, Json]]:
     """Evaluate each finished run of a sweep's leader on the test set, and print and log the results.
 
     If the sweep is a confirmation or `configurations=all` is set, evaluate the finished runs of all configurations.
 
     Args:
-        only_its_dataset: whether to evaluate only the runs that were trained on `config.dataset`. Otherwise, the runs
+        dataset_is_set: whether to evaluate only the runs that were trained on `config.dataset`. Otherwise, the runs
             on each of the sweep's datasets are evaluated.
 
     Returns:
@@ -76,13 +74,12 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> list[dict
     Raises:
         UserError: the sweep was not found, none of its runs finished, or a model's weights are missing.
     """
-    check_places(config)
-    device = prepare_device(config)
     if config.configurations is ScoredConfigurations.all:
         log.warning(
             "configurations=all: do not select a configuration by these test accuracies; the result would be biased"
         )
-    chosen = _configurations(config, only_its_dataset)
+    chosen = _configurations(config, dataset_is_set)
+    config = _with_store(config, chosen[0].sweep)
     if config.ensemble and (few := next((s for s in chosen if s.leads and len(s.runs) < 2), None)):
         raise ConfigError(f"ensemble=true: the leader {few.name} has only one finished run; train more seeds")
     sides = []
@@ -90,14 +87,12 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> list[dict
         print(printable(heading(scored)), flush=True)
         if scored.leads and (missing := sum(group.missing for group in scored.comparison.groups)):
             log.warning("missing runs: %d; another configuration may lead once they are trained", missing)
-        sides.append(_score(config, scored, device, only_its_dataset))
+        sides.append(_score(config, scored, device, dataset_is_set))
     for scored in (scored for scored in sides if len(sides) > 1 and scored.comparison.tested):
         print(printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}"))
     _log(config, sides)
     results = [scored.as_json() for scored in sides]
-    if config.output is not None:
-        write_output(user_path(config.output), results, [row for s in sides for row in s.rows])
-        print(f"results: {config.output}")
+    write_output(config.output, results, [row for s in sides for row in s.rows])
     return results
 
 
@@ -114,7 +109,7 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration]) -> None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
         return
-    uri = store_uri(config.tracking.uri or sweep.started().tracking_uri, sweep.outputs)
+    uri = store_uri(config.tracking.uri, sweep.outputs)
     with or_warned(uri), sweep.claim():
         jobs = job_results(sweep, sweep.jobs(), since_ms=0)
         tracking = jobs[0].job.config.tracking
@@ -124,65 +119,64 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration]) -> None:
 
 
 def _score(
-    config: PredictConfig, scored: ScoredConfiguration, device: torch.device, only_its_dataset: bool
+    config: PredictConfig, scored: ScoredConfiguration, device: torch.device, dataset_is_set: bool
 ) -> ScoredConfiguration:
     """Evaluate a configuration's runs on the test set; print, log, and save each result; and return all results."""
     tested, outputs = [], []
     for folder, record in scored.runs:
-        own = _for(config, scored.sweep, record, only_its_dataset)
-        model = _model(own, folder, record)
-        its = score_and_log(own, device, model)
-        score = its.score
-        outputs += [its.outputs] if config.ensemble else []
+        own = config if dataset_is_set else replace(config, dataset=record.config.dataset)
+        model = _load(config, folder, record)
+        result = score_and_log(own, device, model)
+        score = result.score
+        outputs += [result.outputs] if config.ensemble else []
         if len(scored.runs) == 1:
             print_score(model, own, score)
-        tested.append(ScoredRun(record, score, its.logged))
+        tested.append(ScoredRun(record, score, result.logged))
         try:
             folder.save_test_result(TestResult(score.accuracy, score.data_digest, record.weights_digest))
         except OSError as e:
             log.warning("%s: cannot save the test result (%s); tables will not show it", folder.path, e.strerror)
         print(printable(run_line(tested[-1], with_split=scored.group.splits > 1)))
-    if len(tested) > 1:
-        print_means([t.score for t in tested])
     ensemble = score_of(ensemble_outputs(outputs)) if len(outputs) > 1 else None
-    if ensemble is not None:
-        print(ensemble_line(ensemble, len(outputs)))
-    return replace(scored, tested=tested, ensemble=ensemble)
+    scored = replace(scored, tested=tested, ensemble=ensemble)
+    if len(tested) > 1:
+        print_means(scored)
+    return scored
 
 
-def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedModel:
+def best_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> TrainedModel:
     """Return the model of the leader's run with the best validation accuracy.
 
     Raises:
         UserError: the sweep was not found, none of its runs finished, a model's weights are missing, or the sweep has
             several datasets.
     """
-    leader = _only_leader(config, only_its_dataset)
-    folder, record = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
-    return _model(_for(config, leader.sweep, record, only_its_dataset), folder, record)
+    leader = _only_leader(config, dataset_is_set)
+    best = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
+    return _load(_with_store(config, leader.sweep), *best)
 
 
-def ensemble_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> EnsembleModel:
+def ensemble_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> EnsembleModel:
     """Return the ensemble of the models of all finished runs of the leader.
 
     Raises:
         UserError: see `best_of_leader`.
         ConfigError: the leader has only one finished run.
     """
-    leader = _only_leader(config, only_its_dataset)
-    runs = [(_for(config, leader.sweep, record, only_its_dataset), folder, record) for folder, record in leader.runs]
-    return ensemble_of([_model(*run) for run in runs], f"{leader.name} (sweep {leader.sweep.id}, {len(runs)} models)")
+    leader = _only_leader(config, dataset_is_set)
+    models = [_load(_with_store(config, leader.sweep), *run) for run in leader.runs]
+    return ensemble_of(models, f"{leader.name} (sweep {leader.sweep.id}, {len(models)} models)")
 
 
-def _only_leader(config: PredictConfig, only_its_dataset: bool) -> ScoredConfiguration:
-    leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
+def _only_leader(config: PredictConfig, dataset_is_set: bool) -> ScoredConfiguration:
+    leader, *more = [scored for scored in _configurations(config, dataset_is_set) if scored.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
         raise ConfigError(f"sweep={config.sweep}: this sweep has several datasets; set dataset= to one of: {names}")
     return leader
 
 
-def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[ScoredConfiguration]:
+def _configurations(config: PredictConfig, dataset_is_set: bool) -> list[ScoredConfiguration]:
     """Return the configurations to evaluate; for each dataset, the leader comes first."""
     if config.trained_model is not None:
         raise ConfigError(
@@ -192,13 +186,13 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[Score
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     by_run = {result.job.run: result for result in results}
     comparisons, wanted = compare_sweep(sweep, results), config.dataset.name
-    if only_its_dataset:
+    if dataset_is_set:
         known = [c.dataset for c in comparisons]
         comparisons = [c for c in comparisons if c.dataset == wanted]
         if not comparisons:
             expected = f"expected one of: {', '.join(known)}{did_you_mean(wanted, known)}"
             raise ConfigError(f"dataset={wanted}: not in sweep {sweep.id}; {expected}")
-    found = []
+    configurations = []
     for comparison in comparisons:
         if (leader := comparison.leader) is None:
             continue
@@ -207,24 +201,19 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[Score
         for i in sorted(chosen, key=lambda i: comparison.groups[i] is not leader):
             finished = [by_run[run.id] for run in comparison.groups[i].finished]
             runs = [(result.job.folder, result.record) for result in finished if result.record]
-            found.append(ScoredConfiguration(sweep, comparison, i, runs))
-    if not found:
+            configurations.append(ScoredConfiguration(sweep, comparison, i, runs))
+    if not configurations:
         raise UserError(f"sweep={config.sweep}: no finished runs; finish the sweep first")
     for without in (c.dataset for c in comparisons if c.leader is None):
         log.warning("sweep %s: no finished runs on %s", sweep.id, without)
-    return found
+    return configurations
 
 
-def _for(config: PredictConfig, sweep: SweepFolder, record: Record, only_its_dataset: bool) -> PredictConfig:
-    """Return the settings for evaluating a run.
-
-    The settings are those of `config` with the dataset of the run and the store of the sweep, unless a different
-    dataset or store was requested.
-    """
+def _with_store(config: PredictConfig, sweep: SweepFolder) -> PredictConfig:
+    """Return settings with the store of a sweep, unless a different store is set."""
     uri = config.tracking.uri or sweep.started().tracking_uri
-    dataset = config.dataset if only_its_dataset else record.config.dataset
-    return replace(config, dataset=dataset, tracking=replace(config.tracking, uri=uri))
+    return replace(config, tracking=replace(config.tracking, uri=uri))
 
 
-def _model(config: PredictConfig, folder: RunFolder, record: Record) -> TrainedModel:
+def _load(config: PredictConfig, folder: RunFolder, record: Record) -> TrainedModel:
     return load_folder(folder, record, store_uri(config.tracking.uri), config.trust)

@@ -14,8 +14,7 @@ from lenet_exp.addresses import store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Dataset, PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, DataError, RunsFailed, printable
-from lenet_exp.files import Json, output_path, user_path
-from lenet_exp.machine import cpu_count
+from lenet_exp.files import Json, output_path
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.evaluation import print_score, save_figure, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
@@ -24,23 +23,20 @@ from lenet_exp.prediction.score import dataset_for
 from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_model
-from lenet_exp.training.execution import choose_device
 
 MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's inputs
 
 log = logging.getLogger("lenet_exp")
 
 
-def predict_test_set(config: PredictConfig, *, own_dataset: bool = False) -> dict[str, Json]:
+def predict_test_set(config: PredictConfig, device: torch.device, *, dataset_is_set: bool) -> dict[str, Json]:
     """Evaluate a model on the test set; print, save, and log the results; and return them as in `output=`.
 
     Args:
-        own_dataset: whether to use the model's own dataset instead of the one in `config`.
+        dataset_is_set: whether to use the dataset in `config` instead of the model's own dataset.
     """
-    check_places(config)
-    device = prepare_device(config)
-    model = _model(config, warn=not own_dataset)
-    if own_dataset and model.record is not None:
+    model = _model(config, warn=dataset_is_set)
+    if not dataset_is_set and model.record is not None:
         config = replace(config, dataset=model.record.config.dataset)
     log.info("%s: evaluating on the %s test set ...", model.name, config.dataset.name)
     tested = score_and_log(config, device, model)
@@ -52,9 +48,7 @@ def predict_test_set(config: PredictConfig, *, own_dataset: bool = False) -> dic
             "To evaluate your last sweep, set sweep=last."
         )
     results = {"trained_model": model.name, "dataset": config.dataset.name, **score.as_json()}
-    if config.output is not None:
-        write_output(user_path(config.output), results, score_table(score))
-        print(f"results: {config.output}")
+    write_output(config.output, results, score_table(score))
     for name, path in tested.pictures.items():
         print(f"{name}: {path}")
     if logged is not None:
@@ -62,24 +56,20 @@ def predict_test_set(config: PredictConfig, *, own_dataset: bool = False) -> dic
     return results
 
 
-def predict_pictures(
-    config: PredictConfig, model: TrainedModel | None = None, *, own_dataset: bool = False
-) -> dict[str, Json]:
+def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, dataset_is_set: bool) -> dict[str, Json]:
     """Classify pictures, print and return the results, and save a figure of the network's inputs.
 
     Args:
         model: the model to use; None for the model that `config` specifies.
-        own_dataset: whether to use the flags of the model's own dataset instead of those in `config`.
+        dataset_is_set: whether to use the flags of the dataset in `config` instead of those of the model's own dataset.
 
     Raises:
         DataError: no picture was found, or none of the pictures can be read.
         RunsFailed: some of the pictures cannot be read. This error is raised after the other pictures are classified.
     """
-    check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
-    prepare_device(config)
-    model = model or _model(config, warn=not own_dataset)
-    dataset = dataset_for(model, _with_flags_of(model, config.dataset) if own_dataset else config.dataset)
+    model = model or _model(config, warn=dataset_is_set)
+    dataset = dataset_for(model, config.dataset if dataset_is_set else _with_flags_of(model, config.dataset))
     config = replace(config, dataset=dataset)
     pictures, wrong = _read(paths, dataset, config.several)
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
@@ -96,9 +86,7 @@ def predict_pictures(
     print(printable(f"network input: {saved}{first}"))
     rows = pictures_table(answers, names)
     results: dict[str, Json] = {"trained_model": model.name, "images": cast(Json, rows)}
-    if config.output is not None:
-        write_output(user_path(config.output), results, rows)
-        print(f"results: {config.output}")
+    write_output(config.output, results, rows)
     if wrong:
         raise RunsFailed
     return results
@@ -113,9 +101,9 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
-        said = " ".join(names[a.label] for a in answers[start : start + picture.of])
+        labels = " ".join(names[a.label] for a in answers[start : start + picture.of])
         how = f"{picture.of} digits; to read them as a single digit, set several=false"
-        print(printable(f"{picture.path}: {said}  ({how})"))
+        print(printable(f"{picture.path}: {labels}  ({how})"))
     ranked = sorted(range(len(names)), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kind = f"read as {'dark on light' if picture.inverted else 'light on dark'}"
@@ -153,18 +141,12 @@ def _with_flags_of(model: TrainedModel, dataset: Dataset) -> Dataset:
 
     Records from older releases do not contain all of them.
     """
-    its = model.record.config.dataset if model.record is not None else dataset
+    own = model.record.config.dataset if model.record is not None else dataset
     names = ("name", "reader", "class_names", "channels", "image_size", "shows", "picture_box")
-    return replace(dataset, **{name: value for name in names if (value := getattr(its, name)) != MISSING})
+    return replace(dataset, **{name: value for name in names if (value := getattr(own, name)) != MISSING})
 
 
-def prepare_device(config: PredictConfig) -> torch.device:
-    """Set the number of PyTorch threads, and return the device."""
-    torch.set_num_threads(config.num_threads or cpu_count())
-    return choose_device(config.device)
-
-
-def _model(config: PredictConfig, *, warn: bool = True) -> TrainedModel:
+def _model(config: PredictConfig, *, warn: bool) -> TrainedModel:
     model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name, config.trust)
     trained_on = model.record.dataset if model.record else config.dataset.name
     if warn and trained_on != config.dataset.name:

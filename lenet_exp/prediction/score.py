@@ -1,11 +1,7 @@
-"""Evaluates a network on the test set: accuracy, results for each class, confusion matrix, and calibration.
-
-No other module reads test data.
-"""
+"""Scores a network on the test set: accuracy, results for each class, confusion matrix, and calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,10 +9,10 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.schema import Dataset, PredictConfig, Reader
+from lenet_exp.config.schema import Dataset, Reader
 from lenet_exp.data.images import pixels_digest
 from lenet_exp.data.normalization import normalize
-from lenet_exp.data.readers import RawImages, read_images
+from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
 from lenet_exp.prediction.calibration import Temperature, measure_calibration
 from lenet_exp.tracking.models.load import TrainedModel
@@ -60,24 +56,6 @@ class TestOutputs:
     dataset: Dataset
     raw: RawImages
     logits: Tensor
-
-
-def evaluate_test_set(
-    model: TrainedModel, config: PredictConfig, device: torch.device, check: Callable[[Dataset, RawImages], None] | None
-) -> TestOutputs:
-    """Evaluate a model on the full test set.
-
-    Args:
-        config: settings of the evaluation, with a dataset that fits the model; see `dataset_for`.
-        check: function that is called before the evaluation and can refuse the images; None to accept all images.
-
-    Raises:
-        DataError: the test set is not available.
-    """
-    raw = read_images(config.dataset, config.data_root, "test")
-    if check is not None:
-        check(config.dataset, raw)
-    return TestOutputs(config.dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device))
 
 
 def logits_of(model: TrainedModel, images: Tensor, white: int, batch_size: int, device: torch.device) -> Tensor:

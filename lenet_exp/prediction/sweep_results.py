@@ -15,11 +15,11 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.corrupted import corruptions_table
-from lenet_exp.prediction.evaluation import calibration_text, times
+from lenet_exp.prediction.evaluation import calibration_lines, calibration_text, times
 from lenet_exp.reports.columns import behind
 from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.tracking.models.prediction import LoggedTest
-from lenet_exp.training.score import Calibration, Score
+from lenet_exp.training.score import Score
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,6 @@ class ScoredConfiguration:
         return self.comparison.name(self.group)
 
     @property
-    def mean(self) -> float:
-        """The mean test accuracy over seeds, as a fraction."""
-        return statistics.fmean(t.score.accuracy for t in self.tested)
-
-    @property
     def sd(self) -> float | None:
         """The sample standard deviation of the test accuracies; None for a single run."""
         return statistics.stdev(t.score.accuracy for t in self.tested) if len(self.tested) > 1 else None
@@ -111,7 +106,8 @@ class ScoredConfiguration:
         flags = dict(zip(comparison.flags, comparison.values(self.group), strict=True))
         about = {"sweep": self.sweep.id, "dataset": comparison.dataset, "configuration": self.name}
         scores = [row | {"score": t.score.as_json()} for row, t in zip(self.rows, self.tested, strict=True)]
-        numbers: dict[str, Json] = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested), **self.metrics}
+        metrics = self.metrics
+        numbers: dict[str, Json] = {"accuracy": metrics["test_accuracy"], "sd": self.sd, "n": len(scores), **metrics}
         for lead in comparison.test_leads[self.position : self.position + 1]:
             numbers |= {name: value for name, value in behind("lead", lead).items() if not math.isnan(value)}
         together = {} if self.ensemble is None else {"ensemble": self.ensemble.as_json()}
@@ -145,37 +141,16 @@ def run_line(tested: ScoredRun, with_split: bool) -> str:
     return f"  {which}: {tested.score.accuracy * 100:.2f}% of {tested.score.total:,} test images ({validation}){run}"
 
 
-def _accuracy_line(accuracies: Sequence[float], images: int) -> str:
-    mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
+def print_means(scored: ScoredConfiguration) -> None:
+    """Print the mean results over seeds: accuracy, calibration, and, if evaluated, corruptions and the ensemble."""
+    scores = [t.score for t in scored.tested]
+    n, mean, images = len(scores), scored.metrics["test_accuracy"], scores[0].total
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
-    return f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f}% (n = {len(accuracies)}){luck}"
-
-
-def _calibration_lines(scores: Sequence[Score]) -> list[str]:
-    """Return a line with the mean calibration over seeds and, if all have a temperature, one for after scaling."""
-
-    def mean(every: Sequence[Calibration]) -> str:
-        return calibration_text({name: statistics.fmean(c.measures[name] for c in every) for name in every[0].measures})
-
-    lines = [f"mean calibration: {mean([s.calibration for s in scores])}"]
-    scaled = [s.scaled for s in scores if s.scaled is not None]
-    if len(scaled) == len(scores):
-        low, high = min(s.temperature for s in scaled), max(s.temperature for s in scaled)
-        lines.append(f"after scaling by temperatures from {low:.3f} to {high:.3f}: {mean(scaled)}")
-    return lines
-
-
-def ensemble_line(score: Score, members: int) -> str:
-    """Return a line with the accuracy and the calibration of an ensemble."""
-    measures = calibration_text(score.calibration.measures)
-    return f"ensemble of {members} models: test accuracy {score.accuracy * 100:.2f}%, {measures}"
-
-
-def print_means(scores: Sequence[Score]) -> None:
-    """Print the mean results over seeds: accuracy, calibration, and, if evaluated, the accuracy with corruptions."""
-    print(_accuracy_line([s.accuracy for s in scores], scores[0].total))
-    for line in _calibration_lines(scores):
-        print(line)
+    print(f"test accuracy {mean * 100:.2f} ± {(scored.sd or 0.0) * 100:.2f}% (n = {n}){luck}")
+    print(*calibration_lines(scores), sep="\n")
     if corrupted := {name: statistics.fmean(s.corrupted[name] for s in scores) for name in scores[0].corrupted}:
-        PlainConsole().print(corruptions_table(statistics.fmean(s.accuracy for s in scores), corrupted))
+        PlainConsole().print(corruptions_table(mean, corrupted))
+    if scored.ensemble is not None:
+        measures = calibration_text(scored.ensemble.calibration.measures)
+        print(f"ensemble of {n} models: test accuracy {scored.ensemble.accuracy * 100:.2f}%, {measures}")
