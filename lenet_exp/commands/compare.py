@@ -1,19 +1,4 @@
-"""lenet-compare: report which configuration won, its lead, whether the lead could be chance, and the next step."""
-
-from __future__ import annotations
-
-import math
-import re
-from textwrap import indent
-
-from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.errors import ConfigError, one_of
-from lenet_exp.files import output_path
-from lenet_exp.reports.method import METHOD
-from lenet_exp.waiting import print_status
-
-USAGE = f"""
-lenet-compare: compare configurations across seeds.
+"""lenet-compare: compare configurations across seeds.
 
   lenet-compare                          compare the configurations of the last sweep
   lenet-compare sweep=<id>,<id>          compare several sweeps together; give 'last', IDs (or their first few
@@ -48,8 +33,19 @@ lenet-compare: compare configurations across seeds.
   experiment=        MLflow experiment for filter= (default: lenet_exp)
 
 How it works
-{indent(METHOD, "  ")}
 """
+
+from __future__ import annotations
+
+import math
+import re
+from textwrap import indent
+
+from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.errors import ConfigError, one_of
+from lenet_exp.files import output_path
+from lenet_exp.reports.method import METHOD
+from lenet_exp.waiting import print_status
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")
 VECTOR = (".pdf", ".svg")
@@ -158,4 +154,5 @@ def _seeds(value: str | None) -> int | None:
 
 def main() -> None:
     """Run the `lenet-compare` command."""
-    run_command("lenet-compare", USAGE, compare, completions(KNOWN, sweep=("", "last"), by=BY))
+    usage = f"{__doc__}{indent(METHOD, '  ')}"
+    run_command("lenet-compare", usage, compare, completions(KNOWN, sweep=("", "last"), by=BY))

@@ -1,24 +1,4 @@
-"""lenet-export: save a trained model as a file for other programs."""
-
-from __future__ import annotations
-
-import os
-import re
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.config.check import check_name
-from lenet_exp.config.package_files import CONF_DIR
-from lenet_exp.errors import ConfigError, one_of, printable
-from lenet_exp.files import output_path
-
-if TYPE_CHECKING:
-    from lenet_exp.tracking.models.load import TrainedModel
-
-USAGE = """
-lenet-export: export a trained model for use in other programs.
+"""lenet-export: export a trained model for use in other programs.
 
   lenet-export format=onnx                        export the MNIST champion (requires lenet_exp[onnx])
   lenet-export format=pt2 dataset=fashion_mnist   export a different champion, for use with torch.export.load
@@ -49,6 +29,23 @@ Before reporting success, lenet-export loads the file and verifies that it retur
 The file's metadata contains the training record.
 lenet-predict and lenet_exp.load can read .safetensors files.
 """
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.config.check import check_name
+from lenet_exp.config.package_files import CONF_DIR
+from lenet_exp.errors import ConfigError, one_of, printable
+from lenet_exp.files import output_path
+
+if TYPE_CHECKING:
+    from lenet_exp.tracking.models.load import TrainedModel
 
 # These are the same values as in prediction/portable.py, which is not imported because it imports torch.
 FORMATS = ("onnx", "pt2", "safetensors")
@@ -139,4 +136,4 @@ def _leader(values: dict[str, str | None], ensemble: bool, dataset_is_set: bool)
 def main() -> None:
     """Run the `lenet-export` command."""
     datasets = sorted(file.stem for file in CONF_DIR.glob("dataset/*.yaml"))
-    run_command("lenet-export", USAGE, run, completions(FLAGS, format=FORMATS, dataset=datasets))
+    run_command("lenet-export", __doc__, run, completions(FLAGS, format=FORMATS, dataset=datasets))

@@ -57,12 +57,14 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
     return [f"{flag}={value}" for flag in known for value in values.get(flag, ("",))]
 
 
-def run_command(program: str, usage: str, main: Callable[[list[str]], int], completed: Sequence[str] = ()) -> NoReturn:
+def run_command(
+    program: str, usage: str | None, main: Callable[[list[str]], int], completed: Sequence[str] = ()
+) -> NoReturn:
     """Run a command, or print its usage or its completion script for bash; then exit.
 
     Args:
         program: name of the command.
-        usage: usage text that `--help` prints.
+        usage: usage text that `--help` prints: the docstring of the command's module, which `python -OO` removes.
         main: function that runs the command with the arguments and returns the exit status.
         completed: words that bash can complete.
     """
@@ -70,7 +72,7 @@ def run_command(program: str, usage: str, main: Callable[[list[str]], int], comp
     def work() -> int:
         arguments = sys.argv[1:]
         if any(a in {"-h", "--help"} for a in arguments):
-            print(usage.strip())
+            print((usage or "").strip())
             return 0
         if arguments == INSTALL:
             print(BASH.format(words=" ".join(completed), program=program))

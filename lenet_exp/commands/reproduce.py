@@ -1,14 +1,4 @@
-"""lenet-reproduce: retrain a run from its record and compare the results."""
-
-from __future__ import annotations
-
-import logging
-
-from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.errors import ConfigError, printable
-
-USAGE = """
-lenet-reproduce: retrain a run from its record and check whether the results are bit-identical.
+"""lenet-reproduce: retrain a run from its record and check whether the results are bit-identical.
 
   lenet-reproduce run=<which>              retrain one run; give its folder, its ID (or its first few characters), its
                                            MLflow run ID, a .safetensors file from model_path, or champion:<dataset>
@@ -32,6 +22,13 @@ Exit status: 0 if the results are bit-identical (check=true: consistent), 1 if t
 data is missing). For a sweep: 1 if any run differs, 3 if no run differs but at least one is not comparable, 0 if all
 results are bit-identical.
 """
+
+from __future__ import annotations
+
+import logging
+
+from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.errors import ConfigError, printable
 
 KNOWN: dict[str, str | None] = {
     "run": None,
@@ -125,4 +122,4 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
 
 def main() -> None:
     """Run the `lenet-reproduce` command."""
-    run_command("lenet-reproduce", USAGE, run, completions(KNOWN))
+    run_command("lenet-reproduce", __doc__, run, completions(KNOWN))

@@ -1,15 +1,4 @@
-"""lenet-sweep: list, follow, stop, and remove sweeps, and show their disk usage."""
-
-from __future__ import annotations
-
-import shlex
-
-from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.errors import ConfigError, did_you_mean
-
-USAGE = """
-lenet-sweep: list, watch, stop, and remove sweeps.
+"""lenet-sweep: list, watch, stop, and remove sweeps.
 
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
   lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
@@ -31,6 +20,14 @@ killed on disk and in MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
+
+from __future__ import annotations
+
+import shlex
+
+from lenet_exp.commands.ending import EXIT_FAILED
+from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.errors import ConfigError, did_you_mean
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
 REMOVED = ("sweep", "experiment", "run")  # flags that select what rm removes; exactly one must be set
@@ -142,4 +139,4 @@ def rm(values: dict[str, str | None]) -> int:
 
 def main() -> None:
     """Run the `lenet-sweep` command."""
-    run_command("lenet-sweep", USAGE, run, [*ACTIONS, *completions(OF_REMOVAL, sweep=("", "last"))])
+    run_command("lenet-sweep", __doc__, run, [*ACTIONS, *completions(OF_REMOVAL, sweep=("", "last"))])

@@ -1,12 +1,4 @@
-"""lenet-sync: upload results that are missing from MLflow."""
-
-from __future__ import annotations
-
-from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.errors import ConfigError
-
-USAGE = """
-lenet-sync: upload results that MLflow missed or lost.
+"""lenet-sync: upload results that MLflow missed or lost.
 
   lenet-sync                 upload the results of all sweeps and runs in the outputs folder
   lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few characters), its
@@ -22,6 +14,11 @@ Sweeps and runs whose processes have died are marked as killed on disk and in ML
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
+
+from __future__ import annotations
+
+from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.errors import ConfigError
 
 KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "champion": None, "tracking.uri": None}
 EXIT_LEFT = 1
@@ -86,4 +83,4 @@ def _make_champion(run_id: str, uri: str | None) -> int:
 
 def main() -> None:
     """Run the `lenet-sync` command."""
-    run_command("lenet-sync", USAGE, run, completions(KNOWN, sweep=("", "last")))
+    run_command("lenet-sync", __doc__, run, completions(KNOWN, sweep=("", "last")))
