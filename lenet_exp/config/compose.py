@@ -17,6 +17,7 @@ from yaml import YAMLError
 from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
+from lenet_exp.config.params import text
 from lenet_exp.config.schema import ALWAYS, LENET5, Config, PredictConfig, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
@@ -157,15 +158,14 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
         choices = [m.value for m in kind] if hasattr(kind, "__members__") else []
         allowed = f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
         hint = did_you_mean(str(value), choices) or (sweep_hint(key, value, str(kind)) if schema is Config else "")
-        return f"{key}={_show(value)}: {allowed}{hint}"
+        return f"{key}={text(value)}: {allowed}{hint}"
     if "not in" in reason and key:
         return explain_flag(key)
     for flag in known:
         section, dot, _ = flag.partition(".")
         if dot and not isinstance(_raw(given, section), dict):
-            return (
-                f"{section}={_show(_raw(given, section))}: cannot be set as a whole; set its flags, such as {flag}=..."
-            )
+            whole = f"{section}={text(_raw(given, section))}"
+            return f"{whole}: cannot be set as a whole; set its flags, such as {flag}=..."
     return f"{key}: {reason}" if key and key not in reason else reason
 
 
@@ -181,11 +181,7 @@ def _type_name(kind: Any) -> str:
     if str(kind).startswith(("dict", "list")):
         return "a mapping such as {a: 1, b: 2}" if str(kind).startswith("dict") else "a list such as [a, b]"
     names = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
-    text = getattr(kind, "__name__", None) or str(kind)
+    name_of_kind = getattr(kind, "__name__", None) or str(kind)
     optional = "None" in str(kind)
-    base = next((words for name, words in names.items() if name == text or f"{name} |" in str(kind)), str(kind))
+    base = next((words for name, words in names.items() if name == name_of_kind or f"{name} |" in str(kind)), str(kind))
     return f"{base} or null" if optional else base
-
-
-def _show(value: Any) -> str:
-    return "null" if value is None else str(value)

@@ -171,16 +171,27 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
             )
 
 
+def range_numbers(sweep: RangeSweep, typed: str) -> tuple[float, float, float]:
+    """Return the start, the stop, and the step of a `range()` expression.
+
+    Args:
+        typed: full override, for the error message.
+
+    Raises:
+        ConfigError: a number is not finite, or the step is 0.
+    """
+    start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
+    if not step or not all(map(math.isfinite, (start, stop, step))):
+        raise ConfigError(f"{typed}: must be range(start,stop,step) with finite numbers and a nonzero step")
+    return start, stop, step
+
+
 def _count(override: Override) -> int:
     """Return the number of values in an override; 1 if Hydra expands the values later, as for `glob(*)`."""
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)
     if isinstance(sweep, RangeSweep):
-        start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
-        if not step or not all(map(math.isfinite, (start, stop, step))):
-            raise ConfigError(
-                f"{override.input_line}: must be range(start,stop,step) with finite numbers and a nonzero step"
-            )
+        start, stop, step = range_numbers(sweep, str(override.input_line))
         return max(0, math.ceil((stop - start) / step))
     return 1

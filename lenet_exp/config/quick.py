@@ -30,14 +30,7 @@ REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # reference to another flag; `${o
 SINGLE_VALUE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
 
 Compose = Callable[[list[str]], DictConfig]
-
-
-@dataclass(frozen=True)
-class _SingleValue:
-    """A parsed override that sets a single value, such as `optimizer.lr=0.1`."""
-
-    path: tuple[str, ...]
-    value: int | float | bool | str | None
+Path = tuple[str, ...]  # parts of the name of a flag
 
 
 @dataclass(frozen=True)
@@ -78,14 +71,14 @@ class QuickComposer:
         """
         parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
-        plains = [one for _, one in parted if one is not None]
-        if not any(_may_overlap(other, one) for other in others for one in plains):
+        single = [one for _, one in parted if one is not None]
+        if not any(_may_overlap(other, path) for other in others for path, _ in single):
             base = self._base(others)
-            if base is not None and all(_is_leaf(base.written, one.path) for one in plains):
+            if base is not None and all(_is_leaf(base.written, path) for path, _ in single):
                 values, written = base.values, base.written
-                for one in plains:
-                    values = _with_value(values, one.path, one.value)
-                    written = _with_value(written, one.path, one.value)
+                for path, value in single:
+                    values = _with_value(values, path, value)
+                    written = _with_value(written, path, value)
                 try:
                     return read_as(Config, values)
                 except ValueError:  # the value must be converted, or is invalid
@@ -116,7 +109,8 @@ class QuickComposer:
 
 
 @cache
-def _parsed(text: str) -> _SingleValue | None:
+def _parsed(text: str) -> tuple[Path, int | float | str | None] | None:
+    """Return the path and the value in an override that sets a single value, such as `optimizer.lr=0.1`, or None."""
     key = text.partition("=")[0]
     if SINGLE_VALUE.fullmatch(text) is None or key in config_groups() or key.split(".")[0] == "hydra":
         return None
@@ -124,18 +118,18 @@ def _parsed(text: str) -> _SingleValue | None:
         value = OverridesParser.create().parse_override(text).value()
     except HydraException:
         return None
-    return _SingleValue(tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
+    return (tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
 
 
-def _may_overlap(other: str, one: _SingleValue) -> bool:
+def _may_overlap(other: str, path: Path) -> bool:
     """Return whether an override can affect a single value; an override that chooses a group's option cannot."""
     key, _, value = other.partition("=")
-    key, path = key.lstrip("+~"), ".".join(one.path)
+    key, flag = key.lstrip("+~"), ".".join(path)
     is_option = "." not in key and not value.startswith(("{", "["))
-    return not is_option and (f"{path}.".startswith(f"{key}.") or f"{key}.".startswith(f"{path}."))
+    return not is_option and (f"{flag}.".startswith(f"{key}.") or f"{key}.".startswith(f"{flag}."))
 
 
-def _is_leaf(values: Any, path: tuple[str, ...]) -> bool:
+def _is_leaf(values: Any, path: Path) -> bool:
     """Return whether a path leads to a single value rather than to a dict or list."""
     for part in path:
         if not isinstance(values, dict) or part not in values:
@@ -144,6 +138,6 @@ def _is_leaf(values: Any, path: tuple[str, ...]) -> bool:
     return not isinstance(values, dict | list)
 
 
-def _with_value(node: Any, path: tuple[str, ...], value: Any) -> Any:
+def _with_value(node: Any, path: Path, value: Any) -> Any:
     head, rest = path[0], path[1:]
     return {**node, head: _with_value(node[head], rest, value) if rest else value}

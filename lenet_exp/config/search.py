@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.config.schema import Config, knobs, value_of
@@ -19,21 +21,22 @@ def check_no_search(config: Config) -> None:
     Raises:
         ConfigError: a search flag is set.
     """
-    for flag, _, f in knobs():
-        if flag.startswith(FLAGS):
-            value = value_of(config, flag)
-            if value != f.metadata["neutral"]:
-                raise ConfigError(
-                    f"{flag}={value}: requires a search; run: lenet-train -m {SWEEPER} {flag}={value} ..."
-                )
+    for flag, neutral in _neutral_values():
+        value = value_of(config, flag)
+        if value != neutral:
+            raise ConfigError(f"{flag}={value}: requires a search; run: lenet-train -m {SWEEPER} {flag}={value} ...")
 
 
 def without_search(composed: DictConfig) -> DictConfig:
     """Reset all search flags in a composed configuration, because trials have none, and return the configuration."""
-    for flag, _, f in knobs():
-        if flag.startswith(FLAGS):
-            OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)
+    for flag, neutral in _neutral_values():
+        OmegaConf.update(composed, flag, neutral, merge=False)
     return composed
+
+
+def _neutral_values() -> list[tuple[str, Any]]:
+    """Return each search flag with its value outside a search."""
+    return [(flag, f.metadata["neutral"]) for flag, _, f in knobs() if flag.startswith(FLAGS)]
 
 
 def is_of_search(override: str) -> bool:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from lenet_exp.config.check import check_ranges, check_value
 from lenet_exp.config.compose import typed
+from lenet_exp.config.grid import range_numbers
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, did_you_mean
@@ -86,7 +87,7 @@ class FloatRange:
         return repr(number if self.step is None else self._at(round((number - self.low) / self.step)))
 
     def _at(self, n: int) -> float:
-        return float(Decimal(repr(self.low)) + n * Decimal(repr(self.step)))
+        return float(Decimal(repr(self.low)) + n * Decimal(repr(self.step or 0)))
 
     @property
     def ends(self) -> tuple[float, ...]:
@@ -94,11 +95,16 @@ class FloatRange:
         return (self.low, self.high)
 
     @property
+    def count(self) -> int | None:
+        """The number of values, or None for a continuous range."""
+        if self.step is None:
+            return None if self.low < self.high else 1
+        return round((self.high - self.low) / self.step) + 1
+
+    @property
     def all(self) -> list[float] | None:
         """The list of all values, or None for a continuous range."""
-        if self.step is None:
-            return None if self.low < self.high else [self.low]
-        return [self._at(n) for n in range(round((self.high - self.low) / self.step) + 1)]
+        return None if self.count is None else [self._at(n) for n in range(self.count)]
 
     def holds(self, value: float) -> bool:
         """Return whether a value is in the range."""
@@ -207,9 +213,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
 
 def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Values:
     """Return the values of a `range()` expression, which excludes its stop, as in a grid."""
-    start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
-    if not step or not all(map(math.isfinite, (start, stop, step))):
-        raise ConfigError(f"{typed}: must be range(start,stop,step) with finite numbers and a nonzero step")
+    start, stop, step = range_numbers(sweep, typed)
     whole = all(isinstance(number, int) for number in (start, stop, step))
     a, b, c = (Decimal(repr(number)) for number in (start, stop, step))
     count = math.ceil((b - a) / c)
@@ -235,13 +239,6 @@ def _whole(low: int, high: int, step: int, log: bool, typed: str) -> IntegerRang
 
 def size(flags: Sequence[Flag]) -> int | None:
     """Return the number of configurations in the space of these flags, or None if a flag is continuous."""
-    counts = [_count(flag.values) for flag in flags]
+    values = [flag.values for flag in flags]
+    counts = [v.count if isinstance(v, FloatRange) else len(v.all) for v in values]
     return math.prod(c for c in counts if c is not None) if None not in counts else None
-
-
-def _count(values: Values) -> int | None:
-    if not isinstance(values, FloatRange):
-        return len(values.all)
-    if values.step is None:
-        return None if values.low < values.high else 1
-    return round((values.high - values.low) / values.step) + 1
