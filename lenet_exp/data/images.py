@@ -68,27 +68,22 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
     config = with_class_names(config)
     d = config.dataset
     source = _source(d)
-    known = _SHARED.get(_key(config))
-    if known is None:
-        images, labels = _tensors(source, config.data_root, device, _exact(config))
-        raw, normalization = _raw(source, config.data_root), _normalization(source, config.data_root)
-        where, files = raw.source, raw.files
-    else:
-        images, labels = known.tensors(device)
-        where, files, normalization = known.source, known.files, known.normalization
+    shared = _SHARED.get(_key(config))
+    images, labels = shared.tensors(device) if shared else _tensors(source, config.data_root, device, _exact(config))
+    origin = shared or _raw(source, config.data_root)
     train_index, val_index = split_indices(labels.cpu(), split_of(config))
     return TrainingData(
         name=d.name,
         class_names=tuple(d.class_names or ()),
         shape=ImageShape.of(d),
-        normalization=normalization,
+        normalization=shared.normalization if shared else _normalization(source, config.data_root),
         images=images,
         labels=labels,
         train_index=train_index.to(device),
         val_index=val_index.to(device),
         digests=data_digests(config),
-        source=where,
-        files=files,
+        source=origin.source,
+        files=origin.files,
     )
 
 
@@ -120,9 +115,9 @@ def data_digests(config: Config) -> dict[str, str]:
         DataError, ConfigError: see `load_training_data`.
     """
     config = with_class_names(config)
-    known = _SHARED.get(_key(config))
-    if known is not None:
-        return known.digests[split_of(config)]
+    shared = _SHARED.get(_key(config))
+    if shared is not None:
+        return shared.digests[split_of(config)]
     return _split_digests(_source(config.dataset), config.data_root, split_of(config))
 
 

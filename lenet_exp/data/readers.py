@@ -75,6 +75,8 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
             f"dataset={dataset.name}: labels in {raw.source} range from {low} to {high}; "
             f"labels must be from {dataset.first_label} to {last}"
         )
+    if dataset.reader in (Reader.idx, Reader.cifar) and not all(map(dataset.sha256.get, raw.files)):
+        _log_unchecked(dataset.name, raw.source)
     return raw
 
 
@@ -99,12 +101,21 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
     return list(map(str, names))
 
 
-def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
+def _read_files(dataset: Dataset, root: Path, part: Part) -> tuple[Path, list[bytes], dict[str, str]]:
+    """Return the folder of a dataset, the content of each file of a part, and the files' digests by name."""
     names = dataset.files[part]
     folder = find_folder(dataset, root, names) or download(dataset, root, names)
-    tensors, files = [], {}
-    for name, dimensions in zip(names, ((3,), (1, 2)), strict=True):
-        content, files[name] = read_file(dataset, folder, name)
+    contents, digests = [], {}
+    for name in names:
+        content, digests[name] = read_file(dataset, folder, name)
+        contents.append(content)
+    return folder, contents, digests
+
+
+def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
+    folder, contents, files = _read_files(dataset, root, part)
+    names, tensors = dataset.files[part], []
+    for name, content, dimensions in zip(names, contents, ((3,), (1, 2)), strict=True):
         try:
             tensors.append(parse_idx(content, dimensions))
         except ValueError as e:
@@ -112,7 +123,6 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
     images, labels = tensors
     if images.dtype != torch.uint8:
         raise DataError(f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes")
-    _log_if_unchecked(dataset, folder, names)
     if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
         raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must be one-dimensional")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
@@ -124,19 +134,14 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
 def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
     """Read the binary version of CIFAR-10 (Krizhevsky 2009): one byte for the label, then the red, green, and blue
     pixels of 32x32 images."""
-    names = dataset.files[part]
-    folder = find_folder(dataset, root, names) or download(dataset, root, names)
-    records, files = [], {}
-    for name in names:
-        content, files[name] = read_file(dataset, folder, name)
+    folder, contents, files = _read_files(dataset, root, part)
+    for name, content in zip(dataset.files[part], contents, strict=True):
         if len(content) % CIFAR_RECORD:
             raise DataError(
                 f"dataset={dataset.name}: cannot use {folder / name}: {len(content):,} bytes, which is no multiple of "
                 f"{CIFAR_RECORD:,} bytes per image"
             )
-        records.append(np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD))
-    _log_if_unchecked(dataset, folder, names)
-    table = torch.from_numpy(np.concatenate(records))
+    table = torch.from_numpy(np.concatenate([np.frombuffer(c, np.uint8) for c in contents])).reshape(-1, CIFAR_RECORD)
     return RawImages(table[:, 1:].reshape(-1, 3, 32, 32).contiguous(), table[:, 0].long(), 255, str(folder), files)
 
 
@@ -219,11 +224,6 @@ READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
     Reader.cifar: _read_cifar,
     Reader.digits: _read_digits,
 }
-
-
-def _log_if_unchecked(dataset: Dataset, folder: Path, names: Iterable[str]) -> None:
-    if not all(dataset.sha256.get(name) for name in names):
-        _log_unchecked(dataset.name, str(folder))
 
 
 @cache
