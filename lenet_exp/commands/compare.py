@@ -83,31 +83,27 @@ def compare(arguments: list[str]) -> int:
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
-    others = [key for key in ("by", "experiment", "margin") if values[key] != KNOWN[key]]
-    others = [key for key in others if not (equivalence and key == "margin")]
-    if points is not None and (
-        values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
-    ):
+    others = ("filter", "output", "by", "experiment", *(() if equivalence else ("margin",)))
+    if points is not None and (any(values[f] != KNOWN[f] for f in others) or "," in (values["sweep"] or "")):
         raise ConfigError(
             f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
             "tracking.uri=, and margin= (for confirm=equivalence)"
         )
+    from lenet_exp.reports.terminal.progress import log_to_console
+
+    log_to_console()
     if points is not None:
         from lenet_exp.confirmation.command import ConfirmationRequest
         from lenet_exp.confirmation.start import confirm
-        from lenet_exp.reports.terminal.progress import log_to_console
 
-        log_to_console()
         request = ConfirmationRequest(
             points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"], equivalence=equivalence
         )
         return confirm(values["sweep"], request, run=run)
     from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
-    from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.sweeps.comparisons import load_comparisons
 
-    log_to_console()
     comparisons, source = load_comparisons(
         values["sweep"], values["filter"], values["tracking.uri"], values["experiment"] or "", CompareBy(by), margin
     )

@@ -17,11 +17,11 @@ Exit status: 0 if MLflow is up to date, 1 if results are missing.
 
 from __future__ import annotations
 
+from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError
 
 KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "champion": None, "tracking.uri": None}
-EXIT_LEFT = 1
 
 
 def run(arguments: list[str]) -> int:
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         print(f"skipped, still running: {sync.owned}")
     print(f"uploaded: {sync.delivered}")
     print(f"missing: {sync.left}")
-    return EXIT_LEFT if sync.left else 0
+    return EXIT_FAILED if sync.left else 0
 
 
 def _make_champion(run_id: str, uri: str | None) -> int:

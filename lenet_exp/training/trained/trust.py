@@ -14,9 +14,9 @@ from functools import cache
 from typing import Any
 
 from lenet_exp.config.check import check_image_shape
-from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
+from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, TARGET
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.schema import Config, Option
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, UserError
 
 OURS = "lenet_exp.training.activations.RReLU"
@@ -121,7 +121,7 @@ def foreign_class(config: Config) -> str | None:
 
     A class is foreign if it is not in torch or lenet_exp and its module has not been imported.
     """
-    for target in (_target(option) for group in CLASS_GROUPS if (option := getattr(config, group))):
+    for target in (str(option.get(TARGET)) for group in CLASS_GROUPS if (option := getattr(config, group))):
         ours = target in OUR_MODELS | {OURS} or target.startswith(TORCHS)
         if not ours and target.rpartition(".")[0] not in sys.modules:
             return target
@@ -130,10 +130,6 @@ def foreign_class(config: Config) -> str | None:
 
 def _names(trust: Trust) -> Sequence[str]:
     return trust.split(",") if isinstance(trust, str) else trust or []
-
-
-def _target(option: Option) -> str:
-    return str(option.get("_target_") if isinstance(option, dict) else option)
 
 
 def _plain(value: Any) -> bool:
