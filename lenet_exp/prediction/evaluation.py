@@ -15,9 +15,8 @@ from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError, printable
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.prediction.calibration import BINS
 from lenet_exp.prediction.corrupted import check_images, corruptions_figure, corruptions_table, score_corrupted
-from lenet_exp.prediction.score import TestOutputs, dataset_for, logits_of, score_of
+from lenet_exp.prediction.score import BINS, TestOutputs, dataset_for, logits_of, score_of
 from lenet_exp.prediction.temperature import validation_logits, validation_temperature
 from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable

@@ -113,7 +113,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     ink = find_ink(pixels)
     if ink is not None:
         amount, lines, slope = without_lines(ink.amount)
-        if lines is not None:
+        if lines.any():
             again = find_ink(pixels, lines)
             amount = without_lines(again.amount)[0] if again else amount
             ink = again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -36,8 +36,8 @@ def predict_test_set(config: PredictConfig, device: torch.device, *, dataset_is_
         dataset_is_set: whether to use the dataset in `config` instead of the model's own dataset.
     """
     model = _model(config, warn=dataset_is_set)
-    if not dataset_is_set and model.record is not None:
-        config = replace(config, dataset=model.record.config.dataset)
+    if not dataset_is_set:
+        config = replace(config, dataset=_own_dataset(model, config.dataset))
     log.info("%s: evaluating on the %s test set ...", model.name, config.dataset.name)
     tested = score_and_log(config, device, model)
     score, logged = tested.score, tested.logged
@@ -69,7 +69,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, datas
     """
     paths = [path for name in config.images for path in find_pictures(name)]
     model = model or _model(config, warn=dataset_is_set)
-    dataset = dataset_for(model, config.dataset if dataset_is_set else _with_flags_of(model, config.dataset))
+    dataset = dataset_for(model, config.dataset if dataset_is_set else _own_dataset(model, config.dataset))
     config = replace(config, dataset=dataset)
     pictures, wrong = _read(paths, dataset, config.several)
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
@@ -136,14 +136,10 @@ def _read(paths: list[Path], dataset: Dataset, several: bool) -> tuple[list[Pict
     return pictures, wrong
 
 
-def _with_flags_of(model: TrainedModel, dataset: Dataset) -> Dataset:
-    """Return a dataset with the flags of a model's own dataset that determine how pictures are prepared.
-
-    Records from older releases do not contain all of them.
-    """
-    own = model.record.config.dataset if model.record is not None else dataset
-    names = ("name", "reader", "class_names", "channels", "image_size", "shows", "picture_box")
-    return replace(dataset, **{name: value for name in names if (value := getattr(own, name)) != MISSING})
+def _own_dataset(model: TrainedModel, default: Dataset) -> Dataset:
+    """Return a model's own dataset, with the values of `default` for flags that its record lacks."""
+    own = model.record.config.dataset if model.record is not None else default
+    return replace(default, **{f.name: value for f in fields(own) if (value := getattr(own, f.name)) != MISSING})
 
 
 def _model(config: PredictConfig, *, warn: bool) -> TrainedModel:

@@ -30,7 +30,7 @@ class RuledLines:
     pixels: Mask
 
 
-def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
+def without_lines(amount: Array) -> tuple[Array, Mask, float]:
     """Remove ruled lines from a picture's ink.
 
     Args:
@@ -38,19 +38,17 @@ def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
 
     Returns:
         The remaining ink, a mask of the lines, and the slope of the lines. If the picture has no lines, the mask is
-        None and the slope is 0.
+        empty and the slope is 0.
     """
-    across, slope = _lines(amount), 0.0
-    upright = _lines(amount.T)
-    left, found = amount, None
-    if across is not None:
-        left = _taken_away(left, across)
-        found, slope = across.pixels, across.slope
+    across, upright = _lines(amount), _lines(amount.T)
+    rest, lines, slope = amount, np.zeros(amount.shape, bool), 0.0
     if upright is not None:
-        left = _taken_away(left.T, upright).T
-        found = upright.pixels.T if found is None else found | upright.pixels.T
-        slope = slope if across is not None else -upright.slope
-    return left, found, slope
+        lines, slope = upright.pixels.T, -upright.slope
+    if across is not None:
+        rest, lines, slope = _taken_away(rest, across), lines | across.pixels, across.slope
+    if upright is not None:
+        rest = _taken_away(rest.T, upright).T
+    return rest, lines, slope
 
 
 def _lines(amount: Array) -> RuledLines | None:

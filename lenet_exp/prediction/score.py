@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
+from torch.nn import functional as F
 
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Dataset, Reader
@@ -14,11 +15,12 @@ from lenet_exp.data.images import pixels_digest
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
-from lenet_exp.prediction.calibration import Temperature, measure_calibration
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import predict_logits
-from lenet_exp.training.score import ClassScore, Score
+from lenet_exp.training.score import Calibration, ClassScore, ReliabilityBin, Score
+
+BINS = 15  # equal-width bins of the highest probability, as in Guo et al. 2017
 
 
 def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
@@ -41,6 +43,14 @@ def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
             f"dataset={dataset.name}: has {found.num_classes} classes, but {model.name} has {shape.num_classes} outputs"
         )
     return dataset
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """A temperature by which logits are divided, and the number of validation images on which it was fitted."""
+
+    value: float = 1.0
+    val_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,4 +99,31 @@ def score_of(outputs: TestOutputs, temperature: Temperature | None = None) -> Sc
         calibration=measure_calibration(logits, raw.labels),
         scaled=None if temperature is None else measure_calibration(logits, raw.labels, temperature),
         files=raw.files,
+    )
+
+
+def measure_calibration(logits: Tensor, labels: Tensor, temperature: Temperature = Temperature()) -> Calibration:
+    """Compute the expected calibration error, the negative log-likelihood, and the Brier score.
+
+    Args:
+        logits: tensor of shape (n, classes), before scaling.
+        labels: true classes, tensor of shape (n,), int64.
+    """
+    log_p = F.log_softmax(logits.double() / temperature.value, dim=1)
+    p = log_p.exp()
+    confidence, predicted = p.max(1)
+    position = (confidence * BINS).ceil().long().clamp(1, BINS) - 1  # bin m is ((m - 1) / BINS, m / BINS]
+    images = position.bincount(minlength=BINS)
+    total = position.bincount(confidence, BINS)
+    correct = position.bincount((predicted == labels).double(), BINS)
+    bins = [
+        ReliabilityBin(n, float(total[i]) / n, float(correct[i]) / n) for i, n in enumerate(images.tolist()) if n > 0
+    ]
+    return Calibration(
+        ece=float((total - correct).abs().sum()) / len(labels),
+        nll=float(F.nll_loss(log_p, labels)),
+        brier=float((p - F.one_hot(labels, logits.shape[1])).square().sum(1).mean()),
+        bins=bins,
+        temperature=temperature.value,
+        val_images=temperature.val_images,
     )

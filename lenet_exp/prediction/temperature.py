@@ -15,8 +15,7 @@ from lenet_exp.data.images import pixels_digest
 from lenet_exp.data.readers import read_images
 from lenet_exp.data.split import split_indices, split_of
 from lenet_exp.errors import ConfigError, DataError
-from lenet_exp.prediction.calibration import Temperature
-from lenet_exp.prediction.score import logits_of
+from lenet_exp.prediction.score import Temperature, logits_of
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.training.evaluate import EVAL_BATCH
 

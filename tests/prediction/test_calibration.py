@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from torch.nn import functional as F
 
 import lenet_exp
-from lenet_exp.prediction.calibration import BINS, Temperature, measure_calibration
+from lenet_exp.prediction.score import BINS, Temperature, measure_calibration
 from lenet_exp.prediction.temperature import fit_temperature
 from lenet_exp.tracking.models.load import load_run
 from tests.tools.commands import SMALL, lenet_train
