@@ -74,19 +74,8 @@ def augment_options(options: Augmentation, threads: int, background: float = -1.
     Args:
         background: value of a black pixel.
     """
-    return Augment(
-        shift=options.shift,
-        rotate=options.rotate,
-        scale=options.scale,
-        shear=options.shear,
-        elastic=options.elastic,
-        sigma=options.elastic_sigma,
-        flip=options.flip,
-        erase=options.erase,
-        erase_size=options.erase_size,
-        background=background,
-        threads=threads,
-    )
+    flags = asdict(options)
+    return Augment(sigma=flags.pop("elastic_sigma"), **flags, background=background, threads=threads)
 
 
 def needs_random_numbers(config: Config) -> bool:
