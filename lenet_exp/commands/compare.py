@@ -150,5 +150,5 @@ def _seeds(value: str | None) -> int | None:
 
 def main() -> None:
     """Run the `lenet-compare` command."""
-    usage = f"{__doc__}{indent(METHOD, '  ')}"
+    usage = (__doc__ or "") + indent(METHOD, "  ")
     run_command("lenet-compare", usage, compare, completions(KNOWN, sweep=("", "last"), by=BY))

@@ -41,14 +41,13 @@ FLAGS: dict[str, dict[str, str | None]] = {
     "du": {},
     "rm": OF_REMOVAL,
 }
-ACTIONS = tuple(FLAGS)
 
 
 def run(arguments: list[str]) -> int:
     """Run `lenet-sweep <arguments>` and return its exit status."""
     action = arguments[0] if arguments else "(no command)"
-    if action not in ACTIONS:
-        raise ConfigError(f"{action}: expected one of: {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
+    if action not in FLAGS:
+        raise ConfigError(f"{action}: expected one of: {', '.join(FLAGS)}{did_you_mean(action, FLAGS)}")
     values = parse(arguments[1:], FLAGS[action])
     from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -139,4 +138,4 @@ def rm(values: dict[str, str | None]) -> int:
 
 def main() -> None:
     """Run the `lenet-sweep` command."""
-    run_command("lenet-sweep", __doc__, run, [*ACTIONS, *completions(OF_REMOVAL, sweep=("", "last"))])
+    run_command("lenet-sweep", __doc__, run, [*FLAGS, *completions(OF_REMOVAL, sweep=("", "last"))])

@@ -90,21 +90,20 @@ def _score_leaders(config: PredictConfig, device: torch.device, dataset_is_set: 
         sides.append(_score(config, scored, device, dataset_is_set))
     for scored in (scored for scored in sides if len(sides) > 1 and scored.comparison.tested):
         print(printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}"))
-    _log(config, sides)
     results = [scored.as_json() for scored in sides]
+    _log(config, sides, results)
     write_output(config.output, results, [row for s in sides for row in s.rows])
     return results
 
 
-def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration]) -> None:
+def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: list[dict[str, Json]]) -> None:
     """Log the test results, and a report that includes them, to the sweep's own MLflow run."""
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
-    result = [scored.as_json() for scored in sides]
     title = f"{first.name}, {len(first.tested)} models: {first.comparison.dataset}"
     drawn = test_figures(first.ensemble, title) if first.ensemble is not None else {}
     pngs = {f"{name.replace(' ', '_')}_ensemble.png": png(figure) for name, figure in drawn.items()}
-    logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.metrics, pngs)
+    logged = log_sweep_test(sweep, config.tracking.uri, results, leader, first.metrics, pngs)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
