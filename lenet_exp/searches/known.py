@@ -1,4 +1,4 @@
-"""Restores the jobs from earlier sessions of a search, and finds the trial and seed of each job."""
+"""Restores the jobs from earlier sessions of a search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
     firsts: set[int] = set()
     for job in kept:
         number = job.trial_number
-        if seed_number(planned, job):
+        if planned.seed_number(job):
             known = number in firsts
         else:
             known = number < len(trials) and number not in firsts and job.run == trials[number].user_attrs.get(RUN)
@@ -38,20 +38,6 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
             found.append(replace(job, trial=number))
     for trial in trials:
         if trial.number not in firsts:
-            params = trial.params
-            made = planned.maker.job(planned.maker.values(lambda flag, p=params: p[flag.name]))  # type: ignore[misc]
-            found.append(replace(made, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
+            job = planned.job(trial)
+            found.append(replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
     return [replace(job, number=number) for number, job in enumerate(found)]
-
-
-def first_jobs(jobs: Sequence[Job]) -> list[int]:
-    """Return, for each trial in order, the number of the job with the trial's first seed."""
-    found: dict[int, int] = {}
-    for job in jobs:
-        found.setdefault(job.trial_number, job.number)
-    return [found[trial] for trial in sorted(found)]
-
-
-def seed_number(planned: PlannedSearch, job: Job) -> int:
-    """Return the index of a job's seed among the seeds of its configuration; the first seed has index 0."""
-    return job.config.seed - planned.config.seed

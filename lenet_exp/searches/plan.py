@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from hydra.core.override_parser.types import Override
+from optuna.trial import FrozenTrial
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
+from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
 from lenet_exp.config.package_files import config_groups
@@ -68,6 +70,16 @@ class PlannedSearch:
         return self.maker.flags
 
     @property
+    def objective(self) -> SearchObjective:
+        """The objective of the search."""
+        return SearchObjective(self.search.objective, self.search.target, self.search.cost)
+
+    @property
+    def study_name(self) -> str:
+        """The name of the search's study in Optuna's database."""
+        return f"lenet_exp {self.sweep.id}"
+
+    @property
     def num_epoch(self) -> int:
         """The maximum number of epochs per trial."""
         return _most_epochs(self.corners, self.flags)
@@ -76,6 +88,14 @@ class PlannedSearch:
     def first_pruned(self) -> int:
         """The first epoch after which a trial can be pruned: the end of the shortest warm-up."""
         return min(_first_pruned(self.search, job.config) for job in self.corners)
+
+    def job(self, trial: FrozenTrial, seed: int | None = None) -> Job:
+        """Return the job of a trial in the study; see `JobMaker.job`."""
+        return self.maker.job(self.maker.values(lambda flag: trial.params[flag.name]), seed)
+
+    def seed_number(self, job: Job) -> int:
+        """Return the index of a job's seed among the seeds of its configuration; the first seed has index 0."""
+        return job.config.seed - self.config.seed
 
     def is_spared(self, job: Job, epoch: int) -> bool:
         """Return whether a job's run is still in its warm-up after this epoch and therefore must not be pruned."""

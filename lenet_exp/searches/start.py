@@ -13,12 +13,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lenet_exp.config.compose import allow_new_keys, composed, composing
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
+from lenet_exp.searches.known import known_jobs
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
-from lenet_exp.searches.study import check_storage
+from lenet_exp.searches.study import StudyDatabase, check_storage, open_database
 from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
@@ -74,10 +76,16 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         launcher, _ = launching.launcher(planned.sweep, planned.config)
         detach(launcher, planned.sweep, planned.corners, planned.config, request)
         return
-    search = SearchRun(planned)
-    with sweep_session(planned.sweep, search.open, planned.config, request) as session:
+    databases: list[StudyDatabase] = []
+
+    def open_jobs() -> list[Job]:
+        directions, storage = planned.objective.directions, planned.search.storage
+        databases.append(open_database(planned.sweep.path, planned.study_name, directions, storage))
+        return known_jobs(planned, databases[0].trials)
+
+    with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:
         launcher, environment = launching.launcher(session.sweep, session.config, session)
-        search.run(session, cast(ExecutorLauncher, launcher), environment)
+        SearchRun(planned, session, databases[0]).run(cast(ExecutorLauncher, launcher), environment)
 
 
 def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
