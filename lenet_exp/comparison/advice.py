@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import confirmation, plan, plan_against
+from lenet_exp.comparison.confirm import confirmation, plan
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
@@ -113,18 +114,18 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
 
     Return None if no confirmation can be planned, or if 100 seeds cannot detect any of these differences.
     """
-    make = plan_against if step is NextStep.baseline else plan
+    make = partial(plan, comparison, baseline=step is NextStep.baseline)
     seen = statistics.median(abs(lead.points) for lead in leads)
     try:
-        detects = make(comparison, 1.0, AT_MOST).detects
+        detects = make(1.0, AT_MOST).detects
         if detects is None:
             return None
         able = [d for d in DIFFERENCES if d / 100 >= detects]
         points = max((d for d in able if d / 100 <= seen + ROUNDING), default=able[0])
-        wanted = make(comparison, points / 100)
+        wanted = make(points / 100)
         if wanted.cheaper and points < able[-1]:
             points = able[able.index(points) + 1]
-            wanted = make(comparison, points / 100)
+            wanted = make(points / 100)
     except (ConfigError, IndexError):
         return None
     runs = wanted.seeds * max(len(wanted.groups), 2)

@@ -99,7 +99,12 @@ class ConfirmationPlan:
 
 
 def plan(
-    comparison: Comparison, points: float, seeds: int | None = None, *, equivalence: bool = False
+    comparison: Comparison,
+    points: float,
+    seeds: int | None = None,
+    *,
+    equivalence: bool = False,
+    baseline: bool = False,
 ) -> ConfirmationPlan:
     """Plan a confirmation of a sweep's leader.
 
@@ -108,14 +113,40 @@ def plan(
             of 80%, or the margin of equivalence.
         seeds: number of new seeds; None for the number that `points` requires.
         equivalence: whether to confirm that the leader is equivalent to the others.
+        baseline: whether to test the leader against a configuration without runs. The spread of that configuration is
+            assumed to match the spreads of the sweep's configurations.
 
     Raises:
-        ConfigError: fewer than two configurations have a finished run, no spread is known, or more than 1,000 seeds
-            would be needed.
+        ConfigError: fewer than two configurations (with `baseline`, one) have a finished run, no spread is known, or
+            more than 1,000 seeds would be needed.
     """
-    asked, name = _asked(points, equivalence), comparison.dataset
+    flag = "margin" if equivalence else "confirm"
+    asked = f"{flag}={points * 100:g}"
+    groups = _groups(comparison, asked, baseline)
+    power = _power(groups[0], [None] if baseline else groups[1:], comparison.groups, equivalence)
+    if seeds is not None:
+        return ConfirmationPlan(groups, seeds, None if power is None else power.detects(seeds))
+    if power is None:
+        raise ConfigError(f"{asked}: {_no_spread(comparison)}")
+    needed = power.seeds(points)
+    if needed > MOST_SEEDS:
+        *some, last = [f"{flag}={round(power.detects(n), 4) * 100:g} requires {n} seeds" for n in (20, 50, 100)]
+        smaller = f"{', '.join(some)}, and {last}"
+        raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
+    sides = max(len(groups), 2)
+    cheaper = {runs // sides: power.detects(runs // sides) for runs in CHEAPER if runs // sides >= LEAST_SEEDS}
+    return ConfirmationPlan(groups, needed, points, cheaper if needed * sides > MANY_RUNS else {})
+
+
+def _groups(comparison: Comparison, asked: str, baseline: bool) -> list[Group]:
+    """Return the groups to train: the leader and, unless it is tested against a baseline, its rivals."""
+    leader, name = comparison.leader, comparison.dataset
+    if baseline:
+        if leader is None:
+            raise ConfigError(f"{asked}: no finished runs on {name}; finish the sweep first")
+        return [leader]
     # No affordable number of seeds separates unstable configurations from the leader.
-    candidates = sorted(could_be_best(comparison), key=lambda g: g is not comparison.leader)
+    candidates = sorted(could_be_best(comparison), key=lambda g: g is not leader)
     if len(candidates) == 1:
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
@@ -123,50 +154,7 @@ def plan(
             f"{asked}: {name} has fewer than two configurations with finished runs; to test the leader against a "
             "baseline, add against=baseline"
         )
-    return _planned(comparison, candidates, candidates[1:], points, seeds, equivalence)
-
-
-def plan_against(
-    comparison: Comparison, points: float, seeds: int | None = None, *, equivalence: bool = False
-) -> ConfirmationPlan:
-    """Plan a confirmation of a sweep's leader against a configuration without runs.
-
-    The spread of that configuration is assumed to match the spreads of the sweep's configurations.
-
-    Raises:
-        ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
-    """
-    leader, asked = comparison.leader, _asked(points, equivalence)
-    if leader is None:
-        raise ConfigError(f"{asked}: no finished runs on {comparison.dataset}; finish the sweep first")
-    return _planned(comparison, [leader], [None], points, seeds, equivalence)
-
-
-def _asked(points: float, equivalence: bool) -> str:
-    return f"{'margin' if equivalence else 'confirm'}={points * 100:g}"
-
-
-def _planned(
-    comparison: Comparison,
-    groups: list[Group],
-    others: Sequence[Group | None],
-    points: float,
-    seeds: int | None,
-    equivalence: bool,
-) -> ConfirmationPlan:
-    asked, power = _asked(points, equivalence), _power(groups[0], others, comparison.groups, equivalence)
-    if seeds is not None:
-        return ConfirmationPlan(groups, seeds, None if power is None else power.detects(seeds))
-    if power is None:
-        raise ConfigError(f"{asked}: {_no_spread(comparison)}")
-    needed = power.seeds(points)
-    if needed > MOST_SEEDS:
-        *some, last = [f"{_asked(round(power.detects(n), 4), equivalence)} requires {n} seeds" for n in (20, 50, 100)]
-        smaller = f"{', '.join(some)}, and {last}"
-        raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
-    sides = max(len(groups), 2)
-    cheaper = {runs // sides: power.detects(runs // sides) for runs in CHEAPER if runs // sides >= LEAST_SEEDS}
-    return ConfirmationPlan(groups, needed, points, cheaper if needed * sides > MANY_RUNS else {})
+    return candidates
 
 
 def _no_spread(comparison: Comparison) -> str:

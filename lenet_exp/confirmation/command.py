@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lenet_exp.comparison.compare import SPLIT, Comparison
-from lenet_exp.comparison.confirm import ConfirmationPlan, plan, plan_against
-from lenet_exp.comparison.runs import configuration
+from lenet_exp.comparison.confirm import ConfirmationPlan, plan
 from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.sweeps.confirms import Flags
+from lenet_exp.sweeps.confirms import Flags, flags_of
 
 FIRST = 1000  # new seeds start at a multiple of this number
 # The `sweep.*` flags that are not copied from the sweep's command.
@@ -51,8 +50,8 @@ class ConfirmationRequest:
 
 
 @dataclass(frozen=True)
-class PlannedConfirmation:
-    """A confirmation that can be started.
+class ConfirmationCommand:
+    """The command that runs a confirmation.
 
     Attributes:
         plan: the groups to train, and the number of seeds.
@@ -93,16 +92,18 @@ def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
     return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
 
 
-def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> PlannedConfirmation:
-    """Plan the confirmation of a sweep's leader on one dataset.
+def confirmation_command(
+    sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest
+) -> ConfirmationCommand:
+    """Plan the confirmation of a sweep's leader on one dataset, and return its command.
 
-    Repeated calls return the same plan until the confirmation has ended.
+    Repeated calls return the same command until the confirmation has ended.
 
     Raises:
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
     """
-    planned = plan if request.against is None else plan_against
-    wanted = planned(comparison, request.points / 100, request.seeds, equivalence=request.equivalence)
+    baseline = request.against is not None
+    wanted = plan(comparison, request.points / 100, request.seeds, equivalence=request.equivalence, baseline=baseline)
     by_run = {job.run: job for job in sweep.jobs()}
     chosen = [by_run[group.runs[0].id] for group in wanted.groups]
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
@@ -122,8 +123,8 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
     if request.equivalence:
         columns.pop("sweep.margin=", None)
     arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
-    trained = frozenset(frozenset(configuration(config).items()) for config in configs)
-    return PlannedConfirmation(wanted, [*arguments, *own], ended, trained)
+    trained = frozenset(map(flags_of, configs))
+    return ConfirmationCommand(wanted, [*arguments, *own], ended, trained)
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.confirmation.command import (
+    ConfirmationCommand,
     ConfirmationRequest,
-    PlannedConfirmation,
+    confirmation_command,
     confirmations,
     confirmed_sweep,
-    plan_confirmation,
 )
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
@@ -81,16 +81,16 @@ def _planned(
     results: list[JobResult],
     request: ConfirmationRequest,
     where: Sequence[str],
-) -> tuple[list[str], PlannedConfirmation | None]:
-    """Return the lines to print, and the planned confirmation or None if the same confirmation has already ended."""
+) -> tuple[list[str], ConfirmationCommand | None]:
+    """Return the lines to print, and the command to run or None if the same confirmation has already ended."""
     lines = []
-    line = plan_confirmation(sweep, comparison, request)
+    line = confirmation_command(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
-        its = done.started()
-        same = _tested(its) == request.flag and configurations(done) == line.configurations
-        again = request.seeds not in {None, len({job.config.seed for job in done.jobs()})}  # with more or fewer seeds
-        if its.confirmed is not None and same and not again:
-            for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
+        plan, jobs = done.started(), done.jobs()
+        same = _tested(plan) == request.flag and configurations(done) == line.configurations
+        again = request.seeds not in {None, len({job.config.seed for job in jobs})}  # with more or fewer seeds
+        if plan.confirmed is not None and same and not again:
+            for found in compare_sweep(done, job_results(done, jobs, since_ms=0)):
                 lines.append(f"sweep {done.id}: {verdict(found)}")
             return lines, None
     line = replace(line, arguments=[*line.arguments, *where])
@@ -126,7 +126,7 @@ def _tested(plan: SweepPlan) -> str:
     return f"sweep.margin={plan.margin:g}" if plan.points is None else f"sweep.points={plan.points:g}"
 
 
-def _train(line: PlannedConfirmation) -> int:
+def _train(line: ConfirmationCommand) -> int:
     """Run the command in a child process, which receives this process's signals."""
     sys.stdout.flush()
     return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments])

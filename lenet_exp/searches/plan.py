@@ -222,19 +222,19 @@ def _with_pruner(search: Search) -> Search:
 
 def _check_sweep(asked: Config) -> None:
     """Check that no `sweep.*` flag that applies only to grids is set."""
-    sweep = asked.sweep
     unheard = {
-        "zip": (sweep.zip, not sweep.zip, "a search cannot pair the values of flags"),
-        "skip": (sweep.skip, not sweep.skip, "a search cannot skip combinations"),
-        "confirms": (sweep.confirms, sweep.confirms is None, "a search cannot be a confirmation"),
-        "points": (sweep.points, sweep.points is None, "a search cannot be a confirmation"),
-        "margin": (sweep.margin, sweep.margin is None, "use lenet-compare margin= after the search"),
-        "against": (sweep.against, not sweep.against, "a search cannot be a confirmation"),
-        "force": (sweep.force, not sweep.force, "a search always reuses finished runs"),
-        "resume": (sweep.resume, sweep.resume is None, "rerun the same command to resume a search"),
+        "zip": "a search cannot pair the values of flags",
+        "skip": "a search cannot skip combinations",
+        "confirms": "a search cannot be a confirmation",
+        "points": "a search cannot be a confirmation",
+        "margin": "use lenet-compare margin= after the search",
+        "against": "a search cannot be a confirmation",
+        "force": "a search always reuses finished runs",
+        "resume": "rerun the same command to resume a search",
     }
-    for flag, (value, good, why) in unheard.items():
-        if not good:
+    for flag, why in unheard.items():
+        value = getattr(asked.sweep, flag)
+        if value not in (None, False, []):
             raise ConfigError(f"sweep.{flag}={value}: {why}; remove this flag")
 
 
@@ -253,18 +253,18 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """Return the lines that a dry run prints to describe a search."""
-    kept = planned.sweep.kept_plan()
-    done = kept.search if kept is not None else None
-    so_far = ""
-    if done is not None:
+    asked, kept = planned.asked, planned.sweep.kept_plan()
+    done, so_far = asked, ""
+    if kept is not None and kept.search is not None:
+        done = kept.search
         so_far = f" (resumed; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
-    budgets = {budget: getattr(planned.asked, budget) for budget in BUDGETS}
+    budgets = {budget: getattr(asked, budget) for budget in BUDGETS}
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
-    seeds = f", up to {planned.asked.seeds} seeds" if planned.asked.seeds > 1 else ""
+    seeds = f", up to {asked.seeds} seeds" if asked.seeds > 1 else ""
     most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
     checked = f"{number_of(corners, 'configuration')} checked"
     return [
-        f"search {planned.sweep.id}{so_far}: {how(planned.asked)}",
+        f"search {planned.sweep.id}{so_far}: {how(asked)}",
         *(f"  {flag.typed}" for flag in planned.flags),
         f"  {', '.join(given) or 'the full grid'}",
         f"  each trial: at most {most}{seeds}; {checked}",
@@ -272,18 +272,17 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     ]
 
 
-def _left(planned: PlannedSearch, done: SearchPlan | None) -> SearchPlan:
+def _left(planned: PlannedSearch, done: SearchPlan) -> SearchPlan:
     """Return the plan with its remaining budgets.
 
     For a grid, `n_trials` is at most the number of remaining configurations.
     """
     asked = planned.asked
-    trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
     n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
     most = min((n for n in (asked.n_trials, n) if n is not None), default=None)
     return replace(
         asked,
-        n_trials=None if most is None else max(0, most - trials),
-        max_epochs=None if asked.max_epochs is None else max(0, asked.max_epochs - epochs),
-        max_seconds=None if asked.max_seconds is None else max(0.0, asked.max_seconds - seconds),
+        n_trials=None if most is None else max(0, most - done.trials),
+        max_epochs=None if asked.max_epochs is None else max(0, asked.max_epochs - done.epochs),
+        max_seconds=None if asked.max_seconds is None else max(0.0, asked.max_seconds - done.seconds),
     )

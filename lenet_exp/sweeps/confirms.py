@@ -24,9 +24,14 @@ def is_in_own_outputs(sweep: SweepFolder) -> bool:
     return sweep.outputs.resolve() == outputs_dir().resolve()
 
 
+def flags_of(config: Config) -> Flags:
+    """Return the flags of a configuration, without the seed."""
+    return frozenset(configuration(config).items())
+
+
 def configurations(sweep: SweepFolder) -> frozenset[Flags]:
     """Return the configurations that a sweep trains."""
-    return frozenset(frozenset(configuration(job.config).items()) for job in sweep.jobs())
+    return frozenset(flags_of(job.config) for job in sweep.jobs())
 
 
 def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
@@ -58,12 +63,9 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     if used:
         raise ConfigError(f"seed={min(used)}: must be a new seed; sweep {sweep.id} already used this seed")
     tested = configurations(sweep)
-    first = configuration(jobs[0].config)
-    for job in jobs:
-        if config.sweep.against and configuration(job.config) != first:
-            continue
-        other = frozenset(configuration(job.config).items())
-        if other not in tested:
+    first = flags_of(jobs[0].config)
+    for other in (flags_of(job.config) for job in jobs):
+        if other not in tested and (other == first or not config.sweep.against):
             nearest = min(tested, key=lambda c: len(c ^ other))
             flag = min(flag for flag, _ in nearest ^ other)
             was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
