@@ -11,11 +11,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place
-from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
+from lenet_exp.executors.places import Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
 from lenet_exp.executors.slurm.message_folder import Message, MessageFolder
@@ -30,6 +31,19 @@ NAME = "hydra/launcher=cluster_slurm"
 POLL_SECONDS = 0.05
 
 log = logging.getLogger("lenet_exp")
+
+
+@dataclass
+class _StartedPlace:
+    """A process in an allocation that has started and is ready for jobs.
+
+    Attributes:
+        inbox: folder for messages to the process.
+        number: number of the requested place that the process provides; None if no place was requested yet.
+    """
+
+    inbox: MessageFolder
+    number: int | None = None
 
 
 class SlurmExecutor(ClusterExecutor):
@@ -72,10 +86,7 @@ class SlurmExecutor(ClusterExecutor):
         self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue, clock)
         self._places = Places(NAME, retries=retries)
         self._opened: deque[int] = deque()  # requested places that have not started
-        self._bound: dict[str, int] = {}  # numbers of started places, keyed by name
-        self._spare: deque[str] = deque()  # started places that were not requested
-        self._inboxes: dict[str, MessageFolder] = {}
-        self._turns: dict[str, int] = {}
+        self._started: dict[str, _StartedPlace] = {}  # keyed by name; lost places are removed
         self._job_ends: deque[JobEnd] = deque()
         self._stopping = False  # once true, the end of an allocation is expected
 
@@ -129,12 +140,13 @@ class SlurmExecutor(ClusterExecutor):
             check_place(read_as(PlaceInfo, message), self._sweep.path)
             self._arrived(name)
             return
-        number, turn = self._bound.get(name), self._turns.get(name)
         if kind == messages.LEFT:
             self._lost(name, str(message["why"]), counts=False)  # its job wrote a checkpoint, so it did not fail
-        elif number is None or turn is None or message["turn"] != turn:
             return
-        elif kind == messages.QUESTION and self._places.is_current(number, turn):
+        number, turn = self._started[name].number if name in self._started else None, int(message["turn"])
+        if number is None or not self._places.is_current(number, turn):
+            return
+        if kind == messages.QUESTION:
             assert self._work.answer is not None
             answer = self._work.answer(messages.read_report(message))
             self._send(name, {"kind": messages.ANSWER, "turn": turn, "value": answer})
@@ -152,19 +164,21 @@ class SlurmExecutor(ClusterExecutor):
         If Slurm restarted the place's allocation, places from before the restart are lost.
         """
         allocation, restart, _ = name.split("-")
-        for other in [n for n in (*self._bound, *self._spare) if n.startswith(f"{allocation}-")]:
+        for other in self._names(allocation):
             if int(other.split("-")[1]) < int(restart):
                 self._lost(other, "its allocation was restarted")
         self._allocations.arrived(name)
-        self._inboxes[name] = self._channel.place(self._session, name)
-        self._spare.append(name)
+        self._started[name] = _StartedPlace(self._channel.place(self._session, name))
         self._bind()
 
+    def _names(self, allocation: str) -> list[str]:
+        return [name for name in self._started if name.startswith(f"{allocation}-")]
+
     def _bind(self) -> None:
-        while self._spare and self._opened:
-            name, number = self._spare.popleft(), self._opened.popleft()
-            self._bound[name] = number
-            self._places.ready(number)
+        for place in self._started.values():
+            if place.number is None and self._opened:
+                place.number = self._opened.popleft()
+                self._places.ready(place.number)
 
     def _look(self) -> None:
         """Detect lost places from their heartbeats, and lost allocations from Slurm's queue."""
@@ -176,24 +190,23 @@ class SlurmExecutor(ClusterExecutor):
         self._hear()  # handle messages that places sent before they ended
         for lost in changed:
             log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
-            for name in [n for n in (*self._bound, *self._spare) if n.startswith(f"{lost.id}-")]:
+            for name in self._names(lost.id):
                 self._lost(name, lost.why)
             for _ in range(min(len(self._opened), lost.unmade)):
                 self._do(self._places.lost(self._opened.popleft(), lost.why))
 
     def _lost(self, name: str, why: str, *, counts: bool = True) -> None:
-        if name in self._spare:
-            self._spare.remove(name)
-        number = self._bound.get(name)
-        if number is not None:
-            self._do(self._places.lost(number, why, counts=counts))
+        place = self._started.get(name)
+        if place is not None and place.number is not None:
+            self._do(self._places.lost(place.number, why, counts=counts))
+        self._started.pop(name, None)
 
     def _send(self, name: str, message: Message) -> None:
         with contextlib.suppress(OSError):  # the place then counts as lost
-            self._inboxes[name].put("driver", message)
+            self._started[name].inbox.put("driver", message)
 
     def _do(self, commands: Sequence[Command]) -> None:
-        names = {number: name for name, number in self._bound.items()}
+        names = {place.number: name for name, place in self._started.items()}
         for command in commands:
             if isinstance(command, ReportEnd):
                 self._job_ends.append(command.done)
@@ -201,19 +214,11 @@ class SlurmExecutor(ClusterExecutor):
                 self._opened.append(command.place)
                 self._bind()
             elif isinstance(command, StartJob):
-                name = names[command.place]
-                self._turns[name] = command.turn
-                self._send(name, messages.start(command.turn, command.job))
+                self._send(names[command.place], messages.start(command.turn, command.job))
             elif isinstance(command, StopJob):
                 self._send(names[command.place], {"kind": messages.STOP})
-            elif isinstance(command, ClosePlace):
-                self._close(command.place, names.get(command.place))
-
-    def _close(self, number: int, name: str | None) -> None:
-        if name is None:
-            if number in self._opened:
-                self._opened.remove(number)
-            return
-        self._send(name, {"kind": messages.LEAVE})
-        del self._bound[name]
-        self._turns.pop(name, None)
+            elif command.place in names:
+                self._send(names[command.place], {"kind": messages.LEAVE})
+                del self._started[names[command.place]]
+            elif command.place in self._opened:
+                self._opened.remove(command.place)
