@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, LoggedModels
@@ -24,23 +23,15 @@ MANY = 50  # number of runs whose upload takes so long that it is announced
 log = logging.getLogger("lenet_exp")
 
 
-@dataclass(frozen=True)
-class SweepEnd:
-    """Information about the end of a sweep's session.
-
-    Attributes:
-        outcome: outcome of the sweep: finished, failed, or killed.
-        stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
-        seconds: duration of this session, in seconds.
-    """
-
-    outcome: Outcome
-    stopped_by: str
-    seconds: float
-
-
 def end_sweep(
-    sweep: SweepFolder, results: Sequence[JobResult], delivery: StoreDelivery, config: Config, end: SweepEnd
+    sweep: SweepFolder,
+    results: Sequence[JobResult],
+    delivery: StoreDelivery,
+    config: Config,
+    *,
+    outcome: Outcome,
+    stopped_by: str,
+    seconds: float,
 ) -> bool:
     """End a sweep, and return whether all its runs ended as intended (finished or pruned).
 
@@ -49,10 +40,12 @@ def end_sweep(
         results: results of all jobs; no job may still be training.
         delivery: object that uploads results to MLflow.
         config: configuration of one job; its `tracking.*` flags apply to the sweep.
-        end: information about how the sweep ended.
+        outcome: outcome of the sweep: finished, failed, or killed.
+        stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
+        seconds: duration of this session, in seconds.
     """
     _deliver(results, delivery, config)
-    sweep.end(end.outcome, end.stopped_by)
+    sweep.end(outcome, stopped_by)
     comparisons = compare_sweep(sweep, results)
     save_confirmed(sweep, comparisons)
 
@@ -61,8 +54,8 @@ def end_sweep(
 
     report(False)  # before the run is closed, so that a closed run never shows a running sweep
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
-    print_sweep(results, end.seconds, sweep, comparisons)
-    if config.tracking.plots and end.outcome is Outcome.finished:
+    print_sweep(results, seconds, sweep, comparisons)
+    if config.tracking.plots and outcome is Outcome.finished:
         report(True)
     delivery.warn_remaining(remaining_sweep_uploads(sweep, delivery.name, results), f" sweep={sweep.id}")
     return all(r.outcome.ended_well for r in results)

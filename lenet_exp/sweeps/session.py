@@ -31,7 +31,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, signal_from
-from lenet_exp.sweeps.end import SweepEnd, end_sweep
+from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watcher import SweepWatcher
@@ -255,8 +255,10 @@ def sweep_session(
             raise
         finally:
             session.settle()
-            end = SweepEnd(outcome, stopped_by, time.perf_counter() - start)
-            all_finished = end_sweep(sweep, session.results(), session.delivery, config, end)
+            seconds, results = time.perf_counter() - start, session.results()
+            all_finished = end_sweep(
+                sweep, results, delivery, config, outcome=outcome, stopped_by=stopped_by, seconds=seconds
+            )
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
 
