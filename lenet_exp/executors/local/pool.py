@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -102,18 +103,16 @@ class Pool:
         self._tries[job] = 0
         self._waiting.append(job)
 
-    def next_done(self, timeout: float | None = None) -> JobEnd | None:
+    def next_done(self, timeout: float = math.inf) -> JobEnd | None:
         """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have ended."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         while True:
             self._assign()
             busy = [w for w in self._workers if w.job is not None]
-            if not busy:
+            left = deadline - time.monotonic()
+            if not busy or left <= 0:
                 return None
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return None
-            pause = min([left if left is not None else 3600.0, *(self._limit(w) for w in busy)])
+            pause = min([left, *(self._limit(w) for w in busy)])
             ready = wait([w.pipe for w in busy], max(pause, 0.0))
             for worker in busy:
                 if worker.pipe in ready:

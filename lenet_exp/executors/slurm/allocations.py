@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lenet_exp.amounts import number_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix, log_pattern
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
@@ -109,7 +110,7 @@ class Allocations:
             return
         self._had_one = True
         self._allocations |= {one: _Allocation(now) for one in ids}
-        log.info("Slurm: %s submitted (%s)", _allocations(count), ", ".join(ids))
+        log.info("Slurm: %s submitted (%s)", number_of(count, "allocation"), ", ".join(ids))
 
     def is_due(self) -> bool:
         """Return whether it is time to call `look`."""
@@ -147,10 +148,12 @@ class Allocations:
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)
         if ours:
-            log.info("Slurm: reusing %s from an earlier session (%s)", _allocations(len(ours)), ", ".join(ours))
+            log.info(
+                "Slurm: reusing %s from an earlier session (%s)", number_of(len(ours), "allocation"), ", ".join(ours)
+            )
         if others:
             words = "Slurm: canceled %s from an earlier session with different options (%s)"
-            log.info(words, _allocations(len(others)), ", ".join(others))
+            log.info(words, number_of(len(others), "allocation"), ", ".join(others))
         return {one: _Allocation(self._clock()) for one in ours}
 
     def _judge(self, one: str, allocation: _Allocation, job: QueuedJob | None, now: float) -> LostAllocation | None:
@@ -183,7 +186,3 @@ class Allocations:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         own = [line for line in lines if not line.startswith(("srun:", "slurmstepd"))]
         return (own or lines or ["it printed nothing"])[-1]
-
-
-def _allocations(count: int) -> str:
-    return f"{count} allocation{'s' if count > 1 else ''}"
