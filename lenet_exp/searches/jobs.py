@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_exp.comparison.search.summary import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
@@ -27,7 +28,6 @@ from lenet_exp.training.network import count_parameters
 MOST_CORNERS = 32  # maximum number of pairs of corners to check
 SAMPLE = 8  # number of random configurations to check in addition to the corners
 Values = tuple[tuple[str, str], ...]  # the flags of a trial and their values
-ABSENT = "-"  # displayed value of a flag that has no effect
 
 
 class JobMaker:
@@ -97,7 +97,8 @@ class JobMaker:
         try:
             overrides = self.overrides(values)
             config = self._quick.config(overrides)
-            self._check_size(config)
+            if (most := self._max_parameters) is not None and (parameters := count_parameters(config)) > most:
+                raise TooLarge(most, parameters)
             check_jobs([overrides], [config])
         except TooLarge:
             raise
@@ -105,11 +106,6 @@ class JobMaker:
             said = " ".join(f"{key}={text}" for key, text in values.items())
             raise ConfigError(f"{e} (with {said})") from e
         return config
-
-    def _check_size(self, config: Config) -> None:
-        most = self._max_parameters
-        if most is not None and (parameters := count_parameters(config)) > most:
-            raise TooLarge(most, parameters)
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
         """Return the job of a trial with these values.

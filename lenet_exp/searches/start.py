@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.trial import FrozenTrial
 
 from lenet_exp.config.compose import allow_new_keys, composed, composing
-from lenet_exp.errors import RunsFailed
+from lenet_exp.errors import DamagedError, RunsFailed
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
-from lenet_exp.searches.known import known_jobs
+from lenet_exp.searches.epoch_counts import HAD, RUN
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import StudyDatabase, check_storage, open_database
@@ -86,6 +88,35 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:
         launcher, environment = launching.launcher(session.sweep, session.config, session)
         SearchRun(planned, session, databases[0]).run(cast(ExecutorLauncher, launcher), environment)
+
+
+def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
+    """Return the jobs of all trials in the study.
+
+    A missing job for a trial's first seed is recreated. A missing job for a later seed is recreated only when the
+    search needs it.
+    """
+    try:
+        kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
+    except DamagedError as e:
+        warn_once(e)
+        kept = []
+    found = []
+    firsts: set[int] = set()
+    for job in kept:
+        number = job.trial_number
+        if planned.seed_number(job):
+            known = number in firsts
+        else:
+            known = number < len(trials) and number not in firsts and job.run == trials[number].user_attrs.get(RUN)
+            firsts |= {number} if known else set()
+        if known:
+            found.append(replace(job, trial=number))
+    for trial in trials:
+        if trial.number not in firsts:
+            job = planned.job(trial)
+            found.append(replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
+    return [replace(job, number=number) for number, job in enumerate(found)]
 
 
 def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
