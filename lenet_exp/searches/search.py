@@ -32,7 +32,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class SearchRun:
-    """One session of a search, which receives job events as the `Listener` of the sweep's session.
+    """One session of a search, which receives the job events of the sweep's session.
 
     Args:
         planned: the search.
@@ -74,7 +74,9 @@ class SearchRun:
         for words in engines:
             log.info("engine%s: %s", " for some trials" if len(engines) > 1 else "", words)
         try:
-            self.session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
+            self.session.train(
+                self._jobs(unended), launcher, environment, like=like, answer=self.reported, ended=self.ended
+            )
         finally:
             try:
                 self._keep()

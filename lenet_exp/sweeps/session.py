@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
@@ -17,7 +17,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
-from lenet_exp.executors.work import EpochReport, JobEnd
+from lenet_exp.executors.work import Ask, JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
@@ -34,7 +34,7 @@ from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
-from lenet_exp.sweeps.watcher import SweepWatcher
+from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import work_spec
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
@@ -63,16 +63,6 @@ class SweepRequest:
     overrides: list[str]
     swept: list[str]
     search: SearchPlan | None = None
-
-
-class Listener(Protocol):
-    """Receives job events in the sweep's process. A search implements this interface."""
-
-    def reported(self, report: EpochReport) -> bool:
-        """Handle the report of a job's epoch. Return whether to prune the run."""
-
-    def ended(self, number: int) -> bool:
-        """Handle the end of a job, whose result is in its run folder. Return whether the job counts as failed."""
 
 
 class Session:
@@ -132,7 +122,8 @@ class Session:
         environment: Mapping[str, str],
         *,
         like: Sequence[Job],
-        listener: Listener | None = None,
+        answer: Ask | None = None,
+        ended: Callable[[int], bool] | None = None,
     ) -> None:
         """Train jobs with the executor of a launcher.
 
@@ -143,7 +134,9 @@ class Session:
             environment: additional environment variables for the launched processes.
             like: sample jobs, with the same datasets and numbers of threads as `jobs`; `jobs` itself if all jobs are
                 known in advance.
-            listener: object that is notified of every epoch and of the end of every job.
+            answer: function called after each epoch of a job to decide whether to prune the run; None to never prune.
+            ended: function called with the number of each ended job, whose result is in its run folder. It returns
+                whether the job counts as failed; by default, diverged runs do.
         """
 
         def on_done(done: JobEnd) -> bool:
@@ -153,12 +146,11 @@ class Session:
                 self.record_failure(done.job, done.error)
             elif done.error is None:
                 self.jobs[done.job].folder.await_record()
-            if listener is not None:
-                return listener.ended(done.job)
+            if ended is not None:
+                return ended(done.job)
             record = self.jobs[done.job].folder.record() if done.error is None else None
             return record is not None and record.outcome is Outcome.diverged
 
-        answer = listener.reported if listener is not None else None
         all_known = jobs is like
         with self.display.sweep():
             if launcher.on_this_machine:
@@ -188,7 +180,7 @@ class Session:
         left = {Outcome.not_started, Outcome.running}
         return self.launcher_gave_up or any(r.outcome in left for r in self.results())
 
-    def watching(self, *, in_this_process: bool = False) -> SweepWatcher:
+    def watching(self, *, in_this_process: bool = False) -> AbstractContextManager[None]:
         """Return a context manager that monitors the sweep and reports its progress to MLflow and the terminal.
 
         Args:
@@ -199,7 +191,7 @@ class Session:
             while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
-        return SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
+        return watching(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
 
 
 @contextmanager

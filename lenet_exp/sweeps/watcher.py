@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import outcome_line
@@ -21,76 +22,61 @@ TICK_SECONDS = 0.5
 log = logging.getLogger("lenet_exp")
 
 
-class SweepWatcher:
-    """A thread in the sweep's own process that monitors the sweep's jobs.
-
-    Use an instance as a context manager while jobs are running.
+@contextmanager
+def watching(
+    sweep: SweepFolder,
+    jobs: Sequence[Job],
+    background: BackgroundDelivery,
+    report: LiveReport,
+    display: Display,
+    *,
+    delivers: bool,
+) -> Iterator[None]:
+    """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own process.
 
     Args:
         sweep: folder of the sweep.
-        jobs: all jobs of the sweep.
+        jobs: all jobs of the sweep; the list can grow.
         background: object that uploads runs in its own thread, so that stop requests and the terminal need not wait for
             a store.
         report: object that reports the sweep's progress to MLflow.
         display: display that shows the progress on the terminal.
         delivers: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
     """
+    monitor, stop = SweepMonitor(sweep, jobs, owners=False), threading.Event()
+    handled: set[int] = set()  # numbers of the ended jobs whose end was logged
 
-    def __init__(
-        self,
-        sweep: SweepFolder,
-        jobs: Sequence[Job],
-        background: BackgroundDelivery,
-        report: LiveReport,
-        display: Display,
-        *,
-        delivers: bool = True,
-    ) -> None:
-        self._sweep = sweep
-        self._jobs = jobs
-        self._background = background
-        self._report = report
-        self._display = display
-        self._delivers = delivers
-        self._monitor = SweepMonitor(sweep, jobs, owners=False)
-        self._told: set[int] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-    def __enter__(self) -> SweepWatcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(TICK_SECONDS):
+    def watch() -> None:
+        while not stop.wait(TICK_SECONDS):
             try:
-                self._look()
+                look()
             except Exception:  # missing results are uploaded when the sweep ends
                 log.debug("watching the sweep", exc_info=True)
-        self._handle_ended()
+        handle_ended()
 
-    def _look(self) -> None:
-        if self._sweep.is_asked_to_stop():
+    def look() -> None:
+        if sweep.is_asked_to_stop():
             os.kill(os.getpid(), signal.SIGTERM)
-        progress = self._monitor.progress()
-        self._display.show_sweep(progress)
-        self._handle_ended()
-        for run in progress.running if self._delivers else ():
-            self._background.live(run.job.folder)
-        if (tell := self._report.next(progress)) is not None:
-            self._background.ask("the sweep's progress", tell)
+        progress = monitor.progress()
+        display.show_sweep(progress)
+        handle_ended()
+        for run in progress.running if delivers else ():
+            background.live(run.job.folder)
+        if (upload := report.next(progress)) is not None:
+            background.ask("the sweep's progress", upload)
 
-    def _handle_ended(self) -> None:
-        for number in self._sweep.ended() if self._delivers else ():
-            if number in self._told:
-                continue
-            self._told.add(number)
-            job = self._jobs[number]
-            line = outcome_line(job, self._sweep.error(number), self._sweep.started().started_ms)
-            log.info("%s: %s", job.name, line)
-            if job.folder.record() is not None and not self._stop.is_set():
-                self._background.send(job.folder)
+    def handle_ended() -> None:
+        for number in sorted(set(sweep.ended()) - handled) if delivers else ():
+            handled.add(number)
+            job = jobs[number]
+            log.info("%s: %s", job.name, outcome_line(job, sweep.error(number), sweep.started().started_ms))
+            if job.folder.record() is not None and not stop.is_set():
+                background.send(job.folder)
+
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
