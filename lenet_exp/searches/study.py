@@ -18,8 +18,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
@@ -74,7 +74,7 @@ class StudyDatabase:
         self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered consecutively")
-        self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._wrong = ""  # reason why the database cannot be written to now; empty if it is writable
         self._lost = 0
@@ -87,7 +87,7 @@ class StudyDatabase:
         The trial has been written when this method returns, unless the database is unavailable or too slow.
         """
         written = threading.Event()
-        self._later(self._add, trial, written)
+        self._todo.put(partial(self._add, trial, written))
         deadline = time.monotonic() + WAIT_SECONDS
         while not written.wait(0.05) and not self._wrong and time.monotonic() < deadline:
             pass
@@ -96,15 +96,17 @@ class StudyDatabase:
         """Store the value of a trial after an epoch."""
         if (number, epoch) not in self._reported:
             self._reported.add((number, epoch))
-            self._later(self._report, number, epoch, value)
+            self._todo.put(
+                lambda: self._storage.set_trial_intermediate_value(self._id(number), epoch, value)  # once it is written
+            )
 
     def end(self, trial: FrozenTrial) -> None:
         """Store the end of a trial. Repeated calls change nothing."""
-        self._later(self._end, copy.deepcopy(trial))
+        self._todo.put(partial(self._end, copy.deepcopy(trial)))
 
     def keep_seconds(self, seconds: float) -> None:
         """Store the number of seconds spent searching."""
-        self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
+        self._todo.put(partial(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1)))
 
     def close(self) -> None:
         """Write all remaining data and close the database. Warn if some data cannot be written."""
@@ -126,9 +128,6 @@ class StudyDatabase:
             self._written.add(trial.number)
         written.set()
 
-    def _report(self, number: int, epoch: int, value: float) -> None:
-        self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
-
     def _end(self, trial: FrozenTrial) -> None:
         which = self._id(trial.number)
         kept = self._storage.get_trial(which)
@@ -148,21 +147,17 @@ class StudyDatabase:
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
 
-    def _later(self, write: Callable[..., None], *arguments: object) -> None:
-        self._todo.put((write, arguments))
-
     def _write_all(self) -> None:
-        while (item := self._todo.get()) is not None:
-            write, arguments = item
-            while not self._wrote(write, arguments):
+        while (write := self._todo.get()) is not None:
+            while not self._wrote(write):
                 if self._closing.is_set():
                     self._lost += 1
                     break
                 self._closing.wait(RETRY_SECONDS)
 
-    def _wrote(self, write: Callable[..., None], arguments: Sequence[Any]) -> bool:
+    def _wrote(self, write: Callable[[], None]) -> bool:
         try:
-            write(*arguments)
+            write()
         except BROKEN as e:
             why = hide_password(first_line(_cause(e)))
             if not self._wrong:
