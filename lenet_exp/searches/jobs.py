@@ -103,8 +103,8 @@ class JobMaker:
         except TooLarge:
             raise
         except ConfigError as e:
-            said = " ".join(f"{key}={text}" for key, text in values.items())
-            raise ConfigError(f"{e} (with {said})") from e
+            given = " ".join(f"{key}={text}" for key, text in values.items())
+            raise ConfigError(f"{e} (with {given})") from e
         return config
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
@@ -120,8 +120,10 @@ class JobMaker:
             overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
             config = replace(config, seed=seed)
         (job,) = freeze_jobs([], [overrides], [config])
-        job = self._named(job, values)
-        return job if seed is None else replace(job, name=f"{job.name} seed={seed}")
+        short = {flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values}
+        name = job_name(job.number, short, set(config_groups()))
+        swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
+        return replace(job, name=name if seed is None else f"{name} seed={seed}", swept=swept)
 
     def baseline(self) -> dict[str, object] | None:
         """Return the values that the searched flags have if the command does not set them; None if the search space
@@ -153,11 +155,6 @@ class JobMaker:
         elif isinstance(value, int | float) and values.holds(value):
             return value
         raise ConfigError(flag.typed)
-
-    def _named(self, job: Job, values: dict[str, str]) -> Job:
-        short = {flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values}
-        swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
-        return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
 
     def corners(self) -> dict[Values, Job]:
         """Compose and check the corners of the search space and a few random configurations.
@@ -228,8 +225,8 @@ def _is_there(node: DictConfig, flag: Flag) -> bool:
     parent: Any = OmegaConf.select(node, section) if section else node
     if not OmegaConf.is_dict(parent) or last not in parent:
         return False
-    its = taken(_option(node, "model"))
-    if (group == "activation" and group not in its) or (last == "dropout_rate" and last not in its):
+    accepted = taken(_option(node, "model"))
+    if (group == "activation" and group not in accepted) or (last == "dropout_rate" and last not in accepted):
         return False
     if group not in CLASS_GROUPS or not key:
         return True

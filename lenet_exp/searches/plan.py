@@ -82,7 +82,8 @@ class PlannedSearch:
     @property
     def num_epoch(self) -> int:
         """The maximum number of epochs per trial."""
-        return _most_epochs(self.corners, self.flags)
+        searched = [int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.values.ends]
+        return max([*(job.config.num_epoch for job in self.corners), *searched])  # corners lack too large networks
 
     @property
     def first_pruned(self) -> int:
@@ -104,12 +105,6 @@ class PlannedSearch:
 
 def _first_pruned(search: Search, config: Config) -> int:
     return 1 if has_start_option(search) else first_after_warmup(config.schedule, config.num_epoch)
-
-
-def _most_epochs(corners: Sequence[Job], flags: Sequence[Flag]) -> int:
-    """Return the maximum number of epochs per trial. Corners lack the configurations that are too large."""
-    searched = [int(str(end)) for flag in flags if flag.name == "num_epoch" for end in flag.values.ends]
-    return max([*(job.config.num_epoch for job in corners), *searched])
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
@@ -136,10 +131,9 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     search = _with_pruner(asked.search)
     new_sampler(search, flags, 0)
     maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters)
-    found = maker.corners()
-    corners = list(found.values())
-    new_pruner(search, _most_epochs(corners, flags))
-    config = maker.config(dict(next(iter(found))))  # unlike that of a job, it has passwords
+    by_values = maker.corners()
+    corners = list(by_values.values())
+    config = maker.config(dict(next(iter(by_values))))  # unlike that of a job, it has passwords
     plan = SearchPlan(
         sampler=search.sampler.value,
         pruner=search.pruner.value,
@@ -154,7 +148,7 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     )
     kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
     sweep = _folder(config, search, flags, corners)
-    return PlannedSearch(
+    planned = PlannedSearch(
         sweep=sweep,
         search=search,
         asked=plan,
@@ -164,6 +158,8 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
         overrides=kept,
         confirm=asked.confirm,
     )
+    new_pruner(search, planned.num_epoch)
+    return planned
 
 
 def _flags(swept: Sequence[Override]) -> list[Flag]:
