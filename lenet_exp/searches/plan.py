@@ -46,7 +46,7 @@ class PlannedSearch:
         sweep: the sweep folder. Its name depends on the experiment, search space, fixed flags, sampler, and pruner, but
             not on the budgets.
         search: the sampler, pruner, and objective.
-        asked: the method and budgets of the search, as stored in the sweep folder.
+        plan: the method and budgets of the search, as stored in the sweep folder.
         maker: object that builds the configuration and the job of each trial.
         corners: jobs of the configurations that were checked (see `JobMaker.corners`).
         config: configuration of the first corner. Its `sweep.*` and `tracking.*` flags apply to the entire search.
@@ -57,7 +57,7 @@ class PlannedSearch:
 
     sweep: SweepFolder
     search: Search
-    asked: SearchPlan
+    plan: SearchPlan
     maker: JobMaker
     corners: list[Job]
     config: Config
@@ -124,11 +124,11 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     lines = [str(o.input_line) for o in overrides]
     flags = _flags([o for o in overrides if o.is_sweep_override()])
     fixed = [line for line, o in zip(lines, overrides, strict=True) if not o.is_sweep_override()]
-    asked = typed(compose(fixed))
-    _check_budgets(asked)
-    _check_sweep(asked)
-    _check_objective(asked)
-    search = _with_pruner(asked.search)
+    given = typed(compose(fixed))
+    _check_budgets(given)
+    _check_sweep(given)
+    _check_objective(given)
+    search = _with_pruner(given.search)
     new_sampler(search, flags, 0)
     maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters)
     by_values = maker.corners()
@@ -138,10 +138,10 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
         sampler=search.sampler.value,
         pruner=search.pruner.value,
         objective=search.objective.value,
-        n_trials=asked.n_trials,
-        max_epochs=asked.max_epochs,
-        max_seconds=asked.max_seconds,
-        seeds=asked.seeds,
+        n_trials=given.n_trials,
+        max_epochs=given.max_epochs,
+        max_seconds=given.max_seconds,
+        seeds=given.seeds,
         target=search.target,
         cost=search.cost.value,
         max_parameters=search.max_parameters,
@@ -151,12 +151,12 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     planned = PlannedSearch(
         sweep=sweep,
         search=search,
-        asked=plan,
+        plan=plan,
         maker=maker,
         corners=corners,
         config=config,
         overrides=kept,
-        confirm=asked.confirm,
+        confirm=given.confirm,
     )
     new_pruner(search, planned.num_epoch)
     return planned
@@ -176,14 +176,14 @@ def _flags(swept: Sequence[Override]) -> list[Flag]:
     return flags
 
 
-def _check_budgets(asked: Config) -> None:
-    if all(getattr(asked, budget) is None for budget in BUDGETS) and asked.search.sampler is not SamplerName.grid:
+def _check_budgets(config: Config) -> None:
+    if all(getattr(config, budget) is None for budget in BUDGETS) and config.search.sampler is not SamplerName.grid:
         raise ConfigError("hydra/sweeper=search: no budget; set n_trials=, max_epochs=, or max_seconds=")
-    check_ranges(asked)
+    check_ranges(config)
 
 
-def _check_objective(asked: Config) -> None:
-    objective, target = asked.search.objective, asked.search.target
+def _check_objective(config: Config) -> None:
+    objective, target = config.search.objective, config.search.target
     waits = objective in {Objective.epochs, Objective.seconds}
     if waits and target is None:
         raise ConfigError(
@@ -191,16 +191,16 @@ def _check_objective(asked: Config) -> None:
         )
     if not waits and target is not None:
         raise ConfigError(f"search.target={target:g}: requires search.objective=epochs or seconds")
-    if asked.search.cost is not Cost.seconds and objective is not Objective.front:
-        raise ConfigError(f"search.cost={asked.search.cost}: requires search.objective=front")
-    if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
-        raise ConfigError(f"seeds={asked.seeds}: must be 1 unless search.objective is accuracy or loss")
-    if asked.confirm is not None and asked.seeds == 1:
+    if config.search.cost is not Cost.seconds and objective is not Objective.front:
+        raise ConfigError(f"search.cost={config.search.cost}: requires search.objective=front")
+    if config.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
+        raise ConfigError(f"seeds={config.seeds}: must be 1 unless search.objective is accuracy or loss")
+    if config.confirm is not None and config.seeds == 1:
         raise ConfigError(
-            f"confirm={asked.confirm:g}: requires at least two seeds per configuration; for example, add seeds=5"
+            f"confirm={config.confirm:g}: requires at least two seeds per configuration; for example, add seeds=5"
         )
-    if asked.confirm is not None and objective is not Objective.accuracy:
-        raise ConfigError(f"confirm={asked.confirm:g}: requires search.objective=accuracy")
+    if config.confirm is not None and objective is not Objective.accuracy:
+        raise ConfigError(f"confirm={config.confirm:g}: requires search.objective=accuracy")
 
 
 def _with_pruner(search: Search) -> Search:
@@ -216,7 +216,7 @@ def _with_pruner(search: Search) -> Search:
     return replace(search, pruner=PrunerName.none)
 
 
-def _check_sweep(asked: Config) -> None:
+def _check_sweep(config: Config) -> None:
     """Check that no `sweep.*` flag that applies only to grids is set."""
     unheard = {
         "zip": "a search cannot pair the values of flags",
@@ -229,7 +229,7 @@ def _check_sweep(asked: Config) -> None:
         "resume": "rerun the same command to resume a search",
     }
     for flag, why in unheard.items():
-        value = getattr(asked.sweep, flag)
+        value = getattr(config.sweep, flag)
         if value not in (None, False, []):
             raise ConfigError(f"sweep.{flag}={value}: {why}; remove this flag")
 
@@ -249,18 +249,18 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """Return the lines that a dry run prints to describe a search."""
-    asked, kept = planned.asked, planned.sweep.kept_plan()
-    done, so_far = asked, ""
+    plan, kept = planned.plan, planned.sweep.kept_plan()
+    done, so_far = plan, ""
     if kept is not None and kept.search is not None:
         done = kept.search
         so_far = f" (resumed; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
-    budgets = {budget: getattr(asked, budget) for budget in BUDGETS}
+    budgets = {budget: getattr(plan, budget) for budget in BUDGETS}
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
-    seeds = f", up to {asked.seeds} seeds" if asked.seeds > 1 else ""
+    seeds = f", up to {plan.seeds} seeds" if plan.seeds > 1 else ""
     most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
     checked = f"{number_of(corners, 'configuration')} checked"
     return [
-        f"search {planned.sweep.id}{so_far}: {how(asked)}",
+        f"search {planned.sweep.id}{so_far}: {how(plan)}",
         *(f"  {flag.typed}" for flag in planned.flags),
         f"  {', '.join(given) or 'the full grid'}",
         f"  each trial: at most {most}{seeds}; {checked}",
@@ -273,12 +273,12 @@ def _left(planned: PlannedSearch, done: SearchPlan) -> SearchPlan:
 
     For a grid, `n_trials` is at most the number of remaining configurations.
     """
-    asked = planned.asked
+    plan = planned.plan
     n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
-    most = min((n for n in (asked.n_trials, n) if n is not None), default=None)
+    most = min((n for n in (plan.n_trials, n) if n is not None), default=None)
     return replace(
-        asked,
+        plan,
         n_trials=None if most is None else max(0, most - done.trials),
-        max_epochs=None if asked.max_epochs is None else max(0, asked.max_epochs - done.epochs),
-        max_seconds=None if asked.max_seconds is None else max(0.0, asked.max_seconds - done.seconds),
+        max_epochs=None if plan.max_epochs is None else max(0, plan.max_epochs - done.epochs),
+        max_seconds=None if plan.max_seconds is None else max(0.0, plan.max_seconds - done.seconds),
     )

@@ -89,8 +89,8 @@ def moderated(table: Floats) -> SeedVariances | None:
         return SeedVariances(most, np.full(len(n), df.sum()))
     prior, prior_df = float(own.max()), float(df.sum())  # at most the total of all configurations
     if (known := several & (own > 0)).sum() >= FEW:
-        its = prior_of(own[known], df[known])
-        prior, prior_df = float(its.variance), min(float(its.df), prior_df)
+        estimate = prior_of(own[known], df[known])
+        prior, prior_df = float(estimate.variance), min(float(estimate.df), prior_df)
     variance = (prior_df * prior + df * own) / (prior_df + df)
     return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 

@@ -47,7 +47,7 @@ class SearchRun:
         self.database = database
         self.objective = planned.objective
         self.trials = _resumed_trials(planned, database)
-        self.seeds = SeedRace(planned.asked.seeds, self.objective.sign)
+        self.seeds = SeedRace(planned.plan.seeds, self.objective.sign)
         self._firsts = {job.trial_number: job for job in session.jobs if planned.seed_number(job) == 0}
         self._epoch_counts = EpochCounts()
         self._training: dict[str, list[Job]] = {}  # for each run being trained, the jobs that wait for its result
@@ -147,14 +147,14 @@ class SearchRun:
 
     def _no_more_trials(self, repeated: int) -> str:
         """Return the reason why no new trial can be created now; an empty string if a new trial can be created."""
-        asked = self.planned.asked
-        if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
-            return f"n_trials={asked.n_trials}"
+        plan = self.planned.plan
+        if plan.n_trials is not None and len(self.trials) >= plan.n_trials:
+            return f"n_trials={plan.n_trials}"
         if self.trials.exhausted():
             return "all configurations in the grid were tried"
         if self._too_large:
             return self._too_large
-        if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
+        if max(repeated, self._fruitless) >= MOST_REPEATED and plan.n_trials is None:
             return f"the last {MOST_REPEATED} trials trained no epoch"
         if (why := self._over(1.0)) or self.seeds.most == 1:
             return why
@@ -163,17 +163,17 @@ class SearchRun:
     def _over(self, share: float) -> str:
         """Return a budget of which at least the fraction `share` is spent, as text such as `max_epochs=100`; an empty
         string if there is no such budget."""
-        asked = self.planned.asked
-        if asked.max_epochs is not None and self._epoch_counts.spent(self.trials.all()) >= share * asked.max_epochs:
-            return f"max_epochs={asked.max_epochs}"
-        if asked.max_seconds is not None and self._seconds() >= share * asked.max_seconds:
-            return f"max_seconds={asked.max_seconds:g}"
+        plan = self.planned.plan
+        if plan.max_epochs is not None and self._epoch_counts.spent(self.trials.all()) >= share * plan.max_epochs:
+            return f"max_epochs={plan.max_epochs}"
+        if plan.max_seconds is not None and self._seconds() >= share * plan.max_seconds:
+            return f"max_seconds={plan.max_seconds:g}"
         return ""
 
     def _ask(self) -> Job:
         """Create a new trial and return the job of its first seed."""
-        maker, asked = self.planned.maker, {trial.user_attrs.get(RUN) for trial in self.trials.all()}
-        job, trial = self.trials.ask(lambda choose: maker.job(maker.values(choose)), had=lambda job: job.run in asked)
+        maker, runs = self.planned.maker, {trial.user_attrs.get(RUN) for trial in self.trials.all()}
+        job, trial = self.trials.ask(lambda choose: maker.job(maker.values(choose)), had=lambda job: job.run in runs)
         had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
         self.trials.note(trial.number, HAD, had)
@@ -272,7 +272,7 @@ class SearchRun:
         """Save the progress of the search."""
         trials, best = self.trials.all(), self.trials.best()
         plan = replace(
-            self.planned.asked,
+            self.planned.plan,
             trials=len(trials),
             told=len(trials) - len(self.trials.running()),
             epochs=self._epoch_counts.spent(trials),
@@ -296,7 +296,7 @@ def _resumed_trials(planned: PlannedSearch, database: StudyDatabase) -> Trials:
     known, rules, baseline = database.trials, database.rules, None
     if not known and planned.search.sampler is not SamplerName.grid:  # a grid contains the baseline anyway
         baseline = planned.maker.baseline()
-    if known and rules < RULES and planned.asked.seeds > 1:
+    if known and rules < RULES and planned.plan.seeds > 1:
         log.info("the search began under an earlier release; a new rule now decides which configurations get seeds")
     first, most = planned.first_pruned, planned.num_epoch
     return Trials(planned.study_name, planned.search, planned.flags, most, known, first, rules, baseline)

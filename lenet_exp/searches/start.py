@@ -73,7 +73,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         return
     launching.check(planned.corners)
     swept = [flag.name for flag in planned.flags]
-    request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.asked)
+    request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan)
     if planned.config.sweep.detach:
         launcher, _ = launching.launcher(planned.sweep, planned.config)
         detach(launcher, planned.sweep, planned.corners, planned.config, request)
@@ -101,7 +101,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
     except DamagedError as e:
         warn_once(e)
         kept = []
-    found = []
+    jobs = []
     firsts: set[int] = set()
     for job in kept:
         number = job.trial_number
@@ -111,12 +111,12 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
             known = number < len(trials) and number not in firsts and job.run == trials[number].user_attrs.get(RUN)
             firsts |= {number} if known else set()
         if known:
-            found.append(replace(job, trial=number))
+            jobs.append(replace(job, trial=number))
     for trial in trials:
         if trial.number not in firsts:
             job = planned.job(trial)
-            found.append(replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
-    return [replace(job, number=number) for number, job in enumerate(found)]
+            jobs.append(replace(job, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
+    return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
 def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:

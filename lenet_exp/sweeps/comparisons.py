@@ -51,10 +51,11 @@ def load_comparisons(
     """
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter= are both set; set only one of them")
+    uri = uri or default_uri()
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
         design, search = None, None
-        source = RunSource(filter_string or f"all runs of {experiment}", store=_name(uri))
+        source = RunSource(filter_string or f"all runs of {experiment}", store=store_name(uri))
     else:
         if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
             raise ConfigError(
@@ -75,7 +76,7 @@ def load_comparisons(
 
 
 def runs_of_sweeps(
-    which: Sequence[str], uri: str | None, experiment: str
+    which: Sequence[str], uri: str, experiment: str
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
     """Return the runs, swept flags, design, search, and source of one or more sweeps.
 
@@ -104,7 +105,7 @@ def runs_of_sweeps(
             found, flags = runs_of_filter(f"tags.sweeps LIKE '%{name.strip()}%'", uri, experiment)
             if not found:
                 raise
-            sources.append(RunSource(f"sweep {name.strip()}", store=_name(uri)))
+            sources.append(RunSource(f"sweep {name.strip()}", store=store_name(uri)))
             searches.append(None)
         else:
             plan = sweep.started()
@@ -140,10 +141,6 @@ def source_of(sweep: SweepFolder) -> RunSource:
     return RunSource(plan.command, plan.command, store)
 
 
-def _name(uri: str | None) -> str:
-    return store_name(uri or default_uri())
-
-
 def results_of(sweep: SweepFolder) -> list[JobResult]:
     """Return the results of a sweep's jobs, read from their run folders."""
     results = job_results(sweep, sweep.jobs(), since_ms=0)
@@ -152,8 +149,8 @@ def results_of(sweep: SweepFolder) -> list[JobResult]:
     return results
 
 
-def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
+def runs_of_filter(filter_string: str, uri: str, experiment: str) -> tuple[list[ComparedRun], list[str]]:
     """Return the runs in the store that match a filter, and the swept flags of their sweeps."""
     from lenet_exp.tracking.stores.find_runs import search
 
-    return search(uri or default_uri(), experiment, filter_string)
+    return search(uri, experiment, filter_string)
