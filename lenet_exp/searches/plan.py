@@ -27,7 +27,7 @@ from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
 from lenet_exp.searches.jobs import JobMaker
-from lenet_exp.searches.sampling import check_installed, has_start_option, new_pruner, new_sampler
+from lenet_exp.searches.sampling import has_start_option, new_pruner, new_sampler
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
@@ -120,7 +120,6 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
         ConfigError, DataError: a flag or configuration of the search is invalid.
         HydraException: a configuration cannot be composed.
     """
-    check_installed()
     lines = [str(o.input_line) for o in overrides]
     flags = _flags([o for o in overrides if o.is_sweep_override()])
     fixed = [line for line, o in zip(lines, overrides, strict=True) if not o.is_sweep_override()]

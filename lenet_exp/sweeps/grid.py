@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -42,18 +42,16 @@ class GridPlan:
         jobs: all jobs of the grid, checked and frozen.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
-        notes: messages to log before the grid starts.
     """
 
     sweep: SweepFolder
     jobs: list[Job]
     config: Config
     request: SweepRequest
-    notes: list[str] = field(default_factory=list)
 
 
 def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> GridPlan:
-    """Check and freeze all jobs of a grid sweep, and return its plan.
+    """Check and freeze all jobs of a grid sweep, and return its plan. Log which flags some jobs ignore.
 
     Args:
         overrides: overrides that define the grid.
@@ -68,13 +66,14 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     frozen = freeze_jobs(swept, jobs, configs)
     check_fresh(configs[0], frozen)
     lines = [str(o.input_line) for o in overrides]
+    for note in without_effect(configs):
+        log.info("%s", note)
     kept = [hide_password(line) for line in lines if line.startswith(MAKES_JOBS) or not line.startswith("sweep.")]
     return GridPlan(
         sweep=sweep_of(configs[0].tracking.experiment, frozen),
         jobs=frozen,
         config=configs[0],
         request=SweepRequest(command=command_line(), overrides=kept, swept=swept),
-        notes=without_effect(configs),
     )
 
 
@@ -87,8 +86,6 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has been trained.
         RunsFailed: a run did not finish; the sweep has ended.
     """
-    for note in plan.notes:
-        log.info("%s", note)
     if plan.config.sweep.detach:
         check_detachable(launching.launcher(plan.sweep, plan.config)[0])
     if plan.config.sweep.dry_run:

@@ -26,6 +26,7 @@ from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SearchPlan
+from lenet_exp.folders.sweep_progress import OPEN
 from lenet_exp.machine import now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
@@ -175,11 +176,6 @@ class Session:
             self.background.close()
             settle(self.sweep, self.jobs, self.delivery)
 
-    def is_unfinished(self) -> bool:
-        """Return whether the launcher failed, or some jobs have not ended."""
-        left = {Outcome.not_started, Outcome.running}
-        return self.launcher_gave_up or any(r.outcome in left for r in self.results())
-
     def watching(self, *, in_this_process: bool = False) -> AbstractContextManager[None]:
         """Return a context manager that monitors the sweep and reports its progress to MLflow and the terminal.
 
@@ -238,7 +234,8 @@ def sweep_session(
             _begin(session, again)
             yield session
             session.settle()
-            outcome = Outcome.failed if session.is_unfinished() else Outcome.finished
+            unfinished = any(result.outcome in OPEN for result in session.results())
+            outcome = Outcome.failed if unfinished or session.launcher_gave_up else Outcome.finished
         except Exception:
             outcome = Outcome.failed
             raise
