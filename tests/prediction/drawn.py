@@ -1,4 +1,4 @@
-"""Digits drawn with PIL in several styles, as a person may draw or scan them."""
+"""Draw digits with PIL in several styles, as a person may draw or scan them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STROKES: dict[int, list[list[tuple[float, float]]]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """Size and colors of a drawing, where in it the digit is, and the file's ending."""
+    """The size and colors of a drawing, the position and scale of its digit, and the file's extension."""
 
     size: tuple[int, int]
     width: int
@@ -49,7 +49,7 @@ STYLES = {
 
 
 def draw(digit: int, style: Style, path: Path) -> Path:
-    """Draws a digit; `path` is without ending. Returns the file."""
+    """Draw a digit to `path` plus the style's extension, and return the file."""
     image = Image.new(style.mode, style.size, style.paper)
     pen, side = ImageDraw.Draw(image), min(style.size) * style.scale
     for stroke in STROKES[digit]:

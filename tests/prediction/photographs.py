@@ -1,9 +1,9 @@
-"""Forty photographs of digits on paper, drawn: ruled lines, uneven light, colored ink, turned, several in one.
+"""Draw forty synthetic photographs of digits: ruled paper, uneven light, colored ink, rotation, several digits.
 
-They judge how pictures of one's own are prepared, so nothing may be tuned on them. What was tuned on are those of
+These photographs test the preparation of a user's pictures, so nothing may be tuned on them. The tuning used
 `benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
-papers, inks, shadows and seeds, and shares no code with this file. Here: fonts STIX and Computer Modern (roman,
-typewriter), and strokes written as smooth curves through the points below, with a hand that trembles.
+papers, inks, shadows and seeds, and shares no code with this file. This file uses the fonts STIX and Computer Modern
+(roman, typewriter), and strokes that are smooth curves through the points below, with added tremor.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FONTS = ("STIXGeneral.ttf", "cmr10.ttf", "cmtt10.ttf")
 KINDS = ("ruled", "uneven light", "colored ink", "turned", "several")
 OF_A_KIND = 8
 INKS = ((20, 20, 25), (25, 35, 120), (60, 60, 70))  # black ball-pen, blue ink, pencil
-# Paper and ink of the same kind of gray, or nearly so: told apart by their color.
+# Paper and ink of nearly the same gray level, which differ only in their color.
 COLORS = (
     ((250, 248, 240), (215, 40, 50)),
     ((235, 240, 250), (240, 140, 30)),
@@ -60,7 +60,7 @@ COLORS = (
 
 @dataclass(frozen=True)
 class Photograph:
-    """A drawn photograph: what kind it is, which digits are on it from left to right, and its pixels (RGB)."""
+    """A drawn photograph: its kind, its digits from left to right, and its pixels (RGB)."""
 
     name: str
     kind: str
@@ -74,7 +74,7 @@ class Photograph:
 
 
 def photographs() -> list[Photograph]:
-    """The forty, always the same ones; each digit is about as often in each kind."""
+    """Return the same forty photographs each time; digits are about equally frequent in each kind."""
     return [_photograph(kind, i) for kind in KINDS for i in range(OF_A_KIND)]
 
 
@@ -114,7 +114,7 @@ def _photograph(kind: str, i: int) -> Photograph:
 
 
 def _mark(digit: int, font: str | None, tall: int, degrees: float, draws: np.random.Generator) -> np.ndarray:
-    """What the ink of a digit covers, 0 to 1, cropped to it."""
+    """Return how much of each pixel the digit's ink covers (0 to 1), cropped to the digit."""
     side = 2 * tall
     sheet = Image.new("L", (2 * side, 2 * side))
     pen = ImageDraw.Draw(sheet)
@@ -134,7 +134,7 @@ def _mark(digit: int, font: str | None, tall: int, degrees: float, draws: np.ran
 
 
 def _smooth(points: np.ndarray) -> np.ndarray:
-    """A curve (Catmull-Rom) through the points."""
+    """Return a Catmull-Rom curve through the points."""
     around = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0, 1, 60)[:, None]
     pieces = []
@@ -144,7 +144,7 @@ def _smooth(points: np.ndarray) -> np.ndarray:
 
 
 def _rule(scene: np.ndarray, i: int, draws: np.random.Generator) -> None:
-    """Lines or squares of an exercise book, a little askew, with a margin in red on some."""
+    """Draw the slightly rotated lines or squares of an exercise book, in some cases with a red margin."""
     height, width, _ = scene.shape
     y, x = np.mgrid[:height, :width]
     slope, apart = np.tan(np.radians(draws.uniform(-3, 3))), draws.integers(45, 95)
@@ -160,7 +160,7 @@ def _rule(scene: np.ndarray, i: int, draws: np.random.Generator) -> None:
 
 
 def _light(height: int, width: int, i: int, draws: np.random.Generator) -> np.ndarray:
-    """A lamp from one side, the shadow of a hand, or both."""
+    """Return the light of a lamp from one side, the shadow of a hand, or both."""
     y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
     angle = draws.uniform(0, 2 * np.pi)
     along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)

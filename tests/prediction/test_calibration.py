@@ -20,16 +20,16 @@ from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, files, runs
 
 
-def drawn(n: int, temperature: float, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are too large by a factor, and labels drawn from their probabilities without the factor."""
+def scaled_logits(n: int, temperature: float, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits scaled by `temperature`, and labels drawn from the probabilities of the unscaled logits."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(n, classes, generator=generator) * 2
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
     return logits * temperature, labels
 
 
-def test_measures_match_their_definitions():
-    logits, labels = drawn(500, 1.7)
+def test_calibration_measures_match_definitions():
+    logits, labels = scaled_logits(500, 1.7)
     found = measure_calibration(logits, labels, Temperature(2.0, 30))
     log_p = log_softmax(logits.double().numpy() / 2, axis=1)
     p, truth = np.exp(log_p), labels.numpy()
@@ -45,7 +45,7 @@ def test_measures_match_their_definitions():
     assert (found.temperature, found.val_images) == (2.0, 30)
 
 
-def test_certain_and_uniform_predictions():
+def test_certain_and_uniform_predictions_have_known_calibration():
     labels = torch.tensor([0, 1, 2, 3])
     certain = measure_calibration(F.one_hot(labels, 4) * 1e4, labels)
     assert (certain.ece, certain.nll, certain.brier) == (0, 0, 0)
@@ -54,8 +54,8 @@ def test_certain_and_uniform_predictions():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_fitted_temperature_recovers_the_true_one(temperature):
-    logits, labels = drawn(20_000, temperature)
+def test_fitted_temperature_recovers_true_temperature(temperature):
+    logits, labels = scaled_logits(20_000, temperature)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(temperature, rel=0.05)
     before, after = (measure_calibration(logits, labels, Temperature(t)) for t in (1.0, found))
@@ -78,7 +78,7 @@ def outputs_of_one(empty_store, tmp_path_factory):
     return outputs
 
 
-def test_temperature_is_fitted_on_validation_images_and_logged(outputs_of_one, main, workdir, monkeypatch):
+def test_calibrated_results_are_printed_written_logged_and_exported(outputs_of_one, main, workdir, monkeypatch):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_one))
     store = client(outputs_of_one)
     (run,) = runs(store)

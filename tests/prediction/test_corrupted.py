@@ -42,7 +42,7 @@ def some_images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_corruption_equals_the_published_code_except_for_rounding(name):
+def test_corruption_matches_published_code_up_to_rounding(name):
     made = corrupt(some_images(), name).numpy().astype(float)
     weights = np.random.RandomState(0).uniform(-1, 1, made.shape)
     mean, weighted = PUBLISHED[name]
@@ -50,7 +50,7 @@ def test_corruption_equals_the_published_code_except_for_rounding(name):
     assert (made * weights).sum() / 1000 == pytest.approx(weighted, abs=0.15)
 
 
-def test_all_published_corruptions_are_made_and_depend_only_on_the_image_and_its_position():
+def test_corruptions_depend_only_on_image_and_position():
     assert list(CORRUPTIONS) == list(PUBLISHED)
     images = some_images()
     before = images.clone()
@@ -68,16 +68,16 @@ def test_blank_images_can_be_corrupted():
             corrupt(torch.full((2, 28, 28), value, dtype=torch.uint8), name)
 
 
-def test_accuracies_are_printed_written_and_logged(main, ready, workdir, tmp_path):
+def test_corrupted_accuracies_are_printed_written_and_logged(main, ready, workdir, tmp_path):
     data = tmp_path / "data"
     raw = write_mnist_like(data, "KMNIST", *pictures(600))
     images, labels = pictures(60, seed=2)
     write_idx(raw / "t10k-images-idx3-ubyte", images)
     write_idx(raw / "t10k-labels-idx1-ubyte", labels)
     known = [MADE_UP, "dataset.sha256.t10k-images-idx3-ubyte=null", "dataset.sha256.t10k-labels-idx1-ubyte=null"]
-    its = ["dataset=kmnist", f"data_root={data}", *known]
+    kmnist = ["dataset=kmnist", f"data_root={data}", *known]
     few = ("dataset.val_size=100", "batch_size=20", "num_epoch=1", "seed=0,1", "hydra/launcher=basic")
-    trained = main("-m", *its, *few, "tracking.models=none", "tracking.plots=false")
+    trained = main("-m", *kmnist, *few, "tracking.models=none", "tracking.plots=false")
     assert trained.returncode == 0, trained.stderr
 
     done = main("sweep=last", f"data_root={data}", "corrupted=true", "output=test.json", program="predict")
@@ -100,11 +100,11 @@ def test_accuracies_are_printed_written_and_logged(main, ready, workdir, tmp_pat
     assert sweep.data.metrics["test_accuracy_corrupted_mean"] == pytest.approx(mean)
 
 
-def test_images_that_do_not_fit_are_refused_before_an_evaluation(main, ready, workdir, monkeypatch):
+def test_images_of_unsupported_size_are_refused_before_evaluation(main, ready, workdir, monkeypatch):
     assert main("dataset=digits", "num_epoch=1", "batch_size=100", "tracking.plots=false").returncode == 0
     monkeypatch.setattr("lenet_exp.prediction.score.predict_logits", None)
     done = main("dataset=digits", "corrupted=true", program="predict")
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("lenet-predict: ")]
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("lenet-predict: ")]
     assert done.returncode == 2
-    assert "8x8" in said
+    assert "8x8" in message
     assert main("images=x.png", "corrupted=true", program="predict").returncode == 2

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow(seconds=3)
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "tracking.plots=false", "num_epoch=2", "num_threads=1")
 
 
-def test_mean_of_probabilities():
+def test_log_of_mean_probabilities_is_stable_for_large_logits():
     logits = [torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)) * 200 for seed in range(3)]
     mean = torch.stack([each.softmax(1) for each in logits]).mean(0)
     combined = mean_log_probabilities(logits)
@@ -40,14 +40,14 @@ def outputs_of_three(empty_store, tmp_path_factory):
 
 @pytest.fixture
 def swept(outputs_of_three, monkeypatch):
-    """The networks of the sweep's seeds."""
+    """Return the networks of the sweep's seeds."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_three))
     uri = f"sqlite:///{outputs_of_three}/mlflow.db"
     return [load_run(run.info.run_id, uri).network for run in runs(client(outputs_of_three))]
 
 
 @pytest.mark.slow(seconds=8)
-def test_ensemble_is_scored_beside_its_members_with_one_evaluation(swept, main, workdir, outputs_of_three):
+def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir, outputs_of_three):
     store = client(outputs_of_three)
     done = main("sweep=last", "ensemble=true", "output=test.json", program="predict")
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_ensemble_is_scored_beside_its_members_with_one_evaluation(swept, main, 
     assert {run.data.tags["test_opened"] for run in runs(store)} == {"1"}
     metrics = runs(store, "sweep")[0].data.metrics
     assert metrics["test_accuracy_ensemble"] == ensemble["accuracy"]
-    artifacts = {its.path for its in store.list_artifacts(runs(store, "sweep")[0].info.run_id)}
+    artifacts = {artifact.path for artifact in store.list_artifacts(runs(store, "sweep")[0].info.run_id)}
     assert {"test_reliability_diagram_ensemble.png", "test_confusion_matrix_ensemble.png"} <= artifacts
     for name in ("ece", "nll", "brier"):
         assert metrics[f"test_{name}_ensemble"] == ensemble["calibration"][name]
@@ -70,7 +70,7 @@ def test_ensemble_is_scored_beside_its_members_with_one_evaluation(swept, main, 
 
 
 @pytest.mark.parametrize("name", [pytest.param("onnx", marks=needs_onnx), "pt2"])
-def test_exported_ensemble_returns_the_mean_probabilities_of_its_members(name, swept, main, workdir):
+def test_exported_ensemble_returns_mean_probabilities_of_members(name, swept, main, workdir):
     done = main("sweep=last", "ensemble=true", f"format={name}", program="export")
     assert done.returncode == 0, done.stderr
     (path,) = workdir.iterdir()
@@ -83,14 +83,14 @@ def test_exported_ensemble_returns_the_mean_probabilities_of_its_members(name, s
     assert sorted(record["config"]["seed"] for record in records) == [0, 1, 2]
 
 
-def test_leader_can_be_exported_without_its_other_seeds(swept, main, workdir, outputs_of_three):
+def test_exported_sweep_is_best_seed_of_leader(swept, main, workdir, outputs_of_three):
     assert main("sweep=last", "format=safetensors", "output=one.safetensors", program="export").returncode == 0
     seed = load_file(workdir / "one.safetensors").record.config.seed
     best = max(runs(client(outputs_of_three)), key=lambda run: run.data.metrics["best_val_accuracy"])
     assert seed == int(best.data.params["seed"])
 
 
-def test_impossible_ensembles_are_one_line_with_status_2(swept, main, workdir):
+def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):
     for program, line in (
         ("predict", "ensemble=true dataset=digits"),
         ("export", "ensemble=true format=pt2"),
@@ -104,7 +104,7 @@ def test_impossible_ensembles_are_one_line_with_status_2(swept, main, workdir):
     assert list(workdir.iterdir()) == []
 
 
-def test_single_seed_is_no_ensemble(main, ready, workdir):
+def test_ensemble_of_single_seed_is_refused(main, ready, workdir):
     assert main(*SWEEP, "num_epoch=1", "activation=relu,selu").returncode == 0
     for program, more in (("predict", ()), ("export", ("format=pt2",))):
         done = main("sweep=last", "ensemble=true", *more, program=program)

@@ -1,4 +1,4 @@
-"""lenet-export: files that other programs read, tried before they count."""
+"""lenet-export: exported files compute what the model computes, and a failed export leaves no file."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ METADATA = {"onnx": onnx_metadata, "pt2": pt2_metadata, "safetensors": lambda pa
 
 
 def without_record(*activations: str) -> TrainedModel:
-    """As it comes from one of the ancestor's files; with another activation after each layer."""
+    """Return a model as loaded from the original script's file, with these activations after its layers."""
     values = {"negative_slope": 0.2, "num_parameters": 1, "lower": 0.1, "upper": 0.4, "alpha": 0.7}
     networks = []
     for activation in activations or ("Tanh",):
@@ -83,7 +83,7 @@ def without_record(*activations: str) -> TrainedModel:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir, outputs):
+def test_exported_file_has_outputs_and_record_of_model(name, main, workdir, outputs):
     done = main(f"format={name}", program="export")
     assert (done.returncode, done.stderr) == (0, "")
     path = workdir / f"lenet5-mnist.{name}"
@@ -108,7 +108,7 @@ def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir
     assert json.loads(metadata["class_names"]) == list("0123456789")
 
 
-def test_lenet_predict_takes_what_was_exported(main, workdir, ready):
+def test_lenet_predict_accepts_exported_safetensors(main, workdir, ready):
     line = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
     assert main(*line).returncode == 0
     (run,) = runs(client(ready))
@@ -135,7 +135,7 @@ def test_default_file_names_of_different_models_differ(main, workdir, ready):
 
 
 @pytest.mark.parametrize("activation", ["Tanh", "PReLU", "RReLU"])
-def test_a_model_without_a_record_has_none_afterward_either(activation, tmp_path):
+def test_exported_model_without_record_loads_without_record(activation, tmp_path):
     model = without_record(activation)
     for n in range(2):
         path = tmp_path / f"{n}.safetensors"
@@ -175,7 +175,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("typed", WRONG)
-def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(typed, main, workdir, outputs):
+def test_invalid_export_gives_one_line_error_and_writes_nothing(typed, main, workdir, outputs):
     done = main(*typed.split(), program="export")
     assert done.returncode == 2
     assert done.stderr.startswith("lenet-export: ")
@@ -186,7 +186,7 @@ def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(typed, main, wor
 
 
 @pytest.mark.parametrize("package", portable.ONNX_PACKAGES)
-def test_without_the_extra_it_is_named(package, main, workdir, monkeypatch):
+def test_missing_onnx_package_names_extra_to_install(package, main, workdir, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     done = main("format=onnx", program="export")
     assert done.returncode == 2
@@ -197,21 +197,21 @@ def test_without_the_extra_it_is_named(package, main, workdir, monkeypatch):
 
 
 def main() -> None:
-    """lenet-export where a file may have 100 kB."""
+    """Run lenet-export with a limit of 100 kB per file."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    sys.dont_write_bytecode = True  # other processes would read the part of a module that fits
+    sys.dont_write_bytecode = True  # other processes would read truncated bytecode
     export.main()
 
 
 @pytest.mark.parametrize("name", ["pt2", "safetensors"])
-def test_a_full_disk_is_one_line_with_status_1(name, workdir, outputs):
+def test_full_disk_gives_one_line_error_and_leaves_no_file(name, workdir, outputs):
     done = end(start(f"format={name}", outputs=outputs, cwd=workdir, module="tests.prediction.test_export"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert list(workdir.iterdir()) == []
 
 
 class Chooses(nn.Module):
-    """What it does depends on the values: no graph holds that."""
+    """An activation with control flow that depends on values, which a graph cannot contain."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.tanh() if float(x.sum()) > 0 else x.relu()
@@ -221,7 +221,7 @@ DRAWN = np.random.default_rng(0)
 
 
 class Drifts(nn.Module):
-    """Another function each time: what was exported is not what answers later."""
+    """An activation that changes with each call, so the exported file differs from the model."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + DRAWN.random()
@@ -229,7 +229,7 @@ class Drifts(nn.Module):
 
 @pytest.mark.parametrize("name", EVERY[:2])
 @pytest.mark.parametrize("activation", [Chooses, Drifts])
-def test_a_file_that_would_not_answer_as_the_model_is_not_written(activation, name, tmp_path):
+def test_export_that_differs_from_model_keeps_existing_file(activation, name, tmp_path):
     path = tmp_path / f"model.{name}"
     path.write_text("here before")
     model = without_record()

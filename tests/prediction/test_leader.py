@@ -1,4 +1,4 @@
-"""lenet-predict sweep=: what was fixed beforehand on the test set, and nothing else unless it is asked for."""
+"""lenet-predict sweep= evaluates only the configurations fixed beforehand, unless you request all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "num_thread
 
 @pytest.fixture(scope="module")
 def outputs_of_four(empty_store, tmp_path_factory):
-    """A sweep of two activations over two seeds."""
+    """Return the outputs folder of a sweep of two activations over two seeds."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("leader") / "outputs"))
     ended = lenet_train(*SWEEP, "activation=relu,selu", "seed=0,1", outputs=outputs)
     assert ended.returncode == 0, ended.stderr
@@ -37,7 +37,7 @@ def outputs_of_four(empty_store, tmp_path_factory):
 
 @pytest.fixture
 def swept(outputs_of_four, monkeypatch):
-    """Its runs in MLflow by activation, and the sweep's own."""
+    """Return a function from an activation to its MLflow runs, and one that returns the parent run."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_four))
 
     def found(activation):
@@ -47,7 +47,7 @@ def swept(outputs_of_four, monkeypatch):
     return found, lambda: runs(client(outputs_of_four), "sweep")[0]
 
 
-def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened(swept, main, workdir):
+def test_only_seeds_of_leader_are_scored_and_logged(swept, main, workdir):
     found, parent = swept
     assert main("output=all.csv", program="compare").returncode == 0
     leader, other = csv.DictReader((workdir / "all.csv").open())
@@ -83,7 +83,7 @@ def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened
     ]
 
 
-def test_results_are_shown_from_then_on_and_all_configurations_are_scored_on_request(swept, main, workdir):
+def test_all_configurations_are_scored_on_request(swept, main, workdir):
     found, parent = swept
     assert main("sweep=last", program="predict").returncode == 0
     done = main("output=before.csv", program="compare")
@@ -108,7 +108,7 @@ def test_results_are_shown_from_then_on_and_all_configurations_are_scored_on_req
     assert (second["lead_low"], second["lead_high"]) == pytest.approx((interval.low, min(interval.high, 1)))
     assert main("output=after.csv", program="compare").returncode == 0
     rows = list(csv.DictReader((workdir / "after.csv").open()))
-    assert [float(row["test_mean"]) for row in rows] == [statistics.fmean(its) for its in pairs]
+    assert [float(row["test_mean"]) for row in rows] == [statistics.fmean(accuracies) for accuracies in pairs]
     assert float(rows[1]["test_behind"]) == second["lead"]
     report = Path(client(outputs_dir()).download_artifacts(parent().info.run_id, "report.md")).read_text()
     assert all(f"| {float(row['test_mean']) * 100:.2f} ± " in report for row in rows)
@@ -116,7 +116,7 @@ def test_results_are_shown_from_then_on_and_all_configurations_are_scored_on_req
         assert main("configurations=all", *wrong, program="predict").returncode == 2
 
 
-def test_a_result_of_other_weights_is_not_shown(swept, tmp_path):
+def test_test_result_of_other_weights_is_ignored(swept, tmp_path):
     folder = RunFolder(Path(shutil.copytree(next(outputs_dir().glob("runs/*")), tmp_path / "run")))
     digest = folder.result().weights_digest
     for weights, accuracy in ((digest, 0.9), ("0" * 64, None)):
@@ -124,7 +124,7 @@ def test_a_result_of_other_weights_is_not_shown(swept, tmp_path):
         assert folder.test_accuracy() == accuracy
 
 
-def test_pictures_are_read_by_the_leaders_best_run(swept, main, workdir):
+def test_pictures_are_classified_by_best_run_of_leader(swept, main, workdir):
     found, _ = swept
     picture = Image.new("L", (28, 28))
     ImageDraw.Draw(picture).line((14, 4, 14, 24), fill=255, width=3)
@@ -134,11 +134,11 @@ def test_pictures_are_read_by_the_leaders_best_run(swept, main, workdir):
     assert re.search(r"one.png: \d  \(", ended.stdout)
     means = {a: statistics.fmean(r.data.metrics["best_val_accuracy"] for r in found(a)) for a in ("relu", "selu")}
     best = max(found(max(means, key=means.get)), key=lambda run: run.data.metrics["best_val_accuracy"])
-    assert best.data.tags["run_folder"][:8] in ended.stdout  # in the name of what the network saw
+    assert best.data.tags["run_folder"][:8] in ended.stdout  # in the file name of the network's input
 
 
 def confirm(main, *asked: str) -> None:
-    """Confirms the last sweep on three new seeds."""
+    """Confirm the last sweep on three new seeds."""
     told = main("confirm=50", "seeds=3", *asked, program="compare").stdout
     line = next(text for text in told.splitlines() if text.startswith("  lenet-train"))
     tested = main(*shlex.split(line)[1:], "hydra/launcher=basic")
@@ -146,9 +146,9 @@ def confirm(main, *asked: str) -> None:
 
 
 @pytest.mark.slow(seconds=15)
-def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir):
+def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
-    alone = main("sweep=last", program="predict").stdout  # a leader without other seeds is told as any model
+    alone = main("sweep=last", program="predict").stdout  # a single run is reported like any model
     assert "accuracy 0." in alone
     assert "±" not in alone
     leader = runs(client(ready), "sweep")[0].data.tags["sweep"]
@@ -162,13 +162,13 @@ def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir
     first = json.loads((workdir / "test.json").read_text())
     assert [len(side["runs"]) for side in first] == [3, 3]
     assert first[1]["lead"] == pytest.approx(first[0]["accuracy"] - first[1]["accuracy"])
-    said = main(f"sweep={leader}", program="compare").stdout  # of the sweep whose leader was tested
+    said = main(f"sweep={leader}", program="compare").stdout  # the sweep whose leader was confirmed
     assert re.search(r"^next: .*confirmed", said, re.MULTILINE)
     assert "lenet-predict" not in said
 
 
 @pytest.mark.by_hand  # the test against a baseline has the same two sides
-def test_both_sides_of_a_confirmation_are_scored(main, ready, workdir):
+def test_leader_and_runner_up_are_scored_after_confirmation(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
     confirm(main)
     ended = main("sweep=last", "output=test.json", program="predict")
@@ -179,7 +179,7 @@ def test_both_sides_of_a_confirmation_are_scored(main, ready, workdir):
     assert other["lead_low"] < other["lead"] < other["lead_high"]
 
 
-def test_unscorable_sweep_is_one_line(main, ready):
+def test_sweep_without_results_to_score_gives_one_line_error(main, ready):
     def line(*arguments: str) -> str:
         ended = main("sweep=last", *arguments, program="predict")
         assert ended.returncode == 2

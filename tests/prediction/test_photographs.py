@@ -1,4 +1,4 @@
-"""Photographed digits are found and recognized, and what is as the training images are is left as it is."""
+"""Photographed digits are found and recognized; images in the form of the training images are not changed."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ MNIST = compose(["dataset=mnist"]).dataset
 
 
 @pytest.mark.by_hand
-def test_forty_photographs_are_answered_rightly_by_the_shipped_model(main, workdir):
-    """How they are drawn, and that nothing is tuned on them, is said in photographs.py."""
+def test_shipped_model_recognizes_all_forty_photographs(main, workdir):
+    """See photographs.py for how the photographs are drawn; nothing is tuned on them."""
     folder = workdir / "photographs"
     folder.mkdir()
     expected = {str(Path("photographs") / p.save(folder).name): p for p in photographs()}
     done = main("images=photographs", "output=answers.csv", program="predict")
     assert done.returncode == 0, done.stderr
-    said: defaultdict[str, str] = defaultdict(str)
+    classes: defaultdict[str, str] = defaultdict(str)
     for row in csv.DictReader((workdir / "answers.csv").open()):
-        said[row["image"]] += row["class"]
-    right = Counter(p.kind for path, p in expected.items() if said[path] == p.digits)
+        classes[row["image"]] += row["class"]
+    right = Counter(p.kind for path, p in expected.items() if classes[path] == p.digits)
     assert right == dict.fromkeys(KINDS, OF_A_KIND)
 
 
 @pytest.fixture
 def bill(workdir) -> Path:
-    """A picture of 305, the bar of whose 5 is a stroke of its own."""
+    """Return a picture of 305 in which the bar of the 5 is a separate stroke."""
     sheet = Image.new("RGB", (700, 300), (240, 238, 230))
     for digit, left in ((3, 40), (0, 240), (5, 440)):
         drawn = Image.open(draw(digit, STYLES["black on white"], workdir / "digit")).resize((220, 220))
@@ -54,7 +54,7 @@ def bill(workdir) -> Path:
     return path
 
 
-def test_several_digits_are_answered_each_in_order_in_lines_and_files(bill, main, workdir):
+def test_several_digits_in_picture_are_classified_in_order(bill, main, workdir):
     done = main("images=bill.png", "output=bill.json", program="predict")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "bill.png" in line]
@@ -73,10 +73,10 @@ def test_several_digits_are_answered_each_in_order_in_lines_and_files(bill, main
     one = main("images=bill.png", "several=false", program="predict")
     assert one.returncode == 0, one.stderr
     assert "of 3]" not in one.stdout
-    assert "bill.png" in one.stderr  # it is too broad for a digit
+    assert "bill.png" in one.stderr  # warned: too wide for one digit
 
 
-def test_pictures_of_the_training_images_form_are_taken_as_they_are(real_data, tmp_path):
+def test_pictures_in_form_of_training_images_are_unchanged(real_data, tmp_path):
     raw = read_images(MNIST, real_data, "test")
     images = raw.images[:200].reshape(-1, 28, 28)
     read = []
@@ -89,7 +89,7 @@ def test_pictures_of_the_training_images_form_are_taken_as_they_are(real_data, t
 
 
 @pytest.mark.parametrize("move", [(0, 4), (-4, 0)])
-def test_one_of_that_form_that_is_not_centred_is_centred(move, tmp_path):
+def test_off_center_picture_in_training_form_is_centered(move, tmp_path):
     frame = np.zeros((28, 28), np.uint8)
     frame[4:24, 12:16] = 255
     Image.fromarray(np.roll(frame, move, (0, 1))).save(tmp_path / "one.png")
@@ -98,7 +98,7 @@ def test_one_of_that_form_that_is_not_centred_is_centred(move, tmp_path):
     assert np.abs(np.array(center) - 13.5).max() <= 1
 
 
-def test_a_ruled_page_without_writing_shows_nothing(tmp_path):
+def test_ruled_page_without_writing_is_refused_as_blank(tmp_path):
     page = np.full((225, 300, 3), (240, 238, 230), np.uint8)
     page[20::50] = page[21::50] = (150, 170, 220)
     noise = np.random.default_rng(0).normal(0, 4, page.shape)
@@ -107,7 +107,7 @@ def test_a_ruled_page_without_writing_shows_nothing(tmp_path):
         read_pictures(tmp_path / "page.png", MNIST)
 
 
-def test_picture_of_a_thing_keeps_its_shades(tmp_path):
+def test_picture_of_clothing_keeps_gray_levels(tmp_path):
     shirt = np.full((60, 80, 3), 255, np.uint8)
     shirt[10:50, 10:30], shirt[10:50, 50:70] = 0, 128
     Image.fromarray(shirt).save(tmp_path / "two.png")

@@ -1,4 +1,4 @@
-"""Pictures of one's own: found, turned light on dark, centered, and recognized."""
+"""A user's pictures are found, inverted if needed, centered and classified."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.tools.configs import compose
 
 
 def read_picture(path: Path, *overrides: str) -> Picture:
-    """The only drawing in a picture."""
+    """Return the only drawing in a picture."""
     (picture,) = read_pictures(path, compose(["dataset=mnist", *overrides]).dataset)
     return picture
 
 
 @pytest.mark.parametrize(("digit", "style"), zip([8, 4, 1, 4, 8], STYLES, strict=True))
-def test_the_drawing_is_light_on_dark_in_a_box_of_20_around_its_centre_of_mass(digit, style, tmp_path):
+def test_drawing_becomes_light_on_dark_20_pixels_wide_and_centered(digit, style, tmp_path):
     picture = read_picture(draw(digit, STYLES[style], tmp_path / "digit"))
     frame = picture.frame.numpy().astype(float)
     assert picture.frame.shape == (28, 28)
@@ -38,12 +38,12 @@ def test_the_drawing_is_light_on_dark_in_a_box_of_20_around_its_centre_of_mass(d
     assert frame[0].max() < 60  # the background is dark
 
 
-def test_a_bigger_box_fills_the_frame(tmp_path):
+def test_larger_picture_box_fills_frame(tmp_path):
     frame = read_picture(draw(0, STYLES["black on white"], tmp_path / "digit"), "dataset.picture_box=28").frame
     assert (frame.amax(1) > 60).sum() >= 26
 
 
-def test_a_picture_and_its_negative_give_the_same_frame(tmp_path):
+def test_picture_and_negative_give_same_frame(tmp_path):
     file = draw(5, STYLES["black on white"], tmp_path / "digit")
     Image.fromarray(255 - np.asarray(Image.open(file))).save(tmp_path / "negative.png")
     one, two = read_picture(file), read_picture(tmp_path / "negative.png")
@@ -51,7 +51,7 @@ def test_a_picture_and_its_negative_give_the_same_frame(tmp_path):
     assert torch.equal(one.frame, two.frame)
 
 
-def test_a_photograph_turned_by_its_camera_is_upright(tmp_path):
+def test_photograph_is_rotated_by_exif_orientation(tmp_path):
     file = draw(7, STYLES["black on white"], tmp_path / "digit")
     turned = Image.open(file).transpose(Image.Transpose.ROTATE_90)
     orientation = Image.Exif()
@@ -67,13 +67,13 @@ def test_a_photograph_turned_by_its_camera_is_upright(tmp_path):
         lambda p: None,
         lambda p: p.write_text("hello"),
         lambda p: p.mkdir(),
-        lambda p: Image.new("L", (30, 30), 200).save(p),  # of nothing
+        lambda p: Image.new("L", (30, 30), 200).save(p),  # blank
         os.mkfifo,
         lambda p: p.symlink_to("/dev/zero"),
     ],
     ids=["gone", "text", "folder", "empty", "pipe", "device"],
 )
-def test_invalid_picture_is_one_line_and_does_not_block(make, tmp_path):
+def test_invalid_picture_gives_one_line_error_and_does_not_block(make, tmp_path):
     path = tmp_path / "x.png"
     make(path)
     with pytest.raises(DataError) as caught:
@@ -84,7 +84,7 @@ def test_invalid_picture_is_one_line_and_does_not_block(make, tmp_path):
 
 @pytest.fixture
 def drawings(workdir):
-    """A folder with a drawing, a scan of nothing, and a text."""
+    """Return a folder with a drawing, a blank scan, and a text file."""
     folder = workdir / "scans"
     folder.mkdir()
     draw(7, STYLES["black on white"], folder / "seven")
@@ -94,7 +94,7 @@ def drawings(workdir):
 
 
 @pytest.mark.parametrize("named", ["scans", "scans/*.png", "[scans/seven.png,scans/empty.png]"])
-def test_pictures_are_named_alone_by_a_folder_or_a_pattern_and_an_empty_one_stops_no_other(named, drawings, main):
+def test_blank_picture_in_folder_or_pattern_does_not_stop_others(named, drawings, main):
     done = main(f"images={named}", program="predict")
     assert done.returncode == 1
     assert "scans/seven.png: 7" in done.stdout
@@ -102,7 +102,7 @@ def test_pictures_are_named_alone_by_a_folder_or_a_pattern_and_an_empty_one_stop
     assert "notes.txt" not in done.stdout + done.stderr
 
 
-def test_a_single_picture_needs_no_list_no_store_and_no_training(drawings, main, outputs, workdir):
+def test_single_picture_is_classified_without_training_or_store(drawings, main, outputs, workdir):
     done = main("images=scans/seven.png", "output=answer.json", program="predict")
     assert (done.returncode, "scans/seven.png: 7" in done.stdout) == (0, True), done.stderr
     (answer,) = json.loads((workdir / "answer.json").read_text())["images"]
@@ -110,7 +110,7 @@ def test_a_single_picture_needs_no_list_no_store_and_no_training(drawings, main,
 
 
 @pytest.mark.parametrize("named", ["nope.png", "scans/*.jpg", "", 'it\'s "this".png', "a\\b.png"])
-def test_missing_picture_is_one_line(named, drawings, main):
+def test_missing_picture_gives_one_line_error(named, drawings, main):
     done = main(f"images={named}", program="predict")
     assert done.returncode == 2
     assert done.stderr.startswith("lenet-predict: images=")

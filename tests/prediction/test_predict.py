@@ -27,7 +27,7 @@ def outputs_of_one(empty_store, tmp_path_factory):
 
 @pytest.fixture
 def trained(outputs_of_one, monkeypatch):
-    """A trained run, its model file and its MLflow client; the champion of digits."""
+    """Return the MLflow client, the run ID and the model file of the champion of digits."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs_of_one))
     (run,) = runs(client(outputs_of_one))
     (file,) = (outputs_of_one / "models").iterdir()
@@ -40,7 +40,7 @@ def accuracy(stdout: str) -> float:
     return int(correct) / int(total)
 
 
-def test_the_numbers_go_to_files_and_to_the_models_run(trained, main, workdir):
+def test_test_results_are_printed_written_and_logged_to_run(trained, main, workdir):
     store, run_id, file = trained
     other_set = main("dataset=digits", "dataset.name=others", f"trained_model={file}", program="predict")
     assert other_set.returncode == 0
@@ -65,7 +65,7 @@ def test_the_numbers_go_to_files_and_to_the_models_run(trained, main, workdir):
     assert (run.tags["test_opened"], run.tags["test_digest"]) == ("1", written["data_digest"])
 
     (folder,) = (file.parents[1] / "runs").iterdir()
-    for name in ("lenet5-digits@champion", f"runs:/{run_id}", run_id, folder, folder.name, file):  # all the same model
+    for name in ("lenet5-digits@champion", f"runs:/{run_id}", run_id, folder, folder.name, file):  # all name one model
         again = main("dataset=digits", "output=test.csv", f"trained_model={name}", program="predict")
         assert accuracy(again.stdout) == written["accuracy"], name
     assert int(store.get_run(run_id).data.tags["test_opened"]) > 1
@@ -74,20 +74,20 @@ def test_the_numbers_go_to_files_and_to_the_models_run(trained, main, workdir):
     assert float(rows[-1]["recall"]) == written["accuracy"]
 
 
-def test_model_is_evaluated_on_its_own_dataset(trained, main):
+def test_model_is_evaluated_on_recorded_dataset(trained, main):
     typed = (f"trained_model={trained[2]}", "data_root=nowhere")  # digits come with scikit-learn
     done, same = main(*typed, program="predict"), main(*typed, "dataset=digits", program="predict")
     assert accuracy(done.stdout) == accuracy(same.stdout)
     assert done.stderr == same.stderr
 
 
-def test_each_failed_job_of_a_multirun_is_one_line(main, outputs, workdir):
+def test_each_failed_job_of_multirun_gives_one_line_error(main, outputs, workdir):
     done = main("-m", "trained_model=gone.safetensors,gone.pkl", program="predict")
     assert done.returncode == 2
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["lenet-predict"] * 2
 
 
-def test_a_damaged_model_file_is_refused(trained, main, tmp_path):
+def test_corrupt_model_file_is_refused(trained, main, tmp_path):
     content = bytearray(trained[2].read_bytes())
     content[-1000] ^= 1
     damaged = tmp_path / "damaged.safetensors"
@@ -109,13 +109,13 @@ WRONG = {
     "images=[gone.png]": ("images=gone.png",),
     "images=seven.png,seven.png": ("'images=[seven.png,seven.png]'?",),
     "dataset=digit": ("did you mean digits?",),
-    "seven.png": ("images=seven.png?",),  # a file that is there
+    "seven.png": ("images=seven.png?",),  # an existing file
     "--trained_model=x": ("trained_model=x",),
 }
 
 
 @pytest.mark.parametrize("typed", WRONG)
-def test_a_mistake_is_one_line_with_status_2(typed, main, outputs, workdir):
+def test_invalid_request_gives_one_line_error(typed, main, outputs, workdir):
     (workdir / "seven.png").touch()
     done = main(*typed.split(), program="predict")
     assert done.returncode == 2
@@ -124,8 +124,8 @@ def test_a_mistake_is_one_line_with_status_2(typed, main, outputs, workdir):
 
 
 @pytest.mark.slow(seconds=4)
-def test_the_test_set_is_opened_by_prediction_and_by_nothing_else(ready, main, workdir, real_data):
-    (workdir / "data").symlink_to(real_data)  # a folder of which nothing is in memory yet
+def test_only_lenet_predict_opens_test_set(ready, main, workdir, real_data):
+    (workdir / "data").symlink_to(real_data)  # a new path, so no dataset in memory is reused
     opened: set[str] = set()
     watching = True
     sys.addaudithook(lambda event, args: opened.add(str(args[0])) if watching and event == "open" else None)

@@ -1,4 +1,4 @@
-"""A champion behind `mlflow models serve` answers over HTTP as `lenet_exp.load` does."""
+"""`mlflow models serve` returns the same logits for a champion as `lenet_exp.load`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MODEL = "models:/lenet5-digits@champion"
 
 @contextlib.contextmanager
 def served(outputs: Path, log: Path) -> Iterator[tuple[requests.Session, str]]:
-    """A session that asks the served champion, and its address; the server and its workers end afterward."""
+    """Serve the champion; yield a session and its address, and end the server and its workers afterward."""
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", MODEL, "--env-manager", "local", "--host", "127.0.0.1"]
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{outputs / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),  # it looks for uvicorn there
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),  # for uvicorn
     }
     with log.open("w") as out:
         server = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(port)],
             env=environment,
-            cwd=log.parent,  # not the checkout: what is served needs no code of it
+            cwd=log.parent,  # not the checkout, because serving must not need its code
             stdout=out,
             stderr=out,
             start_new_session=True,
@@ -53,7 +53,7 @@ def served(outputs: Path, log: Path) -> Iterator[tuple[requests.Session, str]]:
 
 
 @pytest.mark.by_hand
-def test_a_served_champion_answers_a_request(ready, tmp_path):
+def test_served_champion_returns_logits_of_loaded_model(ready, tmp_path):
     assert lenet_train(*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false", outputs=ready).returncode == 0
     images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with served(ready, tmp_path / "serve.log") as (session, address):

@@ -1,4 +1,4 @@
-"""An artifact that somebody changed runs no code: each attack works where MLflow loads it, and not here."""
+"""A manipulated artifact runs no code in lenet_exp, although each attack works where MLflow loads the model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SERVER = "http://shared"
 
 @dataclass(frozen=True)
 class Logged:
-    """A run with its model in a store: where its artifacts lie."""
+    """A run with its model in a store, and the folders of their artifacts."""
 
     outputs: Path
     run_id: str
@@ -54,7 +54,7 @@ class Logged:
 
 @pytest.fixture(scope="module")
 def untouched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """A run of PReLU, whose activation has weights of its own."""
+    """Return a run with PReLU, an activation with weights."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("tampering") / "outputs"))
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
     (run,), (model,) = runs(client(outputs)), models(client(outputs))
@@ -64,7 +64,7 @@ def untouched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
 
 @pytest.fixture
 def logged(untouched: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
-    """That run, to be changed; MLflow keeps paths, so its files are put back afterward."""
+    """Yield the run for manipulation and restore its files afterward, because MLflow stores their paths."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(untouched.outputs))
     for name in ("runs", "mlartifacts"):
         shutil.copytree(untouched.outputs / name, tmp_path / "kept" / name)
@@ -75,13 +75,13 @@ def logged(untouched: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def predict(main, logged: Logged, name: str = "") -> tuple[int, str, str]:
-    """Status, the accuracy's line and stderr."""
+    """Return the exit status, the line with the accuracy, and stderr."""
     done = main("dataset=digits", f"trained_model={name or f'runs:/{logged.run_id}'}", program="predict")
     return done.returncode, next((x for x in done.stdout.splitlines() if x.startswith("accuracy")), ""), done.stderr
 
 
 def pickled(marker: Path) -> bytes:
-    """A file of torch.save that creates `marker` when it is unpickled."""
+    """Return the content of a torch.save file that creates `marker` when unpickled."""
     content = io.BytesIO()
     torch.save(Call(open, str(marker), "w"), content)
     return content.getvalue()
@@ -105,7 +105,7 @@ def code_of_its_own(logged: Logged, marker: Path) -> None:
 
 
 @pytest.mark.parametrize("attack", [code_of_its_own, sample_inputs])
-def test_a_changed_artifact_runs_nothing_and_predicts_as_the_untouched_one(attack, logged, main, tmp_path):
+def test_manipulated_artifact_runs_no_code_and_predicts_as_before(attack, logged, main, tmp_path):
     expected = predict(main, logged)
     assert expected[0] == 0
     assert expected[1].startswith("accuracy 0.")
@@ -116,24 +116,24 @@ def test_a_changed_artifact_runs_nothing_and_predicts_as_the_untouched_one(attac
 
 
 @pytest.mark.parametrize(("attack", "pickle"), [(sample_inputs, "true"), (code_of_its_own, "false")])
-def test_the_attacks_work_where_mlflow_loads_the_model(attack, pickle, logged, tmp_path, monkeypatch):
+def test_attacks_succeed_if_mlflow_loads_model(attack, pickle, logged, tmp_path, monkeypatch):
     attack(logged, tmp_path / "ran")
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", pickle)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    with contextlib.suppress(Exception):  # what comes after the code does not matter
+    with contextlib.suppress(Exception):  # only the execution of the code matters
         pytorch.load_model(str(logged.model_files))
     sys.modules.pop("evil_pickle", None)
     assert (tmp_path / "ran").exists()
 
 
 def refused(main, logged: Logged, *names: str, model: str = "") -> None:
-    """In one line that names these."""
-    status, _, said = predict(main, logged, model)
-    assert (status, said.count("\n")) == (2, 1)
-    assert all(name in said for name in names), said
+    """Check that lenet-predict refuses the model in one line that contains these names."""
+    status, _, stderr = predict(main, logged, model)
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert all(name in stderr for name in names), stderr
 
 
-def test_replaced_weights_are_refused_also_where_the_record_was_changed_with_them(logged, main):
+def test_replaced_weights_are_refused_even_if_record_matches(logged, main):
     weights, metadata = load_weights(logged.model_files / WEIGHTS)
     weights["fc3.bias"] = weights["fc3.bias"] + 1e-6
     save_weights(logged.model_files / WEIGHTS, weights, metadata)
@@ -142,7 +142,7 @@ def test_replaced_weights_are_refused_also_where_the_record_was_changed_with_the
         lenet_exp.load(f"runs:/{logged.run_id}")
     path = logged.run_files / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_digest": weights_digest(weights)}))
-    refused(main, logged, "record.json")  # the run names others
+    refused(main, logged, "record.json")  # the run's tag has another digest
 
 
 @pytest.mark.parametrize(
@@ -158,24 +158,24 @@ def test_replaced_weights_are_refused_also_where_the_record_was_changed_with_the
     ],
     ids=["empty", "no tensor", "too large", "cut", "deep", "no keys", "too large"],
 )
-def test_invalid_file_is_one_line(name, content, logged, main):
+def test_invalid_model_file_gives_one_line_error(name, content, logged, main):
     path = (logged.model_files if name == WEIGHTS else logged.run_files) / name
     if content is None:
-        os.truncate(path, MAX_BYTES + 1)  # a hole: it takes no disk
+        os.truncate(path, MAX_BYTES + 1)  # a sparse file uses no disk space
     else:
         path.write_bytes(content)
     refused(main, logged, name, *(["64 MiB"] if content is None else []))
 
 
 @pytest.mark.parametrize("where", ["local", "logged"])
-def test_a_pipe_is_one_line_and_blocks_nothing(where, logged, main, workdir):
+def test_named_pipe_as_weights_gives_one_line_error(where, logged, main, workdir):
     path = (logged.model_files if where == "logged" else workdir) / WEIGHTS
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     refused(main, logged, model="" if where == "logged" else str(path))
 
 
-def test_a_model_without_its_file_of_weights_is_one_line(logged, main):
+def test_model_without_weights_file_gives_one_line_error(logged, main):
     expected = predict(main, logged)
     assert predict(main, logged, str(logged.model_files / WEIGHTS))[:2] == expected[:2]
     (logged.model_files / WEIGHTS).unlink()
@@ -183,12 +183,12 @@ def test_a_model_without_its_file_of_weights_is_one_line(logged, main):
 
 
 def shared(outputs: Path) -> Store:
-    """The store of an outputs folder, as if it were a server."""
+    """Return the store of an outputs folder under a server's address."""
     return replace(open_store(replace(compose(LINE).tracking, uri=f"sqlite:///{outputs / 'mlflow.db'}")), uri=SERVER)
 
 
 def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """The run's folder in another outputs folder, after a look at the store as if it were a server that both share."""
+    """Adopt the run into another outputs folder from a shared store, and return its run folder."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     job = lone_job(compose(LINE))
     take_over([job], shared(logged.outputs))
@@ -196,7 +196,7 @@ def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 
 
 @pytest.mark.parametrize("attack", [None, sample_inputs, code_of_its_own])
-def test_adopted_run_has_its_records_weights_and_runs_no_code(attack, logged, tmp_path, monkeypatch):
+def test_adopted_run_has_recorded_weights_and_runs_no_code(attack, logged, tmp_path, monkeypatch):
     if attack is not None:
         attack(logged, tmp_path / "ran")
     folder = adopt(logged, tmp_path / "mine", monkeypatch)
@@ -205,9 +205,7 @@ def test_adopted_run_has_its_records_weights_and_runs_no_code(attack, logged, tm
 
 
 @pytest.mark.parametrize("gone", ["weights", "model", "record.json"])
-def test_run_with_missing_or_changed_files_is_reported_or_adopted_without_weights(
-    gone, logged, tmp_path, monkeypatch, caplog
-):
+def test_run_with_missing_or_changed_files_is_adopted_without_weights(gone, logged, tmp_path, monkeypatch, caplog):
     if gone == "weights":
         weights, metadata = load_weights(logged.model_files / WEIGHTS)
         save_weights(logged.model_files / WEIGHTS, weights | {"fc3.bias": weights["fc3.bias"] + 1}, metadata)
@@ -222,7 +220,7 @@ def test_run_with_missing_or_changed_files_is_reported_or_adopted_without_weight
 
 
 @pytest.mark.parametrize("stored", ["all", "none"])
-def test_nothing_of_an_adopted_run_is_uploaded_again(stored, ready, tmp_path, main, monkeypatch):
+def test_adopted_run_is_not_uploaded_again(stored, ready, tmp_path, main, monkeypatch):
     assert main(*LINE, f"tracking.models={stored}").returncode == 0
     (run,) = runs(client(ready))
     folder = adopt(Logged(ready, run.info.run_id, ready, ready), tmp_path / "mine", monkeypatch)
@@ -234,20 +232,20 @@ def test_nothing_of_an_adopted_run_is_uploaded_again(stored, ready, tmp_path, ma
     assert len(models(client(ready))) == (stored == "all")
 
 
-def test_an_edited_record_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
+def test_edited_record_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
     path = logged.run_files / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"best_val_accuracy": 0.999}))
     assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
     assert "record.json" in caplog.text
 
 
-def test_a_record_that_names_another_class_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
+def test_record_with_another_class_is_not_adopted_or_imported(logged, tmp_path, monkeypatch, caplog):
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     path = logged.run_files / "record.json"
     record = json.loads(path.read_text())
     record["config"]["activation"]["_target_"] = "evil.SELU"
-    del record["digest"]  # as in an older release: it is no guard against who can leave it out
+    del record["digest"]  # as in an older release, so its absence must not bypass the check
     path.write_text(json.dumps(record))
     assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
     assert "activation" in caplog.text
@@ -255,7 +253,7 @@ def test_a_record_that_names_another_class_is_not_adopted(logged, tmp_path, monk
 
 
 def altered(path: Path, **changes: object) -> Path:
-    """Write the bundled model of MNIST with changes to its record: keys of the dataset, or `normalization`."""
+    """Write the bundled MNIST model with changes to its record: keys of the dataset, or `normalization`."""
     with safe_open(str(shipped_file("mnist")), "pt") as file:
         metadata, weights = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     record = json.loads(metadata["record"])
@@ -279,7 +277,7 @@ def altered(path: Path, **changes: object) -> Path:
         {"channels": 3, "normalization": {"mean": [0.5] * 3, "sd": [0.5, 0.5, 0.0]}},
     ],
 )
-def test_a_record_with_images_that_cannot_be_is_refused_without_a_look_at_files_or_the_network(changes, tmp_path):
+def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp_path):
     (tmp_path / "served").mkdir()
     with serve(tmp_path / "served") as (address, handler):
         changes = {key: address + "set.zip" if value == "ADDRESS" else value for key, value in changes.items()}
@@ -290,7 +288,7 @@ def test_a_record_with_images_that_cannot_be_is_refused_without_a_look_at_files_
     assert {p.name for p in tmp_path.iterdir()} == {"served", "model.safetensors"}
 
 
-def test_pictures_are_prepared_as_the_command_says_if_an_older_record_does_not(main, ready, tmp_path):
+def test_pictures_of_older_model_are_prepared_as_current_dataset_options(main, ready, tmp_path):
     samples.bill(tmp_path / "bill.jpg")
     with safe_open(str(shipped_file("mnist")), "pt") as file:
         assert "shows" in json.loads(file.metadata()["record"])["config"]["dataset"]

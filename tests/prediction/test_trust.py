@@ -1,4 +1,4 @@
-"""A model's file names a class: torch's and ours are taken, others on the user's word, not imported before it."""
+"""Classes named in a model file: those of torch and lenet_exp are accepted, others only if `trust=` names them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SWISH = "from torch import nn\nclass Swish(nn.SiLU): pass\n"
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on sys.path with packages that say so when they are imported."""
+    """Return a folder on sys.path with packages that leave a file when they are imported."""
     folder = tmp_path / "packages"
     for name in ("evil", "mine"):
         (folder / name).mkdir(parents=True)
@@ -40,7 +40,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def model_file(path: Path, activation: Any) -> Path:
-    """The shipped model of MNIST as if it had been trained with another activation."""
+    """Write the bundled MNIST model with another activation in its record."""
     weights, metadata = load_weights(shipped_file("mnist"))
     record = json.loads(metadata["record"])
     record["config"]["activation"] = activation
@@ -50,19 +50,19 @@ def model_file(path: Path, activation: Any) -> Path:
 
 @pytest.mark.parametrize("target", ["evil.Swish", "evil.sub.Nothing", "evil"])
 @pytest.mark.parametrize("program", ["predict", "export", "python"])
-def test_a_class_of_others_is_refused_before_anything_is_imported(program, target, packages, main, workdir):
+def test_untrusted_class_is_refused_before_import(program, target, packages, main, workdir):
     path = model_file(workdir / "model.safetensors", {"_target_": target, "monotone": False})
     if program == "python":
         with pytest.raises(UserError) as caught:
             lenet_exp.load(str(path))
-        said = f"{caught.value}\n"
+        message = f"{caught.value}\n"
     else:
         flags = ["format=pt2"] if program == "export" else ["dataset=digits"]
         done = main(f"trained_model={path}", *flags, program=program)
         assert done.returncode == 2
-        said = done.stderr
-    assert said.count("\n") == 1
-    assert said.endswith(f"trust={target}\n")
+        message = done.stderr
+    assert message.count("\n") == 1
+    assert message.endswith(f"trust={target}\n")
     assert not (packages.parent / "evil ran").exists()
     assert not {"evil", "evil.sub"} & set(sys.modules)
 
@@ -82,12 +82,12 @@ def test_trust_in_another_class_does_not_apply(trust, packages, workdir):
 
 
 @pytest.mark.parametrize("trust", ["", "a..b", "../x", "a\n"])
-def test_a_word_that_is_no_name_is_refused(trust):
+def test_invalid_name_in_trust_is_refused(trust):
     with pytest.raises(ConfigError, match=r"^trust="):
         lenet_exp.load(str(shipped_file("mnist")), trust=trust)
 
 
-def test_commands_take_the_word(packages, main, workdir, outputs):
+def test_commands_accept_trust(packages, main, workdir, outputs):
     path = model_file(workdir / "model.safetensors", {"_target_": "mine.Swish", "monotone": False})
     line = (f"trained_model={path}", "trust=mine.Swish")
     done = main(*line, "dataset=digits", program="predict")
@@ -96,7 +96,7 @@ def test_commands_take_the_word(packages, main, workdir, outputs):
     assert load_file(workdir / "exported.safetensors", "mine").record is not None
 
 
-def test_every_shipped_activation_and_those_of_torch_may_be_named():
+def test_shipped_and_torch_activations_need_no_trust():
     options = [yaml.safe_load(file.read_text()) for file in (CONF_DIR / "activation").glob("*.yaml")]
     options += [{"_target_": "torch.nn.GELU", "approximate": "tanh"}, {"_target_": "torch.nn.modules.activation.Mish"}]
     for option in options:
@@ -120,14 +120,14 @@ NO_ACTIVATIONS = [
 
 
 @pytest.mark.parametrize("option", [None, [], *({"_target_": target} for target in NO_ACTIVATIONS)], ids=repr)
-def test_class_that_is_no_activation_is_refused(option):
+def test_class_other_than_activation_is_refused(option):
     with pytest.raises(UserError) as caught:
         check_network("a model", replace(compose(), activation=option), None)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("value", [10**12, "/etc/passwd", "x" * 33, {"a": 1}, [1, "/"], [[1]]], ids=repr)
-def test_a_keyword_that_is_no_number_or_plain_word_is_refused(value):
+def test_activation_argument_of_invalid_type_is_refused(value):
     config = replace(compose(), activation={"_target_": "torch.nn.PReLU", "num_parameters": value})
     with pytest.raises(UserError, match="num_parameters"):
         check_network("a model", config, None)
@@ -143,7 +143,7 @@ HOSTILE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("which", HOSTILE)
-def test_an_option_that_makes_no_network_is_one_line(which, workdir):
+def test_unusable_activation_option_gives_one_line_error(which, workdir):
     path = model_file(workdir / "model.safetensors", HOSTILE[which])
     with pytest.raises(UserError) as caught:
         lenet_exp.load(str(path))
@@ -152,7 +152,7 @@ def test_an_option_that_makes_no_network_is_one_line(which, workdir):
 
 @pytest.mark.parametrize("config", [None, [], {}, {"activation": {"_target_": "torch.nn.SELU"}, "regularization": 3}])
 @pytest.mark.parametrize("key", ["network", "record"])
-def test_invalid_configuration_is_one_line(key, config, workdir):
+def test_invalid_configuration_in_model_file_gives_one_line_error(key, config, workdir):
     weights = {"w": torch.zeros(1)}
     about = {"config": config} | ({"fingerprint": "0"} if key == "record" else {})
     save_weights(workdir / "m.safetensors", weights, {key: json.dumps(about)})
