@@ -1,4 +1,4 @@
-"""kill -9 at a chosen point of `lenet-sweep rm`: right before it moves or deletes something, or updates the store."""
+"""`lenet-sweep rm` that dies of SIGKILL right before a chosen rename, deletion or update of the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALLS = ("log_batch", "delete_tag", "delete_logged_model", "delete_run")  # of M
 
 
 def main() -> None:
-    """lenet-sweep, which dies where it is told to."""
+    """Run lenet-sweep, which dies at the chosen point."""
     reached = points()
     for module, name in FILES:
         setattr(module, name, watched(getattr(module, name), lambda *a, name=name: _file(name, *a), reached))
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _file(name: str, *arguments: Any) -> str | None:
-    """`rename runs/...`; a deleted tree counts once a file, and those of the database not at all."""
+    """Return a name such as `rename runs/...`, or None for the database and for files elsewhere."""
     path = Path(os.fspath(arguments[0]))
     within = path.is_relative_to(os.environ["LENET_EXP_OUTPUTS"]) or not path.is_absolute()
     if not within or path.name.startswith((".", "mlflow.db")):

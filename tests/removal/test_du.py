@@ -21,7 +21,7 @@ MILLION = 10**6
 
 @pytest.fixture
 def trained(ready: Path) -> Path:
-    """Two sweeps and a run in none."""
+    """Return an outputs folder with two sweeps and a run that is not part of a sweep."""
     for line in LINES:
         done = lenet_train(*line, outputs=ready)
         assert done.returncode == 0, done.stderr
@@ -29,7 +29,7 @@ def trained(ready: Path) -> Path:
 
 
 def by_du(outputs: Path) -> int:
-    """What `du -sb` says, less the folders' own sizes where it counts them (before coreutils 9.2)."""
+    """Return the size by `du -sb`, without the folders' own sizes, which coreutils before 9.2 counts."""
 
     def du(path: Path) -> int:
         return int(subprocess.run(["du", "-sb", path], capture_output=True, text=True, check=True).stdout.split()[0])
@@ -40,14 +40,14 @@ def by_du(outputs: Path) -> int:
     return du(outputs) - own
 
 
-def test_a_folder_that_is_not_there_is_one_line(main, outputs):
+def test_du_of_missing_folder_gives_one_line_error(main, outputs):
     done = main("du", program="sweep")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert str(outputs) in done.stderr
     assert not outputs.exists()
 
 
-def test_the_total_is_that_of_the_disk_and_what_could_go_has_its_command(trained, main):
+def test_du_total_equals_disk_usage_and_removable_items_have_commands(trained, main):
     done = main("du", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

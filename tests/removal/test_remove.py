@@ -1,4 +1,4 @@
-"""lenet-sweep rm: what goes and what stays, on disk and in MLflow; after a kill, the same command finishes it."""
+"""lenet-sweep rm: what it removes and keeps on disk and in MLflow, and how it resumes after SIGKILL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHAMPION = (*QUICK, "num_epoch=4", "seed=9")
 
 
 class Swept:
-    """An outputs folder with two sweeps that share a run, and a run in no sweep, whose model is the champion."""
+    """An outputs folder with two sweeps that share a run, and a separate run whose model is the champion."""
 
     def __init__(self, folder: Path, empty_store: Path) -> None:
         self.outputs = folder / "outputs"
@@ -50,7 +50,7 @@ class Swept:
         shutil.copytree(self.outputs, self._kept)
 
     def again(self) -> None:
-        """As it was, at the same place, whose path the store knows; in the same database, which this process reads."""
+        """Restore the outputs folder in place, including the contents of the database that this process has open."""
         for path in self.outputs.iterdir():
             if path.name != DATABASE:
                 remove(path)
@@ -62,7 +62,7 @@ class Swept:
             kept.backup(db)
 
     def mlflow(self, kind: str = "run") -> dict[str, Any]:
-        """The runs that MLflow shows, by name."""
+        """Return the runs that MLflow shows, by name."""
         return {run.info.run_name: run for run in runs(client(self.outputs), kind)}
 
     @property
@@ -83,23 +83,23 @@ def swept(trained: Swept, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swept]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files but locks and the database, which opening changes."""
+    """Return all files except locks and the database, which change when they are opened."""
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return {k: v for k, v in found.items() if not re.search(r"lock$|^mlflow.db|owner.json$", k)}
 
 
 def state(swept: Swept) -> dict[str, Any]:
-    """What a removal leaves, but for times of deletion."""
+    """Return the store and the files that a removal leaves, without times of deletion."""
     store, files = client(swept.outputs), tree(swept.outputs)
     return {"store": everything(store), "files": {k: v for k, v in files.items() if not k.startswith("mlartifacts")}}
 
 
 def lines_that(verb: str, done: Done) -> list[str]:
-    """What `would remove`, `removed` or `kept` names."""
+    """Return what the output lists under `would remove`, `removed` or `kept`."""
     return re.findall(rf"^  {verb}: (.*)$", done.stdout, re.MULTILINE)
 
 
-def test_by_itself_it_shows_what_would_go_and_changes_nothing(swept, main):
+def test_rm_is_dry_run_by_default(swept, main):
     before, shown = tree(swept.outputs), everything(client(swept.outputs))
     done = main("rm", "sweep=last", program="sweep")
     assert done.returncode == 0, done.stderr
@@ -115,7 +115,7 @@ def test_by_itself_it_shows_what_would_go_and_changes_nothing(swept, main):
     assert (tree(swept.outputs), everything(client(swept.outputs))) == (before, shown)
 
 
-def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
+def test_rm_sweep_keeps_runs_shared_with_another_sweep(swept, main):
     first, shared = (swept.mlflow()[f"seed={seed}"].info.run_id for seed in (0, 1))
     (parent,) = {run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"}
     done = main(*swept.line, program="sweep")
@@ -146,13 +146,13 @@ def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
     assert len(runs(store, "sweep")) == 2
 
 
-def test_what_another_sweep_uses_stays_also_where_no_store_is_asked(swept, main):
+def test_rm_sweep_with_no_store_keeps_shared_runs(swept, main):
     assert main(*swept.line, "mlflow=false", program="sweep").returncode == 0
     left = {path.name for path in (swept.outputs / "runs").iterdir()}
     assert left & set(swept.runs.values()) == {swept.runs[1], swept.runs[2]}
 
 
-def test_of_an_experiment_only_the_champion_stays(swept, main):
+def test_rm_experiment_keeps_only_champion(swept, main):
     champion = next(run for run in swept.mlflow().values() if run.data.params["seed"] == "9")
     done = main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep")
     assert done.returncode == 0, done.stderr
@@ -169,7 +169,7 @@ def test_of_an_experiment_only_the_champion_stays(swept, main):
     assert main("dataset=digits", program="predict").returncode == 0
 
 
-def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept, main):
+def test_rm_keeps_run_with_registered_model_and_detaches_run_from_sweep(swept, main):
     store = client(swept.outputs)
     mine = next(model for model in models(store) if model.source_run_id == swept.mlflow()["seed=0"].info.run_id)
     store.create_registered_model("mine")
@@ -184,7 +184,7 @@ def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept,
     assert main(program="sync").stdout == NOTHING
 
 
-def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swept, main):
+def test_rm_keeps_mlflow_run_of_adopted_run(swept, main):
     folder, run = RunFolder(swept.outputs / "runs" / swept.runs[0]), swept.mlflow()["seed=0"]
     record = folder.record()
     folder.log_file.unlink()  # as tracking/delivery/adopt.py leaves it
@@ -199,7 +199,7 @@ def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swep
     assert len(runs(client(swept.outputs), "sweep")) == 1
 
 
-def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
+def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
     swept.second.save(confirms=swept.first.id, points=1.0)
     before = tree(swept.outputs)
     for typed, names in (
@@ -210,7 +210,7 @@ def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
         (("sweep=abcd1234",), "abcd1234"),
         (("run=abcd1234",), "abcd1234"),
         (("experiment=lenet",), "experiment=lenet"),
-        ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # which confirms it
+        ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # the second sweep confirms the first
     ):
         done = main("rm", *typed, program="sweep")
         assert (done.returncode, done.stdout) == (2, ""), typed
@@ -218,14 +218,14 @@ def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
         assert done.stderr.count("\n") == 1
     assert tree(swept.outputs) == before
     swept.second.save(confirms=None)
-    (swept.second.path / "jobs.jsonl").unlink()  # nobody knows what it uses
+    (swept.second.path / "jobs.jsonl").unlink()  # the sweep's runs are unknown
     done = main(*swept.line, program="sweep")
     assert done.returncode == 2
     assert f"{swept.second.path / 'jobs.jsonl'} is corrupt" in done.stderr
     assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
 
 
-def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
+def test_rm_run_removes_single_run_but_keeps_run_of_sweep(swept, main):
     store = client(swept.outputs)
     store.delete_registered_model("lenet5-digits")
     lone = next(run.data.tags["run_folder"] for run in swept.mlflow().values() if run.data.params["seed"] == "9")
@@ -236,7 +236,7 @@ def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
     assert len(runs(store)) == 3
 
 
-def test_a_run_that_was_trained_alone_before_the_sweep_stays_until_it_is_named(swept, main):
+def test_rm_sweep_keeps_run_trained_before_sweep_until_rm_run(swept, main):
     for line in ((*QUICK, "seed=5"), (*HERE, "seed=5,6")):
         assert lenet_train(*line, outputs=swept.outputs).returncode == 0
     sweep = all_sweeps(swept.outputs)[0]
@@ -254,7 +254,7 @@ def test_a_run_that_was_trained_alone_before_the_sweep_stays_until_it_is_named(s
     assert not alone.path.exists()
 
 
-def test_a_store_that_is_away_leaves_all_as_it_was(swept, main):
+def test_rm_with_unreachable_store_changes_nothing(swept, main):
     away = f"http://127.0.0.1:{free_port()}"
     folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
     folder.set_delivered(folder.delivered().with_run(DeliveredRun(away, "0" * 32)))
@@ -270,14 +270,14 @@ def test_a_store_that_is_away_leaves_all_as_it_was(swept, main):
     assert not folder.path.exists()
 
 
-def test_the_command_that_deletes_a_study_elsewhere_is_printed(swept, main):
+def test_rm_prints_command_that_deletes_external_study(swept, main):
     swept.second.save(overrides=["search.storage=postgresql://me:secret@host/db"])
     done = main("rm", "sweep=last", program="sweep")
     study = f"--study-name 'lenet_exp {swept.second.id}' --storage postgresql://***@host/db"
     assert f"optuna delete-study {study}\n" in done.stdout
 
 
-def test_an_mlflow_run_whose_tags_name_another_folder_stays(swept, main):
+def test_rm_keeps_mlflow_run_tagged_with_another_folder(swept, main):
     mine = swept.mlflow()["seed=0"].info.run_id
     client(swept.outputs).set_tag(mine, "run_folder", "0" * 32)
     done = main(*swept.line, program="sweep")
@@ -287,7 +287,7 @@ def test_an_mlflow_run_whose_tags_name_another_folder_stays(swept, main):
     assert swept.mlflow()["seed=0"].info.run_id == mine
 
 
-def test_an_interrupted_removal_is_finished_before_another_one(swept, main):
+def test_interrupted_removal_must_finish_before_another_removal(swept, main):
     (swept.outputs / "removing" / swept.first.id / "sweeps").mkdir(parents=True)
     swept.first.path.rename(swept.outputs / "removing" / swept.first.id / "sweeps" / swept.first.id)
     done = main("rm", f"sweep={swept.second.id}", "dry_run=false", program="sweep")
@@ -299,7 +299,7 @@ def test_an_interrupted_removal_is_finished_before_another_one(swept, main):
 
 
 @pytest.mark.slow(seconds=9)
-def test_what_lives_is_refused(ready, tmp_path):
+def test_rm_refuses_live_sweep_and_live_run(ready, tmp_path):
     with waiting("-m", *WAITS, "seed=0,1", "sweep.workers=1", outputs=ready, tmp_path=tmp_path) as process:
         (folder,) = (ready / "sweeps").iterdir()
         done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
@@ -315,8 +315,8 @@ def test_what_lives_is_refused(ready, tmp_path):
 
 
 @pytest.mark.slow(seconds=18)
-def test_a_kill_anywhere_leaves_what_the_same_line_finishes(swept, main, tmp_path):
-    """And meanwhile nothing is delivered anew, and each MLflow run is still known to a folder."""
+def test_rerun_finishes_removal_killed_at_any_point(swept, main, tmp_path):
+    """Between kill and rerun, `lenet-sync` uploads nothing, and a folder still lists each MLflow run."""
     trace = tmp_path / "trace"
     calm = struck(swept, {TRACE: str(trace)})
     assert calm.returncode == 0, calm.stderr
@@ -343,7 +343,7 @@ def struck(swept: Swept, environment: dict[str, str]) -> Done:
 
 
 def at_points(points: list[str]) -> list[int]:
-    """The first point of each kind, and the last one."""
+    """Return the numbers of the first point of each kind and of the last point."""
     firsts: dict[str, int] = {}
     for number, point in enumerate(points):
         firsts.setdefault(point.split("/" if point.startswith("rename") else None)[0], number)
