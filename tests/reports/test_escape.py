@@ -1,4 +1,4 @@
-"""Whatever a name, a value or a command holds, Markdown and pages show it and do nothing else."""
+"""Reports escape names, values and commands in every format."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_markdown_shows_a_text_as_it_is(text):
+def test_markdown_shows_hostile_text_literally(text):
     for escaped, tags in ((inline(text), {"p"}), (f"**a {inline(text)}**", {"p", "strong"}), (as_line(text), {"p"})):
         seen = Page(MARKDOWN.render(escaped))
         assert set(seen.tags) == tags
         assert words(seen.text).endswith(words(text))
-        assert not re.search(r"(?<!\\)://", escaped)  # some make links of bare addresses
+        assert not re.search(r"(?<!\\)://", escaped)  # some renderers link bare addresses
         assert not set("<>") & set(escaped)
 
 
 @settings(max_examples=50)
 @given(st.text(st.sampled_from("\\`*_[]()<>&#!|~:/.-+=1a \n\"'$"), max_size=12) | st.text())
-def test_any_text_is_escaped(text):
+def test_markdown_escapes_arbitrary_text(text):
     seen = Page(MARKDOWN.render("x " + inline(text)))
     assert seen.tags == ["p"]
     assert words(seen.text) == words("x " + text)
@@ -74,7 +74,7 @@ def test_plain_text_is_unchanged_and_commands_are_code():
 
 
 def compared(text: str) -> Comparison:
-    """A sweep all of whose names are this text."""
+    """Return the comparison of a sweep in which every name is this text."""
     (found,) = compare_runs(
         [
             *many([0.91, 0.92], dataset=text, activation=text, **{text: text}),
@@ -84,7 +84,7 @@ def compared(text: str) -> Comparison:
     return found
 
 
-def test_descriptions_pages_and_pictures_hold_it_as_text(tmp_path):
+def test_descriptions_pages_and_figures_show_hostile_text_literally(tmp_path):
     for text in HOSTILE:
         comparison = compared(text)
         told = final_description([comparison], lambda group: "#/experiments/1/runs/2", "#/report")
@@ -113,7 +113,7 @@ def printed(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_terminal_and_csv_hold_what_steers_a_terminal_or_a_spreadsheet_as_text(tmp_path, capsys):
+def test_terminal_and_csv_neutralize_control_characters_and_formulas(tmp_path, capsys):
     comparison = compared(STEERS)
     told = printed(comparison, capsys)
     assert len(told.splitlines()) == len(printed(compared("plain"), capsys).splitlines())
@@ -131,18 +131,18 @@ def test_terminal_and_csv_hold_what_steers_a_terminal_or_a_spreadsheet_as_text(t
 @settings(max_examples=50)
 @example(" [")
 @given(st.text(st.sampled_from("\\{}$&#%_^~<>|\"'`-[]*,?! ab1"), max_size=12) | st.text())
-def test_tex_prints_a_text_as_it_is(text):
-    """No sign of TeX's is left bare, and no two signs are drawn as one."""
+def test_latex_escapes_arbitrary_text(text):
+    """No special character of TeX stays unescaped, and no characters merge into a ligature."""
     told = in_tex(text)
     signs = {tex: sign for sign, tex in SIGNS.items()} | {f"{{{sign}}}": sign for sign in "-'`,[*"}
     words = "|".join(map(re.escape, sorted(signs, key=len, reverse=True)))
     read = re.findall(rf"{words}|\{{\}}|.", told, re.DOTALL)
     assert not {word for word in read if word not in signs} & set('\\{}$&#%_^~<>|"')
-    assert not re.match(r"\s*[\[*]", told)  # they would be an argument of the end of the row before
+    assert not re.match(r"\s*[\[*]", told)  # TeX would read it as an argument of the previous row's end
     assert not re.search(r"--|``|''|,,|[?!]`", told)
     plain = "".join("" if word == "{}" else signs.get(word, word) for word in read)
     assert plain == printable(text)
 
 
-def test_a_confusion_matrix_is_drawn_with_any_class_names():
+def test_confusion_matrix_accepts_any_class_names():
     assert png(confusion_figure([[1] * 10] * 10, ["$\\frac{$", "<b>", "a$b$", *"3456789"], "$\\x$"))

@@ -1,4 +1,4 @@
-"""What the reports of a search say beside those of a grid: a real search's files, and known trials."""
+"""Reports of a search: what they contain beyond those of a grid, for a real search and for synthetic trials."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.tools.commands import lenet_train
 from tests.tools.stores import client, files, runs
 
 N = 12
-SLOW = pytest.mark.slow(seconds=10)  # for the search, which they share
+SLOW = pytest.mark.slow(seconds=10)  # for the shared search
 PICTURES = {"leaderboard", "learning_curves", "search_history"}
 FLAGS = [SearchedFlag("optimizer.lr", choice=False, log=True), SearchedFlag("activation", choice=True, log=False)]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    """The outputs folder of a search."""
+    """Return the outputs folder of a search."""
     outputs = tmp_path_factory.mktemp("search") / "outputs"
     shutil.copytree(empty_store, outputs)
     options = (f"n_trials={N}", "sweep.workers=1", "search.pruner_options.reduction_factor=2", "tracking.plots=true")
@@ -53,7 +53,7 @@ def told(found: Path, main, monkeypatch, file: Path) -> str:
 
 
 @SLOW
-def test_json_has_each_trial_and_how_the_best_came_about(found, main, monkeypatch, tmp_path):
+def test_json_contains_all_trials_and_history_of_best(found, main, monkeypatch, tmp_path):
     told(found, main, monkeypatch, tmp_path / "x.json")
     (comparison,) = json.loads((tmp_path / "x.json").read_text())
     search, plan = comparison["search"], only_sweep(found).started().search
@@ -68,7 +68,7 @@ def test_json_has_each_trial_and_how_the_best_came_about(found, main, monkeypatc
 
 
 @SLOW
-def test_terminal_and_files_show_results_and_count_the_rest(found, main, monkeypatch, tmp_path):
+def test_terminal_and_markdown_show_finished_trials_and_count_rest(found, main, monkeypatch, tmp_path):
     out = told(found, main, monkeypatch, tmp_path / "x.md")
     finished = [job.folder.record().outcome for job in only_sweep(found).jobs()].count(Outcome.finished)
     text = (tmp_path / "x.md").read_text()
@@ -79,7 +79,7 @@ def test_terminal_and_files_show_results_and_count_the_rest(found, main, monkeyp
 
 
 @SLOW
-def test_the_page_has_all_of_a_search_and_mlflow_its_pictures_and_words(found, main, monkeypatch, tmp_path):
+def test_page_and_mlflow_show_whole_search(found, main, monkeypatch, tmp_path):
     told(found, main, monkeypatch, tmp_path / "x.html")
     shown = page(tmp_path / "x.html")
     assert "best so far" in shown.text
@@ -99,7 +99,7 @@ def test_the_page_has_all_of_a_search_and_mlflow_its_pictures_and_words(found, m
 
 
 def made(number: int, curve: list[float], outcome: str = "finished", lr: str = "0.1", of: str = "") -> SearchedRun:
-    """A run whose epochs take a second each, one run after the other."""
+    """Return a run whose epochs take a second each; the runs follow one another."""
     start = 10_000 * (number + 1)
     ends = [start + 1000 * epoch for epoch in range(len(curve))]
     flags = {"optimizer.lr": lr, "activation": "relu" if number % 2 else "selu"}
@@ -112,7 +112,7 @@ def of(*runs: SearchedRun, objective: Objective = Objective.accuracy, begun: int
     return SearchSummary("tpe, asha", objective, FLAGS, list(runs), begun)
 
 
-def test_the_best_is_named_by_results_alone():
+def test_best_trial_is_chosen_among_finished_trials():
     search = of(made(0, [0.5, 0.6]), made(1, [0.9], "pruned"), made(2, [0.7, 0.65]), made(3, [0.8], "diverged"))
     assert [(s.epochs, s.best) for s in search.steps] == [(2, 0.6), (3, 0.6), (5, 0.7), (6, 0.7)]
     assert search.best.name == "trial 2"
@@ -120,8 +120,8 @@ def test_the_best_is_named_by_results_alone():
 
 
 @SLOW
-def test_of_a_target_those_are_results_that_reached_it(found):
-    """Whatever their runs came to: one that reaches it is ended there."""
+def test_trials_that_reach_target_count_as_finished(found):
+    """The outcome of a trial that reaches the target does not matter, unless it diverged."""
     sweep = only_sweep(found)
     plan, results = sweep.started(), job_results(sweep, sweep.jobs(), since_ms=0)
     waits = replace(plan, search=replace(plan.search, objective="epochs", target=0.3))
@@ -132,14 +132,13 @@ def test_of_a_target_those_are_results_that_reached_it(found):
     assert all(t.value == int(t.value) >= 1 for t in trials if t.outcome is Outcome.finished)
 
 
-def test_of_losses_the_least_is_the_best():
+def test_lowest_loss_is_best():
     search = of(made(0, [2.0]), made(1, [0.5]), made(2, [1.0]), objective=Objective.loss)
     assert [s.best for s in search.steps] == [2.0, 0.5, 0.5]
     assert re.findall(r"[\d.]+", search_lines(search)[0]) == ["2", "1", "0.5", "2", "3"]
 
 
-def test_seeds_of_a_configuration_are_one_trial_judged_by_their_mean():
-    """The mean over two seeds is named before a higher value of one."""
+def test_seeds_of_configuration_are_one_trial_with_mean_value():
     runs = [made(0, [0.7], of="a"), made(1, [0.8], of="b"), made(2, [0.6], of="a")]
     search = of(*runs)
     assert [(t.name, t.finished) for t in search.trials] == [("a", 2), ("b", 1)]
@@ -151,7 +150,7 @@ def test_earlier_training_costs_no_budget():
     assert [(s.epochs, s.best) for s in search.steps] == [(0, 0.6), (1, 0.7)]
 
 
-def test_the_flag_that_decides_matters_most():
+def test_decisive_flag_has_highest_importance():
     values = [(lr, 0.9 - abs(math.log10(lr) + 2) / 5) for lr in (0.001 * 1.5**i for i in range(16))]
     search = of(*(made(i, [v], lr=f"{lr:.4g}") for i, (lr, v) in enumerate(values)))
     shares = search_importance(search)
@@ -160,12 +159,12 @@ def test_the_flag_that_decides_matters_most():
     assert search_importance(replace(search, runs=search.runs[:5])) == {}  # too few
 
 
-def test_a_flag_that_some_trials_lack_is_not_judged():
+def test_flag_missing_in_some_trials_has_no_importance():
     runs = [made(i, [0.5 + i / 100], lr=f"{0.01 * (i + 1):.4g}" if i % 3 else "-") for i in range(30)]
     assert list(search_importance(of(*runs))) == ["activation"]
 
 
-def test_the_history_is_drawn_and_written_whatever_the_trials_came_to(tmp_path):
+def test_search_history_is_drawn_for_any_outcomes(tmp_path):
     odd = of(made(0, [0.5, math.nan], "diverged"), made(1, [], "failed"), made(2, [0.5], lr="0.2"))
     losses = of(made(0, [2.0]), made(1, [0.5]), objective=Objective.loss)
     waits = replace(of(made(0, [0.5]), objective=Objective.epochs), target=0.7)

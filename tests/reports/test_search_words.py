@@ -1,4 +1,4 @@
-"""A search in a line: trials are counted in one way, wherever it is said how it stands."""
+"""One-line summaries of a search: all of them count trials in the same way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAN = SearchPlan(sampler="tpe", pruner="asha", objective="accuracy", n_trials=4
 
 
 def results(*outcomes: str, seeds_of: tuple[int, ...] = ()) -> list[JobResult]:
-    """A trial for each outcome; after them further seeds of these trials, all finished."""
+    """Return a trial for each outcome, followed by further seeds of these trials, all finished."""
     trials = [*range(len(outcomes)), *seeds_of]
     said = [*map(Outcome, outcomes), *[Outcome.finished] * len(seeds_of)]
     jobs = [Job(n, f"lr=0.{n}", {}, [], {}, "", str(n), trial=trial) for n, trial in enumerate(trials)]
@@ -36,7 +36,7 @@ def results(*outcomes: str, seeds_of: tuple[int, ...] = ()) -> list[JobResult]:
 
 
 def counted(words: str) -> list[str]:
-    """Each number with the word after it."""
+    """Return each number with the word after it."""
     return re.findall(r"\d+ (?:of \d+ )?[a-z]+", words)
 
 
@@ -52,18 +52,18 @@ def counted(words: str) -> list[str]:
         ),
     ],
 )
-def test_a_trial_counts_once_it_has_ended_whatever_seeds_it_has(found, words):
+def test_ended_trial_counts_once_for_any_number_of_seeds(found, words):
     assert counted(trials_words(PLAN, found)) == words
 
 
-def test_without_a_number_of_trials_it_is_of_those_that_were_asked_for():
+def test_search_without_n_trials_counts_started_trials():
     plan = SearchPlan(sampler="tpe", pruner="asha", objective="accuracy", max_epochs=9)
     assert counted(trials_words(plan, results("finished"))) == ["1 trial", "1 finished"]
     assert counted(trials_words(plan, results("finished", "running"))) == ["1 of 2 trials", "1 finished", "1 running"]
     assert (counted(ended_of(plan, 39, 39)), ended_of(PLAN, 2, 3)) == (["39 trials"], "2/40 trials")
 
 
-def test_a_line_begins_with_the_best_once_there_is_one_and_counts_no_runs_beside_its_trials():
+def test_summary_starts_with_best_trial_and_does_not_count_runs():
     found = results("finished", "pruned", "running")
     counts = trials_words(PLAN, found)
     searching = SweepPlan(command="", overrides=[], swept=[], experiment="", created_ms=0, search=PLAN)

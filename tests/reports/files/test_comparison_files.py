@@ -1,4 +1,4 @@
-"""Leaderboard, files and pictures of a comparison."""
+"""Leaderboard, files and figures of a comparison."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ALL_PICTURES = {"leaderboard", "learning_curves"}
 
 @pytest.fixture
 def comparison() -> Comparison:
-    """Two flags over three seeds, and a configuration that always diverged."""
+    """Return a comparison of two flags over three seeds, with a configuration that always diverged."""
     (found,) = compare_runs(
         [
             *many([0.91, 0.92, 0.914], activation="selu", optimizer__lr="0.1"),
@@ -53,7 +53,7 @@ def comparison() -> Comparison:
     return found
 
 
-def test_records_have_every_group_with_numbers_as_numbers(comparison):
+def test_records_contain_every_configuration_with_numeric_values(comparison):
     rows = records(comparison)
     assert [(r["rank"], r["activation"], r["optimizer.lr"]) for r in rows] == [
         (1, "selu", "0.1"),
@@ -69,7 +69,7 @@ def test_records_have_every_group_with_numbers_as_numbers(comparison):
     assert [row["not_excluded"] for row in rows] == [True, False, False, False, False]
 
 
-def test_terminal_names_the_winner(comparison, capsys):
+def test_terminal_shows_verdict_and_details_on_request(comparison, capsys):
     print_comparison(comparison)
     assert "\nnote: " not in capsys.readouterr().out
     print_comparison(comparison, details=True)
@@ -81,7 +81,7 @@ def test_terminal_names_the_winner(comparison, capsys):
     assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
 
 
-def test_diverged_configuration_ranks_last_with_a_reason(capsys):
+def test_diverged_configuration_ranks_last_with_reason(capsys):
     diverging = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
     (found,) = compare_runs([*diverging, *many([0.9, 0.91, 0.9], activation="selu")])
     print_comparison(found)
@@ -105,7 +105,7 @@ def test_every_report_names_configurations_at_chance(capsys, tmp_path):
     assert all(AT_CHANCE in text for text in texts[:4])
 
 
-def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
+def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
     one = replace(made(0, 0.881, "pruned", activation="relu"), epochs=2)
     (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
     print_comparison(found)
@@ -117,7 +117,7 @@ def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
     assert remark(found, 1) == "2 pruned"
 
 
-def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
+def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
     monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: Console(width=80, markup=False))
     print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=CompareBy.last)[0])
     assert "last val" in capsys.readouterr().out
@@ -130,7 +130,7 @@ def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, c
     assert "91.47 ± 0.50" in "\n".join(lines)
 
 
-def test_markdown_is_a_table_that_no_value_breaks_and_that_is_cut(comparison):
+def test_markdown_table_escapes_values_and_can_be_truncated(comparison):
     text = markdown([comparison], SOURCE)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 5
@@ -142,7 +142,7 @@ def test_markdown_is_a_table_that_no_value_breaks_and_that_is_cut(comparison):
     assert "\n3 more\n" in cut
 
 
-def test_csv_and_json_have_a_row_a_group_without_nan(comparison, tmp_path):
+def test_csv_and_json_have_one_row_per_configuration_without_nan(comparison, tmp_path):
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
@@ -158,7 +158,7 @@ def test_csv_and_json_have_a_row_a_group_without_nan(comparison, tmp_path):
     assert {e["flag"] for e in found["effects"]} == {"activation", "optimizer.lr"}
 
 
-def test_every_picture_is_drawn_and_is_a_picture(comparison):
+def test_every_figure_renders_to_nonblank_png(comparison):
     drawn = figures(comparison)
     assert set(drawn) == ALL_PICTURES
     for figure in drawn.values():
@@ -167,7 +167,7 @@ def test_every_picture_is_drawn_and_is_a_picture(comparison):
             assert len(picture.convert("L").getcolors(256) or []) > 10
 
 
-def test_networks_that_differ_in_size_are_shown_with_their_sizes(capsys):
+def test_sizes_of_networks_are_shown_if_different(capsys):
     small, large = many([0.97, 0.975, 0.98], model__width="0.5"), many([0.98, 0.985, 0.99], model__width="1.0")
     runs = [replace(run, parameters=16_111, multiply_adds=100) for run in small]
     (found,) = compare_runs([*runs, *(replace(run, parameters=61_706, multiply_adds=416_520) for run in large)])
@@ -186,14 +186,14 @@ def test_networks_that_differ_in_size_are_shown_with_their_sizes(capsys):
     assert not same.sizes_differ
 
 
-def test_pictures_that_have_nothing_to_show_are_left_out():
+def test_figures_without_data_are_omitted():
     (curveless,) = compare_runs([replace(made(0, 0.9), curve=list)])
     assert set(figures(curveless)) == {"leaderboard"}
     (none,) = compare_runs([made(0, None, "failed")])
     assert figures(none) == {}
 
 
-def test_hundreds_of_groups_fit_on_the_pictures():
+def test_figures_with_hundreds_of_configurations_stay_small():
     runs = [made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a) for i in range(1, 76) for a in "ab"]
     (found,) = compare_runs(runs)
     drawn = figures(found)
@@ -201,7 +201,7 @@ def test_hundreds_of_groups_fit_on_the_pictures():
     assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())
 
 
-def test_figures_for_a_paper_are_vectors_of_a_column_and_differ_by_kind(comparison, tmp_path):
+def test_paper_figures_are_one_column_wide_vector_graphics(comparison, tmp_path):
     written = [write_figures(tmp_path / f"{kind}.svg", [comparison], kind)[0] for kind in ("leaderboard", "curves")]
     assert len({path.read_text() for path in written}) == 2
     for path in written:
@@ -217,7 +217,7 @@ def test_figures_for_a_paper_are_vectors_of_a_column_and_differ_by_kind(comparis
     assert not (tmp_path / "none.pdf").exists()
 
 
-def test_leaderboard_figure_is_gray_for_configurations_that_cannot_be_the_best(comparison):
+def test_leaderboard_figure_grays_configurations_that_cannot_be_best(comparison):
     (axes,) = paper_figure(comparison, "leaderboard").axes
     dots = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
     bars = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "None"}
@@ -239,7 +239,7 @@ def test_leaderboard_figure_is_gray_for_configurations_that_cannot_be_the_best(c
         ("parameters", ["selu lr=0.1 12.00%", "relu lr=0.1 11.00%"]),
     ],
 )
-def test_figures_mark_each_mean_beyond_the_axis_with_an_arrow_and_its_value(kind, expected):
+def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
     noise = cycle([0.001, -0.001, 0, -0.002, 0.001, 0.001, 0, 0.001, -0.001])
     means = {"0.01": (0.97, 0.96), "0.02": (0.98, 0.965), "0.1": (0.12, 0.11)}
     runs = [replace(run, parameters=1000) for lr, reached in means.items()
@@ -252,7 +252,7 @@ def test_figures_mark_each_mean_beyond_the_axis_with_an_arrow_and_its_value(kind
     assert [arrow[along] for arrow in arrows] == [low, low]
 
 
-def test_leaderboard_figure_marks_a_seed_beyond_the_axis_if_its_mean_is_on_the_axis():
+def test_leaderboard_figure_marks_seed_beyond_axis():
     runs = [*many([0.98, 0.981, 0.982], activation="selu"), *many([0.97, 0.971, 0.972], activation="elu"),
             *many([*[0.96] * 19, 0.8], activation="relu")]  # fmt: skip
     (axes,) = paper_figure(compare_runs(runs)[0], "leaderboard").axes
@@ -261,7 +261,7 @@ def test_leaderboard_figure_marks_a_seed_beyond_the_axis_if_its_mean_is_on_the_a
     assert [text.get_text() for text in axes.texts] == ["80.00%"]
 
 
-def test_labels_in_the_parameters_figure_are_beside_their_points_and_apart():
+def test_labels_in_parameters_figure_do_not_overlap():
     sizes = {"0.25": 4_157, "0.5": 15_738, "1.0": 61_706, "2.0": 244_362}
     runs = [
         replace(run, parameters=size)
@@ -273,11 +273,11 @@ def test_labels_in_the_parameters_figure_are_beside_their_points_and_apart():
     (axes,) = figure.axes
     boxes = [text.get_window_extent() for text in axes.texts]
     assert [text.get_text() for text in axes.texts] == ["width=0.25", "width=0.5", "width=1", "width=2"]
-    assert [box.count_overlaps(boxes) for box in boxes] == [1] * 4  # each only with itself
+    assert [box.count_overlaps(boxes) for box in boxes] == [1] * 4  # each overlaps only itself
     assert all(axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1 for box in boxes)
 
 
-def test_numeric_figure_has_a_line_for_each_combination_of_other_flags():
+def test_numeric_figure_has_line_per_combination_of_other_flags():
     runs = [run for lr, mean in (("0.01", 0.9), ("0.1", 0.95), ("1", 0.8)) for name in ("selu", "relu")
             for run in many([mean, mean - 0.01], optimizer__lr=lr, activation=name)]  # fmt: skip
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
@@ -288,7 +288,7 @@ def test_numeric_figure_has_a_line_for_each_combination_of_other_flags():
     assert paper_figure(found, "numeric").axes[0].get_xlabel() == "optimizer.lr"
 
 
-def test_the_axis_of_curves_contains_every_seed_of_the_leader():
+def test_axis_of_curves_contains_every_seed_of_leader():
     low, high = (replace(made(seed, top), curve=lambda top=top: [top - 0.05, top - 0.01, top])
                  for seed, top in ((0, 0.9), (1, 0.95)))  # fmt: skip
     (found,) = compare_runs([low, high])
@@ -296,7 +296,7 @@ def test_the_axis_of_curves_contains_every_seed_of_the_leader():
     assert axes.get_ylim()[1] > 0.95
 
 
-def test_a_latex_table_has_the_verdict_and_separate_columns_for_test_results():
+def test_latex_table_has_verdict_and_separate_columns_for_test_results():
     better = scored(many([0.95, 0.951, 0.952], activation="selu"), {0: 0.94, 1: 0.941, 2: 0.942})
     worse = scored(many([0.90, 0.902, 0.901], activation="relu"), {0: 0.89, 1: 0.891, 2: 0.892})
     (found,) = compare_runs([*better, *worse])
@@ -314,7 +314,7 @@ def test_a_latex_table_has_the_verdict_and_separate_columns_for_test_results():
     assert [escaped(text) for text in ("[0]", "*", "--", "''a", "?`")] == ["{[}0]", "{*}", "-{-}", "'{'}a", "?{`}"]
 
 
-def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
+def test_interaction_figure_has_line_per_value_of_first_flag():
     random = Random(0)
     runs = [run for lr, mean in (("0.01", 0.9), ("0.1", 0.95)) for name, sign in (("selu", 1), ("relu", -1))
             for run in many([0.9 + sign * (mean - 0.9) + random.gauss(0, 0.001) for _ in range(4)],
@@ -329,7 +329,7 @@ def test_interaction_figure_has_a_line_for_each_value_of_one_flag():
         found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip
 
 
-def test_intervals_in_the_interaction_figure_end_at_100_percent():
+def test_intervals_in_interaction_figure_end_at_100_percent():
     runs = [*many([0.99, 0.97, 1.0], activation="selu", optimizer__lr="0.01"),
             *many([0.99, 0.98, 0.97], activation="relu", optimizer__lr="0.01"),
             *many([0.999, 0.93, 0.998], activation="selu", optimizer__lr="0.1"),
@@ -340,7 +340,7 @@ def test_intervals_in_the_interaction_figure_end_at_100_percent():
     assert max(ends) == pytest.approx(1)
 
 
-def test_xarray_has_a_dimension_for_each_flag_and_for_seeds():
+def test_xarray_has_dimension_per_flag_and_for_seeds():
     runs = [*scored(many([0.9, 0.95], optimizer__lr="0.1", activation="selu"), {0: 0.91}),
             *many([0.8], optimizer__lr="0.01", activation="selu"),
             made(1, None, "failed", optimizer__lr="0.01", activation="relu"),

@@ -1,4 +1,4 @@
-"""What MLflow's page shows of a sweep's description without "Show more": five lines, the verdict first."""
+"""A sweep's description fits into the five lines that MLflow shows without "Show more"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.comparison.made_up import many
 
 
 def compared(configurations: int):
-    """Each with two seeds; the first is the best."""
+    """Return comparisons of configurations with two seeds each; the first configuration is the best."""
     runs = []
     for n in range(configurations):
         accuracies = [0.95 - n / 100, 0.951 - n / 100]
@@ -33,7 +33,7 @@ def lines_of(text: str) -> int:
 
 
 @pytest.mark.parametrize("configurations", [2, 5, 10, 60])
-def test_the_verdict_and_the_best_configurations_fit(configurations):
+def test_verdict_and_best_configurations_fit_into_description(configurations):
     text = described(configurations)
     assert text.startswith(f"<div><b>{verdict(compared(configurations)[0])}")
     assert lines_of(text) * LINE + text.count("<tr>") * ROW <= HEIGHT
@@ -43,7 +43,7 @@ def test_the_verdict_and_the_best_configurations_fit(configurations):
     assert re.search(r">95\.05 ± 0\.07</a>", text)
 
 
-def test_configurations_with_long_names_are_fewer_and_no_line_is_wider_than_the_page():
+def test_long_names_reduce_number_of_configurations_in_description():
     flags = {"optimizer__lr": "0.1287", "label_smoothing": "0.05", "weight_decay": "0.0003", "ema_decay": "0.999"}
     runs = []
     for n in range(12):
@@ -56,7 +56,7 @@ def test_configurations_with_long_names_are_fewer_and_no_line_is_wider_than_the_
     assert all(len(row) <= WIDTH for row in rows), max(map(len, rows))
 
 
-def test_description_of_a_running_sweep_starts_with_its_progress():
+def test_description_of_running_sweep_starts_with_progress():
     text = live_description("6 of 20", compared(3), lambda group: None)
     assert text.startswith("<div>6 of 20</div>\n<table>\n")
     assert "<a " not in text

@@ -1,4 +1,4 @@
-"""The picture of the worst mistakes: which they are, in which order, and what is drawn of them."""
+"""The figure of the most confident mistakes: their selection, order and captions."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ ENLARGED = SIDE // 32
 WHITE = (255, 255, 255)
 
 
-def said(network, data):
-    """The class that a network gives each validation image."""
+def predicted(network, data):
+    """Return the class that a network predicts for each validation image."""
     with torch.inference_mode():
         return network.eval()(data.images[data.val_index]).argmax(1)
 
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[Lane, TrainingData]:
-    """Some steps on digits: about as many mistakes as fit into the picture, or more."""
+    """Train for some steps on digits, so that at least as many mistakes remain as fit into the figure."""
     lane, data = start(configure("dataset.train_size=600"))
     list(fit(lane, data))
     lane.model.eval()
@@ -56,7 +56,7 @@ def sheet(png: bytes | None) -> np.ndarray:
 
 
 def places(n: int) -> list[tuple[int, int]]:
-    """Top and left of the first n images."""
+    """Return the top and left coordinates of the first n images."""
     step = SIDE + 6 + 2 * LINE + GAP
     return [
         (MARGIN + TITLE + i // COLUMNS * step, round(MARGIN + (i % COLUMNS + 0.5) * TILE - SIDE / 2)) for i in range(n)
@@ -67,7 +67,7 @@ def some(n: int, data: TrainingData, **values: object) -> list[Misclassified]:
     return [replace(Misclassified(int(i), 1, 2, 0.5), **values) for i in data.val_index[:n]]
 
 
-def test_they_are_the_wrong_answers_the_most_confident_first(trained):
+def test_mistakes_are_sorted_by_confidence(trained):
     lane, data = trained
     expected = []
     for i in data.val_index.tolist():
@@ -77,24 +77,24 @@ def test_they_are_the_wrong_answers_the_most_confident_first(trained):
         if truth != answer:
             expected.append((i, truth, answer, float(probabilities[answer])))
     expected.sort(key=lambda mistake: -mistake[3])
-    found = find_mistakes(lane.model, data, said(lane.model, data))
+    found = find_mistakes(lane.model, data, predicted(lane.model, data))
     assert len(found) == len(expected) > MOST
     assert [(m.index, m.truth, m.said) for m in found] == [m[:3] for m in expected]
     assert [m.confidence for m in found] == pytest.approx([m[3] for m in expected], abs=1e-6)
 
 
-def test_the_picture_has_the_first_25_images_in_this_order(trained):
+def test_figure_shows_first_25_mistakes_in_order(trained):
     lane, data = trained
-    mistakes = find_mistakes(lane.model, data, said(lane.model, data))
+    mistakes = find_mistakes(lane.model, data, predicted(lane.model, data))
     pixels = sheet(mistakes_picture(mistakes, data, "a run"))
     for mistake, (y, x) in zip(mistakes[:MOST], places(MOST), strict=True):
         expected = ((data.images[mistake.index, 0] + 1) / 2 * 255).round().numpy()
         assert np.array_equal(pixels[y : y + SIDE : ENLARGED, x : x + SIDE : ENLARGED, 0], expected)
-    assert pixels.shape[1] <= 1000  # readable as it is
+    assert pixels.shape[1] <= 1000  # readable without scaling
 
 
 @pytest.mark.parametrize(("n", "rows"), [(5, 1), (6, 2), (40, 5)])
-def test_fewer_mistakes_make_a_smaller_picture_and_none_makes_none(trained, n, rows):
+def test_figure_shrinks_with_fewer_mistakes_and_is_omitted_without_any(trained, n, rows):
     _, data = trained
     pixels = sheet(mistakes_picture(some(n, data), data, "a run"))
     assert len(pixels) == MARGIN + TITLE + rows * (SIDE + 6 + 2 * LINE + GAP)
@@ -104,13 +104,13 @@ def test_fewer_mistakes_make_a_smaller_picture_and_none_makes_none(trained, n, r
 
 
 def captions(pixels: np.ndarray) -> np.ndarray:
-    """The two lines below the first image, as wide as its tile."""
+    """Return the pixels of the two lines below the first image, as wide as its tile."""
     top = places(1)[0][0] + SIDE
     return pixels[top : top + 6 + 2 * LINE, MARGIN : MARGIN + TILE]
 
 
 @pytest.mark.parametrize("value", [{"truth": 3}, {"said": 3}, {"confidence": 0.51}])
-def test_the_caption_tells_truth_answer_and_confidence(trained, value):
+def test_caption_depends_on_truth_prediction_and_confidence(trained, value):
     _, data = trained
     one, other = (sheet(mistakes_picture(some(1, data, **v), data, "a run")) for v in ({}, value))
     assert not np.array_equal(captions(one), captions(other))
@@ -121,18 +121,18 @@ def test_the_caption_tells_truth_answer_and_confidence(trained, value):
 
 
 @pytest.mark.parametrize("names", [("T-shirt/top", "Ankle boot"), ("a" * 60, "b" * 60), ("Größe", "βήτα")])
-def test_a_caption_of_any_name_stays_below_its_image(trained, names):
+def test_captions_of_long_names_do_not_touch(trained, names):
     _, data = trained
     named = replace(data, class_names=names)
     pixels = sheet(mistakes_picture(some(2, named, truth=0, said=1, confidence=1.0), named, "a run"))
     top = places(1)[0][0] + SIDE
-    for column in range(2):  # nothing at the edges of the tiles: captions don't touch
+    for column in range(2):  # the edges of the tiles are blank
         edge = MARGIN + column * TILE
         assert (pixels[top:, edge - 3 : edge + 3] == WHITE).all()
     assert (captions(pixels) != 255).any()
 
 
-def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
+def test_diverged_run_shows_mistakes_of_best_weights(ready):
     # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
     grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201", "num_threads=1")
     assert lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready).returncode == 1
@@ -141,5 +141,5 @@ def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
     assert [p.name for p in folder.pictures()] == ["mistakes.png"]
     begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
     network = rebuild(begun.config, folder.best_weights())
-    picture = mistakes_picture(find_mistakes(network, data, said(network, data)), data, begun.name)
+    picture = mistakes_picture(find_mistakes(network, data, predicted(network, data)), data, begun.name)
     assert folder.pictures()[0].read_bytes() == picture

@@ -1,4 +1,4 @@
-"""The pictures of a run, looked at through what is drawn."""
+"""The figures of a run: learning curves and confusion matrix."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def epochs(accuracies: list[float]) -> list[EpochResult]:
 
 
 def inside(figure: Figure) -> bool:
-    """Whether all that is drawn lies within the picture."""
+    """Return whether everything drawn lies within the figure."""
     png(figure)
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     return drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= width and drawn.y1 <= height
 
 
-def test_curves_are_those_of_the_epochs_with_the_earliest_best_marked():
+def test_curves_show_each_epoch_and_mark_earliest_best():
     figure = curves_figure(epochs([0.5, 0.9, 0.7, 0.9]), "digits selu sgd")
     loss, accuracy = figure.axes
     train, validation = loss.lines
@@ -59,7 +59,7 @@ def test_curves_are_those_of_the_epochs_with_the_earliest_best_marked():
 
 
 @pytest.mark.parametrize("number", [1, 300])
-def test_curves_of_any_length_fit_the_picture(number):
+def test_curves_of_any_length_fit_into_figure(number):
     figure = curves_figure(epochs(np.linspace(0.1, 1, number).tolist()), "digits: leaky_relu adam lr=0.001 drop=0.3")
     assert inside(figure)
     ticks = figure.axes[0].get_xticks()
@@ -67,7 +67,7 @@ def test_curves_of_any_length_fit_the_picture(number):
 
 
 @pytest.mark.parametrize("names", [DIGITS, FASHION], ids=["digits", "fashion"])
-def test_the_confusion_matrix_has_its_counts_and_its_classes(names):
+def test_confusion_matrix_shows_counts_and_class_names(names):
     counts = [[0] * 10 for _ in range(10)]
     for i in range(10):
         counts[i][i] = 900 + i
@@ -79,12 +79,12 @@ def test_the_confusion_matrix_has_its_counts_and_its_classes(names):
     assert [t.get_text() for t in axes.get_yticklabels()] == names
     assert [t.get_text() for t in axes.get_xticklabels()] == names
     shares = axes.images[0].get_array()
-    assert shares.diagonal().max() == 0  # right answers do not drown the errors
+    assert shares.diagonal().max() == 0  # correct predictions do not dominate the colors
     assert shares.max() == shares[6, 0] == pytest.approx(240 / (240 + 3 + 906))
     assert inside(figure)
 
 
-def test_characters_that_the_default_font_lacks_are_drawn_with_an_installed_font(caplog):
+def test_characters_missing_in_default_font_use_installed_font(caplog):
     with warnings.catch_warnings(action="error"):  # matplotlib warns about each character without a glyph
         figure = confusion_figure([[2, 1], [0, 3]], ["\U0001d49c", "b"], "script")  # in matplotlib's STIXGeneral
         png(figure)

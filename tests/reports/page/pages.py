@@ -1,4 +1,4 @@
-"""A comparison's page as a person without JavaScript sees it, and the data that its scripts draw."""
+"""Parse a comparison's page: its content without JavaScript, and the data for its charts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class Page(HTMLParser):
-    """A page, read.
+    """A parsed page.
 
     Attributes:
-        text: without what scripts and styles hold.
-        scripts: the texts of its scripts, by their ids; those without one by their number.
-        rows: of its tables, heads first, with the cells' texts.
+        text: the text outside of scripts and styles.
+        scripts: the texts of the scripts by ID, or by number for scripts without an ID.
+        rows: the cells' texts in all rows of the tables, heads first.
     """
 
     def __init__(self, html: str) -> None:
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
     @property
     def addresses(self) -> list[str]:
-        """All that it points at or could fetch."""
+        """Return every address that the page links to or could fetch."""
         return [v or "" for k, v in self.attributes if k in {"src", "href", "xlink:href", "data", "action", "srcset"}]
 
     @property
@@ -68,9 +68,7 @@ def page(path: Path) -> Page:
 
 
 def data_of(read: Page) -> Any:
-    """Raises:
-    ValueError: a number is none of JSON.
-    """
+    """Return the data for the charts; raise ValueError for a number that JSON does not allow."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)

@@ -1,4 +1,4 @@
-"""The page, Markdown and LaTeX of a comparison say what lenet-compare prints, and nothing else."""
+"""The page, Markdown and LaTeX of a comparison contain exactly the results that lenet-compare prints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOURCE = RunSource(COMMAND, COMMAND, SERVER)
 
 @pytest.fixture
 def comparison() -> Comparison:
-    """Accuracies of which a half is rounded to even, one that diverged, one that is missing."""
+    """Return a comparison with accuracies that round half to even, a diverged run and a failed run."""
     runs = [
         *many([0.91125, 0.92125, 0.92375], activation="selu", optimizer__lr="0.1"),
         *many([0.9, 0.908, 0.905], activation="relu", optimizer__lr="0.1"),
@@ -57,7 +57,7 @@ def written(comparison: Comparison, path: Path, source: RunSource = SOURCE) -> P
     return page(path)
 
 
-def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_path):
+def test_page_and_terminal_have_same_rows(comparison, capsys, tmp_path):
     print_comparison(comparison)
     printed = capsys.readouterr().out
     head, *rows = written(comparison, tmp_path / "x.html").rows
@@ -70,7 +70,7 @@ def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_pa
         assert all(cell in line for cell in row)
 
 
-def test_charts_and_terminal_agree(comparison, capsys, tmp_path):
+def test_charts_and_terminal_show_same_values(comparison, capsys, tmp_path):
     print_comparison(comparison, details=True)
     printed = capsys.readouterr().out
     read = written(comparison, tmp_path / "x.html")
@@ -89,18 +89,18 @@ def test_charts_and_terminal_agree(comparison, capsys, tmp_path):
         assert text in printed
 
 
-def test_diverged_and_missing_ones_say_so(comparison, tmp_path):
+def test_charts_mark_diverged_and_failed_configurations(comparison, tmp_path):
     (data,) = data_of(written(comparison, tmp_path / "x.html"))["comparisons"]
     states = {group["name"]: group for group in data["groups"] if group["state"]}
     assert set(states) == {"relu lr=0.01", "relu lr=0.001"}
     torn = states["relu lr=0.01"]
-    assert len(torn["curves"]) == 1  # of the one that finished
+    assert len(torn["curves"]) == 1  # the curve of the finished run
     assert [run["outcome"] for run in torn["runs"]] == ["finished", "diverged"]
     assert "1 diverged" in torn["state"]
     assert re.findall(r"\d|diverged", torn["remark"])[:3] == ["diverged", "1", "2"]
 
 
-def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(comparison, tmp_path):
+def test_page_links_only_to_runs_and_allows_no_other_scripts(comparison, tmp_path):
     read = written(comparison, tmp_path / "x.html")
     best = [max(group.finished, key=lambda run: run.best_val_accuracy) for group in comparison.groups if group.n]
     wanted = [f"https://lab.example/mlflow/#/runs/{run.mlflow_runs()[SERVER]}" for run in best]
@@ -113,14 +113,14 @@ def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(
     assert "***" not in "".join(read.addresses)
 
 
-def test_without_a_server_the_page_holds_no_address(comparison, tmp_path):
+def test_page_without_server_has_no_links(comparison, tmp_path):
     runs = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in comparison.groups for run in g.runs]
     read = written(*compare_runs(runs), tmp_path / "x.html", RunSource(COMMAND, COMMAND, "mlflow.db"))
     assert read.addresses == []
     assert ("data-page", f"#/runs/{'a' * 32}") in read.attributes
 
 
-def test_the_page_says_how_its_runs_were_made(tmp_path):
+def test_page_shows_provenance_of_runs(tmp_path):
     def provenance(torch: str) -> Provenance:
         execution = {"engine": "native", "device": "cpu", "num_threads": 1, "device_model": "EPYC <9>"}
         git = {"git_commit": "c" * 40, "git_dirty": "true"}
@@ -145,14 +145,14 @@ def test_the_page_says_how_its_runs_were_made(tmp_path):
     )
 
 
-def test_effects_that_cannot_be_told_apart_are_not_drawn(comparison, tmp_path):
+def test_inseparable_effects_are_not_drawn(comparison, tmp_path):
     runs = [*many([0.9, 0.91], optimizer__lr="0.1"), *many([0.8, 0.82], activation="relu", optimizer__lr="0.2")]
     for found, drawn in ((comparison, 2), (*compare_runs(runs), 0)):
         (data,) = data_of(written(found, tmp_path / "x.html"))["comparisons"]
         assert len(data["effects"]) == drawn
 
 
-def test_two_datasets_share_one_page(comparison, tmp_path):
+def test_page_shows_two_datasets(comparison, tmp_path):
     runs = [made(seed, 0.9, dataset="digits", activation=a) for a in ("relu", "selu") for seed in range(2)]
     write_comparison(tmp_path / "x.html", [comparison, *compare_runs(runs)], SOURCE)
     read = page(tmp_path / "x.html")
@@ -161,12 +161,12 @@ def test_two_datasets_share_one_page(comparison, tmp_path):
     assert len(read.ids) == len(set(read.ids))
 
 
-def test_numbers_that_lie_far_apart_have_a_logarithmic_axis():
+def test_axis_is_logarithmic_for_widely_spaced_values():
     assert all(is_log(values.split()) for values in ("0.001 0.01 0.1", "1e-4 1", "0.001 0.03 0.1 -"))
     assert not any(is_log(values.split()) for values in ("0.1 0.2 0.3", "0 0.01 0.1", "relu selu"))
 
 
-def test_the_next_command_is_whole():
+def test_next_command_is_complete():
     close = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.919], activation="relu")]
     tie = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
     single = [made(3, 0.9), made(3, 0.8, activation="relu")]
@@ -178,19 +178,19 @@ def test_the_next_command_is_whole():
     assert re.fullmatch(r"lenet-compare sweep=ab12 confirm=[\d.]+", typed(close, sweep="ab12"))
     assert typed(tie, sweep="ab12") == "lenet-predict sweep=ab12"  # there is no lead to confirm
     assert typed(close, None, sweep="ab12") is None
-    assert typed(close) is None  # of no sweep, or of several: there is none to confirm
+    assert typed(close) is None  # without exactly one sweep, there is nothing to confirm
     assert typed([*close, made(3, None, "failed", activation="tanh")]) == COMMAND
     fresh = shlex.split(typed(single))
     assert (fresh[0], [word for word in fresh if "seed" in word]) == ("lenet-train", ["seed=range(4,9)"])
     assert shlex.split(typed(single, searched=True))[-1] == "seeds=5"
-    assert typed(single, trials=True) is None  # a search with another objective, which takes no seeds
+    assert typed(single, trials=True) is None  # a search with another objective takes no seeds
     diverged = [made(s, 0.1, "diverged", activation=a) for s in (0, 1) for a in ("relu", "selu")]
     assert shlex.split(typed(diverged))[-1] == "training.clip_norm=1"
     assert typed(diverged, trials=True) is None
     assert typed([*many([0.91, 0.911, 0.912]), *many([0.5, 0.502, 0.501], activation="relu")]) is None
 
 
-def test_reports_show_the_next_command_once(tmp_path):
+def test_reports_show_next_command_once(tmp_path):
     runs = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
     (found,) = compare_runs(runs, design=Design(len(runs), 0, sweep="ab12"))
     command = next_command(found, COMMAND)
@@ -201,11 +201,11 @@ def test_reports_show_the_next_command_once(tmp_path):
     assert (tmp_path / "x.md").read_text().count(command) == 1
 
 
-def test_markdown_is_what_a_pull_request_takes(comparison, tmp_path):
+def test_markdown_report_renders_as_table_and_is_truncated(comparison, tmp_path):
     write_comparison(tmp_path / "x.md", [comparison], SOURCE)
     text = (tmp_path / "x.md").read_text()
     assert text.startswith(f"**{verdict(comparison)}**\n")
-    assert text.count(f"`{COMMAND}`") == 2  # what made it; and next, as it trains what is missing
+    assert text.count(f"`{COMMAND}`") == 2  # as source, and as next command, which trains the missing run
     rendered = MarkdownIt("commonmark").enable("table").render(text)
     assert rendered.count("<tr>") == 1 + len(comparison.groups)
     (many_groups,) = compare_runs([made(0, 0.5 + i / 1000, optimizer__lr=str(i)) for i in range(1, 40)])
@@ -215,7 +215,7 @@ def test_markdown_is_what_a_pull_request_takes(comparison, tmp_path):
     assert "\n29 more" in text
 
 
-def test_tex_is_a_booktabs_table_with_what_may_be_best_in_bold(comparison, tmp_path):
+def test_latex_table_uses_booktabs_and_bold_for_possible_winners(comparison, tmp_path):
     write_comparison(tmp_path / "x.tex", [comparison], SOURCE)
     text = (tmp_path / "x.tex").read_text()
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
@@ -231,7 +231,7 @@ def test_tex_is_a_booktabs_table_with_what_may_be_best_in_bold(comparison, tmp_p
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
 
 
-def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp_path):
+def test_every_format_shows_available_test_results(comparison, capsys, tmp_path):
     runs = [run for group in comparison.groups for run in group.runs]
     tested = {"selu 0.1": {0: 0.92, 1: 0.9, 2: 0.91}, "relu 0.1": {0: 0.91, 1: 0.9}}
     names = [f"{run.flags['activation']} {run.flags['optimizer.lr']}" for run in runs]
@@ -260,7 +260,7 @@ def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp
     assert groups[2]["test_behind_low"] == found.test_leads[2].low
 
 
-def test_the_library_is_the_release_that_is_named():
+def test_bundled_echarts_matches_documented_release():
     named = (ASSETS / "ORIGIN.txt").read_text()
     assert hashlib.sha256(LIBRARY.read_bytes()).hexdigest() in named
     (version,) = re.findall(r"echarts@([\d.]+),", named)

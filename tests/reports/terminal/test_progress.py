@@ -1,4 +1,4 @@
-"""What the terminal shows while runs train: bars on a terminal, plain lines in a file."""
+"""Progress of training: bars on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def control_characters(text: str) -> set[str]:
     return {c for c in text if ord(c) < 32 and c != "\n"}
 
 
-def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result_and_says_when_it_was_trained_before(ready):
+def test_run_prints_one_line_per_epoch_and_rerun_shows_saved_result(ready):
     done = lenet_train(*QUICK, "num_epoch=2", "num_iter_echo=20", outputs=ready)
     (folder,) = (ready / "runs").iterdir()
     engine, first, *epochs = done.stderr.splitlines()
@@ -47,13 +47,13 @@ def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result_and_says_when_it_
     assert again.stdout.splitlines()[1] == best
 
 
-def test_run_that_learned_nothing_is_reported(ready):
+def test_run_at_chance_is_reported(ready):
     done = lenet_train(*QUICK, "num_epoch=1", "optimizer.lr=1e-9", outputs=ready)
     assert done.returncode == 0
     assert "at chance" in done.stdout.splitlines()[0]
 
 
-def test_a_name_in_brackets_is_no_markup_to_the_bars(monkeypatch):
+def test_brackets_in_run_name_are_not_markup_in_progress_bar(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=out, force_terminal=True, width=100))
     with progress.Display().run("[shift,flip] [/x]", 1, 1):
@@ -62,7 +62,7 @@ def test_a_name_in_brackets_is_no_markup_to_the_bars(monkeypatch):
 
 
 def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
-    """Exit status, and what a terminal of 80 columns was sent."""
+    """Return the exit status and the output to a terminal of 80 columns."""
     terminal, theirs = pty.openpty()
     size = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
     process = start(*arguments, outputs=outputs, cold=True, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
@@ -71,7 +71,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
     while select.select([terminal], [], [], 300)[0]:
         try:
             part = os.read(terminal, 65536)
-        except OSError:  # Linux's way to say that nobody holds the other end
+        except OSError:  # on Linux: the other end is closed
             break
         if not part:
             break
@@ -81,7 +81,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
 
 
 @pytest.mark.by_hand
-def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
+def test_progress_bar_of_run_disappears_at_end(ready):
     status, sent = on_a_terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready)  # slow enough to be seen
     assert status == 0, sent
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
@@ -96,7 +96,7 @@ def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
 
 
 @pytest.mark.slow(seconds=10)
-def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready):
+def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=12", "activation=raises,selu", "sweep.workers=1")
     status, sent = on_a_terminal(*line, "engine=torch", outputs=ready)  # slow enough to be seen
     assert status == 1, sent
@@ -110,15 +110,15 @@ def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready):
 
 
 @pytest.mark.slow(seconds=2)
-def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready):
+def test_sweep_prints_plain_lines_if_stdout_is_not_terminal(ready):
     done = end(start("-m", *QUICK, "num_epoch=1", "seed=0,1", "hydra/launcher=basic", outputs=ready))
     assert done.returncode == 0
     assert control_characters(done.stdout + done.stderr) == set()
     assert {"seed=0", "seed=1"} <= {line.partition(":")[0] for line in done.stderr.splitlines()}
 
 
-def test_a_notebook_shows_log_lines_below_the_cell(ready, capsys, monkeypatch):
-    monkeypatch.setattr(progress.log, "handlers", [])  # of commands before in this process
+def test_notebook_shows_log_lines_below_cell(ready, capsys, monkeypatch):
+    monkeypatch.setattr(progress.log, "handlers", [])  # of earlier commands in this process
     lenet_exp.train([*QUICK, "num_epoch=3"])
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(progress.console, "is_jupyter", True)

@@ -1,4 +1,4 @@
-"""The table of a sweep: order, remarks, and what chance is."""
+"""The table of a sweep: its order, its remarks, and the threshold of chance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
 
 
 def result(number: int, outcome: str = "finished", best: float | None = None, **more: Any) -> JobResult:
-    """Of a job of two flags; with a record, unless it never started or `record=False`."""
+    """Return the result of a job with two flags; it has a record unless it never started or `record=False`."""
     job = Job(
         number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
     )
@@ -42,7 +42,7 @@ def _outputs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def results() -> list[JobResult]:
-    """Eight jobs; the last one never started."""
+    """Return the results of eight jobs, the last of which never started."""
     return [
         result(0, best=0.5),
         result(1, "failed", reason="RuntimeError: [red]no[/red] markup"),
@@ -59,7 +59,7 @@ def table(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def test_terminal_shows_every_row_the_reasons_and_the_resume_command(results, capsys):
+def test_terminal_shows_all_rows_reasons_and_resume_command(results, capsys):
     print_sweep(results, 12.34, SWEEP)
     lines = table(capsys.readouterr().out)
     assert lines[0].split()[:3] == ["#", "activation", "lr"]
@@ -89,13 +89,13 @@ def test_terminal_shows_every_row_the_reasons_and_the_resume_command(results, ca
     assert look.endswith("lenet-ui sweep=0123456789abcdef")
 
 
-def test_unreached_jobs_of_an_earlier_start_do_not_count_as_trained(capsys):
+def test_unreached_jobs_of_earlier_start_do_not_count_as_trained(capsys):
     left = replace(result(1, "killed", best=0.4, reason="SIGINT"), earlier=True)
     print_sweep([result(0, best=0.5), left, result(2, "diverged", repeated=True)], 1.0, SWEEP)
     assert "; 1 trained, 1 reused " in capsys.readouterr().out
 
 
-def test_a_pruned_run_says_how_far_it_came_beside_its_best_epoch(capsys):
+def test_pruned_run_shows_last_epoch_and_best_epoch(capsys):
     pruned = result(0, "pruned", best=0.5, reason="after epoch 4")
     print_sweep([replace(pruned, record=replace(pruned.record, epochs=4))], 1.0, SWEEP)
     row = table(capsys.readouterr().out)[2].split(maxsplit=6)
@@ -111,7 +111,7 @@ def test_resume_command_is_printed_if_something_can_be_resumed(capsys, outcome, 
     assert ("sweep.resume=" in capsys.readouterr().out) is goes_on
 
 
-def test_of_very_many_runs_the_best_are_shown_and_the_rest_counted(capsys):
+def test_long_sweep_table_shows_best_runs_and_counts_rest(capsys):
     found = [result(n, best=0.5 + n / 1000) for n in range(60)]
     found += [result(n, "diverged", reason="loss nan " * 100) for n in range(60, 90)]
     print_sweep(found, 1.0, SWEEP)
@@ -122,24 +122,24 @@ def test_of_very_many_runs_the_best_are_shown_and_the_rest_counted(capsys):
     assert "diverged: 27 more" in lines
 
 
-def test_runs_of_an_older_release_whose_records_have_no_digest_are_marked(results, capsys):
+def test_records_without_digest_are_marked(results, capsys):
     results[0] = result(0, best=0.5, digest=None)
     print_sweep(results, 1.0, SWEEP)
     assert [line.split(maxsplit=6)[0] for line in table(capsys.readouterr().out) if "no digest" in line] == ["2"]
 
 
-def test_each_dataset_has_a_table_of_its_own(capsys):
+def test_each_dataset_has_separate_table(capsys):
     found = []
     for number, (dataset, best) in enumerate([("mnist", 0.9), ("digits", 0.7), ("mnist", 0.8), ("digits", 0.75)]):
-        its = result(number, best=best)
-        found.append(replace(its, job=replace(its.job, config=SimpleNamespace(dataset=SimpleNamespace(name=dataset)))))
+        row = result(number, best=best)
+        found.append(replace(row, job=replace(row.job, config=SimpleNamespace(dataset=SimpleNamespace(name=dataset)))))
     comparisons = compare_runs([made(0, 0.9), made(0, 0.7, dataset="digits")])
     print_sweep(found, 1.0, SWEEP, comparisons)
     rows = [line.split()[:2] for line in table(capsys.readouterr().out) if re.match(r"\d a\d|\d +a\d", line)]
     assert rows == [["1", "a0"], ["2", "a2"], ["1", "a3"], ["2", "a1"]]
 
 
-def test_one_run_a_configuration_is_a_row_a_run_and_several_seeds_are_a_row_a_configuration(results, capsys):
+def test_table_has_row_per_configuration_if_seeds_are_repeated(results, capsys):
     one = [made(0, 0.9, activation="selu"), made(0, 0.8, activation="relu")]
     for runs, row, rows in ((one, r"\d+ +a\d", 8), ([*one, made(1, 0.91, activation="selu")], r"\d+ +[rs]elu ", 2)):
         (comparison,) = compare_runs(runs)
@@ -151,7 +151,7 @@ def test_one_run_a_configuration_is_a_row_a_run_and_several_seeds_are_a_row_a_co
 
 
 def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Record:
-    """Ten equal classes, `right` of `n` validation images named rightly."""
+    """Return a record with ten equal classes and `right` of `n` validation images classified correctly."""
     each = n // 10
     matrix = [[0] * 10 for _ in range(10)]
     for i in range(10):
@@ -162,7 +162,7 @@ def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Rec
 
 
 @pytest.mark.parametrize(("right", "flagged"), [(20, True), (34, True), (35, False), (60, False)])
-def test_chance_is_two_standard_deviations_above_the_most_frequent_class(right, flagged):
+def test_chance_ends_two_standard_deviations_above_most_frequent_class(right, flagged):
     # 25 +- 4.74 of 250
     assert record(right).at_chance is flagged
     assert not record(right, Outcome.diverged).at_chance
