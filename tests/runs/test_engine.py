@@ -1,4 +1,4 @@
-"""Which engine does the steps of a run: chosen when its job is made, said, kept, and the same until its end."""
+"""The engine of a run: its choice when the job is made, the message about it, and its use until the run ends."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ pytestmark = pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native e
 
 @pytest.fixture
 def no_compiler(tmp_path) -> dict[str, str]:
-    """The environment of a machine that has none, and never had."""
+    """Return the environment of a machine without a compiler and without cached kernels."""
     return {"PATH": str(tmp_path), "CXX": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
 
 @pytest.fixture
 def without_kernels(no_compiler, monkeypatch):
-    """This process, on such a machine; an extra that has a compiler is not seen."""
+    """Run this process as on a machine without a compiler, and hide the extra that contains one."""
     for name, value in no_compiler.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("lenet_exp.training.native.compiler.find_spec", lambda name: None)
@@ -66,7 +66,7 @@ def without_kernels(no_compiler, monkeypatch):
 
 @pytest.fixture
 def only_lenet5(tmp_path, monkeypatch) -> Path:
-    """A cache that has the kernels of no other shape."""
+    """Return a cache with the kernels of LeNet-5's shape only."""
     cache = tmp_path / "cache" / "lenet_exp" / "native"
     cache.mkdir(mode=0o700, parents=True)
     cache.parent.chmod(0o700)
@@ -86,21 +86,21 @@ def trained(*more: str, engine: EngineName | None = None, prune_at: int | None =
     return run(job, delivery, default_threads=1, prune=lambda result: result.epoch == prune_at)
 
 
-def the_record(done: Done, outputs: Path) -> Any:
+def only_record(done: Done, outputs: Path) -> Any:
     assert done.returncode == 0, done.stderr
     (folder,) = (outputs / "runs").iterdir()
     return RunFolder(folder).record()
 
 
-def said_of_the_engine(done: Done) -> str:
+def engine_message(done: Done) -> str:
     (line,) = [line for line in done.stderr.splitlines() if re.search("engine (torch|native)", line)]
     return line
 
 
-def test_auto_is_native_where_it_knows_all_that_is_asked_for(ready):
+def test_auto_engine_is_native_if_all_options_are_supported(ready):
     done = lenet_train(*QUICK, outputs=ready)
-    record = the_record(done, ready)
-    assert describe_kernels() in said_of_the_engine(done)
+    record = only_record(done, ready)
+    assert describe_kernels() in engine_message(done)
     assert (record.engine, record.execution["kernel"]) == ("native", "native 1")
     assert record.execution["compiled"] == describe_kernels()
     (logged,) = runs(client(ready))
@@ -108,19 +108,19 @@ def test_auto_is_native_where_it_knows_all_that_is_asked_for(ready):
     assert record.best_val_accuracy > 0.3
 
 
-def test_custom_option_is_trained_by_torch_with_a_note(ready, tmp_path):
+def test_custom_activation_is_trained_by_torch_with_note(ready, tmp_path):
     options = tmp_path / "mine" / "activation"
     options.mkdir(parents=True)
     (options / "gelu.yaml").write_text("name: gelu\n_target_: torch.nn.GELU\nmonotone: false\n")
     line = (f"--config-dir={options.parent}", *QUICK, "activation=gelu")
     done = lenet_train(*line, outputs=ready)
-    record = the_record(done, ready)
-    assert "activation=gelu" in said_of_the_engine(done)
+    record = only_record(done, ready)
+    assert "activation=gelu" in engine_message(done)
     assert (record.engine, record.execution["kernel"]) == ("torch", "eager")
     refused = lenet_train(*line, "engine=native", outputs=ready)
     assert refused.returncode == 2
-    (said,) = refused.stderr.splitlines()
-    assert said.startswith("lenet-train: engine=native: ")
+    (message,) = refused.stderr.splitlines()
+    assert message.startswith("lenet-train: engine=native: ")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_custom_option_is_trained_by_torch_with_a_note(ready, tmp_path):
         ("a cache of others", "only you can write"),
     ],
 )
-def test_torch_trains_with_a_note_if_kernels_cannot_be_built(
+def test_torch_trains_with_note_if_kernels_cannot_be_built(
     ready, no_compiler, without_kernels, monkeypatch, trouble, why
 ):
     cache = Path(no_compiler["XDG_CACHE_HOME"])
@@ -146,14 +146,14 @@ def test_torch_trains_with_a_note_if_kernels_cannot_be_built(
         (cache / "lenet_exp").mkdir(parents=True)
         (cache / "lenet_exp").chmod(0o777)
     done = lenet_train(*QUICK, outputs=ready)
-    assert the_record(done, ready).engine == "torch"
-    assert why in said_of_the_engine(done)
+    assert only_record(done, ready).engine == "torch"
+    assert why in engine_message(done)
     if trouble == "no compiler":
         refused = lenet_train(*QUICK, "engine=native", outputs=ready)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 
 
-def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, without_kernels):
+def test_native_job_without_compiler_is_refused(ready, without_kernels):
     with pytest.raises(ConfigError, match=r"engine=native: .* C\+\+ compiler"):
         trained(engine=EngineName.native)
     assert runs(client(ready)) == []
@@ -161,8 +161,8 @@ def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, 
 
 @pytest.mark.slow(seconds=10)
 @pytest.mark.parametrize("method", [("seed=0,1",), ("hydra/sweeper=search", "n_trials=2", "optimizer.lr=0.01,0.02")])
-def test_sweep_compiles_each_shape_once_in_its_own_process(ready, only_lenet5, method):
-    """A dry run announces it, and compiles nothing."""
+def test_sweep_process_compiles_each_network_shape_once(ready, only_lenet5, method):
+    """A dry run announces the compilation but does not compile."""
     line = ("-m", *QUICK, *method, "model.channels=[2,4]", "sweep.workers=2")
 
     def announced() -> list[str]:
@@ -177,7 +177,7 @@ def test_sweep_compiles_each_shape_once_in_its_own_process(ready, only_lenet5, m
 
 
 @pytest.mark.slow(seconds=4)
-def test_a_worker_that_lacks_the_engine_fails_its_jobs_with_one_line(ready, no_compiler):
+def test_worker_without_engine_fails_jobs_with_one_line(ready, no_compiler):
     environment = [f"+hydra.job.env_set.{name}='{value}'" for name, value in no_compiler.items()]
     done = lenet_train("-m", *QUICK, "seed=0", "sweep.workers=1", *environment, outputs=ready)
     assert done.returncode == 1
@@ -185,28 +185,28 @@ def test_a_worker_that_lacks_the_engine_fails_its_jobs_with_one_line(ready, no_c
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_engines_that_are_swept_are_trained_each_and_compared(ready):
+def test_swept_engines_are_separate_runs(ready):
     done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready)
     assert counts(done) == ({"finished": 3}, 2, 1)
     assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "torch"]
 
 
-def test_devices_that_are_swept_are_trained_each(outputs, monkeypatch):
-    monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)  # as where both are
+def test_swept_devices_are_separate_runs(outputs, monkeypatch):
+    monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)  # as if both devices existed
     configs = [compose([*QUICK, "engine=torch", f"device={device}"]) for device in ("cpu", "cuda", "cpu")]
     cpu, cuda, again = freeze_jobs(["device"], [[f"device={config.device}"] for config in configs], configs)
     assert cpu.fingerprint == cuda.fingerprint == again.fingerprint
     assert cpu.run == again.run != cuda.run
 
 
-def test_threads_are_no_part_of_a_native_run(ready):
+def test_native_run_does_not_depend_on_threads(ready):
     line = ("-m", *QUICK, "num_threads=1,2", "hydra/launcher=basic")
     assert counts(lenet_train(*line, outputs=ready)) == ({"finished": 2}, 1, 1)
 
 
 @pytest.mark.parametrize("first", [EngineName.torch, EngineName.native])
-def test_resumed_run_keeps_its_engine(ready, first):
-    """Also where auto would take the other one now."""
+def test_resumed_run_keeps_engine(ready, first):
+    """The engine stays the same even if `engine=auto` would now select the other engine."""
     pruned = trained("engine=auto", engine=first, prune_at=1)
     assert pruned.record.engine == first
     other = EngineName.native if first is EngineName.torch else EngineName.torch
@@ -214,8 +214,8 @@ def test_resumed_run_keeps_its_engine(ready, first):
     assert (whole.record.engine, whole.record.resumed) == (first, 1)
 
 
-def test_torch_run_that_cannot_resume_starts_over_with_its_jobs_engine(ready, caplog):
-    """As after another torch was installed: there is nothing to go on from, so the faster one may do it."""
+def test_torch_run_of_other_torch_starts_over_with_engine_of_job(ready, caplog):
+    """After a change of the torch version, a run cannot resume, so `engine=auto` may select the faster engine."""
     pruned = trained("engine=auto", engine=EngineName.torch, prune_at=1)
     for name in ("job.json", "record.json"):
         path = pruned.folder / name
@@ -226,7 +226,7 @@ def test_torch_run_that_cannot_resume_starts_over_with_its_jobs_engine(ready, ca
     assert (whole.record.engine, whole.record.resumed, whole.record.epochs) == ("native", 0, 2)
 
 
-def test_a_run_that_the_other_engine_began_starts_over_where_an_engine_was_asked_for(ready, caplog):
+def test_run_starts_over_if_another_engine_is_requested(ready, caplog):
     caplog.set_level("INFO")
     trained("engine=torch", prune_at=1)
     whole = trained("engine=native")
@@ -235,8 +235,8 @@ def test_a_run_that_the_other_engine_began_starts_over_where_an_engine_was_asked
 
 
 @pytest.mark.slow(seconds=7)
-def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready):
-    """As far as this machine can play another one."""
+def test_native_run_is_reproduced_with_other_cpu_capability_and_threads(ready):
+    """Environment variables emulate the other CPU as far as one machine can."""
     line = (*QUICK, "augmentation=[affine,elastic,flip]", "num_threads=1")
     assert lenet_train(*line, outputs=ready).returncode == 0
     (folder,) = (ready / "runs").iterdir()
@@ -245,9 +245,9 @@ def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.by_hand  # so does benchmarks.kills
-def test_repeatedly_killed_native_run_has_the_weights_of_an_undisturbed_one(empty_store, tmp_path):
-    """Each time it goes on with another number of threads."""
+@pytest.mark.by_hand  # benchmarks.kills covers this, too
+def test_repeatedly_killed_native_run_has_same_weights_as_undisturbed_run(empty_store, tmp_path):
+    """Each resume uses another number of threads."""
     disturbed, calm = (Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("disturbed", "calm"))
     for threads in (2, 3):
         begun = {path: path.stat().st_mtime_ns for path in disturbed.glob("runs/*/history.json")}
@@ -258,14 +258,14 @@ def test_repeatedly_killed_native_run_has_the_weights_of_an_undisturbed_one(empt
         process.kill()
         assert end(process).returncode == -9
     last = end(start(*KILLED, "num_threads=1", outputs=disturbed))
-    assert what_came_of_it(last, disturbed) == what_came_of_it(end(start(*KILLED, outputs=calm)), calm)
+    assert digest_and_curves(last, disturbed) == digest_and_curves(end(start(*KILLED, outputs=calm)), calm)
     (run,) = runs(client(disturbed))
     assert run.data.tags["resumed"] == "2"
 
 
-def what_came_of_it(done: Done, outputs: Path) -> tuple[str, dict[str, list[float]]]:
-    """The digest of the weights, and each curve in MLflow but those of times."""
-    record = the_record(done, outputs)
+def digest_and_curves(done: Done, outputs: Path) -> tuple[str, dict[str, list[float]]]:
+    """Return the digest of the weights and the curves in MLflow, except those of times."""
+    record = only_record(done, outputs)
     assert record.engine == "native"
     (logged,) = runs(client(outputs))
     curves = points(client(outputs), logged.info.run_id)

@@ -1,4 +1,4 @@
-"""lenet-reproduce: a run is trained again from its record and comes to the same bits, or it is said what differs."""
+"""lenet-reproduce retrains a run from its record and reports identical bits or the first difference."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def original(empty_store, tmp_path_factory) -> Path:
-    """An outputs folder with one finished run."""
+    """Return an outputs folder with one finished run."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("original") / "outputs"))
-    done = lenet_train(*LINE, "engine=torch", outputs=outputs)  # whose bits depend on the CPU
+    done = lenet_train(*LINE, "engine=torch", outputs=outputs)  # torch's bits depend on the CPU
     assert done.returncode == 0, done.stderr
     return outputs
 
 
 @pytest.fixture
 def trained(original, outputs, tmp_path) -> RunFolder:
-    """A copy of it, which is the outputs folder of this process. MLflow has the run elsewhere."""
+    """Return the run in a copy of the outputs folder, which this process uses; its MLflow run is not linked."""
     shutil.copytree(original, outputs)
     (path,) = (outputs / "runs").iterdir()
     (path / "delivered.json").unlink()
@@ -64,13 +64,13 @@ def contents(folder: RunFolder) -> dict[str, bytes]:
 
 
 def reproduced(main: Cli, *arguments: str, status: int) -> str:
-    """What `lenet-reproduce` says, which ends with 0 (identical), 1 (differs) or 3 (not comparable)."""
+    """Return the output of `lenet-reproduce` and check its status: 0 identical, 1 different, 3 not comparable."""
     done = main(*arguments, program="reproduce")
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_reproduced_run_has_the_same_bits_and_is_tagged_in_mlflow(original, main, monkeypatch):
+def test_reproduced_run_has_same_bits_and_is_tagged_in_mlflow(original, main, monkeypatch):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(original))
     (run,) = runs(client(original))
     (path,) = (original / "runs").iterdir()
@@ -82,12 +82,12 @@ def test_reproduced_run_has_the_same_bits_and_is_tagged_in_mlflow(original, main
     assert contents(RunFolder(path)) == before
     assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
     tags = runs(client(original))[0].data.tags
-    said = [tags[name].partition(" ")[0].rstrip(":") for name in ("reproduced", "record_checked")]
-    assert said == ["identical", "consistent"]
+    verdicts = [tags[name].partition(" ")[0].rstrip(":") for name in ("reproduced", "record_checked")]
+    assert verdicts == ["identical", "consistent"]
     assert RunFolder(path).record().host in tags["reproduced"]
 
 
-def test_inconclusive_result_keeps_an_earlier_one(original):
+def test_inconclusive_result_does_not_replace_earlier_tag(original):
     (run,) = runs(client(original))
     uri = f"sqlite:///{original / 'mlflow.db'}"
     for weak in (False, True):
@@ -104,13 +104,13 @@ def test_inconclusive_result_keeps_an_earlier_one(original):
     ],
     ids=["every option", "diverged", "no activation"],
 )
-def test_export_works_with_every_option(line, ready, main):
+def test_runs_with_any_options_are_reproduced(line, ready, main):
     assert lenet_train(*LINE, *line, outputs=ready).returncode in {0, 1}
     (path,) = (ready / "runs").iterdir()
     reproduced(main, f"run={path}", status=0)
 
 
-def test_a_run_of_a_sweep_and_one_that_was_stopped_on_the_way(ready, main):
+def test_run_of_sweep_and_killed_run_are_reproduced(ready, main):
     done = lenet_train("-m", *LINE, "num_epoch=2", "seed=0", "hydra/launcher=basic", outputs=ready)
     assert done.returncode == 0
     (folder,) = (RunFolder(path) for path in (ready / "runs").iterdir())
@@ -118,7 +118,7 @@ def test_a_run_of_a_sweep_and_one_that_was_stopped_on_the_way(ready, main):
     (sweep,) = runs(client(ready), "sweep")
     reproduced(main, f"run={sweep.info.run_id}", status=2)
 
-    record = folder.record()  # as one that was killed after its first epoch
+    record = folder.record()  # as if killed after the first epoch
     history = read_json(folder.path / "history.json")
     write_json(folder.path / "history.json", history | {"epochs": history["epochs"][:1], "best": None})
     first_epoch = folder.history().epochs[0]
@@ -136,7 +136,7 @@ def test_a_run_of_a_sweep_and_one_that_was_stopped_on_the_way(ready, main):
 
 
 @pytest.mark.slow(seconds=8)
-def test_the_runs_of_a_sweep_are_repeated_side_by_side_and_counted(ready, main):
+def test_runs_of_sweep_are_reproduced_and_counted(ready, main):
     line = ("-m", *LINE, "num_epoch=1", "seed=0,1,2", "hydra/launcher=basic")
     assert lenet_train(*line, outputs=ready).returncode == 0
     (sweep,), store = all_sweeps(ready), client(ready)
@@ -145,18 +145,18 @@ def test_the_runs_of_a_sweep_are_repeated_side_by_side_and_counted(ready, main):
     edit(folders[0], "history.json", lambda value: value["epochs"][0].update(val_loss=0.1))
     refresh_digests(folders[0], record)
     refresh_digests(folders[1], replace(folders[1].record(), training_version=99))
-    said = reproduced(main, f"sweep={runs(store, 'sweep')[0].info.run_id}", status=1)
-    assert "seed=0: epoch 1: " in said
-    assert "\n1 of 3 runs identical bit for bit; different: 1; not comparable: 1\n" in said
+    output = reproduced(main, f"sweep={runs(store, 'sweep')[0].info.run_id}", status=1)
+    assert "seed=0: epoch 1: " in output
+    assert "\n1 of 3 runs identical bit for bit; different: 1; not comparable: 1\n" in output
     tags = {run.info.run_name: run.data.tags["reproduced"].partition(" ")[0] for run in runs(store)}
     assert tags == {"seed=0": "differs:", "seed=1": "not", "seed=2": "identical"}
     refresh_digests(folders[0], replace(record, training_version=99))
-    said = reproduced(main, f"sweep={sweep.id[:6]}", "check=true", status=3)
-    assert "\n1 of 3 runs consistent; not comparable: 2\n" in said
+    output = reproduced(main, f"sweep={sweep.id[:6]}", "check=true", status=3)
+    assert "\n1 of 3 runs consistent; not comparable: 2\n" in output
 
 
 def refresh_digests(folder: RunFolder, record: Record) -> None:
-    """Writes a record as a forger would, with the digests that belong to it."""
+    """Write a forged record with matching digests."""
     value = {k: v for k, v in record_to_json(record).items() if k not in {"digest", "history_digest"}}
     write_json(folder.path / "record.json", record_with_digests(value, folder.path / "history.json"))
 
@@ -200,7 +200,7 @@ def weights_and_their_digests(folder: RunFolder) -> None:
 
 
 def last_bits_of_the_weights(folder: RunFolder) -> None:
-    """With the digest of their file; too few to change an answer."""
+    """Change the weights too little to change a prediction, and update the digest of their file."""
     record, path = folder.record(), folder.path / folder.history().best.weights
     save_weights(path, {name: t * (1 + 1e-6) for name, t in load_weights(path)[0].items()}, {})
     edit(folder, "history.json", lambda value: value["best"].update(sha256=file_sha256(path)))
@@ -208,7 +208,7 @@ def last_bits_of_the_weights(folder: RunFolder) -> None:
 
 
 def configuration(folder: RunFolder) -> None:
-    """Change the seed and compute the digests anew."""
+    """Change the seed and recompute the digests."""
     record = folder.record()
     refresh_digests(folder, replace(record, config=replace(record.config, seed=record.config.seed + 1)))
 
@@ -238,31 +238,31 @@ def test_changed_record_is_detected_without_training(alter, trained, main):
 @pytest.mark.parametrize(("alter", "epoch"), [(weights_and_their_digests, 3), (loss_and_history_digest, 2)])
 def test_change_with_matching_digests_is_detected_by_training(alter, epoch, trained, main):
     alter(trained)
-    said = reproduced(main, f"run={trained.path}", status=1)
-    assert re.search(rf"epoch {epoch}(?!/)\b", said)  # not where it tells of its progress
-    assert f"{trained.path.parent.parent}/reproduced/{trained.id}/runs/{trained.id}" in said
+    output = reproduced(main, f"run={trained.path}", status=1)
+    assert re.search(rf"epoch {epoch}(?!/)\b", output)  # not in the progress, which prints epoch n/m
+    assert f"{trained.path.parent.parent}/reproduced/{trained.id}/runs/{trained.id}" in output
 
 
-def test_difference_on_another_cpu_is_not_comparable(trained, main):
+def test_different_results_on_another_cpu_are_not_comparable(trained, main):
     record = trained.record()
     loss_in_the_history(trained)
     edit(trained, "history.json", lambda value: [e.update(weights_digest=None) for e in value["epochs"]])
     there = record.execution | {"cpu_capability": "SSE9", "environment": "ATEN_CPU_CAPABILITY=sse9"}
     refresh_digests(trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64))
-    said = reproduced(main, f"run={trained.path}", status=3)
-    assert all(part in said for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere"))
+    output = reproduced(main, f"run={trained.path}", status=3)
+    assert all(part in output for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere"))
 
 
 def test_equal_results_are_identical_on_any_cpu(trained, main):
     record = trained.record()
     execution = {key: value for key, value in record.execution.items() if key != "cpu_capability"}
     refresh_digests(trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"}))
-    said = reproduced(main, f"run={trained.path}", status=0)
-    assert "environment=MKL_CBWR=COMPATIBLE" in said
-    assert "cpu_capability" in said
+    output = reproduced(main, f"run={trained.path}", status=0)
+    assert "environment=MKL_CBWR=COMPATIBLE" in output
+    assert "cpu_capability" in output
 
 
-def test_other_data_and_foreign_classes_and_runs_without_a_record_are_not_comparable(trained, main, tmp_path):
+def test_runs_with_other_data_or_code_are_not_comparable(trained, main, tmp_path):
     record = trained.record()
     refresh_digests(trained, replace(record, data_digests=record.data_digests | {"validation": "0" * 64}))
     assert "validation" in reproduced(main, f"run={trained.path}", status=3)
@@ -281,7 +281,7 @@ def test_other_data_and_foreign_classes_and_runs_without_a_record_are_not_compar
     reproduced(main, f"run={trained.path}", status=3)
 
 
-def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
+def test_run_without_run_folder_is_reproduced_from_mlflow(original, main, monkeypatch, tmp_path):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "empty"))
     (run,) = runs(client(original))
     store = f"tracking.uri=sqlite:///{original / 'mlflow.db'}"
@@ -292,10 +292,10 @@ def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
     assert "weights_digest 000000" in reproduced(main, f"run={run.info.run_id}", store, "check=true", status=1)
     client(original).set_tag(run.info.run_id, "weights_digest", known)
 
-    folder = next((original / "runs").iterdir())  # from elsewhere: the stores that it names are not the user's
-    said = reproduced(main, f"run={folder}", "check=true", status=0)
-    assert run.info.run_id not in said
-    assert str(tmp_path / "empty" / "mlflow.db") in said
+    folder = next((original / "runs").iterdir())  # a folder from elsewhere: its stores are not trusted
+    output = reproduced(main, f"run={folder}", "check=true", status=0)
+    assert run.info.run_id not in output
+    assert str(tmp_path / "empty" / "mlflow.db") in output
     assert run.info.run_id in reproduced(main, f"run={folder}", store, "check=true", status=0)
     assert "lenet5-digits@champion" in reproduced(main, "run=champion:digits", store, "check=true", status=0)
 
@@ -320,14 +320,14 @@ def test_differences_between_mlflow_and_run_folder_are_detected(original, main, 
 
 
 @pytest.mark.slow(seconds=2)
-def test_a_shipped_champions_weights_get_what_its_record_says(main, outputs, real_data):
-    said = reproduced(main, "run=champion:mnist", "check=true", f"data_root={real_data}", status=0)
-    assert "10000 validation images" in said
+def test_bundled_champion_has_recorded_accuracy(main, outputs, real_data):
+    output = reproduced(main, "run=champion:mnist", "check=true", f"data_root={real_data}", status=0)
+    assert "10000 validation images" in output
     assert not outputs.exists()
 
 
 @pytest.mark.slow(seconds=8)
-def test_killed_reproduction_resumes_with_the_same_result(ready):
+def test_killed_reproduction_resumes_with_same_result(ready):
     line = (*SMALL, "num_epoch=25", "num_threads=1", "tracking.plots=false", "tracking.models=none")
     assert lenet_train(*line, outputs=ready).returncode == 0
     (path,) = (ready / "runs").iterdir()
@@ -357,7 +357,7 @@ def test_killed_reproduction_resumes_with_the_same_result(ready):
         ("run=champion:mnist trust=a/b", "trust=a/b: "),
     ],
 )
-def test_a_mistake_is_one_line_with_status_2(typed, named, main, outputs):
+def test_invalid_request_gives_one_line_error(typed, named, main, outputs):
     done = main(*typed.split(), program="reproduce")
     assert done.returncode == 2
     assert done.stderr.startswith("lenet-reproduce: ")

@@ -1,4 +1,4 @@
-"""Opening a run: the result that is there, the commit that is there, or a new start."""
+"""Opening a run: return the saved result, resume from the checkpoint, or start over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.tools.stores import client, models, points, runs
 
 MODEL = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
 LINE = (*MODEL, "tracking.models=none")
-TORCH = (*LINE, "engine=torch")  # whose bits depend on the CPU
+TORCH = (*LINE, "engine=torch")  # torch's bits depend on the CPU
 
 
 def trained(
@@ -39,10 +39,10 @@ def trained(
     return run(job, delivery, default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
-def test_pruned_run_ends_well_without_a_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
+def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
     pruned = trained(lambda result: result.epoch == 2, MODEL)
     assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (Outcome.pruned, "after epoch 2", 2)
-    assert pruned.value != pruned.value  # NaN: nothing to optimise
+    assert pruned.value != pruned.value  # NaN: no value to optimize
     (first,) = runs(client(ready))
     assert (first.info.status, first.data.tags["outcome"]) == ("FINISHED", "pruned")
     assert models(client(ready)) == []
@@ -59,7 +59,7 @@ def test_pruned_run_ends_well_without_a_result_and_can_be_resumed(ready: Path, t
     assert trained().record.weights_digest == whole.record.weights_digest
 
 
-def test_retrained_run_resumes_even_if_the_clock_is_behind(ready, caplog):
+def test_retrained_run_resumes_if_clock_is_behind(ready, caplog):
     forced_ms = time.time() * 1000 + 3_600_000
     assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == math.ceil(forced_ms)
     caplog.set_level(logging.INFO)
@@ -68,7 +68,7 @@ def test_retrained_run_resumes_even_if_the_clock_is_behind(ready, caplog):
     assert trained(forced_ms=forced_ms).repeated
 
 
-def test_numbers_of_another_type_than_the_flags_name_the_same_run(ready):
+def test_integer_and_float_values_identify_same_run(ready):
     config = compose([*LINE, "num_epoch=1", "training.clip_norm=1", "augmentation.rotate=10"])
     whole = replace(config, training=replace(config.training, clip_norm=1), augmentation=config.augmentation)
     whole.augmentation.rotate = 10
@@ -76,30 +76,30 @@ def test_numbers_of_another_type_than_the_flags_name_the_same_run(ready):
     assert lenet_exp.train(config).repeated
 
 
-def test_a_job_is_named_after_its_swept_flags_or_else_its_dataset_activation_and_optimizer(ready):
+def test_job_name_has_swept_flags_or_main_options(ready):
     config = compose(["dataset=digits", "activation=relu", "seed=3"])
     for swept, overrides, name in ((["seed"], ["seed=3"], "seed=3"), ([], [], "digits relu sgd")):
         (job,) = freeze_jobs(swept, [overrides], [config])
         assert job.name == name
 
 
-def test_the_last_epoch_cannot_be_pruned(ready):
+def test_last_epoch_cannot_be_pruned(ready):
     assert trained(lambda result: result.epoch == 4).outcome is Outcome.finished
 
 
 BRIEF = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
 
-def test_result_with_other_settings_is_returned_with_a_note(ready):
+def test_result_with_other_settings_is_returned_with_note(ready):
     assert lenet_train(*BRIEF, "num_threads=1", "engine=torch", outputs=ready).returncode == 0
-    for asked, said in (("num_threads=2", "num_threads=1"), ("engine=native", "engine=torch"), ("engine=auto", None)):
-        again = lenet_train(*BRIEF, asked, outputs=ready)
+    for flag, noted in (("num_threads=2", "num_threads=1"), ("engine=native", "engine=torch"), ("engine=auto", None)):
+        again = lenet_train(*BRIEF, flag, outputs=ready)
         assert "lready trained" in again.stdout
-        told = [line for line in again.stderr.splitlines() if "sweep.force=true" in line]
-        assert [said in line for line in told] == ([] if said is None else [True])
+        notes = [line for line in again.stderr.splitlines() if "sweep.force=true" in line]
+        assert [noted in line for line in notes] == ([] if noted is None else [True])
 
 
-def test_result_of_another_torch_is_returned_with_a_note(ready):
+def test_result_of_another_torch_version_is_returned_with_note(ready):
     assert lenet_train(*BRIEF, "engine=torch", outputs=ready).returncode == 0
     (path,) = (ready / "runs").iterdir()
     record = RunFolder(path).record()
@@ -110,7 +110,7 @@ def test_result_of_another_torch_is_returned_with_a_note(ready):
 
 
 @pytest.mark.by_hand
-def test_a_run_begun_under_another_cpu_capability_starts_over_with_one_line(empty_store, tmp_path):
+def test_run_of_another_cpu_capability_starts_over_with_one_line(empty_store, tmp_path):
     line = (*SMALL, "engine=torch", "num_epoch=8", "num_threads=1", "tracking.plots=false", "tracking.models=none")
     places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]
     process = start(*line, outputs=places[0], cold=True, env={"ATEN_CPU_CAPABILITY": "default"})
@@ -123,13 +123,13 @@ def test_a_run_begun_under_another_cpu_capability_starts_over_with_one_line(empt
     (disturbed,), (undisturbed,) = ([RunFolder(path) for path in (place / "runs").iterdir()] for place in places)
     assert disturbed.record().weights_digest == undisturbed.record().weights_digest
     assert disturbed.record().resumed == 0
-    (said,) = [text for text in again.stderr.splitlines() if "starts over" in text]
-    assert "cpu_capability=DEFAULT (now " in said
-    assert "environment=ATEN_CPU_CAPABILITY=default" in said
+    (message,) = [text for text in again.stderr.splitlines() if "starts over" in text]
+    assert "cpu_capability=DEFAULT (now " in message
+    assert "environment=ATEN_CPU_CAPABILITY=default" in message
     assert "starts over" not in calm.stderr
 
 
-def test_what_an_older_release_did_not_note_counts_as_equal(ready):
+def test_settings_missing_in_older_record_count_as_equal(ready):
     pruned = trained(lambda result: result.epoch == 2, TORCH)
     path = pruned.folder / "job.json"
     job = json.loads(path.read_text())
@@ -142,7 +142,7 @@ def test_what_an_older_release_did_not_note_counts_as_equal(ready):
     assert "in epoch 3" in again.stderr
 
 
-def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, caplog):
+def test_data_changed_since_job_creation_is_refused(ready, caplog):
     caplog.set_level(logging.INFO)
     config = compose(list(LINE))
     job = lone_job(config)
@@ -152,7 +152,7 @@ def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, 
     assert runs(client(ready)) == []
 
 
-def test_one_that_fails_is_one_line_with_status_1_and_the_traceback_is_in_its_log(main, ready):
+def test_failed_run_prints_one_line_and_logs_traceback(main, ready):
     done = main("--config-dir", str(MINE), *BRIEF, "activation=raises", "num_epoch=3")
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
