@@ -1,4 +1,4 @@
-"""Small searches as tests start them, and what they leave."""
+"""Small searches for tests, and functions that read their results."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ SPACE = (
 
 
 def only_sweep(outputs: Path) -> SweepFolder:
-    """The one that is there."""
+    """Return the only sweep of an outputs folder."""
     (sweep,) = all_sweeps(outputs)
     return sweep
 
 
 def study_of(outputs: Path) -> optuna.Study:
-    """As anyone opens it."""
+    """Return the study as a user would load it."""
     path = only_sweep(outputs).path / "study.db"
     (name,) = optuna.get_all_study_names(f"sqlite:///{path}")
     return optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
 
 
 def trials_of(outputs: Path) -> list[Any]:
-    """All that may not depend on accidents: values, states, curves, costs, and the weights that were trained."""
+    """Return everything that must not depend on interruptions: values, states, curves, costs and weights."""
     sweep, found = only_sweep(outputs), []
     jobs, firsts = sweep.jobs(), dict[int, Job]()
     for job in jobs:

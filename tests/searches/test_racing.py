@@ -1,4 +1,4 @@
-"""Which configurations a race drops."""
+"""The configurations that a race over seeds drops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> di
     return {i: list(mean + common + dice.normal(0, spread, n)) for i, mean in enumerate(means)}
 
 
-def test_one_that_is_far_behind_is_dropped_after_its_first_seed():
+def test_far_worse_configuration_is_dropped_after_first_seed():
     had = race([0.9] * LEAST, 3)
     common_first_seed = float(np.mean([values[0] for values in had.values()]))
     assert dropped(had, seeds=5, configurations=20) == set()
@@ -30,7 +30,7 @@ def test_one_that_is_far_behind_is_dropped_after_its_first_seed():
     assert dropped(had, seeds=5, configurations=20) == set()
 
 
-def test_none_is_dropped_while_the_spread_is_uncertain():
+def test_no_configuration_is_dropped_while_deviation_is_uncertain():
     had = race([0.9] * (FEW - 1), 2)
     had[99] = [0.1]
     assert dropped(had, seeds=5, configurations=20) == set()
@@ -49,8 +49,8 @@ def test_leader_over_all_seeds_is_never_dropped(seed, k, n):
     assert out < set(had)
 
 
-def test_a_simulated_search_gives_seeds_as_the_program_does():
-    """`python -m benchmarks.racing` simulates many."""
+def test_simulated_search_assigns_seeds_as_real_search():
+    """`python -m benchmarks.racing` runs many such simulations."""
     far = Scenario("far apart", 12, 4, lambda dice, k: -9.0 * np.arange(k))
     raced = benchmark.race(far, np.random.default_rng(0), workers=3)
     assert (raced.best_dropped, raced.below) == (False, 0)

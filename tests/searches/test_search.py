@@ -1,4 +1,4 @@
-"""Searches of real runs, as people start them: what they come to, and what is refused."""
+"""Searches of real runs from the command line: results, resumption and invalid requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def search(outputs: Path, *more: str) -> Done:
 
 
 def options_with(folder: Path, alpha: float) -> str:
-    """The flag of a folder with an activation of one's own."""
+    """Write a custom activation and return the flag for its folder."""
     (folder / "activation").mkdir(parents=True)
     (folder / "activation" / "own.yaml").write_text(OWN.format(alpha=alpha))
     return f"--config-dir={folder}"
@@ -46,13 +46,13 @@ class Searched(NamedTuple):
 
     outputs: Path
     done: Done
-    first: list[Any]  # its trials then
+    first: list[Any]  # the trials before it was resumed
     again: Done
 
 
 @pytest.fixture(scope="module")
 def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    """Warm-ups of two epochs of four, rates of learning that learn nothing, and an activation of one's own."""
+    """Search warm-ups of two of four epochs, too small learning rates, and a custom activation."""
     folder = tmp_path_factory.mktemp("searched")
     outputs = Path(shutil.copytree(empty_store, folder / "outputs"))
     space = ("optimizer.lr=tag(log,interval(1e-6,0.1))", *SPACE[1:4], "activation=relu,own", "schedule.warmup=0,0.5")
@@ -65,7 +65,7 @@ def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sea
 
 
 @pytest.mark.slow(seconds=11)
-def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, monkeypatch):
+def test_search_ends_at_n_trials_and_resumes_to_larger_n_trials(searched, main, monkeypatch):
     assert {searched.done.returncode, searched.again.returncode} <= {0, 1}, searched.again.stderr  # 1: one diverged
     assert [trial[0] for trial in searched.first] == list(range(6))
     trials, outputs = trials_of(searched.outputs), searched.outputs
@@ -91,7 +91,7 @@ def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, 
 
 
 @pytest.mark.slow(seconds=11)
-def test_flag_of_an_option_is_searched_only_with_it(searched):
+def test_flag_of_option_is_searched_only_with_option(searched):
     trials = study_of(searched.outputs).trials
     momenta = {(t.params["optimizer"], "optimizer.momentum" in t.params) for t in trials}
     assert momenta == {("sgd", True), ("adam", False)}
@@ -100,11 +100,11 @@ def test_flag_of_an_option_is_searched_only_with_it(searched):
         assert job.config.optimizer["momentum"] == trial.params.get("optimizer.momentum", 0.9)
         assert job.swept["optimizer.momentum"] == "-" or "momentum" in str(trial.params)
         if job.config.activation["name"] == "relu":
-            assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint  # as Hydra composes it
+            assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint  # equal to Hydra's composition
 
 
 @pytest.mark.slow(seconds=11)
-def test_no_run_is_pruned_in_its_own_warm_up(searched):
+def test_no_run_is_pruned_during_warm_up(searched):
     def best_of_two(epochs: Any) -> float:
         return max(epoch.val_accuracy for epoch in epochs[:2])
 
@@ -116,12 +116,12 @@ def test_no_run_is_pruned_in_its_own_warm_up(searched):
         if record.outcome is Outcome.pruned and len(epochs) == 2 and not warmup
     ]
     spared = [epochs for warmup, _, epochs in curves if warmup]
-    assert min(map(best_of_two, spared)) <= max(at_once)  # it would have been, too
+    assert min(map(best_of_two, spared)) <= max(at_once)  # pruned without the warm-up
     assert min(map(len, spared)) >= 3  # of four epochs the first two are the warm-up
 
 
 @pytest.mark.slow(seconds=11)
-def test_pruned_run_resumes_if_requested_in_full(searched, tmp_path):
+def test_pruned_run_resumes_if_trained_in_full(searched, tmp_path):
     outputs = Path(shutil.copytree(searched.outputs, tmp_path / "outputs"))
     pruned = [job for job in only_sweep(outputs).jobs() if job.folder.record().outcome is Outcome.pruned]
     job = next(job for job in pruned if job.config.activation["name"] == "relu")
@@ -135,7 +135,7 @@ def test_pruned_run_resumes_if_requested_in_full(searched, tmp_path):
 
 
 @pytest.mark.slow(seconds=11)
-def test_search_that_cannot_be_resumed_is_one_line(searched, tmp_path):
+def test_unresumable_search_gives_one_line_error(searched, tmp_path):
     sweep = only_sweep(searched.outputs)
     own = f"--config-dir={searched.outputs.parent / 'options'}"
     for outputs, words, named in (
@@ -150,7 +150,7 @@ def test_search_that_cannot_be_resumed_is_one_line(searched, tmp_path):
 
 
 @pytest.mark.slow(seconds=7)
-def test_known_and_repeated_trials_cost_no_budget_even_after_a_corrupt_study(ready):
+def test_known_and_repeated_trials_cost_no_budget(ready):
     flags = (*QUICK, "num_epoch=2")
     grid = lenet_train("-m", "hydra/launcher=basic", *flags, "activation=relu,tanh", outputs=ready)
     assert grid.returncode == 0, grid.stderr
@@ -166,7 +166,7 @@ def test_known_and_repeated_trials_cost_no_budget_even_after_a_corrupt_study(rea
     assert plan is not None
     assert (plan.trials, plan.epochs) == (6, 2)  # those of selu
     values = [job.folder.record().best_val_accuracy for job in last.jobs()]
-    assert _told(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
+    assert _stored_trials(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
     assert len(runs(client(ready))) == 3
 
     (last.path / "study.db").write_bytes(b"no database" * 100)
@@ -174,25 +174,25 @@ def test_known_and_repeated_trials_cost_no_budget_even_after_a_corrupt_study(rea
     assert again.returncode == 0, again.stderr
     assert "study.db" in again.stderr
     assert (last.path / "study.db.damaged").exists()
-    assert _told(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
+    assert _stored_trials(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
     assert {job.run: job.folder.record() for job in last.jobs()}.items() >= trained.items()
     assert len(runs(client(ready))) == 3
 
 
-def _told(sweep: SweepFolder) -> list[tuple[int, str, float]]:
+def _stored_trials(sweep: SweepFolder) -> list[tuple[int, str, float]]:
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{sweep.path / 'study.db'}")
     return [(t.number, t.state.name, t.value) for t in study.trials]
 
 
 @pytest.mark.slow(seconds=5)
-def test_by_the_loss_it_is_minimised_in_a_database_of_ones_own(ready, tmp_path):
+def test_loss_is_minimized_in_user_database(ready, tmp_path):
     line = ("n_trials=3", "search.objective=loss", f"search.storage=sqlite:///{tmp_path / 'mine.db'}")
     done = search(ready, *line, "sweep.workers=1")
     assert done.returncode in {0, 1}, done.stderr
     assert not (only_sweep(ready).path / "study.db").exists()
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'mine.db'}")
     assert study.direction.name == "MINIMIZE"
-    assert study.trials[0].params == {"optimizer.lr": 0.01}  # what the line trains without what it searches
+    assert study.trials[0].params == {"optimizer.lr": 0.01}  # the values without the search
     for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
         if trial.state.name == "COMPLETE" and job.folder.record().outcome is Outcome.finished:
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
@@ -202,7 +202,7 @@ def test_by_the_loss_it_is_minimised_in_a_database_of_ones_own(ready, tmp_path):
 
 
 @pytest.mark.slow(seconds=3)
-def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(ready, main):
+def test_too_many_failed_trials_end_search(ready, main):
     line = ("n_trials=9", "sweep.workers=1", "sweep.time_limit=0.01", "sweep.max_failures=2", "num_epoch=2000")
     done = search(ready, *line)
     assert done.returncode == 1
@@ -214,7 +214,7 @@ def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(r
 
 
 @pytest.mark.slow(seconds=12)
-def test_stopped_search_resumes_its_running_trial(ready, main):
+def test_stopped_search_resumes_running_trial(ready, main):
     line = (*LINE, SPACE[0], "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
     process = start(*line, outputs=ready)
     deadline = time.monotonic() + 60
@@ -229,8 +229,8 @@ def test_stopped_search_resumes_its_running_trial(ready, main):
     assert "SIGINT" in {job.folder.record().reason for job in only_sweep(ready).jobs() if job.folder.record()}
     assert f"sweep.resume={only_sweep(ready).id}" in stopped.stdout
     before = len(study_of(ready).trials)
-    for told in (stopped.stdout, main("status", program="sweep").stdout, parent.data.tags["sweep_progress"]):
-        assert f"{before - 1} of 2" in told
+    for output in (stopped.stdout, main("status", program="sweep").stdout, parent.data.tags["sweep_progress"]):
+        assert f"{before - 1} of 2" in output
     assert f" {before - 1}/2 trials " in main("list", program="sweep").stdout
     assert _epochs_spent(ready) > 0
     assert end(start(*line, outputs=ready)).returncode in {0, 1}
@@ -247,13 +247,13 @@ def _epochs_spent(outputs: Path) -> int:
     return plan.epochs
 
 
-def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs):
+def test_dry_run_shows_budgets_and_writes_nothing(main, outputs):
     done = main(*LINE, SPACE[0], "max_epochs=9", "sweep.dry_run=true", "sweep.workers=2")
     assert done.returncode == 0, done.stderr
     assert "tpe, asha" in done.stdout
     assert SPACE[0] in done.stdout
     assert re.search(r"[\d,]+ runs$", done.stdout, re.MULTILINE)
-    assert re.search(r"about \d+ \w+", done.stdout)  # a trial takes
+    assert re.search(r"about \d+ \w+", done.stdout)  # per trial
     assert f"disk space in {outputs}" in done.stdout
     assert not outputs.exists()
 
@@ -266,14 +266,14 @@ def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs)
         (("search.storage=postgresql+psycopg://me:hunter2@127.0.0.1:9/none",), "127.0.0.1"),
     ],
 )
-def test_a_dry_run_refuses_what_the_search_would_refuse(main, outputs, more, named):
+def test_dry_run_refuses_invalid_search(main, outputs, more, named):
     done = main(*LINE, SPACE[0], "n_trials=3", "sweep.dry_run=true", *more)
     assert (done.returncode, named in done.stderr, "hunter2" in done.stderr) == (2, True, False), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not outputs.exists()
 
 
-def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready):
+def test_search_with_only_diverged_trials_exits_with_status_1(ready):
     line = ("n_trials=1", "optimizer.lr=1e29,1e30", "sweep.workers=1", "seeds=2", "confirm=1")
     done = lenet_train(*LINE, *line, outputs=ready)
     assert done.returncode == 1, done.stderr
@@ -281,13 +281,13 @@ def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready):
 
 
 @pytest.mark.slow(seconds=1)
-def test_a_budget_that_is_over_begins_no_trial(ready):
+def test_exhausted_budget_starts_no_trial(ready):
     done = search(ready, "max_seconds=0.001", "sweep.workers=1")
     assert done.returncode in {0, 1}, done.stderr
     assert trials_of(ready) == []
 
 
-def test_the_space_may_stand_in_a_recipe(main, outputs, tmp_path):
+def test_recipe_can_define_search_space(main, outputs, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\n"
@@ -301,7 +301,7 @@ def test_the_space_may_stand_in_a_recipe(main, outputs, tmp_path):
     assert re.search(r"\b7 runs$", done.stdout, re.MULTILINE)
 
 
-def test_without_optuna_a_new_process_says_what_to_install(outputs):
+def test_missing_optuna_names_extra_to_install(outputs):
     code = "import lenet_exp; lenet_exp.search({'activation': ['relu', 'elu']}, ['dataset=digits'], n_trials=2)"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.modules['optuna'] = None; {code}"],
@@ -313,7 +313,7 @@ def test_without_optuna_a_new_process_says_what_to_install(outputs):
 
 
 @pytest.mark.slow(seconds=12)
-def test_a_front_of_accuracy_and_size_trains_no_network_above_the_limit(ready):
+def test_pareto_search_trains_no_network_above_size_limit(ready):
     space = ("model=lenet5,lenet_300_100,linear", "model.width=interval(0.1,1)", "model.pooling=max,average")
     limits = ("search.max_parameters=20000", "search.objective=front", "search.cost=parameters")
     line = (*LINE, *space, *limits, "n_trials=6", "sweep.workers=1")
@@ -337,7 +337,7 @@ def test_a_front_of_accuracy_and_size_trains_no_network_above_the_limit(ready):
     assert trials_of(ready) == before
 
 
-BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first trial; None: it is drawn
+BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first trial; None: the sampler draws it
     "activation=relu,selu optimizer.lr=tag(log,interval(1e-3,1))": {"activation": "selu", "optimizer.lr": 0.01},
     "activation=relu,elu optimizer.lr=interval(0.001,1)": None,
     "optimizer=adam,sgd optimizer.momentum=interval(0,0.95)": {"optimizer": "sgd", "optimizer.momentum": 0.9},
@@ -353,7 +353,7 @@ BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first tr
 
 
 @pytest.mark.parametrize("space", BASELINES)
-def test_the_baseline_is_what_the_command_trains_without_what_it_searches(outputs, space):
+def test_first_trial_uses_values_of_command_without_search(outputs, space):
     line = ["dataset=digits", "num_epoch=2", "n_trials=3", "search.pruner_options={min_resource: 2}", *space.split(" ")]
     with composing():
         planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(line)), composed)
@@ -361,7 +361,7 @@ def test_the_baseline_is_what_the_command_trains_without_what_it_searches(output
     assert planned.search.pruner_options == {"min_resource": 2}
 
 
-def test_a_plan_has_the_password_of_its_store_and_the_epochs_of_networks_that_are_too_large(outputs):
+def test_plan_keeps_store_password_and_maximum_of_searched_num_epoch(outputs):
     address = "http://ada:secret@127.0.0.1:9"
     limit = ["model.width=interval(0.1,1)", "num_epoch=range(5,200)", "search.max_parameters=1700"]
     line = ["dataset=digits", "n_trials=3", f"tracking.uri={address}", *limit]
@@ -371,7 +371,7 @@ def test_a_plan_has_the_password_of_its_store_and_the_epochs_of_networks_that_ar
     assert planned.num_epoch == 199
 
 
-REFUSED = {  # what the line has to name
+REFUSED = {  # what the message must contain
     "n_trials=3": "search",
     "optimizer.lr=interval(1e-3,1)": "n_trials",
     "n_trials=3 regularization.dropout_rate=interval(0,1)": "regularization.dropout_rate=1.0",
@@ -388,7 +388,7 @@ REFUSED = {  # what the line has to name
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_invalid_search_is_one_line(line, main, outputs):
+def test_invalid_search_gives_one_line_error(line, main, outputs):
     done = main("-m", "hydra/sweeper=search", "dataset=digits", *line.split(" "))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr
@@ -396,7 +396,7 @@ def test_invalid_search_is_one_line(line, main, outputs):
 
 
 @pytest.mark.parametrize("line", ["-m n_trials=3 activation=relu,selu", "seeds=3", "-m optimizer.lr=interval(0.1,1)"])
-def test_search_without_the_sweeper_names_the_command(line, main, outputs):
+def test_search_without_sweeper_suggests_command(line, main, outputs):
     done = main(*line.split(" "), "dataset=digits")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "hydra/sweeper=search" in done.stderr
@@ -404,9 +404,9 @@ def test_search_without_the_sweeper_names_the_command(line, main, outputs):
 
 
 @pytest.mark.slow(seconds=35)
-def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(empty_store, tmp_path):
-    """Right before it keeps something: the epoch of a trial, how it ended, how far the search is. One trial gets a
-    further seed."""
+def test_search_killed_at_any_point_ends_with_same_trials(empty_store, tmp_path):
+    """The kills come right before the search stores an epoch, the end of a trial, or its progress; one trial gets a
+    second seed."""
     line = (*LINE, SPACE[0], "n_trials=3", "seeds=2", "sweep.workers=1")
 
     def go(outputs: Path, **environment: str) -> Done:
@@ -418,7 +418,7 @@ def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(em
     assert go(tmp_path / "calm", **{TRACE: str(trace)}).returncode in {0, 1}
     points, calm, differ = trace.read_text().splitlines(), trials_of(tmp_path / "calm"), []
     assert any(len(trial) > 11 for trial in calm)
-    last = {point: n for n, point in enumerate(points)}  # of each kind the last, when there are other trials already
+    last = {point: n for n, point in enumerate(points)}  # the last point of each kind, after other trials
     kept = [f"RDBStorage.{name}" for name in ("set_trial_intermediate_value", "set_trial_state_values")]
     for point in (*kept, "replace sweep.json"):
         for number in range(last[point], last[point] - 6, -1):  # on a busy machine, a search can have fewer points

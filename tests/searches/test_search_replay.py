@@ -1,4 +1,4 @@
-"""Searches replayed on a small part of the table of real curves: `python -m benchmarks.search` does it on all of it."""
+"""Searches replayed on part of a table of real curves; `python -m benchmarks.search` uses the whole table."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from benchmarks.search import search_all
 from benchmarks.search_replay import Table, Way, load, quick_copies, replay
 
-BUDGET = 260  # epochs: a fifth of the part's grid
+BUDGET = 260  # epochs, a fifth of this part's grid
 REPETITIONS = 3
 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    """144 configurations."""
+    """Return a part of the table with 144 configurations."""
     return load().part(activation=["relu", "tanh"], optimizer=["sgd", "adam"])
 
 
 @pytest.mark.parametrize("way", [Way("tpe"), Way("random", "hyperband")])
-def test_a_repetition_is_the_same_each_time(table, way):
-    """And so it is without the short cuts by which many are replayed."""
+def test_replay_with_same_seed_gives_same_result(table, way):
+    """The shortcuts for many replays do not change the result."""
     first = replay(table, way, 3, BUDGET // 2)
     with quick_copies():
         assert replay(table, way, 3, BUDGET // 2) == first
@@ -40,8 +40,8 @@ def test_pruning_tries_more_configurations_for_the_same_epochs(table):
 
 
 @pytest.mark.parametrize("num_epoch", [5, 9, 20])
-def test_a_third_of_a_small_search_finishes(table, num_epoch):
-    """And all of it without a pruner, but for what diverges."""
+def test_at_least_a_third_of_small_search_finishes(table, num_epoch):
+
     curves, shares = table.of_epochs(num_epoch), {}
     assert (curves.num_epoch, table.of_epochs(9).accuracy.tolist()) == (num_epoch, table.accuracy.tolist())
     for pruner in ("asha", "none"):

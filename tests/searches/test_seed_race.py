@@ -1,4 +1,4 @@
-"""Which configurations of a search get further seeds, and what the search then names."""
+"""The configurations of a search that get further seeds, and the winner that the search then reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_remaining_configurations_end_with_all_seeds_once(seed, trials, most, pl
             flying.append(again)
         if not flying:
             break
-        trial, number = flying.pop(int(dice.integers(len(flying))))  # they end in any order
+        trial, number = flying.pop(int(dice.integers(len(flying))))  # runs end in any order
         had.append((trial, number))
         seeds.ended(trial, number, float(means[trial] + dice.normal(0, 0.002)))
     assert len(set(had)) == len(had)
@@ -53,7 +53,7 @@ def test_remaining_configurations_end_with_all_seeds_once(seed, trials, most, pl
     assert seeds.mean(left[0]) == max(map(seeds.mean, left))
 
 
-def test_a_configuration_of_which_a_seed_diverged_is_out():
+def test_configuration_with_diverged_seed_is_dropped():
     seeds = SeedRace(3, 1)
     for trial in (0, 1):
         seeds.ended(trial, 0, 0.9 + trial / 100)
@@ -64,8 +64,8 @@ def test_a_configuration_of_which_a_seed_diverged_is_out():
     assert seeds.next(asking=False) == (0, 1)
 
 
-def test_only_the_better_half_gets_seeds_while_trials_are_created():
-    seeds = SeedRace(3, -1)  # of a loss
+def test_only_better_half_gets_seeds_while_trials_are_created():
+    seeds = SeedRace(3, -1)  # minimizes a loss
     assert seeds.next(asking=True) is None
     seeds.ended(0, 0, 0.5)
     assert seeds.next(asking=True) is None
@@ -77,13 +77,13 @@ def test_only_the_better_half_gets_seeds_while_trials_are_created():
 
 
 @pytest.mark.slow(seconds=14)
-def test_the_best_has_had_all_seeds_and_is_put_to_the_test_on_those_that_nobody_has_seen(ready):
+def test_best_configuration_has_all_seeds_and_is_confirmed_on_new_seeds(ready):
     line = ("n_trials=3", "search.pruner=none", "sweep.workers=1", "hydra.launcher.retries=0")
     search(ready, *line, "seeds=2")
     first, before = trials_of(ready), only_sweep(ready)
     done = search(ready, *line, "seeds=3", "confirm=90")
     confirming, sweep = all_sweeps(ready)
-    assert sweep.id == before.id  # seeds are a budget
+    assert sweep.id == before.id  # seeds= is a budget, which does not make another sweep
     plan, jobs = sweep.started(), sweep.jobs()
     assert plan.search is not None
     assert plan.search.left
@@ -96,7 +96,7 @@ def test_the_best_has_had_all_seeds_and_is_put_to_the_test_on_those_that_nobody_
     assert plan.search.best_trial == trials[plan.search.left[0]]
     assert f"3 seeds) by trial {plan.search.best_trial}" in done.stdout
     assert plan.search.epochs == sum(len(job.folder.history().epochs) for job in jobs)
-    assert {job.config.seed for job in jobs[: len(first)]} == {0, 1}  # what there was stays as it was
+    assert {job.config.seed for job in jobs[: len(first)]} == {0, 1}  # earlier jobs do not change
     assert confirming.started().confirms == sweep.id
     assert confirming.started().confirmed is not None
     assert "hydra.launcher.retries=0" in confirming.started().command
@@ -105,7 +105,7 @@ def test_the_best_has_had_all_seeds_and_is_put_to_the_test_on_those_that_nobody_
 
 
 @pytest.mark.slow(seconds=5)
-def test_seeds_have_a_third_of_the_epochs_where_these_are_the_budget(ready):
+def test_last_third_of_epoch_budget_goes_to_seeds(ready):
     search(ready, "max_epochs=18", "seeds=3", "search.pruner=none", "sweep.workers=1")
     jobs = only_sweep(ready).jobs()
     firsts = {job.trial: job for job in reversed(jobs)}
@@ -116,7 +116,7 @@ def test_seeds_have_a_third_of_the_epochs_where_these_are_the_budget(ready):
 
 
 @pytest.mark.slow(seconds=5)
-def test_epochs_to_a_target_end_a_run_there(ready):
+def test_run_ends_at_target_accuracy(ready):
     done = search(ready, "n_trials=4", "search.objective=epochs", "search.target=0.3", "sweep.workers=1")
     study, jobs = study_of(ready), only_sweep(ready).jobs()
     assert study.direction.name == "MINIMIZE"
@@ -126,7 +126,7 @@ def test_epochs_to_a_target_end_a_run_there(ready):
         there = [n for n, accuracy in enumerate(curve, 1) if accuracy >= 0.3]
         if trial.state.name == "COMPLETE" and trial.value < float("inf"):
             reached += 1
-            assert trial.value == there[0] == len(curve)  # it was ended there
+            assert trial.value == there[0] == len(curve)  # the run ended at the target
         else:
             assert not there
     assert reached
@@ -135,12 +135,12 @@ def test_epochs_to_a_target_end_a_run_there(ready):
 
 
 @pytest.mark.slow(seconds=5)
-def test_a_front_is_of_what_nothing_beats_in_both(ready):
+def test_pareto_front_contains_all_nondominated_trials(ready):
     search(ready, "n_trials=4", "search.objective=front", "sweep.workers=1")
     study, plan = study_of(ready), only_sweep(ready).started()
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     records = [job.folder.record() for job in only_sweep(ready).jobs()]
-    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)  # none was pruned
+    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)  # no run was pruned
     good = [t for t in study.best_trials if t.values[1] < float("inf")]
     assert plan.search is not None
     assert {t.number for t in good} == set(plan.search.front)

@@ -1,4 +1,4 @@
-"""The study of a search on disk, where it can't be written or read."""
+"""The study of a search on disk if it cannot be written or read."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def trial(number: int, state: TrialState = TrialState.RUNNING) -> optuna.trial.F
 
 
 def rename(folder: Path, table: str, name: str) -> None:
-    """A real error of a real database, which comes at once; a lock is waited for."""
+    """Rename a table to cause an immediate database error; a locked database would be retried."""
     with sqlite3.connect(folder / "study.db") as connection:
-        connection.execute("PRAGMA legacy_alter_table=ON")  # leaves what refers to it
+        connection.execute("PRAGMA legacy_alter_table=ON")  # keeps references to the old name
         connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
     connection.close()
 
@@ -40,7 +40,7 @@ def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
     database = open_database(tmp_path, "mine", ["maximize"], None)
     database.add(trial(0))
     rename(tmp_path, "trials", "away")
-    database.add(trial(1))  # it returns all the same
+    database.add(trial(1))  # returns despite the error
     database.report(0, 1, 0.4)
     database.end(trial(0, TrialState.COMPLETE))
     assert "study.db" in caplog.text

@@ -1,4 +1,4 @@
-"""What a search decides is a function of its events: another process that is told the same decides the same."""
+"""A search's decisions depend only on its events, so a restarted process makes the same decisions."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ SPACE = ["x=interval(-1,1)", "y=tag(log,interval(1e-3,1))", *LISTS]
 
 
 def draw(choose: Choose, space: list[Flag]) -> dict[str, str]:
-    """`y` matters with one option alone."""
+    """Draw a configuration; `y` exists only with c=a."""
     values = {flag.name: flag.values.text(choose(flag)) for flag in space if flag.name != "y"}
     return values | {f.name: f.values.text(choose(f)) for f in space if f.name == "y" and values["c"] == "a"}
 
 
 def accuracy(values: dict[str, Any], epoch: int) -> float:
-    """Made up: best at x=0, c=a, y=0.03; better with each epoch."""
+    """Return a synthetic accuracy, which is highest at x=0, c=a, y=0.03 and increases with each epoch."""
     x, y = float(values.get("x", 0)), float(values.get("y", 1))
     return 0.9 - 0.3 * x * x - 0.2 * abs(y - 0.03) - 0.3 / epoch - 0.01 * int(values["n"])
 
 
 def searched(search: Search, space: list[Flag], n: int, interrupted: Callable[[int], bool]) -> list[Any]:
-    """`n` trials, one after the other; where `interrupted`, all but what is kept of the trials is forgotten."""
+    """Run `n` trials sequentially; if `interrupted`, restart from the stored trials."""
     trials, events = Trials("made up", search, space, EPOCHS), 0
 
     def again() -> bool:
@@ -83,7 +83,7 @@ def searched(search: Search, space: list[Flag], n: int, interrupted: Callable[[i
         pytest.param(SamplerName.gp, PrunerName.none, marks=pytest.mark.by_hand),
     ],
 )
-def test_a_search_that_is_interrupted_again_and_again_has_the_same_trials(sampler, pruner):
+def test_repeatedly_interrupted_search_has_same_trials(sampler, pruner):
     search, space = replace(SEARCH, sampler=sampler, pruner=pruner), flags(*SPACE)
     calm = searched(search, space, 14, lambda event: False)
     assert searched(search, space, 14, lambda event: event % 13 == 3) == calm
@@ -92,7 +92,7 @@ def test_a_search_that_is_interrupted_again_and_again_has_the_same_trials(sample
     assert searched(replace(search, seed=1), space, 2, lambda event: False) != calm[:2] or sampler is SamplerName.qmc
 
 
-def test_the_first_trial_is_the_baseline_and_the_sampler_draws_the_others():
+def test_first_trial_is_baseline_and_sampler_draws_others():
     space, baseline = flags(*SPACE), {"x": 0.25, "n": 2, "c": "b"}  # y has no effect with b
     trials = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
     values, first = trials.ask(lambda choose: draw(choose, space))
@@ -117,29 +117,29 @@ def test_grid_is_searched_once():
     assert sorted(found) == sorted((str(n), c) for n in (1, 2, 3) for c in "ab")
 
 
-def test_resumed_trial_is_not_pruned_at_an_epoch_it_has_passed():
+def test_resumed_trial_is_not_pruned_at_passed_epoch():
     options = {"min_resource": 1, "reduction_factor": 4}
     search = replace(SEARCH, sampler=SamplerName.random, pruner_options=options)
     trials = Trials("made up", search, flags(*SPACE), EPOCHS)
     (first, *others) = (trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number for _ in range(6))
     assert not any(trials.report(first, epoch, 0.5) for epoch in (1, 2, 3))
-    for number in others:  # better, and quicker
+    for number in others:  # better trials that finish first
         for epoch in range(1, EPOCHS):
             trials.report(number, epoch, 0.9)
         trials.end(number, Outcome.finished, 0.9)
     again = Trials("made up", search, flags(*SPACE), EPOCHS, trials.all())
     assert [again.report(first, epoch, 0.5) for epoch in (1, 2, 3)] == [False] * 3
-    assert again.report(first, 4, 0.5)  # a rung of asha: now it is compared
+    assert again.report(first, 4, 0.5)  # a rung of ASHA, where the trial is compared
 
 
 @pytest.mark.parametrize("pruner", [PrunerName.asha, PrunerName.median])
-def test_a_pruner_begins_after_the_first_epoch_that_it_is_given_or_where_a_person_says(pruner):
+def test_pruner_starts_at_default_or_requested_epoch(pruner):
     begins = "n_warmup_steps" if pruner is PrunerName.median else "min_resource"
 
     def first_pruned(options: dict[str, Any], first: int, rules: int = RULES) -> int:
         search = replace(SEARCH, pruner=pruner, pruner_options=options)
         trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first, rules=rules), EPOCHS
-        for number in range(20):  # each worse than the one before
+        for number in range(20):  # each trial is worse than the previous trial
             trials.ask(lambda choose: draw(choose, flags(*SPACE)))
             for epoch in range(1, EPOCHS):
                 if trials.report(number, epoch, 0.9 - 0.01 * number):
@@ -147,7 +147,7 @@ def test_a_pruner_begins_after_the_first_epoch_that_it_is_given_or_where_a_perso
             trials.end(number, Outcome.finished, 0.9 - 0.01 * number)
         return found
 
-    assert [first_pruned({}, first, 1) for first in (1, 3)] == [1, 3]  # of an earlier release
+    assert [first_pruned({}, first, 1) for first in (1, 3)] == [1, 3]  # rules of an earlier release
     half = (EPOCHS + 1) // 2
     assert [first_pruned({}, first) for first in (1, 3, 7)] == (
         [half, half, 7] if pruner is PrunerName.asha else [1, 3, 7]
@@ -155,7 +155,7 @@ def test_a_pruner_begins_after_the_first_epoch_that_it_is_given_or_where_a_perso
     assert [first_pruned({begins: 2}, first) for first in (1, 3)] == [2, 2]
 
 
-def test_a_diverged_trial_counts_as_the_worst_and_a_failed_one_not_at_all():
+def test_diverged_trial_has_worst_value_and_failed_trial_has_none():
     for objective, worst in ((Objective.accuracy, 0.0), (Objective.loss, float("inf"))):
         trials = Trials("made up", replace(SEARCH, objective=objective), flags(*SPACE), EPOCHS)
         for outcome, value in ((Outcome.diverged, None), (Outcome.failed, None), (Outcome.finished, 0.3)):
@@ -168,7 +168,7 @@ def test_a_diverged_trial_counts_as_the_worst_and_a_failed_one_not_at_all():
         assert best.number == 2
 
 
-def test_values_that_do_not_go_together_are_drawn_again():
+def test_incompatible_values_are_drawn_again():
     space = flags(*SPACE)
 
     def picky(choose: Choose) -> dict[str, str]:
@@ -186,7 +186,7 @@ def test_values_that_do_not_go_together_are_drawn_again():
 
 
 @pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.grid])
-def test_too_large_networks_are_no_trials_and_end_the_search_if_there_is_nothing_else(sampler):
+def test_too_large_networks_are_no_trials_and_exhaust_search(sampler):
     space, drawn = flags("n=range(1,9)"), []
 
     def make(choose: Choose) -> int:
@@ -213,7 +213,7 @@ def test_too_large_networks_are_no_trials_and_end_the_search_if_there_is_nothing
 
 @pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.qmc])
 def test_configurations_are_repeated_only_if_few_remain(sampler):
-    """And what was refused on the way leaves no trace: numbers, and what is drawn in another process."""
+    """Rejected draws affect neither the trial numbers nor the draws of a restarted process."""
     space, found = flags("n=range(1,6)", "m=range(0,8)"), []
 
     def make(choose: Choose) -> tuple[str, ...]:
@@ -231,7 +231,7 @@ def test_configurations_are_repeated_only_if_few_remain(sampler):
     assert len(set(found)) >= 32
     assert [t.number for t in trials.all()] == list(range(34))
     assert {t.state.name for t in trials.all()} == {"COMPLETE"}
-    trials.ask(make, had=lambda values: True)  # where all are gone through, it does not wait for another
+    trials.ask(make, had=lambda values: True)  # returns although every configuration is known
 
 
 WRONG = {
@@ -243,13 +243,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("which", "name", "value"), WRONG)
-def test_unknown_option_is_one_line(which, name, value):
+def test_invalid_sampler_or_pruner_option_is_refused(which, name, value):
     with pytest.raises(ConfigError) as refused:
         Trials("made up", replace(SEARCH, **{f"{which}_options": {name: value}}), flags(*SPACE), EPOCHS)
     assert WRONG[which, name, value].lower() in str(refused.value).lower()
     assert f"search.{which}_options.{name}={value}" in str(refused.value)
 
 
-def test_a_grid_sampler_needs_values_to_go_through():
+def test_grid_sampler_refuses_interval():
     with pytest.raises(ConfigError, match=r"x=interval\(-1,1\)"):
         Trials("made up", replace(SEARCH, sampler=SamplerName.grid), flags(*SPACE), EPOCHS)
