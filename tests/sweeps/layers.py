@@ -1,4 +1,4 @@
-"""Activations of one's own, as a person would add them through --config-dir; these get in the way of training."""
+"""Custom activations that interrupt training, added with --config-dir as a user would add them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from lenet_exp.stopping import stop_signal
 
 REACHED = "LENET_EXP_TEST_REACHED"  # names a named pipe
-REAL_BATCH = 3  # the check before training has a smaller one
+REAL_BATCH = 3  # the check before training uses a smaller batch
 
 
 class _Counts(torch.nn.Module):
-    """ReLU that acts once, before batch `after` + 1."""
+    """A ReLU that calls `act` once, before batch `after` + 1."""
 
     def __init__(self, after: int = 60) -> None:
         super().__init__()
@@ -48,6 +48,6 @@ class Waits(_Counts):
     def act(self) -> None:
         if REACHED in os.environ and not Waits.waited:
             Waits.waited = True
-            Path(os.environ[REACHED]).write_text("here")  # waits for the reader
+            Path(os.environ[REACHED]).write_text("here")  # blocks until the pipe has a reader
             while self.stubborn or stop_signal() is None:
                 time.sleep(0.02)

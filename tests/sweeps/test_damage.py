@@ -1,5 +1,4 @@
-"""A damaged file of one sweep or run concerns that one alone: one line names it; list, status, compare, sync and the
-command that trains again go on."""
+"""A corrupt file affects only its own sweep or run: each command prints one line about it and continues."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ OTHER = (*BASIC, "activation=tanh,selu")
 
 
 def other_types(value: Any) -> Any:
-    """The same with a number where there was a text or a list, and a text where there was something else."""
+    """Replace each text or list by a number, and other values by a text."""
     if isinstance(value, dict):
         return {k: 7 if isinstance(v, str | list | dict) else "seven" for k, v in value.items()}
     return 7 if value is None else [7]
@@ -49,8 +48,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
         else json.dumps(other_types(json.loads(held))).encode()
     ),
 }
-PIPE = "a pipe"  # who reads it waits for ever
-# Where each file lies: of the sweep, of the run that finished, of the run that failed after a commit.
+PIPE = "a pipe"  # reading it blocks
+# The folder of each file: the sweep, the finished run, or the run that failed after a checkpoint.
 FILES = {
     "sweep.json": "sweep",
     "jobs.jsonl": "sweep",
@@ -69,7 +68,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sweeps; of the first one run finished, and one failed in its second epoch."""
+    """Return an outputs folder with two sweeps; in the first, one run finished and one failed in its second epoch."""
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
     shutil.copytree(empty_store, outputs)
     assert lenet_train(*LINE, outputs=outputs).returncode == 1
@@ -78,7 +77,7 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Copy:
-    """A copy of those, to be damaged."""
+    """A copy of the two sweeps whose files can be damaged."""
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs
@@ -124,7 +123,7 @@ CASES += [(name, how) for name in ("sweep.json", "jobs.jsonl") for how in ("othe
 
 
 @pytest.mark.parametrize(("name", "how"), [*CASES, ("history.json", "other types")])
-def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, main: Cli, name: str, how: str):
+def test_commands_continue_and_report_corrupt_file_in_one_line(copy: Copy, main: Cli, name: str, how: str):
     file, of_sweep = copy.damage(name, how), name in {"sweep.json", "jobs.jsonl"}
     said = {}
     for reader, (program, *arguments) in {
@@ -134,7 +133,7 @@ def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, mai
         "status of the other": ("sweep", "status", f"sweep={copy.other.id}"),
         "compare of the other": ("compare", f"sweep={copy.other.id}"),
     }.items():
-        damage._said.clear()  # as in a process of its own
+        damage._said.clear()  # as in a separate process
         done = main(*arguments, program=program)
         assert done.returncode == (2 if of_sweep and reader in {"status", "compare"} else 0), done.stderr
         assert copy.other.id in done.stdout or reader not in {"list", "status of the other"}
@@ -154,16 +153,16 @@ def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, mai
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "record.json", "delivered.json"])
-def test_lenet_sync_delivers_the_others_and_names_what_is_damaged(copy: Copy, main: Cli, name: str):
+def test_lenet_sync_reports_corrupt_file_and_uploads_the_rest(copy: Copy, main: Cli, name: str):
     file = copy.damage(name, "truncated")
     damage._said.clear()
     done = main(program="sync")
     assert len(lines_of(done, file)) == 1, (done.stdout, done.stderr)
-    assert done.returncode in {0, 1}, done.stderr  # 1: of what can't be read it can't be known what is left
+    assert done.returncode in {0, 1}, done.stderr  # 1: the missing uploads of a corrupt run are unknown
 
 
 @pytest.mark.parametrize("kept", [0, 0.5], ids=["at a line's end", "within a line"])
-def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
+def test_truncated_job_list_is_reported_as_corrupt(copy: Copy, main: Cli, kept: float):
     lines = (copy.sweep.path / "jobs.jsonl").read_text().splitlines(keepends=True)
     (copy.sweep.path / "jobs.jsonl").write_text(lines[0] + lines[1][: int(len(lines[1]) * kept)])
     done = main("status", f"sweep={copy.sweep.id}", program="sweep")
@@ -172,7 +171,7 @@ def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
     assert done.stderr.endswith(f": {copy.sweep.started().command}\n")
 
 
-def test_keys_of_a_newer_release_and_files_of_jobs_that_are_none_are_no_damage(copy: Copy, main: Cli):
+def test_unknown_keys_and_files_are_not_corruption(copy: Copy, main: Cli):
     plan = copy.sweep.path / "sweep.json"
     plan.write_text(json.dumps(with_digest(json.loads(plan.read_text()) | {"shape": "new", "more": {"deep": [1]}})))
     jobs = (copy.sweep.path / "jobs.jsonl").read_text()
@@ -184,7 +183,7 @@ def test_keys_of_a_newer_release_and_files_of_jobs_that_are_none_are_no_damage(c
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_new_sweep_starts_beside_one_that_is_damaged(copy: Copy):
+def test_new_sweep_starts_despite_corrupt_sweep(copy: Copy):
     file = copy.damage("sweep.json", "truncated")
     damage._said.clear()
     done = lenet_train(*BASIC, "activation=elu", outputs=copy.outputs)
@@ -200,42 +199,40 @@ def train_again(copy: Copy) -> Done:
 
 
 @pytest.mark.parametrize(
-    ("names", "how", "trained"),  # how many runs are trained again; the one that had failed is in any case
+    ("names", "how", "trained"),  # number of runs that train again, including the failed run
     [
         (["sweep.json", "jobs.jsonl", "job.json", "delivered.json"], "truncated", 1),
         (["record.json"], "truncated", 2),
         (["best"], PIPE, 2),
     ],
 )
-def test_rerun_reports_corrupt_files_and_recreates_them(
-    copy: Copy, main: Cli, names: list[str], how: str, trained: int
-):
+def test_rerun_reports_and_recreates_corrupt_files(copy: Copy, main: Cli, names: list[str], how: str, trained: int):
     files = [copy.damage(name, how) for name in names]
     for parent in runs(client(copy.outputs), "sweep"):
         if parent.data.tags["sweep"] == copy.sweep.id:
             client(copy.outputs).set_tag(parent.info.run_id, "sweep_folder", str(copy.sweep.path))
     done = train_again(copy)
     said = {file.name: len(lines_of(done, file)) for file in files}
-    assert said == {file.name: file.name != "jobs.jsonl" for file in files}  # which is written anew, unread
+    assert said == {file.name: file.name != "jobs.jsonl" for file in files}  # jobs.jsonl is rewritten without reading
     assert counts(done) == ({"finished": 2}, trained, 2 - trained)
     whole = main("status", f"sweep={copy.sweep.id}", program="sweep")
     assert "2 finished" in whole.stdout
     assert [line for file in files for line in lines_of(whole, file)] == []
-    assert len(runs(client(copy.outputs), "sweep")) == 2  # no other one of the same sweep
+    assert len(runs(client(copy.outputs), "sweep")) == 2  # no duplicate parent run
     assert {run.info.status for run in runs(client(copy.outputs))} == {"FINISHED"}
 
 
-def test_corrupt_checkpoint_is_reported_and_its_run_starts_over(copy: Copy):
+def test_corrupt_checkpoint_is_reported_and_run_starts_over(copy: Copy):
     file = copy.damage("state", "NUL")
     done = train_again(copy)
     assert done.returncode == 1
-    assert counts(done) == ({"finished": 1, "failed": 1}, 1, 1)  # at the same place as the first time
+    assert counts(done) == ({"finished": 1, "failed": 1}, 1, 1)  # fails at the same batch as before
     (line,) = [text for text in done.stderr.splitlines() if file.name in text]
     assert line.startswith(f"{file.parent}: ")
 
 
-def test_an_edited_accuracy_is_not_believed(copy: Copy, main: Cli):
-    """Nor is one of the history."""
+def test_edited_accuracy_is_reported_as_corrupt(copy: Copy, main: Cli):
+    """The accuracy is edited first in the record, then in the history."""
     edit(copy.folders["finished"] / "record.json", best_val_accuracy=0.999)
     done = main(f"sweep={copy.sweep.id}", program="compare")
     assert done.stderr.startswith(f"{copy.folders['finished']}/record.json is corrupt (")
@@ -249,7 +246,7 @@ def test_an_edited_accuracy_is_not_believed(copy: Copy, main: Cli):
     assert "99.90" not in done.stdout
 
 
-def test_a_record_of_an_older_release_is_believed_and_marked(copy: Copy, main: Cli):
+def test_record_of_older_release_without_digest_is_used_and_marked(copy: Copy, main: Cli):
     file = copy.folders["finished"] / "record.json"
     held = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in held.items() if k not in {"digest", "history_digest"}}))

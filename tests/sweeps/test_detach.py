@@ -1,4 +1,4 @@
-"""What a line may say that a cluster keeps."""
+"""Detached sweeps on a cluster: passwords in the command, and the status of allocations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lenet_exp.sweeps.session import SweepRequest
 from tests.tools.configs import compose
 
 
-def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypatch):
+def test_detached_sweep_refuses_password_in_command(outputs, monkeypatch):
     def submit(*_: Any) -> str:
-        raise AssertionError("it was submitted")
+        raise AssertionError("the sweep was submitted")
 
     monkeypatch.setattr(SlurmLauncher, "detach", submit)
     config = compose(["dataset=digits"])
@@ -42,9 +42,7 @@ def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypa
 @pytest.mark.parametrize(
     ("driver", "state", "named"), [("7", "PENDING", True), ("7", "RUNNING", False), (None, "PENDING", False)]
 )
-def test_status_says_that_the_sweeps_own_job_takes_a_core_while_allocations_wait(
-    monkeypatch, tmp_path, driver, state, named
-):
+def test_status_names_core_of_driver_job_while_allocations_wait(monkeypatch, tmp_path, driver, state, named):
     jobs = (
         QueuedJob(driver, "driver", "RUNNING") if driver else None,
         [QueuedJob("8_0", "allocation", state, "Resources")],

@@ -1,4 +1,4 @@
-"""A sweep folder of somebody else names classes: looking at it and resuming it import none of them."""
+"""Comparing or resuming a foreign sweep folder imports none of the classes that it names."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracki
 
 
 @pytest.fixture(scope="module")
-def theirs(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An outputs folder of others, with a sweep of two runs."""
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("theirs") / "outputs"))
+def foreign(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a foreign outputs folder with a sweep of two runs."""
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("foreign") / "outputs"))
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
     return outputs
 
 
 @pytest.fixture(params=["job", "record"])
-def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its sweep, changed: a job that has not run, or a run, names a class of a module that says when it is imported."""
-    copy = Path(shutil.copytree(theirs, tmp_path / "theirs"))
+def hostile(request, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the sweep after a job or a run names a class whose module leaves a file when it is imported."""
+    copy = Path(shutil.copytree(foreign, tmp_path / "foreign"))
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
     monkeypatch.syspath_prepend(str(tmp_path / "path"))
@@ -35,7 +35,7 @@ def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = copy / "runs" / second["run"]
     if request.param == "job":
         second["config"]["optimizer"]["_target_"] = "evil.SELU"
-        forged = with_digest(second)  # digests guard against accidents alone
+        forged = with_digest(second)  # digests do not detect forgery
         (sweep / "jobs.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(forged)}\n")
         shutil.rmtree(run)
     else:
@@ -47,7 +47,7 @@ def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("flags", [[], ["sweep.dry_run=true"]], ids=["train", "estimate"])
-def test_comparing_it_imports_nothing_and_resuming_it_is_refused_in_one_line(flags, hostile, main, tmp_path, outputs):
+def test_foreign_sweep_is_compared_without_imports_and_not_resumed(flags, hostile, main, tmp_path, outputs):
     done = main(f"sweep={hostile}", program="compare")
     assert (done.returncode, done.stderr) == (0, "")
     done = lenet_train("-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs)

@@ -1,5 +1,4 @@
-"""A disk that fills up, or an outputs folder that is moved, in the middle of a sweep: lines instead of tracebacks, and
-the same line goes on."""
+"""A full disk or a moved outputs folder during a sweep gives one-line errors, and the sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.pl
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 6 MB."""
+    """Mount a separate file system of 6 MB."""
     where = tmp_path / "disk"
     where.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6000k", "tmpfs", str(where)], capture_output=True)
@@ -35,7 +34,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, left_kb: int) -> Path:
-    """Leaves so much room; the file that takes the rest."""
+    """Fill the disk except for `left_kb`, and return the file that fills it."""
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
     (disk / "other").write_bytes(bytes(free - left_kb * 1000))
     return disk / "other"
@@ -44,7 +43,7 @@ def fill(disk: Path, left_kb: int) -> Path:
 @pytest.mark.parametrize(
     "left_kb", [pytest.param(200, marks=pytest.mark.slow(seconds=12)), pytest.param(800, marks=pytest.mark.by_hand)]
 )
-def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, disk: Path, empty_store: Path):
+def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(left_kb: int, disk: Path, empty_store: Path):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
     other = fill(disk, left_kb)
     full = end(start(*LINE, outputs=outputs))
@@ -58,13 +57,13 @@ def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, d
 
 
 def main() -> None:
-    """lenet-train, forked from a process that has looked for its temporary folder already."""
+    """Run lenet-train without the temporary folder cached by the parent process."""
     tempfile.tempdir = None
     train.main()
 
 
 @pytest.mark.slow(seconds=9)
-def test_a_full_temporary_folder_costs_one_warning_and_lenet_sync_uploads_models(disk: Path, ready: Path, main: Cli):
+def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: Path, ready: Path, main: Cli):
     fill(disk, 100)
     full = {"TMPDIR": str(disk), "HOME": str(disk)}
     done = end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk"))
@@ -78,7 +77,7 @@ def test_a_full_temporary_folder_costs_one_warning_and_lenet_sync_uploads_models
 
 
 @pytest.mark.slow(seconds=8)
-def test_outputs_that_are_moved_end_the_sweep_in_a_line_and_are_not_made_anew(ready: Path, tmp_path: Path):
+def test_moved_outputs_folder_ends_sweep_with_one_line_error(ready: Path, tmp_path: Path):
     line = ("-m", *SMALL, "tracking.plots=false", "tracking.models=none", "seed=1,2", "sweep.workers=1")
     process = start(*line, "num_epoch=100000", outputs=ready)
     while not list(ready.glob("runs/*/history.json")):

@@ -1,4 +1,4 @@
-"""A grid of all activations and optimizers that there are, in one line."""
+"""A sweep over all activations and optimizers in one command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.models=best",
 
 
 @pytest.mark.slow(seconds=4)
-def test_every_activation_and_optimizer_trains_under_one_parent(ready):
+def test_every_activation_and_optimizer_trains_in_one_sweep(ready):
     optimizers = [OPTIMIZERS[n % len(OPTIMIZERS)] for n in range(len(ACTIVATIONS))]
     zipped = (
         "sweep.zip=[activation,optimizer]",

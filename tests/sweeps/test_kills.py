@@ -1,8 +1,8 @@
-"""kill -9 anywhere, the same line again: in the end nothing shows of it.
+"""After SIGKILL at any point and a rerun, the results equal those of an undisturbed run.
 
-At each kind of point where a run or a sweep writes something (tests/tools/strikes.py; in CI a quarter of them), and at
-random while workers train.
-`python -m benchmarks.kills` does the latter a hundred times.
+The kills come at each kind of point where a run or a sweep writes something (tests/tools/strikes.py; a quarter of them
+in CI), and at random times while workers train.
+`python -m benchmarks.kills` repeats the random kills a hundred times.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ OPTIONS = (
     "training.clip_norm=1",
     "training.patience=3",
 )
-MEASURED = {"epoch_seconds", "images_per_second", "seconds_to_best"}  # of them only the steps are compared
+MEASURED = {"epoch_seconds", "images_per_second", "seconds_to_best"}  # only their steps are compared
 
 
 class Calm:
-    """A line that nobody disturbs: the points it comes by, and what it leaves."""
+    """An undisturbed command: the points that it reaches and the results that it leaves."""
 
     def __init__(self, line: tuple[str, ...], folder: Path, empty_store: Path) -> None:
         self.line = line
@@ -58,7 +58,7 @@ class Calm:
         self.left = left(folder / "outputs")
 
     def struck(self, number: int) -> dict[str, Any]:
-        """What is left when it was killed at a point and typed again."""
+        """Return the results after a kill at a point and a rerun."""
         outputs = self._folder / f"struck-{number}"
         assert self._start(outputs, **{STRIKE: str(number)}).returncode == -9
         again = self._start(outputs)
@@ -74,12 +74,12 @@ class Calm:
 
 
 def left(outputs: Path) -> dict[str, Any]:
-    """All that may not depend on accidents: states, digests, curves, artifacts, models, files of the folders."""
+    """Return everything that must not depend on kills: states, digests, curves, artifacts, models and file names."""
     store = client(outputs)
     found: dict[str, Any] = {"models": len(models(store))}
     for kind in ("run", "sweep"):
         for run in runs(store, kind):
-            assert run.info.run_name not in found  # none twice
+            assert run.info.run_name not in found  # no duplicates
             curves = points(store, run.info.run_id)
             found[run.info.run_name] = (
                 run.info.status,
@@ -90,17 +90,17 @@ def left(outputs: Path) -> dict[str, Any]:
                     for name, curve in curves.items()
                 }
                 if kind == "run"
-                else {name: curve[-1][1] for name, curve in curves.items()},  # of a sweep a point a start
+                else {name: curve[-1][1] for name, curve in curves.items()},  # a sweep logs a point per start
                 files(store, run.info.run_id),
             )
     kept = [path for kind in ("runs", "sweeps") for path in (outputs / kind).rglob("*") if path.name != "owner.json"]
-    found["files"] = sorted(str(p.relative_to(outputs)) for p in kept if p.parent.name != "ended")  # of the last start
+    found["files"] = sorted(str(p.relative_to(outputs)) for p in kept if p.parent.name != "ended")  # of one start
     return found
 
 
 @pytest.fixture(scope="module")
 def calm(empty_store, tmp_path_factory):
-    """`calm(line)`; each line is run once."""
+    """Return a function that runs each command once without a kill."""
     known: dict[tuple[str, ...], Calm] = {}
 
     def run(line: tuple[str, ...]) -> Calm:
@@ -112,14 +112,14 @@ def calm(empty_store, tmp_path_factory):
 
 
 def differing(line: Calm, numbers: list[int]) -> list[str]:
-    """The points at which a kill shows in the end."""
+    """Return the points at which a kill changes the final results."""
     assert numbers
     return [f"{n}: {line.points[n]}" for n in numbers if line.struck(n) != line.left]
 
 
 def of_each_kind(points: list[str], middle: int, end: int) -> list[int]:
-    """Where a kill comes first after each point of another name, at the start, in the middle and at the end: what was
-    done last is all that differs."""
+    """Return the first point after each kind of point, for the start, the middle and the end of the command."""
+    # Kills differ only in the kind of the preceding point.
     kinds = [((n >= middle) + (n >= end), before) for n, before in enumerate(["", *points[:-1]])]
     return [n for n, kind in enumerate(kinds) if kinds.index(kind) == n]
 
@@ -134,8 +134,8 @@ FEW_OR_ALL = pytest.mark.parametrize(
 
 
 @FEW_OR_ALL
-def test_a_run_killed_at_any_kind_of_point_ends_as_if_nothing_had_happened(calm, step):
-    """Before, in and after each commit and each delivery, at the start and at the end."""
+def test_run_killed_at_any_point_ends_like_undisturbed_run(calm, step):
+    """The kills come before, during and after checkpoints and uploads, at the start and at the end."""
     points = calm(RUN).points
     states = "replace state-N-N.safetensors"
     assert {states, "replace history.json", "replace delivered.json"} <= set(points)
@@ -145,7 +145,7 @@ def test_a_run_killed_at_any_kind_of_point_ends_as_if_nothing_had_happened(calm,
 
 
 @pytest.mark.by_hand
-def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
+def test_run_killed_during_model_upload_has_model_once(calm):
     run = calm(MODEL)
     assert run.left["models"] == 1
     of_the_model = [n for n, point in enumerate(run.points) if "model" in point or "log_outputs" in point]
@@ -153,7 +153,7 @@ def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
 
 
 @FEW_OR_ALL
-def test_a_sweep_killed_at_any_kind_of_point_of_its_own_ends_as_if_nothing_had_happened(calm, step):
+def test_sweep_killed_at_any_point_ends_like_undisturbed_sweep(calm, step):
     sweep, run = calm(SWEEP), calm(RUN)
     first_job, after_the_last_run = sweep.points.index("replace job.json"), last(sweep.points, "unlink N") + 1
     kinds = of_each_kind(sweep.points, first_job, after_the_last_run)
@@ -163,8 +163,8 @@ def test_a_sweep_killed_at_any_kind_of_point_of_its_own_ends_as_if_nothing_had_h
 
 
 @pytest.mark.by_hand
-def test_a_sweep_whose_processes_are_killed_again_and_again_ends_as_if_nothing_had_happened(empty_store, tmp_path):
-    """With augmentations and the flags of `training`, and at random moments of runs that train side by side."""
+def test_repeatedly_killed_sweep_ends_like_undisturbed_sweep(empty_store, tmp_path):
+    """The runs use augmentation and flags of `training`; the kills come at random times of parallel training."""
 
     def sweep(outputs: Path) -> Process:
         if not outputs.exists():
@@ -174,6 +174,6 @@ def test_a_sweep_whose_processes_are_killed_again_and_again_ends_as_if_nothing_h
 
     undisturbed = run_calmly(sweep, tmp_path / "calm")
     assert len(undisturbed) == 4
-    assert min(trained for _, trained in undisturbed.values()) < EPOCHS  # patience has ended some
+    assert min(trained for _, trained in undisturbed.values()) < EPOCHS  # patience ended some runs
     batter(sweep, tmp_path / "battered", VICTIMS, random.Random(1))
     assert differences(tmp_path / "battered", undisturbed) == []

@@ -1,4 +1,4 @@
-"""A sweep is a thing that lasts: the same line goes on, a longer one adds, conf/ may change meanwhile."""
+"""Sweeps can be resumed and extended, also after changes to conf/."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.tools.counts import counts
 from tests.tools.spies import FOLDER
 from tests.tools.stores import client, everything, runs
 
-HERE = "hydra/launcher=basic"  # in the test's own process
+HERE = "hydra/launcher=basic"  # in this process
 QUICK = ("-m", HERE, *SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
 
 @pytest.fixture(scope="module")
 def kept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An outputs folder with one sweep."""
+    """Return an outputs folder with one sweep."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("lasting") / "outputs"))
     assert lenet_train(*QUICK, "seed=0,1", outputs=outputs).returncode == 0
     return outputs
 
 
 @pytest.mark.parametrize("which", ["last", "run id", "folder"])
-def test_a_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch):
+def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (folder,), (parent,) = (kept / "sweeps").iterdir(), runs(client(kept), "sweep")
     named = {"last": "last", "run id": parent.info.run_id, "folder": str(folder)}[which]
@@ -51,7 +51,7 @@ def test_a_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatc
         (("-m", *SMALL, "seed=1,2", "sweep.detach=true", "sweep.dry_run=true"), "sweep.detach=true: "),
     ],
 )
-def test_unresumable_sweep_is_one_line(kept, line, named):
+def test_unresumable_sweep_gives_one_line_error(kept, line, named):
     before = everything(client(kept))
     done = lenet_train(*line, outputs=kept)
     assert done.returncode == 2
@@ -60,7 +60,7 @@ def test_unresumable_sweep_is_one_line(kept, line, named):
     assert everything(client(kept)) == before
 
 
-def test_a_dry_run_counts_and_writes_nothing(kept):
+def test_dry_run_counts_jobs_and_writes_nothing(kept):
     before = everything(client(kept)), sorted(kept.rglob("*"))
     done = lenet_train(*QUICK, "seed=0,1,2,3,3", "sweep.dry_run=true", outputs=kept)
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def test_a_dry_run_counts_and_writes_nothing(kept):
     assert (everything(client(kept)), sorted(kept.rglob("*"))) == before
 
 
-def test_jobs_that_differ_in_how_they_execute_are_trained_each(ready):
+def test_swept_threads_of_torch_engine_are_separate_runs(ready):
     line = (*QUICK, "num_threads=1,2", "engine=torch")
     done = lenet_train(*line, outputs=ready)
     assert counts(done) == ({"finished": 2}, 2, 0)
@@ -80,7 +80,7 @@ def test_jobs_that_differ_in_how_they_execute_are_trained_each(ready):
     assert len({run.data.tags["fingerprint"] for run in found}) == 1
     alone = lenet_train(*SMALL, "num_epoch=1", "num_threads=2", outputs=ready)
     assert alone.returncode == 0, alone.stderr
-    assert len(runs(client(ready))) == 2  # a fingerprint that is finished is not trained again
+    assert len(runs(client(ready))) == 2  # a finished fingerprint is not trained again
 
 
 @pytest.mark.slow(seconds=8)
@@ -106,7 +106,7 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     changed = end(start(*line, outputs=ready))
     assert changed.returncode == 0, changed.stderr
     old, new = runs(client(ready), "sweep")
-    (said,) = [line for line in changed.stderr.splitlines() if old.info.run_id in line]
-    assert old.data.tags["sweep"] in said
+    (note,) = [line for line in changed.stderr.splitlines() if old.info.run_id in line]
+    assert old.data.tags["sweep"] in note
     assert new.info.run_id != old.info.run_id
     assert counts(changed) == ({"finished": 2}, 1, 1)

@@ -1,4 +1,4 @@
-"""Hydra's own sweeper and launchers stay usable."""
+"""Hydra's own sweeper and launchers remain usable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HYDRAS = ("-m", "hydra/sweeper=basic", "hydra/launcher=basic")
 
 
 @pytest.mark.slow(seconds=3)
-def test_hydras_basic_sweeper_trains_and_tells_of_a_failure(ready):
+def test_hydra_basic_sweeper_trains_runs_and_reports_failure(ready):
     done = lenet_train(*HYDRAS, *QUICK, FEW, "dataset.val_size=250,200,2000", outputs=ready)
     assert done.returncode == 2
     assert "dataset.val_size=2000" in done.stderr
@@ -33,15 +33,15 @@ def test_hydras_basic_sweeper_trains_and_tells_of_a_failure(ready):
     ],
 )
 @pytest.mark.by_hand
-def test_under_hydras_launchers_a_killed_job_costs_no_more_than_the_same_line(ready, tmp_path, plugin, flags):
-    """The table in docs/reference/launchers.md."""
+def test_rerun_resumes_killed_job_of_hydra_launcher(ready, tmp_path, plugin, flags):
+    """See the table in docs/reference/launchers.md."""
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"hydra-{plugin}-launcher is not installed")
     (tmp_path / "die-0").touch()
-    what = ("activation=dies", "num_epoch=2", "seed=0,1")
+    swept = ("activation=dies", "num_epoch=2", "seed=0,1")
     environment = {FOLDER: str(tmp_path)}
 
     def typed() -> tuple[Done, dict[str, str], str]:
-        done = end(start("-m", f"--config-dir={MINE}", *flags, *QUICK, *what, outputs=ready, env=environment))
+        done = end(start("-m", f"--config-dir={MINE}", *flags, *QUICK, *swept, outputs=ready, env=environment))
         (parent,) = runs(client(ready), "sweep")
         children = runs(client(ready))
         assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -77,7 +77,7 @@ def test_users_callback_is_called_after_a_failed_sweep(ready, tmp_path, monkeypa
 
 
 @pytest.mark.slow(seconds=6)
-def test_hydra_job_environment_reaches_the_workers(ready, tmp_path):
+def test_hydra_job_environment_reaches_workers(ready, tmp_path):
     line = ("-m", f"--config-dir={MINE}", *QUICK, FEW, "activation=spy", "seed=0,1", "sweep.workers=1")
     done = lenet_train(*line, f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}", outputs=ready, SPIED=str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A sweep and a search, looked at while they run: in MLflow, and by `lenet-sweep watch` in another terminal."""
+"""A running sweep and a running search in MLflow, and in `lenet-sweep watch` in another terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def parent_when(outputs: Path, holds: Callable[[Run], bool]) -> Run:
-    """The sweep's own run, once it is so."""
+    """Return the sweep's parent run as soon as the condition holds."""
     for _ in range(600):
         (parent,) = runs(client(outputs), "sweep")
         if holds(parent):
@@ -46,13 +46,13 @@ class Terminal:
         self.sent = ""
 
     def shows(self, pattern: str | None) -> bool:
-        """Reads until it does; None: to its end."""
+        """Read until the output matches the pattern; None reads to the end."""
         while pattern is None or not re.search(pattern, self.sent):
             if not select.select([self._ours], [], [], 120)[0]:
                 return False
             try:
                 part = os.read(self._ours, 65536)
-            except OSError:  # Linux's way to say that nobody holds the other end
+            except OSError:  # on Linux: the other end is closed
                 part = b""
             if not part:
                 os.close(self._ours)
@@ -66,7 +66,7 @@ def stop(outputs: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow(seconds=20)
-def test_running_sweep_is_listed_watched_and_stopped_and_ends_with_the_best(main, ready, tmp_path):
+def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_path):
     with waiting("-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path) as process:
         live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
         assert live.info.status == "RUNNING"
@@ -75,9 +75,9 @@ def test_running_sweep_is_listed_watched_and_stopped_and_ends_with_the_best(main
         (folder,) = (ready / "sweeps").iterdir()
         (row,) = [text for text in main("list", program="sweep").stdout.splitlines() if folder.name in text]
         assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m", row)
-        told = main("status", program="sweep").stdout
-        assert "1 running" in told
-        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
+        shown = main("status", program="sweep").stdout
+        assert "1 running" in shown
+        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", shown, re.MULTILINE)
         terminal = Terminal(ready)
         assert terminal.shows(r"\d+% 0/2 runs +\S*:\S*")
         assert terminal.shows(r"seed=0 .*\d+% 1/3 .* \d\d\.\d\d%")
@@ -97,8 +97,8 @@ def test_running_sweep_is_listed_watched_and_stopped_and_ends_with_the_best(main
     done = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
     assert (done.returncode, counts(done)) == (0, ({"finished": 2}, 2, 0)), done.stderr
     (after,) = runs(client(ready), "sweep")
-    told = points(client(ready), after.info.run_id)["runs_killed"]
-    assert next(value for step, value, _ in told if step == 2) == 0  # the old count is gone at once
+    killed = points(client(ready), after.info.run_id)["runs_killed"]
+    assert next(value for step, value, _ in killed if step == 2) == 0  # the old count is reset at once
     assert after.data.metrics["runs_finished"] == 2
     assert "2 of 2" in after.data.tags["sweep_progress"]
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])

@@ -1,4 +1,4 @@
-"""Launchers of others: when one returns or gives up, dead runs are closed in MLflow, and those that live are said."""
+"""When another launcher ends, lenet_exp closes dead runs in MLflow and reports runs that are still alive."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ ConfigStore.instance().store(
 
 
 class SloppyLauncher(Launcher):
-    # Starts a process for each job, and gives up when one of them dies, as submitit's local executor does.
+    # Starts a process per job and fails when a process dies, as submitit's local executor does.
     def setup(self, *, hydra_context, task_function, config):
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides, initial_job_idx):
         for overrides in job_overrides:
             if os.fork() == 0:
-                for stream in (1, 2):  # its output is its own
+                for stream in (1, 2):  # discard the output
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
                 torch.set_num_threads(1)
                 try:
@@ -62,7 +62,7 @@ class SloppyLauncher(Launcher):
 def two_waiting(
     *arguments: str, outputs: Path, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
-    """A sweep two of whose runs wait in their second epoch; the sweep, and the processes of those by name."""
+    """Yield a sweep whose two runs wait in their second epoch, and their process IDs by name."""
     reached = tmp_path / "reached"
     os.mkfifo(reached)
     process = start(
@@ -70,11 +70,11 @@ def two_waiting(
     )
     running: dict[str, int] = {}
     try:
-        pipe, said = os.open(reached, os.O_RDONLY | os.O_NONBLOCK), b""
-        while said != b"herehere":
+        pipe, received = os.open(reached, os.O_RDONLY | os.O_NONBLOCK), b""
+        while received != b"herehere":
             assert process.poll() is None, process.communicate()
             assert select.select([pipe], [], [], 60)[0], "training did not get there"
-            said += os.read(pipe, 8)
+            received += os.read(pipe, 8)
             time.sleep(0.02)
         os.close(pipe)
         (sweep,) = [SweepFolder(path) for path in (outputs / "sweeps").iterdir()]
@@ -89,7 +89,7 @@ def two_waiting(
 
 
 @pytest.mark.by_hand
-def test_killed_run_is_closed_when_its_launcher_fails(ready, tmp_path):
+def test_killed_run_is_closed_when_launcher_fails(ready, tmp_path):
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "sloppy_launcher.py").write_text(SLOPPY)
     with two_waiting("hydra/launcher=sloppy", *LINE, "seed=0,1", outputs=ready, tmp_path=tmp_path) as (
@@ -111,6 +111,6 @@ def test_killed_run_is_closed_when_its_launcher_fails(ready, tmp_path):
         os.kill(running["seed=1"], signal.SIGTERM)
         wait_until_left(ready / "runs" / found["seed=1"].data.tags["run_folder"])
     (sweep,) = (ready / "sweeps").iterdir()
-    wait_until_left(sweep)  # the forked process had its lock, too
+    wait_until_left(sweep)  # the forked process inherited the sweep's lock
     listed = end(start("list", outputs=ready, program="sweep"))
     assert {run.info.status for run in runs(client(ready))} == {"KILLED"}, listed.stderr

@@ -1,4 +1,4 @@
-"""A place in an allocation, as a process of its own that a test tells what to do: without Slurm, with its signals."""
+"""A worker of an allocation in a separate process, controlled by the test: without Slurm, but with its signals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def job(ready: Path) -> Job:
 
 
 class Sweep:
-    """What a sweep's process does for a place."""
+    """The part of a sweep's process that communicates with a worker."""
 
     def __init__(self, job: Job) -> None:
         self.folder: SweepFolder = sweep_of("lenet_exp", [job])
@@ -54,7 +54,7 @@ class Sweep:
         self._heard: list[tuple[str, dict[str, Any]]] = []
 
     def hear(self, kind: str) -> dict[str, Any]:
-        """The next thing that the place says."""
+        """Return the worker's next message, which must be of this kind."""
         deadline = time.monotonic() + 100
         while not self._heard:
             self._heard = self.channel.driver(self.session).take()
@@ -69,13 +69,13 @@ class Sweep:
         self.channel.place(self.session, NAME).put(f"driver-{time.monotonic_ns()}", message)
 
     def begins(self) -> None:
-        """The job, at the place; it asks after its first epoch."""
+        """Start the job on the worker and wait for its question after the first epoch."""
         self.hear("described")
         self.tell(messages.start(1, self.job))
         assert messages.read_report(self.hear("question")).epoch == 1
 
     def workers(self) -> list[int]:
-        """The processes that the place has."""
+        """Return the worker's child processes."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -94,16 +94,16 @@ def sweep(job: Job) -> Iterator[Sweep]:
     end(found.place)
 
 
-@pytest.mark.by_hand  # tests/executors/slurm has places with a real queue
-def test_place_restarts_with_a_new_sweep_process_and_reports_ends(sweep):
+@pytest.mark.by_hand  # tests/executors/slurm tests workers with a real queue
+def test_slurm_worker_restarts_with_new_sweep_process(sweep):
     sweep.begins()
     sweep.tell({"kind": "answer", "turn": 1, "value": False})
     assert sweep.hear("question")["epoch"] == 2
-    sweep.open()  # the sweep is started again: what runs is committed
+    sweep.open()  # the sweep restarts: the worker writes a checkpoint
     sweep.hear("described")
     assert 2 <= len(sweep.job.folder.history().epochs) < EPOCHS
     sweep.tell(messages.start(1, sweep.job))
-    assert sweep.hear("question")["epoch"] == 1  # told once more: the new process knows nothing
+    assert sweep.hear("question")["epoch"] == 1  # repeated for the new process
     sweep.tell({"kind": "answer", "turn": 1, "value": True})
     assert messages.read_job_end(sweep.hear("ended")).error is None
     assert sweep.job.folder.record().outcome is Outcome.pruned
@@ -114,8 +114,8 @@ def test_place_restarts_with_a_new_sweep_process_and_reports_ends(sweep):
 
 
 @pytest.mark.slow(seconds=3)
-def test_with_notice_a_run_that_waits_for_an_answer_commits_first(sweep):
-    """As Slurm does it, to all processes of the allocation at once."""
+def test_waiting_run_writes_checkpoint_on_slurm_warning_signal(sweep):
+    """Slurm signals all processes of the allocation at once."""
     sweep.begins()
     for pid in (sweep.place.pid, *sweep.workers()):
         os.kill(pid, signal.SIGUSR2)
@@ -124,10 +124,10 @@ def test_with_notice_a_run_that_waits_for_an_answer_commits_first(sweep):
     record = sweep.job.folder.record()
     assert record.outcome is Outcome.killed
     assert 1 <= len(sweep.job.folder.history().epochs) < EPOCHS
-    assert not sweep.folder.has_ended(sweep.job.number)  # it goes on elsewhere
+    assert not sweep.folder.has_ended(sweep.job.number)  # the job resumes on another worker
 
 
-def test_other_data_than_where_the_line_was_typed_are_named(job, tmp_path):
+def test_slurm_worker_reports_data_that_differs_from_submission(job, tmp_path):
     assert _other_data([job]) == ""
     other = replace(job, fingerprint="0" * 64)
     assert _other_data([job, other]) != ""

@@ -1,9 +1,8 @@
-"""Schedules of accidents on a cluster: whatever happens, each job of a sweep comes to the end that it deserves and is
-told of once, and there are no more places than there is room for. SCHEDULES=20000 tries more of them.
+"""Simulated accidents on a cluster: each job ends as expected and once, with no more workers than capacity.
 
-Real are `drive` and `Places`. Made up is what they are told, on a clock that does not wait: places come late or never,
-messages come late, twice and out of order, processes and nodes die at any moment, with or without being heard of, and
-so does the sweep, which is started again.
+SCHEDULES=20000 tries more schedules. `drive` and `Places` are real. The rest is simulated with a simulated clock:
+workers start late or never; messages come late, twice and out of order; processes and nodes die at any time, with or
+without notice; and the sweep itself dies and is rerun.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from lenet_exp.stopping import Terminated, stop_signal
 SCHEDULES = int(os.environ.get("SCHEDULES", "1000"))
 A_TEST = 500
 RETRIES = 1
-MOST_STEPS = 20_000  # of one start: more are no end
+MOST_STEPS = 20_000  # of one start; more steps mean an endless loop
 
 
 class Killed(BaseException):
@@ -40,12 +39,12 @@ class Killed(BaseException):
 
 
 class Executor:
-    """One start: it does what `Places` says, as RayExecutor does, in a cluster that has accidents."""
+    """One start of a sweep: executes the commands of `Places`, as RayExecutor does, on an unreliable cluster."""
 
     def __init__(self, dice: random.Random, accidents: int) -> None:
         self.dice, self.accidents = dice, accidents
         self.capacity = dice.randint(1, 4)
-        self.losses: dict[int, set[int]] = {}  # by job: the turns that were heard of as lost
+        self.losses: dict[int, set[int]] = {}  # by job: the turns reported as lost
         self.submitted: list[int] = []
         self.told: list[int] = []
         self._now, self._steps, self._order = 0.0, 0, itertools.count()
@@ -53,7 +52,7 @@ class Executor:
         self._decided = Places("simulated", retries=RETRIES)
         self._waiting: deque[JobEnd] = deque()
         self._open: set[int] = set()
-        self._runs: dict[int, tuple[int, int]] = {}  # at each place the turn that was begun last, and its job
+        self._runs: dict[int, tuple[int, int]] = {}  # by worker: the last started turn and its job
         if accidents and dice.random() < 0.5:
             self._after(dice.uniform(0, 20), dice.choice((self._die, lambda: os.kill(os.getpid(), signal.SIGINT))))
 
@@ -73,7 +72,7 @@ class Executor:
                 self._now = deadline
                 return None
             self._steps += 1
-            assert self._steps < MOST_STEPS, "it goes on for ever"
+            assert self._steps < MOST_STEPS, "endless loop"
             self._now, _, action = heapq.heappop(self._next)
             action()
         self.told.append(self._waiting[0].job)
@@ -103,7 +102,7 @@ class Executor:
         return happens
 
     def _say(self, seconds: float, what: str, place: int, turn: int, value: Any) -> None:
-        """After so many seconds or more; once or twice."""
+        """Deliver a message after at least this delay, once or twice."""
         for _ in range(1 + (self.dice.random() < 0.1)):
             delay = self.dice.choice((0.0, 0.01, 0.3, 2.0)) * self.dice.random()
             self._after(seconds + delay, partial(self._hear, what, place, turn, value))
@@ -125,9 +124,9 @@ class Executor:
         for command in commands:
             if isinstance(command, OpenPlace):
                 self._open.add(command.place)
-                assert len(self._open) <= self.capacity, "more places than there is room"
-                what = "lost" if self._has_accident() else "ready"  # some never come
-                self._say(self.dice.uniform(0, 6), what, command.place, 0, "it did not come")
+                assert len(self._open) <= self.capacity, "more workers than capacity"
+                what = "lost" if self._has_accident() else "ready"  # some workers never start
+                self._say(self.dice.uniform(0, 6), what, command.place, 0, "the worker did not start")
             elif isinstance(command, StartJob):
                 self._runs[command.place] = command.turn, command.job.number
                 self._train(command.place, command.turn, command.job)
@@ -147,7 +146,7 @@ class Executor:
             ends = JobEnd(number, lost="killed by SIGKILL")
         elif what == "limit":
             ends = JobEnd(number, lost="over the time limit of 9 s", over_limit=True)
-        elif what in {"node", "cut off"}:  # heard of at once or late; one that is cut off works on, and says so
+        elif what in {"node", "cut off"}:  # reported at once or late; a disconnected worker continues
             self._say(self.dice.choice((0.0, 1.0, 30.0)), "lost", place, 0, "its node does not answer")
         if what != "node":
             self._say(seconds, "ended", place, turn, ends)
@@ -173,9 +172,9 @@ def test_each_job_ends_as_expected_and_is_reported_once(first: int) -> None:
             try:
                 drive(executor, todo, max_failures=None, on_done=partial(hear, executor, jobs, ended))
             except (Killed, KeyboardInterrupt):
-                continue  # the same line again
+                continue  # rerun
             except UserError:
-                assert accidents, seed  # each place was lost before it was ready
+                assert accidents, seed  # every worker was lost before it was ready
                 continue
             assert stop_signal() is None
             assert not executor.running

@@ -1,4 +1,4 @@
-"""Real signals in the middle of training: MLflow and the exit status tell the truth, and the same line goes on."""
+"""Real signals during training: MLflow and the exit status are correct, and a rerun resumes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.slow(seconds=7)
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 WAITS = (f"--config-dir={MINE}", *SMALL, "num_epoch=3", "num_threads=1", "activation=waits", "tracking.plots=false")
 SWEEP = ("-m", *WAITS, "tracking.models=none", "sweep.workers=1", "seed=0,1,2")
-STEPS = list(range(20, 121, 20))  # of three epochs with 40 iterations, an echo every 20
+STEPS = list(range(20, 121, 20))  # three epochs with 40 iterations, an echo every 20
 
 
 @pytest.fixture
 def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
-    """`stopped(SIGINT, ...)` starts a command whose training waits in its second epoch, and sends the signal there.
+    """Return a function that starts a command and sends a signal while its training waits in the second epoch.
 
-    `times=2`: sends it twice.
+    `times=2` sends the signal twice.
     """
     reached = tmp_path / "reached"
     os.mkfifo(reached)
@@ -56,7 +56,7 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
     ("which", "launcher"), [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)]
 )
 @pytest.mark.slow(seconds=14)
-def test_stopped_sweep_leaves_no_process_and_resumes_under_the_same_parent(stopped, ready, which, launcher):
+def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(stopped, ready, which, launcher):
     line = (*SWEEP, f"hydra/launcher={launcher}")
     done = stopped(which, *line)
     assert done.returncode == STATUS[which]
@@ -88,8 +88,8 @@ def test_stopped_sweep_leaves_no_process_and_resumes_under_the_same_parent(stopp
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGKILL])
-def test_rerun_resumes_a_stopped_run_in_the_same_mlflow_run(stopped, ready, which):
-    """Also after kill -9, when nobody could close the MLflow run."""
+def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
+    """The run also resumes after SIGKILL, when no process closed the MLflow run."""
     done = stopped(which, *WAITS)
     assert done.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[which]
     assert "Traceback" not in done.stderr
@@ -103,7 +103,7 @@ def test_rerun_resumes_a_stopped_run_in_the_same_mlflow_run(stopped, ready, whic
     again = end(start(*WAITS, outputs=ready))
     assert again.returncode == 0, again.stderr
     (steps,) = re.findall(r"epoch 2 after (\d+) steps", again.stderr)
-    # It came to the end of its step; or to no commit there.
+    # SIGINT ends the step and writes a checkpoint; SIGKILL leaves no checkpoint in this epoch.
     assert int(steps) in {signal.SIGINT: range(1, 40), signal.SIGKILL: [0]}[which]
     assert "epoch 1/3" not in again.stderr
     (run,) = runs(client(ready))
@@ -115,7 +115,7 @@ def test_rerun_resumes_a_stopped_run_in_the_same_mlflow_run(stopped, ready, whic
     assert [model.source_run_id for model in models(client(ready))] == [run.info.run_id]
 
 
-@pytest.mark.by_hand  # tests/commands/test_lenet_sweep.py kills and resumes one, too
+@pytest.mark.by_hand  # tests/commands/test_lenet_sweep.py covers this, too
 def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
     line = ("-m", f"--config-dir={MINE}", *WAITS[1:-2], "tracking.plots=false", "activation=relu,waits,selu")
     stopped(signal.SIGKILL, *line, "sweep.workers=1")
@@ -134,12 +134,12 @@ def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
 
 
 @pytest.mark.slow(seconds=14)
-def test_second_signal_ends_a_sweep_at_once_and_it_can_be_resumed(stopped, ready):
+def test_second_signal_ends_sweep_at_once_and_rerun_resumes(stopped, ready):
     done = stopped(signal.SIGTERM, *SWEEP, "activation.stubborn=true", times=2)
     assert done.returncode == 143
     assert "Traceback" not in done.stderr
     (folder,) = (ready / "runs").iterdir()
-    wait_until_left(folder)  # the worker was killed, but the kernel may not be done with it
+    wait_until_left(folder)  # the killed worker may still be exiting
     again = end(start(*SWEEP, "activation.stubborn=true", outputs=ready))
     assert again.returncode == 0, again.stderr
     assert counts(again) == ({"finished": 3}, 3, 0)

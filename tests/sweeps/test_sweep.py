@@ -1,4 +1,4 @@
-"""One sweep in which everything happens: runs that finish, diverge and fail."""
+"""A sweep with runs that finish, diverge and fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Swept:
 
     @property
     def table(self) -> list[list[str]]:
-        """Rows as `#, activation, weight_decay, best val, epoch, seconds, remark`."""
+        """Return rows of `#, activation, weight_decay, best val, epoch, seconds, remark`."""
         lines = [re.split(r"\s{2,}", line.strip()) for line in self.done.stdout.splitlines()]
         return [line for line in lines if re.fullmatch(r"\d+", line[0])]
 
@@ -63,13 +63,13 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return Swept(outputs, done, SweepFolder(folder), store, parent, {r.info.run_name: r for r in runs(store)})
 
 
-def test_a_run_that_failed_makes_the_status_1_and_stops_no_other(swept):
+def test_failed_run_gives_status_1_and_does_not_stop_others(swept):
     assert swept.done.returncode == 1
     assert counts(swept.done) == ({"finished": 1, "diverged": 1, "failed": 2}, 4, 0)
     assert {r.job.name: r.outcome for r in swept.results} == OUTCOMES
 
 
-def test_the_parent_says_what_was_asked_for_and_what_it_came_to(swept):
+def test_parent_run_has_request_outcome_and_best_result(swept):
     tags = swept.parent.data.tags
     assert swept.parent.info.run_name == "activation weight_decay (4 runs)"
     assert tags["kind"] == "sweep"
@@ -92,7 +92,7 @@ def test_the_parent_says_what_was_asked_for_and_what_it_came_to(swept):
     assert link in tags["mlflow.note.content"]
 
 
-def test_the_parent_has_the_whole_report(swept):
+def test_parent_run_has_complete_report(swept):
     kept = files(swept.store, swept.parent.info.run_id)
     assert kept >= {"sweep.json", "jobs.json", "leaderboard.csv", "comparison.html", "report.md", "leaderboard.png"}
     text = Path(swept.store.download_artifacts(swept.parent.info.run_id, "report.md")).read_text()
@@ -104,7 +104,7 @@ def test_the_parent_has_the_whole_report(swept):
     assert f"`{swept.folder.started().command}`" in text
 
 
-def test_children_belong_to_the_parent_and_have_the_states_of_their_runs(swept):
+def test_child_runs_have_parent_and_outcomes(swept):
     assert {name: run.data.tags["outcome"] for name, run in swept.children.items()} == OUTCOMES
     for name, run in swept.children.items():
         assert run.info.status == ("FINISHED" if name == BEST else "FAILED")
@@ -113,22 +113,22 @@ def test_children_belong_to_the_parent_and_have_the_states_of_their_runs(swept):
     assert [model.source_run_id for model in models(swept.store)] == [swept.children[BEST].info.run_id]
 
 
-def test_a_failed_run_keeps_its_first_epoch_and_says_why(swept):
+def test_failed_run_keeps_first_epoch_and_reason(swept):
     run = swept.children[FAILED[0]]
     assert run.data.tags["reason"] == "RuntimeError: broken on purpose,"
     assert [step for step, _, _ in points(swept.store, run.info.run_id)["val_accuracy"]] == [1]
     assert "run.log" in files(swept.store, run.info.run_id)
 
 
-def test_the_table_has_what_finished_first(swept):
+def test_table_lists_finished_runs_first(swept):
     table = swept.table
     assert [row[0] for row in table] == list("1234")
     assert table[0][1:3] == ["selu", "0.0005"]
     assert [row[-1] for row in table if row[1] == "raises"] == ["failed", "failed"]
-    assert sorted(row[1] for row in table[1:]) == ["raises", "raises", "selu"]  # that one diverged
+    assert sorted(row[1] for row in table[1:]) == ["raises", "raises", "selu"]  # the diverged run
 
 
-def test_every_failure_is_one_line_with_its_reason_and_its_log(swept):
+def test_each_failure_is_one_line_with_reason_and_log(swept):
     lines = swept.done.stdout.splitlines()
     for name in FAILED:
         (line,) = [text for text in lines if text.startswith(f"failed: {name}: ")]
@@ -141,11 +141,11 @@ def test_every_failure_is_one_line_with_its_reason_and_its_log(swept):
     assert lines[-1].endswith(f"lenet-ui sweep={swept.folder.id}")
 
 
-def test_in_a_file_a_sweep_prints_one_line_a_job_and_no_bars(swept):
-    told = [line.split(": ", 1) for line in swept.done.stderr.splitlines()]
-    told = [line for line in told if line[0] in OUTCOMES]
-    assert [name for name, _ in told] == list(OUTCOMES)
-    ends = dict(told)
+def test_sweep_prints_one_line_per_job_if_stderr_is_not_terminal(swept):
+    ended = [line.split(": ", 1) for line in swept.done.stderr.splitlines()]
+    ended = [line for line in ended if line[0] in OUTCOMES]
+    assert [name for name, _ in ended] == list(OUTCOMES)
+    ends = dict(ended)
     assert re.fullmatch(r"\d\d\.\d\d% in epoch 2, \d+\.\d s", ends[BEST])
     assert ends[DIVERGED].startswith("diverged: ")
     assert {ends[name] for name in FAILED} == {"failed: RuntimeError: broken on purpose,"}
@@ -153,7 +153,7 @@ def test_in_a_file_a_sweep_prints_one_line_a_job_and_no_bars(swept):
     assert [c for c in printed if ord(c) < 32 and c != "\n"] == []
 
 
-def test_the_plan_and_the_jobs_are_kept_beside_the_runs_and_in_mlflow(swept):
+def test_plan_and_jobs_are_stored_in_sweep_folder_and_mlflow(swept):
     plan = json.loads((swept.folder.path / "sweep.json").read_text())
     assert list(plan["mlflow_runs"].values()) == [swept.parent.info.run_id]
     assert plan["overrides"][-2:] == [DECAY, "+tracking.tags.x=1"]
@@ -175,14 +175,14 @@ def nothing_was_started(outputs: Path) -> bool:
 
 
 @pytest.mark.parametrize("wrong", ["dataset=kmnist", "dataset.val_size=2000"])
-def test_a_job_whose_data_cannot_be_had_refuses_the_sweep_before_anything_is_trained(wrong, ready, tmp_path):
+def test_sweep_with_unavailable_data_is_refused_before_training(wrong, ready, tmp_path):
     swept = {"dataset=kmnist": "dataset=digits,kmnist", "dataset.val_size=2000": "dataset.val_size=250,2000"}[wrong]
     digits = () if swept.startswith("dataset=") else ("dataset=digits",)
     line = ("-m", *digits, swept, "batch_size=32", f"data_root={tmp_path / 'none'}", "tracking.plots=false")
     done = lenet_train(*line, outputs=ready, **NO_NETWORK)
     assert (done.returncode, done.stdout) == (2, "")
-    (said,) = [text for text in done.stderr.splitlines() if text.startswith("lenet-train: ")]
-    assert said.startswith(f"lenet-train: {wrong}: ")
-    assert wrong in said.rpartition("(job: ")[2]
+    (message,) = [text for text in done.stderr.splitlines() if text.startswith("lenet-train: ")]
+    assert message.startswith(f"lenet-train: {wrong}: ")
+    assert wrong in message.rpartition("(job: ")[2]
     assert "Traceback" not in done.stderr
     assert nothing_was_started(ready)

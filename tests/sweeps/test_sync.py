@@ -1,4 +1,4 @@
-"""lenet-sync: what the store has not got is delivered, once, whatever the store did meanwhile."""
+"""lenet-sync uploads everything that the store lacks, exactly once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ LINE = (*SMALL, "dataset.train_size=320", "num_epoch=1", "num_threads=1", "track
 NOTHING = "uploaded: nothing\nmissing: nothing\n"
 
 
-def told(done: Done) -> tuple[list[int], ...]:
-    """How many runs, models and sweeps' own runs were delivered, and how many are left; those that are none are not
-    named."""
+def upload_counts(done: Done) -> tuple[list[int], ...]:
+    """Return the nonzero numbers of runs, models and parent runs that were uploaded, and that are missing."""
     delivered, left = done.stdout.splitlines()[-2:]
     return tuple([int(n) for n in re.findall(r"\d+", line)] for line in (delivered, left))
 
@@ -33,7 +32,7 @@ def lenet_sync(*arguments: str, outputs: Path, **environment: str) -> Done:
     return end(start(*arguments, outputs=outputs, program="sync", env=environment))
 
 
-# CI has each of these faults by itself (tests/tracking/delivery/test_away.py and test_outages.py).
+# CI tests each of these faults separately (tests/tracking/delivery/test_away.py and test_outages.py).
 @pytest.mark.by_hand
 def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
     port, outputs = free_port(), tmp_path / "outputs"
@@ -48,16 +47,16 @@ def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
         started = time.monotonic()
         hangs = lenet_sync(outputs=outputs, **password)
         assert time.monotonic() - started < 10
-    without = lenet_sync(outputs=outputs)  # as for a server with the login elsewhere
+    without = lenet_sync(outputs=outputs)  # without the login in the address
     for done in (away, errs, hangs, without):
         assert done.returncode == 1
-        assert told(done) == ([], [3, 3, 1])
+        assert upload_counts(done) == ([], [3, 3, 1])
         assert len(done.stderr.splitlines()) == 1, done.stderr
     with mlflow_server(tmp_path / "server", port) as plain:
         one = lenet_sync("sweep=last", outputs=outputs, **password)
-        assert told(one) == ([2, 2, 1], []), one.stderr
+        assert upload_counts(one) == ([2, 2, 1], []), one.stderr
         back = lenet_sync(outputs=outputs, **password)
-        assert (back.returncode, told(back)) == (0, ([1, 1], [])), back.stderr
+        assert (back.returncode, upload_counts(back)) == (0, ([1, 1], [])), back.stderr
         store = MlflowClient(plain)
         before = everything(store)
         (parent,) = runs(store, "sweep")
@@ -67,11 +66,11 @@ def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
         again = lenet_sync(outputs=outputs, **password)
         assert (again.returncode, again.stdout, again.stderr) == (0, NOTHING, "")
         assert everything(store) == before
-        assert leaks(tmp_path) == []  # neither in the folders nor in what was uploaded
+        assert leaks(tmp_path) == []  # no secret in the folders or in uploads
         for path in (*outputs.glob("runs/*/delivered.json"), *outputs.glob("sweeps/*/sweep.json")):
             value = json.loads(path.read_text().replace(f'"{plain}"', f'"{address}"'))
             value.pop("digest", None)
-            path.write_text(json.dumps(value))  # as earlier releases wrote it
+            path.write_text(json.dumps(value))  # as in earlier releases
         assert leaks(outputs) != []
         other = lenet_sync(outputs=outputs, MLFLOW_TRACKING_URI=plain.replace("//", "//another-token@"))
         assert (other.returncode, other.stdout, other.stderr) == (0, NOTHING, "")
@@ -79,7 +78,7 @@ def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
 
 
 @pytest.mark.slow(seconds=5)
-def test_results_lost_by_the_store_are_uploaded_again(main, ready, empty_store, tmp_path, monkeypatch):
+def test_results_lost_by_store_are_uploaded_again(main, ready, empty_store, tmp_path, monkeypatch):
     assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2").returncode == 0
     assert main(*LINE, "seed=3").returncode == 0
     assert main(program="sync").stdout == NOTHING
@@ -88,11 +87,11 @@ def test_results_lost_by_the_store_are_uploaded_again(main, ready, empty_store, 
     (parent,) = runs(store, "sweep")
     store.delete_run(first.info.run_id)
     one = main(f"run={first.data.tags['run_folder'][:6]}", program="sync")
-    assert told(one) == ([1, 1], []), one.stderr
+    assert upload_counts(one) == ([1, 1], []), one.stderr
     store.delete_run(parent.info.run_id)
     store.delete_run(alone.info.run_id)
     done = main(program="sync")
-    assert (done.returncode, told(done)) == (0, ([3, 1, 1], []))
+    assert (done.returncode, upload_counts(done)) == (0, ([3, 1, 1], []))
     (again,) = runs(store, "sweep")
     assert again.info.run_id != parent.info.run_id
     assert {run.data.tags.get("sweeps", "").rpartition(",")[2] for run in runs(store)} == {"", again.info.run_id}
@@ -102,13 +101,13 @@ def test_results_lost_by_the_store_are_uploaded_again(main, ready, empty_store, 
     shutil.copy(empty_store / "mlflow.db", moved / "mlflow.db")
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(moved))
     gone = main(program="sync")
-    assert told(gone) == ([3, 3, 1], []), gone.stderr
+    assert upload_counts(gone) == ([3, 3, 1], []), gone.stderr
     assert (len(runs(client(moved))), len(models(client(moved)))) == (3, 3)
 
 
 @pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
-def test_sync_skips_running_processes_and_ends_killed_ones(ready, tmp_path, arguments):
+def test_sync_skips_running_commands_and_closes_killed_commands(ready, tmp_path, arguments):
     with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
         left_alone = lenet_sync(outputs=ready)
         assert left_alone.returncode == 0
@@ -124,30 +123,30 @@ def test_sync_skips_running_processes_and_ends_killed_ones(ready, tmp_path, argu
     assert lenet_sync(outputs=ready).stdout == NOTHING
 
 
-def test_of_a_sweep_only_the_best_model_is_delivered_also_by_its_runs_one_by_one(main, ready):
+def test_sync_uploads_only_best_model_even_run_by_run(main, ready):
     away = f"tracking.uri=http://127.0.0.1:{free_port()}"
     assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2", "tracking.models=best", away).returncode == 0
     here = f"tracking.uri={client(ready).tracking_uri}"
     for folder in (ready / "runs").iterdir():
         one = main(f"run={folder.name}", here, program="sync")
-        assert (one.returncode, told(one)) == (0, ([1], [])), one.stderr
-    assert told(main(here, program="sync")) == ([2, 1, 1], [])
+        assert (one.returncode, upload_counts(one)) == (0, ([1], [])), one.stderr
+    assert upload_counts(main(here, program="sync")) == ([2, 1, 1], [])
     (parent,), (model,) = runs(client(ready), "sweep"), models(client(ready))
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
     assert model.source_run_id == best.info.run_id
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
     assert main(here, program="sync").stdout == NOTHING
     client(ready).delete_run(best.info.run_id)
-    assert told(main(f"run={best.data.tags['run_folder']}", here, program="sync"))[0] == [1]
+    assert upload_counts(main(f"run={best.data.tags['run_folder']}", here, program="sync"))[0] == [1]
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
-    assert told(main(here, program="sync")) == ([1], [])
+    assert upload_counts(main(here, program="sync")) == ([1], [])
 
 
 def test_mistyped_store_causes_no_wait(main, ready):
     wrong, line = f"tracking.uri=http://127.0.0.1:{free_port()}", ("-m", "hydra/launcher=basic", *LINE, "seed=0,1")
     assert main(*line, "tracking.models=none", wrong).returncode == 0
     away = main(program="sync")
-    assert (away.returncode, told(away)[0]) == (1, [])
+    assert (away.returncode, upload_counts(away)[0]) == (1, [])
     assert main(*line, "tracking.models=none").returncode == 0
     assert (main(program="sync").stdout, len(runs(client(ready)))) == (NOTHING, 2)
 
@@ -163,13 +162,13 @@ def test_mistyped_store_causes_no_wait(main, ready):
         (["tracking.uri=sqlite:////etc/passwd"], "tracking.uri=sqlite:////etc/passwd: "),
     ],
 )
-def test_a_mistake_is_one_line(main, outputs, typed, named):
+def test_invalid_request_gives_one_line_error(main, outputs, typed, named):
     done = main(*typed, program="sync")
     assert done.returncode == 2
     assert named in done.stderr
     assert (done.stderr.count("\n"), done.stdout, outputs.exists()) == (1, "", False)
 
 
-def test_where_nothing_was_trained_nothing_is_left(main, outputs):
+def test_sync_without_outputs_creates_no_folder(main, outputs):
     done = main(program="sync")
     assert (done.returncode, done.stdout, outputs.exists()) == (0, NOTHING, False)

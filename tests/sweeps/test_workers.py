@@ -1,4 +1,4 @@
-"""Runs side by side in workers: who they are, what dies, what is counted, and that the weights are the same."""
+"""Parallel runs in worker processes: isolation, lost workers, limits, and equal weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE = ("-m", f"--config-dir={MINE}", *SMALL, *QUIET)
 
 
 def sweep(*arguments: str, outputs: Path, folder: Path, deaths: int = 0) -> Done:
-    """Runs a line whose activation `dies` ends its process `deaths` times in all."""
+    """Run a sweep whose activation `dies` ends its process `deaths` times in total."""
     for n in range(deaths):
         (folder / f"die-{n}").touch()
     return end(start(*LINE, *arguments, outputs=outputs, env={FOLDER: str(folder)}))
@@ -30,12 +30,12 @@ def digests(outputs: Path) -> dict[str, str]:
     return {run.data.tags["fingerprint"]: run.data.tags["weights_digest"] for run in runs(client(outputs))}
 
 
-def test_workers_are_sessions_of_their_own_with_one_thread_and_without_mlflow(ready, tmp_path):
+def test_workers_have_separate_sessions_single_threads_and_no_mlflow(ready, tmp_path):
     done = sweep("activation=spy", "num_epoch=4", "seed=range(4)", "sweep.workers=2", outputs=ready, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = [json.loads(path.read_text()) for path in tmp_path.glob("spy-*.json")]
-    assert len(told) == 2  # warm: four runs in two processes
-    for worker in told:
+    workers = [json.loads(path.read_text()) for path in tmp_path.glob("spy-*.json")]
+    assert len(workers) == 2  # warm: four runs in two processes
+    for worker in workers:
         assert worker["session"] == worker["pid"]
         assert worker["threads"] == 1
         assert "torch" in worker["modules"]
@@ -44,12 +44,12 @@ def test_workers_are_sessions_of_their_own_with_one_thread_and_without_mlflow(re
 
 
 @pytest.mark.slow(seconds=20)
-def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(ready, tmp_path):
+def test_run_fails_alone_after_retry_of_dead_worker(ready, tmp_path):
     line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
     done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=2)
     assert done.returncode == 1
-    (said,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]  # it died twice
-    assert "SIGKILL" in said
+    (message,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]
+    assert "SIGKILL" in message
     assert counts(done)[0] == {"finished": 1, "failed": 1}
     states = {run.info.run_name: run.info.status for run in runs(client(ready))}
     assert states == {"seed=0": "FAILED", "seed=1": "FINISHED"}
@@ -60,11 +60,11 @@ def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(ready, tmp_path
     assert [run.info.status for run in found] == ["FINISHED"] * 2
     for run in found:
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
-    assert found[0].data.tags["resumed"] == "2"  # once by the retry, once by the line
+    assert found[0].data.tags["resumed"] == "2"  # once by the retry, once by the rerun
 
 
 @pytest.mark.by_hand
-def test_one_lost_worker_is_retried_with_the_same_weights(ready, tmp_path):
+def test_retried_run_has_same_weights(ready, tmp_path):
     line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
     done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
     assert done.returncode == 0, done.stderr
@@ -76,21 +76,21 @@ def test_one_lost_worker_is_retried_with_the_same_weights(ready, tmp_path):
 
 
 @pytest.mark.slow(seconds=25)
-def test_a_run_over_its_time_limit_fails_and_the_others_go_on(ready, tmp_path, monkeypatch):
+def test_run_over_time_limit_fails_and_others_continue(ready, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "STOP_SECONDS", 1.0)
     (tmp_path / "die-0").touch()
     line = (*LINE, "activation=dies", "activation.how=hang", "activation.after=10", "num_epoch=1", "seed=range(2)")
     limits = ("sweep.time_limit=20", "sweep.workers=1")
     done = lenet_train(*line, *limits, outputs=ready, **{FOLDER: str(tmp_path)})
     assert done.returncode == 1
-    (said,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]
-    assert " 20 s" in said
+    (message,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]
+    assert " 20 s" in message
     assert counts(done)[0] == {"finished": 1, "failed": 1}
     assert {run.info.status for run in runs(client(ready))} == {"FINISHED", "FAILED"}
 
 
 @pytest.mark.slow(seconds=5)
-def test_after_failures_no_more_runs_are_started(ready, tmp_path):
+def test_max_failures_stops_starting_runs(ready, tmp_path):
     failed = 2
     line = ("activation=dies", "activation.how=raise", "activation.after=5", "num_epoch=1", "seed=range(3)")
     done = sweep(*line, f"sweep.max_failures={failed}", "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=3)
@@ -101,7 +101,7 @@ def test_after_failures_no_more_runs_are_started(ready, tmp_path):
     assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_missing"]) == (failed, 3 - failed)
 
 
-def test_a_diverged_run_is_a_failure(ready, tmp_path):
+def test_diverged_run_counts_as_failure_for_fail_fast(ready, tmp_path):
     line = ("num_epoch=1", "optimizer.lr=1e30,0.01", "sweep.workers=1", "sweep.fail_fast=true")
     done = sweep(*line, outputs=ready, folder=tmp_path)
     assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
@@ -112,11 +112,11 @@ def test_other_launchers_warn_about_unsupported_flags(ready):
     line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
     done = lenet_train(*line, outputs=ready)
     assert done.returncode == 0, done.stderr
-    (said,) = [text for text in done.stderr.splitlines() if "sweep.workers, sweep.time_limit" in text]
-    assert "hydra/launcher=local" in said
+    (message,) = [text for text in done.stderr.splitlines() if "sweep.workers, sweep.time_limit" in text]
+    assert "hydra/launcher=local" in message
 
 
-def test_two_equal_sweeps_at_once_train_each_run_once(ready):
+def test_concurrent_equal_sweeps_train_each_run_once(ready):
     line = ("-m", *SMALL, *QUIET, "num_epoch=3", "seed=range(4)", "sweep.workers=1")
     both = [end(process) for process in [start(*line, outputs=ready) for _ in range(2)]]
     assert [done.returncode for done in both] == [0, 0], both[0].stderr + both[1].stderr
@@ -127,7 +127,7 @@ def test_two_equal_sweeps_at_once_train_each_run_once(ready):
 
 
 @pytest.mark.by_hand
-def test_two_sweeps_that_overlap_train_each_run_once(ready):
+def test_overlapping_concurrent_sweeps_train_each_run_once(ready):
     lines = [("-m", *SMALL, *QUIET, "num_epoch=4", "sweep.workers=1", f"seed={s}") for s in ("0,1,2", "2,1,3")]
     both = [end(process) for process in [start(*line, outputs=ready) for line in lines]]
     assert [done.returncode for done in both] == [0, 0], both[0].stderr + both[1].stderr
