@@ -1,4 +1,4 @@
-"""One run that many tests look at."""
+"""A run that many tests read, and a real MLflow server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ITERATIONS = 40  # 1,250 training images in batches of 32
 
 @dataclass(frozen=True)
 class Tracked:
-    """A run and how it stands in MLflow."""
+    """A run and its MLflow run."""
 
     outputs: Path
     done: Done
@@ -34,7 +34,7 @@ class Tracked:
 
 @pytest.fixture(scope="session")
 def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
-    """Three epochs of Adam on digits, with tags of one's own. To be read only."""
+    """Return a run with three epochs of Adam on digits and user tags; tests must not change it."""
     outputs = tmp_path_factory.mktemp("tracked") / "outputs"
     shutil.copytree(empty_store, outputs)
     done = lenet_train(
@@ -58,7 +58,7 @@ def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trac
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A real MLflow server for tests that each have an experiment of their own: its folder and address."""
+    """Yield the folder and address of a real MLflow server; each test uses a separate experiment."""
     folder = tmp_path_factory.mktemp("server")
     with mlflow_server(folder, free_port()) as address:
         yield folder, address
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 
 @pytest.fixture
 def proxy(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """Before that server."""
+    """Yield a faulty proxy in front of the server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
     proxy = FaultyProxy(server[1])
     yield proxy
@@ -81,7 +81,7 @@ def store(ready: Path) -> Store:
 
 @pytest.fixture
 def folder(tracked: Tracked, ready: Path) -> RunFolder:
-    """The finished run, of which this store has nothing."""
+    """Return the finished run, which is not in this store."""
     copy = Path(shutil.copytree(tracked.folder.path, ready / "runs" / tracked.folder.id))
     (copy / "delivered.json").unlink()
     return RunFolder(copy)

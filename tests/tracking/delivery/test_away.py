@@ -1,4 +1,4 @@
-"""A store that is away, hangs or is locked costs little time and one line; what is missing is said at the end."""
+"""A store that is unreachable, hangs or is locked costs little time; the last line reports missing uploads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST = 10.0  # seconds that a store may delay the first step, and the end
 
 
 def left(stderr: str, store: str) -> list[int]:
-    """How many runs, models and sweeps the store lacks, which the last line tells after one warning before."""
+    """Return the missing runs, models and sweeps from the last line; check that one warning precedes it."""
     warning, last = [line for line in stderr.splitlines() if store in line]
     assert warning.startswith(f"tracking.uri={store}")
     assert last == stderr.splitlines()[-1]
@@ -34,7 +34,7 @@ def left(stderr: str, store: str) -> list[int]:
 
 
 def first_words(process) -> dict[str, float]:
-    """When each kind of line came, from now on."""
+    """Return the time of the first line of each kind."""
     times: dict[str, float] = {}
     for text in process.stderr:
         times.setdefault(text[:7], time.monotonic())
@@ -43,8 +43,8 @@ def first_words(process) -> dict[str, float]:
 
 
 @pytest.mark.slow(seconds=20)
-def test_a_server_that_does_not_end_its_answers_delays_neither_the_first_step_nor_the_end(tmp_path):
-    """Beside it runs the same with a server that refuses at once, on a machine that is as busy."""
+def test_hanging_server_delays_neither_first_step_nor_end(tmp_path):
+    """A run with a server that refuses connections runs in parallel, to compare times under equal load."""
     refuses = f"http://127.0.0.1:{free_port()}"
     with (
         silent_server() as silent,
@@ -60,7 +60,7 @@ def test_a_server_that_does_not_end_its_answers_delays_neither_the_first_step_no
         )
         told = [pool.submit(first_words, process) for process in alone]
         done = end(sweep)
-        assert time.monotonic() - begun < 6 * LONGEST  # all of it, beside the others
+        assert time.monotonic() - begun < 6 * LONGEST  # the whole sweep, in parallel with the runs
     soon, *others = (future.result() for future in told)
     for late in others:
         assert late["epoch 1"] - soon["epoch 1"] < LONGEST
@@ -69,7 +69,7 @@ def test_a_server_that_does_not_end_its_answers_delays_neither_the_first_step_no
     assert left(done.stderr, drips) == [2, 2, 1]
 
 
-def test_a_server_that_has_only_errors_costs_one_warning_and_the_last_line(tmp_path):
+def test_failing_server_gives_one_warning_and_last_line(tmp_path):
     with erring_server() as address:
         done = lenet_train(*LINE, f"tracking.uri={address}", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_a_server_that_has_only_errors_costs_one_warning_and_the_last_line(tmp_p
 
 
 @pytest.mark.parametrize("typed", ["http://someone:{}@{}", "http://{}@{}", "http://{1}/?token={0}"])
-def test_unreachable_server_costs_no_more_and_leaks_no_secret(tmp_path, typed):
+def test_unreachable_server_warns_once_and_leaks_no_secret(tmp_path, typed):
     server = f"127.0.0.1:{free_port()}"
     done = lenet_train(*SWEEP, f"tracking.uri='{typed.format(SECRET, server)}'", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_unreachable_server_costs_no_more_and_leaks_no_secret(tmp_path, typed):
 
 @contextmanager
 def locked(database):
-    """Another process writes, and does not come to its end."""
+    """Lock the database as by a process that never finishes writing."""
     with sqlite3.connect(database, isolation_level=None) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -99,7 +99,7 @@ def locked(database):
 
 
 @pytest.mark.by_hand
-def test_locked_database_is_one_line_and_is_updated_later(ready, tmp_path):
+def test_locked_database_gives_one_line_and_is_updated_later(ready, tmp_path):
     line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         deadline = time.monotonic() + 60
@@ -111,12 +111,12 @@ def test_locked_database_is_one_line_and_is_updated_later(ready, tmp_path):
             done = end(process)
     assert done.returncode == 143
     assert len(done.stderr.splitlines()) < 10, done.stderr
-    assert done.stderr.count("database is locked") == 1  # SQLite's words
+    assert done.stderr.count("database is locked") == 1  # SQLite's message
     assert [counts(line) for line in done.stderr.splitlines() if "lenet-sync sweep=" in line] == [[1, 1]]
     (parent,) = runs(client(ready), "sweep")
     (sweep,) = all_sweeps(ready)
     assert (sweep.started().outcome, parent.info.status) == ("killed", "RUNNING")
-    assert sweep.id in end(start("list", outputs=ready, program="sweep")).stderr  # it tells that MLflow knows now
+    assert sweep.id in end(start("list", outputs=ready, program="sweep")).stderr  # reports that MLflow was updated
     for kind in ("run", "sweep"):
         ended = [(run.info.status, run.data.tags["outcome"]) for run in runs(client(ready), kind)]
         assert set(ended) == {("KILLED", "killed")}

@@ -1,4 +1,4 @@
-"""What a store lost that came back as an older backup is delivered by the same line, and by lenet-sync."""
+"""A rerun or lenet-sync uploads again what a store lost when an older backup replaced it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "t
 
 
 def synced(main):
-    """How many runs, models and sweeps lenet-sync delivers; the second time there is nothing."""
+    """Return the runs, models and sweeps that lenet-sync uploads; check that a second call uploads nothing."""
     first, second = (main(program="sync") for _ in "ab")
     assert (first.returncode, second.returncode, counts(second.stdout)) == (0, 0, []), first.stderr
     return counts(first.stdout)
@@ -31,7 +31,7 @@ def trained(ready, monkeypatch):
     return ready
 
 
-def test_a_backup_from_before_the_sweep_and_the_same_line_again(main, trained, empty_store):
+def test_rerun_uploads_whole_sweep_after_older_backup(main, trained, empty_store):
     store = client(trained)
     before = champions(store)
     shutil.copy(empty_store / "mlflow.db", trained / "mlflow.db")
@@ -42,8 +42,8 @@ def test_a_backup_from_before_the_sweep_and_the_same_line_again(main, trained, e
     assert synced(main) == []
 
 
-def test_the_description_and_the_end_of_the_sweeps_own_run(main, trained):
-    """As a backup of between two starts would have them."""
+def test_sync_restores_description_and_end_of_parent_run(main, trained):
+    """The edits imitate a backup from between two starts of the sweep."""
     before = content(client(trained))
     (parent,) = runs(client(trained), "sweep")
     with sqlite3.connect(trained / "mlflow.db") as database:

@@ -17,7 +17,7 @@ def counted(*matrix: list[int]) -> dict[str, object]:
 
 
 def record(names: list[str], known: dict[str, object]) -> Record:
-    """As a file has it that knows only so much."""
+    """Return a record as read from a file with only these fields."""
     config = {"dataset": {"class_names": names}}
     return record_from_json({"fingerprint": "f", "config": config, "outcome": "finished"} | known)
 
@@ -26,14 +26,14 @@ def logged(names: list[str], known: dict[str, object]) -> dict[str, tuple[float,
     return {m.key: (m.value, m.timestamp, m.step) for m in class_points(record(names, known))}
 
 
-def test_they_are_the_diagonal_over_the_rows_of_the_records_matrix(tracked):
+def test_class_accuracies_equal_diagonal_over_rows_of_confusion_matrix(tracked):
     matrix, ended = tracked.folder.record().confusion_matrix, tracked.folder.record().ended_ms
     stored = points(tracked.store, tracked.run.info.run_id)
     for label in range(10):
         assert stored[f"val_accuracy_{label}"] == [(0, matrix[label][label] / sum(matrix[label]), ended)]
 
 
-def test_classes_without_validation_images_and_records_without_a_matrix_have_none():
+def test_class_without_validation_images_has_no_accuracy():
     assert logged(FASHION, {"ended_ms": 7}) == {}
     rows = ([3, 1, *[0] * 8], [0] * 10, [0, 0, 5, *[0] * 7])
     assert logged(FASHION, counted(*rows)) == {
@@ -45,7 +45,7 @@ def test_classes_without_validation_images_and_records_without_a_matrix_have_non
 @pytest.mark.parametrize(
     "names", [["a/b", "a_b", "a:b", "..", "/", "//", "é", "#1"], ["x" * 300, "x" * 300 + "y", " a"]]
 )
-def test_mlflow_accepts_the_names_and_all_differ(names, ready):
+def test_metric_names_of_classes_are_valid_and_unique(names, ready):
     store: MlflowClient = client(ready)
     run_id = store.create_run("0").info.run_id
     assert len(set(metric_names(names))) == len(names)
@@ -53,7 +53,7 @@ def test_mlflow_accepts_the_names_and_all_differ(names, ready):
     rows = [[0] * 10 for _ in names]
     for label, row in enumerate(rows):
         row[label], row[9] = 1, 1
-    for _ in range(2):  # again, it is the same
+    for _ in range(2):  # logging twice changes nothing
         store.log_batch(run_id, metrics=list(class_points(record(names, counted(*rows)))))
     stored = points(store, run_id)
     assert set(stored) == {f"val_accuracy_{name}" for name in metric_names(names)}

@@ -1,4 +1,4 @@
-"""`deliver` may be called at any time, after any accident: nothing is doubled, nothing is lost."""
+"""`deliver` is idempotent: after any interruption, nothing is duplicated or lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.tools.stores import client, everything, files, models, points, runs
 
 
 def cut(folder: RunFolder, epochs: int) -> None:
-    """As if only so many epochs had been trained until now."""
+    """Reduce the run to its first epochs, as if it were still training."""
     history, begun = folder.history(), folder.begun()
     write_history(folder.path, replace(history, epochs=history.epochs[:epochs]))
     write_json(folder.path / "job.json", record_to_json(begun.begun))
@@ -29,18 +29,18 @@ def contents(folder: RunFolder) -> dict[str, str]:
 
 
 def put_back(folder: RunFolder, whole: dict[str, str]) -> None:
-    """As if the training had come to its end."""
+    """Restore the files of the finished run."""
     for name, content in whole.items():
         (folder.path / name).write_text(content)
     (folder.path / "job.json").unlink(missing_ok=True)
 
 
 def restart(store: Store) -> Store:
-    """The store as another process opens it."""
+    """Return the store as another process opens it."""
     return replace(store, seen=set())
 
 
-@pytest.mark.parametrize("notes", ["with its own notes", "without"])
+@pytest.mark.parametrize("notes", ["with delivered.json", "without"])
 def test_repeated_upload_changes_nothing(folder, store, ready, notes):
     run_id = deliver(folder, store)
     before = everything(client(ready))
@@ -52,8 +52,8 @@ def test_repeated_upload_changes_nothing(folder, store, ready, notes):
     assert len(models(client(ready))) == 1
 
 
-def test_a_crash_right_after_the_run_was_created(folder, store, ready):
-    created = delivery._create_run(folder, folder.begun(), store)  # then kill -9
+def test_crash_after_creation_of_mlflow_run_creates_no_duplicate(folder, store, ready):
+    created = delivery._create_run(folder, folder.begun(), store)  # then SIGKILL
     assert deliver(folder, store, model=False) == created
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
@@ -61,7 +61,7 @@ def test_a_crash_right_after_the_run_was_created(folder, store, ready):
     assert len(run.inputs.dataset_inputs) == 2
 
 
-def test_a_crash_after_the_points_and_before_the_note_of_it(folder, store, ready):
+def test_crash_between_points_and_delivered_json_creates_no_duplicates(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
     run_id = deliver(folder, store, model=False)
@@ -71,13 +71,13 @@ def test_a_crash_after_the_points_and_before_the_note_of_it(folder, store, ready
     put_back(folder, whole)
     deliver(folder, store, model=False)
     before = everything(client(ready))
-    (folder.path / "delivered.json").write_text(noted)  # as it was before epochs 2 and 3 were sent
+    (folder.path / "delivered.json").write_text(noted)  # as before the upload of epochs 2 and 3
     assert deliver(folder, store, model=False) == run_id
     assert everything(client(ready)) == before
     assert [step for step, _, _ in points(client(ready), run_id)["val_loss"]] == [1, 2, 3]
 
 
-def test_a_half_sent_model_is_completed(folder, store, ready, monkeypatch):
+def test_partial_model_upload_is_completed(folder, store, ready, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store.client, "log_model_artifacts", _away)
         with pytest.raises(ConnectionError):
@@ -94,7 +94,7 @@ def _away(*_: object) -> None:
     raise ConnectionError("the store went away")
 
 
-def test_killed_run_resumes_in_the_same_mlflow_run(folder, store, ready):
+def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     whole, record = contents(folder), folder.record()
     cut(folder, 1)
     ended_ms = record.created_ms + 1
@@ -124,7 +124,7 @@ def test_killed_run_resumes_in_the_same_mlflow_run(folder, store, ready):
     assert len(models(client(ready))) == 1
 
 
-def test_a_run_that_starts_over_is_another_mlflow_run_and_the_one_before_is_closed(folder, store, ready):
+def test_run_that_starts_over_closes_old_mlflow_run_and_gets_new(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
     before, begun = deliver(folder, store), folder.begun()
@@ -137,7 +137,7 @@ def test_a_run_that_starts_over_is_another_mlflow_run_and_the_one_before_is_clos
     assert [step for step, _, _ in points(client(ready), after)["val_loss"]] == [1, 2, 3]
 
 
-def test_the_model_can_follow_later(folder, store, ready):
+def test_model_can_be_uploaded_later(folder, store, ready):
     run_id = deliver(folder, store, model=False)
     assert models(client(ready)) == []
     before = client(ready).get_run(run_id)

@@ -1,4 +1,4 @@
-"""What MLflow holds of one run."""
+"""The params, metrics, tags, inputs and artifacts of a run in MLflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def artifact(tracked: Tracked, name: str, to: Path) -> Path:
     return Path(tracked.store.download_artifacts(tracked.run.info.run_id, name, str(to)))
 
 
-def test_params_are_the_flags_that_have_an_effect(tracked):
+def test_params_are_flags_with_an_effect(tracked):
     params = tracked.run.data.params
     shown = {
         "dataset": "digits",
@@ -52,7 +52,7 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
     assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
 
 
-def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
+def test_metrics_contain_exactly_epochs_of_checkpoints(tracked):
     logged = points(tracked.store, tracked.run.info.run_id)
     of_classes = {f"val_accuracy_{digit}" for digit in range(10)}
     assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"} | of_classes
@@ -76,7 +76,7 @@ def test_best_epoch_and_accuracy_are_logged_once(tracked):
     assert sum(matrix[i][i] for i in range(10)) / 250 == best
 
 
-def test_tags_say_what_it_was_and_what_it_came_to(tracked):
+def test_tags_contain_identity_outcome_and_versions(tracked):
     record, tags = tracked.folder.record(), tracked.run.data.tags
     assert tags["kind"] == "run"
     assert tags["fingerprint"] == record.fingerprint
@@ -92,7 +92,7 @@ def test_tags_say_what_it_was_and_what_it_came_to(tracked):
     assert (info.start_time, info.end_time) == (record.created_ms, record.ended_ms)
 
 
-def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
+def test_user_tags_with_or_without_plus_are_logged_as_strings(tracked):
     tags = tracked.run.data.tags
     assert (tags["x"], tags["note"], tags["checked"]) == ("1", "first", "true")
     assert {type(value) for value in tags.values()} == {str}
@@ -100,7 +100,7 @@ def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
     assert "stopped_early" not in tags
 
 
-def test_inputs_are_the_two_splits_with_their_digests(tracked):
+def test_inputs_are_training_and_validation_splits_with_digests(tracked):
     digests = tracked.folder.record().data_digests
     inputs = {i.tags[0].value: i.dataset for i in tracked.run.inputs.dataset_inputs}
     assert {name: (d.name, d.digest) for name, d in inputs.items()} == {
@@ -110,21 +110,21 @@ def test_inputs_are_the_two_splits_with_their_digests(tracked):
     assert {json.loads(d.source)["uri"] for d in inputs.values()} == {"sklearn.datasets.load_digits"}
 
 
-def test_artifacts(tracked, tmp_path):
+def test_artifacts_contain_config_record_log_and_figures(tracked, tmp_path):
     pictures = {"learning_curves.png", "confusion_matrix.png", "mistakes.png"}
     texts = {"config.yaml", "record.json", "run.log"}
     assert files(tracked.store, tracked.run.info.run_id) == texts | pictures
     record = tracked.folder.record()
     assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_to_json(record)
     config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
-    assert fingerprint(config, record.data_digests) == record.fingerprint  # the same experiment again
+    assert fingerprint(config, record.data_digests) == record.fingerprint  # identifies the same experiment
     for name in pictures:
         height, width, _ = imread(artifact(tracked, name, tmp_path)).shape
         assert height >= 350
         assert width >= 700
 
 
-def test_without_plots_and_models_there_are_none(ready):
+def test_disabled_plots_and_models_are_not_logged(ready):
     done = lenet_train(*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", outputs=ready)
     assert done.returncode == 0, done.stderr
     store = client(ready)
@@ -135,14 +135,14 @@ def test_without_plots_and_models_there_are_none(ready):
     assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
 
 
-def test_a_diverged_run_keeps_what_it_learnt_before(ready):
+def test_diverged_run_keeps_results_of_earlier_epochs(ready):
     # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
     grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201")
     done = lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready)
     assert done.returncode == 1
     (folder,) = (ready / "runs").iterdir()
     record = json.loads((folder / "record.json").read_text())
-    assert re.search(r"(nan|inf).* 2\D+\d\d$", record["reason"])  # of which epoch and iteration
+    assert re.search(r"(nan|inf).* 2\D+\d\d$", record["reason"])  # epoch and iteration of the divergence
     assert str(folder / "run.log") in done.stdout
     store = client(ready)
     (run,) = runs(store)
@@ -155,7 +155,7 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert not run.outputs.model_outputs
 
 
-def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
+def test_early_stop_and_augmentation_are_logged(ready, tmp_path):
     line = ("num_epoch=9", "optimizer.lr=1e-9", "training.patience=2", "augmentation=[shift,erase]")
     assert lenet_train(*SMALL, *line, outputs=ready).returncode == 0
     store = client(ready)

@@ -1,6 +1,6 @@
-"""A server that fails in the middle, in any way, or comes back as an older backup: nothing is missing or doubled.
+"""After outages of the server or an older backup, nothing is missing or duplicated.
 
-Behind the proxy is a real MLflow server; what it holds in the end is compared with a store that nobody disturbed.
+A proxy in front of a real MLflow server causes the faults; the final content is compared with an undisturbed store.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.slow(seconds=7)
 
 LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
 FAULTS = ("drop", "half", "hang", "429", "500", "503")
-HASTY = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # around what is to give up soon
-PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}  # so that whoever waits for the store does so for ever
+HASTY = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # for uploads that must give up soon
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}  # so that waiting for the store would never end
 
 
 @pytest.fixture
 def undisturbed(main, empty_store, tmp_path):
-    """What a store has of the outputs folder that nothing happened to."""
+    """Return a function that uploads the outputs folder to an undisturbed store and returns its content."""
 
     def deliver(experiment: str) -> Counter[str]:
         other = Path(shutil.copytree(empty_store, tmp_path / "undisturbed")) / "mlflow.db"
@@ -47,20 +47,20 @@ def undisturbed(main, empty_store, tmp_path):
 
 
 def copied(source: Path, target: Path) -> None:
-    """One SQLite database over another, which a server has open."""
+    """Copy a SQLite database over another that a server has open."""
     with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
         old.backup(new)
 
 
 def wait_for(process, happened) -> None:
-    """While the process lives."""
+    """Wait until `happened` returns True; the process must stay alive."""
     while not happened():
         assert process.poll() is None
         time.sleep(0.05)
 
 
 def well_crowned(store: MlflowClient) -> bool:
-    """No run has two versions, and the champion is the best of them."""
+    """Return whether no run has two versions and the champion is the best version."""
     ok = True
     for champion, versions in champions(store).values():
         best = max(store.get_run(run).data.metrics["best_val_accuracy"] for run in versions)
@@ -70,15 +70,13 @@ def well_crowned(store: MlflowClient) -> bool:
 
 
 @pytest.mark.slow(seconds=20)
-def test_a_sweep_whose_store_fails_from_its_middle_on_is_delivered_by_sync(
-    main, outputs, server, proxy, undisturbed, monkeypatch
-):
+def test_sync_uploads_sweep_after_store_failed_halfway(main, outputs, server, proxy, undisturbed, monkeypatch):
     count = itertools.count()
     proxy.choose = lambda: "pass" if next(count) < 15 else "half"
     line = (*LINE, "seed=1,2,3", f"tracking.uri={proxy.address}", "tracking.experiment=middle")
     with monkeypatch.context() as patch:
         patch.setenv(*HASTY)
-        # What MLflow was told while the sweep ran stays there as points, and how many they are depends on the time.
+        # The number of live progress points depends on the time, so they are disabled.
         patch.setattr(LiveReport, "next", lambda self, progress: None)
         done = main("-m", "hydra/launcher=basic", *line)
     assert done.returncode == 0, done.stderr
@@ -91,7 +89,7 @@ def test_a_sweep_whose_store_fails_from_its_middle_on_is_delivered_by_sync(
     assert well_crowned(MlflowClient(server[1]))
 
 
-def test_no_epoch_waits_for_a_store_that_hangs_and_the_end_delivers_what_it_did_not_take(outputs, server, proxy):
+def test_hanging_store_delays_no_epoch_and_end_uploads_the_rest(outputs, server, proxy):
     line = (*SMALL, "num_epoch=40", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=hangs")
     process = start(*line, outputs=outputs, env=PATIENT)
     next(text for text in process.stderr if text.startswith("epoch 1/"))
@@ -105,7 +103,7 @@ def test_no_epoch_waits_for_a_store_that_hangs_and_the_end_delivers_what_it_did_
     assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
 
 
-def test_a_run_ends_soon_though_every_request_is_slow_and_sync_delivers_the_rest(main, outputs, server, proxy):
+def test_run_with_slow_store_ends_soon_and_sync_uploads_the_rest(main, outputs, server, proxy):
     line = (*SMALL, "num_epoch=3", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=slow")
     proxy.set("slow")
     process = start(*line, outputs=outputs)
@@ -120,7 +118,7 @@ def test_a_run_ends_soon_though_every_request_is_slow_and_sync_delivers_the_rest
     assert run.info.status == "FINISHED"
 
 
-def test_a_signal_is_heard_while_the_store_hangs_and_a_second_does_not_wait_for_it(outputs, proxy):
+def test_second_signal_ends_sweep_while_store_hangs(outputs, proxy):
     line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
     process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
     wait_for(process, lambda: list((outputs / "runs").glob("*/history.json")))
@@ -134,7 +132,7 @@ def test_a_signal_is_heard_while_the_store_hangs_and_a_second_does_not_wait_for_
     assert RunFolder(record.parent).record().outcome == "killed"
 
 
-def test_overloaded_server_is_retried_after_the_time_it_names(main, outputs, server, proxy):
+def test_overloaded_server_is_retried_after_retry_after_time(main, outputs, server, proxy):
     assert main(*LINE, f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.experiment=busy").returncode == 0
     (folder,) = (RunFolder(path) for path in (outputs / "runs").iterdir())
     tracking = compose([f"tracking.uri={proxy.address}", "tracking.experiment=busy"]).tracking
@@ -145,7 +143,7 @@ def test_overloaded_server_is_retried_after_the_time_it_names(main, outputs, ser
         for _ in range(3):
             delivery._sent_at.clear()
             delivery.live(folder)
-        assert len(proxy.asked) == 2  # what was refused, and the question for how long
+        assert len(proxy.asked) == 2  # the refused request and the query for Retry-After
     proxy.set("pass")
     assert late.send(folder) is None
     assert len(proxy.asked) == 2
@@ -155,13 +153,13 @@ def test_overloaded_server_is_retried_after_the_time_it_names(main, outputs, ser
     assert run.info.status == "FINISHED"
 
 
-# CI has the test of a sweep whose store fails from its middle on, and those of single faults (test_away.py).
+# CI runs the test of a sweep whose store fails halfway, and tests of single faults (test_away.py).
 @pytest.mark.by_hand
-def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
+def test_random_faults_leave_content_of_undisturbed_upload(
     main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path
 ):
-    """Two runs are delivered again and again, at any number of epochs, while every tenth request fails, the process
-    begins anew, and the database is put back."""
+    """Two runs are uploaded repeatedly at random epochs, while requests fail, the process restarts, and backups
+    replace the database."""
     database = server[0] / "server.db"
     experiment = "any"
     line = (*LINE, "seed=1,2", f"tracking.uri=http://127.0.0.1:{free_port()}", f"tracking.experiment={experiment}")
@@ -177,17 +175,17 @@ def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
         patch.setenv(*HASTY)
         delivery = StoreDelivery(tracking, in_sweep=True)
         for _ in range(10):
-            what = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
-            if what == "deliver":
+            step = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
+            if step == "deliver":
                 folder, content_of = draw.choice([*zip(folders, whole, strict=True)])
                 put_back(folder, content_of)
                 epochs = draw.randint(0, 3)
                 if epochs < 3:
                     cut(folder, epochs)
                 delivery.send(folder, model=epochs == 3 and draw.random() < 0.3, last=True)
-            elif what == "restart":
+            elif step == "restart":
                 delivery = StoreDelivery(tracking, in_sweep=True)
-            elif what == "back up":
+            elif step == "back up":
                 backups.append(tmp_path / f"{len(backups)}.db")
                 copied(database, backups[-1])
             else:
@@ -196,7 +194,7 @@ def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
         put_back(folder, content_of)
     proxy.choose = None
     store, expected = MlflowClient(server[1]), undisturbed(experiment)
-    for backup in (None, backups[0], backups[-1]):  # at last nobody writes while it is put back
+    for backup in (None, backups[0], backups[-1]):  # finally without concurrent writes
         if backup is not None:
             copied(backup, database)
         done = main(f"tracking.uri={proxy.address}", program="sync")

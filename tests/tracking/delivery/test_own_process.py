@@ -1,4 +1,4 @@
-"""A lone run is delivered by a process beside its own; whatever becomes of that one, nothing is lost."""
+"""A separate process uploads a single run; nothing is lost if that process dies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG = (*SMALL, "num_epoch=2000", "num_threads=1")
 
 
 def until(found):
-    """What it finds at last."""
+    """Wait for a true result of `found`, and return it."""
     deadline = time.monotonic() + 60
     while not (value := found()):
         assert time.monotonic() < deadline
@@ -30,8 +30,8 @@ def until(found):
     return value
 
 
-def beside(process: subprocess.Popen[str]) -> int:
-    """The process that delivers, once it is there."""
+def uploader_of(process: subprocess.Popen[str]) -> int:
+    """Wait for the uploading process, and return its process ID."""
 
     def found() -> int | None:
         for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
@@ -52,11 +52,11 @@ def is_gone(pid: int) -> bool:
 
 
 def committed(outputs: Path) -> None:
-    """Waits for a first commit."""
+    """Wait for the first checkpoint."""
     until(lambda: list(outputs.glob("runs/*/history.json")))
 
 
-def test_a_lone_run_is_delivered_whole_and_its_own_process_never_loads_mlflow(ready):
+def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
     code = (
         "import sys; sys.argv[0] = 'lenet-train'\n"
         "from lenet_exp.commands.train import main\n"
@@ -74,9 +74,9 @@ def test_a_lone_run_is_delivered_whole_and_its_own_process_never_loads_mlflow(re
     assert len(models(client(ready))) == 1
 
 
-def test_a_run_whose_delivery_is_killed_ends_well_and_lenet_sync_delivers_it(ready):
+def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
     process = start(*SMALL, "num_epoch=60", "num_threads=1", outputs=ready, cold=True)
-    pid = beside(process)
+    pid = uploader_of(process)
     committed(ready)
     os.kill(pid, signal.SIGKILL)
     done = end(process)
@@ -89,10 +89,10 @@ def test_a_run_whose_delivery_is_killed_ends_well_and_lenet_sync_delivers_it(rea
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.by_hand)])
-def test_a_run_that_is_ended_leaves_no_process_behind(ready, which):
-    """SIGTERM goes to all of its processes, and ends the run as one to itself does."""
+def test_ended_run_leaves_no_uploading_process(ready, which):
+    """SIGTERM goes to the whole process group, which must end the run like SIGTERM to the run's process."""
     process = start(*LONG, outputs=ready, cold=True, start_new_session=True)
-    pid = beside(process)
+    pid = uploader_of(process)
     committed(ready)
     if which == signal.SIGTERM:
         os.killpg(process.pid, which)
@@ -106,7 +106,7 @@ def test_a_run_that_is_ended_leaves_no_process_behind(ready, which):
         assert run.info.status == "KILLED"
 
 
-def test_impossible_store_is_one_line_and_is_not_created(outputs):
+def test_impossible_store_gives_one_line_error_and_is_not_created(outputs):
     uri = "tracking.uri=sqlite:////proc/nowhere/x.db"
     done = end(start(*QUICK, uri, outputs=outputs, cold=True))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
@@ -114,7 +114,7 @@ def test_impossible_store_is_one_line_and_is_not_created(outputs):
     assert not list(outputs.glob("*.db"))
 
 
-def test_unavailable_store_warns_once_and_the_run_ends_well(outputs):
+def test_unreachable_store_gives_one_warning_and_run_finishes(outputs):
     done = end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True))
     assert done.returncode == 0, done.stderr
     warning, last = [line for line in done.stderr.splitlines() if "127.0.0.1:9" in line]
@@ -125,8 +125,8 @@ def test_unavailable_store_warns_once_and_the_run_ends_well(outputs):
 
 
 @pytest.mark.slow(seconds=1)
-def test_starting_the_uploading_process_loads_no_torch():
-    """It imports mlflow while the run's process imports torch."""
+def test_uploading_process_starts_without_torch():
+    """The uploading process imports mlflow while the run's process imports torch."""
     code = (
         "import sys, lenet_exp.reports.terminal.progress, lenet_exp.tracking.delivery.own_process\n"
         "print([name for name in ('torch', 'mlflow') if name in sys.modules])"

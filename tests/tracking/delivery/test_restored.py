@@ -1,4 +1,4 @@
-"""One run folder is one run in MLflow, also where somebody deletes runs there and restores them."""
+"""A run folder stays one run in MLflow, even if MLflow runs are deleted and restored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ deliver = partial(delivery.deliver, model=False)
 
 @pytest.fixture
 def restored(folder, store):
-    """The run that was deleted, the one that was delivered instead, and the deleted one is back."""
+    """Delete the MLflow run, upload a replacement, restore the deleted run, and return both run IDs."""
     first = deliver(folder, store)
     store.client.delete_run(first)
     second = deliver(folder, restart(store))
@@ -27,7 +27,7 @@ def restored(folder, store):
     return first, second
 
 
-def test_a_restored_run_does_not_count_beside_the_one_that_replaced_it(folder, store, ready, restored):
+def test_restored_mlflow_run_is_marked_as_replaced(folder, store, ready, restored):
     first, second = restored
     assert len(runs(client(ready))) == 2
     store.client.update_run(first, status="RUNNING")  # as if it had been deleted while it trained
@@ -38,7 +38,7 @@ def test_a_restored_run_does_not_count_beside_the_one_that_replaced_it(folder, s
     assert deliver(folder, restart(store)) == second
 
 
-def test_it_is_rejoined_where_the_other_one_was_deleted(folder, store, ready, restored):
+def test_restored_mlflow_run_is_reused_if_replacement_is_deleted(folder, store, ready, restored):
     first, second = restored
     deliver(folder, restart(store))
     store.client.delete_run(second)
@@ -47,7 +47,7 @@ def test_it_is_rejoined_where_the_other_one_was_deleted(folder, store, ready, re
     assert (run.info.run_id, run.info.status) == (first, "FINISHED")
 
 
-def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
+def test_uploaded_run_stays_in_existing_sweeps(folder, store, ready):
     sweeps = [store.client.create_run(store.experiment_id, tags={"kind": "sweep"}).info.run_id for _ in "ab"]
     for sweep in sweeps:
         run_id = deliver(folder, store, parent=sweep)
@@ -58,7 +58,7 @@ def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
     assert (run.data.tags["sweeps"], run.data.tags["mlflow.parentRunId"]) == (sweeps[1], sweeps[1])
 
 
-def test_epochs_that_a_backup_lacks_are_delivered_again(folder, store, ready):
+def test_epochs_missing_in_backup_are_uploaded_again(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
     run_id = deliver(folder, store)

@@ -1,4 +1,4 @@
-"""What a process knows of its store, and what it asks it then: the states of `StoreDelivery`."""
+"""The states of `StoreDelivery`: when a process uses its store and when it skips it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet_exp.tracking.stores.store import StoreUnavailable
 
 
 class World:
-    """A clock, a store that may be away, and what was tried."""
+    """A simulated clock, a store that may be unreachable, and the number of attempts."""
 
     def __init__(self) -> None:
         self.now, self.away, self.tried, self.opened = 1000.0, None, 0, 0
@@ -25,7 +25,7 @@ class World:
         return object()
 
     def asks(self, delivery: StoreDelivery, *, last: bool, error: Exception | None = None) -> bool:
-        """Whether the store was asked."""
+        """Return whether the delivery used the store."""
         before = self.tried
 
         def action(store: object) -> bool:
@@ -64,7 +64,7 @@ def test_failing_store_gets_only_last_uploads_and_one_warning(world, caplog):
         world.now += AWAY_SECONDS
     fails(world, delivery, "Connection refused")
     assert world.asks(delivery, last=True)
-    assert world.asks(delivery, last=False)  # it has answered
+    assert world.asks(delivery, last=False)  # the store has answered
     assert warnings(caplog) == 1
 
 
@@ -85,7 +85,7 @@ def test_error_of_one_run_affects_only_that_run_and_warns_once(world, caplog):
     assert world.asks(delivery, last=False)
 
 
-def test_store_that_recovers_opens_the_sweeps_own_run(world):
+def test_recovered_store_opens_parent_run(world):
     world.away = "Connection refused"
     delivery = StoreDelivery(Tracking(), in_sweep=True)
     delivery.set_parent("the sweep", lambda store: "its run")
@@ -95,14 +95,14 @@ def test_store_that_recovers_opens_the_sweeps_own_run(world):
     assert delivery.parent == "its run"
 
 
-def test_full_disk_warns_once_and_keeps_the_store_available(world, caplog):
+def test_full_disk_warns_once_and_keeps_store_available(world, caplog):
     delivery = StoreDelivery(Tracking())
     for run in range(2):
         assert world.asks(delivery, last=False, error=OSError(errno.ENOSPC, "No space left on device", f"/tmp/{run}"))
     assert warnings(caplog) == 1
 
 
-def test_a_database_is_not_made_anew_in_a_folder_that_was_moved(world, tmp_path):
+def test_database_is_not_recreated_in_moved_folder(world, tmp_path):
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     delivery, opened = StoreDelivery(Tracking(), outputs), world.opened

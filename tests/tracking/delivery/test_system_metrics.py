@@ -1,4 +1,4 @@
-"""MLflow's own switch has a run, or a sweep's own run, carry the machine's CPU and memory."""
+"""MLflow's switch for system metrics logs CPU and memory in a single run or in a sweep's parent run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def system_names(run) -> set[str]:
     return {name.removeprefix("system/") for name in run.data.metrics if name.startswith("system/")}
 
 
-def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
+def test_system_metrics_of_sweep_are_only_in_parent_run(ready):
     pytest.importorskip("psutil")
     done = lenet_train("-m", *LINE, "num_epoch=40", "seed=0,1", "hydra/launcher=basic", outputs=ready, **ON)
     assert done.returncode == 0, done.stderr
@@ -29,7 +29,7 @@ def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
 
 
 @pytest.mark.by_hand
-def test_a_run_alone_has_them_each_sample_once(ready):
+def test_single_run_logs_each_system_metric_sample_once(ready):
     pytest.importorskip("psutil")
     assert lenet_train(*LINE, "num_epoch=60", outputs=ready, **ON).returncode == 0
     (run,) = runs(client(ready))
@@ -40,7 +40,7 @@ def test_a_run_alone_has_them_each_sample_once(ready):
 
 
 @pytest.mark.slow(seconds=1)
-def test_what_can_not_be_is_one_warning(ready):
+def test_invalid_system_metrics_setting_gives_one_warning(ready):
     done = lenet_train(*LINE, "num_epoch=1", outputs=ready, **ON | {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "perhaps"})
     (run,) = runs(client(ready))
     assert (done.returncode, system_names(run)) == (0, set())

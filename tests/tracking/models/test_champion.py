@@ -24,7 +24,7 @@ from tests.tools.configs import compose
 from tests.tools.stores import client, runs
 
 SMALL = (*commands.SMALL, "num_threads=1", "tracking.plots=false")
-SCHEDULES = int(os.environ.get("CHAMPION_SCHEDULES", "4"))  # more of them to look for what is rare
+SCHEDULES = int(os.environ.get("CHAMPION_SCHEDULES", "4"))  # a larger number finds rare failures
 
 
 def versions(outputs):
@@ -33,12 +33,12 @@ def versions(outputs):
 
 
 def accuracies_of(outputs):
-    """Of the registered versions, in their order."""
+    """Return the accuracies of the registered versions in order."""
     return [float(v.tags["best_val_accuracy"]) for v in versions(outputs)]
 
 
 @pytest.mark.slow(seconds=7)
-def test_only_a_better_run_becomes_champion(main, ready):
+def test_only_better_run_becomes_champion(main, ready):
     assert main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1,2,3").returncode == 0
     store = client(ready)
     best = max(run.data.metrics["best_val_accuracy"] for run in runs(store))
@@ -59,7 +59,7 @@ def test_only_a_better_run_becomes_champion(main, ready):
 
 
 @pytest.mark.slow(seconds=6)
-def test_better_run_on_other_images_is_named_and_can_become_champion(main, ready):
+def test_better_run_on_other_images_is_reported_and_can_become_champion(main, ready):
     assert main(*SMALL, "num_epoch=1").returncode == 0
     trained = main(*SMALL, "num_epoch=8", "split_seed=1")
     best, worse = sorted(runs(client(ready)), key=lambda run: -run.data.metrics["best_val_accuracy"])
@@ -76,11 +76,11 @@ def test_better_run_on_other_images_is_named_and_can_become_champion(main, ready
 
 
 class Killed(BaseException):
-    """As by kill -9: nobody handles it."""
+    """Raised in place of SIGKILL; no code under test handles it."""
 
 
 class Turns:
-    """Several who use one store at once: at each of their calls a die says who goes on."""
+    """Concurrent clients of one store: a random generator decides which client makes the next call."""
 
     def __init__(self, seed, names):
         self._draw = random.Random(seed)
@@ -107,7 +107,7 @@ class Turns:
 
 
 class Client:
-    """A client that waits for its turn before each call, and may be killed at one: before the store heard, or after."""
+    """A client that waits for its turn, and may die at one call, before or after the store executes it."""
 
     def __init__(self, client, turns, name, killed_at=None, answered=False):
         self._client, self._turns, self._name = client, turns, name
@@ -138,7 +138,7 @@ def champion_of_one(empty_store, tmp_path_factory):
 
 @pytest.fixture
 def trained(champion_of_one, outputs):
-    """A store with a champion, its record and its model, for results that are made up."""
+    """Return a store with a champion, and the champion's record and model ID, for synthetic results."""
     shutil.copytree(champion_of_one, outputs)
     (path,) = (outputs / "runs").iterdir()
     store = open_store(compose(list(SMALL)).tracking)
@@ -150,47 +150,47 @@ def new_run(store):
     return store.client.create_run(store.experiment_id).info.run_id
 
 
-def called(record, dataset, accuracy):
-    """The record of another data set, of which a store knows nothing yet."""
+def record_of(record, dataset, accuracy):
+    """Return the record with another dataset, which is new to the store, and another accuracy."""
     config = copy.deepcopy(record.config)
     config.dataset.name = dataset
     return replace(record, config=config, best_val_accuracy=accuracy)
 
 
-def race(store, tmp_path, seed, crowns, killed):
-    """Crowns all at once, each from an outputs folder of its own and with another clock; those in `killed` die at the
-    call with that number, and deliver again, as the same line or lenet-sync does."""
-    turns = Turns(seed, list(crowns))
+def race(store, tmp_path, seed, candidates, killed):
+    """Register all candidates concurrently, each from a separate outputs folder. Processes in `killed` die at the call
+    with that number and register again, as a rerun or lenet-sync does."""
+    turns = Turns(seed, list(candidates))
 
-    def crown_it(name):
+    def register(name):
         own = replace(store, outputs=tmp_path / str(name))
         for killed_at, answered in ([killed[name]] if name in killed else []) + [(None, False)]:
             with contextlib.suppress(Killed):
                 register_if_best(
-                    replace(own, client=Client(store.client, turns, name, killed_at, answered)), *crowns[name]
+                    replace(own, client=Client(store.client, turns, name, killed_at, answered)), *candidates[name]
                 )
                 break
         turns.leave(name)
 
-    with ThreadPoolExecutor(len(crowns)) as pool:
-        list(pool.map(crown_it, crowns))
+    with ThreadPoolExecutor(len(candidates)) as pool:
+        list(pool.map(register, candidates))
 
 
-def test_of_outputs_folders_that_race_the_best_run_stays_in_whatever_order_and_whoever_is_killed(trained, tmp_path):
+def test_concurrent_registrations_leave_best_run_as_champion(trained, tmp_path):
     store, record, model = trained
     for seed in range(SCHEDULES):
         draw = random.Random(seed)
         accuracies = draw.sample([0.98, 0.985, 0.99, 0.995], 4)
         run_ids = {accuracy: new_run(store) for accuracy in accuracies}
-        crowns = {a: (called(record, f"set{seed}", a), run_ids[a], model) for a in accuracies}
-        race(store, tmp_path, seed, crowns, {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]})
+        candidates = {a: (record_of(record, f"set{seed}", a), run_ids[a], model) for a in accuracies}
+        race(store, tmp_path, seed, candidates, {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]})
         assert champion(store.client, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
         registered = [v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")]
-        assert len(registered) == len(set(registered)), seed  # no run twice
+        assert len(registered) == len(set(registered)), seed  # no run has two versions
 
 
 @pytest.mark.parametrize("call", ["create_model_version", "set_registered_model_alias"])
-def test_delayed_process_does_not_replace_a_better_champion(trained, tmp_path, call):
+def test_delayed_process_does_not_replace_better_champion(trained, tmp_path, call):
     store, record, model = trained
     slept, go = threading.Event(), threading.Event()
 
@@ -214,8 +214,8 @@ def test_delayed_process_does_not_replace_a_better_champion(trained, tmp_path, c
     assert champion(store.client, "lenet5-digits").run_id == better
 
 
-def test_a_champion_that_a_person_chose_stays_until_a_run_beats_it(trained):
-    """Then the best of all versions is champion again; a version that should not be is deleted."""
+def test_manually_chosen_champion_stays_until_beaten(trained):
+    """A new run makes the best of all versions champion again and deletes its own version if another is better."""
     store, record, model = trained
     (first,) = versions(store.outputs)
     best, next_best = new_run(store), new_run(store)
@@ -228,13 +228,13 @@ def test_a_champion_that_a_person_chose_stays_until_a_run_beats_it(trained):
     assert len(versions(store.outputs)) == 3
 
 
-def test_the_shipped_model_is_registered_once_by_those_that_come_first(trained, tmp_path):
-    """Of four at once, on a store that does not know the data set yet; each is killed somewhere."""
+def test_concurrent_first_runs_register_bundled_model_once(trained, tmp_path):
+    """Four processes start on a store without this dataset, and each is killed at some call."""
     store, record, model = trained
-    crowns = {name: (called(record, "mnist", 0.9 + name / 100), new_run(store), model) for name in range(4)}
-    race(store, tmp_path, 1, crowns, {name: (4 + 2 * name, False) for name in range(4)})
+    candidates = {name: (record_of(record, "mnist", 0.9 + name / 100), new_run(store), model) for name in range(4)}
+    race(store, tmp_path, 1, candidates, {name: (4 + 2 * name, False) for name in range(4)})
     (shipped,) = store.client.search_runs([store.experiment_id], "tags.kind = 'shipped'")
     registered = store.client.search_model_versions("name = 'lenet5-mnist'")
     assert [v.run_id for v in registered].count(shipped.info.run_id) == 1
-    (its_model,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{shipped.info.run_id}'")
-    assert its_model.status == "READY"
+    (logged,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{shipped.info.run_id}'")
+    assert logged.status == "READY"

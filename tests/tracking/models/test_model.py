@@ -24,7 +24,7 @@ def logged(tracked: Tracked) -> LoggedModel:
 
 @pytest.fixture(scope="module")
 def saved(tracked: Tracked, logged: LoggedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What MLflow gives back, on disk."""
+    """Return the folder of the model as downloaded from MLflow."""
     return Path(
         artifacts.download_artifacts(
             artifact_uri=logged.artifact_location,
@@ -36,7 +36,7 @@ def saved(tracked: Tracked, logged: LoggedModel, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def network(saved: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
-    """As MLflow itself loads it where pickle is forbidden."""
+    """Return the network as MLflow loads it without pickle."""
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     return pytorch.load_model(str(saved))
 
@@ -46,7 +46,7 @@ def data(tracked: Tracked) -> TrainingData:
     return load_training_data(tracked.folder.begun().config, torch.device("cpu"))
 
 
-def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, logged):
+def test_logged_model_is_ready_and_linked_to_run(tracked, logged):
     assert logged.name == "lenet5-digits"
     assert str(logged.status) == "READY"
     assert logged.source_run_id == tracked.run.info.run_id
@@ -58,7 +58,7 @@ def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, lo
     assert logged.tags["weights_digest"] == tracked.run.data.tags["weights_digest"]
 
 
-def test_it_is_a_pt2_file_with_signature_and_example(saved):
+def test_logged_model_is_pt2_file_with_signature_and_example(saved):
     assert [path.name for path in (saved / "data").iterdir()] == ["model.pt2"]
     described = Model.load(str(saved))
     (image,) = described.signature.inputs.inputs
@@ -68,7 +68,7 @@ def test_it_is_a_pt2_file_with_signature_and_example(saved):
     assert described.load_input_example(str(saved)).shape == (2, 1, 32, 32)
 
 
-def test_it_takes_batches_of_any_size_without_pickle_and_is_as_good_as_was_logged(network, tracked, data, monkeypatch):
+def test_logged_model_takes_any_batch_size_and_has_logged_accuracy(network, tracked, data, monkeypatch):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tracked.outputs))
     ours = lenet_exp.load(f"runs:/{tracked.run.info.run_id}")
     images = data.images[data.val_index]
@@ -80,7 +80,7 @@ def test_it_takes_batches_of_any_size_without_pickle_and_is_as_good_as_was_logge
     assert float(right.double().mean()) == tracked.run.data.metrics["best_val_accuracy"]
 
 
-def test_the_best_epochs_metrics_are_linked_to_it_and_name_the_data_they_were_measured_on(tracked, logged):
+def test_logged_model_has_metrics_of_best_epoch_with_datasets(tracked, logged):
     digests = tracked.folder.begun().data_digests
     best = tracked.folder.history().epochs[tracked.folder.record().best_epoch - 1]
     assert {m.key: m.value for m in logged.metrics} == {

@@ -1,4 +1,4 @@
-"""The files of a logged model, by which MLflow serves it."""
+"""The files of a logged model that MLflow needs to serve it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.tools.commands import end, start
 from tests.training.small import configure
 
 
-@pytest.mark.parametrize("activation", ["prelu", "rrelu"])  # with weights, of our own
-def test_an_exported_network_answers_as_it_does(activation, tmp_path):
+@pytest.mark.parametrize("activation", ["prelu", "rrelu"])  # an activation with weights, and one of lenet_exp
+def test_exported_network_computes_same_logits(activation, tmp_path):
     images = torch.randn(7, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     config = configure(f"activation={activation}", "regularization.dropout_rate=0.5")
     weights = as_arrays(build_network(config.activation, 0.0, weights=torch.Generator().manual_seed(1)).state_dict())
@@ -35,9 +35,9 @@ def test_an_exported_network_answers_as_it_does(activation, tmp_path):
 
 
 def main() -> None:
-    """Writes the files of a model where a file may have 100 kB; exits with the number of the error."""
+    """Write the files of a model with a limit of 100 kB per file; exit with the error number."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    sys.dont_write_bytecode = True  # other processes would read the part of a module that fits
+    sys.dont_write_bytecode = True  # other processes would read truncated bytecode
     config = configure()
     weights = as_arrays(build_network(config.activation, 0.0).state_dict())
     try:
@@ -46,12 +46,12 @@ def main() -> None:
         sys.exit(e.errno)
 
 
-def test_a_full_disk_is_an_error_and_does_not_end_the_process(tmp_path):
+def test_full_disk_raises_oserror_and_does_not_crash_process(tmp_path):
     done = end(start(str(tmp_path / "model"), outputs=tmp_path, module="tests.tracking.models.test_model_files"))
     assert done.returncode == errno.EFBIG, done.stderr
 
 
-def test_network_that_torch_cannot_export_is_logged_without_files_for_serving(tmp_path, caplog):
+def test_network_that_torch_cannot_export_has_no_files_for_serving(tmp_path, caplog):
     config = replace(configure(), model={"_target_": "tests.tools.networks.Wrong", "mistake": "branch"})
     check_config(config)
     write_model_files(tmp_path / "model", config, as_arrays(network_of(config).state_dict()), "m-1", "run1")
@@ -59,7 +59,7 @@ def test_network_that_torch_cannot_export_is_logged_without_files_for_serving(tm
     assert "torch.export" in caplog.text
 
 
-def test_files_of_the_working_directory_stay_out_of_the_model(tmp_path, monkeypatch):
+def test_model_contains_no_files_of_working_directory(tmp_path, monkeypatch):
     for name in ("uv.lock", "pyproject.toml", ".python-version"):
         (tmp_path / name).write_text("private")
     monkeypatch.chdir(tmp_path)

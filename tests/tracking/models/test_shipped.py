@@ -1,4 +1,4 @@
-"""The models that the package ships: they answer without training, and are the first champions to beat."""
+"""The bundled models predict without training and are the first champions."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ SHIPPED = ("mnist", "fashion_mnist")
 
 
 @pytest.mark.parametrize("dataset", SHIPPED)
-def test_its_record_is_that_of_its_weights_and_names_no_machine(dataset):
+def test_bundled_model_has_valid_record_without_machine_names(dataset):
     path = shipped_file(dataset)
-    record = load_file(path).record  # the digest of the weights is checked there
+    record = load_file(path).record  # checks the digest of the weights
     config = record.config
     assert fingerprint(config, record.data_digests) == record.fingerprint
     assert (record.outcome, record.dataset) == ("finished", dataset)
     assert (config.data_root, config.tracking.uri, config.model_path, record.host) == ("data", None, None, "")
     assert "/" not in "".join(record.data_files)
-    # So any machine can train it again: the whole of it, `lenet-reproduce run=champion:mnist`, takes minutes.
+    # Any machine can reproduce the model; `lenet-reproduce run=champion:mnist` takes minutes.
     assert digest_error(json.loads(load_weights(path)[1]["record"])) is None
     assert record.engine == "native"
     assert config.optimizer["lr"] == compose([f"experiment={record.command.rpartition('=')[2]}"]).optimizer["lr"]
 
 
-def test_its_validation_accuracy_is_what_its_record_says(real_data):
+def test_bundled_model_has_recorded_validation_accuracy(real_data):
     model = load_file(shipped_file("mnist"))
     data = load_training_data(compose(["dataset=mnist", f"data_root={real_data}"]), torch.device("cpu"))
     right = predict_logits(model.network, data.images[data.val_index]).argmax(1) == data.labels[data.val_index]
-    # Another processor rounds in another way: an image or two of 10,000.
+    # Rounding on another processor changes one or two of 10,000 predictions.
     assert float(right.double().mean()) == pytest.approx(model.record.best_val_accuracy, abs=3e-4)
 
 
-def test_the_first_run_has_to_beat_it(main, ready, workdir, monkeypatch):
-    """With results that are made up, of a run on digits."""
+def test_first_champion_must_beat_bundled_model(main, ready, workdir, monkeypatch):
+    """The results are synthetic; the run was trained on digits."""
     assert main(*SMALL, "num_epoch=1", "tracking.plots=false").returncode == 0
     uri = f"sqlite:///{ready / 'mlflow.db'}"
     store, opened = client(ready), open_store(compose([]).tracking)

@@ -1,4 +1,4 @@
-"""The address of a PostgreSQL database as MLflow gets it, and what of a server's words is no outage."""
+"""The address of a PostgreSQL database as MLflow receives it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.tools.commands import SECRET
 
 
 @pytest.mark.parametrize("uri", ["http://me:pw@host", "sqlite:////home/me/mlflow.db", "postgresql+pg8000://host/db"])
-def test_other_addresses_stay_as_they_are(uri):
+def test_addresses_of_other_stores_are_unchanged(uri):
     assert driver_uri(uri, 6) == uri
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
-def test_nothing_of_an_address_is_lost(scheme):
+def test_postgres_address_keeps_all_parts(scheme):
     pytest.importorskip("psycopg")
     url = make_url(driver_uri(f"{scheme}://me:p%40%2Fw@host:5433/a%20b?sslmode=require", 6))
     assert url.drivername == "postgresql+psycopg"
@@ -27,7 +27,7 @@ def test_nothing_of_an_address_is_lost(scheme):
     assert make_url(driver_uri(f"{scheme}://host/db?connect_timeout=60", 6)).query == {"connect_timeout": "60"}
 
 
-def test_where_there_is_no_driver_the_extra_is_named(main, outputs, monkeypatch):
+def test_missing_postgres_driver_names_extra_to_install(main, outputs, monkeypatch):
     for driver in ("psycopg", "psycopg2"):
         monkeypatch.setitem(sys.modules, driver, None)
     done = main("dataset=digits", "num_epoch=1", f"tracking.uri=postgresql://me:{SECRET}@host/db")

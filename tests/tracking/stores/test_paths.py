@@ -1,4 +1,4 @@
-"""An outputs folder may have any name but for two characters that mean something in an address."""
+"""The path of an outputs folder may contain any characters except two that addresses reserve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 
 
 @pytest.mark.parametrize("name", ["a#b;c'd/Über = x"])
-def test_the_store_lies_in_the_outputs_folder(main, tmp_path, monkeypatch, name):
+def test_store_is_in_outputs_folder_with_special_characters(main, tmp_path, monkeypatch, name):
     outputs = tmp_path / "here" / name / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     done = main(*LINE)
@@ -38,7 +38,7 @@ def test_the_store_lies_in_the_outputs_folder(main, tmp_path, monkeypatch, name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_address_leads_back_to_its_file(name):
+def test_address_of_database_maps_back_to_path(name):
     database = Path("/some") / name / "mlflow.db"
     uri = sqlite_uri(database)
     assert sqlite_path(uri) == database
@@ -46,7 +46,7 @@ def test_an_address_leads_back_to_its_file(name):
 
 
 @pytest.mark.parametrize("name", ["what?", "50%"])
-def test_path_without_an_address_is_one_line(main, tmp_path, monkeypatch, name):
+def test_path_with_reserved_character_gives_one_line_error(main, tmp_path, monkeypatch, name):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / name))
     done = main(*LINE)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
@@ -54,7 +54,7 @@ def test_path_without_an_address_is_one_line(main, tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("ready", [False, True])
-def test_database_that_sqlite_cannot_open_is_one_line(main, tmp_path, monkeypatch, ready):
+def test_database_that_sqlite_cannot_open_gives_one_line_error(main, tmp_path, monkeypatch, ready):
     outputs = tmp_path.joinpath(*["x" * 100] * 5)
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     if ready:
@@ -67,7 +67,7 @@ def test_database_that_sqlite_cannot_open_is_one_line(main, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("flags", [(), ("seed=0,1", "-m"), ("tracking.uri=sqlite:///{}/x.db",)])
-def test_dangling_symbolic_link_as_folder_is_one_line(main, tmp_path, monkeypatch, flags):
+def test_dangling_symbolic_link_as_folder_gives_one_line_error(main, tmp_path, monkeypatch, flags):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "gone")
     if len(flags) != 1:
@@ -79,5 +79,5 @@ def test_dangling_symbolic_link_as_folder_is_one_line(main, tmp_path, monkeypatc
     assert len(flags) == 1 or "symbolic link" in done.stderr
 
 
-def test_an_ordinary_path_stands_there_as_older_releases_wrote_it():
+def test_ordinary_path_has_same_address_as_in_older_releases():
     assert sqlite_uri(Path("/a b/ü/c#d/mlflow.db")) == f"{SQLITE}/a b/ü/c#d/mlflow.db"

@@ -1,4 +1,4 @@
-"""PostgreSQL as a store of its own. An MLflow server on it, with users behind TLS, is in tests/test_deploy.py."""
+"""PostgreSQL as a store. tests/test_deploy.py tests an MLflow server on PostgreSQL, with users behind TLS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS, SEEDS = 3, 2
 
 
 def check_whole(store):
-    """All runs are there once, with all their points; the champion is the best of them."""
+    """Check that the store has each run once with all points, and that the champion is the best run."""
     found = runs(store)
     assert sorted(int(run.data.params["seed"]) for run in found) == list(range(FOLDERS * SEEDS))
     assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}
@@ -37,14 +37,14 @@ def check_whole(store):
 
 
 def deliver_all(tmp_path, uri):
-    """Once more where a busy machine let a request's time pass: what is left is delivered by the same command."""
+    """Run lenet-sync for each outputs folder, repeatedly if requests time out on a busy machine."""
     for n in range(FOLDERS):
         tries = (start(f"tracking.uri={uri}", program="sync", outputs=tmp_path / f"folder{n}") for _ in range(5))
         assert any(end(process).returncode == 0 for process in tries)
 
 
 @pytest.mark.slow(seconds=18)
-def test_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, outputs, tmp_path):
+def test_concurrent_sweeps_survive_crash_of_new_database(main, outputs, tmp_path):
     with postgres() as cluster:
         uri = f"{database(cluster, 'direct')}?sslmode=verify-full&sslrootcert={cluster.folder}/tls/ca.crt"
         line = ("-m", "hydra/launcher=basic", *ONE, f'tracking.uri="{uri}"')
@@ -67,10 +67,10 @@ def test_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, 
         assert cluster.sql("SELECT count(*) FROM datasets", "direct") == "2"  # training and validation
         assert cluster.sql("SELECT name FROM experiments ORDER BY experiment_id", "direct") == "Default\nlenet_exp"
         assert leaks(tmp_path) == []
-        a_database_that_lets_one_not_in_or_not_write_is_one_line(cluster, main, outputs, tmp_path)
+        check_denied_access_gives_one_line_error(cluster, main, outputs, tmp_path)
 
 
-REFUSED = {  # in PostgreSQL's words
+REFUSED = {  # PostgreSQL's messages
     ("lab", "wrong", "refused", ""): 'authentication failed for user "***"',
     ("lab", SECRET, "nowhere", ""): '"nowhere" does not exist',
     ("lab", SECRET, "refused", "?sslmode=verify-full&sslrootcert=/no"): '"/no" does not exist',
@@ -79,7 +79,7 @@ REFUSED = {  # in PostgreSQL's words
 }
 
 
-def a_database_that_lets_one_not_in_or_not_write_is_one_line(cluster, main, outputs, tmp_path):
+def check_denied_access_gives_one_line_error(cluster, main, outputs, tmp_path):
     certificate(tmp_path / "other")
     uri = database(cluster, "refused")
     cluster.sql(f"CREATE ROLE reader LOGIN PASSWORD '{SECRET}'")
@@ -93,12 +93,12 @@ def a_database_that_lets_one_not_in_or_not_write_is_one_line(cluster, main, outp
         assert not (outputs / "runs").exists()
         return done.stderr
 
-    for (user, password, name, query), said in REFUSED.items():
-        assert said in refused(cluster.uri(name, user, password) + query.format(other=tmp_path / "other" / "ca.crt"))
-    assert main("filter=", f"tracking.uri={uri}", program="compare").returncode == 2  # makes the tables
+    for (user, password, name, query), message in REFUSED.items():
+        assert message in refused(cluster.uri(name, user, password) + query.format(other=tmp_path / "other" / "ca.crt"))
+    assert main("filter=", f"tracking.uri={uri}", program="compare").returncode == 2  # creates the tables
     cluster.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", "refused")
     assert "reader" not in refused(cluster.uri("refused", "reader"))
-    # MLflow itself would bring a lab's database up to its own release, unasked.
+    # MLflow alone would upgrade a lab's database without asking.
     cluster.sql("DROP TABLE trace_tags CASCADE; UPDATE alembic_version SET version_num = '451aebb31d03'", "refused")
     assert "mlflow db upgrade" in refused(uri)
     assert cluster.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'trace_tags'", "refused") == "0"

@@ -1,4 +1,4 @@
-"""What no run can ever be delivered to, or under what name, is refused in one line before anything is trained."""
+"""Invalid stores, experiment names and dataset names are refused in one line before training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.tools.commands import SECRET
 from tests.tools.configs import compose
 from tests.tools.servers import erring_server
 
-REFUSED = {  # what is typed, and what the line says beside it
+REFUSED = {  # what is typed, and a part of the message
     "tracking.experiment='  '": "tracking.experiment=",
     "tracking.experiment='a\tb'": "tracking.experiment=",
     f"tracking.experiment='{'ü' * 101}'": "200 bytes",
@@ -38,7 +38,7 @@ MORE += [((*SWEEP, "sweep.dry_run=true"), "tracking.uri=sqlite:////etc/passwd")]
 
 
 @pytest.mark.parametrize(("how", "typed"), [*(((), typed) for typed in REFUSED), *MORE])
-def test_refusal_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path, how, typed):
+def test_invalid_store_or_name_gives_one_line_error_and_writes_nothing(main, outputs, workdir, tmp_path, how, typed):
     done = main(*how, "dataset=digits", "num_epoch=1", f"model_path={tmp_path / 'models'}", typed)
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
@@ -47,7 +47,7 @@ def test_refusal_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_server_that_denies_access_is_one_line(main, outputs, status):
+def test_server_that_denies_access_gives_one_line_error(main, outputs, status):
     with erring_server(status, body=b"\x1b[2J\rfinished\x9b1m\x07") as address:
         done = main("dataset=digits", "num_epoch=1", f"tracking.uri={address.replace('//', f'//{SECRET}@')}")
     assert done.returncode == 2
@@ -58,7 +58,7 @@ def test_server_that_denies_access_is_one_line(main, outputs, status):
     assert not (outputs / "runs").exists()
 
 
-def test_experiment_with_unwritable_artifacts_is_one_line(main, ready):
+def test_experiment_with_unwritable_artifacts_gives_one_line_error(main, ready):
     (ready / "file").touch()
     with sqlite3.connect(ready / "mlflow.db") as connection:
         connection.execute("UPDATE experiments SET artifact_location = ?", (f"file://{ready}/file/x",))
@@ -70,7 +70,7 @@ def test_experiment_with_unwritable_artifacts_is_one_line(main, ready):
     assert not (ready / "runs").exists()
 
 
-def test_artifacts_of_an_experiment_stay_in_their_folder(ready):
+def test_artifacts_of_any_experiment_name_stay_in_artifacts_folder(ready):
     for name in (".", "..", "a/../../b"):
         store = open_store(compose([f"tracking.experiment={name}"]).tracking)
         location = store.client.get_experiment(store.experiment_id).artifact_location
@@ -80,7 +80,7 @@ def test_artifacts_of_an_experiment_stay_in_their_folder(ready):
 
 
 @pytest.mark.parametrize(("program", "flag"), [("predict", "dataset.name"), ("export", "dataset")])
-def test_another_command_refuses_such_a_name_too(main, outputs, program, flag):
+def test_predict_and_export_refuse_invalid_dataset_name(main, outputs, program, flag):
     done = main(*{"predict": ["dataset=digits"], "export": ["format=pt2"]}[program], f"{flag}=../x", program=program)
     assert done.returncode == 2
     assert is_one_line(done.stderr, f"lenet-{program}")

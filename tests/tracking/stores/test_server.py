@@ -1,4 +1,4 @@
-"""A real MLflow server over REST: slower than a file, away at times, and stricter about types."""
+"""Sweeps and runs with a real MLflow server over REST."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TAGS = {"number": ("1", "1"), "yes": ("true", "true"), "list": ("[1,2]", "[1, 2]
 
 
 def ended(outputs):
-    """When each run of an outputs folder ended, by its seed."""
+    """Return the end time of each run of an outputs folder by seed."""
     records = [RunFolder(path).record() for path in (outputs / "runs").iterdir()]
     return {record.config.seed: record.ended_ms for record in records}
 
 
-@pytest.mark.by_hand  # test_postgres.py has sweeps over REST, too
-def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(server, tmp_path):
+@pytest.mark.by_hand  # test_postgres.py tests sweeps over REST, too
+def test_runs_on_shared_server_are_not_trained_again_elsewhere(server, tmp_path):
     store, experiment = MlflowClient(server[1]), "rest"
     to = (f"tracking.uri={server[1]}", f"tracking.experiment={experiment}")
     tags = [f"+tracking.tags.{name}={typed}" for name, (typed, _) in TAGS.items()]
@@ -44,13 +44,13 @@ def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(s
     before = everything(store, experiment)
     assert lenet_train(*SWEEP, "seed=0,1", *tags, *to, outputs=tmp_path / "theirs").returncode == 0
     after = everything(store, experiment)
-    counts = before.pop(parent.info.run_id)[4], after.pop(parent.info.run_id)[4]  # of the same parent
+    counts = before.pop(parent.info.run_id)[4], after.pop(parent.info.run_id)[4]  # points of the parent run
     assert after == before
     assert all(counts[0].values())
-    # one more, of the start that trained none
+    # one more point for the start that trained nothing
     assert {len(points) - len(counts[0][name]) for name, points in counts[1].items()} == {1}
 
-    # Another outputs folder, as on another machine: the result, its place under the new parent, and its model.
+    # Another outputs folder, as on another machine, adopts the result, adds it to its sweep, and loads its model.
     mine = tmp_path / "mine"
     assert lenet_train(*LINE, "seed=0", *to, f"model_path={tmp_path / 'one'}", outputs=mine).returncode == 0
     assert len(list((tmp_path / "one").glob("*.safetensors"))) == len(runs(store, "run", experiment)) - 1 == 1
@@ -66,8 +66,8 @@ def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(s
     assert digests == {run.data.tags["weights_digest"] for run in found}
 
 
-@pytest.mark.by_hand  # tests/sweeps/test_sync.py has the same of a sweep
-def test_rerun_uploads_results_that_the_server_missed(server, proxy, tmp_path):
+@pytest.mark.by_hand  # tests/sweeps/test_sync.py tests the same for a sweep
+def test_rerun_uploads_results_that_server_missed(server, proxy, tmp_path):
     store, outputs = MlflowClient(server[1]), tmp_path / "outputs"
     uri = f"tracking.uri={proxy.address.replace('//', f'//someone:{SECRET}@')}"
     proxy.set("refuse")

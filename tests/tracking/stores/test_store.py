@@ -1,4 +1,4 @@
-"""Which store runs go to, and what happens where it can't be used."""
+"""The store that runs use, and errors if it cannot be used."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.tools.stores import client, runs
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
 
-def test_by_default_it_is_a_file_in_the_outputs_folder_with_artifacts_beside_it(ready):
+def test_default_store_is_database_in_outputs_folder(ready):
     store = open_store(compose().tracking)
     assert store.uri == f"{SQLITE}{ready / 'mlflow.db'}"
     location = store.client.get_experiment(store.experiment_id).artifact_location
     assert location == (ready / "mlartifacts" / "lenet_exp").as_uri()
 
 
-def test_runs_really_go_where_the_environment_or_the_flag_says(ready, tmp_path, empty_store):
+def test_environment_variable_or_flag_selects_store(ready, tmp_path, empty_store):
     places = {name: Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("environment", "flag")}
     uris = {name: f"{SQLITE}{place / 'mlflow.db'}" for name, place in places.items()}
     by_environment = lenet_train(*QUICK, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
@@ -42,7 +42,7 @@ def test_runs_really_go_where_the_environment_or_the_flag_says(ready, tmp_path, 
 
 
 @pytest.mark.parametrize("revision", ["451aebb31d03", "0123456789ab"], ids=["an older MLflow", "an unknown MLflow"])
-def test_a_database_of_another_mlflow_is_one_line_and_nothing_is_trained(ready, revision):
+def test_database_of_another_mlflow_version_gives_one_line_error(ready, revision):
     with sqlite3.connect(ready / "mlflow.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     uri = f"{SQLITE}{ready / 'mlflow.db'}"
@@ -57,7 +57,7 @@ def test_a_database_of_another_mlflow_is_one_line_and_nothing_is_trained(ready, 
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", ".mlflow.db.lock"])
-def test_pipe_instead_of_a_store_file_does_not_block(outputs, name):
+def test_named_pipe_as_store_file_does_not_block(outputs, name):
     outputs.mkdir()
     os.mkfifo(outputs / name)
     for opened in (lambda: open_store(compose().tracking), lambda: connect(store_uri(None))):
@@ -65,13 +65,13 @@ def test_pipe_instead_of_a_store_file_does_not_block(outputs, name):
             opened()
 
 
-def test_a_wrong_environment_variable_of_mlflow_is_named(ready, monkeypatch):
+def test_invalid_mlflow_environment_variable_is_named(ready, monkeypatch):
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "x")
     with pytest.raises(StoreError, match="MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"):
         open_store(compose().tracking)
 
 
-def test_a_deleted_experiment_is_one_line(ready):
+def test_deleted_experiment_gives_one_line_error_with_restore_command(ready):
     store = open_store(compose(["tracking.experiment=gone"]).tracking)
     store.client.delete_experiment(store.experiment_id)
     done = lenet_train(*QUICK, "tracking.experiment=gone", outputs=ready)
@@ -81,7 +81,7 @@ def test_a_deleted_experiment_is_one_line(ready):
 
 
 @pytest.mark.slow(seconds=3)
-def test_first_starts_at_once(tmp_path):
+def test_concurrent_first_runs_create_store_once(tmp_path):
     outputs = tmp_path / "outputs"
     started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(2)]
     for done in map(end, started):
@@ -94,12 +94,12 @@ def test_first_starts_at_once(tmp_path):
 
 
 def leaks(folder: Path) -> list[Path]:
-    """Files with the password in them."""
+    """Return the files that contain the password."""
     return [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
 def counts(line: str) -> list[int]:
-    """How many runs, models and sweeps it tells of."""
+    """Return the numbers of runs, models and sweeps in a line."""
     return [int(number) for number in re.findall(r"\b(\d+) (?:run|model|sweep)", line)]
 
 
@@ -125,7 +125,7 @@ def counts(line: str) -> list[int]:
         ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
     ],
 )
-def test_hide_password(uri, shown):
+def test_hide_password_replaces_password_in_any_address(uri, shown):
     assert hide_password(uri) == hide_password(shown) == shown
 
 
@@ -150,7 +150,7 @@ SAME = (
 )
 
 
-def test_a_store_has_one_name_whatever_tokens_it_is_reached_with_and_other_stores_have_others():
+def test_store_name_ignores_credentials_and_differs_by_store():
     names = [{store_name(uri) for uri in uris} for uris in SAME]
     assert [len(group) for group in names] == [1] * len(SAME)
     assert len(set.union(*names)) == len(SAME)

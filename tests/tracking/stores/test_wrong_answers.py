@@ -1,4 +1,4 @@
-"""A server that answers, but not as MLflow does: a login page, another program, another shape."""
+"""Servers that are not MLflow: a login page, another program, or JSON of another shape."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASK = {"compare": ["filter="], "ui": ["sweep=all"], "predict": [], "export": ["f
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_tampered_adopted_run_is_one_line_and_is_trained(answer, main, outputs):
+def test_server_with_foreign_answers_gives_one_line_error(answer, main, outputs):
     with erring_server(200, body=ANSWERS[answer]) as uri:
         for program, arguments in ASK.items():
             done = main(*arguments, f"tracking.uri={uri}", program=program)

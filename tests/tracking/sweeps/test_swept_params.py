@@ -1,4 +1,4 @@
-"""What was swept, as parameters of the sweep's own run."""
+"""The swept flags as params of a sweep's parent run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.tools.configs import compose
         ([f"0.{n}" for n in range(1, 26)], ", ".join(f"0.{n}" for n in range(1, 21)) + ", and 5 more"),
     ],
 )
-def test_a_grid_has_its_values_each_once(values, shown):
+def test_params_of_grid_list_each_value_once(values, shown):
     jobs = [replace(JOB, swept={"flag": value}) for value in [*values, *values]]
     assert swept_params(SweepPlan(created_ms=0, swept=["+flag"]), jobs) == {"flag": shown}
 
 
-def test_a_search_has_its_space_as_it_was_typed():
+def test_params_of_search_show_space_as_typed():
     search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
     overrides = ["dataset=digits", "optimizer.lr=interval(0.01,1)"]
     plan = SweepPlan(created_ms=0, swept=["optimizer.lr"], overrides=overrides, search=search)
