@@ -23,7 +23,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 def ask(app: ASGIApp, url: str, method: str = "GET", kind: str = "http", **headers: str) -> list[Message]:
-    """What the application sends."""
+    """Return the messages that the application sends."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -48,7 +48,7 @@ def ask(app: ASGIApp, url: str, method: str = "GET", kind: str = "http", **heade
     }
     if kind == "http":
         scope["method"] = method
-    with ThreadPoolExecutor(1) as apart:  # a browser of other tests has an event loop in this thread
+    with ThreadPoolExecutor(1) as apart:  # browser tests have an event loop in this thread
         apart.submit(asyncio.run, app(scope, receive, send)).result()
     return sent
 
@@ -58,7 +58,7 @@ def headers_of(sent: list[Message]) -> dict[str, str]:
 
 
 def routes() -> Iterator[tuple[str, str]]:
-    """Method and path of all that MLflow answers, a value in place of each variable."""
+    """Yield method and path of every route of MLflow, with a value for each variable."""
     contexts = getattr(routing, "iter_route_contexts", iter)  # newer FastAPI keeps the routes of a router together
     for route in contexts(mlflows.routes):
         for method in getattr(route, "methods", None) or ("GET",):
@@ -68,7 +68,7 @@ def routes() -> Iterator[tuple[str, str]]:
             yield method, re.sub(r"<[^>]*>", "1", rule.rule)
 
 
-def test_every_route_of_mlflow_requires_the_token():
+def test_every_mlflow_route_requires_token():
     app, found = protected(TOKEN), sorted(set(routes()))
     assert {("PUT", "/api/2.0/mlflow-artifacts/artifacts/1"), ("POST", "/api/2.0/mlflow/runs/search")} <= set(found)
     assert {("GET", "/health"), ("GET", "/"), ("GET", "/get-artifact"), ("POST", "/v1/traces")} <= set(found)
@@ -77,7 +77,7 @@ def test_every_route_of_mlflow_requires_the_token():
         assert (start["status"], body["body"]) == (403, TOKEN_REQUIRED.encode()), (method, path)
 
 
-def test_a_link_leads_to_its_page_with_a_cookie_and_without_the_token():
+def test_link_sets_cookie_and_redirects_without_token():
     app = protected(TOKEN)
     sent = ask(app, f"/version?a=1&token={TOKEN}&b=2")
     answer = headers_of(sent)
@@ -89,7 +89,7 @@ def test_a_link_leads_to_its_page_with_a_cookie_and_without_the_token():
     for wrong in (cookie.replace("5000", "5001"), cookie[:-1], f"{cookie}x", cookie.partition("=")[0] + "="):
         assert ask(app, "/version", cookie=wrong)[0]["status"] == 403
     assert ask(app, "/version", cookie=cookie, host="127.0.0.1:6000")[0]["status"] == 403
-    assert ask(protected(TOKEN), "/version", cookie=cookie)[0]["status"] == 403  # of a server that ended
+    assert ask(protected(TOKEN), "/version", cookie=cookie)[0]["status"] == 403  # cookie of an earlier server
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_a_link_leads_to_its_page_with_a_cookie_and_without_the_token():
         (403, f"Bearer {TOKEN}x"),
     ],
 )
-def test_a_client_sends_the_token_as_mlflow_does(status, authorization):
+def test_bearer_token_of_mlflow_client_is_accepted(status, authorization):
     assert ask(protected(TOKEN), "/version", authorization=authorization)[0]["status"] == status
 
 
 @pytest.mark.parametrize(("method", "query"), [("POST", TOKEN), ("GET", ""), ("GET", TOKEN[:-1]), ("GET", "%ff%C3")])
-def test_only_a_visit_with_the_whole_token_is_a_link(method, query):
+def test_only_get_request_with_complete_token_is_link(method, query):
     assert ask(protected(TOKEN), f"/version?token={query}", method)[0]["status"] == 403
 
 
-def test_web_sockets_require_it_and_the_servers_start_does_not():
+def test_web_sockets_require_token_but_lifespan_does_not():
     reached = []
 
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,5 +128,5 @@ def test_web_sockets_require_it_and_the_servers_start_does_not():
     assert reached == ["websocket", "lifespan"]
 
 
-def test_a_lab_that_serves_these_pages_itself_has_no_token():
+def test_server_without_token_allows_access():
     assert ask(protected(""), "/version")[0]["status"] == 200

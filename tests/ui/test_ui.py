@@ -1,4 +1,4 @@
-"""lenet-ui: which store and sweep it shows, and how it ends. tests/browser tests its pages."""
+"""lenet-ui: the store and sweep that it shows, and how it ends. tests/browser tests its pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.commands.test_cli import is_one_line
 from tests.tools.commands import ROOT, SMALL, end, free_port, lenet_train, start
 from tests.tools.stores import client, files, runs
 
-OTHER = "experiment=other"  # of `empty_store`
+OTHER = "experiment=other"  # in `empty_store`
 BARE = ("tracking.plots=false", "tracking.models=none")
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "seed=0,1")
 
@@ -37,7 +37,7 @@ def health(served: Served) -> int:
 
 
 def processes_of(port: int) -> list[str]:
-    """The processes of a server on this port."""
+    """Return the processes of a server on this port."""
     listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if f"--port {port} " in f"{line} "]
 
@@ -69,7 +69,7 @@ def wait_for_processes(port: int, there: bool) -> None:
         (("tracking.uri=sqlite:///none.db",), ("none.db", "not a database")),
     ],
 )
-def test_a_mistake_is_one_line(main, ready, workdir, arguments, said):
+def test_invalid_request_gives_one_line_error(main, ready, workdir, arguments, said):
     (workdir / "none.db").write_text("this is no database, but long enough to look like a file that holds one\n" * 9)
     done = main(*arguments, program="ui")
     assert (done.returncode, done.stdout) == (2, "")
@@ -86,10 +86,13 @@ def test_help_imports_neither_mlflow_nor_torch(tmp_path):
     assert b"sweep=" in shown.stdout
 
 
-def test_params_that_tell_the_runs_apart():
+def test_columns_are_params_that_differ_between_runs():
     both = {"optimizer.lr": "0.1", "schedule.shape": "cosine", "schedule.warmup": "0", "seed": "0"}
     runs = [both, both | {"schedule.shape": "linear", "seed": "1"}, both | {"schedule.warmup": "0.1", "seed": "2"}]
-    assert _differing(["optimizer.lr", "seed"], runs) == ["optimizer.lr", "seed"]  # as swept, though one value is left
+    assert _differing(["optimizer.lr", "seed"], runs) == [
+        "optimizer.lr",
+        "seed",
+    ]  # swept flags are columns even with one value left
     assert _differing(["seed", "schedule"], runs) == ["seed", "schedule.shape", "schedule.warmup"]
     assert _differing(["experiment"], runs) == ["schedule.shape", "schedule.warmup", "seed"]
     assert _differing(["seed"], []) == []
@@ -97,17 +100,15 @@ def test_params_that_tell_the_runs_apart():
     assert len(_differing(["optimizer"], many)) == MOST_COLUMNS
 
 
-def test_a_saved_view_fits_in_a_tag_of_the_oldest_mlflow():
+def test_saved_view_fits_into_tag_of_oldest_supported_mlflow():
     params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
     longest = View("sweep", f'tags.sweeps LIKE "%{"0" * 32}%"', params, grouped=params)
     assert len(longest.tag_value()) <= 5000
 
 
 @pytest.mark.slow(seconds=10)
-def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_nothing_behind(
-    ready, tmp_path, tmp_path_factory
-):
-    """A busy port, files that hide modules, a terminal over SSH, a browser whose arguments all users see."""
+def test_ui_works_in_hostile_environment_and_ctrl_c_leaves_nothing(ready, tmp_path, tmp_path_factory):
+    """The environment has a busy port, files that hide modules, SSH, and a browser with visible arguments."""
     here, ran = tmp_path / "here", tmp_path / "ran"
     here.mkdir()
     for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
@@ -138,7 +139,7 @@ def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_not
 
 
 @pytest.mark.by_hand
-def test_host_lets_others_with_the_token_in_by_the_machines_name_and_says_what_that_means(ready, tmp_path):
+def test_host_flag_gives_token_holders_access_and_prints_warning(ready, tmp_path):
     name = socket.gethostname()
     with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:
         assert served.address == f"http://{name}:{served.port}"
@@ -176,7 +177,7 @@ def test_host_lets_others_with_the_token_in_by_the_machines_name_and_says_what_t
 
 
 @pytest.mark.slow(seconds=20)
-def test_it_serves_an_empty_outputs_folder_and_then_prints_the_links_of_each_sweep_that_starts(tmp_path):
+def test_ui_of_empty_folder_prints_links_of_later_sweeps(tmp_path):
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     with lenet_ui(outputs=outputs) as served:
@@ -191,7 +192,7 @@ def test_it_serves_an_empty_outputs_folder_and_then_prints_the_links_of_each_swe
 
 
 @pytest.mark.slow(seconds=1)
-def test_ctrl_c_while_the_server_starts_leaves_nothing_behind(ready):
+def test_ctrl_c_during_server_start_leaves_no_process(ready):
     port = free_port()
     process = start(OTHER, f"port={port}", outputs=ready, program="ui")
     wait_for_processes(port, there=True)
@@ -201,7 +202,7 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_behind(ready):
 
 
 @pytest.mark.slow(seconds=4)
-def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
+def test_failed_server_start_gives_one_line_error_with_cause(ready):
     done = end(start(OTHER, "port=0", outputs=ready, program="ui", env={"UVICORN_LOOP": "loud"}))
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_line(f"{done.stderr.splitlines()[-1]}\n", "lenet-ui")
@@ -209,10 +210,8 @@ def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
 
 
 @pytest.mark.slow(seconds=12)
-def test_of_a_server_only_the_links_are_printed_and_killed_outright_it_takes_its_server_along(
-    main, ready, tmp_path, monkeypatch
-):
-    """It serves the store of a sweep, named by its folder, which has been moved, where another store is named."""
+def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(main, ready, tmp_path, monkeypatch):
+    """The first lenet-ui serves a moved sweep's store, although the environment names another store."""
     assert main(*SWEEP, "tracking.experiment=mine").returncode == 0
     moved = Path(shutil.move(ready, tmp_path / "moved"))
     (folder,), (parent,) = (moved / "sweeps").iterdir(), runs(client(moved), "sweep", "mine")
@@ -230,9 +229,9 @@ def test_of_a_server_only_the_links_are_printed_and_killed_outright_it_takes_its
         assert all(url.startswith(f"{served.address}/#/") for url in links.values())
         assert links_in(main(f"sweep={folder.name[:6]}", program="ui").stdout) == links
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
-        told = main(f"sweep={parent}", secret, program="ui")
-        assert links_in(told.stdout) == links
-        assert "hunter2" not in told.stdout + told.stderr
+        shown = main(f"sweep={parent}", secret, program="ui")
+        assert links_in(shown.stdout) == links
+        assert "hunter2" not in shown.stdout + shown.stderr
         served.process.kill()
         served.process.wait()
         wait_for_processes(served.port, there=False)
