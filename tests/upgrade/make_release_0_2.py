@@ -1,4 +1,4 @@
-"""Makes release_0_2.tar.xz, an outputs folder of release 0.2.0, and release_0_2.json, what that release says of it.
+"""Create release_0_2.tar.xz, an outputs folder of release 0.2.0, and release_0_2.json, that release's results for it.
 
 With PLACE=/tmp/lenet_exp-release_0_2, a clone of 148f6a66 in $PLACE/source and an environment with the oldest supported
 dependencies (`.ci/oldest.py`) in $PLACE/python, under neutral names of host and user:
@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 
 PLACE = Path("/tmp/lenet_exp-release_0_2")
 OUTPUTS, UNDISTURBED = PLACE / "outputs", PLACE / "undisturbed"
-KEPT = ("outputs", "mine", "shapes")  # what the archive holds of PLACE
+KEPT = ("outputs", "mine", "shapes")  # the folders of PLACE in the archive
 
 OWN_PARTS = {
     "parts.py": """import torch
@@ -103,31 +103,31 @@ def lenet(program: str, *arguments: str, outputs: Path = OUTPUTS) -> str:
 
 
 def written(program: str, *arguments: str) -> Any:
-    """What a command writes with output=."""
+    """Return the JSON that a command writes with output=."""
     lenet(program, *arguments, f"output={PLACE}/written.json")
     return json.loads((PLACE / "written.json").read_text())
 
 
 def kill(*arguments: str, when: Callable[[], bool]) -> None:
-    """Starts lenet-train and kills its process once `when` returns True."""
+    """Start lenet-train and kill its process once `when` returns True."""
     process = start("train", *arguments)
     while not when():
         time.sleep(0.002)
-        assert process.poll() is None, "it ended before it was killed"
+        assert process.poll() is None, "the command ended before it was killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(35)  # the worker of a sweep writes a checkpoint and exits
 
 
 def neutral(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the names of the user who made the archive."""
+    """Remove the names of the user who created the archive."""
     member.uname = member.gname = ""
     member.uid = member.gid = 0
     return member
 
 
 def own_parts() -> None:
-    """Writes the network, the activation, and the dataset of the user's own."""
+    """Write the user's network, activation and dataset."""
     for name, text in OWN_PARTS.items():
         (PLACE / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (PLACE / "mine" / name).write_text(text)
@@ -146,7 +146,7 @@ def own_parts() -> None:
 
 
 def in_mlflow(outputs: Path) -> dict[str, Any]:
-    """What MLflow shows of each run and sweep, by the name of its folder."""
+    """Return the content of each MLflow run by the name of its run folder or sweep folder."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
@@ -169,7 +169,7 @@ def folders(kind: str) -> set[Path]:
 
 
 def predictions(made: dict[str, str]) -> dict[str, list[str]]:
-    """The flags of lenet-predict for each prediction that is compared."""
+    """Return the flags of lenet-predict for each prediction to compare."""
     picture = f"images=[{PLACE}/shapes/test/box/00.png]"
     return {
         "champion": ["dataset=digits"],
@@ -184,7 +184,7 @@ def predictions(made: dict[str, str]) -> dict[str, list[str]]:
 
 
 def values(result: Any) -> Any:
-    """Without what a prediction gives for each class, bin of the calibration, and file, and how often it was made."""
+    """Remove results per class, calibration bin and file, and the number of evaluations."""
     if isinstance(result, list):
         return [values(part) for part in result]
     if isinstance(result, dict):
@@ -193,7 +193,7 @@ def values(result: Any) -> Any:
 
 
 def exported(made: dict[str, str]) -> list[list[float]]:
-    """The logits of the exported ensemble for three images."""
+    """Return the logits of the exported ensemble for three images."""
     import onnxruntime
 
     file = PLACE / "ensemble.onnx"
@@ -204,7 +204,7 @@ def exported(made: dict[str, str]) -> list[list[float]]:
 
 
 def make() -> dict[str, str]:
-    """Fills the outputs folder; returns the ID of each sweep and of the killed run, by name."""
+    """Fill the outputs folder, and return the ID of each sweep and of the killed run by name."""
     made: dict[str, str] = {}
 
     def note(name: str) -> None:
@@ -225,7 +225,7 @@ def make() -> dict[str, str]:
         return log.is_file() and log.read_text().count("INFO epoch ") >= epochs
 
     def in_a_late_trial() -> bool:
-        """Whether a trial is being trained with its first seed."""
+        """Return whether a late trial is training with its first seed."""
         new = folders("runs") - known
         ended = [path for path in new if (path / "record.json").is_file()]
         return len(ended) >= 8 and any(

@@ -1,6 +1,6 @@
-"""An outputs folder of an older release goes on: a sweep that was killed half-way under 0.1.0.
+"""A sweep that was killed halfway under release 0.1.0 resumes.
 
-release_0.1/ is what that release left of its line: seed 0 finished, seed 1 killed after a commit, seed 2 not started.
+release_0.1/ is what that release left: seed 0 finished, seed 1 killed after a checkpoint, seed 2 not started.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LINE = ("-m", *SMALL, "num_epoch=12", "seed=0,1,2", "sweep.workers=1", "tracking
 
 
 def change(path: Path, **values: Any) -> dict[str, Any]:
-    """Sets values of a JSON file; what it held."""
+    """Set values of a JSON file, and return its old content."""
     held = json.loads(path.read_text())
     path.write_text(json.dumps(held | values))
     return held
@@ -33,12 +33,12 @@ def change(path: Path, **values: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def begun(ready: Path) -> dict[str, str]:
-    """The folder, as if it had been written on this machine, and MLflow's runs of it by name."""
+    """Copy the folder as if this machine had written it, and return the IDs of its MLflow runs by name."""
     for folder in ("runs", "sweeps"):
         shutil.copytree(OLD / folder, ready / folder)
     store = open_store(compose().tracking)
     here = describe_execution(compose(["num_threads=1", "device=cpu"]), torch.device("cpu"))
-    del here["engine"]  # there was no choice
+    del here["engine"]  # release 0.1.0 had no choice of engine
     known = {}
     for name in ("job.json", "record.json"):
         for path in ready.glob(f"runs/*/{name}"):
@@ -56,7 +56,7 @@ def begun(ready: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow(seconds=8)
-def test_a_sweep_that_was_killed_under_0_1_0_is_finished_in_the_same_mlflow_runs(begun, ready):
+def test_sweep_killed_under_0_1_0_resumes_in_same_mlflow_runs(begun, ready):
     done = lenet_train(*LINE, outputs=ready)
     assert done.returncode == 0, done.stderr
     assert "3 runs: 3 finished; 2 trained, 1 reused" in done.stdout

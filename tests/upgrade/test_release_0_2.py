@@ -107,12 +107,12 @@ def compared(comparisons: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", EXPECTED["compare"])
-def test_comparison_has_the_same_counts_and_results(name):
+def test_comparison_has_same_counts_and_results(name):
     comparison = EXPECTED["compare"][name]
     assert changes(compared(comparison["gives"]), compared(written("compare", *comparison["flags"]))) == []
 
 
-def test_sweeps_are_listed_with_their_states_and_sizes():
+def test_sweeps_are_listed_with_states_and_sizes():
     rows = r"^ (\w{16}) .*?(finished|killed) +(\d+/\d+)"
     listed = lenet("sweep", "list").stdout
     assert re.findall(rows, listed, re.MULTILINE) == re.findall(rows, EXPECTED["list"], re.MULTILINE)
@@ -125,12 +125,12 @@ def test_sweeps_are_listed_with_their_states_and_sizes():
 
 
 @pytest.mark.parametrize("name", EXPECTED["predict"])
-def test_models_predict_the_same(name):
+def test_models_give_same_predictions(name):
     prediction = EXPECTED["predict"][name]
     assert changes(prediction["gives"], written("predict", *prediction["flags"])) == []
 
 
-def test_exported_models_compute_the_same():
+def test_exported_models_compute_same_logits():
     lenet("export", "format=onnx", f"sweep={MADE['base']}", "ensemble=true", "output=ensemble.onnx")
     images = np.random.default_rng(5).uniform(-1, 1, (3, 1, 32, 32)).astype(np.float32)
     (logits,) = onnxruntime.InferenceSession(PLACE / "ensemble.onnx").run(None, {"images": images})
@@ -148,7 +148,7 @@ def test_runs_are_reproduced_and_verified():
         lenet("reproduce", f"run={folder_of(name)}", "check=true", "trust=parts")
 
 
-def test_commands_of_finished_sweeps_change_nothing():
+def test_rerun_of_finished_sweeps_changes_nothing():
     before, in_store = texts(), everything(store())
     for name in FINISHED:
         command = json.loads((OUTPUTS / "sweeps" / MADE[name] / "sweep.json").read_text())["overrides"]
@@ -162,7 +162,7 @@ def test_commands_of_finished_sweeps_change_nothing():
     assert {k: after[k] for k in children} == {k: in_store[k] for k in children}
 
 
-def test_killed_run_resumes_to_the_bits_of_an_undisturbed_run():
+def test_killed_run_resumes_to_bits_of_undisturbed_run():
     before = in_mlflow(MADE["killed"])
     lenet("train", *COMMANDS["killed"])
     record = json.loads(texts()[MADE["killed"]])
@@ -178,7 +178,7 @@ def test_killed_run_resumes_to_the_bits_of_an_undisturbed_run():
     assert [step for step, _, _ in points(store(), now.info.run_id)["val_accuracy"]] == list(range(1, 31))
 
 
-def test_killed_search_resumes_its_trial_and_ends():
+def test_killed_search_resumes_interrupted_trial_and_ends():
     ended = {name: text for name, text in texts().items() if json.loads(text)["outcome"] in ("finished", "pruned")}
     old, parent = trials(study()), in_mlflow(MADE["search"]).info.run_id
     (interrupted,) = (name for name, text in texts().items() if json.loads(text)["outcome"] == "killed")
@@ -199,7 +199,7 @@ def test_killed_search_resumes_its_trial_and_ends():
     assert in_mlflow(MADE["search"]).info.run_id == parent
 
 
-def test_missing_uploads_arrive_once():
+def test_missing_results_are_uploaded_once():
     lenet("sync")
     statuses = {name: in_mlflow(MADE[name]).info.status for name in ("search", "killed")}
     assert statuses == {"search": "KILLED", "killed": "KILLED"}
@@ -226,6 +226,6 @@ def test_sweep_is_removed_except_for_registered_models():
 
 
 @pytest.mark.parametrize("program", ["train", "predict"])
-def test_flags_keep_their_names_and_defaults(program):
+def test_flags_keep_names_and_defaults(program):
     before, now = yaml.safe_load(EXPECTED["flags"][program]), yaml.safe_load(lenet(program, "--cfg", "job").stdout)
     assert changes(before, now) == []
