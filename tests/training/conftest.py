@@ -6,5 +6,5 @@ import torch
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """Tests run side by side (`-n auto`); what one of them trains is too small for two threads."""
+    """Use one thread, because tests run in parallel (`-n auto`) and train too little for two threads."""
     torch.set_num_threads(1)

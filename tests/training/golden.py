@@ -1,8 +1,8 @@
-"""The golden losses: what a few configurations gave when `TRAINING_VERSION` was last raised.
+"""Golden losses: the results of a few configurations when `TRAINING_VERSION` was last raised.
 
-    python -m tests.training.golden        writes golden.json anew; do it after raising TRAINING_VERSION, not before
+    python -m tests.training.golden        rewrites golden.json; run it only after raising TRAINING_VERSION
 
-Other processors round in another way, so the test compares with a tolerance. To see how far that goes here:
+Rounding depends on the processor, so the test compares with a tolerance. To measure the differences on this machine:
 
     ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE pytest tests/training/test_golden.py
 """
@@ -19,7 +19,7 @@ from tests.training.small import ACTIVATIONS, OPTIMIZERS, train
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS = 10
-# As they come, the adaptive optimizers enlarge differences in rounding too fast to compare across processors.
+# With their defaults, adaptive optimizers amplify rounding differences too fast to compare across processors.
 TAMED = {
     "adam": ["optimizer.lr=0.001"],
     "adamw": ["optimizer.lr=0.001"],
@@ -28,7 +28,7 @@ TAMED = {
 
 CONFIGURATIONS = {
     **{name: [f"activation={name}"] for name in ACTIVATIONS},
-    **{name: [f"optimizer={name}", *TAMED.get(name, [])] for name in OPTIMIZERS if name != "sgd"},  # selu has it
+    **{name: [f"optimizer={name}", *TAMED.get(name, [])] for name in OPTIMIZERS if name != "sgd"},  # selu uses sgd
     "dropout": ["regularization=dropout"],
     "dropout and rrelu": ["regularization=dropout_weight_decay", "activation=rrelu"],
     "one cycle": ["schedule=one_cycle"],
@@ -41,7 +41,7 @@ CONFIGURATIONS = {
 
 
 def outcome(name: str) -> dict[str, Any]:
-    """The first step losses and the first epoch of a configuration."""
+    """Return the first step losses and the first epoch of a configuration."""
     _, (result,) = train("num_iter_echo=1", *CONFIGURATIONS[name])
     assert isinstance(result, EpochResult)
     return {

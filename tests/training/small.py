@@ -25,33 +25,33 @@ OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"
 
 
 def configure(*overrides: str) -> Config:
-    """One epoch of torch's on digits with batches of 32, unless overridden."""
+    """Return a configuration of one epoch on digits with torch and batches of 32, unless overridden."""
     small = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "engine=torch"]
     return compose([*small, *overrides])
 
 
 def start(config: Config) -> tuple[Lane, TrainingData]:
-    """What `fit` needs."""
+    """Return the lane and the data that `fit` needs."""
     device = choose_device(config.device)
     config.num_threads = use_threads(config.num_threads, 1)
     return new_lane(config, device), load_training_data(config, device)
 
 
 def train(*overrides: str) -> tuple[Lane, list[EpochResult | Divergence]]:
-    """A whole training; the lane after it and the results of its epochs."""
+    """Train completely, and return the lane and the results of the epochs."""
     lane, data = start(configure(*overrides))
     return lane, list(fit(lane, data))
 
 
 def digest(lane: Lane) -> str:
-    """Of the best weights."""
+    """Return the digest of the best weights."""
     assert lane.best is not None
     return weights_digest(lane.best.weights)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a training done by hand: iteration and epoch from 1, the loss and hit of each image."""
+    """One step of an explicit training: epoch and iteration from 1, and the loss and hit of each image."""
 
     epoch: int
     iteration: int
@@ -60,7 +60,7 @@ class Step:
 
 
 def by_hand(config: Config) -> Iterator[Step]:
-    """The same training in the plainest way: no listener, no running sum, one image's loss after the other."""
+    """Train with an explicit loop, without listeners or running sums, and yield the loss of each image."""
     lane, data = start(config)
     order, iteration = generator(config.seed, "order"), 0
     for epoch in range(1, config.num_epoch + 1):
@@ -78,5 +78,5 @@ def by_hand(config: Config) -> Iterator[Step]:
 
 
 def first_divergence(config: Config) -> tuple[int, int]:
-    """Epoch and iteration of the first loss that is not finite, found by hand."""
+    """Return epoch and iteration of the first loss that is not finite in an explicit training."""
     return next((s.epoch, s.iteration) for s in by_hand(config) if not math.isfinite(s.losses.mean()))

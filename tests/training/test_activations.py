@@ -1,4 +1,4 @@
-"""Layers that draw random numbers from their own generator."""
+"""Dropout and RReLU, which draw random numbers from their own generator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def seeded(layer: nn.Module, seed: int = 0) -> nn.Module:
 
 @settings(max_examples=10)
 @given(rate=rates, seed=st.integers(0, 100))
-def test_dropout_drops_its_share_and_scales_the_rest_so_that_the_mean_stays(rate, seed):
+def test_dropout_drops_given_share_and_keeps_mean(rate, seed):
     out = seeded(Dropout(rate), seed)(torch.ones(N))
     kept = out[out != 0]
     torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
@@ -32,7 +32,7 @@ def test_dropout_drops_its_share_and_scales_the_rest_so_that_the_mean_stays(rate
     assert abs(float(out.double().mean()) - 1) <= within / N / (1 - rate)
 
 
-def test_dropout_is_the_identity_in_evaluation_and_where_nothing_is_dropped_and_draws_nothing():
+def test_dropout_is_identity_in_evaluation_and_at_rate_0():
     x = torch.linspace(-3, 3, 7)
     for layer in (seeded(Dropout(0.5)).eval(), seeded(Dropout(0))):
         before = layer.generator.get_state()
@@ -41,7 +41,7 @@ def test_dropout_is_the_identity_in_evaluation_and_where_nothing_is_dropped_and_
 
 
 @pytest.mark.parametrize("make", [lambda: Dropout(0.5), RReLU])
-def test_the_generator_alone_decides_what_is_drawn(make):
+def test_random_layers_depend_only_on_own_generator(make):
     x = torch.full((1000,), -1.0)
     layer = seeded(make())
     first, second = layer(x), layer(x)
@@ -55,7 +55,7 @@ def test_the_generator_alone_decides_what_is_drawn(make):
 
 @settings(max_examples=10)
 @given(bounds=ranges, seed=st.integers(0, 100))
-def test_rrelus_slopes_are_uniform_in_their_range(bounds, seed):
+def test_rrelu_slopes_are_uniform_between_bounds(bounds, seed):
     lower, upper = bounds
     slopes = -seeded(RReLU(lower, upper), seed)(torch.full((N,), -1.0)).double()
     assert slopes.min() >= lower - 1e-6
@@ -65,7 +65,7 @@ def test_rrelus_slopes_are_uniform_in_their_range(bounds, seed):
     assert abs(float(slopes.var()) - width**2 / 12) <= 5.5 * width**2 / (180 * N) ** 0.5 + 1e-6
 
 
-def test_rrelu_leaves_what_is_not_negative_and_scales_each_negative_by_its_own_slope():
+def test_rrelu_scales_only_negative_values_each_by_another_slope():
     x = torch.linspace(-4, 4, 801)
     out = seeded(RReLU())(x)
     assert torch.equal(out[x >= 0], x[x >= 0])
@@ -74,28 +74,28 @@ def test_rrelu_leaves_what_is_not_negative_and_scales_each_negative_by_its_own_s
 
 @given(bounds=ranges)
 @settings(max_examples=20)
-def test_rrelu_is_a_leaky_relu_with_the_mean_slope_in_evaluation(bounds):
+def test_rrelu_in_evaluation_is_leaky_relu_with_mean_slope(bounds):
     lower, upper = bounds
     x = torch.linspace(-4, 4, 81)
     ours = RReLU(lower, upper).eval()(x)
     torch.testing.assert_close(ours, nn.functional.leaky_relu(x, (lower + upper) / 2))
     torch.testing.assert_close(ours, nn.RReLU(lower, upper).eval()(x))
-    torch.testing.assert_close(RReLU().eval()(x), nn.RReLU().eval()(x))  # the defaults, too
+    torch.testing.assert_close(RReLU().eval()(x), nn.RReLU().eval()(x))  # equal defaults
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_gradients_match_finite_differences():
     x = torch.linspace(-4, 4, 24, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: seeded(RReLU())(x), x)
     assert torch.autograd.gradcheck(lambda x: seeded(Dropout(0.5))(x), x)
 
 
 @pytest.mark.parametrize("layer", [Dropout(0.5), RReLU()])
-def test_what_is_not_a_number_is_not_hidden(layer):
+def test_random_layers_keep_nan(layer):
     seeded(layer, seed=2)
     assert layer(torch.full((100,), torch.nan)).isnan().all()
 
 
 @pytest.mark.parametrize("bounds", [(0.5, 0.1), (-0.1, 0.3), (float("nan"), 1.0)])
-def test_bounds_that_make_no_range_are_refused(bounds):
+def test_rrelu_refuses_invalid_bounds(bounds):
     with pytest.raises(ValueError, match="lower <= upper"):
         RReLU(*bounds)

@@ -37,7 +37,7 @@ def dot(row: int, column: int, n: int = N) -> Tensor:
 
 
 def centers(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column (n,) of the center of mass of what is not background."""
+    """Return row and column, each of shape (n,), of the center of mass of the foreground."""
     mass = images[:, 0] - BACKGROUND
     line = torch.arange(32.0)
     total = mass.sum((1, 2))
@@ -48,7 +48,7 @@ def noise(n: int = N) -> Tensor:
     return torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def test_none_changes_nothing():
+def test_no_augmentation_changes_nothing():
     options = compose([]).augmentation
     assert not augments(options)
     images = noise()
@@ -56,7 +56,7 @@ def test_none_changes_nothing():
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, "[affine,elastic,flip,erase]"])
-def test_each_option_makes_a_new_batch_of_images_in_range_that_the_generator_alone_decides(option):
+def test_augmentation_makes_new_images_in_range_from_generator(option):
     options = compose([f"augmentation={option}"]).augmentation
     assert augments(options)
     torch.testing.assert_close(augment(blank(), options, generator(0, "augmentation"), BLACK), blank())
@@ -71,7 +71,7 @@ def test_each_option_makes_a_new_batch_of_images_in_range_that_the_generator_alo
     assert -1 - 1e-5 <= float(one.min()) <= float(one.max()) <= 1 + 1e-5
 
 
-def test_shift_moves_by_every_whole_number_of_pixels_up_to_it():
+def test_shift_moves_by_any_whole_pixels_up_to_maximum():
     images, shifted = noise(), changed(noise(), "augmentation.shift=2")
     seen = set()
     for image, new in zip(images, shifted, strict=True):
@@ -89,7 +89,7 @@ def moved(image: Tensor, dy: int, dx: int) -> Tensor:
     return new
 
 
-def test_flip_mirrors_its_share_left_to_right():
+def test_flip_mirrors_share_of_images_left_to_right():
     images, flipped = noise(), changed(noise(), "augmentation.flip=0.25")
     mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
     same = (flipped == images).flatten(1).all(1)
@@ -97,7 +97,7 @@ def test_flip_mirrors_its_share_left_to_right():
     assert 0.15 < float(mirrored.double().mean()) < 0.35
 
 
-def test_rotation_turns_about_the_centre_up_to_its_angle_to_both_sides():
+def test_rotation_turns_about_center_up_to_maximum_angle():
     rows, columns = centers(changed(dot(16, 26), "augmentation.rotate=30"))
     angles = torch.atan2(15.5 - rows, columns - 15.5) * 180 / math.pi
     start = math.degrees(math.atan2(-0.5, 10.5))
@@ -107,7 +107,7 @@ def test_rotation_turns_about_the_centre_up_to_its_angle_to_both_sides():
     torch.testing.assert_close(distances, torch.full((N,), math.hypot(0.5, 10.5)), atol=0.15, rtol=0)
 
 
-def test_shear_moves_rows_sideways_by_their_distance_from_the_centre():
+def test_shear_moves_rows_by_distance_from_center():
     rows, columns = centers(changed(dot(26, 16), "augmentation.shear=0.3"))
     torch.testing.assert_close(rows, torch.full((N,), 26.0), atol=0.1, rtol=0)
     assert 2.8 < float((columns - 16).abs().max()) < 3.3
@@ -116,7 +116,7 @@ def test_shear_moves_rows_sideways_by_their_distance_from_the_centre():
 
 
 @pytest.mark.parametrize(("length", "sigma"), [(0.5, 2.0), (1.5, 4.0)])
-def test_elastic_moves_pixels_by_its_length_and_neighbours_alike(length, sigma):
+def test_elastic_moves_pixels_smoothly_by_given_length(length, sigma):
     ramp = torch.linspace(-1, 1, 32)
     overrides = [f"augmentation.elastic={length}", f"augmentation.elastic_sigma={sigma}"]
     across = changed(ramp.expand(N, 1, 32, 32), *overrides)[:, 0] - ramp
@@ -127,7 +127,7 @@ def test_elastic_moves_pixels_by_its_length_and_neighbours_alike(length, sigma):
     assert neighbours == pytest.approx(length / math.sqrt(2) / (sigma * math.sqrt(2)), rel=0.15)
 
 
-def test_erase_empties_one_rectangle_of_its_share_of_images():
+def test_erase_blanks_one_rectangle_in_share_of_images():
     erased = changed(torch.ones(N, 1, 32, 32), "augmentation.erase=0.5", "augmentation.erase_size=9")
     holes = [(image[0] == BACKGROUND).nonzero() for image in erased]
     holes = [hole for hole in holes if len(hole)]
@@ -158,8 +158,8 @@ def test_only_training_images_are_changed():
     assert result.val_accuracy == lane.best.val_accuracy
 
 
-def test_it_has_a_stream_of_its_own():
-    """Turning it on changes neither the order of images nor the masks of dropout."""
+def test_augmentation_does_not_affect_other_random_streams():
+    """Augmentation changes neither the order of images nor the masks of dropout."""
 
     def batches(*overrides: str) -> tuple[Tensor, Tensor]:
         lane, data = start(configure("regularization.dropout_rate=0.5", SHORT, *overrides))
@@ -171,7 +171,7 @@ def test_it_has_a_stream_of_its_own():
         assert torch.equal(one, other)
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+def test_augmented_training_depends_on_seed():
     one, same, other = (digest(train(*ALL, f"seed={seed}")[0]) for seed in (0, 0, 1))
     assert one == same != other
 

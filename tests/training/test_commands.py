@@ -34,8 +34,8 @@ def mlflow_runs(outputs: Path) -> list[Run]:
     return client.search_runs(experiments, "tags.kind = 'run'")
 
 
-@pytest.mark.by_hand  # tests/training/test_golden.py holds the losses
-def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(main, cli, ready, tmp_path, empty_store):
+@pytest.mark.by_hand  # tests/training/test_golden.py tests the losses
+def test_equal_configuration_gives_equal_weights_in_two_processes(main, cli, ready, tmp_path, empty_store):
     line = (*SMALL, "num_epoch=2", "dataset.train_size=320", "activation=rrelu", "regularization=dropout_weight_decay")
     shutil.copytree(empty_store, tmp_path / "other")
     for done in (main(*line), cli(*line, env={"LENET_EXP_OUTPUTS": str(tmp_path / "other")})):
@@ -47,7 +47,7 @@ def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(m
     assert (run.data.tags["fingerprint"], run.data.tags["weights_digest"]) == digests[0]
 
 
-def test_a_diverged_run_keeps_the_epochs_before_and_is_failed_in_mlflow_and_says_where(main, ready):
+def test_diverged_run_keeps_earlier_epochs_and_reports_step(main, ready):
     done = main(*SMALL, *LATE)
     epoch, iteration = first_divergence(configure(*LATE))
     assert epoch > 1

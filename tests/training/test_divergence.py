@@ -10,14 +10,14 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit
 from tests.training.small import configure, first_divergence, start, train
 
-FAST = ["optimizer.lr=1e6"]  # in the first epoch
-LATE = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.006", "num_epoch=4"]  # uphill, faster and faster
+FAST = ["optimizer.lr=1e6"]  # diverges in the first epoch
+LATE = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.006", "num_epoch=4"]  # gradient ascent
 
 
 @pytest.mark.parametrize(
     ("every", "overrides"), [(1, FAST), (3, FAST), (1000, FAST), (20, ["optimizer.lr=20", "activation=relu"])]
 )
-def test_it_is_found_in_the_iteration_of_the_first_loss_that_is_not_finite(every, overrides):
+def test_divergence_is_detected_at_first_nonfinite_loss(every, overrides):
     lane, data = start(configure(*overrides, f"num_iter_echo={every}"))
     echoed = []
     (end,) = fit(lane, data, lambda iteration, loss: echoed.append((iteration, loss)))
@@ -30,7 +30,7 @@ def test_it_is_found_in_the_iteration_of_the_first_loss_that_is_not_finite(every
         assert [i for i, _ in echoed] == list(range(1, end.step))
 
 
-def test_epochs_before_it_stand_and_iterations_count_from_the_start():
+def test_divergence_keeps_earlier_epochs_and_counts_all_iterations():
     lane, results = train(*LATE)
     *before, end = results
     assert isinstance(end, Divergence)
@@ -41,7 +41,7 @@ def test_epochs_before_it_stand_and_iterations_count_from_the_start():
     assert lane.best.val_accuracy == max(r.val_accuracy for r in before)
 
 
-def test_a_last_step_that_spoils_the_weights_is_seen_in_validation():
+def test_divergence_in_last_step_is_detected_in_validation():
     lane, ((end),) = train("optimizer.lr=1e30", "dataset.train_size=32")
     assert isinstance(end, Divergence)
     assert (end.epoch, end.step) == (1, 1)

@@ -28,7 +28,7 @@ SHORT = "dataset.train_size=320"  # 10 iterations an epoch
         ["dataset.train_size=1", "batch_size=1"],
     ],
 )
-def test_losses_and_accuracies_are_those_of_a_training_by_hand(overrides):
+def test_losses_and_accuracies_match_explicit_training(overrides):
     _, results = train("num_iter_echo=1", SHORT, *overrides)
     steps = list(by_hand(configure(SHORT, *overrides)))
     for result in results:
@@ -41,7 +41,7 @@ def test_losses_and_accuracies_are_those_of_a_training_by_hand(overrides):
         assert [loss for _, loss, _ in result.step_losses] == pytest.approx(by_hand_losses, rel=1e-4)
 
 
-def test_validation_is_that_of_the_network_at_the_end_of_the_epoch():
+def test_validation_uses_network_at_end_of_epoch():
     lane, (result,) = train(SHORT, *NOISY)
     _, data = start(configure())
     lane.model.eval()
@@ -55,7 +55,7 @@ def test_validation_is_that_of_the_network_at_the_end_of_the_epoch():
     assert sum(matrix[i][i] for i in range(10)) / 250 == result.val_accuracy
 
 
-def test_a_confusion_matrix_counts_true_classes_in_rows():
+def test_confusion_matrix_has_true_classes_in_rows():
     matrix = confusion_matrix(torch.tensor([0, 0, 9, 3]), torch.tensor([0, 7, 9, 2]))
     expected = [[0] * 10 for _ in range(10)]
     expected[0][0] = expected[0][7] = expected[9][9] = expected[3][2] = 1
@@ -63,7 +63,7 @@ def test_a_confusion_matrix_counts_true_classes_in_rows():
 
 
 def sums_of(*overrides: str) -> torch.Tensor:
-    """(epochs, images): which images were trained with, in their order."""
+    """Return sums of the training images in the order of training, with shape (epochs, images)."""
     lane, data = start(configure(SHORT, *overrides))
     seen = []
     lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
@@ -75,7 +75,7 @@ def sums_of(*overrides: str) -> torch.Tensor:
     return sums
 
 
-def test_every_image_trains_once_an_epoch_in_an_order_that_the_seed_alone_decides():
+def test_each_image_trains_once_per_epoch_in_order_given_by_seed():
     plain = sums_of("num_epoch=3")
     assert not torch.equal(plain[0], plain[1])
     assert not torch.equal(plain[1], plain[2])
@@ -85,8 +85,8 @@ def test_every_image_trains_once_an_epoch_in_an_order_that_the_seed_alone_decide
 
 
 @pytest.mark.parametrize("overrides", [NOISY, ["optimizer=rmsprop", "optimizer.lr=0.001"]])
-def test_the_same_configuration_gives_the_same_bits_whatever_came_before(overrides):
-    """And random numbers of the process are neither used nor touched."""
+def test_training_is_repeatable_after_other_trainings(overrides):
+    """Training neither uses nor changes the random state of the process."""
 
     def random_state():
         numpy_state = np.random.get_state()
@@ -94,13 +94,13 @@ def test_the_same_configuration_gives_the_same_bits_whatever_came_before(overrid
 
     before = random_state()
     first, results = train("num_epoch=2", SHORT, *overrides)
-    start(configure("activation=rrelu", "activation.monotone=true"))  # which is tried out
+    start(configure("activation=rrelu", "activation.monotone=true"))  # this check runs the activation
     assert random_state() == before
-    train("seed=5", SHORT, "activation=tanh", "regularization.dropout_rate=0.2")  # something else in between
+    train("seed=5", SHORT, "activation=tanh", "regularization.dropout_rate=0.2")  # an unrelated training in between
     torch.manual_seed(2)
     np.random.seed(2)
     random.seed(2)
-    again, same = train("num_epoch=3", "num_iter_echo=1", SHORT, *overrides)  # an epoch more, and losses oftener
+    again, same = train("num_epoch=3", "num_iter_echo=1", SHORT, *overrides)  # one epoch more, and losses more often
     assert [(r.val_loss, r.train_loss, r.weights_digest) for r in results] == [
         (r.val_loss, r.train_loss, r.weights_digest) for r in same[:2]
     ]
@@ -109,12 +109,12 @@ def test_the_same_configuration_gives_the_same_bits_whatever_came_before(overrid
         assert found[lane.best.epoch - 1].weights_digest == digest(lane)
 
 
-def test_what_counts_in_the_fingerprint_changes_the_bits():
+def test_settings_in_fingerprint_change_weights():
     others = ["seed=0", "seed=1", "split_seed=1", "batch_size=31", "regularization=none"]
     assert len({digest(train(SHORT, other)[0]) for other in others}) == 5
 
 
-def test_losses_are_kept_and_echoed_every_num_iter_echo_iterations():
+def test_losses_are_stored_and_echoed_every_num_iter_echo_iterations():
     lane, data = start(configure(SHORT, "num_iter_echo=7", "num_epoch=2"))
     echoed = []
     results = list(fit(lane, data, lambda iteration, loss: echoed.append((iteration, loss))))
@@ -122,20 +122,20 @@ def test_losses_are_kept_and_echoed_every_num_iter_echo_iterations():
     assert [(i, loss) for r in results for i, loss, _ in r.step_losses] == echoed
 
 
-def test_epochs_have_their_numbers_times_and_lr_and_the_earliest_best_is_kept():
+def test_epoch_results_have_times_and_lr_and_earliest_best_is_kept():
     lane, results = train("num_epoch=8", "optimizer.lr=0.02", "num_iter_echo=3", SHORT)
     assert [(r.epoch, r.lr) for r in results] == [(epoch, 0.02) for epoch in range(1, 9)]
     stamps = [t for r in results for t in [*(t for _, _, t in r.step_losses), r.time_ms]]
     assert stamps == sorted(stamps)
     assert all(r.epoch_seconds > 0 for r in results)
-    assert all(r.images_per_second * r.epoch_seconds >= 320 for r in results)  # without validation's time
+    assert all(r.images_per_second * r.epoch_seconds >= 320 for r in results)  # excludes the time of validation
     accuracies = [r.val_accuracy for r in results]
     assert lane.best.val_accuracy == max(accuracies)
     assert lane.best.epoch == accuracies.index(max(accuracies)) + 1
     assert [r.improved for r in results] == [a > max([-1, *accuracies[:i]]) for i, a in enumerate(accuracies)]
 
 
-def test_of_equal_epochs_the_first_is_kept_with_its_weights():
+def test_first_of_equally_good_epochs_is_kept():
     lane, results = train("num_epoch=3", "optimizer.lr=1e-7", SHORT)  # changes bits, but no prediction
     assert len({r.val_accuracy for r in results}) == 1
     assert [r.improved for r in results] == [True, False, False]
@@ -144,7 +144,7 @@ def test_of_equal_epochs_the_first_is_kept_with_its_weights():
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_learns_and_is_the_one_asked_for(optimizer):
+def test_every_optimizer_learns(optimizer):
     lane, results = train(f"optimizer={optimizer}", f"optimizer.lr={0.01 if optimizer == 'sgd' else 0.001}")
     assert type(lane.optimizer).__name__.lower() == optimizer
     assert results[-1].val_accuracy > 0.5
@@ -152,7 +152,7 @@ def test_every_optimizer_learns_and_is_the_one_asked_for(optimizer):
 
 
 @pytest.mark.parametrize("n", [1, EVAL_BATCH, EVAL_BATCH + 1, 2 * EVAL_BATCH + 7])
-def test_evaluation_in_parts_is_evaluation_of_the_whole(n):
+def test_evaluation_in_batches_matches_evaluation_at_once(n):
     lane, data = start(configure())
     index = torch.arange(n) % len(data.images)
     loss, predictions = evaluate(lane.model, data.images, data.labels, index)

@@ -28,7 +28,7 @@ def images(n: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 def values_and_gradients(model: LeNet5, x: Tensor) -> list[Tensor]:
-    """Logits, and the gradients of images and parameters."""
+    """Return the logits and the gradients of images and parameters."""
     x = x.clone().requires_grad_()
     logits = model(x)
     nn.functional.cross_entropy(logits, torch.arange(len(x)) % 10).backward()
@@ -44,7 +44,7 @@ def assert_pooling_order_does_not_matter(option: dict[str, Any], seed: int = 0, 
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_any_number_of_images_gives_ten_finite_logits_each_that_depend_on_no_neighbour(activation):
+def test_logits_are_finite_and_independent_of_batch(activation):
     model = network(OPTIONS[activation], dropout_rate=0.3)
     assert sum(p.numel() for p in model.parameters()) == (61_710 if activation == "prelu" else 61_706)
     assert model.pool_first is (activation in POOL_FIRST)
@@ -55,7 +55,7 @@ def test_any_number_of_images_gives_ten_finite_logits_each_that_depend_on_no_nei
     torch.testing.assert_close(logits[3:4], model(images(33)[3:4]))
 
 
-def test_dropout_follows_fc1_and_fc2_and_nothing_else():
+def test_dropout_follows_only_fc1_and_fc2():
     model = network(OPTIONS["tanh"], dropout_rate=0.5).train()
     shares = {}
     for name in FAN_IN:
@@ -70,27 +70,27 @@ def test_dropout_follows_fc1_and_fc2_and_nothing_else():
 
 @pytest.mark.parametrize("activation", sorted(POOL_FIRST))
 @pytest.mark.parametrize(("seed", "scale"), [(0, 1.0), (2, 10.0)])
-def test_pooling_first_gives_the_values_and_gradients_of_pooling_last(activation, seed, scale):
+def test_pooling_order_does_not_change_values_or_gradients(activation, seed, scale):
     assert_pooling_order_does_not_matter(OPTIONS[activation], seed, scale)
 
 
 @pytest.mark.parametrize("value", [-2.0, -1e-3, 0.0, 0.3, 2.0])
 @pytest.mark.parametrize(("activation", "keyword"), [("leaky_relu", "negative_slope"), ("elu", "alpha")])
-def test_a_keyword_that_makes_it_fall_makes_pooling_go_last(activation, keyword, value):
+def test_activation_with_decreasing_part_is_pooled_last(activation, keyword, value):
     option = OPTIONS[activation] | {keyword: value}
     assert network(option).pool_first is (value >= 0)
     assert_pooling_order_does_not_matter(option)
 
 
 @pytest.mark.parametrize("target", ["GELU", "Mish", "Hardswish", "Tanhshrink", "Softplus"])
-def test_monotone_is_not_believed_where_it_is_untrue(target):
+def test_false_monotone_flag_is_ignored(target):
     option = {"_target_": f"torch.nn.{target}", "monotone": True}
     assert network(option).pool_first is (target in {"Tanhshrink", "Softplus"})
     assert_pooling_order_does_not_matter(option)
 
 
 @pytest.mark.parametrize("layer", FAN_IN)
-def test_first_weights_are_pytorchs_default_uniform_within_one_over_root_fan_in(layer):
+def test_initial_weights_have_default_distribution_of_pytorch(layer):
     bound = FAN_IN[layer] ** -0.5
     drawn = [getattr(network(OPTIONS["selu"], seed), layer) for seed in range(40)]
     for values in (torch.stack([d.weight for d in drawn]), torch.stack([d.bias for d in drawn])):
@@ -101,7 +101,7 @@ def test_first_weights_are_pytorchs_default_uniform_within_one_over_root_fan_in(
         assert abs(values.square().mean() / bound**2 - 1 / 3) < 5 * (4 / 45 / n) ** 0.5
 
 
-def test_the_seed_alone_decides_the_first_weights():
+def test_initial_weights_depend_only_on_seed():
     plain = start(configure("seed=3"))[0].model.state_dict()
     others = [
         ["activation=rrelu", "optimizer=adam"],
@@ -114,12 +114,12 @@ def test_the_seed_alone_decides_the_first_weights():
     assert not any(torch.equal(other[name], plain[name]) for name in plain)
 
 
-def test_no_two_layers_start_alike():
+def test_layers_have_different_initial_weights():
     state = network(OPTIONS["selu"]).state_dict()
     beginnings = {tuple((t.flatten()[:4] / t.abs().max()).tolist()) for t in state.values()}
     assert len(beginnings) == len(state)
 
 
-def test_keywords_that_a_class_refuses_are_named():
+def test_invalid_activation_arguments_are_named():
     with pytest.raises(ConfigError, match=r"^activation: RReLU\(lower=0\.5, upper=0\.1\)"):
         network(OPTIONS["rrelu"] | {"lower": 0.5, "upper": 0.1})

@@ -1,4 +1,4 @@
-"""The models of `model=`: their shapes and parameters, what counts in the fingerprint, and what is refused."""
+"""The models of `model=`: shapes, parameters, fingerprints, and invalid models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure, start, train
 
 PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850}
-CONVOLVED = 28**2 * 25 * 6, 10**2 * 25 * 60, 48_000 + 10_080 + 840  # C1, the sparse C3, and what follows it
+CONVOLVED = 28**2 * 25 * 6, 10**2 * 25 * 60, 48_000 + 10_080 + 840  # C1, the sparse C3, and the later layers
 MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED)}
 OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
 TANH = ActivationFactory({"_target_": "torch.nn.Tanh", "monotone": True})
@@ -44,7 +44,7 @@ def own(model: dict[str, Any], *overrides: str):
     return replace(configure(*overrides), model=model)
 
 
-def test_lenet5_yaml_has_the_defaults_of_the_class():
+def test_lenet5_yaml_has_defaults_of_class():
     option = yaml.safe_load((CONF_DIR / "model" / "lenet5.yaml").read_text())
     assert option == LENET5
     defaults = {name: p.default for name, p in inspect.signature(LeNet5).parameters.items()}
@@ -52,7 +52,7 @@ def test_lenet5_yaml_has_the_defaults_of_the_class():
 
 
 @pytest.mark.parametrize("model", sorted(f.stem for f in (CONF_DIR / "model").glob("*.yaml")))
-def test_a_shipped_model_has_its_parameters_and_learns(model):
+def test_bundled_model_has_expected_size_and_learns(model):
     lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh")
     assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
     assert results[-1].val_accuracy > 0.7
@@ -63,7 +63,7 @@ def test_a_shipped_model_has_its_parameters_and_learns(model):
 
 @settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 60), st.sampled_from([0.4, 1, 1.7]))
-def test_any_lenet_has_the_size_of_its_layers(one, two, kernel, units, width):
+def test_network_size_of_any_lenet_is_sum_over_layers(one, two, kernel, units, width):
     options = {"channels": [one, two], "kernel_size": kernel, "units": [units, 7], "width": width}
     config = own(LENET5 | options)
     c1, c2, u1, u2 = (math.ceil(n * width) for n in (one, two, units, 7))
@@ -87,7 +87,7 @@ def test_any_lenet_has_the_size_of_its_layers(one, two, kernel, units, width):
     in_channels=st.integers(1, 3),
     pooling=st.sampled_from(["max", "average"]),
 )
-def test_any_lenet_has_the_layers_of_its_options(channels, kernel, units, width, size, in_channels, pooling):
+def test_any_lenet_has_layers_given_by_options(channels, kernel, units, width, size, in_channels, pooling):
     side = ((size - kernel + 1) // 2 - kernel + 1) // 2
     shape = {"in_channels": in_channels, "num_classes": 7, "image_size": size}
     options = {"channels": channels, "kernel_size": kernel, "units": units, "width": width, "pooling": pooling}
@@ -103,7 +103,7 @@ def test_any_lenet_has_the_layers_of_its_options(channels, kernel, units, width,
     assert network(torch.zeros(2, in_channels, size, size)).shape == (2, 7)
 
 
-def test_only_what_differs_from_lenet5_counts_in_the_fingerprint():
+def test_fingerprint_contains_only_differences_from_lenet5():
     digests = {"train": "a", "validation": "b"}
     config = configure()
     base = fingerprint(config, digests)
@@ -114,7 +114,7 @@ def test_only_what_differs_from_lenet5_counts_in_the_fingerprint():
         assert fingerprint(configure(other), digests) != base
 
 
-def test_what_a_model_does_not_take_is_no_part_of_its_configuration():
+def test_unused_options_are_not_part_of_effective_configuration():
     digests = {"train": "a", "validation": "b"}
     lines = (["activation=relu"], ["activation=leaky_relu", "regularization.dropout_rate=0.3"])
     one, other = (configure("model=linear", *line) for line in lines)
@@ -137,11 +137,11 @@ def test_what_a_model_does_not_take_is_no_part_of_its_configuration():
         (["model.width=3.9", "model.kernel_size=7", "model.units=[1,1000]"], "None"),
     ],
 )
-def test_the_native_engine_trains_only_networks_that_its_kernels_support(overrides, why):
+def test_native_engine_refuses_unsupported_networks(overrides, why):
     assert why in str(why_not_native(configure(*overrides, "engine=auto")))
 
 
-def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
+def test_own_network_with_batch_norm_resumes_to_same_bits():
     config = own(OWN, "num_epoch=2", "training.ema_decay=0.9", "dataset.train_size=100", "activation=relu")
     check_config(config)
     whole, data = start(config)
@@ -156,7 +156,7 @@ def test_a_network_of_ones_own_resumes_to_the_same_bits_with_its_batch_norm():
     assert "norm.running_mean" in whole.average.state_dict()
 
 
-def test_a_strided_shortcut_of_ones_own_does_not_crash_several_threads():
+def test_own_network_with_strided_shortcut_trains_with_two_threads():
     # oneDNN crashes (AVX-512, channels-last) if the images of a batch cannot be divided evenly among the threads.
     config = own({"_target_": "tests.tools.networks.Strided"}, "num_threads=2", "batch_size=31", "num_epoch=2")
     try:
@@ -200,20 +200,20 @@ def test_a_strided_shortcut_of_ones_own_does_not_crash_several_threads():
         ),
     ],
 )
-def test_a_mistake_in_a_model_is_one_line_before_training(option, says):
+def test_invalid_model_gives_one_line_error_before_training(option, says):
     with pytest.raises(ConfigError) as caught:
         check_config(own(option))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_activation_of_ones_own_is_checked_in_our_models():
+def test_own_activation_is_checked_in_bundled_models():
     noisy = {"_target_": "tests.tools.networks.Noisy", "name": "noisy", "monotone": False}
     with pytest.raises(ConfigError, match="activation=noisy: returns different logits"):
         check_config(replace(configure(), activation=noisy))
 
 
-def test_a_record_may_name_only_models_that_are_trusted():
+def test_record_with_untrusted_model_is_refused():
     check_network("it", configure("model=linear"), None)
     check_network("it", own(OWN), ["mine", "tests.tools.networks"])
     with pytest.raises(UserError, match="trust="):
@@ -223,7 +223,7 @@ def test_a_record_may_name_only_models_that_are_trusted():
 
 
 @pytest.mark.parametrize("group", ["model", "activation"])
-def test_two_own_classes_with_one_name_cannot_be_in_one_sweep(group):
+def test_own_classes_with_same_name_in_sweep_are_refused(group):
     classes = {"model": ("Residual", "Strided"), "activation": ("Noisy", "Flat")}[group]
     options = [{"_target_": f"tests.tools.networks.{name}", "name": "mine"} for name in classes]
     configs = [replace(configure(), **{group: option}) for option in options]
@@ -237,13 +237,13 @@ def test_class_of_own_network_is_a_param():
     assert not any("_target_" in flag for flag in params(effective(configure("model=linear"))))
 
 
-def test_own_networks_are_registered_under_their_class():
+def test_own_networks_are_registered_by_class_name():
     names = [registered_name("mnist", option) for option in (LENET5, OWN, OWN | {"name": "lenet5"})]
     assert names == ["lenet5-mnist", *["tests_tools_networks_Residual-mnist"] * 2]
     assert registered_name("mnist", LENET5 | {"name": "a.b/c"}) == "a_b_c-mnist"
 
 
-def test_initial_weights_come_from_the_seed_alone():
+def test_initial_weights_of_own_network_depend_only_on_seed():
     def digest(seed: int) -> str:
         return weights_digest(start(own(OWN, f"seed={seed}"))[0].model.state_dict())
 
@@ -256,18 +256,18 @@ def test_initial_weights_come_from_the_seed_alone():
     assert weights_digest(network_of(own(OWN)).state_dict()) != first
 
 
-def test_a_batch_of_one_image_is_refused_if_the_model_cannot_train_on_it():
+def test_single_image_batch_is_refused_if_model_cannot_train():
     flat = {"_target_": "tests.tools.networks.Flat"}
     for size, images in ((32, 97), (1, 100)):
         with pytest.raises(ConfigError, match=f"batch_size={size}"):
             check_batches(own(flat, f"batch_size={size}"), images)
     check_batches(own(flat), 98)
-    check_batches(own(OWN), 97)  # its batch norm sees many pixels of an image
+    check_batches(own(OWN), 97)  # the batch norm averages over many pixels per image
     check_batches(configure(), 97)
 
 
 @pytest.mark.parametrize("model", ["linear", "lenet5"])
-def test_an_effective_configuration_is_its_own(model):
+def test_effective_configuration_is_idempotent(model):
     config = effective(configure(f"model={model}", "activation=relu"))
     assert effective(config) == effective(config, imports=False) == config
     assert fingerprint(config, {}) == fingerprint(configure(f"model={model}", "activation=relu"), {})

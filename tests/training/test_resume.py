@@ -1,4 +1,4 @@
-"""A training that is stopped at any point resumes to the bits of an uninterrupted one."""
+"""A stopped training resumes to the bits of an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = (
 
 
 def through_files(lane: Lane, path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """What is restored has been on disk."""
+    """Return the lane's snapshot after writing it to disk and reading it back."""
     tensors, values = snapshot(lane)
     save_weights(path, tensors, {"values": json.dumps(values)})
     read, metadata = load_weights(path)
@@ -42,7 +42,7 @@ def through_files(lane: Lane, path: Path) -> tuple[dict[str, torch.Tensor], dict
 
 
 def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tuple[Lane, list[EpochResult]]:
-    """Trains with a stop after each of these steps (counted over the whole training), going on in a new lane."""
+    """Train, stop after each of these steps (counted over the whole training), and resume in a new lane."""
     results: list[EpochResult] = []
     lane, data = start(configure(*LINE, *overrides))
     done = 0
@@ -68,7 +68,7 @@ def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tup
 
 
 def numbers(result: EpochResult) -> tuple:
-    """What does not depend on the clock."""
+    """Return the parts of a result that do not depend on the clock."""
     losses = [(iteration, loss) for iteration, loss, _ in result.step_losses]
     return result.epoch, result.train_loss, result.train_accuracy, result.val_loss, result.val_accuracy, losses
 
@@ -82,7 +82,7 @@ def same(one: tuple[Lane, list[EpochResult]], other: tuple[Lane, list[EpochResul
 
 @cache
 def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
-    """Of a training that never stopped."""
+    """Return the lane and the results of an uninterrupted training."""
     return train(overrides, (), Path())
 
 
@@ -95,7 +95,7 @@ def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
         ("rmsprop", ("activation=prelu", "num_iter_echo=2")),
     ],
 )
-def test_stopped_twice_with_each_optimizer(optimizer, more, tmp_path):
+def test_training_stopped_twice_resumes_with_each_optimizer(optimizer, more, tmp_path):
     line = (f"optimizer={optimizer}", "optimizer.lr=0.003", *more)
     same(train(line, (3, 9), tmp_path / "state"), whole(line))
 
@@ -104,21 +104,21 @@ def test_stopped_twice_with_each_optimizer(optimizer, more, tmp_path):
 @given(stops=st.sets(st.integers(1, STEPS), min_size=1, max_size=4))
 @example(stops={5})  # after the last step of an epoch
 @example(stops={1, STEPS})
-def test_stopped_anywhere_with_all_augmentations_and_flags_of_training(stops, tmp_path_factory):
+def test_training_stopped_anywhere_resumes_with_all_options(stops, tmp_path_factory):
     one = train(OPTIONS, tuple(sorted(stops)), tmp_path_factory.mktemp("stopped") / "state")
     same(one, whole(OPTIONS))
     averages = (lane.average.state_dict().values() for lane, _ in (one, whole(OPTIONS)))
     assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
 
 
-def test_early_stop_remembers_over_an_interruption_what_was_better(tmp_path):
+def test_patience_continues_after_interruption(tmp_path):
     line = ("optimizer.lr=1e-9", "training.patience=2", "num_epoch=9")
     interrupted = train(line, (7, 12), tmp_path / "state")
     same(interrupted, whole(line))
     assert len(interrupted[1]) == 3
 
 
-def test_an_optimizer_whose_state_cannot_be_kept_is_named():
+def test_unsupported_optimizer_state_is_named():
     lane, data = start(configure(*LINE))
     next(fit(lane, data))
     next(iter(lane.optimizer.state.values()))["odd"] = [1, 2]

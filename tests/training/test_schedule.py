@@ -34,7 +34,7 @@ def sgd() -> torch.optim.Optimizer:
 
 
 @pytest.mark.parametrize(("warmup", "final"), [(0, 0.1), (8, 0.0), (8, 1.0)])
-def test_linear_is_torchs(warmup, final):
+def test_linear_schedule_matches_torch(warmup, final):
     optimizer = sgd()
     falling = LinearLR(optimizer, 1.0, final, STEPS - warmup)
     scheduler: LRScheduler = falling
@@ -46,26 +46,26 @@ def test_linear_is_torchs(warmup, final):
     assert ours(schedule) == pytest.approx(stepped(optimizer, scheduler))
 
 
-def test_cosine_is_torchs():
+def test_cosine_schedule_matches_torch():
     optimizer = sgd()
     scheduler = CosineAnnealingLR(optimizer, STEPS, 0.1)
     assert ours(Schedule(ScheduleShape.cosine, 0.0, 0.04, 0.1, 1)) == pytest.approx(stepped(optimizer, scheduler))
 
 
-def test_cosine_after_a_warm_up_is_the_same_over_the_steps_that_are_left():
+def test_cosine_schedule_after_warm_up_covers_remaining_steps():
     warm = ours(Schedule(ScheduleShape.cosine, 0.25, 0.5, 0.0, 1))
     assert warm[:10] == pytest.approx([0.5 + 0.05 * step for step in range(10)])
     assert warm[10:] == pytest.approx(ours(Schedule(ScheduleShape.cosine, 0.0, 0.5, 0.0, 1), 30))
 
 
-def test_step_is_torchs_with_equal_ratios():
+def test_step_schedule_matches_torch():
     optimizer = sgd()
     scheduler = MultiStepLR(optimizer, [10, 20, 30], 0.001 ** (1 / 3))
     assert ours(Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3)) == pytest.approx(stepped(optimizer, scheduler))
 
 
 @pytest.mark.parametrize("warmup", [0.3, 0.5])
-def test_one_cycle_is_torchs(warmup):
+def test_one_cycle_schedule_matches_torch(warmup):
     optimizer = sgd()
     scheduler = OneCycleLR(optimizer, 1.0, STEPS, pct_start=warmup, cycle_momentum=False)
     expected = []
@@ -89,7 +89,7 @@ schedules = st.builds(
 
 @given(schedules, st.integers(1, 300))
 @settings(max_examples=50)
-def test_it_rises_and_then_falls_between_0_and_1(schedule, steps):
+def test_learning_rate_factor_rises_then_falls_between_0_and_1(schedule, steps):
     factors = ours(schedule, steps)
     top = factors.index(max(factors))
     assert factors[: top + 1] == pytest.approx(sorted(factors[: top + 1]))
@@ -101,7 +101,7 @@ def test_it_rises_and_then_falls_between_0_and_1(schedule, steps):
 @given(warmup=st.floats(0, 0.9), num_epoch=st.integers(1, 30))
 @example(warmup=0.1, num_epoch=30)
 @settings(max_examples=15)
-def test_the_warm_up_is_over_when_the_first_epoch_after_it_begins(shape, warmup, num_epoch):
+def test_learning_rate_does_not_rise_after_warm_up(shape, warmup, num_epoch):
     schedule = Schedule(shape, warmup, start=0.1, final=0.1, drops=1)
     first = first_after_warmup(schedule, num_epoch)
     factors = ours(schedule, STEPS * num_epoch)
@@ -111,7 +111,7 @@ def test_the_warm_up_is_over_when_the_first_epoch_after_it_begins(shape, warmup,
         assert (first - 2) / num_epoch < warmup <= (first - 1) / num_epoch + 1e-9
 
 
-def test_a_training_uses_it_in_each_step():
+def test_training_uses_schedule_in_each_step():
     lane, data = start(configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2"))
     used = []
     lane.optimizer.register_step_post_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))

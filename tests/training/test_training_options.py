@@ -24,7 +24,7 @@ def network(seed: int) -> LeNet5:
     return build_network({"_target_": "torch.nn.SELU"}, 0.0, weights=generator(seed, "weights"))
 
 
-def test_smoothed_labels_are_what_is_minimised_and_not_what_is_validated():
+def test_label_smoothing_affects_training_but_not_validation():
     lane, data = start(configure("training.label_smoothing=0.2", "num_iter_echo=1", SHORT))
     fresh, _ = start(lane.config)
     order = data.train_index[torch.randperm(len(data.train_index), generator=generator(0, "order"))][:32]
@@ -38,7 +38,7 @@ def test_smoothed_labels_are_what_is_minimised_and_not_what_is_validated():
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
-def test_label_noise_is_trained_on_and_not_validated(engine):
+def test_label_noise_affects_training_but_not_validation(engine):
     flags = ["training.label_noise=0.25", "seed=3", SHORT, f"engine={engine}", "num_iter_echo=1", "batch_size=320"]
     lane, data = start(configure(*flags))
     noisy = with_label_noise(data, lane.config)
@@ -59,7 +59,7 @@ def test_label_noise_is_trained_on_and_not_validated(engine):
     assert result.val_loss == pytest.approx(float(clean), rel=1e-5)
 
 
-def test_all_labels_can_be_wrong_and_two_classes_are_swapped():
+def test_label_noise_near_1_swaps_two_classes():
     _, data = start(configure(SHORT))
     two = replace(data, class_names=("a", "b"), labels=data.labels % 2)
     index = data.train_index
@@ -71,7 +71,7 @@ def test_all_labels_can_be_wrong_and_two_classes_are_swapped():
         with_label_noise(replace(data, class_names=("a",)), configure("training.label_noise=0.5"))
 
 
-def test_no_steps_gradient_is_longer_than_clip_norm():
+def test_gradient_norm_never_exceeds_clip_norm():
     def norms(*overrides: str) -> list[float]:
         lane, data = start(configure(SHORT, *overrides))
         found: list[float] = []
@@ -91,22 +91,22 @@ def test_no_steps_gradient_is_longer_than_clip_norm():
     assert clipped[0] == pytest.approx(min(free[0], 0.5), rel=1e-4)
 
 
-def test_a_norm_that_is_never_reached_changes_no_bit():
+def test_clip_norm_above_all_norms_changes_no_bit():
     assert digest(train("training.clip_norm=1e9", SHORT)[0]) == digest(train(SHORT)[0])
 
 
-def test_the_average_follows_by_its_definition():
+def test_weight_average_matches_definition():
     average, model = network(0), network(1)
     start_at = {name: p.detach().clone() for name, p in average.named_parameters()}
     update_average(average, model, decay=0.9, step=1000)
     for name, p in average.named_parameters():
         torch.testing.assert_close(p, 0.9 * start_at[name] + 0.1 * model.get_parameter(name), atol=1e-7, rtol=1e-5)
     before = average.fc3.weight.detach().clone()
-    update_average(average, model, decay=0.999, step=1)  # while it is young it forgets sooner
+    update_average(average, model, decay=0.999, step=1)  # the decay is smaller in early steps
     torch.testing.assert_close(average.fc3.weight, 2 / 11 * before + 9 / 11 * model.fc3.weight)
 
 
-def test_the_average_is_what_is_validated_and_saved_and_the_training_goes_on_as_without_it():
+def test_weight_average_is_validated_and_saved_without_changing_steps():
     lane, results = train("num_epoch=2", "training.ema_decay=0.95", "activation=prelu", SHORT)
     plain, plain_results = train("num_epoch=2", "activation=prelu", SHORT)
     assert [r.train_loss for r in results] == [r.train_loss for r in plain_results]
@@ -134,20 +134,20 @@ def test_the_average_is_what_is_validated_and_saved_and_the_training_goes_on_as_
         torch.testing.assert_close(p.detach().double(), reference[name], atol=1e-5, rtol=1e-4)
 
 
-def test_patience_ends_a_run_that_does_not_get_better():
-    # An lr this small changes no prediction, so nothing gets better after the first epoch.
+def test_patience_ends_run_without_improvement():
+    # Such a small learning rate changes no prediction, so no epoch improves on the first.
     lane, results = train("num_epoch=9", "optimizer.lr=1e-9", "training.patience=3", SHORT)
     assert [r.epoch for r in results] == [1, 2, 3, 4]
     assert lane.stopped_early
     assert lane.best.epoch == 1
-    # One that ends with its last epoch did not stop early.
+    # A run that ends with its last epoch has not stopped early.
     lane, results = train("num_epoch=4", "optimizer.lr=1e-9", "training.patience=3", SHORT)
     assert (len(results), lane.stopped_early) == (4, False)
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_patience_counts_from_the_last_epoch_that_was_better(patience):
-    # Clipped: on some CPUs it diverges without.
+def test_patience_counts_from_last_improvement(patience):
+    # Without clipping, this run diverges on some CPUs.
     line = ("num_epoch=12", "optimizer.lr=0.05", "dataset.train_size=200", "training.clip_norm=1")
     accuracies = [r.val_accuracy for r in train(*line)[1]]
     best, waited = 0, 0
@@ -161,7 +161,7 @@ def test_patience_counts_from_the_last_epoch_that_was_better(patience):
     assert lane.stopped_early == (epoch < 12)
 
 
-def test_less_than_min_delta_does_not_count_as_better_but_the_best_is_kept():
+def test_improvement_below_min_delta_does_not_extend_patience():
     lane, results = train("num_epoch=9", "training.patience=2", "training.min_delta=0.9", SHORT)
     assert [r.epoch for r in results] == [1, 2, 3]
     assert lane.best.epoch == max(results, key=lambda r: r.val_accuracy).epoch

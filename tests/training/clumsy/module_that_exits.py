@@ -1,4 +1,4 @@
-"""A module of a user's own that ends the process."""
+"""A user's module that ends the process."""
 
 import sys
 

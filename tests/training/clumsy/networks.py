@@ -1,4 +1,4 @@
-"""Networks of a user's own, each with one peculiarity. Most subclasses change one method of `Net`."""
+"""User-defined networks, each with one peculiarity. Most subclasses change one method of `Net`."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class CountingBuffer(Net):
 
 
 class LostBuffer(CountingBuffer):
-    """The same with a buffer that is not saved."""
+    """Network whose logits depend on a counting buffer that is not saved."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)

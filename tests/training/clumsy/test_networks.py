@@ -1,4 +1,4 @@
-"""What happens with each of the networks in networks.py: it trains, is refused before training, or fails."""
+"""Each network in networks.py trains, is refused before training, or fails in training."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def own(name: str):
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_network_trains_and_its_weights_give_the_same_logits_in_a_new_instance(name):
+def test_network_trains_and_saved_weights_give_same_logits(name):
     config = own(name)
     before = torch.random.get_rng_state()
     check_config(config)
@@ -67,7 +67,7 @@ def test_network_trains_and_its_weights_give_the_same_logits_in_a_new_instance(n
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_network_is_refused_in_one_line_before_training(name):
+def test_network_gives_one_line_error_before_training(name):
     with pytest.raises(ConfigError) as caught:
         check_config(own(name))
     assert REFUSED[name] in str(caught.value)

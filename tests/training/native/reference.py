@@ -20,7 +20,7 @@ ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
 
 def threefry(key: tuple[int, int], first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Threefry-2x32 with 20 rounds, as its paper writes it down."""
+    """Compute Threefry-2x32 with 20 rounds as defined in its paper."""
     keys = [np.uint32(k & 0xFFFFFFFF) for k in key]
     keys.append(keys[0] ^ keys[1] ^ np.uint32(0x1BD11BDA))
     with np.errstate(over="ignore"):
@@ -36,7 +36,7 @@ def threefry(key: tuple[int, int], first: np.ndarray, second: np.ndarray) -> tup
 
 
 def first_blocks(shape: NativeShape) -> list[int]:
-    """The first block of each activation's and then each dropout's random numbers; see kernels/options.h."""
+    """Return the first block of random numbers of each activation and then of each dropout; see kernels/options.h."""
     sizes = []
     if shape.channels:
         maps1, blocks2 = -(-shape.channels[0] // 6) * 6, -(-shape.channels[1] // 16)
@@ -48,7 +48,7 @@ def first_blocks(shape: NativeShape) -> list[int]:
 
 
 def uniform(options: Options, images: int, first: int, vectors: int) -> Tensor:
-    """(images, vectors, 16) numbers in [0, 1): those that a layer has for each image, from its first block on."""
+    """Return a layer's random numbers in [0, 1) from its first block on, with shape (images, vectors, 16)."""
     blocks = (vectors + 1) // 2
     image = np.repeat(np.arange(images), blocks * 16)
     counter = np.tile(np.arange(blocks * 16) + first * 16, images)
@@ -59,14 +59,14 @@ def uniform(options: Options, images: int, first: int, vectors: int) -> Tensor:
 
 @dataclass
 class Reference:
-    """A network in double precision, in training."""
+    """A network in double precision in training mode."""
 
     model: LeNet5 | FullyConnected | Linear
     options: Options
     shape: NativeShape
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss and the logits."""
+        """Return the mean loss and the logits."""
         model, x, n = self.model, images.double(), len(images)
         blocks, acts = first_blocks(self.shape), 0
         if isinstance(model, LeNet5):
@@ -90,7 +90,7 @@ class Reference:
             return pool(act(z), 2)
         n, maps, side = len(z), z.shape[1], z.shape[2] // 2
         z = z[:, :, : 2 * side, : 2 * side]
-        # Lanes: a row of s2 for act1 ([map][row]), the maps for act2 ([place]); four numbers for each, one a phase.
+        # Lanes: a row of s2 for act1 ([map][row]), the maps for act2 ([place]); four numbers each, one per phase.
         if act is self.model.act1:
             padded = -(-maps // 6) * 6
             u = uniform(self.options, n, first, padded * side * 4).reshape(n, padded, side, 2, 2, 16)[

@@ -30,7 +30,7 @@ LABELS = torch.zeros(N, dtype=torch.int64)
 
 
 def changed(kernels: Kernels, *overrides: str, key: tuple[int, int] = KEY, threads: int = 1, index=None) -> Tensor:
-    """By the kernels."""
+    """Return the images augmented by the kernels."""
     return kernels.augment(
         changes(*overrides, key=key, threads=threads), IMAGES, LABELS, torch.arange(N) if index is None else index
     ).clone()
@@ -48,7 +48,7 @@ def changes(*overrides: str, key: tuple[int, int] = KEY, threads: int = 1, backg
 
 
 def words(block: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 16) of 24 random bits: the first and the second ones of a block, of each image."""
+    """Return the first and the second words (24 random bits) of a block for each image, with shape (N, 16)."""
     image, counter = np.repeat(np.arange(N), 16), np.tile(block * 16 + np.arange(16), N)
     first, second = threefry(KEY, image, counter)
     return (first >> 8).reshape(N, 16), (second >> 8).reshape(N, 16)
@@ -59,7 +59,7 @@ def uniform(numbers: np.ndarray) -> Tensor:
 
 
 def field(sigma: float, side: int) -> Tensor:
-    """(N, 2, side, side), of variance 1: smoothed normal numbers."""
+    """Return smoothed normal numbers of variance 1, with shape (N, 2, side, side)."""
     drawn = [words(1 + row) for row in range(CONTROL)]
     u, turns = (torch.stack([uniform(pair[i]) for pair in drawn], dim=1) for i in (0, 1))
     radius = (-2 * torch.log1p(-u)).sqrt()
@@ -70,7 +70,7 @@ def field(sigma: float, side: int) -> Tensor:
 
 
 def resampled(how: Augment, images: Tensor = IMAGES) -> Tensor:
-    """As augmentation.py says it, in double precision."""
+    """Resample as in augmentation.py, but in double precision."""
     angle, size, shear, dx, dy = (2 * uniform(words(0)[0]) - 1).T[:5]
     angle, size, shear = angle * math.radians(how.rotate), 1 + size * how.scale, shear * how.shear
     cos, sin = angle.cos() / size, angle.sin() / size
@@ -95,16 +95,16 @@ def resampled(how: Augment, images: Tensor = IMAGES) -> Tensor:
     ],
     ids=" ".join,
 )
-def test_what_is_resampled_is_what_torch_finds_there(kernels, overrides):
+def test_resampled_images_match_torch(kernels, overrides):
     found = changed(kernels, *overrides).double()
     assert float((found - IMAGES).abs().mean()) > 0.05
     error = (found - resampled(changes(*overrides))).abs()
-    # Places are sums of float32 numbers up to 32 wide, and noise differs by up to 2 from pixel to pixel.
+    # Positions are sums of float32 numbers up to 32, and noise differs by up to 2 between neighboring pixels.
     assert float(error.max()) < 2e-4
     assert float(error.mean()) < 5e-6
 
 
-def test_images_of_another_size_and_background_are_resampled_moved_and_erased():
+def test_augmentation_works_for_other_image_size_and_background():
     own = library.kernels(native_shape(configure(*SHAPES["all of it, averaged"])))
     assert isinstance(own, Kernels)
     images, black = IMAGES[..., 2:30, 2:30].contiguous(), -0.4242
@@ -125,7 +125,7 @@ def test_images_of_another_size_and_background_are_resampled_moved_and_erased():
         assert torch.equal(image, expected)
 
 
-def test_whole_pixels_are_moved(kernels):
+def test_shift_moves_by_whole_pixels(kernels):
     found, (first, _) = changed(kernels, "augmentation.shift=3"), words(0)
     padded = F.pad(IMAGES, (3,) * 4, value=BACKGROUND)
     moves = {(int(x * 7 >> 24), int(y * 7 >> 24)) for x, y in first[:, 3:5].astype(np.uint64)}
@@ -135,14 +135,14 @@ def test_whole_pixels_are_moved(kernels):
         assert torch.equal(image, pixels[:, top : top + SIDE, left : left + SIDE])
 
 
-def test_a_share_of_the_images_is_mirrored(kernels):
+def test_flip_mirrors_share_of_images(kernels):
     found, draws = changed(kernels, "augmentation.flip=0.3"), uniform(words(0)[0][:, 5])
     assert 0 < int((draws < 0.3).sum()) < N
     assert torch.equal(found, torch.where((draws < 0.3)[:, None, None, None], IMAGES.flip(-1), IMAGES))
     assert torch.equal(changed(kernels, "augmentation.flip=1"), IMAGES.flip(-1))
 
 
-def test_rectangles_are_erased(kernels):
+def test_erase_blanks_rectangles(kernels):
     found = changed(kernels, "augmentation.erase=0.5", "augmentation.erase_size=32")
     erased = 0
     for image, before, numbers in zip(found[1:, 0], IMAGES[1:, 0], words(0)[1][1:].astype(np.uint64), strict=True):
@@ -157,7 +157,7 @@ def test_rectangles_are_erased(kernels):
 
 
 @pytest.mark.parametrize("overrides", [("augmentation=[affine,elastic,flip,erase]",), ("augmentation=[shift,flip]",)])
-def test_threads_and_places_in_the_data_change_no_bit(kernels, overrides):
+def test_augmentation_does_not_depend_on_threads_or_position_in_data(kernels, overrides):
     once = changed(kernels, *overrides)
     assert torch.equal(once, changed(kernels, *overrides, threads=3))
     assert not torch.equal(once, changed(kernels, *overrides, key=(KEY[0] + 1, KEY[1])))
@@ -166,8 +166,8 @@ def test_threads_and_places_in_the_data_change_no_bit(kernels, overrides):
     assert torch.equal(once, kernels.augment(changes(*overrides), moved, LABELS, turned))
 
 
-def test_moves_are_as_wide_as_torchs(kernels):
-    """Over many draws, by the mean square change that they make of smooth images."""
+def test_augmentation_changes_images_as_much_as_torch(kernels):
+    """The test compares the mean square change of smooth images over many draws."""
     smooth = F.interpolate(IMAGES[:, :, ::8, ::8], (SIDE, SIDE), mode="bicubic").contiguous()
     for name in ("affine", "elastic", "shift", "erase"):
         options, rng = options_of(f"augmentation={name}"), torch.Generator().manual_seed(1)
@@ -178,5 +178,5 @@ def test_moves_are_as_wide_as_torchs(kernels):
             )
             how = changes(f"augmentation={name}", key=(key, 7))
             ours.append(float((kernels.augment(how, smooth, LABELS, torch.arange(N)) - smooth).square().mean()))
-        spread = math.hypot(np.std(torchs), np.std(ours)) / 10
-        assert abs(np.mean(torchs) - np.mean(ours)) < 4 * spread
+        deviation = math.hypot(np.std(torchs), np.std(ours)) / 10
+        assert abs(np.mean(torchs) - np.mean(ours)) < 4 * deviation

@@ -28,7 +28,7 @@ BUILD = "from lenet_exp.training.native.build import build; print(build().path)"
 
 
 class Fake:
-    """A compiler that is the only one there is."""
+    """A fake compiler, which is the only compiler on the machine."""
 
     def __init__(self, folder: Path, library: str) -> None:
         self.script, self.log, self.library = folder / "fake-c++", folder / "log", library
@@ -48,7 +48,7 @@ class Fake:
 def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     found = Fake(tmp_path, kernels._library._name)
     monkeypatch.setenv("CXX", str(found.script))
-    tools = tmp_path / "tools"  # what the script needs, and no other compiler
+    tools = tmp_path / "tools"  # the programs that the script needs, without other compilers
     tools.mkdir()
     for tool in ("sh", "sleep", "cp"):
         (tools / tool).symlink_to(str(shutil.which(tool)))
@@ -58,14 +58,14 @@ def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
 
 
 @pytest.mark.slow(seconds=10)
-def test_eight_processes_at_once_build_once(fake):
+def test_concurrent_processes_build_library_once(fake):
     fake.behave("sleep 0.3")
     line = [sys.executable, "-c", BUILD]
     environment = os.environ | {"XDG_CACHE_HOME": str(fake.cache)}
     started = [subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(8)]
-    said = {process.communicate()[0] for process in started}
+    outputs = {process.communicate()[0] for process in started}
     assert [process.returncode for process in started] == [0] * 8
-    (path,) = {Path(text.strip()) for text in said}
+    (path,) = {Path(text.strip()) for text in outputs}
     assert path.parent == fake.cache / "lenet_exp" / "native"
     assert fake.runs == 1
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -73,7 +73,7 @@ def test_eight_processes_at_once_build_once(fake):
     assert not list(path.parent.glob("*.building"))
 
 
-def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
+def test_library_is_rebuilt_only_if_changed(fake):
     path = build.build(fake.cache).path
     assert build.build(fake.cache).path == path
     assert fake.runs == 1
@@ -84,7 +84,7 @@ def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
     path.with_suffix(".sha256").unlink()
     build.build(fake.cache)
     assert fake.runs == 4
-    Kernels(path)  # not before: who truncates what is loaded ends the process
+    Kernels(path)  # only now, because truncating a loaded library crashes the process
 
 
 def test_least_recently_used_library_is_removed(fake, monkeypatch):
@@ -92,7 +92,7 @@ def test_least_recently_used_library_is_removed(fake, monkeypatch):
     first, second = (build.build(fake.cache, NativeShape(side=n)).path for n in range(2))
     for age, path in enumerate((first, second)):
         os.utime(path, (age, age))
-    assert build.build(fake.cache, NativeShape(side=0)).path == first  # used again
+    assert build.build(fake.cache, NativeShape(side=0)).path == first  # used most recently
     third = build.build(fake.cache, NativeShape(side=2)).path
     assert set(fake.cache.rglob("*.so")) == {first, third}
     assert len({first, second, third}) == fake.runs == 3
@@ -101,7 +101,7 @@ def test_least_recently_used_library_is_removed(fake, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["library", "digest"])
-def test_a_file_that_others_may_write_is_not_opened(fake, what):
+def test_library_writable_by_others_is_rebuilt(fake, what):
     path = build.build(fake.cache).path
     (path if what == "library" else path.with_suffix(".sha256")).chmod(0o666)
     build.build(fake.cache)
@@ -127,14 +127,14 @@ def linked(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [given_away, open_to_all, linked, Path.touch])
-def test_a_folder_that_is_not_this_users_alone_is_not_used(fake, make):
+def test_cache_folder_not_private_to_user_is_refused(fake, make):
     make(fake.cache)
     with pytest.raises(build.BuildError, match=str(fake.cache)):
         build.build(fake.cache)
     assert fake.runs == 0
 
 
-def test_a_compiler_that_refuses_is_said_with_its_words(fake):
+def test_compiler_error_is_reported(fake):
     fake.behave("echo 'engine.cpp:1: note' >&2; echo 'engine.cpp:7: error: no such header' >&2; exit 1")
     with pytest.raises(build.BuildError, match=r"fake-c\+\+: engine.cpp:7: error: no such header"):
         build.build(fake.cache)
@@ -143,7 +143,7 @@ def test_a_compiler_that_refuses_is_said_with_its_words(fake):
 
 
 @pytest.mark.parametrize(("behavior", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "no library")])
-def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatch, behavior, says):
+def test_hanging_or_silent_compiler_is_reported(fake, monkeypatch, behavior, says):
     monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
     fake.behave(behavior)
     start = time.monotonic()
@@ -152,7 +152,7 @@ def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatc
     assert time.monotonic() - start < 30
 
 
-def test_what_a_killed_build_left_does_no_harm(fake):
+def test_leftovers_of_killed_build_are_replaced(fake):
     path = build.build(fake.cache).path
     path.unlink()
     path.with_suffix(".building").mkdir()
@@ -161,7 +161,7 @@ def test_what_a_killed_build_left_does_no_harm(fake):
     assert not path.with_suffix(".building").exists()
 
 
-def test_a_pipe_in_place_of_the_lock_is_refused(fake):
+def test_named_pipe_as_lock_is_refused(fake):
     path = build.build(fake.cache).path
     path.unlink()
     path.with_suffix(".lock").unlink()
@@ -170,13 +170,13 @@ def test_a_pipe_in_place_of_the_lock_is_refused(fake):
         build.build(fake.cache)
 
 
-def test_without_a_compiler_it_is_said_which_would_do(fake, monkeypatch):
+def test_missing_compiler_is_reported(fake, monkeypatch):
     monkeypatch.setenv("CXX", "/no/such/c++")
     with pytest.raises(build.BuildError, match=r"no C\+\+ compiler"):
         build.build(fake.cache)
 
 
-def test_on_an_old_cpu_nothing_is_built(fake, monkeypatch, tmp_path):
+def test_unsupported_cpu_builds_nothing(fake, monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text("flags : fpu sse2\n")
     monkeypatch.setattr(target, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
@@ -189,8 +189,8 @@ def test_on_an_old_cpu_nothing_is_built(fake, monkeypatch, tmp_path):
         library.kernels.cache_clear()
 
 
-def test_a_user_without_a_home_has_no_cache(monkeypatch):
-    """As in a container, under a number that no password file knows."""
+def test_user_without_home_folder_has_no_cache(monkeypatch):
+    """The user has no entry in the password file, as in a container."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)

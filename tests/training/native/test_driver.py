@@ -26,10 +26,10 @@ IN_ARM_CI = ("all of it", "all of it, averaged")
 
 
 def run(folder: Path, compiler: str, *options: str, program: Path = DRIVER, emulator: tuple[str, ...] = ()) -> str:
-    """What a program prints, compiled so; skips where compiler or emulator are not there. It has to end well."""
+    """Compile and run a program, and return its output. Skip the test if the compiler or the emulator is missing."""
     for tool in (compiler, *emulator):
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not here")
+            pytest.skip(f"{tool} not found")
     subprocess.run([compiler, *FLAGS, *options, str(program), "-o", str(folder / "program")], check=True)
     line = [*emulator, str(folder / "program"), "quick"]
     done = subprocess.run(line, capture_output=True, text=True)
@@ -38,7 +38,7 @@ def run(folder: Path, compiler: str, *options: str, program: Path = DRIVER, emul
 
 
 def here(march: str) -> str:
-    """`-march=...`, where this CPU can run it."""
+    """Return `-march=...`, or skip the test if this CPU does not support it."""
     able = {AVX512: {AVX512.march, AVX2.march}, AVX2: {AVX2.march}}
     found = find_target()
     if isinstance(found, str) or march not in able.get(found, ()):
@@ -51,19 +51,19 @@ def defined(shape: NativeShape) -> list[str]:
 
 
 def compare(folder: Path, *options: str) -> None:
-    """The kernels with the plain loops."""
+    """Compare the kernels with plain loops."""
     compiler = next((name for name in ("clang++", "g++") if shutil.which(name)), "g++")
-    said = run(folder, compiler, "-O1", here(AVX2.march), *options, program=COMPARE)
-    assert "weight 0" in said
+    output = run(folder, compiler, "-O1", here(AVX2.march), *options, program=COMPARE)
+    assert "weight 0" in output
 
 
-def test_kernels_compute_what_plain_loops_do(tmp_path):
+def test_kernels_match_plain_loops(tmp_path):
     compare(tmp_path)
 
 
 @st.composite
 def shapes(draw: st.DrawFn) -> NativeShape:
-    """Any shape that plain loops go through in a second."""
+    """Draw a network shape that plain loops compute within a second."""
     linear = draw(st.integers(0, 3)) == 0
     units = draw(st.lists(st.integers(1, 130), max_size=3))
     side, kernel_size = draw(st.sampled_from([28, 32])), 0 if linear else draw(st.sampled_from([3, 5, 7]))
@@ -77,19 +77,19 @@ def shapes(draw: st.DrawFn) -> NativeShape:
 @pytest.mark.slow(seconds=20)
 @settings(max_examples=4, deadline=None)
 @given(shape=shapes())
-def test_kernels_compute_what_plain_loops_do_for_any_shape(tmp_path_factory, shape):
+def test_kernels_match_plain_loops_for_any_shape(tmp_path_factory, shape):
     compare(tmp_path_factory.mktemp("shape"), *defined(shape))
 
 
 @pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize(("compiler", "march"), [("g++", AVX2.march), ("g++", AVX512.march), ("clang++", AVX2.march)])
-def test_compilers_and_instruction_sets_change_no_bit(tmp_path, compiler, march):
+def test_digests_do_not_depend_on_compiler_or_instruction_set(tmp_path, compiler, march):
     assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
 
 
 @pytest.mark.by_hand
-def test_sanitizers_find_nothing(tmp_path):
-    """With clang: gcc takes minutes for it."""
+def test_sanitizers_report_no_errors(tmp_path):
+    """The test uses clang, because gcc needs minutes."""
     options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march))
     assert run(tmp_path, "clang++", *options) == DIGESTS.read_text()
     run(tmp_path, "clang++", *options, program=COMPARE)
@@ -97,7 +97,7 @@ def test_sanitizers_find_nothing(tmp_path):
 
 @pytest.mark.by_hand
 @pytest.mark.parametrize("name", SHAPES)
-def test_sanitizers_find_nothing_for_other_shapes(tmp_path, name):
+def test_sanitizers_report_no_errors_for_other_shapes(tmp_path, name):
     shape = defined(native_shape(configure(*SHAPES[name])))
     for program in (DRIVER, COMPARE):
         options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march), *shape)
@@ -108,14 +108,14 @@ ARM = ("-O2", "-march=armv8-a", "-static")
 
 
 @pytest.mark.slow(seconds=12)
-def test_arm_code_has_the_same_bits(tmp_path):
+def test_arm_code_gives_same_digests(tmp_path):
     found = run(tmp_path, "aarch64-linux-gnu-g++", *ARM, emulator=("qemu-aarch64",))
     assert found == DIGESTS.read_text()
 
 
 @pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize("name", [n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES])
-def test_arm_code_has_the_same_bits_for_other_shapes(tmp_path, name):
+def test_arm_code_gives_same_digests_for_other_shapes(tmp_path, name):
     shape = defined(native_shape(configure(*SHAPES[name])))
     expected = run(tmp_path, "g++", "-O1", here(AVX2.march), *shape)
     assert run(tmp_path, "aarch64-linux-gnu-g++", *ARM, "-O1", *shape, emulator=("qemu-aarch64",)) == expected

@@ -1,4 +1,4 @@
-"""The native engine in real trainings on digits: compared with torch, over threads and CPUs, and interrupted."""
+"""Real trainings with the native engine: stored digests, other threads and CPUs, torch's losses, interruptions."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_a_training_has_the_bits_that_were_noted(kernels, name):
-    """On any machine. If they changed on purpose: another number in `NATIVE_KERNEL` (`NATIVE_ADAPTIVE` or
-    `NATIVE_AUGMENTATION`, where only theirs did), and `python -m tests.training.native.trained` notes them anew."""
+def test_training_matches_stored_digest(kernels, name):
+    """After an intended change, raise `NATIVE_KERNEL` (or only `NATIVE_ADAPTIVE` or `NATIVE_AUGMENTATION`) and run
+    `python -m tests.training.native.trained` to store the new digests."""
     assert train_native(kernels, name) == DIGESTS[name]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in IN_CI else BY_HAND) for name in SHAPES])
-def test_a_training_of_another_shape_has_the_bits_that_were_noted(kernels, name):
+def test_training_of_another_shape_matches_stored_digest(kernels, name):
     assert {train_shape(name, threads) for threads in (1, 2)} == {NOTED["shapes"][name]}
 
 
-@BY_HAND  # 60 libraries
+@BY_HAND  # compiles 60 libraries
 @pytest.mark.parametrize("target", [AVX2, AVX512])
 @pytest.mark.parametrize("command", ["g++", "clang++"])
-def test_compilers_and_instruction_sets_change_no_bit_of_any_shape(tmp_path, command, target):
+def test_digests_of_all_shapes_do_not_depend_on_compiler(tmp_path, command, target):
     compiler = next((c for c in find_compilers() if c.name == command), None)
     if compiler is None or find_target() not in (target, AVX512):
         pytest.skip(f"no {command}, or no {target.name}")
@@ -68,17 +68,17 @@ def test_compilers_and_instruction_sets_change_no_bit_of_any_shape(tmp_path, com
         assert {train_shape(name, threads, build) for threads in (1, 2)} == {NOTED["shapes"][name]}, name
 
 
-def test_a_training_on_mnist_has_the_bits_that_were_noted(kernels, real_data):
+def test_training_on_mnist_matches_stored_digest(kernels, real_data):
     assert train_mnist(kernels, real_data) == NOTED["mnist"]
 
 
-def test_the_digests_are_those_of_the_present_kernels():
+def test_stored_digests_belong_to_current_kernels():
     assert (NOTED["kernel"], NOTED["adaptive"]) == (NATIVE_KERNEL, NATIVE_ADAPTIVE)
     assert NOTED["augmentation"] == NATIVE_AUGMENTATION
 
 
 @pytest.mark.slow(seconds=6)
-def test_torchs_code_for_other_cpus_changes_no_bit(kernels):
+def test_digests_do_not_depend_on_torch_code_for_other_cpus(kernels):
     line = [sys.executable, "-m", "tests.training.native.trained", kernels._library._name, "2"]
     done = subprocess.run(
         line, env=os.environ | {"ATEN_CPU_CAPABILITY": "default"}, cwd=ROOT, capture_output=True, text=True, check=True
@@ -88,7 +88,7 @@ def test_torchs_code_for_other_cpus_changes_no_bit(kernels):
 
 
 @pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
-def test_the_losses_are_torchs(kernels, name):
+def test_losses_match_torch(kernels, name):
     (native, data), (torchs, _) = (started(name, "num_epoch=1", "num_iter_echo=1") for _ in range(2))
     (mine,), (theirs,) = fit_native(kernels, native, data), fit(torchs, data, engine=TorchEngine())
     for (_, loss, _), (_, expected, _) in zip(mine.step_losses, theirs.step_losses, strict=True):
@@ -106,7 +106,7 @@ def test_the_losses_are_torchs(kernels, name):
         ("moved", 4),
     ],
 )
-def test_a_stopped_training_goes_on_with_other_threads(kernels, name, at, tmp_path):
+def test_stopped_training_resumes_with_other_threads(kernels, name, at, tmp_path):
     lane, data = started(name)
     asked = iter(range(1, 100))
     fit_native(kernels, lane, data, stop=lambda: next(asked) == at)
@@ -121,8 +121,8 @@ def test_a_stopped_training_goes_on_with_other_threads(kernels, name, at, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["relu, adam, averaged", "prelu, rmsprop, clipped"])
-def test_each_engine_goes_on_from_the_others_state(kernels, name):
-    """A commit is torch's, whoever made it."""
+def test_each_engine_resumes_from_checkpoint_of_other_engine(kernels, name):
+    """Both engines write checkpoints in torch's format."""
     whole, data = started(name, "num_iter_echo=1")
     (_, expected) = fit_native(kernels, whole, data)
     for first, second in ((True, False), (False, True)):
@@ -141,7 +141,7 @@ def test_each_engine_goes_on_from_the_others_state(kernels, name):
         assert results[-1].train_loss == pytest.approx(expected.train_loss, rel=2e-2)
 
 
-def test_a_training_that_diverges_says_so(kernels):
+def test_diverging_training_reports_divergence(kernels):
     lane, data = started("selu, nesterov", "optimizer.lr=1e4", "num_epoch=5")
     result = fit_native(kernels, lane, data)[-1]
     assert isinstance(result, Divergence)
@@ -149,7 +149,7 @@ def test_a_training_that_diverges_says_so(kernels):
 
 
 @pytest.mark.parametrize(("what", "number"), [("labels", 10), ("labels", -1), ("train_index", 10**6)])
-def test_what_lies_outside_of_the_data_is_refused(kernels, what, number):
+def test_labels_and_indices_out_of_range_are_refused(kernels, what, number):
     lane, data = started("elu")
     numbers = getattr(data, what)  # shared with other tests
     before = int(numbers[3])

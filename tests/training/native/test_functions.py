@@ -1,4 +1,4 @@
-"""exp, tanh and log compared with double precision; Threefry compared with its authors' known answers."""
+"""exp, tanh and log compared with double precision, and Threefry compared with its published known answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def applied(kernels, which: int, x: torch.Tensor) -> torch.Tensor:
 
 
 def units(found: torch.Tensor, exact: torch.Tensor) -> float:
-    """The largest error, in units in the last place."""
+    """Return the largest error in units in the last place."""
     place = torch.from_numpy(np.spacing(np.abs(exact.float().numpy()))).double()
     return float(((found.double() - exact).abs() / place).max())
 
@@ -35,24 +35,24 @@ def units(found: torch.Tensor, exact: torch.Tensor) -> float:
         (LOG, torch.log, torch.linspace(1, 10, 100_000)),
     ],
 )
-def test_errors_are_a_few_units_in_the_last_place(kernels, which, function, x):
+def test_functions_are_accurate_to_few_units_in_last_place(kernels, which, function, x):
     x = x[: len(x) // 16 * 16]
     assert units(applied(kernels, which, x), function(x.double())) <= 2.5
 
 
 @pytest.mark.parametrize(("which", "function"), [(SINE, torch.sin), (COSINE, torch.cos)])
-def test_sines_and_cosines_of_turns_are_right_to_the_last_places(kernels, which, function):
+def test_sine_and_cosine_of_turns_are_accurate(kernels, which, function):
     turns = torch.linspace(-0.5, 1, 99_200)
     error = applied(kernels, which, turns).double() - function(2 * torch.pi * turns.double())
     assert float(error.abs().max()) < 2e-7
 
 
 @pytest.mark.parametrize("which", [EXP, EXP_MINUS_1, TANH, LOG])
-def test_what_is_not_a_number_stays_so(kernels, which):
+def test_functions_of_nan_are_nan(kernels, which):
     assert applied(kernels, which, torch.full((16,), float("nan"))).isnan().all()
 
 
-def test_far_out_the_functions_end_at_their_limits(kernels):
+def test_functions_of_large_arguments_reach_limits(kernels):
     x = torch.tensor([-1e30, 1e30, -float("inf"), float("inf")] * 4)
     assert applied(kernels, TANH, x).tolist() == [-1, 1, -1, 1] * 4
     assert applied(kernels, EXP_MINUS_1, x)[0] == -1
@@ -69,7 +69,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
-def test_random_numbers_are_threefrys(kernels, counter, key, result):
+def test_random_numbers_match_known_answers_of_threefry(kernels, counter, key, result):
     first, second = (torch.from_numpy(np.full(16, c, dtype=np.uint32).view(np.int32)) for c in counter)
     out = torch.empty(2, 16, dtype=torch.int32)
     signed = [int(np.uint32(k).view(np.int32)) for k in key]

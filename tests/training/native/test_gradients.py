@@ -20,7 +20,7 @@ LABELS = torch.randint(10, (320,), generator=torch.Generator().manual_seed(2))
 
 BY_HAND = pytest.mark.by_hand
 
-ODD = {  # keywords with which the maximum may not come first, or that are far from the usual ones
+ODD = {  # arguments that forbid pooling before the activation, or unusual values
     "elu falls": ["activation=elu", "activation.alpha=-0.5"],
     "elu steep": ["activation=elu", "activation.alpha=3"],
     "leaky relu falls": ["activation=leaky_relu", "activation.negative_slope=-0.3"],
@@ -41,7 +41,7 @@ def compare(kernels, overrides: list[str], count: int, threads: int = 1) -> None
     side = kernels.layout.shape.side
     images = IMAGES[..., :side, :side].contiguous()
     model = new_lane(config, torch.device("cpu")).model
-    with torch.no_grad():  # larger weights, so that all sides of an activation are seen
+    with torch.no_grad():  # larger weights, so that inputs reach all parts of an activation
         for parameter in model.parameters():
             parameter.mul_(1.5)
     options = network_options(config, model, threads)
@@ -57,7 +57,7 @@ def compare(kernels, overrides: list[str], count: int, threads: int = 1) -> None
     assert hits == int((logits.argmax(1) == LABELS[index]).sum())
     for name, parameter in exact.model.named_parameters():
         assert parameter.grad is not None
-        # PReLU's slopes are single numbers, whose gradients are sums that may cancel.
+        # The gradients of PReLU's scalar slopes are sums that may cancel.
         alike = [p.grad for n, p in exact.model.named_parameters() if n == name or ("act" in n and "act" in name)]
         largest = max(float(grad.abs().max()) for grad in alike)
         error = float((kernels.layout.slots[name].of(gradient).double() - parameter.grad).abs().max())
@@ -65,25 +65,25 @@ def compare(kernels, overrides: list[str], count: int, threads: int = 1) -> None
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_it_is_that_of_double_precision(kernels, name):
+def test_gradient_matches_double_precision(kernels, name):
     compare(kernels, CONFIGURATIONS[name], 40)
 
 
 @pytest.mark.parametrize("name", [name if name in IN_CI else pytest.param(name, marks=BY_HAND) for name in SHAPES])
 @pytest.mark.parametrize("activation", ["selu", "rrelu", "prelu"])
-def test_it_is_that_of_double_precision_for_other_shapes(kernels, name, activation):
+def test_gradient_matches_double_precision_for_other_shapes(kernels, name, activation):
     config = configure(*SHAPES[name])
     own = library.kernels(native_shape(config))
     compare(own, [*SHAPES[name], f"activation={activation}", *NOISY], 40)
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 33, 128, 257, 300])
-def test_at_any_batch_size(kernels, count):
+def test_gradient_matches_double_precision_at_any_batch_size(kernels, count):
     compare(kernels, ["activation=selu"], count)
 
 
-def test_padding_stays_zero(kernels):
-    """What lies between the parameters has no gradient, or it would count in a norm."""
+def test_gradient_of_padding_is_zero(kernels):
+    """A gradient of the padding between parameters would count in the norm."""
     config = configure("activation=prelu")
     model = new_lane(config, torch.device("cpu")).model
     gradient = kernels.layout.new_array()
@@ -102,7 +102,7 @@ def test_padding_stays_zero(kernels):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("activation", ["selu", "relu", "tanh"])
-def test_a_loss_is_finite_where_torchs_is(kernels, activation, bad):
+def test_loss_is_finite_exactly_if_loss_of_torch_is(kernels, activation, bad):
     config, seen = configure(f"activation={activation}"), set()
     for name in ("conv1.weight", "conv1.bias", "conv2.weight", "fc1.bias", "fc2.weight", "fc3.weight"):
         model = new_lane(config, torch.device("cpu")).model
@@ -118,7 +118,7 @@ def test_a_loss_is_finite_where_torchs_is(kernels, activation, bad):
     assert False in seen
 
 
-def test_a_pixel_that_is_not_a_number_ends_in_the_loss(kernels):
+def test_nan_pixel_makes_loss_nan(kernels):
     config = configure("activation=relu")
     images = IMAGES.clone()
     images[7, 0, 16, 16] = float("nan")
@@ -135,7 +135,7 @@ def test_a_pixel_that_is_not_a_number_ends_in_the_loss(kernels):
 
 
 @pytest.mark.parametrize("activation", ["prelu", "rrelu"])
-def test_threads_change_no_bit(kernels, activation):
+def test_gradient_does_not_depend_on_threads(kernels, activation):
     config = configure(f"activation={activation}", "regularization.dropout_rate=0.3")
     model = new_lane(config, torch.device("cpu")).model
     found = []
@@ -151,8 +151,8 @@ def test_threads_change_no_bit(kernels, activation):
         assert torch.equal(gradient, found[0][1])
 
 
-def test_equal_maxima_hand_the_gradient_to_the_first(kernels):
-    """On a blank image all four places of each window are equal: torch takes the first too."""
+def test_first_of_equal_maxima_gets_gradient(kernels):
+    """On a blank image, all four values of each window are equal, and torch also selects the first."""
     config = configure("activation=selu")
     model = new_lane(config, torch.device("cpu")).model
     images, labels, index = torch.full((3, 1, 32, 32), 0.25), torch.tensor([1, 2, 3]), torch.arange(3)

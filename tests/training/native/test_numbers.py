@@ -21,7 +21,7 @@ from lenet_exp.training.schedule import lr_factor
 from tests.training.small import ACTIVATIONS, OPTIMIZERS, configure
 
 
-def test_cosines_and_powers_are_right_to_the_last_places():
+def test_cosine_and_power_are_accurate():
     for i in range(2001):
         x = math.pi * i / 2000
         assert cosine(x) == pytest.approx(math.cos(x), abs=3e-16)
@@ -32,7 +32,7 @@ def test_cosines_and_powers_are_right_to_the_last_places():
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine", "step", "one_cycle"])
-def test_learning_rates_are_those_of_the_schedule(shape):
+def test_learning_rates_match_schedule(shape):
     schedule = configure(f"schedule={shape}").schedule
     for step in range(300):
         found = lr_factor(schedule, step, 300, cosine, power)
@@ -40,7 +40,7 @@ def test_learning_rates_are_those_of_the_schedule(shape):
 
 
 @pytest.mark.parametrize("model", ["lenet5", "lenet_300_100", "linear"])
-def test_initial_weights_are_torchs_but_for_the_last_bits(model):
+def test_initial_weights_match_torch_up_to_rounding(model):
     flags = [f"model={model}", "seed=5", "activation=prelu"]
     torchs, ours = (new_lane(configure(*flags), torch.device("cpu")) for _ in range(2))
     initialize(ours.model, 5)
@@ -51,7 +51,7 @@ def test_initial_weights_are_torchs_but_for_the_last_bits(model):
 
 
 @pytest.mark.parametrize(("height", "width", "white"), [(28, 28, 255), (8, 8, 16), (50, 20, 255)])
-def test_images_are_torchs_but_for_the_last_bits(height, width, white):
+def test_images_match_torch_up_to_rounding(height, width, white):
     pixels = torch.randint(white + 1, (70, height, width), dtype=torch.uint8)
     torch.testing.assert_close(normalize_exactly(pixels, white), normalize(pixels, white), rtol=0, atol=1e-6)
     other = (white, 28, Normalization([0.13], [0.31]))
@@ -68,11 +68,11 @@ def test_images_are_torchs_but_for_the_last_bits(height, width, white):
         "dataset.image_size=28",
     ],
 )
-def test_the_kernels_know_all_that_is_shipped(option):
+def test_kernels_support_all_bundled_options(option):
     assert why_unsupported(configure(option)) is None
 
 
-def test_what_they_do_not_know_is_named():
+def test_unsupported_option_is_named():
     config = configure()
     strange = {
         "activation=gelu": {"activation": {"_target_": "torch.nn.GELU"}},
@@ -93,8 +93,8 @@ def test_what_they_do_not_know_is_named():
         (Training, "label_smoothing label_noise clip_norm ema_decay patience min_delta"),
     ],
 )
-def test_no_flag_of_a_training_step_is_ignored_by_the_kernels(section, known):
-    """A new one: implement it in the kernels, or refuse it in `why_unsupported`; then add it here."""
+def test_kernels_ignore_no_flag_of_training_step(section, known):
+    """Implement a new flag in the kernels, or refuse it in `why_unsupported`; then add it here."""
     assert [field.name for field in fields(section)] == known.split()
 
 
@@ -113,6 +113,6 @@ V4 = V3 + " avx512f avx512bw avx512cd avx512dq avx512vl"
         ("riscv64", "", "riscv64"),
     ],
 )
-def test_the_target_is_what_the_cpu_can_do(machine, flags, target):
+def test_target_matches_features_of_cpu(machine, flags, target):
     found = find_target(machine, f"processor : 0\n{flags}\n")
     assert target in found if isinstance(target, str) else found == target

@@ -29,7 +29,7 @@ def gradients(model, step: int) -> dict[str, torch.Tensor]:
 
 
 def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
-    """Does the steps with the kernels and with torch in double precision, and compares after each."""
+    """Run the steps with the kernels and with torch in double precision, and compare after each step."""
     exact = deepcopy(lane.model).double()
     (group,) = lane.optimizer.param_groups
     values = {k: v for k, v in group.items() if k not in {"params", "fused", "foreach", "capturable", "differentiable"}}
@@ -78,7 +78,7 @@ def close(model, exact) -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "keyword"), CASES)
-def test_steps_are_torchs(kernels, optimizer, keyword):
+def test_optimizer_steps_match_torch(kernels, optimizer, keyword):
     decay = 0 if keyword.startswith("momentum") else 0.05
     line = [f"optimizer={optimizer}", f"optimizer.{keyword}", f"regularization.weight_decay={decay}"]
     if keyword == "nesterov=true":
@@ -89,13 +89,13 @@ def test_steps_are_torchs(kernels, optimizer, keyword):
 @pytest.mark.parametrize(
     ("optimizer", "clip_norm"), [("sgd", 0.5), ("sgd", 1e9), ("adam", 0.5), ("adamw", 0.5), ("rmsprop", 0.5)]
 )
-def test_clipping_and_the_average_are_torchs(kernels, optimizer, clip_norm):
+def test_clipping_and_weight_average_match_torch(kernels, optimizer, clip_norm):
     line = (f"optimizer={optimizer}", f"training.clip_norm={clip_norm}", "training.ema_decay=0.3")
     steps(kernels, new_lane(configure(*line), torch.device("cpu")), 0, STEPS)
 
 
 @pytest.mark.parametrize("optimizer", KEYWORDS)
-def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
+def test_optimizer_resumes_from_saved_state(kernels, optimizer):
     config = configure(f"optimizer={optimizer}")
     whole, parted = (new_lane(config, torch.device("cpu")) for _ in range(2))
     steps(kernels, whole, 0, STEPS)
@@ -109,7 +109,7 @@ def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
             kernels.update(rule.next_step(0.01 * (step + 1)), weights, gradient)
         state = parted.optimizer.state_dict()
         parted.optimizer = type(parted.optimizer)(parted.model.parameters(), lr=1)
-        parted.optimizer.load_state_dict(state)  # as a commit does
+        parted.optimizer.load_state_dict(state)  # as a checkpoint does
     for mine, theirs in zip(parted.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -117,8 +117,8 @@ def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
 @pytest.mark.parametrize(
     ("optimizer", "decay"), [("sgd", 0), ("adam", 0), ("adam", 0.01), ("adamw", 0.01), ("rmsprop", 0)]
 )
-def test_weights_whose_gradient_stays_0_need_no_subnormal_numbers(kernels, optimizer, decay):
-    """They made a step of the optimizer 10 to 28 times slower; dead ReLUs had them after a few epochs."""
+def test_zero_gradients_give_no_subnormal_numbers(kernels, optimizer, decay):
+    """Subnormal numbers, which dead ReLUs cause after a few epochs, make optimizer steps 10 to 28 times slower."""
     line = (f"optimizer={optimizer}", f"regularization.weight_decay={decay}")
     lane, layout = new_lane(configure(*line), torch.device("cpu")), kernels.layout
     weights, gradient = layout.move_parameters(lane.model), layout.new_array()
@@ -128,7 +128,7 @@ def test_weights_whose_gradient_stays_0_need_no_subnormal_numbers(kernels, optim
             for name, g in gradients(lane.model, step).items():
                 layout.slots[name].of(gradient).copy_(g * (step == 0))
         kernels.update(rule.next_step(0.001), weights, gradient)
-    states = [value for its in lane.optimizer.state.values() for value in its.values()]
+    states = [value for state in lane.optimizer.state.values() for value in state.values()]
     assert len(states) >= 10
     for tensor in (*lane.model.parameters(), *states):
         size = tensor.detach().abs()

@@ -1,7 +1,7 @@
 """Short native trainings, and their digests.
 
-python -m tests.training.native.trained                        notes the digests of all trainings in digests.json
-python -m tests.training.native.trained <library> [threads]    prints the digest of each on digits with a library
+python -m tests.training.native.trained                        stores the digests of all trainings in digests.json
+python -m tests.training.native.trained <library> [threads]    prints the digests on digits with a library
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ SHAPES: dict[str, list[str]] = {
     ],
     "five layers of 28x28 pixels": ["model=lenet_300_100", "model.units=[33,16,97,5]", "dataset.image_size=28"],
 }
-IN_CI = ("all of it", "all of it, averaged", "300-100")  # a shape compiles for 4 to 8 s
-# Spelled out, not a recipe: these bits change with the kernels alone.
+IN_CI = ("all of it", "all of it, averaged", "300-100")  # compiling a shape takes 4 to 8 s
+# Not a recipe, so that the digest changes only with the kernels.
 MNIST = ["dataset=mnist", "dataset.train_size=4000", "dataset.val_size=1000", "schedule=linear", "schedule.warmup=0.2",
          "optimizer.lr=0.1", "optimizer.nesterov=true", "num_epoch=1", "batch_size=128"]  # fmt: skip
 
 
 def started(name: str, *more: str) -> tuple[Lane, TrainingData]:
-    """What `fit` needs of a training that is named in `CONFIGURATIONS`."""
+    """Return the lane and the data of a configuration in `CONFIGURATIONS`."""
     config = configure(*SHORT, *CONFIGURATIONS[name], "engine=native", *more)
     return new_lane(config, CPU), load_training_data(config, CPU)
 
@@ -84,26 +84,26 @@ def started(name: str, *more: str) -> tuple[Lane, TrainingData]:
 def fit_native(
     kernels: Kernels, lane: Lane, data: TrainingData, stop: Callable[[], bool] = lambda: False
 ) -> list[EpochResult | Divergence]:
-    """`fit` with these kernels."""
+    """Train with these kernels and return the results of the epochs."""
     return list(fit(lane, data, stop=stop, engine=NativeEngine(kernels)))
 
 
 def state_digest(lane: Lane) -> str:
-    """Of all that a commit keeps but times, and of the best weights."""
+    """Return the digest of the checkpoint's content, except times, and of the best weights."""
     tensors, _ = snapshot(lane)
     assert lane.best is not None
     return weights_digest(tensors | {f"best.{name}": t for name, t in lane.best.weights.items()})[:16]
 
 
 def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
-    """The digest of a training that is named in `CONFIGURATIONS`."""
+    """Return the digest of training a configuration in `CONFIGURATIONS`."""
     lane, data = started(name, f"num_threads={threads}")
     fit_native(kernels, lane, data)
     return state_digest(lane)
 
 
 def train_shape(name: str, threads: int = 1, build: Callable[[NativeShape], Kernels | str] = kernels) -> str:
-    """The digest of a training of a shape that is named in `SHAPES`."""
+    """Return the digest of training a network shape in `SHAPES`."""
     more = ["activation=rrelu", "regularization.dropout_rate=0.2", "optimizer.nesterov=true", "augmentation=affine"]
     config = configure(*SHORT, *SHAPES[name], *more, "engine=native", f"num_threads={threads}")
     own, lane = build(native_shape(config)), new_lane(config, CPU)
@@ -113,7 +113,7 @@ def train_shape(name: str, threads: int = 1, build: Callable[[NativeShape], Kern
 
 
 def train_mnist(kernels: Kernels, data_root: str) -> str:
-    """The digest of a short training on MNIST."""
+    """Return the digest of a short training on MNIST."""
     config = compose([*MNIST, "num_threads=2", "device=cpu", "engine=native", f"data_root={data_root}"])
     lane = new_lane(config, CPU)
     fit_native(kernels, lane, load_training_data(config, CPU))

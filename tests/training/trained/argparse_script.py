@@ -1,4 +1,4 @@
-"""The network of the argparse script, saved as the script saved it: the whole module, pickled."""
+"""The network of the argparse script, saved as a pickle of the whole module, as the script does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 class LeNet5(nn.Module):
-    """Attributes conv1..fc3, an activation each, dropout modules or None."""
+    """LeNet-5 with the attribute names of the original script."""
 
-    __module__ = "lenet5"  # the name that its pickles have
+    __module__ = "lenet5"  # the module name in the script's pickles
 
     def __init__(self, activation: Callable[[], nn.Module], dropout: float) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class LeNet5(nn.Module):
 
 
 def save(network: LeNet5, path: Path) -> None:
-    """Writes its `.pkl`; a pickle names the class, so its module has to be there meanwhile."""
+    """Write the `.pkl`; the pickle names the class, so its module must exist while saving."""
     module = types.ModuleType(LeNet5.__module__)
     module.LeNet5 = LeNet5  # type: ignore[attr-defined]
     with patch.dict(sys.modules, {LeNet5.__module__: module}):

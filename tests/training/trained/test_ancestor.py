@@ -1,4 +1,4 @@
-"""Models of the argparse script are read exactly, and no code in such a file is run."""
+"""Models of the original argparse script load exactly, and no code in such a file runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODELS = Path(
     os.environ.get("LENET_EXP_ANCESTOR_MODELS") or Path(__file__).resolve().parents[4] / "shared" / "ancestor_models"
 )
 MNIST = MODELS / "MNIST_epoch43_acc0.9913.pkl"
-published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's published models are not here")
+published = pytest.mark.skipif(not MNIST.is_file(), reason="the published models of the original script are not found")
 
 
 @published
@@ -33,7 +33,7 @@ published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's publi
     ("file", "dataset", "correct"),
     [(MNIST.name, "mnist", 9894), ("FashionMNIST_epoch38_acc0.9094.pkl", "fashion_mnist", 9036)],
 )
-def test_its_published_models_give_exactly_the_published_accuracy(file, dataset, correct, real_data):
+def test_published_models_have_published_accuracy(file, dataset, correct, real_data):
     raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
     predictions = predict_logits(load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500).argmax(1)
     assert int((predictions == raw.labels).sum()) == correct
@@ -51,7 +51,7 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize(("name", "dropout"), [*((name, 0.3) for name in ACTIVATIONS), ("selu", 0)])
-def test_any_of_its_activations_and_dropout_settings_work(name, dropout, tmp_path):
+def test_models_with_any_activation_and_dropout_load(name, dropout, tmp_path):
     network = LeNet5(ACTIVATIONS[name], dropout).eval()
     save(network, tmp_path / "model.pkl")
     images = torch.rand(5, 1, 32, 32) * 2 - 1
@@ -60,13 +60,13 @@ def test_any_of_its_activations_and_dropout_settings_work(name, dropout, tmp_pat
 
 
 def opcodes(name: str, argument: str) -> bytes:
-    """A pickle that calls `name` (as `module attribute`) with a text, by the old GLOBAL and REDUCE."""
+    """Return a pickle that calls `name` (as `module attribute`) with a text, using GLOBAL and REDUCE."""
     text = argument.encode()
     return b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\nX" + struct.pack("<I", len(text)) + text + b"\x85R."
 
 
 class Call:
-    """Pickles as a call."""
+    """An object whose pickle calls a function."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -76,7 +76,7 @@ class Call:
 
 
 def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
-    """Pickles that would create `marker`, and what the refusal has to name."""
+    """Return pickles that would create `marker`, and a part of the expected message."""
     touch = f"touch {marker}"
     code = f"open({str(marker)!r}, 'w')"
     protocol_4 = pickle.dumps(Call(os.system, touch), protocol=4)
@@ -104,7 +104,7 @@ def archive(path: Path, *pickles: tuple[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("attack", sorted(attacks(Path("x"))))
-def test_a_pickle_with_anything_else_is_refused_by_name_and_nothing_is_run(attack, tmp_path):
+def test_pickle_with_foreign_objects_is_refused_without_running_code(attack, tmp_path):
     marker = tmp_path / "ran"
     content, named = attacks(marker)[attack]
     path = archive(tmp_path / "evil.pkl", ("archive/data.pkl", content))
@@ -115,20 +115,20 @@ def test_a_pickle_with_anything_else_is_refused_by_name_and_nothing_is_run(attac
     assert not marker.exists()
 
 
-def test_the_attacks_would_work_where_pickle_is_trusted(tmp_path):
+def test_attacks_succeed_with_plain_pickle(tmp_path):
     marker = tmp_path / "ran"
     pickle.loads(attacks(marker)["os.system"][0])
     assert marker.exists()
 
 
-def test_an_attack_hidden_in_a_real_model_is_refused(tmp_path):
+def test_attack_hidden_in_real_model_is_refused(tmp_path):
     save(LeNet5(nn.SELU, 0), tmp_path / "model.pkl")
     marker = tmp_path / "ran"
     hidden, _ = attacks(marker)["os.system"]
     with zipfile.ZipFile(tmp_path / "model.pkl") as model, zipfile.ZipFile(tmp_path / "evil.pkl", "w") as evil:
         for entry in model.infolist():
             content = model.read(entry)
-            if entry.filename.endswith("data.pkl"):  # run the call, drop its result, go on as before
+            if entry.filename.endswith("data.pkl"):  # run the call, drop its result, load the model
                 content = content[:2] + hidden[2:-1] + b"0" + content[2:]
             evil.writestr(entry.filename, content)
     with pytest.raises(UserError, match=r"posix\.system"):
@@ -137,13 +137,13 @@ def test_an_attack_hidden_in_a_real_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip at all", pickle.dumps(Call(os.system, "true"), protocol=2)])
-def test_what_is_no_archive_is_refused(content, tmp_path):
+def test_file_other_than_archive_is_refused(content, tmp_path):
     (tmp_path / "bad.pkl").write_bytes(content)
     with pytest.raises(UserError, match=r"bad\.pkl"):
         load_ancestor(tmp_path / "bad.pkl")
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
+def test_too_large_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.pkl", "w", zipfile.ZIP_DEFLATED) as written:
         written.writestr("archive/data.pkl", b"\x80\x02N.")
         with written.open("archive/data/0", "w") as big:
@@ -154,7 +154,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
         load_ancestor(tmp_path / "bomb.pkl")
 
 
-def test_another_module_or_a_model_of_another_shape_is_no_model(tmp_path):
+def test_other_objects_and_shapes_are_refused(tmp_path):
     network = LeNet5(nn.SELU, 0)
     network.fc3 = nn.Linear(84, 11)
     save(network, tmp_path / "shape.pkl")
@@ -172,14 +172,14 @@ def test_another_module_or_a_model_of_another_shape_is_no_model(tmp_path):
         ([b"\x80\x02N."] * 2, "must contain exactly one"),
     ],
 )
-def test_pickles_of_more_than_a_network_are_refused_before_they_fill_the_memory(pickles, says, tmp_path):
+def test_oversized_pickle_is_refused_before_loading(pickles, says, tmp_path):
     path = archive(tmp_path / "long.pkl", *((f"{n}/data.pkl", content) for n, content in enumerate(pickles)))
     with pytest.raises(UserError, match=says):
         load_ancestor(path)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: None])
-def test_a_pipe_in_place_of_a_model_blocks_nothing_and_a_missing_file_is_named(make, tmp_path):
+def test_named_pipe_or_missing_file_is_reported(make, tmp_path):
     make(tmp_path / "model.pkl")
     with pytest.raises(UserError, match=r"model\.pkl: cannot be read"):
         load_ancestor(tmp_path / "model.pkl")

@@ -27,20 +27,20 @@ def bits(tensor: torch.Tensor) -> tuple:
 
 @settings(max_examples=12)
 @given(weights=WEIGHTS, metadata=st.dictionaries(st.text(), st.text(), max_size=3))
-def test_weights_and_metadata_come_back_bit_for_bit(weights, metadata, tmp_path_factory):
+def test_weights_and_metadata_are_saved_bit_for_bit(weights, metadata, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "weights.safetensors"
     save_weights(path, weights, metadata)
     loaded, text = load_weights(path)
     assert {name: bits(t) for name, t in loaded.items()} == {name: bits(t) for name, t in weights.items()}
     assert text == metadata
-    assert list(loaded) == list(weights)  # the format sorts its tensors, and the digest goes by their order
+    assert list(loaded) == list(weights)  # the format sorts tensors, but the digest depends on their order
     assert weights_digest(loaded) == weights_digest(weights)
 
 
-def test_a_networks_weights_come_back_with_the_same_digest(tmp_path):
+def test_saved_weights_of_network_have_same_digest(tmp_path):
     lane, _ = start(configure("activation=prelu"))
     state = lane.model.state_dict()
-    assert not state["conv2.weight"].is_contiguous()  # channels-last, as it trains
+    assert not state["conv2.weight"].is_contiguous()  # channels-last, as in training
     save_weights(tmp_path / "w.safetensors", state, {})
     other, _ = start(configure("activation=prelu", "seed=1"))
     other.model.load_state_dict(load_weights(tmp_path / "w.safetensors")[0])
@@ -62,20 +62,20 @@ OTHERS = {
 }
 
 
-def test_the_digest_tells_all_differences_apart():
+def test_digest_changes_with_any_difference():
     digests = {what: weights_digest(weights) for what, weights in OTHERS.items()}
     digests["the original"] = weights_digest({"a": A, "b": B})
     digests["zero"] = weights_digest({"a": A, "b": torch.tensor([5.0, 0.0])})
     assert len(set(digests.values())) == len(digests)
 
 
-def test_the_digest_does_not_depend_on_how_weights_lie_in_memory():
+def test_digest_does_not_depend_on_memory_format():
     x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     assert weights_digest({"x": x}) == weights_digest({"x": x.to(memory_format=torch.channels_last)})
     assert weights_digest({"x": x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)}) == weights_digest({"x": x})
     assert weights_digest({"x": x.clone().requires_grad_()}) == weights_digest({"x": x})
 
 
-def test_the_digest_is_sha_256_over_names_shapes_and_bytes():
+def test_digest_is_sha256_of_names_shapes_and_bytes():
     by_hand = hashlib.sha256(b"w (2,) torch.float32" + struct.pack("<2f", 1, 2) + b"b () torch.int64" + bytes(8))
     assert weights_digest({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(0)}) == by_hand.hexdigest()
