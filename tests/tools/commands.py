@@ -1,7 +1,7 @@
 """Real commands and a real MLflow server, for tests that share, interrupt or watch them.
 
-`lenet_train` runs the command in this process, which has torch already; `start` gives it a process of its own, forked
-from one that has imported everything (tests/tools/warm.py).
+`lenet_train` runs the command in this process, which has imported torch; `start` runs it in a separate process, forked
+from a process that has imported everything (tests/tools/warm.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lenet_exp.commands.train import main
 from tests.tools.warm import Process
 
 ROOT = Path(__file__).resolve().parents[2]
-MINE = ROOT / "tests" / "sweeps" / "mine"  # option files of one's own, for --config-dir
+MINE = ROOT / "tests" / "sweeps" / "mine"  # the option files of a user, for --config-dir
 SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
 SECRET = "hunter2"
 NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9") | {
@@ -36,13 +36,13 @@ NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PR
     "NO_PROXY": "",
 }
 
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of every try to reach a server
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each attempt to reach a server
 
 Done = subprocess.CompletedProcess[str]
 
 
 def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
-    """`lenet-train <arguments>` in this process: exit status, stdout, stderr."""
+    """Run `lenet-train <arguments>` in this process, and return its exit status, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
@@ -64,11 +64,11 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
 def start(
     *arguments: str, outputs: Path, program: str = "train", module: str | None = None, cold: bool = False, **popen: Any
 ) -> Process | subprocess.Popen[str]:
-    """The same as a process of its own, in an empty environment but for what is needed; `env=` is added.
+    """Start a command in a separate process with a minimal environment plus `env=`.
 
     Args:
-        module: whose `main` is called instead of the program's.
-        cold: in a new interpreter, where it matters what the imports do.
+        module: the module whose `main` runs instead of the program's.
+        cold: whether to start a new interpreter, for tests that depend on imports.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
     environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
@@ -81,20 +81,20 @@ def start(
 
 
 def end(process: Process | subprocess.Popen[str]) -> Done:
-    """Waits for a started command."""
+    """Wait for a started command, and return its exit status, stdout and stderr."""
     out, err = process.communicate(timeout=600)
     return Done(process.args, process.returncode, out, err)
 
 
 def free_port() -> int:
-    """A loopback port on which nothing answers."""
+    """Return a loopback port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
 
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """A real `mlflow server` on loopback; its address, once it answers."""
+    """Run a real `mlflow server` on loopback, and yield its address once it answers."""
     folder.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{port}"
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -106,7 +106,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
             env=environment,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # so that its workers end with it
+            start_new_session=True,  # so that the server's workers end with the server
         )
     try:
         with requests.Session() as session:
@@ -120,5 +120,5 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
 
 
 def lenet_compare(outputs: Path, *arguments: str) -> Done:
-    """`lenet-compare <arguments>` in a process of its own."""
+    """Run `lenet-compare <arguments>` in a separate process."""
     return end(start(*arguments, outputs=outputs, program="compare"))

@@ -1,4 +1,4 @@
-"""Configurations for tests, in a fraction of Hydra's time.
+"""Compose configurations for tests faster than Hydra.
 
 Overrides of single values are filled in, as for the jobs of a sweep. tests/config/test_quick.py compares the result
 with that of Hydra.

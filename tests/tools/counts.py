@@ -1,4 +1,4 @@
-"""The numbers of the line that sums a sweep up, whatever its other words are."""
+"""Read the numbers in the summary line of a sweep, independent of its wording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.tools.commands import Done
 
 
 def counts(done: Done) -> tuple[dict[str, int], int, int]:
-    """How many runs came to each outcome, how many were trained, and how many had been trained before or twice."""
+    """Return the number of runs by outcome, of trained runs, and of reused or duplicate runs."""
     ((outcomes, trained, before),) = re.findall(
         r"^\d+ runs?: (.*?); (\d+)\D*(\d+)?\D* [\d.]+ s$", done.stdout, re.MULTILINE
     )

@@ -1,12 +1,12 @@
-"""Between a client and a real MLflow server: an HTTP proxy on loopback that fails as networks and servers do.
+"""An HTTP proxy between a client and a real MLflow server that fails as networks and servers do. Its modes:
 
 pass          every request is answered
-refuse        nobody listens
-drop          the connection is closed before the server hears of the request
-half          the server does what was asked for, and half of its answer comes through
-hang          the request is taken and never answered
+refuse        the port is closed
+drop          the connection closes before the request reaches the server
+half          the server executes the request, and only half of its response arrives
+hang          the request is accepted and never answered
 slow          every request takes five seconds
-a number      this status, and `retry_after` as the header Retry-After, if there is one
+a number      the response has this status, and the header Retry-After if `retry_after` is set
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 class FaultyProxy:
     """Attributes:
-    asked: method and path of every request that came.
-    choose: gives the mode of the next request, in the place of the one that was set.
+    asked: method and path of every received request.
+    choose: a function that returns the mode of the next request and overrides `set`.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -42,7 +42,7 @@ class FaultyProxy:
         self.address = f"http://127.0.0.1:{self._port}"
 
     def set(self, mode: str) -> None:
-        """From now on; requests that hang are dropped."""
+        """Set the mode, and drop requests that hang."""
         with self._changed:
             before, self._mode = self._mode, mode
             self._changed.notify_all()
@@ -52,10 +52,10 @@ class FaultyProxy:
             self._listen()
 
     def wait_for_requests(self, count: int) -> None:
-        """Until so many more have come."""
+        """Wait for this number of further requests."""
         with self._changed:
             until = len(self.asked) + count
-            assert self._changed.wait_for(lambda: len(self.asked) >= until, 60), "nobody asks"
+            assert self._changed.wait_for(lambda: len(self.asked) >= until, 60), "no requests arrived"
 
     def _listen(self) -> None:
         proxy = self
@@ -83,7 +83,7 @@ class FaultyProxy:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self) -> None:
-        """Nobody listens any more; what hangs is dropped."""
+        """Stop listening, and drop requests that hang."""
         self._server.shutdown()
         self._server.server_close()
         for connection in self._open:

@@ -1,4 +1,4 @@
-"""What a lab runs, on loopback and in folders of a test's own: PostgreSQL, MLflow's server on it, nginx before that."""
+"""The servers of a lab on loopback, in folders of a test: PostgreSQL, an MLflow server on it, and nginx in front."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SUPERUSER = "postgres"
 
 
 def postgres_tool(name: str) -> str | None:
-    """The path of one of PostgreSQL's programs: Debian keeps initdb and pg_ctl out of PATH."""
+    """Return the path of a PostgreSQL program; Debian does not add initdb and pg_ctl to PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     return shutil.which(name) or (str(found[-1]) if found else None)
 
 
 @dataclass
 class Postgres:
-    """A cluster in a folder, which listens on a port of 127.0.0.1 while it is started."""
+    """A PostgreSQL cluster in a folder, which listens on a port of 127.0.0.1 while it runs."""
 
     folder: Path
     port: int
@@ -40,11 +40,11 @@ class Postgres:
         self._ctl("-l", f"{self.folder}/log", "-o", f"-p {self.port}", "start")
 
     def stop(self, how: str = "immediate") -> None:
-        """`immediate` is what a crash looks like to its clients."""
+        """Stop the cluster; for clients, `immediate` looks like a crash."""
         self._ctl("-m", how, "stop")
 
     def sql(self, statement: str, database: str = "postgres") -> str:
-        """What psql prints, as the superuser over the socket in the folder."""
+        """Run a statement as the superuser over the socket in the folder, and return the output of psql."""
         tool = str(postgres_tool("psql"))
         line = [tool, "-h", str(self.folder), "-p", str(self.port), "-U", SUPERUSER, "-d", database]
         return self.run(*line, "-v", "ON_ERROR_STOP=1", "-Atc", statement)
@@ -53,13 +53,13 @@ class Postgres:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, *command: str) -> str:
-        """A command as the cluster's owner: PostgreSQL's server refuses to run as root."""
+        """Run a command as the cluster's owner, because PostgreSQL's server refuses to run as root."""
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **_owner())
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout.strip()
 
     def _ctl(self, *arguments: str) -> None:
-        # What pg_ctl starts would keep pipes open.
+        # The server that pg_ctl starts would keep pipes open.
         command = [str(postgres_tool("pg_ctl")), "-s", "-w", "-t", "120", "-D", f"{self.folder}/data", *arguments]
         subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **_owner())
 
@@ -73,10 +73,10 @@ def _owner() -> Mapping[str, object]:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Postgres]:
-    """A new cluster with a user `lab`; passwords are asked for over TCP. Skips the test where there is none."""
+    """Yield a new cluster with a user `lab` and passwords over TCP, or skip the test without PostgreSQL."""
     if postgres_tool("initdb") is None:
         pytest.skip("no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql")
-    # Not pytest's own folder, which another user can't enter; and a socket's path may have 107 bytes.
+    # Not pytest's folder, because another user cannot enter it, and the path of a socket is limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="lenet_exp-postgres-") as made:
         folder = Path(made)
         if os.getuid() == 0:
@@ -93,7 +93,7 @@ def postgres() -> Iterator[Postgres]:
             "ssl_key_file": f"'{folder}/tls/server.key'",
             "listen_addresses": "'127.0.0.1'",
             "unix_socket_directories": f"'{folder}'",
-            "fsync": "off",  # a test's data need not survive the machine
+            "fsync": "off",  # a test's data need not survive a crash of the machine
             "max_connections": "200",
         }
         with (folder / "data" / "postgresql.conf").open("a") as conf:
@@ -107,14 +107,14 @@ def postgres() -> Iterator[Postgres]:
 
 
 def database(cluster: Postgres, name: str) -> str:
-    """A new, empty database of `lab`'s; its address."""
+    """Create an empty database owned by `lab`, and return its address."""
     cluster.sql(f"CREATE DATABASE {name} OWNER lab")
     return cluster.uri(name)
 
 
 @contextlib.contextmanager
 def serving(command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object) -> Iterator[int]:
-    """A server's process group, once `health` answers; its id. It ends with the context."""
+    """Run a server, and yield the ID of its process group once `health` answers; the server ends with the context."""
     with log.open("a") as out:
         server = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
@@ -122,7 +122,7 @@ def serving(command: list[str], environment: Mapping[str, str], log: Path, healt
     try:
         with requests.Session() as session:
             session.trust_env = False
-            while True:  # it takes its time to import MLflow
+            while True:  # importing MLflow takes seconds
                 assert server.poll() is None, log.read_text()[-2000:]
                 with contextlib.suppress(requests.ConnectionError):
                     answer = session.get(health, timeout=60, **get)
@@ -137,19 +137,19 @@ def serving(command: list[str], environment: Mapping[str, str], log: Path, healt
 
 
 def certificate(folder: Path) -> None:
-    """ca.crt, server.crt and server.key for 127.0.0.1, as deploy/ makes them."""
+    """Create ca.crt, server.crt and server.key for 127.0.0.1 with the script in deploy/."""
     subprocess.run([ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True)
 
 
 def substituted(text: str, places: Mapping[str, str]) -> str:
-    """The text with other hosts, ports and paths, each of which has to be in it."""
+    """Return the text with replaced hosts, ports and paths; the text must contain each of them."""
     assert [name for name in places if name not in text] == []
     return re.sub("|".join(map(re.escape, places)), lambda found: places[found.group()], text)
 
 
 @contextlib.contextmanager
 def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
-    """nginx with the configuration of deploy/, but other ports and paths: https://127.0.0.1:<port>; its group."""
+    """Run nginx with the configuration of deploy/ and other ports and paths, and yield its process group."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         pytest.skip("no nginx; apt-get install nginx-light")
@@ -165,7 +165,7 @@ def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
         },
     )
     (folder / "nginx.conf").write_text(text)
-    if os.getuid() == 0:  # its workers are another user then
+    if os.getuid() == 0:  # nginx then runs workers as another user
         folder.chmod(0o755)
     command = [nginx, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", "stderr", "-g", "daemon off;"]
     if os.getuid() == 0:

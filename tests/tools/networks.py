@@ -1,4 +1,4 @@
-"""Networks of a user's own, for tests of `model=`."""
+"""User-defined networks for tests of `model=`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Strided(nn.Module):
 
 
 class Noisy(nn.Module):
-    """An activation that draws in eval mode, too."""
+    """An activation that draws random numbers even in eval mode."""
 
     generator: torch.Generator | None = None
 
@@ -71,7 +71,7 @@ class Wrong(nn.Module):
         x = images.flatten(1)
         if self.mistake == "global":
             x = x + torch.rand(1)
-        if self.mistake == "branch" and float(x.mean()) < -2:  # no mistake, but torch.export refuses it
+        if self.mistake == "branch" and float(x.mean()) < -2:  # valid, but torch.export refuses the branch
             x = -x
         if self.mistake == "error":
             x = x[:, :3]

@@ -1,4 +1,4 @@
-"""lenet-train as if on another machine that shares the disk: under a host name of its own (Linux, as root)."""
+"""Run lenet-train as on another machine that shares the disk, under another host name (Linux, as root)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of runs that never were, for tests."""
+"""Synthetic records for tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from lenet_exp.folders.records import Record
 
 
 def a_record(**known: Any) -> Record:
-    """One with these fields, and with what none is without."""
+    """Return a record with these fields and the required fields."""
     return Record(**{"fingerprint": "f", "config": Config(), **known})

@@ -1,4 +1,4 @@
-"""Servers on loopback that do not behave: silent, slow or endless ones, and one that only has errors."""
+"""Faulty servers on loopback: silent, slow, endless, or always failing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextlib.contextmanager
 def silent_server(port: int = 0) -> Iterator[str]:
-    """Accepts every connection, and never says a word."""
+    """Run a server that accepts every connection and never answers."""
     with socket.create_server(("127.0.0.1", port), backlog=64) as listening:
         kept: list[socket.socket] = []
 
@@ -31,7 +31,7 @@ def silent_server(port: int = 0) -> Iterator[str]:
 
 @contextlib.contextmanager
 def flooding_server(chunk: bytes, pause: float) -> Iterator[str]:
-    """Answers every request with the same bytes again and again, after a pause each."""
+    """Run a server that answers every request with an endless repetition of `chunk`, with pauses."""
 
     class Floods(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -54,7 +54,7 @@ def flooding_server(chunk: bytes, pause: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def erring_server(status: int = 500, port: int = 0, body: bytes = b"") -> Iterator[str]:
-    """Answers every request with this status, and this as JSON."""
+    """Run a server that answers every request with this status and this JSON body."""
 
     class Errs(BaseHTTPRequestHandler):
         def answer(self) -> None:

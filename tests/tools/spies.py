@@ -1,4 +1,4 @@
-"""Activations of one's own that tell what happens in the process that trains with them, or end it."""
+"""User-defined activations that record the state of the training process, or end it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-FOLDER = "LENET_EXP_TEST_FOLDER"  # where they write
-REAL_BATCH = 3  # the check before training has a smaller one
+FOLDER = "LENET_EXP_TEST_FOLDER"  # the folder to which the activations write
+REAL_BATCH = 3  # the check before training uses a smaller batch
 
 
 def training(module: torch.nn.Module, x: Tensor) -> bool:
@@ -21,25 +21,25 @@ def training(module: torch.nn.Module, x: Tensor) -> bool:
 
 
 class Spy(torch.nn.Module):
-    """ReLU that writes down who trains with it: process, session, threads, imported modules, environment."""
+    """A ReLU that records the training process: its ID, session, threads and imported modules."""
 
     def forward(self, x: Tensor) -> Tensor:
         if training(self, x):
-            told = {
+            state = {
                 "pid": os.getpid(),
                 "session": os.getsid(0),
                 "threads": torch.get_num_threads(),
                 "modules": sorted(sys.modules),
             }
-            (Path(os.environ[FOLDER]) / f"spy-{os.getpid()}.json").write_text(json.dumps(told))
+            (Path(os.environ[FOLDER]) / f"spy-{os.getpid()}.json").write_text(json.dumps(state))
         return x.relu()
 
 
 class Dies(torch.nn.Module):
-    """ReLU that ends its process once for each file `die-*` in the folder, in its batch number `after`.
+    """A ReLU that ends its process in batch number `after`, once for each file `die-*` in the folder.
 
     Args:
-        how: `kill` (SIGKILL), `hang` (sleeps for ever) or `raise`.
+        how: `kill` (SIGKILL), `hang` (sleeps forever) or `raise`.
     """
 
     def __init__(self, after: int = 60, how: str = "kill") -> None:
@@ -58,7 +58,7 @@ class Dies(torch.nn.Module):
     def _die(self) -> None:
         for file in sorted(Path(os.environ[FOLDER]).glob("die-*")):
             try:
-                file.unlink()  # one process takes it
+                file.unlink()  # only one process succeeds
             except FileNotFoundError:
                 continue
             if self.how == "kill":
@@ -69,13 +69,13 @@ class Dies(torch.nn.Module):
 
 
 class Pauses(torch.nn.Module):
-    """ReLU that waits once, at the named pipes `reached` and `go` in the folder."""
+    """A ReLU that waits once, at the named pipes `reached` and `go` in the folder."""
 
     paused = False
 
     def forward(self, x: Tensor) -> Tensor:
         if training(self, x) and not Pauses.paused:
             Pauses.paused = True
-            (Path(os.environ[FOLDER]) / "reached").write_text("here")  # waits for the reader
-            (Path(os.environ[FOLDER]) / "go").read_text()  # waits for the writer
+            (Path(os.environ[FOLDER]) / "reached").write_text("here")  # blocks until the pipe has a reader
+            (Path(os.environ[FOLDER]) / "go").read_text()  # blocks until the pipe has a writer
         return x.relu()

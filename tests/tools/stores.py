@@ -1,4 +1,4 @@
-"""Reads MLflow stores as tests want to see them."""
+"""Read MLflow stores for tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Point = tuple[int, float, int]  # step, value, milliseconds since 1970
 
 
 def client(outputs: Path) -> MlflowClient:
-    """Of the store in an outputs folder."""
+    """Return a client of the store in an outputs folder."""
     return MlflowClient(tracking_uri=f"sqlite:///{outputs / 'mlflow.db'}")
 
 
 def runs(store: MlflowClient, kind: str = "run", experiment: str = "lenet_exp") -> list[Run]:
-    """All runs (or sweeps, with `kind="sweep"`), oldest first."""
+    """Return all runs (or sweeps, with `kind="sweep"`), oldest first."""
     found = store.get_experiment_by_name(experiment)
     assert found is not None
     return list(
@@ -34,7 +34,7 @@ def models(store: MlflowClient, experiment: str = "lenet_exp") -> list[LoggedMod
 
 
 def points(store: MlflowClient, run_id: str) -> dict[str, list[Point]]:
-    """Every point of every metric of a run."""
+    """Return every point of every metric of a run."""
     names = store.get_run(run_id).data.metrics
     return {
         name: sorted((m.step, m.value, m.timestamp) for m in store.get_metric_history(run_id, name)) for name in names
@@ -42,12 +42,12 @@ def points(store: MlflowClient, run_id: str) -> dict[str, list[Point]]:
 
 
 def files(store: MlflowClient, run_id: str) -> set[str]:
-    """The artifacts at the top of a run."""
+    """Return the top-level artifacts of a run."""
     return {artifact.path for artifact in store.list_artifacts(run_id)}
 
 
 def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, Any]:
-    """All that a store holds of the experiment's runs, for comparison."""
+    """Return everything that a store contains about the experiment's runs, for comparison."""
     return {
         run.info.run_id: (
             run.info.status,
@@ -64,8 +64,10 @@ def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, 
 
 
 def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
-    """The same in lines, without the address of the store, the ids that it gives and the versions that it registered,
-    and how many files each model has: equal for two stores that were delivered the same."""
+    """Return the content of a store as lines, which are equal for two stores with the same uploads.
+
+    The lines omit the store's address, its IDs and registered versions, and add each model's number of files.
+    """
     ids = {run.info.run_id: f"<{run.data.tags['run_folder']}>" for run in runs(store, experiment=experiment)}
     ids |= {run.info.run_id: f"<{run.data.tags['sweep']}>" for run in runs(store, "sweep", experiment)}
     lines = []
@@ -84,12 +86,12 @@ def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
 
 
 def differences(one: Counter[str], other: Counter[str]) -> list[str]:
-    """What only one of two stores holds, or twice."""
+    """Return the lines that only one of two stores contains, or contains more often."""
     return [*(f"- {line}" for line in (one - other).elements()), *(f"+ {line}" for line in (other - one).elements())]
 
 
 def champions(store: MlflowClient) -> dict[str, tuple[str, list[str]]]:
-    """By registered model the run of its champion, and those of all versions."""
+    """Return, by registered model, the run of its champion and the runs of all versions."""
     return {
         model.name: (
             store.get_model_version_by_alias(model.name, "champion").run_id,

@@ -1,8 +1,8 @@
-"""kill -9 at a chosen point of a command: right before it makes a file appear or go, or tells the store something.
+"""SIGKILL at a chosen point of a command: right before it creates or deletes a file, or updates the store.
 
-`main` is lenet-train, with a commit and a delivery after each epoch; what is delivered beside the training is delivered
-at once here, so that the points come in one order. Not among the points: the middle of a call of the
-store, what is told of a sweep while it runs, lines added to a log, and the empty files that say which job is active.
+`main` is lenet-train with a checkpoint and an upload after each epoch. Background uploads run at once, which fixes the
+order of the points. The points exclude the middle of store calls, a sweep's live progress, log lines, and the empty
+files that mark active jobs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lenet_exp.tracking.delivery import store_delivery as delivery
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 
-TRACE = "LENET_EXP_TEST_TRACE"  # a file to which the points are written, a line each
+TRACE = "LENET_EXP_TEST_TRACE"  # a file for the points, one per line
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0
 FILES = ("replace", "unlink")  # of os
 STUDY = (  # of Optuna's RDBStorage, in a search
@@ -55,10 +55,10 @@ CALLS = (  # of MlflowClient
 
 
 def main() -> None:
-    """lenet-train, which dies where it is told to."""
+    """Run lenet-train, which dies at the chosen point."""
     checkpoints.CHECKPOINT_SECONDS = delivery.LIVE_SECONDS = 0.0
     BackgroundDelivery.ask = lambda self, what, action: self._closed or action()
-    LiveReport.next = lambda self, progress: None  # by a clock, and in a thread of its own
+    LiveReport.next = lambda self, progress: None  # disabled, because it depends on a clock and a thread
     reached = points()
     for name in FILES:
         setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
@@ -86,7 +86,7 @@ def watched(function: Callable[..., Any], what: Callable[..., str | None], reach
 
 
 def _file(name: str, *arguments: Any) -> str | None:
-    """`replace history.json`; None for a file that does not stay (dotted) or is not in the outputs folder."""
+    """Return a name such as `replace history.json`, or None for temporary files and files elsewhere."""
     path = Path(os.fspath(arguments[-1] if name == "replace" else arguments[0]))
     inside = path.is_relative_to(os.environ["LENET_EXP_OUTPUTS"])
     if not inside or path.name.startswith(".") or path.name.startswith("mlflow.db"):

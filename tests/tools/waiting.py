@@ -1,4 +1,4 @@
-"""Sweeps whose training waits, so that one can look at them while they run."""
+"""Commands whose training waits, so that tests can observe them while they run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITS = (f"--config-dir={MINE}", *QUICK, "num_epoch=3", "num_threads=1", "activa
 
 @contextmanager
 def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A command whose training waits in its second epoch for a signal."""
+    """Start a command whose training waits in its second epoch for a signal."""
     reached = tmp_path / "reached"
     os.mkfifo(reached)
     process = start(*arguments, outputs=outputs, env={REACHED: str(reached)})
@@ -36,7 +36,7 @@ def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subproce
 
 
 def wait_until_left(folder: Path) -> None:
-    """Until nobody owns it: a worker whose sweep was killed commits what it has, and leaves."""
+    """Wait until no process owns the folder; a worker of a killed sweep writes a checkpoint and exits."""
     deadline = time.monotonic() + 60
     while owner_of(folder) is not None:
         assert time.monotonic() < deadline

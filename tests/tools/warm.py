@@ -1,8 +1,8 @@
-"""Commands as processes of their own that need not import torch and mlflow again: several seconds of a core each time.
+"""Run commands in separate processes without importing torch and mlflow again, which takes seconds each time.
 
-One process imports everything and does nothing else; each command is forked from it. What a fork shares with a new
-interpreter is all that a test of kills, signals, files and stores looks at: a process of its own with its environment,
-directory and descriptors. What is imported when, and that the commands start at all, is tested with interpreters.
+One process imports everything, and each command is forked from it. A fork has a separate environment, directory and
+descriptors like a new interpreter, which is enough for tests of kills, signals, files and stores. Tests of imports and
+of start-up use new interpreters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = ("torch", "torch.export", "matplotlib.figure", "mlflow.pytorch", "scipy.stats", "pandas")
-LATE = (  # what these import only where they use it
+LATE = (  # modules that LARGE imports late
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.artifact.local_artifact_repo",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -39,7 +39,7 @@ LONGEST_REQUEST = 1 << 20
 
 
 class Process:
-    """As much of subprocess.Popen as tests use, of a command that was forked."""
+    """The part of subprocess.Popen's interface that tests use, for a forked command."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Process:
             os.close(descriptor)
 
     def poll(self) -> int | None:
-        """The exit status (-n where signal n ended it), or None while it runs."""
+        """Return the exit status (-n after signal n), or None while the command runs."""
         return self._status(0)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -84,13 +84,13 @@ class Process:
         return status
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """All that it says from now on, once it has ended."""
-        said = {}
+        """Return the rest of stdout and stderr after the command has ended."""
+        output = {}
         readers = []
         for name in ("stdout", "stderr"):
             stream = getattr(self, name)
             if stream is not None and not stream.closed:
-                read = functools.partial(lambda name, stream: said.__setitem__(name, stream.read()), name, stream)
+                read = functools.partial(lambda name, stream: output.__setitem__(name, stream.read()), name, stream)
                 readers.append(threading.Thread(target=read, daemon=True))
         for reader in readers:
             reader.start()
@@ -101,7 +101,7 @@ class Process:
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 stream.close()
-        return said.get("stdout", ""), said.get("stderr", "")
+        return output.get("stdout", ""), output.get("stderr", "")
 
     def send_signal(self, which: int) -> None:
         if self.poll() is None:
@@ -118,7 +118,7 @@ class Process:
 
 
 def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[str] | None:
-    """Our end of what is one of the command's standard streams; its own end is added to `theirs`."""
+    """Return this process's end of a standard stream; append the command's end to `theirs`."""
     if what == subprocess.PIPE:
         ours, other = os.pipe() if mode == "r" else reversed(os.pipe())
         theirs.append(other)
@@ -132,10 +132,10 @@ def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[str] | None:
 
 @functools.cache
 def _server() -> socket.socket:
-    """The process that everything is forked from, one for all processes of pytest; the first starts it."""
-    name = f"\0lenet_exp-warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"  # no file
+    """Connect to the process that forks commands; the first pytest process starts it for all."""
+    name = f"\0lenet_exp-warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"  # an abstract socket
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with listener, contextlib.suppress(OSError):  # it is bound: another process started it
+    with listener, contextlib.suppress(OSError):  # already bound by another pytest process
         listener.bind(name)
         listener.listen()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
@@ -145,7 +145,7 @@ def _server() -> socket.socket:
             env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             stdin=subprocess.DEVNULL,
             pass_fds=(listener.fileno(),),
-            start_new_session=True,  # a Ctrl-C on the tests' terminal is not for it
+            start_new_session=True,  # so that Ctrl-C on the tests' terminal does not reach it
         )
     ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.connect(name)
@@ -154,7 +154,7 @@ def _server() -> socket.socket:
 
 
 def _serve(listener: socket.socket) -> dict[str, Any] | None:
-    """Forks for each request until nobody asks any more; in the new process, the request."""
+    """Fork for each request until all clients disconnect; return the request in the new process."""
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
@@ -197,7 +197,7 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Calls the module's `main` here."""
+    """Run the module's `main` in this process."""
     if request["session"]:
         os.setsid()
     os.environ.clear()
@@ -206,7 +206,7 @@ def _become(request: dict[str, Any]) -> None:
     sys.path[:1] = [request["cwd"], *filter(None, request["env"].get("PYTHONPATH", "").split(":"))]
     for which in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(which, signal.SIG_DFL)
-    for number, name in enumerate(("stdin", "stdout", "stderr")):  # whether they are a terminal is asked when made
+    for number, name in enumerate(("stdin", "stdout", "stderr")):  # buffering depends on whether they are terminals
         stream = open(number, "w" if number else "r", buffering=1 if number == 2 or os.isatty(number) else -1)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
@@ -218,7 +218,7 @@ def _import_all() -> None:
     for module in (*LARGE, *LATE):
         try:
             importlib.import_module(module)
-        except ImportError:  # of another release, or not installed
+        except ImportError:  # another release, or not installed
             continue
     for file in sorted((ROOT / "lenet_exp").rglob("*.py")):
         if "pool" not in file.parts and not file.stem.startswith("__"):
@@ -229,7 +229,7 @@ if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as asked:
         _import_all()
         gc.collect()
-        gc.freeze()  # or each fork's collector would copy the pages of all that was imported
+        gc.freeze()  # otherwise garbage collection in forks copies all pages
         started = _serve(asked)
     if started is not None:
         _become(started)
