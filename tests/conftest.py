@@ -18,28 +18,28 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
-# Tests run side by side: a thread that spins while it waits takes the core that the others need (several times slower).
-# Read by OpenMP when torch is imported, here and in the processes that tests start.
+# Tests run in parallel. By default, OpenMP's waiting threads spin, which slows down the other tests several times.
+# OpenMP reads this when torch is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-gc.set_threshold(50_000)  # with so many imported modules, looking for garbage more often takes 7% of the time
+gc.set_threshold(50_000)  # with so many imported modules, more frequent collections take 7% of the time
 
-# What a person's shell may have set and a test must not depend on.
+# A user's shell may set these variables. Tests must not depend on them.
 SETTINGS = ("LENET_EXP_OUTPUTS", "LENET_EXP_DATA", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 
-# The machine may be busy; and CI looks at the same cases each time, so that a new find is not somebody else's red.
+# There is no deadline because the machine may be busy. CI uses the same examples each time, so results are stable.
 settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that all cores are busy to the end; and each slow test has to say how long it takes."""
+    """Run the longest tests first to keep all cores busy, and require a duration of each slow test."""
 
     def seconds(item: pytest.Item) -> float:
         marker = item.get_closest_marker("slow")
         if marker is None:
             return 0.0
         if "seconds" not in marker.kwargs:
-            raise pytest.UsageError(f"{item.nodeid}: say what it costs: @pytest.mark.slow(seconds=...)")
+            raise pytest.UsageError(f"{item.nodeid}: add its duration: @pytest.mark.slow(seconds=...)")
         return float(marker.kwargs["seconds"])
 
     items.sort(key=seconds, reverse=True)
@@ -55,7 +55,7 @@ class Cli(Protocol):
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-    logging.getLogger("lenet_exp").propagate = True  # a command before in this process wanted its lines for itself
+    logging.getLogger("lenet_exp").propagate = True  # an earlier command in this process may have turned it off
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def workdir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A LENET_EXP_OUTPUTS of the test's own, for this process and for `cli`; does not exist at first."""
+    """The test's own outputs folder, for this process and for `cli`; it does not exist at first."""
     path = tmp_path / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(path))
     return path
@@ -76,7 +76,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An outputs folder with an mlflow.db without runs, for `ready` to copy: MLflow takes seconds to make one."""
+    """An outputs folder with an empty mlflow.db. `ready` copies it, because MLflow takes seconds to create one."""
     from lenet_exp.api import compose
     from lenet_exp.tracking.stores.store import open_store
 
@@ -84,7 +84,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "empty"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.is_dir():  # no other process of these tests has made it
+        if not path.is_dir():  # no other test process has created it
             path.mkdir()
             open_store(compose([f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]).tracking)
     return path
@@ -92,7 +92,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ready(outputs: Path, empty_store: Path) -> Path:
-    """`outputs` with the store made already."""
+    """`outputs` with an empty store."""
     return Path(shutil.copytree(empty_store, outputs))
 
 
@@ -127,13 +127,13 @@ def cli(workdir: Path) -> Cli:
 
 @pytest.fixture
 def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """The same in this process, which has imported torch already: for many quick cases."""
+    """Like `cli`, but in this process, which has already imported torch; use it for many quick cases."""
     monkeypatch.chdir(workdir)
 
     def run(*arguments: str, program: str = "train") -> subprocess.CompletedProcess[str]:
         entry = import_module(f"lenet_exp.commands.{program}").main
         monkeypatch.setattr(sys, "argv", [f"lenet-{program}", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the program sets it for itself
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the command sets it
         GlobalHydra.instance().clear()
         capfd.readouterr()
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -33,12 +33,12 @@ def shared(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def store(shared, monkeypatch) -> Path:
-    """An outputs folder for several tests, so that they need not wait for a database each."""
+    """The outputs folder of several tests, because creating a database takes seconds."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(shared))
     return shared
 
 
-def test_train_takes_overrides_a_dict_or_a_configuration(store):
+def test_train_accepts_overrides_dict_or_configuration(store):
     overrides = [*SMALL, NO_MODEL]
     config = lenet_exp.compose(overrides)
     assert isinstance(config, Config)
@@ -64,7 +64,7 @@ def test_train_takes_overrides_a_dict_or_a_configuration(store):
 @pytest.mark.parametrize(
     "overrides", [["activation=tanh"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=2"]]
 )
-def test_load_gives_the_best_weights_bit_for_bit(overrides, store, monkeypatch, tmp_path):
+def test_load_returns_best_weights_bit_for_bit(overrides, store, monkeypatch, tmp_path):
     result = lenet_exp.train([*SMALL, *overrides])
     name = f"runs:/{result.mlflow_run_id}"
     network = lenet_exp.load(name)
@@ -76,9 +76,9 @@ def test_load_gives_the_best_weights_bit_for_bit(overrides, store, monkeypatch, 
     assert all(torch.equal(state[name], best[name]) for name in best)
     assert weights_digest(state) == result.record.weights_digest
     note = client(store).get_run(result.mlflow_run_id).data.tags["mlflow.note.content"]
-    shown: dict[str, torch.nn.Module] = {}
-    exec(note.removeprefix("```python\n").removesuffix("```"), shown)
-    assert weights_digest(shown["network"].state_dict()) == result.record.weights_digest
+    namespace: dict[str, torch.nn.Module] = {}
+    exec(note.removeprefix("```python\n").removesuffix("```"), namespace)
+    assert weights_digest(namespace["network"].state_dict()) == result.record.weights_digest
     data = load_training_data(lenet_exp.compose(SMALL), torch.device("cpu"))
     _, predictions = evaluate(network, data.images, data.labels, data.val_index)
     right = (predictions == data.labels[data.val_index]).double().mean()
@@ -86,31 +86,31 @@ def test_load_gives_the_best_weights_bit_for_bit(overrides, store, monkeypatch, 
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
     with pytest.raises(StoreError, match=r"mlflow\.db: "):
         lenet_exp.load(name)
-    found = lenet_exp.load(name, tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
-    assert weights_digest(found.state_dict()) == result.record.weights_digest
+    network_from_other_store = lenet_exp.load(name, tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
+    assert weights_digest(network_from_other_store.state_dict()) == result.record.weights_digest
 
 
 @pytest.mark.parametrize("wrong", [["datset=digits"], ["num_epoch=0"]])
-def test_what_is_wrong_is_one_line_and_makes_no_run(wrong, outputs):
+def test_invalid_override_raises_one_line_error_and_starts_no_run(wrong, outputs):
     with pytest.raises(ConfigError) as caught:
         lenet_exp.train([*SMALL, *wrong])
     assert "\n" not in str(caught.value)
     assert not outputs.exists()
 
 
-def test_a_diverged_run_has_no_value(store):
+def test_diverged_run_has_no_value(store):
     result = lenet_exp.train([*SMALL, NO_MODEL, "optimizer.lr=1e6"])
     assert result.outcome == "diverged"
     assert result.value != result.value
 
 
-def test_the_package_is_light_to_import(tmp_path):
+def test_import_loads_no_torch_mlflow_or_hydra(tmp_path):
     code = "import sys, lenet_exp; print({'torch', 'mlflow', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
-def test_a_callback_sees_each_epoch_and_may_prune(store):
+def test_callback_receives_each_epoch_and_can_prune(store):
     line = [*SMALL, NO_MODEL, "num_epoch=4", "seed=50", "dataset.train_size=64"]
     seen: list[int] = []
 
@@ -129,40 +129,40 @@ def test_a_callback_sees_each_epoch_and_may_prune(store):
 
 
 @pytest.mark.slow(seconds=5)
-def test_a_search_from_python_is_a_study_of_optuna(store):
+def test_search_from_python_is_an_optuna_study(store):
     import optuna
 
     space = {"optimizer.lr": "tag(log,interval(1e-3,0.3))", "activation": ["relu", "selu"]}
     fixed = [*SMALL, NO_MODEL, "dataset.train_size=64", "sweep.workers=1"]
-    found = lenet_exp.search(space, fixed, n_trials=3)
-    assert len(found.trials) == 3
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{found.folder / 'study.db'}")
-    assert found.best is not None
-    assert (study.best_value, study.best_trial.number) == (found.value, found.best.job.number)
+    result = lenet_exp.search(space, fixed, n_trials=3)
+    assert len(result.trials) == 3
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{result.folder / 'study.db'}")
+    assert result.best is not None
+    assert (study.best_value, study.best_trial.number) == (result.value, result.best.job.number)
     with pytest.raises(ConfigError, match="n_trials"):
         lenet_exp.search(space, fixed)
     with pytest.raises(ConfigError, match=r"optimizer\.lr\b"):
         lenet_exp.search({"optimizer.lrr": "interval(0,1)"}, fixed, n_trials=3)
 
 
-def test_the_package_shows_what_is_public_each_with_a_docstring_of_its_own():
-    shown = dir(lenet_exp)
-    assert {"train", "sweep", "search", "compare", "load", "compose", "RunResult", "__version__"} <= set(shown)
-    docs = [getattr(lenet_exp, name).__doc__ for name in shown if name != "__version__"]
+def test_public_names_are_listed_and_have_distinct_docstrings():
+    names = dir(lenet_exp)
+    assert {"train", "sweep", "search", "compare", "load", "compose", "RunResult", "__version__"} <= set(names)
+    docs = [getattr(lenet_exp, name).__doc__ for name in names if name != "__version__"]
     assert all(docs)
     assert len(set(docs)) == len(docs)
     with pytest.raises(AttributeError, match="trian"):
         _ = lenet_exp.trian
 
 
-def test_a_text_is_a_list_of_one():
+def test_single_override_can_be_a_string():
     assert lenet_exp.compose("dataset=digits") == lenet_exp.compose(["dataset=digits"])
     with pytest.raises(ConfigError, match="digits"):
         lenet_exp.train("dataset=digit")
 
 
 @pytest.mark.slow(seconds=6)
-def test_a_sweep_from_python_is_the_commands_and_its_frame_has_numbers(store, main):
+def test_sweep_from_python_matches_command_and_returns_numbers(store, main):
     swept = ["optimizer.lr=0.1,0.01", "training.ema_decay=null,0.9", "sweep.zip=[optimizer.lr,training.ema_decay]"]
     line = [*SMALL, NO_MODEL, "dataset.train_size=64", "hydra/launcher=basic", *swept]
     table = lenet_exp.sweep(line)

@@ -1,4 +1,4 @@
-"""The code that `benchmarks/breaks.py` breaks exists, and every promise has a break."""
+"""`benchmarks/breaks.py` changes existing code and has a break for every promise."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from benchmarks.breaks import BREAKS, PROMISES, ROOT
 
 
 def rows() -> list[str]:
-    """The promises of the page's table."""
+    """Return the promises in the page's table."""
     table = re.findall(r"^\| (.*?) \| ", (ROOT / PROMISES).read_text(), re.MULTILINE)
     return [row for row in table if row not in {"guarantee", "---"}]
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_a_break_names_code_and_tests_that_are_there(name):
-    what = BREAKS[name]
-    assert (ROOT / what.file).read_text().count(what.old) == 1
-    assert what.new != what.old
-    files, _, only = what.tests.partition(" -k ")
+def test_break_names_existing_code_and_tests(name):
+    change = BREAKS[name]
+    assert (ROOT / change.file).read_text().count(change.old) == 1
+    assert change.new != change.old
+    files, _, only = change.tests.partition(" -k ")
     tests = "".join((ROOT / file).read_text() for file in files.split())
     words = set(re.findall(r"\w+", only)) - {"and", "or", "not"}
     assert [word for word in words if re.search(rf"def test_\w*{word}", tests) is None] == []
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_a_break_quotes_the_promise_that_it_breaks(name):
-    what = BREAKS[name]
-    if what.page == PROMISES:
-        assert sum(row.startswith(what.promise) for row in rows()) == 1
+def test_break_quotes_promise_from_page(name):
+    change = BREAKS[name]
+    if change.page == PROMISES:
+        assert sum(row.startswith(change.promise) for row in rows()) == 1
     else:
-        assert what.promise in " ".join((ROOT / what.page).read_text().split())
+        assert change.promise in " ".join((ROOT / change.page).read_text().split())
 
 
-def test_every_promise_is_broken():
-    promises = [what.promise for what in BREAKS.values()]
+def test_every_promise_has_a_break():
+    promises = [change.promise for change in BREAKS.values()]
     assert len(rows()) > 10
     assert [row for row in rows() if not row.startswith(tuple(promises))] == []
 
 
-def test_a_promise_names_its_tests_by_their_paths():
+def test_promises_name_existing_test_files():
     page = (ROOT / PROMISES).read_text()
     named = re.findall(r"`(tests/[\w/.]+)`", page)
     assert len(named) > len(rows())

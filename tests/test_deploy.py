@@ -1,4 +1,4 @@
-"""deploy/ without Docker: its own commands, settings and scripts, with this machine's hosts, ports and paths."""
+"""Run deploy/ without Docker: its commands, settings, and scripts, with hosts, ports, and paths of this machine."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ GUIDE = (ROOT / "docs" / "how-to" / "server.md").read_text()
 VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::([?-])([^}]*))?\})")
 
 
-def filled_in(text, variables):
-    """A value of the compose file, as Compose reads it."""
+def interpolated(text, variables):
+    """Interpolate variables in a text as Docker Compose does."""
 
     def value(found):
         name, kind, rest = found.groups()
@@ -47,27 +47,27 @@ def filled_in(text, variables):
 
 
 def example():
-    """The variables of .env.example."""
+    """Return the variables in .env.example."""
     lines = (DEPLOY / ".env.example").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def test_each_secret_comes_from_the_environment_and_its_lack_is_told():
+def test_each_secret_is_a_required_environment_variable():
     needed = {name for name, kind, _ in VARIABLE.findall(COMPOSE) if kind == "?"}
     assert {name for name, _, _ in VARIABLE.findall(COMPOSE) if name} == set(example())
     assert needed == {name for name, value in example().items() if not value}
     for name in needed:
         with pytest.raises(ValueError, match=rf"{name} is missing a value: set {name} in deploy/\.env"):
-            filled_in(COMPOSE, dict.fromkeys(needed - {name}, "x"))
+            interpolated(COMPOSE, dict.fromkeys(needed - {name}, "x"))
 
 
 def instructions(name):
-    """The instructions of a Dockerfile."""
+    """Return the instructions of a Dockerfile."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [tuple(line.split(" ", 1)) for line in text.splitlines() if line]
 
 
-def test_the_training_image_copies_all_that_the_package_is_built_of():
+def test_training_image_copies_all_files_of_the_build():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
@@ -79,7 +79,7 @@ def test_the_training_image_copies_all_that_the_package_is_built_of():
     assert kept == copied
 
 
-def test_images_install_what_the_project_asks_for():
+def test_images_install_required_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     words = {
         name: [w for _, rest in instructions(name) if rest.startswith("pip install") for w in shlex.split(rest)]
@@ -91,7 +91,7 @@ def test_images_install_what_the_project_asks_for():
     assert any(word.startswith("mlflow[auth]>=") for word in server)
 
 
-def test_the_training_images_entry_point_is_the_program(tmp_path):
+def test_entry_point_of_training_image_runs_lenet_exp(tmp_path):
     (entry,) = [json.loads(rest) for word, rest in instructions("train.Dockerfile") if word == "ENTRYPOINT"]
     assert entry[0] == "python"
     environment = {**os.environ, "LENET_EXP_OUTPUTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -102,7 +102,7 @@ def test_the_training_images_entry_point_is_the_program(tmp_path):
 
 
 DOCKER = '''#!{python}
-"""Stands for `docker compose`: runs a service's command on this machine."""
+"""Replaces `docker compose`: runs a service's command on this machine."""
 import json, os, signal, sys, time
 settings = json.loads(os.environ["SERVICES"])
 assert sys.argv[1] == "compose", sys.argv
@@ -110,10 +110,10 @@ action, rest = sys.argv[2], sys.argv[3:]
 words = [word for word in rest if word not in ("-T", "--rm", "--no-deps")]
 print(action, *words, file=open(settings["log"], "a"))
 if action in ("exec", "run"):
-    assert "-T" in rest, "without -T a file on its stdin or stdout is spoiled"
+    assert "-T" in rest, "without -T, files on stdin or stdout are corrupted"
     service, *command = words
     if action == "exec" and service == "mlflow":
-        os.kill(settings["groups"]["mlflow"], 0)  # has to be there
+        os.kill(settings["groups"]["mlflow"], 0)  # the server must run
     os.environ.update(settings["environment"][service])
     command = [settings["paths"].get(word, word) for word in command]
     os.execvp(command[0], command)
@@ -131,7 +131,7 @@ SWEEP = ("-m", "hydra/launcher=basic", *ONE)
 
 @dataclass(frozen=True)
 class Lab:
-    """A server with users behind TLS. `direct` is the server itself, without it."""
+    """A server with users behind TLS; `direct` is its address without TLS."""
 
     address: str
     direct: str
@@ -143,12 +143,12 @@ class Lab:
         return str(self.folder / "tls" / "ca.crt")
 
     def add(self, name):
-        """A user, as the guide makes one; the environment in which commands are hers."""
-        told = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
-        places = {"deploy/tls/ca.crt": self.ca, "https://mlflow.example.org": self.address, "alice": name}
-        told = substituted(told, places | {"alices-password": f"{SECRET}-of-{name}"})
+        """Create a user with the guide's command and return the environment for that user's commands."""
+        guide_command = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
+        replacements = {"deploy/tls/ca.crt": self.ca, "https://mlflow.example.org": self.address, "alice": name}
+        guide_command = substituted(guide_command, replacements | {"alices-password": f"{SECRET}-of-{name}"})
         variables = {**os.environ, "MLFLOW_ADMIN_PASSWORD": self.admin}
-        made = subprocess.run(["bash", "-c", told], env=variables, capture_output=True, text=True)
+        made = subprocess.run(["bash", "-c", guide_command], env=variables, capture_output=True, text=True)
         assert f'"username":"{name}"' in made.stdout, (made.stdout, made.stderr)
         login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-{name}"}
         return {"MLFLOW_TRACKING_URI": self.address, "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca, **login}
@@ -160,8 +160,8 @@ class Lab:
 
 
 @pytest.mark.by_hand
-def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
-    """One test, since a server takes long to start."""
+def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
+    """This is a single test because a server takes long to start."""
     variables = {name: value or f"{SECRET}{name.lower()}" for name, value in example().items()}
     port, upstream = free_port(), free_port()
     variables |= {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port)}
@@ -176,7 +176,7 @@ def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
         auth = substituted((DEPLOY / "auth.ini").read_text(), {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"})
 
         def up(permission):
-            """Both servers; their groups."""
+            """Start both servers and return their process groups."""
             (tmp_path / "auth.ini").write_text(substituted(auth, {"= EDIT": f"= {permission}"}))
             mlflow = stack.enter_context(serving(command, environment, tmp_path / "mlflow.log", f"{lab.direct}/health"))
             return {"mlflow": mlflow, "proxy": stack.enter_context(tls(tmp_path / "tls", port, upstream))}
@@ -188,7 +188,7 @@ def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
             assert not shutil.which(name) or subprocess.run(check, capture_output=True).returncode == 0
 
         alice, bob = lab.add("alice"), lab.add("bob")
-        for user, seed in ((alice, "seed=0,1"), (bob, "seed=9")):  # to her experiment, which all may write
+        for user, seed in ((alice, "seed=0,1"), (bob, "seed=9")):  # all users may write to alice's experiment
             done = lab.command(user, user["MLFLOW_TRACKING_USERNAME"], *SWEEP, seed)
             assert (done.returncode, done.stderr.count(lab.address)) == (0, 0), done.stderr
 
@@ -213,10 +213,10 @@ def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
         assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}
         assert all("record.json" in files(store, run.info.run_id) for run in found)
         assert sorted(model.source_run_id for model in models(store)) == sorted(run.info.run_id for run in found)
-        a_colleague_may_look_and_write_what_is_her_own(lab, bob, store)
-        what_can_not_be_delivered_to_is_one_line(lab, alice)
-        commands_take_mlflows_credentials_from_their_file(lab, alice)
-        # Nobody's password is in a folder, in what the server keeps, or in a table (where the users' are hashes).
+        check_colleague_writes_only_own_experiment(lab, bob, store)
+        check_unusable_store_is_one_line_error(lab, alice)
+        check_commands_read_credentials_file(lab, alice)
+        # No password is in a folder, in the server's artifacts, or in a table, which holds only hashes.
         assert leaks(tmp_path / "alice") == leaks(tmp_path / "bob") == leaks(artifacts) == []
         socket = ["-h", str(cluster.folder), "-p", str(cluster.port), "-U", "postgres"]
         assert SECRET not in cluster.run(str(postgres_tool("pg_dump")), *socket, "mlflow")
@@ -226,8 +226,8 @@ def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
             assert lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=lab.address).training is False
 
 
-def a_colleague_may_look_and_write_what_is_her_own(lab, bob, store):
-    """The rest is told before anything is trained; the champion, which is another's, is one warning."""
+def check_colleague_writes_only_own_experiment(lab, bob, store):
+    """A missing permission is an error before training; another user's champion causes one warning."""
     done = lab.command(bob, "bob", *ONE, "seed=10")
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
@@ -241,10 +241,10 @@ def a_colleague_may_look_and_write_what_is_her_own(lab, bob, store):
     assert {run.info.status for run in runs(store, experiment="bobs")} == {"FINISHED"}
 
 
-def what_can_not_be_delivered_to_is_one_line(lab, alice):
+def check_unusable_store_is_one_line_error(lab, alice):
     ca = {"MLFLOW_TRACKING_SERVER_CERT_PATH": lab.ca}
     login = {name: value for name, value in alice.items() if name not in ca}
-    for said, environment in (
+    for expected, environment in (
         ("certificate", login),
         ("/no", alice | {"MLFLOW_TRACKING_SERVER_CERT_PATH": "/no"}),
         ("/no", login | {"REQUESTS_CA_BUNDLE": "/no"}),
@@ -257,11 +257,11 @@ def what_can_not_be_delivered_to_is_one_line(lab, alice):
         done = lab.command(environment, "nobody", *ONE)
         assert done.returncode == 2, done.stderr
         assert is_one_line(done.stderr), done.stderr
-        assert said in done.stderr
+        assert expected in done.stderr
         assert not (lab.folder / "nobody" / "runs").exists()
 
 
-def commands_take_mlflows_credentials_from_their_file(lab, alice):
+def check_commands_read_credentials_file(lab, alice):
     home = lab.folder / "home"
     (home / ".mlflow").mkdir(parents=True)
     user, password = alice["MLFLOW_TRACKING_USERNAME"], alice["MLFLOW_TRACKING_PASSWORD"]
@@ -275,7 +275,7 @@ def commands_take_mlflows_credentials_from_their_file(lab, alice):
 
 
 def docker(folder, groups, cluster, artifacts):
-    """The environment in which `docker compose` is the script above."""
+    """Return an environment in which `docker compose` runs the script above."""
     (folder / "bin").mkdir()
     (folder / "bin" / "docker").write_text(DOCKER.replace("{python}", sys.executable))
     (folder / "bin" / "docker").chmod(0o755)
@@ -293,8 +293,8 @@ def docker(folder, groups, cluster, artifacts):
 
 
 def service_of(name, variables, folder, database_port, port, artifacts):
-    """A service's command and environment, as the compose file has them."""
-    places = {
+    """Return a service's command and environment from the compose file, with paths of this machine."""
+    replacements = {
         "@postgres:5432/": f"@127.0.0.1:{database_port}/",
         "/etc/mlflow/auth.ini": str(folder / "auth.ini"),
         "--host 0.0.0.0 --port 5000 --workers 2": f"--host 127.0.0.1 --port {port} --workers 1",
@@ -302,7 +302,7 @@ def service_of(name, variables, folder, database_port, port, artifacts):
     }
     service = SERVICES[name]
     whole = json.dumps([service["command"], service["environment"]])
-    command, environment = json.loads(substituted(filled_in(whole, variables), places))
+    command, environment = json.loads(substituted(interpolated(whole, variables), replacements))
     return command, environment
 
 
@@ -313,6 +313,6 @@ def health_of(name):
 
 
 def documented(script):
-    """The line of the guide that runs a script, whose path in the guide is the repository's."""
+    """Return the guide's command for a script, with the script's absolute path."""
     line = next(line for line in GUIDE.splitlines() if line.startswith(script))
     return [str(ROOT / script), *shlex.split(line, comments=True)[1:]]

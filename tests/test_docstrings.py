@@ -29,7 +29,7 @@ def definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST, bool
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_docstrings_are_there_and_their_first_lines_stand_alone(module):
+def test_public_definitions_have_docstrings_that_stand_alone(module):
     tree = ast.parse(FILES[module].read_text())
     found = [(name, ast.get_docstring(node), public) for name, node, public in definitions(tree, module)]
     found.append((module, ast.get_docstring(tree), True))

@@ -24,7 +24,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("content", [b"\x00\xff bytes", "text with \u00fcml\u00e4ut\n"])
-def test_content_is_written_and_replaced_for_who_opens_it_from_then_on(content, tmp_path):
+def test_write_replaces_file_but_not_for_open_readers(content, tmp_path):
     path = tmp_path / "folder" / "file"
     write_atomic(path, "a long old text")
     with path.open() as reader:
@@ -34,7 +34,7 @@ def test_content_is_written_and_replaced_for_who_opens_it_from_then_on(content, 
     assert os.listdir(path.parent) == ["file"]
 
 
-def test_the_path_of_an_output_has_no_detours(tmp_path, monkeypatch):
+def test_output_path_is_normalized_and_checked(tmp_path, monkeypatch):
     (tmp_path / "paper").mkdir()
     monkeypatch.chdir(tmp_path / "paper")
     assert output_path("../paper/./width.pdf", [".pdf"]) == tmp_path / "paper" / "width.pdf"
@@ -43,7 +43,7 @@ def test_the_path_of_an_output_has_no_detours(tmp_path, monkeypatch):
         output_path("../paper/width.pfd", [".pdf"])
 
 
-def test_what_is_written_makes_no_folder_anew_whose_parent_is_gone(tmp_path):
+def test_write_does_not_recreate_removed_parent_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "moved" / "folder" / "file", "x")
     assert list(tmp_path.iterdir()) == []
@@ -51,30 +51,30 @@ def test_what_is_written_makes_no_folder_anew_whose_parent_is_gone(tmp_path):
 
 @given(value=JSON)
 @settings(max_examples=40)
-def test_json_comes_back_as_it_was(value, tmp_path_factory):
+def test_json_value_survives_round_trip(value, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, value)
     assert read_json(path) == value
 
 
 @pytest.mark.parametrize("text", ["NaN", "[1e400]", "[" * 100_000, "9" * 5000, b"\xff\xfe{", ""])
-def test_what_json_has_not_is_a_value_error(text):
+def test_invalid_json_raises_value_error(text):
     with pytest.raises(ValueError):  # noqa: PT011
         from_json(text)
 
 
-def test_what_an_editor_puts_before_a_text_is_passed_over():
+def test_byte_order_mark_before_json_is_ignored():
     assert from_json(b'\xef\xbb\xbf{"a": 1e300}') == {"a": 1e300}
 
 
 @pytest.mark.parametrize("text", ["x" * 256, "a/" * 2000, "\ud800", "a\0b", "~no such user/a"])
-def test_what_is_no_path_is_refused(text):
+def test_invalid_path_is_refused(text):
     with pytest.raises(ConfigError, match="valid path"):
         user_path(text)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, Path.touch, lambda path: path.symlink_to(path)])
-def test_whatever_is_there_is_removed_but_not_what_a_link_leads_to(tmp_path, make):
+def test_remove_deletes_any_kind_of_file_but_not_link_targets(tmp_path, make):
     make(tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "b")
@@ -84,7 +84,7 @@ def test_whatever_is_there_is_removed_but_not_what_a_link_leads_to(tmp_path, mak
 
 
 @pytest.mark.parametrize("value", [{"loss": float("nan")}, {"path": Path("x")}])
-def test_what_is_not_json_is_refused_and_the_old_file_stays(value, tmp_path):
+def test_value_without_json_form_is_refused_and_old_file_stays(value, tmp_path):
     write_json(tmp_path / "file.json", "old")
     with pytest.raises((ValueError, TypeError)):
         write_json(tmp_path / "file.json", value)
@@ -92,7 +92,7 @@ def test_what_is_not_json_is_refused_and_the_old_file_stays(value, tmp_path):
     assert read_json(tmp_path / "nothing.json") is None
 
 
-def test_files_have_the_permissions_that_the_umask_leaves(tmp_path):
+def test_written_file_has_permissions_of_umask(tmp_path):
     before = os.umask(0o027)
     write_atomic(tmp_path / "file", "x")
     os.umask(before)
@@ -112,7 +112,7 @@ except OSError as e:
 """
 
 
-def test_a_write_that_fails_in_the_middle_leaves_the_old_file_and_no_other(tmp_path):
+def test_failed_write_leaves_only_the_old_file(tmp_path):
     (tmp_path / "file").write_bytes(b"o" * 500)
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "file")], capture_output=True, text=True)
     assert done.stderr == f"refused {tmp_path / 'file'}\n"
@@ -131,7 +131,7 @@ for i in itertools.count():
 
 
 @pytest.mark.parametrize("writes", [1, 5])
-def test_a_process_killed_while_it_writes_leaves_one_whole_version(writes, tmp_path):
+def test_killed_write_leaves_a_complete_version(writes, tmp_path):
     path = tmp_path / "file"
     with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE) as process:
         for _ in range(writes):

@@ -1,4 +1,4 @@
-"""A folder imports only folders below it (late and TYPE_CHECKING imports count), and no folder is too large to hold."""
+"""A folder imports only folders below it (late and TYPE_CHECKING imports count), and folders stay small."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ MOST_FILES = 20
 MOST_OF_A_NAME = 2
 MOST_UNTYPED = 30
 MOST_OPTIONS = 28  # uses of the alias for the content of an option file
-# Other libraries' private names, by module. Each is explained, and tested, where it stands.
+# Private names of other libraries, by module. Each module explains its use, and a test checks the names.
 PRIVATE = {
     "lenet_exp.config.hydra_parts": {"hydra._internal.utils"},
-    # In whole-module pickles of torch: those files stay as they are.
+    # These names are part of torch's pickles of whole modules, whose format is fixed.
     "lenet_exp.training.trained.ancestor": {
         "_modules",
         "_parameters",
@@ -74,7 +74,7 @@ FILES = modules("lenet_exp", "hydra_plugins")
 
 
 def layer(module: str) -> str:
-    """`lenet_exp.tracking.stores.store` is of tracking.stores; the top of the package is ground or api."""
+    """Return a module's layer; top-level modules belong to ground or api."""
     package, _, rest = module.partition(".")
     if package == "hydra_plugins":
         return package
@@ -90,7 +90,7 @@ def layer(module: str) -> str:
 
 
 def imported(module: str) -> Iterator[str]:
-    """The modules of ours that a module imports, wherever in it."""
+    """Yield the modules of this project that a module imports, at any level."""
     package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         names = []
@@ -111,25 +111,26 @@ def test_every_module_is_in_a_layer():
 
 
 @pytest.mark.parametrize("above", LAYERS)
-def test_no_layer_imports_one_above_it(above):
+def test_layer_imports_no_layer_above(above):
     lower = LAYERS[LAYERS.index(above) :]
     wrong = [(m, i) for m, found in GRAPH.items() for i in found if layer(m) == above and layer(i) not in lower]
     assert wrong == []
 
 
-def test_no_two_files_import_each_other_nor_in_a_circle():
+def test_imports_have_no_cycles():
     list(TopologicalSorter(GRAPH).static_order())  # raises CycleError with the circle
     assert GRAPH
 
 
 @pytest.mark.parametrize("cluster", ["ray", "slurm"])
-def test_only_hydras_launchers_import_an_executor_for_a_cluster(cluster):
+def test_only_launcher_plugin_imports_cluster_executors(cluster):
     package = f"lenet_exp.executors.{cluster}"
     users = {module for module, found in GRAPH.items() if any(name.startswith(package) for name in found)}
     assert {module for module in users if not module.startswith(package)} == {"hydra_plugins.lenet_exp_launcher"}
 
 
-def test_searches_is_imported_late_since_it_needs_optuna():
+def test_searches_package_is_imported_late():
+    """The package imports optuna, which is slow."""
     wrong = []
     for module, file in FILES.items():
         for node in ast.parse(file.read_text()).body:
@@ -139,7 +140,7 @@ def test_searches_is_imported_late_since_it_needs_optuna():
 
 
 @pytest.mark.parametrize("package", ["lenet_exp", "tests"])
-def test_folders_are_small_and_names_of_files_tell_them_apart(package):
+def test_folders_are_small_and_file_names_rarely_repeat(package):
     files = [file for file in modules(package).values() if file.name != "__init__.py"]
     folders = Counter(file.parent.relative_to(ROOT) for file in files)
     names = Counter(file.name for file in files if file.name != "conftest.py")
@@ -153,19 +154,19 @@ def test_few_dictionaries_are_untyped():
     assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS
 
 
-def test_messages_say_what_must_be_and_not_what_is_allowed():
+def test_no_message_says_allowed_is():
     texts = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("lenet_exp/**/*.py")}
     assert not [path for path, text in texts.items() if re.search(r"allowed (is|are)\b", text)]
 
 
-def test_no_folder_hides_a_function_of_the_api():
-    """`import lenet_exp.x.y` sets `lenet_exp.x`."""
+def test_no_module_shadows_a_function_of_the_api():
+    """`import lenet_exp.x.y` would replace a function `lenet_exp.x`."""
     folders = {path.name for path in (ROOT / "lenet_exp").iterdir()}
     assert folders & set(lenet_exp.__all__) == set()
 
 
 def private_names(module: str) -> set[str]:
-    """What a module uses of other libraries that begins with an underscore: imports, attributes, names in texts."""
+    """Return the private names of libraries that a module uses in imports, attributes, and strings."""
     found = set()
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -179,6 +180,6 @@ def private_names(module: str) -> set[str]:
     return found
 
 
-def test_what_other_libraries_keep_private_is_used_in_two_files():
+def test_private_names_of_libraries_are_used_in_two_files():
     assert {module: names for module in FILES if (names := private_names(module))} == PRIVATE
     assert sum(map(len, PRIVATE.values())) + len(INTERNAL) <= 12

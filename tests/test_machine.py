@@ -12,15 +12,15 @@ from lenet_exp.config.package_files import CONF_DIR, source_digest
 from lenet_exp.machine import kernel_settings
 
 
-def test_only_what_may_change_bits_is_noted_of_the_environment():
+def test_record_keeps_only_variables_that_can_change_results():
     noted = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_DYNAMIC": "true"}
     others = {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "PASSIVE", "MKL_VERBOSE": "1", "HOME": "/", "MKLROOT": "/opt"}
-    said = "ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 OMP_DYNAMIC=true ONEDNN_MAX_CPU_ISA=SSE41"
-    assert kernel_settings(others | noted) == said
+    expected = "ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 OMP_DYNAMIC=true ONEDNN_MAX_CPU_ISA=SSE41"
+    assert kernel_settings(others | noted) == expected
     assert kernel_settings(others) == ""
 
 
-def test_the_source_digest_is_of_code_and_options_wherever_they_lie(tmp_path):
+def test_source_digest_covers_code_and_options_in_any_folder(tmp_path):
     package = tmp_path / "lenet_exp"
     shutil.copytree(Path(lenet_exp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(CONF_DIR, package / "conf", dirs_exist_ok=True)  # as in a wheel
@@ -29,8 +29,8 @@ def test_the_source_digest_is_of_code_and_options_wherever_they_lie(tmp_path):
         show = "from lenet_exp.config.package_files import source_digest; print(source_digest())"
         command = [sys.executable, "-c", show]
         environment = {"PYTHONPATH": str(tmp_path)}
-        found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-        return found.stdout.strip()
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     assert digest() == source_digest()
     (package / "conf" / "activation" / "relu.yaml").write_text("_target_: torch.nn.Tanh\n")

@@ -1,4 +1,4 @@
-"""Which calls can run what stands in a file, and where each may stand. A new one has to be thought about here."""
+"""Only listed modules may make calls that can run code from a file. Review each new call before you list it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_layers import FILES
 
-# By the last two words of what is called, or of what is imported.
+# The last two parts of a called or imported name.
 _DANGEROUS = """
     torch.load export.load jit.load torch.hub package.PackageImporter pytorch.load_model pyfunc.load_model Image.open
     pickle marshal shelve dill joblib cloudpickle.load cloudpickle.loads np.load numpy.load yaml.load yaml.unsafe_load
@@ -18,20 +18,20 @@ _DANGEROUS = """
 """
 DANGEROUS = set(_DANGEROUS.split())
 ALLOWED = {
-    "lenet_exp.training.trained.ancestor": {"torch.load"},  # weights only, of a file that was scanned before
-    "lenet_exp.prediction.portable": {"export.load"},  # of the file that it wrote a moment ago
-    "lenet_exp.executors.local.pool": {"cloudpickle.loads"},  # what its own processes sent
+    "lenet_exp.training.trained.ancestor": {"torch.load"},  # weights only, from a file that was scanned first
+    "lenet_exp.prediction.portable": {"export.load"},  # only a file that it has just written
+    "lenet_exp.executors.local.pool": {"cloudpickle.loads"},  # messages from its own processes
     "lenet_exp.executors.local.worker": {"cloudpickle.loads"},
-    # what one's own configuration names, or training/trained/trust.py lets pass
+    # names from the user's configuration, or names that training/trained/trust.py accepts
     "lenet_exp.config.targets": {"import_module", "importlib.import_module"},
     "lenet_exp.__main__": {"import_module", "importlib.import_module"},  # its own commands
     "lenet_exp.executors.queues": {"import_module", "importlib.import_module"},  # its own executors
-    "lenet_exp.data.pictures": {"Image.open"},  # formats of pixels alone
+    "lenet_exp.data.pictures": {"Image.open"},  # image formats only
 }
 
 
 def dangerous(path: Path) -> set[str]:
-    """What a file calls or imports that can run what it reads."""
+    """Return the calls and imports of a file that can run code from other files."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
@@ -44,18 +44,18 @@ def dangerous(path: Path) -> set[str]:
     return found & DANGEROUS
 
 
-def test_no_file_calls_what_runs_what_it_reads_but_where_it_was_thought_about():
+def test_only_listed_modules_call_readers_that_can_run_code():
     assert {module: found for module, path in FILES.items() if (found := dangerous(path))} == ALLOWED
 
 
 @pytest.mark.parametrize(
     "line", ["torch.load(p)", "eval(x)", "f(p, allow_pickle=True)", "import pickle", "from torch import load"]
 )
-def test_it_would_be_found(line, tmp_path):
+def test_dangerous_call_is_detected(line, tmp_path):
     (tmp_path / "file.py").write_text(line)
     assert dangerous(tmp_path / "file.py")
 
 
-def test_torch_reads_weights_alone():
+def test_torch_load_reads_weights_only():
     text = FILES["lenet_exp.training.trained.ancestor"].read_text()
     assert text.count("torch.load(") == text.count("weights_only=True") == 1

@@ -1,4 +1,4 @@
-"""benchmarks/samples.py writes the files that the pages' commands need."""
+"""benchmarks/samples.py writes the files for the commands in the documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRAIN = (
 
 
 @pytest.mark.slow(seconds=5)
-def test_they_are_answered_rightly_and_the_set_can_be_trained(main, ready):
+def test_sample_images_are_predicted_and_sample_dataset_trains(main, ready):
     samples.main()
     for model in ([], ["trained_model=samples/ancestor.pkl"]):
         done = main("images=[samples/seven.png,'samples/my scan.jpg',samples/bill.jpg]", *model, program="predict")

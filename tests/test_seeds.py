@@ -18,18 +18,18 @@ def drawn(seed: int, stream: str) -> tuple[int, ...]:
 
 @given(seeds=st.lists(SEEDS | st.integers(0, 20), min_size=2, max_size=5, unique=True))
 @settings(max_examples=30)
-def test_streams_and_seeds_have_nothing_in_common_and_are_the_same_each_time(seeds):
+def test_streams_and_seeds_are_distinct_and_reproducible(seeds):
     found = [drawn(seed, stream) for seed in seeds for stream in STREAMS]
     assert len(set(found)) == len(seeds) * len(STREAMS)
     assert found == [drawn(seed, stream) for seed in seeds for stream in STREAMS]
 
 
-def test_a_generator_leaves_global_random_state_alone():
+def test_generator_leaves_global_random_state_unchanged():
     before = torch.random.get_rng_state()
     drawn(0, "weights")
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_stream_gives_what_it_always_gave():
+def test_split_stream_never_changes():
     order = torch.randperm(60_000, generator=generator(0, "split"))
-    assert order[:5].tolist() == [13605, 26343, 47469, 34023, 4345]  # other numbers split MNIST in another way
+    assert order[:5].tolist() == [13605, 26343, 47469, 34023, 4345]  # other numbers would split MNIST differently

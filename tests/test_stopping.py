@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in a separate process: the first is recorded, the second ends the process at once."""
+"""SIGINT and SIGTERM in a separate process: the first is recorded, and the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def work(inside: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize("which", RAISED)
-def test_a_first_signal_is_noted_and_raised_on_leaving(which):
+def test_first_signal_is_raised_when_the_work_ends(which):
     seen = []
 
     def inside() -> None:
@@ -41,7 +41,7 @@ def test_a_first_signal_is_noted_and_raised_on_leaving(which):
     assert signal.getsignal(which) == before
 
 
-def test_an_error_of_the_work_is_not_hidden():
+def test_error_of_the_work_takes_precedence_over_signal():
     def inside() -> None:
         signal.raise_signal(signal.SIGINT)
         raise ValueError("broken")
@@ -51,21 +51,21 @@ def test_an_error_of_the_work_is_not_hidden():
     assert stop_signal() is None
 
 
-def test_another_thread_gets_no_signals_and_changes_nothing():
+def test_graceful_in_another_thread_changes_no_handler():
     handler = signal.getsignal(signal.SIGINT)
     seen = []
 
-    def look() -> None:
+    def record_handler() -> None:
         work(lambda: seen.append(signal.getsignal(signal.SIGINT)))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=record_handler)
     thread.start()
     thread.join()
     assert seen == [handler]
 
 
 @pytest.mark.parametrize(("which", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_ends_the_process_at_once_after_what_has_to_be_done(which, status):
+def test_second_signal_runs_exit_callbacks_and_ends_process(which, status):
     code = (
         "import time; from lenet_exp.stopping import stop_signal, on_forced_exit, graceful\n"
         "with graceful(), on_forced_exit(lambda: print('second', flush=True)):\n"
@@ -100,10 +100,10 @@ CHILD = (
 @pytest.mark.parametrize(
     ("which", "send"), [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg)]
 )
-def test_a_signal_reaches_a_child_once_whether_the_process_or_its_whole_group_gets_it(which, send):
+def test_signal_to_process_or_group_reaches_child_once(which, send):
     code = (
         "import signal, sys\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # whoever runs the tests under nohup ignores it
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup makes processes ignore SIGHUP
         "from lenet_exp.stopping import Terminated, run_child\n"
         "try: run_child([sys.executable, '-c', sys.argv[1]])\n"
         "except (KeyboardInterrupt, Terminated) as e: print(type(e).__name__)"
@@ -118,16 +118,16 @@ def test_a_signal_reaches_a_child_once_whether_the_process_or_its_whole_group_ge
     assert process.communicate(timeout=60)[0] == f"{int(which)}\n{raised}\n"
 
 
-def test_a_childs_status_is_the_answer_and_handlers_are_as_before():
+def test_run_child_returns_status_and_restores_handlers():
     before = signal.getsignal(signal.SIGINT)
     assert run_child([sys.executable, "-c", "raise SystemExit(7)"]) == 7
     assert run_child([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
     assert signal.getsignal(signal.SIGINT) == before
 
 
-@pytest.mark.parametrize(("modules", "said"), [("", ""), ("import sys; sys.modules['triton'] = sys", "collected\n")])
-def test_what_would_complain_of_not_being_collected_at_the_end_is_collected(modules, said):
-    """triton, whose nanobind lists on stderr what of it was still there."""
+@pytest.mark.parametrize(("modules", "output"), [("", ""), ("import sys; sys.modules['triton'] = sys", "collected\n")])
+def test_exit_collects_garbage_only_if_triton_is_loaded(modules, output):
+    """triton's nanobind lists objects on stderr that were not collected."""
     lines = [
         "import weakref",
         "from lenet_exp.stopping import skip_gc_at_exit",
@@ -140,11 +140,11 @@ def test_what_would_complain_of_not_being_collected_at_the_end_is_collected(modu
         "del cycle",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (said, "")
+    assert (done.stdout, done.stderr) == (output, "")
 
 
 @pytest.mark.parametrize("which", RAISED)
-def test_an_error_that_a_library_made_of_a_signal_is_raised_as_the_signal(which):
+def test_signal_hidden_by_an_error_of_a_library_is_raised(which):
     def broken() -> None:
         try:
             raise RAISED[which]
