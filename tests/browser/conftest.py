@@ -1,6 +1,6 @@
-"""Real Chromium on the pages of a real sweep that a real `lenet-ui` serves.
+"""Fixtures that open the pages of a real sweep, served by `lenet-ui`, in Chromium.
 
-Screenshots of the pages are kept in outputs/screenshots of the repository, for people to look at.
+Tests save screenshots of the pages in outputs/screenshots of the repository.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WAIT = 120_000  # milliseconds, on a busy machine
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the store holds of it."""
+    """A sweep with its store, its parent run, and its runs."""
 
     outputs: Path
     store: MlflowClient
@@ -55,7 +55,7 @@ class Sweep:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """A browser of this machine."""
+    """A browser that is installed on this machine."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if executable is None:
@@ -68,23 +68,23 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def tab(chromium: Browser) -> Iterator[Page]:
-    """A page none of whose requests may leave the machine; it keeps what MLflow's UI consists of."""
+    """A page that caches MLflow's UI; it fails if a request leaves the machine."""
     context = chromium.new_context()
     context.set_default_timeout(WAIT)
     context.add_init_script(QUIET_ASSISTANT)
-    asked: set[str] = set()
-    context.on("request", lambda request: asked.add(request.url))
+    urls: set[str] = set()
+    context.on("request", lambda request: urls.add(request.url))
     page = context.new_page()
-    page.on("websocket", lambda socket: asked.add(socket.url))
+    page.on("websocket", lambda socket: urls.add(socket.url))
     yield page
     context.close()
-    hosts = {urlsplit(url.removeprefix("blob:")).hostname for url in asked if not url.startswith(("data:", "about:"))}
+    hosts = {urlsplit(url.removeprefix("blob:")).hostname for url in urls if not url.startswith(("data:", "about:"))}
     assert hosts == {"127.0.0.1"}
 
 
 @pytest.fixture
 def page(tab: Page) -> Page:
-    """The same, empty and of its usual size."""
+    """The session's page, empty and of its usual size."""
     tab.goto("about:blank")
     tab.set_viewport_size(SIZE)
     return tab
@@ -92,7 +92,7 @@ def page(tab: Page) -> Page:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sweep:
-    """A small one; at a learning rate of 0.1 some of its runs diverge."""
+    """A small sweep; some runs with a learning rate of 0.1 diverge."""
     outputs = tmp_path_factory.mktemp("browser") / "outputs"
     shutil.copytree(empty_store, outputs)
     done = lenet_train("-m", "hydra/launcher=basic", *LINE.split(), outputs=outputs)
@@ -105,17 +105,17 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sweep:
 @pytest.fixture(scope="session")
 def served(sweep: Sweep, tab: Page) -> Iterator[Served]:
     with lenet_ui(outputs=sweep.outputs) as served:
-        tab.goto(f"{served.address}/version?token={served.token}")  # tests also open addresses without it
+        tab.goto(f"{served.address}/version?token={served.token}")  # tests also open addresses without the token
         yield served
 
 
 @pytest.fixture
 def screenshot(page: Page, request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Keeps a picture of the page under this name."""
+    """Save a screenshot of the page under a name."""
 
     def take(name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(500)  # what fades in or is drawn late is for people's eyes only
+        page.wait_for_timeout(500)  # wait for animations
         page.screenshot(path=SCREENSHOTS / f"{re.sub(r'[^a-z0-9_]', '_', name)}.png")
 
     return take

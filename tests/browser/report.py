@@ -1,4 +1,4 @@
-"""A comparison's page in a browser, as a person uses it."""
+"""Use a comparison's page in a browser as a person does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 TRIES, TRY = 5, 3000  # milliseconds
 SIZES = ((1600, 1000), (1280, 800), (390, 844))
 VISIBLE = "tbody tr[data-i]:not(.off)"
-# Pixels of the page at which a chart draws a point of its axes.
+# Returns the pixel of the page at which a chart draws a data point.
 WHERE = """([name, series, point]) => {
   const area = document.querySelector(`[data-chart=${name}] .chart`);
   const at = echarts.getInstanceByDom(area).convertToPixel({ seriesIndex: series }, point);
@@ -36,35 +36,35 @@ class Report:
         return self
 
     def rows(self, column: str) -> list[str]:
-        """What the visible rows show in a column, by its class."""
+        """Return the texts of the visible rows in a column, by CSS class."""
         return self.page.locator(f"{VISIBLE} td.{column}").all_inner_texts()
 
     def ranks(self) -> list[int]:
-        """Their places in the leaderboard as it was, from 1."""
+        """Return the visible rows' ranks in the original leaderboard, from 1."""
         found = self.page.locator(VISIBLE).evaluate_all("rows => rows.map(row => Number(row.dataset.i) + 1)")
         return list(found)
 
     def chart(self, name: str) -> Locator:
-        """A chart, once it is drawn."""
+        """Wait until a chart is drawn, and return its card."""
         card = self.page.locator(f"[data-chart={name}]")
         card.scroll_into_view_if_needed()
         card.locator("canvas").first.wait_for()
         return card
 
     def option(self, name: str) -> Any:
-        """What its chart was told to draw."""
+        """Return the ECharts option of a chart."""
         self.chart(name)
         return self.page.evaluate(OPTION, name)
 
     def hover(self, name: str, series: int, point: list[Any]) -> str:
-        """What the tooltip says where the mouse rests on a point."""
+        """Move the mouse to a data point and return the text of the tooltip."""
         from playwright.sync_api import TimeoutError as TooLate
 
         self.chart(name)
         page = self.page
         assert hasattr(page, "mouse")
         tip = page.locator(f"[data-chart={name}] .tip")
-        for _ in range(TRIES):  # charts further down are drawn meanwhile, and may move this one away from the mouse
+        for _ in range(TRIES):  # charts that are drawn later may move this one away from the mouse
             at = page.evaluate(WHERE, [name, series, point])
             page.mouse.move(at[0] - 3, at[1] - 3)
             page.mouse.move(at[0], at[1])

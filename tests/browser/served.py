@@ -1,4 +1,4 @@
-"""A real `lenet-ui` process and what it says."""
+"""Run `lenet-ui` and read the links that it prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAST_LINE = "Press Ctrl-C to stop."
 
 @dataclass(frozen=True)
 class Served:
-    """A `lenet-ui` that is up.
+    """A running `lenet-ui`.
 
     Attributes:
         links: the pages' addresses by what they show: `runs`, `curves`, `sweep`, `parallel`.
@@ -39,7 +39,7 @@ class Served:
 
     @property
     def token(self) -> str:
-        """What a request needs; empty where nothing is needed."""
+        """The token that requests need, or an empty string if they need none."""
         return urlsplit(self.links["runs"]).query.removeprefix("token=")
 
     @property
@@ -49,7 +49,7 @@ class Served:
 
 @contextlib.contextmanager
 def lenet_ui(*arguments: str, outputs: Path, **popen: Any) -> Iterator[Served]:
-    """`lenet-ui <arguments>`, on a free port unless they say otherwise; Ctrl-C ends it if it still runs."""
+    """Run `lenet-ui`, by default on a free port, and stop it with Ctrl-C at the end."""
     port = [] if any(a.startswith("port=") for a in arguments) else ["port=0"]
     process = start(*arguments, *port, outputs=outputs, program="ui", **popen)
     try:
@@ -61,7 +61,7 @@ def lenet_ui(*arguments: str, outputs: Path, **popen: Any) -> Iterator[Served]:
 
 
 def read_links(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Waits until they are printed."""
+    """Wait until `lenet-ui` has printed its links, and return them."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -72,8 +72,8 @@ def read_links(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def links_in(text: str) -> dict[str, str]:
-    """The links that lenet-ui printed, by a word of what they show."""
-    found = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
+    """Return the links in the output of lenet-ui, by a word of their labels."""
+    links = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
     return {
-        word: url for word in ("runs", "curves", "sweep", "parallel") for shows, url in found.items() if word in shows
+        word: url for word in ("runs", "curves", "sweep", "parallel") for shows, url in links.items() if word in shows
     }

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROWS = ".ag-center-cols-container .ag-row"
-# The grid has rows and cells in any order; these are as one sees them.
+# The grid has rows and cells in any order. This sorts them as they appear on the screen.
 READ = """() => [...document.querySelectorAll('.ag-center-cols-container .ag-row')]
   .sort((a, b) => a.getAttribute('row-index') - b.getAttribute('row-index'))
   .map(row => Object.fromEntries([...row.querySelectorAll('.ag-cell')]
@@ -17,6 +17,6 @@ READ = """() => [...document.querySelectorAll('.ag-center-cols-container .ag-row
 
 
 def rows(page: Page) -> list[dict[str, str]]:
-    """The cells of each row by column, such as `params.seed`; waits for the first."""
+    """Wait for the table and return the cells of each row by column, such as `params.seed`."""
     page.locator(ROWS).first.wait_for()
     return page.evaluate(READ)

@@ -1,4 +1,4 @@
-"""The pages that one looks at after a sweep, in a real browser."""
+"""The pages of a sweep in MLflow's UI, in a real browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.served import links_in
 from tests.browser.table import rows
 from tests.tools.stores import models
 
-pytestmark = pytest.mark.slow(seconds=4)  # one after the other, so that they share the sweep and its server
+pytestmark = pytest.mark.slow(seconds=4)  # equal durations, so that the tests run in sequence and share a server
 
 SWEPT = ("activation", "optimizer.lr", "seed")
 TRAINING = "workflowType=machine_learning"
@@ -36,7 +36,7 @@ def best(sweep):
     )
 
 
-def test_the_table_of_a_sweep_is_flat_and_best_first_with_what_was_swept(page, served, sweep, screenshot):
+def test_table_of_sweep_lists_runs_best_first_with_swept_flags(page, served, sweep, screenshot):
     assert all(len(url) < 190 and TRAINING in url for url in served.links.values())
     page.goto(served.links["runs"])
     table = rows(page)
@@ -51,7 +51,7 @@ def test_the_table_of_a_sweep_is_flat_and_best_first_with_what_was_swept(page, s
     screenshot("table")
 
 
-def test_the_curves_of_a_sweep_are_grouped_by_configuration_with_bands_over_seeds(page, served, sweep, screenshot):
+def test_curves_are_grouped_by_configuration_with_seed_bands(page, served, sweep, screenshot):
     page.goto(served.links["curves"])
     cards = page.get_by_test_id(CARD)
     cards.first.locator(".scatterlayer .trace").first.wait_for()
@@ -64,7 +64,7 @@ def test_the_curves_of_a_sweep_are_grouped_by_configuration_with_bands_over_seed
     screenshot("curves")
 
 
-def test_parallel_coordinates_have_a_page_of_their_own(page, served, screenshot):
+def test_parallel_coordinates_show_swept_flags_and_accuracy(page, served, screenshot):
     page.goto(served.links["parallel"])
     card = page.get_by_test_id(CARD).first
     card.locator(".dimension").first.wait_for()
@@ -73,17 +73,17 @@ def test_parallel_coordinates_have_a_page_of_their_own(page, served, screenshot)
     screenshot("parallel")
 
 
-def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
-    asked = [(method, route.path) for route in assistant_router.routes for method in route.methods]
-    assert ("PUT", f"{assistant_router.prefix}/config") in asked
-    for method, path in asked:
+def test_server_refuses_requests_to_assistant_of_mlflow(served):
+    requests = [(method, route.path) for route in assistant_router.routes for method in route.methods]
+    assert ("PUT", f"{assistant_router.prefix}/config") in requests
+    for method, path in requests:
         with pytest.raises(HTTPError) as refused:
             urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", served.headers, method=method))
         assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no MLflow assistant")
 
 
-def test_a_link_lets_a_browser_in_for_as_long_as_the_server_runs(chromium, served, tmp_path):
-    """From then on also an address without the token, and a link of a report, which another site has."""
+def test_link_with_token_authorizes_browser_until_server_stops(chromium, served, tmp_path):
+    """The browser then also opens addresses without the token and links in reports."""
     context = chromium.new_context()
     context.set_default_timeout(WAIT)
     page, address = context.new_page(), f"{served.address}/"
@@ -102,9 +102,7 @@ def test_a_link_lets_a_browser_in_for_as_long_as_the_server_runs(chromium, serve
     context.close()
 
 
-def test_the_sweep_has_its_runs_and_a_description_that_leads_to_the_report_and_to_the_best(
-    page, served, sweep, screenshot
-):
+def test_sweep_page_lists_runs_and_links_report_and_best_run(page, served, sweep, screenshot):
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(served.links["sweep"])
     page.get_by_role("heading", name="activation lr seed (8 runs)").wait_for()
@@ -121,24 +119,24 @@ def test_the_sweep_has_its_runs_and_a_description_that_leads_to_the_report_and_t
     assert re.match(r"(relu|selu) lr=0\.\d+ .*\d\d\.\d\d%", description.inner_text())
     assert page.get_by_test_id("show-comment-toggle").count() == 0  # all of it is shown
     screenshot("sweep")
-    to = {link.inner_text(): link.get_attribute("href") for link in description.get_by_role("link").all()}
-    page.goto(f"{served.address}/{to.pop('report')}")
+    targets = {link.inner_text(): link.get_attribute("href") for link in description.get_by_role("link").all()}
+    page.goto(f"{served.address}/{targets.pop('report')}")
     page.get_by_text("of the variance").first.wait_for()
-    accuracy, run = next(iter(to.items()))
+    accuracy, run = next(iter(targets.items()))
     page.goto(f"{served.address}/{run}")
     page.get_by_role("link", name="best_val_accuracy", exact=True).wait_for()
     assert float(accuracy.split()[0]) > 0
 
 
-@pytest.mark.parametrize(("of", "name"), [("run", "mistakes.png"), ("sweep", "leaderboard.png")])
-def test_pictures_are_shown(page, experiment, sweep, best, of, name):
-    """The artifacts lie in file:// locations, which a browser can't read by itself."""
-    run = best if of == "run" else sweep.parent
+@pytest.mark.parametrize(("kind", "name"), [("run", "mistakes.png"), ("sweep", "leaderboard.png")])
+def test_image_artifacts_are_displayed(page, experiment, sweep, best, kind, name):
+    """The server must read the artifacts, because a browser cannot open their file:// locations."""
+    run = best if kind == "run" else sweep.parent
     page.goto(f"{experiment}/runs/{run.info.run_id}/artifacts/{name}?{TRAINING}")
     page.wait_for_function("[...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth > 300)")
 
 
-def test_a_run_says_where_it_belongs_and_starts_with_validation_accuracy(page, experiment, best, screenshot):
+def test_run_page_links_sweep_and_starts_with_validation_accuracy(page, experiment, best, screenshot):
     page.goto(f"{experiment}/runs/{best.info.run_id}?{TRAINING}")
     page.get_by_role("heading", name=best.info.run_name).wait_for()
     page.get_by_role("link", name="activation lr seed (8 runs)").wait_for()
@@ -148,7 +146,7 @@ def test_a_run_says_where_it_belongs_and_starts_with_validation_accuracy(page, e
     screenshot("run")
 
 
-def test_a_model_names_its_data(page, experiment, sweep, best, screenshot):
+def test_model_page_names_dataset_and_run(page, experiment, sweep, best, screenshot):
     (model,) = [m for m in models(sweep.store) if m.source_run_id == best.info.run_id]
     page.goto(f"{experiment}/models/{model.model_id}?{TRAINING}")
     page.get_by_role("heading", name="lenet5-digits").wait_for()
@@ -158,8 +156,8 @@ def test_a_model_names_its_data(page, experiment, sweep, best, screenshot):
     screenshot("model")
 
 
-def test_all_runs_of_an_experiment_are_listed_best_first(page, served, sweep, main, monkeypatch):
-    """Their links are printed, as of any server."""
+def test_links_for_all_sweeps_list_every_run_of_the_experiment(page, served, sweep, main, monkeypatch):
+    """`lenet-ui` with `tracking.uri` prints links into a running server."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", served.token)
     links = links_in(main("sweep=all", f"tracking.uri={served.address}", program="ui").stdout)
     page.goto(links["runs"])

@@ -1,4 +1,4 @@
-"""The page of a comparison in a real browser: it sorts, filters, tells on hovering, links, and asks for nothing."""
+"""The page of a comparison in a real browser: sorting, filters, tooltips, and links, without network requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOURCE = RunSource(COMMAND, COMMAND)
 
 
 def grid() -> Comparison:
-    """Over learning rates that lie a factor of ten apart; one diverged, one is at chance, one has a single seed."""
+    """A grid over learning rates; one configuration diverged, one is at chance, one has a single seed."""
     runs = [
         *scored(many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"), {0: 0.96, 1: 0.96, 2: 0.97}),
         *scored(many([0.961, 0.968, 0.967], activation="relu", optimizer__lr="0.01"), {0: 0.95, 1: 0.96, 2: 0.96}),
@@ -66,7 +66,7 @@ def searched() -> Comparison:
 
 
 def small() -> Comparison:
-    """A search of five trials: four are good, though one of them is less so, and the first is at chance."""
+    """A search of five trials: the first is at chance, and the third is worse than the others."""
     reached = [0.1, 0.98, 0.963, 0.979, 0.978]
     trials = [trial(i, [value - 0.02, value], "finished", lr=f"{0.01 * (1 + i)}") for i, value in enumerate(reached)]
     (found,) = compare_runs([made(0, run.value, optimizer__lr=run.flags["optimizer.lr"]) for run in trials])
@@ -74,7 +74,7 @@ def small() -> Comparison:
 
 
 def clear() -> Comparison:
-    """The learning rate matters and the activation does not."""
+    """A grid in which the learning rate has an effect and the activation has none."""
     runs = [
         *many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"),
         *many([0.961, 0.973, 0.967], activation="relu", optimizer__lr="0.01"),
@@ -86,7 +86,7 @@ def clear() -> Comparison:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages of comparisons, by name."""
+    """Pages of comparisons, by name."""
     folder = tmp_path_factory.mktemp("pages")
     for name, comparison in {"grid": grid(), "search": searched(), "small": small(), "clear": clear()}.items():
         write_comparison(folder / f"{name}.html", [comparison], SOURCE)
@@ -97,27 +97,27 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def alone(chromium: Browser) -> Iterator[Page]:
-    """A page that may ask for itself alone, and whose scripts make no error."""
+    """A page that fails if it requests any other address or logs an error."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    asked, wrong = [], []
-    context.on("request", lambda request: asked.append(request.url))
+    requested, errors = [], []
+    context.on("request", lambda request: requested.append(request.url))
     page = context.new_page()
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None)
     yield page
     context.close()
-    assert wrong == []
-    assert len(asked) <= 1
-    assert all(url.startswith("file://") for url in asked)
+    assert errors == []
+    assert len(requested) <= 1
+    assert all(url.startswith("file://") for url in requested)
 
 
-def test_it_sorts_by_any_column(alone, files):
+def test_table_sorts_by_any_column(alone, files):
     report = Report(alone).open(files["grid"])
     assert report.ranks() == [1, 2, 3, 4, 5, 6, 7]
     for _ in range(2):
         alone.get_by_role("button", name="best val, %").click()
-    *known, unknown = report.rows("accuracy")  # what is unknown stays last
+    *known, unknown = report.rows("accuracy")  # unknown values stay last
     assert (known, unknown) == (sorted(known, key=lambda text: float(text.split()[0])), "-")
     alone.get_by_role("button", name="test, %").click()
     assert [text.split()[0] for text in report.rows("test")][:3] == ["95.67", "96.33", "-"]
@@ -127,7 +127,7 @@ def test_it_sorts_by_any_column(alone, files):
     assert alone.locator("th[aria-sort=ascending]").inner_text() == "lr"
 
 
-def test_it_filters_and_the_charts_follow(alone, files):
+def test_filter_applies_to_table_and_charts(alone, files):
     report = Report(alone).open(files["grid"])
     before = report.option("intervals")["yAxis"][0]["data"]
     find = alone.get_by_role("searchbox", name="filter")
@@ -144,7 +144,7 @@ def test_it_filters_and_the_charts_follow(alone, files):
     alone.locator("[data-chart=intervals]").wait_for(state="visible")
 
 
-def test_ticked_configurations_have_their_curves_drawn(alone, files):
+def test_curves_show_only_ticked_configurations(alone, files):
     report = Report(alone).open(files["grid"])
     bands = [s for s in report.option("curves")["series"] if s["type"] == "custom"]
     assert len(bands) == 5  # the sixth has one seed
@@ -152,24 +152,24 @@ def test_ticked_configurations_have_their_curves_drawn(alone, files):
         alone.get_by_role("checkbox").nth(row).check()
     alone.wait_for_timeout(300)
     series = report.option("curves")["series"]
-    assert [s["type"] for s in series] == ["custom", "line", "scatter"]  # of one: the other has no finished run
+    assert [s["type"] for s in series] == ["custom", "line", "scatter"]  # only one of the two has finished runs
 
 
-def test_charts_say_what_lenet_compare_says_on_axes_that_fit(alone, files):
+def test_charts_show_results_of_lenet_compare_on_fitting_axes(alone, files):
     best = grid().groups[0]
     report = Report(alone).open(files["grid"])
     assert f"{accuracy(best)}% (n = 3)" in report.hover("intervals", 0, [best.mean, 0])
-    told = report.hover("curves", 1, [2, best.mean])
-    assert {"2", f"{best.mean * 100:.2f}", "96.20", "97.10"} <= set(re.findall(r"[\d.]+", told))
+    tooltip = report.hover("curves", 1, [2, best.mean])
+    assert {"2", f"{best.mean * 100:.2f}", "96.20", "97.10"} <= set(re.findall(r"[\d.]+", tooltip))
     effects = report.option("effects")["yAxis"][0]["data"]
     assert {"lr = 0.01", "activation = <b>tanh</b>"} <= set(effects)
     assert alone.locator(".tip script, .tip b b").count() == 0
     axes = {axis["name"]: axis for axis in report.option("parallel")["parallelAxis"]}
     assert axes["lr (log)"]["type"] == "log"
-    assert 0.8 < axes["best val"]["min"] < 0.94  # the one at chance does not squeeze the others
+    assert 0.8 < axes["best val"]["min"] < 0.94  # the axis does not extend to the configuration at chance
 
 
-def test_accuracy_against_a_number_has_a_line_for_each_combination_and_is_saved_as_svg(alone, files, tmp_path):
+def test_numeric_chart_has_a_line_per_combination_and_saves_svg(alone, files, tmp_path):
     report = Report(alone).open(files["grid"])
     option = report.option("numeric")
     assert option["xAxis"][0]["type"] == "log"
@@ -188,7 +188,7 @@ def test_accuracy_against_a_number_has_a_line_for_each_combination_and_is_saved_
     assert {"relu", "0.001", "0.01", "0.1"} <= texts
 
 
-def test_what_lies_beyond_an_axis_is_marked(alone, files):
+def test_points_beyond_an_axis_are_marked_with_arrows(alone, files):
     report = Report(alone).open(files["grid"])
     x = report.option("intervals")["xAxis"][0]
     *near, chance = (group for group in grid().groups if group.n > 1)
@@ -201,7 +201,7 @@ def test_what_lies_beyond_an_axis_is_marked(alone, files):
     ]
 
 
-def test_good_trials_of_a_small_search_lie_on_the_axis(alone, files):
+def test_axis_of_small_search_covers_good_trials(alone, files):
     report = Report(alone).open(files["small"])
     trials = report.option("trials")
     low, points = trials["yAxis"][0]["min"], trials["series"][0]["data"]
@@ -210,7 +210,7 @@ def test_good_trials_of_a_small_search_lie_on_the_axis(alone, files):
     assert alone.locator("[data-chart=trials] .note").inner_text().endswith("axis.")
 
 
-def test_effects_have_intervals_and_what_may_be_chance_is_pale(alone, files):
+def test_effects_have_intervals_and_are_pale_if_not_significant(alone, files):
     report = Report(alone).open(files["clear"])
     bars, whiskers = report.option("effects")["series"]
     names = report.option("effects")["yAxis"][0]["data"]
@@ -221,16 +221,16 @@ def test_effects_have_intervals_and_what_may_be_chance_is_pale(alone, files):
     assert f"{level.low * 100:+.2f} to {level.high * 100:+.2f}" in report.hover("effects", 0, [level.effect * 50, 0])
 
 
-def test_an_interaction_is_drawn_with_a_line_for_each_value(alone, files):
+def test_interaction_chart_has_a_line_for_each_value(alone, files):
     report = Report(alone).open(files["clear"])
-    option, (its,) = report.option("interactions"), clear().interactions.pairs
+    option, (pair,) = report.option("interactions"), clear().interactions.pairs
     lines = [series for series in option["series"] if series["type"] == "line"]
-    assert [series["data"] for series in lines] == [list(row) for row in its.means]
-    assert option["xAxis"][0]["data"] == list(its.levels[1]) == ["0.001", "0.01"]
-    assert f"{its.means[1][1] * 100:.2f}%" in report.hover("interactions", 2, [1, its.means[1][1]])
+    assert [series["data"] for series in lines] == [list(row) for row in pair.means]
+    assert option["xAxis"][0]["data"] == list(pair.levels[1]) == ["0.001", "0.01"]
+    assert f"{pair.means[1][1] * 100:.2f}%" in report.hover("interactions", 2, [1, pair.means[1][1]])
 
 
-def test_a_link_of_lenet_ui_links_the_runs(alone, files):
+def test_pasted_lenet_ui_link_adds_links_to_runs(alone, files):
     Report(alone).open(files["linked"])
     alone.get_by_role("button", name="its runs").first.click()
     runs = alone.locator("a[data-page]")
@@ -245,7 +245,7 @@ def test_a_link_of_lenet_ui_links_the_runs(alone, files):
 
 
 @pytest.mark.parametrize(("name", "scheme"), [("grid", "light"), ("search", "dark")])
-def test_it_fits_at_any_width(alone, files, scheme, name):
+def test_page_fits_any_window_width(alone, files, scheme, name):
     alone.emulate_media(color_scheme=scheme)
     Report(alone).open(files[name])
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -273,11 +273,11 @@ def test_it_fits_at_any_width(alone, files, scheme, name):
             """(cards) => Object.entries(Object.groupBy(cards, (card) => card.offsetTop)).map(([, row]) =>
               row.reduce((sum, card) => sum + card.offsetWidth + 16, -16))"""
         )
-        assert max(rows) - min(rows) < 3  # as wide as the page
+        assert max(rows) - min(rows) < 3  # all rows of charts are equally wide
     alone.screenshot(path=SCREENSHOTS / f"report_{name}_{scheme}.png", full_page=True)
 
 
-def test_it_is_read_without_javascript(chromium, files):
+def test_page_shows_table_and_verdict_without_javascript(chromium, files):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(files["grid"].as_uri())
@@ -287,7 +287,7 @@ def test_it_is_read_without_javascript(chromium, files):
     context.close()
 
 
-def test_the_command_is_copied_whole_and_a_row_opens_to_its_runs(alone, files):
+def test_command_can_be_copied_and_rows_expand_to_runs(alone, files):
     Report(alone).open(files["grid"])
     alone.get_by_role("button", name="copy").first.click()
     alone.get_by_role("status").get_by_text("copied").wait_for()
@@ -300,7 +300,7 @@ def test_the_command_is_copied_whole_and_a_row_opens_to_its_runs(alone, files):
     assert alone.locator("tr.more").count() == 0
 
 
-def test_a_search_shows_its_history_all_its_runs_and_its_trials_over_each_flag(alone, files):
+def test_search_page_charts_history_runs_and_trials_by_flag(alone, files):
     search = searched().searched
     report = Report(alone).open(files["search"])
     assert search.steps[-1].named in report.chart("history").locator(".note").inner_text()
@@ -316,7 +316,7 @@ def test_a_search_shows_its_history_all_its_runs_and_its_trials_over_each_flag(a
     assert best.name in report.hover("trials", 0, [float(best.flags["optimizer.lr"]), best.value])
 
 
-def test_of_many_configurations_the_best_are_shown_first(alone, files):
+def test_long_table_shows_best_configurations_first(alone, files):
     report = Report(alone).open(files["search"])
     assert report.ranks() == list(range(1, 21))
     alone.get_by_role("button", name="show all 40").click()
@@ -324,7 +324,7 @@ def test_of_many_configurations_the_best_are_shown_first(alone, files):
 
 
 @pytest.mark.slow(seconds=4)
-def test_in_mlflow_it_comes_first_and_each_link_leads_to_its_run(page, served, sweep, tmp_path, screenshot):
+def test_comparison_is_first_artifact_in_mlflow_and_links_runs(page, served, sweep, tmp_path, screenshot):
     run = sweep.parent.info
     files = sweep.store.list_artifacts(run.run_id)
     assert files[0].path == "comparison.html"

@@ -8,10 +8,10 @@ from tests.browser.served import lenet_ui
 from tests.browser.table import rows
 from tests.upgrade.archive import EXPECTED, PLACE, unpacked
 
-pytestmark = pytest.mark.by_hand  # tests/upgrade has the names that the links use, and test_pages.py the links
+pytestmark = pytest.mark.by_hand  # tests/upgrade and test_pages.py cover most of it
 
 
-def test_links_into_an_earlier_store_open(page, tmp_path):
+def test_links_open_pages_of_store_from_release_0_2(page, tmp_path):
     with unpacked(tmp_path / "upgraded") as outputs:
         made, groups = EXPECTED["made"], EXPECTED["compare"]["base"]["gives"][0]["groups"]
         with lenet_ui(f"sweep={made['base']}", outputs=outputs, cwd=PLACE) as served:
