@@ -1,4 +1,4 @@
-"""The command line for users: mistakes, help, speed of help, other directories."""
+"""The command line: invalid commands, help and its speed, and other directories."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lenet_exp.machine import versions
 from lenet_exp.training.native.library import kernels
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
 
-# Mistakes of each kind: what is refused in its own words ...
+# Invalid commands whose error repeats the typed text ...
 REFUSED = """
     seed=${nope} batch_size=abc batch_size=0 num_epoch=null dataset.also_in=[[]] optimizer.lr=nan
     optimizer.momentum=1 optimizer.lr=[1,2 num_threads=1024
 """
-# ... and where the line names something else, too.
+# ... and invalid commands whose error contains other texts.
 MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "=3": ["int"],
     "augmentation=[null]": ["name=value"],
@@ -84,7 +84,7 @@ def is_one_line(text: str, program: str = "lenet-train") -> bool:
 
 
 @pytest.mark.parametrize("typed", MISTAKES)
-def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(main, workdir, typed):
+def test_invalid_command_is_one_line_with_status_2_and_writes_nothing(main, workdir, typed):
     ended = main(*typed.split())
     assert (ended.returncode, ended.stdout, list(workdir.iterdir())) == (2, "", [])
     assert is_one_line(ended.stderr)
@@ -92,7 +92,7 @@ def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(main, wor
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
-def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, workdir):
+def test_missing_device_is_reported_before_sweep_starts(main, workdir):
     ended = main("-m", "dataset=digits", "device=cpu,cuda")
     assert (ended.returncode, list(workdir.iterdir())) == (2, [])
     assert is_one_line(ended.stderr)
@@ -100,7 +100,7 @@ def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, workdir
 
 
 @pytest.mark.parametrize(
-    ("typed", "content", "says"),
+    ("typed", "content", "expected"),
     [
         ("activation=own", "negative_slope: 1\n", "_target_"),
         ("activation=own", "_target_: nosuchmodule.Thing\n", "nosuchmodule.Thing"),
@@ -113,7 +113,7 @@ def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, workdir
         ("optimizer=own regularization=none", "_target_: torch.optim.LBFGS\n", "LBFGS.step"),
     ],
 )
-def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, workdir, tmp_path, typed, content, says):
+def test_unusable_own_option_file_is_one_line(main, workdir, tmp_path, typed, content, expected):
     folder = tmp_path / "mine" / typed.partition("=")[0]
     folder.mkdir(parents=True)
     (folder / "own.yaml").write_text(content)
@@ -121,11 +121,11 @@ def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, workdir, 
     ended = main("--config-dir", str(tmp_path / "mine"), *words, "dataset=digits")
     assert (ended.returncode, list(workdir.iterdir())) == (2, [])
     assert is_one_line(ended.stderr)
-    assert says in ended.stderr
+    assert expected in ended.stderr
 
 
 @pytest.mark.parametrize(("folder", "multirun"), [("/proc/outputs", []), ("file", ["-m", "seed=1,2"])])
-def test_an_outputs_folder_that_cannot_be_written_is_one_line(main, workdir, monkeypatch, folder, multirun):
+def test_unwritable_outputs_folder_is_one_line(main, workdir, monkeypatch, folder, multirun):
     (workdir / "file").touch()
     monkeypatch.setenv("LENET_EXP_OUTPUTS", folder)
     ended = main(*multirun, "dataset=digits")
@@ -135,7 +135,7 @@ def test_an_outputs_folder_that_cannot_be_written_is_one_line(main, workdir, mon
     assert [p.name for p in workdir.iterdir()] == ["file"]
 
 
-def test_a_working_directory_that_is_gone_is_one_line(cli, workdir):
+def test_removed_working_directory_is_one_line(cli, workdir):
     ended = cli("dataset=digits", preexec_fn=workdir.rmdir)
     assert ended.returncode == 2
     assert is_one_line(ended.stderr)
@@ -143,7 +143,7 @@ def test_a_working_directory_that_is_gone_is_one_line(cli, workdir):
 
 
 @pytest.mark.parametrize(("full", "status"), [("", 2), ("1", 1)])
-def test_in_a_process_of_its_own_only_hydra_full_error_gives_the_traceback(cli, workdir, full, status):
+def test_traceback_is_printed_only_with_hydra_full_error(cli, workdir, full, status):
     ended = cli("batch_size=abc", env={"HYDRA_FULL_ERROR": full})
     assert (ended.returncode, ended.stdout) == (status, "")
     assert ("Traceback" in ended.stderr) == (full == "1")
@@ -151,7 +151,7 @@ def test_in_a_process_of_its_own_only_hydra_full_error_gives_the_traceback(cli, 
     assert list(workdir.iterdir()) == []
 
 
-def test_missing_data_are_one_line_that_says_what_was_tried_and_what_else_can_be_done(main, workdir):
+def test_missing_dataset_is_one_line_with_tried_folder_and_alternatives(main, workdir):
     ended = main("data_root=nowhere", "dataset=mnist")
     assert ended.returncode == 2
     line = ended.stderr.splitlines()[-1]
@@ -172,7 +172,7 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "--resolve"], ["-sc", "query=bash"]])
-def test_looking_imports_nothing_heavy(workdir, arguments):
+def test_help_and_completion_import_no_heavy_library(workdir, arguments):
     done = subprocess.run(
         [sys.executable, "-c", DRIVER.format(arguments=arguments)],
         capture_output=True,
@@ -185,7 +185,7 @@ def test_looking_imports_nothing_heavy(workdir, arguments):
     assert list(workdir.iterdir()) == []
 
 
-# Mistakes that are found without torch, which takes seconds to load.
+# Invalid commands that are refused without torch, which takes seconds to load.
 QUICKLY_FOUND = """
     train --nope
     train batch_size=abc
@@ -226,7 +226,7 @@ for line in {lines!r}:
 """
 
 
-def test_a_wrong_flag_or_value_is_found_before_torch_is_loaded(workdir):
+def test_invalid_flag_or_value_is_refused_before_torch_is_loaded(workdir):
     lines = QUICKLY_FOUND.strip().splitlines()
     code = MISTAKEN.format(lines=lines)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=workdir)
@@ -235,14 +235,14 @@ def test_a_wrong_flag_or_value_is_found_before_torch_is_loaded(workdir):
     assert list(workdir.iterdir()) == []
 
 
-def test_a_package_that_is_not_there_is_a_mistake_too(main):
+def test_unknown_package_of_cfg_option_is_one_line(main):
     done = main("--cfg", "job", "-p", "nope")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "'nope'" in done.stderr
 
 
 @pytest.mark.parametrize("program", ["train", "predict", "compare", "sweep", "ui", "export"])
-def test_the_version_is_lenet_exps(main, program):
+def test_version_option_prints_version_of_lenet_exp(main, program):
     assert main("--version", program=program).stdout == f"lenet-{program} {versions()['lenet_exp']}\n"
 
 
@@ -256,7 +256,7 @@ def listed(page: str) -> list[str]:
 @pytest.mark.parametrize(
     ("program", "schema", "groups"), [("train", Config, GROUPS), ("predict", PredictConfig, {"dataset"})]
 )
-def test_help_has_a_line_for_each_flag_with_its_default_and_fits_on_a_page(main, program, schema, groups):
+def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups):
     page, everything = (main(asked, program=program).stdout for asked in ("--help", "--help-all"))
     flags = {flag for flag, _, _ in knobs(schema)} | groups
     first = {flag for flag in flags if not flag.startswith(("dataset.", "search.", "sweep."))}
@@ -273,7 +273,7 @@ def test_help_has_a_line_for_each_flag_with_its_default_and_fits_on_a_page(main,
     assert all(option in page for option in options)
 
 
-def test_help_shows_the_values_that_were_given(main):
+def test_help_shows_overridden_values(main):
     page = main("-m", "optimizer=adam", "optimizer.lr=0.5", "schedule=cosine", "seed=1,2", "--help").stdout
     assert {"optimizer.eps", "optimizer.lr"} <= {*listed(page)}
     assert all(f"\n  {given} " in page for given in ("optimizer=adam", "optimizer.lr=0.5", "schedule.shape=cosine"))
@@ -287,7 +287,7 @@ def test_completion_offers_the_options_of_a_group(main, monkeypatch):
     assert set(ended.stdout.split()) == {f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")}
 
 
-def test_what_would_be_trained_is_shown_as_it_would_be_trained(main, workdir):
+def test_cfg_job_prints_configuration_to_be_trained(main, workdir):
     overrides = ["dataset=digits", "optimizer=adam", "optimizer.lr=1e-3", "tracking.tags.note=first"]
     ended = main(*overrides, "--cfg", "job", "--resolve")
     assert ended.returncode == 0
@@ -295,7 +295,7 @@ def test_what_would_be_trained_is_shown_as_it_would_be_trained(main, workdir):
     assert list(workdir.iterdir()) == []
 
 
-def test_a_run_from_another_directory_with_relative_folders(main, workdir, empty_store, monkeypatch):
+def test_relative_folders_start_from_working_directory(main, workdir, empty_store, monkeypatch):
     shutil.copytree(empty_store, workdir / "results")
     write_mnist_like(workdir / "sets", "KMNIST", *pictures(200))
     small = ["dataset=kmnist", MADE_UP, "dataset.val_size=50", "batch_size=50", "num_epoch=1", "tracking.models=none"]
@@ -309,7 +309,7 @@ def test_a_run_from_another_directory_with_relative_folders(main, workdir, empty
 
 
 @pytest.mark.slow(seconds=16)
-def test_an_installed_wheel_works_without_the_checkout(tmp_path):
+def test_installed_wheel_works_without_the_checkout(tmp_path):
     root = CONF_DIR.parent
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Commands end with a message and the right status whatever a network does to the process."""
+"""Commands end with a message and the right status even if a network disturbs the process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_command_ends_despite_a_thread_of_the_network(mode, ready, tmp_path):
 
 
 @pytest.mark.slow(seconds=10)
-def test_warnings_of_libraries_end_neither_a_command_nor_its_uploads(ready, tmp_path):
+def test_warnings_as_errors_end_neither_commands_nor_uploads(ready, tmp_path):
     strict = {"outputs": ready, "cold": True, "env": {"PYTHONWARNINGS": "error"}}
     export = ("format=safetensors", f"output={tmp_path / 'net.safetensors'}")
     done = end(start(*export, program="export", **strict))

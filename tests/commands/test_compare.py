@@ -50,7 +50,7 @@ def sweeps(outputs: Path) -> list[str]:
     return [run.info.run_id for run in runs(client(outputs), "sweep")]
 
 
-def test_a_sweep_ends_with_the_comparison_and_shows_it_in_mlflow(here):
+def test_finished_sweep_shows_comparison_in_mlflow(here):
     first = runs(client(here), "sweep")[0]
     table = lenet_exp.compare(sweep=first.info.run_id)
     text = first.data.tags["mlflow.note.content"].replace("\N{NO-BREAK SPACE}", " ")
@@ -60,7 +60,7 @@ def test_a_sweep_ends_with_the_comparison_and_shows_it_in_mlflow(here):
     assert client(here).list_artifacts(first.info.run_id)[0].path == "comparison.html"
 
 
-def test_a_finished_sweep_that_is_typed_again_is_not_drawn_again(here, tmp_path):
+def test_rerun_of_finished_sweep_does_not_redraw_comparison(here, tmp_path):
     outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
     drawn = {path: path.stat().st_mtime_ns for path in here.glob("mlartifacts/*/*/artifacts/leaderboard.*")}
     assert len(drawn) == 2
@@ -70,14 +70,14 @@ def test_a_finished_sweep_that_is_typed_again_is_not_drawn_again(here, tmp_path)
     assert after == before
 
 
-def test_the_last_sweep_is_the_default(here):
+def test_compare_defaults_to_last_sweep(here):
     last = lenet_exp.compare()
     assert list(last["n"]) == [2]
     pd.testing.assert_frame_equal(last, lenet_exp.compare(sweep=sweeps(here)[1]))
 
 
 @pytest.mark.parametrize(("by", "metric"), [("best", "best_val_accuracy"), ("last", "val_accuracy")])
-def test_several_sweeps_and_a_filter_over_the_store_give_the_same(here, by, metric):
+def test_several_sweeps_and_an_mlflow_filter_give_same_table(here, by, metric):
     known = {
         run.data.params["activation"] + run.data.params["seed"]: run.data.metrics[metric] for run in runs(client(here))
     }
@@ -88,28 +88,28 @@ def test_several_sweeps_and_a_filter_over_the_store_give_the_same(here, by, metr
         assert row.mean == pytest.approx((known[f"{row.activation}0"] + known[f"{row.activation}1"]) / 2)
 
 
-def test_folders_and_store_tell_alike_how_runs_were_made(here):
+def test_folders_and_store_give_same_provenance(here):
     (folders,), _ = load_comparisons(",".join(sweeps(here)), None, None, "lenet_exp")
     (store,), _ = load_comparisons(None, "", None, "lenet_exp")
-    made, found = facts(folders), facts(store)
-    assert {"SHA-256", "Split seed", "Epochs", "Batch size", "Engine", "Versions", "Machine"} <= set(made)
-    for name, text in made.items():
-        if name == "SHA-256":  # MLflow has their first digits
+    from_folders, from_store = facts(folders), facts(store)
+    assert {"SHA-256", "Split seed", "Epochs", "Batch size", "Engine", "Versions", "Machine"} <= set(from_folders)
+    for name, text in from_folders.items():
+        if name == "SHA-256":  # MLflow stores only their first digits
             assert [d[:30] for d in re.findall(r"[0-9a-f]{30,}", text)] == [
-                d[:30] for d in re.findall(r"[0-9a-f]{30,}", found[name])
+                d[:30] for d in re.findall(r"[0-9a-f]{30,}", from_store[name])
             ]
-        elif name == "Machine":  # not the processor's name
-            assert text.startswith(f"{found[name]}, ")
+        elif name == "Machine":  # MLflow does not store the processor's name
+            assert text.startswith(f"{from_store[name]}, ")
         else:
-            assert set(found[name].split(", ")) <= set(text.split(", "))  # but for a device that is chosen
+            assert set(from_store[name].split(", ")) <= set(text.split(", "))  # MLflow does not store a chosen device
 
 
-def test_a_filter_is_mlflows(here):
+def test_filter_uses_syntax_of_mlflow(here):
     table = lenet_exp.compare(filter="params.activation = 'selu' and metrics.best_val_accuracy > 0")
     assert list(table["n"]) == [2]
 
 
-def test_a_swept_split_is_luck_and_what_diverges_stands_last(ready):
+def test_swept_splits_count_as_replicates_and_diverged_ranks_last(ready):
     plain = ("num_epoch=1", "tracking.plots=false", "tracking.models=none")
     done = lenet_train(
         "-m", HERE, *SMALL, *plain, "optimizer.lr=1e30,0.05", "seed=0,1", "split_seed=0,1", outputs=ready
@@ -120,7 +120,7 @@ def test_a_swept_split_is_luck_and_what_diverges_stands_last(ready):
     pd.testing.assert_frame_equal(lenet_exp.compare(filter=""), table, check_like=True)
 
 
-def test_a_sweep_that_is_not_here_is_found_in_the_store_or_by_its_folder(here, tmp_path, monkeypatch):
+def test_sweep_outside_outputs_is_read_from_store_or_folder(here, tmp_path, monkeypatch):
     first = sweeps(here)[0]
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
     table = lenet_exp.compare(sweep=first, tracking_uri=f"sqlite:///{here / 'mlflow.db'}")
@@ -129,7 +129,7 @@ def test_a_sweep_that_is_not_here_is_found_in_the_store_or_by_its_folder(here, t
         assert len(lenet_exp.compare(sweep=str(folder))) in {1, 2}
 
 
-def test_the_command_prints_and_writes(here, main, tmp_path):
+def test_compare_writes_every_output_format(here, main, tmp_path):
     for ending in ("html", "md", "tex", "csv", "json"):
         done = main(f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/report.{ending}", program="compare")
         assert done.returncode == 0, done.stderr
@@ -148,7 +148,7 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["sweep=nope"], ["nope"]),
         (["sweep=last", "filter=x"], ["sweep=", "filter="]),
@@ -167,14 +167,14 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["margin=1"], ["margin=1", "seed"]),  # the last sweep has a single configuration
     ],
 )
-def test_a_mistake_is_one_line(here, main, arguments, said):
+def test_invalid_argument_is_one_line(here, main, arguments, expected):
     done = main(*arguments, program="compare")
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_line(done.stderr, "lenet-compare")
-    assert all(words in done.stderr for words in said), done.stderr
+    assert all(words in done.stderr for words in expected), done.stderr
 
 
-def test_a_margin_counts_as_fixed_if_the_sweep_was_started_with_it(empty_store, tmp_path, monkeypatch, main):
+def test_margin_of_sweep_counts_as_fixed_in_advance(empty_store, tmp_path, monkeypatch, main):
     outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     line = ("-m", HERE, *SMALL, *BARE, "num_epoch=1", "activation=selu,relu", "seed=0,1", "tracking.plots=false")
@@ -240,15 +240,15 @@ def test_every_command_that_a_report_suggests_runs(line, following, tmp_path, em
         texts.append(run("compare", "confirm=5", "seeds=3", "run=true"))
     texts.append(run("compare", "output=x.html", "details=true"))
     page = (tmp_path / "x.html").read_text().partition("<script")[0]
-    found = [html.unescape(command) for command in re.findall("<code>(.*?)</code><button", page)]
-    assert following is None or shlex.split(found[0])[-1] == following
-    found += [command for text in texts for command in TYPED.findall(text)]
-    for command in dict.fromkeys(found):
+    suggested = [html.unescape(command) for command in re.findall("<code>(.*?)</code><button", page)]
+    assert following is None or shlex.split(suggested[0])[-1] == following
+    suggested += [command for text in texts for command in TYPED.findall(text)]
+    for command in dict.fromkeys(suggested):
         program, *arguments = shlex.split(command)
         run(program.removeprefix("lenet-"), *arguments)
 
 
-def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main, outputs):
+def test_compare_without_sweep_suggests_sweep_or_filter(main, outputs):
     for how in ("lenet-train -m", "filter="):
         done = main(program="compare")
         assert (done.returncode, done.stdout) == (2, "")

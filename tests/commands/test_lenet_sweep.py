@@ -1,4 +1,4 @@
-"""lenet-sweep lists, follows and stops sweeps from another terminal, and repairs what kill -9 left behind."""
+"""lenet-sweep lists, watches, and stops sweeps from another terminal, and repairs runs and sweeps after kill -9."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lenet_sweep(*arguments: str, outputs: Path) -> Done:
         (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
     ],
 )
-def test_a_mistake_is_one_line(main, outputs, typed, named):
+def test_invalid_argument_is_one_line(main, outputs, typed, named):
     done = main(*typed, program="sweep")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("lenet-sweep: ")
@@ -41,20 +41,20 @@ def test_a_mistake_is_one_line(main, outputs, typed, named):
     assert not outputs.exists()
 
 
-def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
-    assert "lenet-train -m" in main("list", program="sweep").stdout  # how to start one
+def test_list_and_status_describe_finished_sweep(main, ready):
+    assert "lenet-train -m" in main("list", program="sweep").stdout  # suggests how to start a sweep
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=relu,raises", "hydra/launcher=basic")
     assert lenet_train(*line, outputs=ready).returncode == 1
     (folder,) = (ready / "sweeps").iterdir()
     listed = main("list", program="sweep").stdout.strip().splitlines()
     assert listed[0].split() == ["sweep", "last", "start", "state", "done", "command"]
     assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 runs +lenet-train -m ", listed[2])
-    told = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
-    assert told[0] == f"sweep {folder.name}: finished"
-    assert told[1].startswith("lenet-train -m --config-dir=")
-    assert told[2] == "1 finished, 1 failed"
-    assert told[3].startswith("failed: raises: RuntimeError: ")
-    assert len(told) == 4
+    report = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
+    assert report[0] == f"sweep {folder.name}: finished"
+    assert report[1].startswith("lenet-train -m --config-dir=")
+    assert report[2] == "1 finished, 1 failed"
+    assert report[3].startswith("failed: raises: RuntimeError: ")
+    assert len(report) == 4
     stopped = main("stop", program="sweep")
     assert stopped.returncode == 2
     assert stopped.stderr.startswith(f"lenet-sweep: sweep {folder.name} ")
@@ -67,8 +67,8 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
         pytest.param(WAITS, marks=pytest.mark.slow(seconds=5), id="run"),
     ],
 )
-def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tmp_path, arguments):
-    """Nothing is repaired while its process lives."""
+def test_list_repairs_killed_run_or_sweep_which_then_resumes(ready, tmp_path, arguments):
+    """A run or sweep is not repaired while its process lives."""
     with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
         assert lenet_sweep("list", outputs=ready).stderr == ""
         kinds = ("run", "sweep") if "-m" in arguments else ("run",)
@@ -83,7 +83,7 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
     for kind in kinds:
         (run,) = runs(client(ready), kind)
         assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
-    assert lenet_sweep("list", outputs=ready).stderr == ""  # nothing is left to do
+    assert lenet_sweep("list", outputs=ready).stderr == ""  # nothing is left to repair
     again = end(start(*arguments, outputs=ready))
     assert again.returncode == 0, again.stderr
     for run in runs(client(ready)):
@@ -92,9 +92,9 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
 
 
-@pytest.mark.by_hand  # tests/executors/slurm watches and stops one, too
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process a host name of its own")
-def test_a_sweep_on_another_machine_is_watched_and_stopped_from_here(ready):
+@pytest.mark.by_hand  # tests/executors/slurm also watches and stops a sweep
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process another host name")
+def test_sweep_on_another_machine_can_be_watched_and_stopped(ready):
     line = ("-m", *QUICK, "num_epoch=2000", "seed=0,1", "sweep.workers=1")
     process = start(*line, outputs=ready, module="tests.tools.on_another_machine")
     while not list(ready.glob("sweeps/*/active/*")):

@@ -17,7 +17,7 @@ KNOWN = {"sweep": "last", "output": None}
 
 
 @pytest.mark.parametrize("value", ["", "a=b", "[1,2]", "${x}", " 'é\n", "sweep="])
-def test_a_value_is_taken_as_typed_and_the_last_of_several_wins(value):
+def test_value_is_taken_literally_and_last_value_wins(value):
     assert parse([f"output={value}"], KNOWN) == {"sweep": "last", "output": value}
     assert parse(["sweep=x", f"sweep={value}"], KNOWN) == {"sweep": value, "output": None}
     assert KNOWN == {"sweep": "last", "output": None}
@@ -33,12 +33,12 @@ def test_a_value_is_taken_as_typed_and_the_last_of_several_wins(value):
         ("", ""),
     ],
 )
-def test_a_mistake_is_named_with_what_is_allowed(typed, meant):
+def test_unknown_argument_is_reported_with_known_flags(typed, meant):
     with pytest.raises(ConfigError) as raised:
         parse([typed], KNOWN)
-    said, _, hint = str(raised.value).partition(";")
-    assert said.startswith(f"{typed}: ")
-    assert said.endswith("sweep=, output=")
+    problem, _, hint = str(raised.value).partition(";")
+    assert problem.startswith(f"{typed}: ")
+    assert problem.endswith("sweep=, output=")
     assert hint.endswith(meant)
     assert bool(hint) == bool(meant)
     with pytest.raises(ConfigError, match=r"^sweep=last: .*no flags"):
@@ -62,7 +62,7 @@ def _interrupted(arguments: list[str]) -> int:
         (["x=1"], len, 1, "", ""),
     ],
 )
-def test_how_a_command_ends(typed, main, status, out, err, monkeypatch, capsys):
+def test_result_and_errors_of_command_determine_exit_status(typed, main, status, out, err, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["lenet-x", *typed])
     with pytest.raises(SystemExit) as left:
         run_command("lenet-x", "\nhow to use it\n", main)
@@ -70,7 +70,7 @@ def test_how_a_command_ends(typed, main, status, out, err, monkeypatch, capsys):
     assert capsys.readouterr() == (out, err)
 
 
-def test_a_reader_that_has_seen_enough_gets_no_traceback():
+def test_closed_pipe_causes_no_traceback():
     code = (
         "from lenet_exp.commands.literal import run_command\n"
         "run_command('lenet-x', '', lambda a: [print('line') for _ in range(100_000)] and 0)"
@@ -93,11 +93,11 @@ COMPLETED = {
 
 
 @pytest.mark.parametrize("program", COMPLETED)
-def test_bash_completes_flags_and_their_few_values(program, main):
-    """By `complete`, in a shell where `=` is part of a word."""
+def test_bash_completes_flags_and_values(program, main):
+    """The script registers words with `complete` and makes `=` part of a word."""
     script = main("-sc", "install=bash", program=program).stdout
-    told = f'{script}\ncomplete -p lenet-{program}; echo "$COMP_WORDBREAKS"'
-    done = subprocess.run(["bash", "-c", told], capture_output=True, text=True, check=True)
+    shell_code = f'{script}\ncomplete -p lenet-{program}; echo "$COMP_WORDBREAKS"'
+    done = subprocess.run(["bash", "-c", shell_code], capture_output=True, text=True, check=True)
     command, breaks = done.stdout.split("\n", 1)
     words = shlex.split(command)
     assert COMPLETED[program] <= {*words[words.index("-W") + 1].split()}
@@ -105,5 +105,5 @@ def test_bash_completes_flags_and_their_few_values(program, main):
     assert "=" not in breaks
 
 
-def test_what_a_comparison_is_by_is_listed_without_loading_it():
+def test_completed_values_of_by_match_comparison():
     assert list(CompareBy) == list(BY)

@@ -1,4 +1,4 @@
-"""A residual network with batch norm, a class of one's own, through every command: killed, resumed, and used."""
+"""Every command accepts a user's own network with batch norm, also after the run was killed and resumed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def only_run(outputs: Path) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def calm(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("calm") / "outputs"))
+def uninterrupted(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("uninterrupted") / "outputs"))
     assert lenet_train(*LINE, outputs=outputs).returncode == 0
     return outputs
 
 
 @pytest.mark.slow(seconds=15)
-def test_killed_network_of_ones_own_resumes_to_the_bits_of_an_undisturbed_run(calm, ready):
+def test_killed_run_of_own_network_resumes_bit_for_bit(uninterrupted, ready):
     for stop in (signal.SIGTERM, signal.SIGKILL):
         process = start(*LINE, outputs=ready)
         deadline = time.monotonic() + 60
@@ -52,7 +52,7 @@ def test_killed_network_of_ones_own_resumes_to_the_bits_of_an_undisturbed_run(ca
         assert record is None or record.outcome is Outcome.killed
         assert 0 < len(only_run(ready).history().epochs) < 30
     assert end(start(*LINE, outputs=ready)).returncode == 0
-    undisturbed, record = only_run(calm).record(), only_run(ready).record()
+    undisturbed, record = only_run(uninterrupted).record(), only_run(ready).record()
     assert undisturbed is not None
     assert record is not None
     assert record.resumed
@@ -71,13 +71,13 @@ class Net(nn.Module):
 
 
 @pytest.mark.slow(seconds=15)
-def test_edited_code_of_a_network_is_noticed_wherever_its_result_is_used(cli, main, ready, tmp_path, monkeypatch):
+def test_edited_network_code_is_reported_by_every_command(cli, main, ready, tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "net.yaml").write_text("_target_: edited_net.Net\nname: net\n")
     code = tmp_path / "edited_net.py"
     one = (f"--config-dir={tmp_path}", *SMALL, "model=net", "num_epoch=1", "num_threads=1", "tracking.plots=false")
     code.write_text(NETWORK)
-    for _ in range(2):  # in processes of their own, because this one imports the edited code
+    for _ in range(2):  # in new processes, because this process imports the edited code
         same = cli(*one, env={"PYTHONPATH": str(tmp_path)})
         assert (same.returncode, "code of" in same.stderr) == (0, False), same.stderr
 
@@ -104,7 +104,7 @@ def test_edited_code_of_a_network_is_noticed_wherever_its_result_is_used(cli, ma
 
 @needs_onnx
 @pytest.mark.slow(seconds=25)
-def test_every_command_takes_a_network_of_ones_own_on_images_in_color(ready, tmp_path, main):
+def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main):
     outputs, colors = ready, own_set(tmp_path / "colors", COLOR_CLASSES)
     dataset = ("dataset=folder", "dataset.name=colors", f"dataset.folder={colors}")
     shape = ("dataset.channels=3", "dataset.val_size=100", "dataset.stratified=true", "augmentation=affine")
@@ -127,8 +127,8 @@ def test_every_command_takes_a_network_of_ones_own_on_images_in_color(ready, tmp
     refused = main(*dataset, named, program="predict")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert TRUST in refused.stderr
-    for asked in (named, "sweep=last"):
-        scored = main(*dataset, asked, TRUST, program="predict")
+    for selected in (named, "sweep=last"):
+        scored = main(*dataset, selected, TRUST, program="predict")
         assert scored.returncode == 0, scored.stderr
     picture = main("sweep=last", f"images={colors / 'test' / 'red_line' / '00.png'}", TRUST, program="predict")
     assert any(name in picture.stdout for name in COLOR_CLASSES), picture.stderr

@@ -20,14 +20,14 @@ SPELLINGS = [
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A pickle that creates a file `ran` beside it."""
+    """A pickle that, when loaded, creates a file `ran` in its folder."""
     path = tmp_path / "config.pickle"
     path.write_bytes(pickle.dumps(Call(open, str(tmp_path / "ran"), "w")))
     return path
 
 
 @pytest.mark.parametrize("spelled", SPELLINGS, ids=" ".join)
-def test_it_is_refused_in_one_line(spelled, file, main, outputs):
+def test_experimental_rerun_is_refused_in_one_line(spelled, file, main, outputs):
     for program in ("train", "predict"):
         done = main(*(word.replace("FILE", str(file)) for word in spelled), program=program)
         assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Output that can't be written ends the printing but not the work, and the exit status shows it."""
+"""If output cannot be written, commands stop printing but finish, and the exit status shows the failure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "optimizer.lr=0.01,1e10")
 
 
 def main() -> None:
-    """lenet-train whose streams are closed, as a shell's `>&-` leaves them."""
+    """Run lenet-train with closed streams, as after `>&-` in a shell."""
     sys.stdin = sys.stdout = sys.stderr = None
     os.closerange(0, 3)
     train.main()
 
 
 @pytest.mark.parametrize("command", ["train --help", "sweep list"])
-def test_a_full_disk_behind_stdout_is_one_line_and_status_1(command, outputs):
+def test_full_disk_at_stdout_is_one_line_with_status_1(command, outputs):
     program, *arguments = command.split()
     with open("/dev/full", "w") as full:
         done = end(start(*arguments, outputs=outputs, program=program, stdout=full))
@@ -37,24 +37,24 @@ def test_a_full_disk_behind_stdout_is_one_line_and_status_1(command, outputs):
 
 
 @pytest.mark.parametrize(("program", "kept"), [("lenet-train", True), ("lenet-sweep", False)])
-def test_a_read_only_disk_is_one_line_that_names_checkpoints_only_if_the_command_writes_them(program, kept, capsys):
+def test_read_only_disk_error_names_checkpoints_only_in_training(program, kept, capsys):
     def work() -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/outputs/sweeps")
 
     with pytest.raises(SystemExit) as left:
         run_and_exit(program, work)
-    said = capsys.readouterr().err
-    assert (left.value.code, said.count("\n"), "Checkpoints" in said) == (1, 1, kept)
+    message = capsys.readouterr().err
+    assert (left.value.code, message.count("\n"), "Checkpoints" in message) == (1, 1, kept)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(outputs):
+def test_closed_stdout_is_no_error(outputs):
     process = start("--help", outputs=outputs)
     process.stdout.close()
     assert (process.stderr.read(), process.wait(60)) == ("", 0)
 
 
 @pytest.mark.parametrize("streams", ["full and without a reader", "closed"])
-def test_a_sweep_trains_to_its_end_and_its_status_is_true(streams, ready):
+def test_sweep_with_broken_streams_finishes_with_correct_status(streams, ready):
     with open("/dev/full", "w") as full:
         how = {"module": "tests.commands.test_streams"} if streams == "closed" else {"stdout": full}
         process = start(*SWEEP, outputs=ready, **how)
@@ -65,16 +65,16 @@ def test_a_sweep_trains_to_its_end_and_its_status_is_true(streams, ready):
     assert [run.info.status for run in runs(store, "sweep")] == ["FINISHED"]
 
 
-def test_a_terminal_without_the_signs_that_are_printed_shows_others(monkeypatch):
-    shown = io.BytesIO()
+def test_characters_missing_in_encoding_are_escaped(monkeypatch):
+    printed = io.BytesIO()
     for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(printed, encoding="ascii", write_through=True))
     guard_streams()
     print("90.92 ± 0.21")
-    assert shown.getvalue() == b"90.92 \\xb1 0.21\n"
+    assert printed.getvalue() == b"90.92 \\xb1 0.21\n"
 
 
-def test_a_missing_dev_null_is_one_line(main, ready, tmp_path, monkeypatch):
+def test_missing_dev_null_is_one_line(main, ready, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
     done = main("-m", *SMALL, *BARE, "seed=1,2", "sweep.workers=1")
     assert done.returncode == 1
