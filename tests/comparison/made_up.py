@@ -1,4 +1,4 @@
-"""Runs with known accuracies, as a comparison reads them."""
+"""Make up runs with known accuracies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASE = {
 
 
 def made(seed: int, accuracy: float | None, outcome: str = "finished", **more: Any) -> ComparedRun:
-    """One run, a point worse after its last epoch; flags with `__` for a dot, such as `optimizer__lr="0.1"`."""
+    """Return a run whose last epoch is a point worse than its best; `optimizer__lr="0.1"` sets optimizer.lr."""
     flags = BASE | {k.replace("__", "."): v for k, v in more.items()}
     curve = [] if accuracy is None else [accuracy - 0.02, accuracy, accuracy - 0.01]
     known = accuracy is not None
@@ -39,11 +39,11 @@ def made(seed: int, accuracy: float | None, outcome: str = "finished", **more: A
 
 
 def many(accuracies: Mapping[int, float] | Iterable[float], **flags: Any) -> list[ComparedRun]:
-    """Finished runs of one configuration, by seed or for seeds from 0."""
+    """Return finished runs of one configuration, from accuracies by seed or for seeds from 0."""
     by_seed = accuracies if isinstance(accuracies, Mapping) else dict(enumerate(accuracies))
     return [made(seed, accuracy, **flags) for seed, accuracy in by_seed.items()]
 
 
 def scored(runs: Iterable[ComparedRun], accuracies: Mapping[int, float]) -> list[ComparedRun]:
-    """Runs of one configuration with test accuracies by seed, as far as these go."""
+    """Return the runs with these test accuracies by seed; other seeds have none."""
     return [replace(run, test_accuracy=partial(accuracies.get, run.seed)) for run in runs]

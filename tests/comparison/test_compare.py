@@ -1,4 +1,4 @@
-"""A made-up set of runs with known truth: groups, order, columns, and the words."""
+"""Comparisons of made-up runs with known differences: groups, ranking, columns, and wording."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ELU = {0: 0.9010, 7: 0.9003, 8: 0.9016}  # worse; one seed in common with selu
 
 @pytest.fixture
 def runs() -> list[ComparedRun]:
-    """Two groups that can't be told apart, two that are worse, one with one seed, two of which runs diverged."""
+    """Two groups that do not differ, two that are worse, one with a single seed, and two with diverged runs."""
     return [
         *many(RELU, activation="relu"),
         *many(TANH, activation="tanh"),
@@ -55,10 +55,10 @@ def comparison(runs: list[ComparedRun]) -> Comparison:
     return found
 
 
-def test_groups_are_configurations_without_their_seed_the_best_first(comparison):
+def test_runs_are_grouped_by_configuration_and_ranked(comparison):
     assert [g.flags["activation"] for g in comparison.groups] == [
         *("selu", "tanh", "relu", "elu", "gelu"),
-        "rrelu",  # it diverged once
+        "rrelu",  # one run diverged
         "prelu",
     ]
     assert [g.n for g in comparison.groups] == [4, 4, 4, 3, 1, 1, 0]
@@ -66,7 +66,7 @@ def test_groups_are_configurations_without_their_seed_the_best_first(comparison)
     assert comparison.num_runs == 21
 
 
-def test_own_classes_with_one_name_are_different_configurations():
+def test_own_classes_with_same_name_are_different_configurations():
     classes = {"mineA.Net": [0.9, 0.91], "mineB.Net": [0.8, 0.81]}
     runs = [run for path, reached in classes.items() for run in many(reached, model="net", model___target_=path)]
     (found,) = compare_runs(runs)
@@ -81,7 +81,7 @@ def test_class_is_not_shown_if_names_distinguish_networks(swept):
     assert found.flags == ["model"]
 
 
-def test_a_groups_numbers_are_of_its_finished_runs(comparison):
+def test_statistics_of_group_use_only_finished_runs(comparison):
     selu, rrelu, prelu = comparison.groups[0], comparison.groups[5], comparison.groups[6]
     assert selu.mean == pytest.approx(0.910975)
     assert selu.sd == pytest.approx(np.std(SELU, ddof=1))
@@ -94,18 +94,18 @@ def test_a_groups_numbers_are_of_its_finished_runs(comparison):
     assert prelu.outcomes == {"diverged": 1, "not started": 1}
 
 
-def test_the_leader_is_held_against_each_other_group(comparison):
+def test_leader_is_compared_with_each_other_group(comparison):
     leads = {g.flags["activation"]: lead for g, lead in zip(comparison.groups, comparison.leads, strict=True)}
     tests = {name: (lead.test, lead.n) for name, lead in leads.items() if lead is not None}
     assert tests == {"tanh": ("paired", 4), "relu": ("paired", 4), "elu": ("welch", 3), "gelu": ("none", 1)}
     assert [leads[name].differs for name in ("tanh", "relu", "elu", "gelu")] == [False, True, True, False]
-    assert leads["selu"] is leads["rrelu"] is leads["prelu"] is None  # itself; a diverged run; no finished one
-    assert leads["relu"].p < stats.ttest_rel(SELU, list(RELU.values())).pvalue  # all four groups estimate its variance
+    assert leads["selu"] is leads["rrelu"] is leads["prelu"] is None  # the leader; a diverged run; no finished run
+    assert leads["relu"].p < stats.ttest_rel(SELU, list(RELU.values())).pvalue  # four groups contribute to the variance
     assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu", "tanh", "gelu"]
 
 
 def test_result_is_described_in_words(comparison):
-    """The one test of wording: singular and plural, and which numbers stand in it."""
+    """This is the only test of the wording."""
     selu, tanh, relu, elu, gelu, *_ = (remark(comparison, position) for position in range(7))
     low, high = (round(end * 100, 2) for end in (comparison.leads[2].low, comparison.leads[2].high))
     assert relu == f"behind by 0.42 points ({low:.2f} to {high:.2f})"
@@ -119,14 +119,14 @@ def test_result_is_described_in_words(comparison):
     assert best_lines(comparison) == ["The best is one of 2 of 4 configurations (95% confidence): selu, tanh."]
 
 
-def test_an_interval_wider_than_50_points_is_left_out(comparison):
+def test_interval_wider_than_50_points_is_omitted(comparison):
     lead = Difference(0.0104, 3, "paired", 0.01, 0.004, 2, 0.0031, 0.0211, differs=True)
     group, behind = comparison.groups[1], Relation.behind
     assert against_leader(comparison, group, lead, behind).endswith("(0.31 to 2.11)")
     assert against_leader(comparison, group, replace(lead, low=-0.4, high=0.4), behind).endswith("points")
 
 
-def test_an_unstable_configuration_is_named_apart():
+def test_unstable_configuration_is_listed_separately():
     groups = [many(0.9 + 0.001 * np.random.default_rng(n).normal(size=5), lr=str(n)) for n in range(6)]
     runs = [run for group in groups for run in group] + many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
     (found,) = compare_runs(runs)
@@ -139,14 +139,14 @@ def test_an_unstable_configuration_is_named_apart():
     assert found.groups[6] not in plan(found, 0.01).groups
 
 
-def test_a_run_that_collapsed_is_warned_of():
+def test_verdict_warns_of_collapsed_run():
     runs = [*many([0.981, 0.983, 0.982], activation="selu"), *many([0.985, 0.984, 0.113], activation="relu")]
     (found,) = compare_runs(runs)
     assert "seed 2 of relu" in verdict(found)
     assert "11.30%" in verdict(found)
 
 
-def test_a_clear_winner_is_called_one():
+def test_clear_winner_is_reported():
     groups = [many(SELU, activation="selu"), many(RELU, activation="relu"), many(ELU, activation="elu")]
     for some in (groups, groups[:2]):
         (found,) = compare_runs([run for group in some for run in group])
@@ -158,7 +158,7 @@ def test_a_clear_winner_is_called_one():
     assert next_step(swept).endswith("lenet-predict sweep=1f3a")
 
 
-def test_a_winner_whose_lead_may_be_much_smaller_is_to_be_confirmed():
+def test_confirmation_is_suggested_for_winner_with_uncertain_lead():
     reached = [0.91, 0.92, 0.93, 0.94]
     behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
     (found,) = compare_runs([*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP)
@@ -166,7 +166,7 @@ def test_a_winner_whose_lead_may_be_much_smaller_is_to_be_confirmed():
     assert next_step(found).endswith("(18 runs): lenet-compare sweep=1f3a confirm=1")
 
 
-def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
+def test_configuration_with_diverged_runs_does_not_win():
     diverging = [
         *many([0.95, 0.951, 0.952], activation="relu"),
         *(made(s, 0.1, "diverged", activation="relu") for s in (3, 4, 5)),
@@ -181,10 +181,10 @@ def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
     assert found.leads[2] is None
     assert [g.flags["activation"] for g in found.not_excluded] == ["selu"]
     (found,) = compare_runs([*diverging, *steady])
-    assert WINS not in verdict(found)  # over whom?
+    assert WINS not in verdict(found)  # no other configuration is stable
 
 
-def test_where_all_diverge_none_wins():
+def test_no_configuration_wins_if_all_have_diverged_runs():
     (found,) = compare_runs(
         [
             *many([0.95, 0.951], activation="relu"),
@@ -198,26 +198,26 @@ def test_where_all_diverge_none_wins():
     assert "clip_norm" in next_step(found)
 
 
-def test_while_runs_are_missing_none_wins_and_a_pruned_one_is_not_missing():
+def test_missing_runs_prevent_a_winner_but_pruned_runs_do_not():
     groups = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
     (found,) = compare_runs([*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))])
     assert WINS not in verdict(found)
     assert "(2 killed)" in verdict(found)
     assert next_step(found) is not None
-    (found,) = compare_runs([*groups, made(0, 0.5, "pruned")])  # a search gave it up for being worse
+    (found,) = compare_runs([*groups, made(0, 0.5, "pruned")])  # a search pruned it because it was worse
     assert found.groups[0].missing == 0
     assert WINS in verdict(found)
 
 
-def test_single_seeds_say_nothing_about_luck():
+def test_single_seeds_have_no_winner_and_suggest_more_seeds():
     (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")])
     assert WINS not in verdict(found)
     assert "91.00%" in verdict(found)
-    assert "'seed=range(1,6)'" in next_step(found)  # not the one that was seen
+    assert "'seed=range(1,6)'" in next_step(found)  # seed 0 is already trained
     assert best_lines(found) == []
 
 
-def test_a_leader_with_one_seed_does_not_silence_the_comparison_of_the_others():
+def test_best_configuration_with_single_seed_is_not_the_leader():
     (found,) = compare_runs(
         [made(0, 0.95, activation="elu"), *many(SELU, activation="selu"), *many(RELU, activation="relu")]
     )
@@ -236,7 +236,7 @@ def test_equal_results_have_no_winner():
         assert [lead.test for lead in found.leads if lead] == ["none"]
 
 
-def test_two_seeds_of_many_configurations_are_too_few():
+def test_two_seeds_are_too_few_for_many_configurations():
     rng = np.random.default_rng(0)
     runs = [run for i in range(10) for run in many(0.9 + rng.normal(0, 0.003, 2), optimizer__lr=str(0.01 * i))]
     (found,) = compare_runs(runs, design=SWEEP)
@@ -244,7 +244,7 @@ def test_two_seeds_of_many_configurations_are_too_few():
     assert "confirm=" in next_step(found)
 
 
-def test_a_tie_or_an_equivalent_rival_leaves_no_lead_to_confirm():
+def test_tie_or_equivalence_suggests_no_confirmation():
     runs = [*many([0.9, 0.91, 0.92], activation="selu"), *many([0.92, 0.9, 0.91], activation="tanh")]
     (tie,) = compare_runs(runs, design=SWEEP)
     assert "tied with" in verdict(tie)
@@ -255,23 +255,23 @@ def test_a_tie_or_an_equivalent_rival_leaves_no_lead_to_confirm():
     assert "predict" in next_step(replace(near, margin_asked=0.5))
 
 
-def test_configurations_of_which_no_run_finished_are_last_and_sorted_by_what_they_reached():
+def test_unfinished_configurations_rank_last_by_reached_accuracy():
     pruned = [made(0, accuracy, "pruned", lr=str(accuracy)) for accuracy in (0.54, 0.92, 0.7)]
     (found,) = compare_runs([*pruned, *many([0.5, 0.51], lr="0.1"), made(0, None, "failed", lr="9")])
     assert [group.flags["lr"] for group in found.groups] == ["0.1", "0.92", "0.7", "0.54", "9"]
 
 
-def test_the_next_step_names_the_difference_seen():
+def test_next_step_plans_for_observed_difference():
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP)
     points = float(next_step(found).rpartition("sweep=1f3a confirm=")[2])
-    assert points == 0.1  # 0.01 would take more seeds than anybody trains
+    assert points == 0.1  # 0.01 would require too many seeds
     assert plan(found, points / 100).seeds <= 100
     (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP)
     assert next_step(found).endswith("(188 runs): lenet-compare sweep=1f3a confirm=2")
 
 
-def test_the_next_step_is_one_that_is_not_refused():
-    one, other = [0.824, 0.882, 0.928], [0.915, 0.852, 0.865]  # 0.07 points, of a spread of 8
+def test_suggested_confirmation_is_not_refused():
+    one, other = [0.824, 0.882, 0.928], [0.915, 0.852, 0.865]  # they differ by 0.07 points, with a deviation of 8
     (found,) = compare_runs([*many(one, activation="tanh"), *many(other, activation="selu")], design=SWEEP)
     with pytest.raises(ConfigError, match="1,000"):
         plan(found, 0.0007)
@@ -280,8 +280,8 @@ def test_the_next_step_is_one_that_is_not_refused():
     assert plan(found, points / 100).seeds <= 1000
 
 
-def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
-    # The other is better on both seeds that they share; on others the leader made up for it.
+def test_leader_that_is_worse_on_common_seeds_does_not_win():
+    # relu is better on both common seeds; selu leads because of its other seeds.
     leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
     (found,) = compare_runs([*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")])
     assert (found.leads[1].differs, found.leads[1].ahead) == (True, False)
@@ -289,7 +289,7 @@ def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
     assert WINS not in verdict(found)
 
 
-def test_different_numbers_of_epochs_are_said_to_favour_the_longer():
+def test_note_warns_if_numbers_of_epochs_differ():
     runs = [*many(SELU, num_epoch="10"), *many(TANH, num_epoch="3")]
     assert any("num_epoch" in note and "by=last" in note for note in notes(compare_runs(runs)[0]))
     (by_last,) = compare_runs(runs, by=CompareBy.last)
@@ -297,20 +297,20 @@ def test_different_numbers_of_epochs_are_said_to_favour_the_longer():
     assert by_last.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
 
 
-def test_the_sampling_error_of_the_validation_images_is_told():
+def test_note_gives_sampling_error_of_validation_images():
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")])
     (note,) = notes(found)
     assert {"10,000", "91.10", "0.28"} <= set(re.findall(r"[\d.,]*\d", note))
     (found,) = compare_runs([*many([1.0, 1.0, 1.0]), *many([0.9, 0.91, 0.92], activation="relu")])
-    assert "99.97%" in notes(found)[0]  # or more of all, where all were right
+    assert "99.97%" in notes(found)[0]  # the lower bound if all images are classified correctly
 
 
 def crossed(values, **flags):
-    """Runs by seed and split."""
+    """Return runs from accuracies by seed and split."""
     return [made(seed, v, split_seed=str(split), **flags) for (seed, split), v in values.items()]
 
 
-def test_a_swept_split_is_luck_and_makes_no_configurations():
+def test_swept_split_seed_adds_replicates_not_configurations():
     rng = np.random.default_rng(0)
     of_split = rng.normal(0, 0.01, 3)
     a, b = (
@@ -328,7 +328,7 @@ def test_a_swept_split_is_luck_and_makes_no_configurations():
     assert found.flags == ["activation", "split_seed"]
 
 
-def test_without_a_finished_run_or_another_configuration_nothing_is_compared():
+def test_nothing_is_compared_without_two_finished_configurations():
     (found,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
     assert found.leader is None
     assert "1 diverged" in verdict(found)
@@ -338,23 +338,23 @@ def test_without_a_finished_run_or_another_configuration_nothing_is_compared():
     assert "91.10 ± 0.15% (n = 4)" in verdict(found)
 
 
-def test_data_sets_are_not_compared_with_each_other(runs):
+def test_datasets_are_compared_separately(runs):
     both = compare_runs([*runs, *many([0.99, 0.98], dataset="digits")])
     assert [(c.dataset, len(c.groups)) for c in both] == [("mnist", 7), ("digits", 1)]
 
 
-def test_of_several_runs_with_the_same_seed_the_last_counts():
+def test_last_of_several_runs_with_same_seed_counts():
     (found,) = compare_runs([made(0, 0.5), made(0, 0.9), made(1, 0.92)])
     assert found.groups[0].accuracy == {(0, 0): 0.9, (1, 0): 0.92}
 
 
-def test_columns_are_the_flags_that_differ_the_swept_ones_first(runs):
+def test_columns_are_differing_flags_with_swept_flags_first(runs):
     more = many(SELU, optimizer__lr="0.1", num_epoch="3")
     (found,) = compare_runs([*runs, *more], swept=["optimizer.lr", "activation"])
     assert found.flags == ["optimizer.lr", "activation"]
 
 
-def test_flags_that_only_come_along_with_another_are_no_columns():
+def test_flags_implied_by_another_flag_are_not_columns():
     adam = many(SELU, optimizer="adam", optimizer__betas="[0.9, 0.999]")
     sgd = many(TANH, optimizer="sgd", optimizer__momentum="0.9")
     (found,) = compare_runs([*adam, *sgd])
@@ -364,7 +364,7 @@ def test_flags_that_only_come_along_with_another_are_no_columns():
     assert [found.values(g) for g in found.groups] == [["adam", "-"], ["sgd", "0.9"], ["sgd", "0"]]
 
 
-def test_how_runs_were_executed_makes_configurations_only_where_it_was_swept():
+def test_environment_separates_configurations_only_if_swept():
     runs = [*many(SELU, num_threads="1", engine="torch"), *many({7: 0.9}, num_threads="2")]  # engine: an older run
     (found,) = compare_runs([*runs, made(8, None, "not started", num_threads="null")])
     assert [(group.n, group.missing) for group in found.groups] == [(len(SELU) + 1, 1)]
@@ -373,7 +373,7 @@ def test_how_runs_were_executed_makes_configurations_only_where_it_was_swept():
     assert sorted(group.n for group in found.groups) == [1, len(SELU)]
 
 
-def test_a_flag_that_an_older_release_did_not_know_is_at_its_neutral_value():
+def test_flag_missing_in_older_run_has_neutral_value():
     now = {"dataset": "mnist", "regularization.dropout_rate": "0.0", "augmentation.flip": "0.0", "seed": "3"}
     old = {flag: value for flag, value in now.items() if flag != "augmentation.flip"}
     assert flags_and_seed(old) == flags_and_seed(now)
@@ -422,7 +422,7 @@ def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
     assert order == sorted(order)
 
 
-def test_recipes_are_named_and_stand_for_what_follows_from_them():
+def test_recipe_column_replaces_flags_set_by_recipe():
     def of(recipe: str, accuracies: list[float], **flags: str) -> list[ComparedRun]:
         return [replace(run, recipe=recipe) for run in many(accuracies, **flags)]
 

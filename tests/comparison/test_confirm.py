@@ -1,4 +1,4 @@
-"""A confirmation of made-up runs: how many seeds it takes, and what it answers."""
+"""Confirmations of made-up runs: the number of seeds and the answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RELU = [0.9060, 0.9081, 0.9050, 0.9079, 0.9066, 0.9064]  # worse
 
 
 def confirming(*groups: list[ComparedRun]) -> Comparison:
-    """The comparison of a sweep that confirms the first group."""
+    """Return the comparison of a sweep that confirms the first group."""
     runs = [run for group in groups for run in group]
     (found,) = compare_runs(runs, design=Design(len(runs), 0, 1, "1f3a", 0.002, groups[0][0].id))
     return found
@@ -38,35 +38,36 @@ def numbers(text: str) -> list[str]:
     return re.findall(r"-?\d+(?:\.\d+)?", text)
 
 
-def said(comparison: Comparison) -> tuple[bool | None, str]:
+def answer_and_verdict(comparison: Comparison) -> tuple[bool | None, str]:
     found = confirmation(comparison)
     assert found is not None
     return found.confirmed, verdict(comparison)
 
 
-def test_a_leader_that_is_ahead_of_all_is_confirmed():
+def test_leader_ahead_of_all_others_is_confirmed():
     comparison = confirming(many(SELU, activation="selu"), many(RELU, activation="relu"))
-    yes, words = said(comparison)
+    yes, words = answer_and_verdict(comparison)
     assert yes is True
-    assert numbers(words)[:2] == ["6", "0.43"]  # fresh seeds, points
+    assert numbers(words)[:2] == ["6", "0.43"]  # new seeds, points
     assert comparison.design is not None
-    _, words = said(replace(comparison, design=replace(comparison.design, known=8)))
-    assert "8 of 12" in words  # were there before it was typed
+    _, words = answer_and_verdict(replace(comparison, design=replace(comparison.design, known=8)))
+    assert "8 of 12" in words  # were trained before the sweep started
 
 
 @pytest.mark.parametrize(("margin", "is_shown"), [(0.002, True), (0.0005, False)])
-def test_a_confirmation_of_equivalence_needs_every_other_within_the_margin(margin, is_shown):
+def test_equivalence_requires_every_configuration_within_margin(margin, is_shown):
     groups = [many(SELU, activation="selu"), many(TANH, activation="tanh"), many(TANH, activation="elu")]
     comparison = confirming(*groups)
     comparison = replace(comparison, design=replace(comparison.design, points=None, margin=margin))
-    yes, words = said(comparison)
+    yes, words = answer_and_verdict(comparison)
     assert yes is is_shown
     assert words.startswith("Confirmed on 6 new seeds. " if is_shown else "Not confirmed on 6 new seeds: ")
     assert f"within {margin * 100:g} points" in words
-    assert said(replace(comparison, margin_asked=0.5))[0] is is_shown  # another margin does not change the answer
+    other_margin = replace(comparison, margin_asked=0.5)  # does not change the answer
+    assert answer_and_verdict(other_margin)[0] is is_shown
 
 
-def test_seeds_for_equivalence_depend_on_the_margin_and_on_the_number_of_rivals():
+def test_seeds_for_equivalence_depend_on_margin_and_rivals():
     comparison = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"))
     comparison = replace(comparison, design=None)
     needed = [plan(comparison, margin, equivalence=True).seeds for margin in (0.004, 0.002, 0.001)]
@@ -78,18 +79,18 @@ def test_seeds_for_equivalence_depend_on_the_margin_and_on_the_number_of_rivals(
 
 
 def test_leader_not_ahead_of_every_other_is_not_confirmed():
-    yes, words = said(
+    yes, words = answer_and_verdict(
         confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu"))
     )
     assert yes is False
-    assert words.index("tanh") < words.index("relu")  # what it is about
+    assert words.index("tanh") < words.index("relu")  # the configuration that prevents it comes first
     assert numbers(words)[:2] == ["6", "0.01"]
-    assert "0.2 points" in words  # were looked for
+    assert "0.2 points" in words  # the difference to detect
 
 
-def test_a_leader_that_is_worse_than_it_seemed_stays_the_one_that_is_confirming():
+def test_confirmation_keeps_original_leader_even_if_worse():
     comparison = confirming(many(RELU, activation="relu"), many(SELU, activation="selu"))
-    yes, words = said(comparison)
+    yes, words = answer_and_verdict(comparison)
     assert yes is False
     assert numbers(words)[:2] == ["6", "0.43"]
     assert comparison.leader is not None
@@ -97,8 +98,8 @@ def test_a_leader_that_is_worse_than_it_seemed_stays_the_one_that_is_confirming(
 
 
 @pytest.mark.parametrize(("who", "yes"), [("selu", False), ("relu", True)])
-def test_diverged_leader_is_not_confirmed_but_other_diverged_runs_do_not_matter(who, yes):
-    found, words = said(
+def test_divergence_prevents_confirmation_only_of_the_leader(who, yes):
+    found, words = answer_and_verdict(
         confirming(
             *(
                 many(values, activation=name) + [made(9, 0.99, "diverged", activation=name)] * (name == who)
@@ -113,12 +114,12 @@ def test_diverged_leader_is_not_confirmed_but_other_diverged_runs_do_not_matter(
 @pytest.mark.parametrize("outcome", ["failed", "not started"])
 def test_confirmation_is_open_while_a_run_is_missing(outcome):
     missing = [*many(RELU[:5], activation="relu"), made(5, None, outcome, activation="relu")]
-    found, words = said(confirming(many(SELU, activation="selu"), missing))
+    found, words = answer_and_verdict(confirming(many(SELU, activation="selu"), missing))
     assert found is None
     assert "1 of 12" in words
 
 
-def test_it_is_planned_over_the_leader_and_those_that_may_be_as_good():
+def test_plan_covers_leader_and_configurations_that_may_be_best():
     (found,) = compare_runs(
         [*many(RELU, activation="relu"), *many(TANH, activation="tanh"), *many(SELU, activation="selu")]
     )
@@ -126,7 +127,7 @@ def test_it_is_planned_over_the_leader_and_those_that_may_be_as_good():
     assert [found.name(g) for g in wanted.groups] == ["selu", "tanh"]
     assert wanted.seeds < plan(found, 0.0005).seeds
     (clear,) = compare_runs([*many(RELU, activation="relu"), *many(SELU, activation="selu")])
-    assert [clear.name(g) for g in plan(clear, 0.002).groups] == ["selu", "relu"]  # the next one
+    assert [clear.name(g) for g in plan(clear, 0.002).groups] == ["selu", "relu"]  # the runner-up
     assert plan(found, 0.002).seeds < plan(found, 0.001).seeds
     assert plan(found, 0.002, 50).detects < 0.002
     with pytest.raises(ConfigError) as refused:
@@ -136,7 +137,7 @@ def test_it_is_planned_over_the_leader_and_those_that_may_be_as_good():
     assert [float(points) for points in detected[::2]] == [plan(found, 0.1, n).detects * 100 for n in (20, 50, 100)]
 
 
-def test_single_seeds_tell_no_spread():
+def test_plan_requires_two_seeds_and_two_configurations():
     (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.9, activation="relu")])
     with pytest.raises(ConfigError, match="two seeds"):
         plan(found, 0.002)
@@ -145,7 +146,7 @@ def test_single_seeds_tell_no_spread():
         plan(one, 0.002)
 
 
-def test_earlier_results_are_reported():
+def test_caution_reports_earlier_results():
     fixed = Design(6, 0)
     assert caution(None) is caution(fixed) is None
     assert "2 of 6" in str(caution(replace(fixed, known=2)))
@@ -153,7 +154,7 @@ def test_earlier_results_are_reported():
     assert (combined_design([fixed]), combined_design([])) == (fixed, None)
 
 
-def test_a_single_run_that_was_known_counts_only_where_seeds_must_be_fresh():
+def test_single_known_run_counts_only_if_seeds_must_be_new():
     def known(*created: tuple[str, int], **plan: Any) -> int:
         results = []
         for n, (dataset, ms) in enumerate(created):

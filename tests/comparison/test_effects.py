@@ -1,4 +1,4 @@
-"""What a flag does by itself, and its share of the variance."""
+"""Effects of single flags, and their shares of the variance."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def grid(accuracy):
     )
 
 
-def test_effects_are_distances_from_the_mean_of_all():
+def test_effects_are_deviations_from_overall_mean():
     step = {"selu": 0.01, "relu": -0.01}
     rate = {"0.01": 0.0, "0.1": 0.03, "1": -0.03}
     found = effects(grid(lambda a, lr, seed: 0.9 + step[a] + rate[lr]), FLAGS)
-    assert [e.flag for e in found.flags] == ["optimizer.lr", "activation"]  # what explains most comes first
+    assert [e.flag for e in found.flags] == ["optimizer.lr", "activation"]  # the largest share comes first
     levels = {e.flag: {level.value: level.effect for level in e.levels} for e in found.flags}
     assert levels["activation"] == pytest.approx(step)
     assert levels["optimizer.lr"] == pytest.approx(rate)
@@ -41,14 +41,14 @@ def test_effects_are_distances_from_the_mean_of_all():
     assert found.interactions == pytest.approx(0, abs=1e-9)
 
 
-def test_a_seed_that_two_people_trained_counts_once():
+def test_duplicate_seed_counts_once():
     runs = [made(seed, 0.9 + seed / 100, activation=a) for a in ACTIVATIONS for seed in (*SEEDS, *SEEDS)]
     levels = [level for e in effects(grouped(runs), FLAGS[:1]).flags for level in e.levels]
     assert [(level.finished, level.runs) for level in levels] == [(len(SEEDS), len(SEEDS))] * 2
 
 
 @given(st.lists(st.floats(0.1, 1.0), min_size=24, max_size=24).filter(lambda v: np.std(v) > 1e-3))
-def test_the_shares_of_a_full_grid_add_up_to_one(values):
+def test_shares_of_full_grid_sum_to_one(values):
     given_values = iter(values)
     found = effects(grid(lambda a, lr, seed: next(given_values)), FLAGS)
     assert found.interactions is not None
@@ -57,21 +57,21 @@ def test_the_shares_of_a_full_grid_add_up_to_one(values):
     assert sum(shares) == pytest.approx(1)
 
 
-def test_a_share_is_that_of_the_variances_that_were_put_in():
-    """Omega squared: the share of the sum of squares of what does nothing would be 1/23 and 2/23."""
+def test_share_estimates_true_share_of_variance():
+    """Shares are omega squared; as shares of the sum of squares, flags without effect would get 1/23 and 2/23."""
     rng = np.random.default_rng(0)
     found = [effects(grid(lambda a, lr, seed: rng.normal(0.9, 0.01)), FLAGS) for _ in range(200)]
     shares = {flag: np.mean([e.share for f in found for e in f.flags if e.flag == flag]) for flag in FLAGS}
-    assert all(share < 0.04 for share in shares.values()), shares  # not 0: what is below it is cut
+    assert all(share < 0.04 for share in shares.values()), shares  # not 0, because negative estimates are cut
     assert np.mean([f.seeds for f in found]) > 0.9
-    step = {"selu": 0.01, "relu": -0.01}  # variance 1e-4, as the seeds'
+    step = {"selu": 0.01, "relu": -0.01}  # variance 1e-4, like that of the seeds
     found = [effects(grid(lambda a, lr, seed: 0.9 + step[a] + rng.normal(0, 0.01)), FLAGS) for _ in range(200)]
     shares = [e.share for f in found for e in f.flags if e.flag == "activation"]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
 
 
-def test_intervals_of_effects_hold_the_true_ones():
-    """In 95 of 100 experiments, also where one learning rate spreads ten times as far."""
+def test_intervals_of_effects_cover_true_effects():
+    """Coverage is 95%, even if one learning rate has ten times the standard deviation."""
     rng, step, inside = np.random.default_rng(1), {"selu": 0.01, "relu": -0.01}, []
     for _ in range(400):
         draw = lambda a, lr, seed: 0.8 + step[a] + rng.normal(0, 0.02 if lr == "1" else 0.002)  # noqa: E731
@@ -80,7 +80,7 @@ def test_intervals_of_effects_hold_the_true_ones():
     assert 0.94 < np.mean(inside) < 0.99
 
 
-def test_an_effect_has_no_interval_where_a_group_has_one_run():
+def test_effect_has_no_interval_if_a_group_has_a_single_run():
     runs = [*many([0.9, 0.91]), made(0, 0.8, activation="relu")]
     assert all(np.isnan([level.low, level.high]).all() for level in effects(grouped(runs), FLAGS).flags[0].levels)
 
@@ -91,7 +91,7 @@ def test_interaction_of_two_flags_is_not_an_effect_of_either():
     assert found.interactions > 0.5
 
 
-def test_many_numbers_are_put_into_ranges():
+def test_many_numeric_values_are_binned_into_ranges():
     groups = grouped([made(0, 0.9 + i / 1000, optimizer__lr=str(0.001 * (i + 1))) for i in range(20)])
     (effect,) = effects(groups, ["optimizer.lr"]).flags
     assert [level.runs for level in effect.levels] == [5, 5, 5, 5]
@@ -101,9 +101,9 @@ def test_many_numbers_are_put_into_ranges():
 @pytest.mark.parametrize(
     "runs",
     [
-        [*many([0.9, 0.9]), *many([0.9, 0.9], activation="relu")],  # all came to the same
-        [made(0, 0.9), made(0, 0.8, activation="relu")],  # one run a configuration
-        [made(0, 0.9), made(0, None, "failed", activation="relu")],  # no two finished
+        [*many([0.9, 0.9]), *many([0.9, 0.9], activation="relu")],  # all results are equal
+        [made(0, 0.9), made(0, 0.8, activation="relu")],  # one run per configuration
+        [made(0, 0.9), made(0, None, "failed", activation="relu")],  # fewer than two finished
         [*many([0.9, 0.91]), made(0, None, "killed", activation="relu")],  # one configuration has results
     ],
 )

@@ -1,4 +1,4 @@
-"""Whether configurations differ from the leader by less than a margin, and what is said about it."""
+"""Tests of whether configurations differ from the leader by less than a margin, and how reports state it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCE = RunSource("test")
 
 
 def compared(margin: float | None = 0.002, design: Design | None = None, spread: float = 0.0002) -> Comparison:
-    """Selu leads elu by a tenth of a point on each seed, about, and relu by two points."""
+    """Return a comparison in which selu leads elu by about 0.1 points on each seed and relu by 2 points."""
     wiggle = np.random.default_rng(0).normal(0, spread, (3, 6))
     shared = np.linspace(-0.01, 0.01, 6)
     runs = [
@@ -38,9 +38,9 @@ def compared(margin: float | None = 0.002, design: Design | None = None, spread:
     return replace(found, margin_asked=margin)
 
 
-def test_a_small_but_significant_difference_is_both_better_and_equivalent():
+def test_small_significant_difference_is_better_and_equivalent():
     found = compared()
-    assert [its and its.shown for its in found.equivalences] == [None, True, False]
+    assert [result and result.shown for result in found.equivalences] == [None, True, False]
     assert found.leads[1].ahead
     assert "0.2 points" in remark(found, 1)
     assert "0.2 points" not in remark(found, 2)
@@ -56,45 +56,45 @@ def test_p_is_the_larger_of_two_one_sided_tests_corrected_for_all_pairs():
     assert found.equivalences[1].p == pytest.approx(comb(3, 2) * max(one, other))
 
 
-def test_without_a_margin_nothing_is_tested_or_said():
+def test_equivalence_is_not_tested_without_margin():
     found = compared(margin=None)
     assert found.equivalences == [None] * 3
     assert "equivalent" not in verdict(found) + " ".join(notes(found))
 
 
-def test_a_margin_is_fixed_if_the_sweep_was_started_with_it():
+def test_margin_is_fixed_only_if_set_at_start_of_sweep():
     started = Design(18, 0, margin=0.002)
     assert compared(None, started).margin == 0.002
     assert compared(0.002, started).margin_fixed
     assert not compared(0.003, started).margin_fixed
-    assert not compared(0.002, replace(started, known=2)).margin_fixed  # results were there before the sweep
+    assert not compared(0.002, replace(started, known=2)).margin_fixed  # some results existed before the sweep
     assert not compared(0.002).margin_fixed
     assert len(notes(compared(0.003, started))) == 1 + len(notes(compared(0.002, started)))
     assert combined_design([started, started]).margin is None
 
 
-def test_a_diverged_configuration_is_not_equivalent():
+def test_diverged_configuration_is_not_equivalent():
     runs = [*many([0.9, 0.91, 0.905]), *many([0.9, 0.911, 0.905], activation="relu"),
             *[made(s, 0.9, "diverged" if s else "finished", activation="tanh") for s in range(3)]]  # fmt: skip
     found = replace(compare_runs(runs)[0], margin_asked=0.5)
-    by_name = {g.flags["activation"]: its for g, its in zip(found.groups, found.equivalences, strict=True)}
+    by_name = {g.flags["activation"]: result for g, result in zip(found.groups, found.equivalences, strict=True)}
     assert by_name["tanh"] is None
-    assert sum(its is not None for its in by_name.values()) == 1
+    assert sum(result is not None for result in by_name.values()) == 1
 
 
-def test_number_of_seeds_reaches_the_power():
-    """With a known spread, in simulated experiments without a difference."""
+def test_number_of_seeds_reaches_80_percent_power():
+    """The standard deviation is known, and the simulated configurations do not differ."""
     n = Power([0.01], [1e6], [0.05], equivalence=True).seeds(0.005)
     draws = np.random.default_rng(0).normal(0, 0.01, (20_000, n))
     p = stats.t.sf((0.005 - abs(draws.mean(axis=1))) / draws.std(axis=1, ddof=1) * np.sqrt(n), n - 1)
     assert 0.79 < np.mean(p <= 0.05) < 0.84
-    assert Power([0.01], [3], [0.05], equivalence=True).seeds(0.005) > n  # the spread may be larger than it seems
+    assert Power([0.01], [3], [0.05], equivalence=True).seeds(0.005) > n  # the true standard deviation may be larger
     assert Power([1.0], [10], [0.05], equivalence=True).seeds(0.001) > 1000
 
 
-def test_seeds_are_planned_for_what_is_not_shown():
+def test_seeds_are_planned_for_equivalences_not_yet_shown():
     found = compared(spread=0.002)
-    assert not any(its and its.shown for its in found.equivalences)
+    assert not any(result and result.shown for result in found.equivalences)
     needed = seeds_for_equivalence(found.leads, found.equivalences, 0.002, 3)
     assert 6 < needed < 60
     assert any(f" {needed} seeds" in note for note in notes(found))
@@ -104,7 +104,7 @@ def test_seeds_are_planned_for_what_is_not_shown():
         assert seeds_for_equivalence(all_shown.leads, all_shown.equivalences, 0.5, 2) is None
 
 
-def test_every_report_has_it(tmp_path):
+def test_every_report_states_equivalence(tmp_path):
     found = compared()
     for ending in ("json", "csv", "md", "tex", "html"):
         write_comparison(tmp_path / f"x.{ending}", [found], SOURCE)
@@ -118,8 +118,8 @@ def test_every_report_has_it(tmp_path):
 
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("spreads", [False, True])
-def test_error_rate_at_the_margin(k, spreads):
-    """A quick version of `benchmarks/verdicts.py`: at most 5%."""
+def test_equivalence_keeps_error_rate_at_the_margin(k, spreads):
+    """A quick version of `benchmarks/verdicts.py`, whose error rate is at most 5%."""
     sds = tuple(np.geomspace(1, 4, k)) if spreads else ()
     scenario = Scenario("one best", (0.0, *[-MARGIN] * (k - 1)), 5, sds)
     equivalent, distance = declared(scenario, 2000, np.random.default_rng(0))

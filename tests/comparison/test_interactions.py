@@ -1,4 +1,4 @@
-"""Whether the effect of a flag depends on another flag, and what is said about it."""
+"""Tests of whether the effect of a flag depends on another flag, and how reports state it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOURCE = RunSource("test")
 
 
 def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged=(), **alike) -> Comparison:
-    """A full grid of three flags, of which activation and optimizer.lr interact; seeds have an effect of their own."""
+    """Compare a full grid of three flags in which activation and optimizer.lr interact, and seeds have an effect."""
     rng, runs = np.random.default_rng(0), []
     common = rng.normal(0, 0.01, n)
     for a, lr, b, seed in itertools.product(("relu", "selu"), lrs, ("64", "128"), range(n)):
@@ -39,17 +39,17 @@ def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged
     return compare_runs(runs, [*FLAGS, *alike])[0]
 
 
-def test_an_interaction_that_was_put_in_is_found_and_described():
+def test_true_interaction_is_detected_and_described():
     found = sweep().interactions
     first = found.pairs[0]
     assert (first.first, first.second, first.pairs) == ("activation", "optimizer.lr", 3)
-    assert [its.significant for its in found.pairs] == [True, False, False]
-    factors = [its.p / float(its.test.p) for its in found.pairs if its.p < 1]
+    assert [pair.significant for pair in found.pairs] == [True, False, False]
+    factors = [pair.p / float(pair.test.p) for pair in found.pairs if pair.p < 1]
     assert factors[:2] == pytest.approx([3, 2])  # Holm's method
     contrast = first.contrast
     assert (contrast.better, contrast.worse, contrast.most, contrast.least) == ("0.1", "0.01", "relu", "selu")
     assert (contrast.with_most, contrast.with_least) == pytest.approx((0.05, 0.01), abs=0.004)
-    true = 0.01**2 / (0.01**2 + 0.003**2)  # each cell is a point off what both flags add up to
+    true = 0.01**2 / (0.01**2 + 0.003**2)  # each cell is a point off the sum of both effects
     assert first.test.low < true < first.test.high
     assert np.mean(first.means) == pytest.approx(np.mean([g.mean for g in sweep().groups]))
 
@@ -61,7 +61,7 @@ def test_crossing_lines_are_described_as_better_and_worse():
     assert contrast.with_least == pytest.approx(-0.02, abs=0.004)
 
 
-def test_two_values_per_flag_are_a_paired_t_test():
+def test_interaction_of_two_by_two_values_is_a_paired_t_test():
     table = np.random.default_rng(1).normal(size=(2, 2, 6))
     found = interaction_test(table, table.size)
     contrast = table[0, 0] - table[0, 1] - table[1, 0] + table[1, 1]
@@ -71,7 +71,7 @@ def test_two_values_per_flag_are_a_paired_t_test():
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, 1000.0])
-def test_the_interval_inverts_the_noncentral_f(shift):
+def test_interval_inverts_noncentral_f_distribution(shift):
     table = np.random.default_rng(2).normal(size=(3, 4, 5))
     table[0, 0] += shift
     found = interaction_test(table, table.size)
@@ -83,13 +83,13 @@ def test_the_interval_inverts_the_noncentral_f(shift):
             assert reached == pytest.approx(percentile, abs=1e-6)
 
 
-def test_effects_of_seeds_and_flags_do_not_matter():
+def test_interaction_does_not_depend_on_effects_of_seeds_and_flags():
     table = np.random.default_rng(3).normal(size=(3, 4, 5))
     moved = table + 10 * np.arange(5) + 3 * np.arange(4)[:, None] - 2 * np.arange(3)[:, None, None]
     assert float(interaction_test(moved, 60).p) == pytest.approx(float(interaction_test(table, 60).p))
 
 
-def test_what_is_missing_is_left_out_and_named():
+def test_incomplete_values_and_seeds_are_left_out_and_named():
     lrs = ("0.01", "0.1", "1")
     found = sweep(lrs=lrs, diverged=[("selu", "1")]).interactions
     assert (found.left_out, found.lost) == (("optimizer.lr=1",), 10)
@@ -100,27 +100,27 @@ def test_what_is_missing_is_left_out_and_named():
     assert (never.left_out, never.pairs[0].levels[1]) == ((), ("0.01", "0.1"))
 
 
-def test_seeds_are_left_out_before_one_of_two_values():
+def test_seeds_are_left_out_rather_than_values():
     found = sweep(n=7, drop={("selu", "0.1", seed) for seed in range(3, 7)}).interactions
     assert found is not None
     assert sorted(found.left_out) == [f"seed={seed}" for seed in range(3, 7)]
     assert {(pair.first, pair.second) for pair in found.pairs} >= {("activation", "optimizer.lr")}
 
 
-def test_an_unbalanced_grid_without_a_full_part_has_a_reason():
+def test_grid_without_complete_part_has_reason_for_no_test():
     (found,) = compare_runs([made(s, 0.9 + s / 100, activation=a, optimizer__lr=lr) for s in range(3)
                              for a, lr in (("relu", "1"), ("selu", "2"), ("selu", "1"))])  # fmt: skip
     assert found.interactions.pairs == []
     assert any(found.interactions.no_test in line for line in effect_lines(found))
 
 
-def test_silent_with_two_seeds_or_one_flag():
+def test_two_seeds_or_a_single_flag_have_no_interactions():
     assert sweep(n=2).interactions is None
     runs = [made(s, 0.9 + s / 100, activation=a) for s in range(3) for a in ("relu", "selu")]
     assert compare_runs(runs)[0].interactions is None
 
 
-def test_flags_that_change_together_count_as_one():
+def test_flags_that_change_together_count_as_single_flag():
     found = sweep(optimizer__momentum={"relu": "0", "selu": "0.9"}).interactions
     assert found.pairs[0].first == "activation with optimizer.momentum"
     assert len(found.pairs) == 3
@@ -131,11 +131,11 @@ def test_seeds_without_variation_cannot_be_tested():
     assert (found.pairs, bool(found.no_test)) == ([], True)
 
 
-def test_holm_adjusted_compares_with_the_level():
+def test_holm_adjusted_p_values_compare_with_the_level():
     assert holm_adjusted(np.array([0.04, 0.01, 0.02])) == pytest.approx([0.04, 0.03, 0.04])
 
 
-def test_every_report_tells_the_same(tmp_path):
+def test_every_report_states_the_same_interaction(tmp_path):
     comparison = sweep()
     (line,) = (line for line in effect_lines(comparison) if "interact (" in line)
     assert re.search(r"p < 0\.001, corrected; partial omega squared 0\.\d\d, 0\.\d\d to", line)
@@ -153,8 +153,8 @@ def test_every_report_tells_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("spreads", ["equal", "spreads 1 to 4", "seed times configuration"])
-def test_error_rate_and_coverage(spreads):
-    """A quick version of `benchmarks/verdicts.py`; false alarms 5%, coverage 95%."""
+def test_interactions_keep_error_rate_and_coverage(spreads):
+    """A quick version of `benchmarks/verdicts.py`, with 5% false alarms and 95% coverage."""
     row, _ = interaction_row(Grid((2, 3), 5, spreads), 1000, np.random.default_rng(0))
     false, _, *held, _ = (float(cell) if cell.strip() else None for cell in row.strip("|").split("|")[3:])
     assert false < 7

@@ -1,4 +1,4 @@
-"""Step-down methods, held against what they are defined by."""
+"""Step-down methods agree with their definitions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, shaffer_levels
 
 
 def partitions(groups: int):
-    """All ways in which groups can be equal: sizes of the classes."""
+    """Yield the sizes of the classes for each way in which groups can be equal."""
     for sizes in itertools.product(range(groups + 1), repeat=groups):
         if sum(sizes) == groups and list(sizes) == sorted(sizes, reverse=True):
             yield sizes
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4, 6])
-def test_shaffers_levels_are_those_of_all_ways_to_be_equal(groups):
+def test_shaffer_levels_follow_from_possible_equalities(groups):
     pairs = comb(groups, 2)
     possible = {sum(comb(size, 2) for size in sizes) for sizes in partitions(groups)}
     at_most = [max(1, max(n for n in possible if n <= pairs - rejected)) for rejected in range(pairs)]
@@ -29,7 +29,7 @@ def test_shaffers_levels_are_those_of_all_ways_to_be_equal(groups):
 
 
 @given(st.lists(st.floats(0, 0.2) | st.just(float("nan")), min_size=1, max_size=6))
-def test_one_is_small_enough_if_all_smaller_ones_were(p):
+def test_p_is_significant_only_if_all_smaller_p_are_significant(p):
     small, stopped = step_down(np.array(p), holm_levels(len(p)))
     order = sorted(range(len(p)), key=lambda i: (np.isnan(p[i]), p[i]))
     expected, going = [False] * len(p), True

@@ -1,4 +1,4 @@
-"""Differences of all pairs, held against scipy and against the variances of known designs."""
+"""Differences of all pairs agree with scipy and with the variances of known designs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
 SEEDED = st.dictionaries(st.tuples(st.integers(0, 9), st.just(0)), ACCURACY, min_size=2, max_size=8)
 
 
-@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of nearly equal values
+@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy warns about nearly equal values
 @given(st.lists(SEEDED, min_size=2, max_size=4))
-def test_each_pair_is_scipys(groups):
+def test_each_pair_agrees_with_scipy(groups):
     found = pairs(AccuracyTable.of(groups))
     for i, (a, b) in enumerate(itertools.combinations(groups, 2)):
         common = sorted(a.keys() & b.keys())
@@ -46,8 +46,8 @@ def test_each_pair_is_scipys(groups):
             assert found.p[i] == pytest.approx(getattr(expected, "pvalue", expected), rel=1e-6, abs=1e-12)
 
 
-def test_runs_that_share_a_split_are_no_independent_draws():
-    """15 runs of 5 seeds and 3 splits that differ by their split alone are three draws."""
+def test_runs_that_share_a_split_are_not_independent():
+    """15 runs of 5 seeds and 3 splits that differ only by split count as three draws."""
     effect = {0: 0.01, 1: -0.004, 2: 0.003}
     values = {(seed, split): 0.9 + effect[split] for seed in range(5) for split in range(3)}
     draws = AccuracyTable.of([values])
@@ -61,8 +61,8 @@ def test_runs_that_share_a_split_are_no_independent_draws():
 
 
 @pytest.mark.parametrize(("seeds", "splits", "sizes"), [(3, 3, (1.0, 1.0, 1.0)), (10, 3, (0.3, 1.0, 0.0))])
-def test_a_crossed_design_promises_no_more_than_it_holds(seeds, splits, sizes):
-    """Differences that are none, of effects of the seed, the split, and both together."""
+def test_crossed_design_keeps_the_error_rate(seeds, splits, sizes):
+    """The simulated groups do not differ; the seed, the split, and their combination have effects."""
     rng, sweeps = np.random.default_rng(2), 4000
     shapes = [(sweeps, 1, seeds, 1), (sweeps, 1, 1, splits), (sweeps, 1, seeds, splits)]
     x = np.broadcast_to(
@@ -73,4 +73,4 @@ def test_a_crossed_design_promises_no_more_than_it_holds(seeds, splits, sizes):
     p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(found.variance), found.df)
     assert np.mean(p <= 0.05) < 0.055
     independent = stats.ttest_1samp(x.reshape(sweeps, -1), 0, axis=1).pvalue
-    assert np.mean(independent <= 0.05) > 0.15  # what 9 to 30 independent draws would have it be
+    assert np.mean(independent <= 0.05) > 0.15  # the error rate if the runs counted as independent

@@ -1,4 +1,4 @@
-"""How many seeds a comparison needs, held against exact power and simulated tests; and which runs are outliers."""
+"""Numbers of seeds agree with exact power and simulated tests, and outliers are detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
 from lenet_exp.comparison.power import Power, detectable, shrunk
 from lenet_exp.comparison.statistics import judged
 
-KNOWN = 1e9  # degrees of freedom of a spread that is known
+KNOWN = 1e9  # degrees of freedom of a known standard deviation
 
 
 def exact_power(n: int, ratio: float, level: float) -> float:
@@ -23,13 +23,13 @@ def exact_power(n: int, ratio: float, level: float) -> float:
 
 
 @pytest.mark.parametrize(("ratio", "level"), [(0.2, 0.05), (0.5, 0.05 / 45), (2.0, 0.05 / 3)])
-def test_with_a_known_spread_seeds_give_a_power_of_80_percent(ratio, level):
+def test_seeds_reach_80_percent_power_for_known_variance(ratio, level):
     found = Power([0.001], [KNOWN], [level]).seeds(0.001 * ratio)
     exact = next(n for n in range(2, 2000) if exact_power(n, ratio, level) >= 0.8)
     assert max(exact, 3) <= found <= max(exact + 2, 1.12 * exact)
 
 
-def test_with_several_others_power_is_that_of_being_ahead_of_all_by_real_tests():
+def test_power_against_several_rivals_matches_simulated_tests():
     rng, n, lead = np.random.default_rng(0), 8, 1.5
     values = rng.normal(size=(20_000, 4, n)) + np.array([lead, 0, 0, 0])[:, None]
     found = first_against_others(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=int)))
@@ -39,25 +39,25 @@ def test_with_several_others_power_is_that_of_being_ahead_of_all_by_real_tests()
 
 
 @pytest.mark.parametrize("df", [2, 18])
-def test_with_an_estimated_spread_power_is_80_percent_on_average(df):
+def test_seeds_reach_80_percent_power_for_estimated_variance(df):
     ratio, rng = 0.3, np.random.default_rng(0)
     estimates = np.sqrt(rng.chisquare(df, 200) / df)
     reached = [exact_power(Power([sd], [df]).seeds(ratio), ratio, LEVEL) for sd in estimates]
     assert 0.79 <= np.mean(reached) <= 0.87
 
 
-def test_a_number_of_seeds_detects_what_needs_that_many():
+def test_detectable_difference_requires_given_number_of_seeds():
     found = Power([0.002, 0.003], [6, 6])
     detected = found.detects(20)
     assert found.seeds(detected) <= 20 < found.seeds(detected - 0.0002)
 
 
-def test_a_confirmation_has_three_seeds_at_least():
+def test_confirmation_has_at_least_three_seeds():
     assert Power([0.0001], [5]).seeds(0.5) == Power([0.0], [5]).seeds(0.001) == 3
     assert Power([0.01], [5]).seeds(1e-5) > 1000
 
 
-def test_variances_are_pooled_as_far_as_they_agree():
+def test_variances_are_pooled_only_if_similar():
     alike = shrunk([(1.0, 9), (1.1, 9), (0.9, 9), (1.0, 9)], in_common=0.25)
     assert alike == [pytest.approx((1.0, 36 / 1.75))] * 5
     apart = shrunk([(1.0, 9), (1.0, 9), (100.0, 9), (100.0, 9)], in_common=0.25)
@@ -77,7 +77,7 @@ def test_detectable_differences_are_found_with_a_power_of_80_percent(groups, see
     assert judged(table).excluded.mean() == pytest.approx(0.8, abs=0.06)
 
 
-def test_a_run_far_below_the_others_of_its_configuration_is_an_outlier():
+def test_run_far_below_others_of_same_configuration_is_outlier():
     steady, collapsed = [0.981, 0.983, 0.982], [0.985, 0.984, 0.113]
     assert far_below([steady, collapsed]) == [(1, 2)]
     assert far_below([steady, [0.985, 0.984]]) == []

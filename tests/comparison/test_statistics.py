@@ -1,4 +1,4 @@
-"""Intervals, tests and numbers of seeds, held against scipy, against tables, and against what they promise."""
+"""Intervals and tests agree with scipy, with published values, and with their guarantees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEDED = st.dictionaries(st.tuples(st.integers(0, 7), st.just(0)), ACCURACY, min
 
 
 def by_seed(values):
-    """Accuracies of seeds from 0, or by seed."""
+    """Return accuracies by seed and split, from a dictionary by seed or for seeds from 0."""
     return {
         (seed, 0): value for seed, value in (values if isinstance(values, dict) else dict(enumerate(values))).items()
     }
@@ -30,7 +30,7 @@ def best_first(groups):
     return sorted(groups, key=lambda g: -np.mean(list(g.values())))
 
 
-def test_the_interval_of_a_mean_is_students():
+def test_interval_of_mean_uses_students_t():
     values = [0.901, 0.905, 0.899, 0.908]
     # t(0.975, 3) = 3.1824, from a table
     half = 3.1824 * np.std(values, ddof=1) / 2
@@ -57,12 +57,12 @@ def test_common_seeds_are_paired(against):
     ("a", "b"),
     [
         ({0: 0.9}, {0: 0.8}),  # one seed each
-        ({0: 0.9, 1: 0.92}, {5: 0.8}),  # one seed there
-        ({0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.8, 1: 0.7, 2: 0.6}),  # the same distance each time, but for rounding
+        ({0: 0.9, 1: 0.92}, {5: 0.8}),  # one seed in the second group
+        ({0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.8, 1: 0.7, 2: 0.6}),  # equal differences, except for rounding
         ({0: 0.9, 1: 0.9}, {0: 0.9, 1: 0.9}),
     ],
 )
-def test_where_there_is_no_spread_there_is_no_test_and_no_claim(against, a, b):
+def test_results_without_variation_are_not_tested(against, a, b):
     (found,) = against(by_seed(a), [by_seed(b)])
     assert (found.test, found.differs) == ("none", False)
     assert math.isnan(found.p)
@@ -75,17 +75,17 @@ def behind(points: float):
     return by_seed([0.95 - points + n for n in NOISE])
 
 
-def test_a_named_leader_is_held_against_the_others_by_holm():
+def test_fixed_leader_is_tested_with_holms_method():
     found = against_fixed(by_seed([0.95] * 6), [behind(gap) for gap in (0.0045, 0.009, 0.0001, 0.0044)])
     p = [d.p for d in found]
     assert sorted(range(4), key=lambda i: p[i]) == [1, 0, 3, 2]
     assert found[1].p <= LEVEL / 4
-    # 0.0045 alone would do at 5%, but not as the second of four
+    # 0.0045 would be significant alone, but not as the second of four
     assert LEVEL / 3 < p[0] < LEVEL
     assert [d.differs for d in found] == [False, True, False, False]
 
 
-def test_a_leader_chosen_from_three_groups_is_tested_by_the_paired_test_for_all_pairs():
+def test_chosen_leader_of_three_groups_is_corrected_for_all_pairs():
     found = against_chosen(by_seed([0.95] * 6), [behind(0.0045), behind(0.0001)])
     half = stats.t.isf(LEVEL / 3 / 2, 5) * found[0].spread / math.sqrt(6)
     assert (found[0].low, found[0].high) == pytest.approx((found[0].points - half, found[0].points + half))
@@ -99,13 +99,13 @@ def steady(mean: float, spread: float, seed: int, n: int = 3):
     return by_seed(mean + spread * np.random.default_rng(seed).normal(size=n))
 
 
-def test_moderated_p_values_are_those_of_the_published_formulas():
-    """Of one sweep of five configurations and three seeds, computed by an independent program."""
+def test_moderated_p_values_match_published_formulas():
+    """An independent program computed the values for five configurations with three seeds."""
     values = [[0.95, 0.952, 0.951], [0.949, 0.953, 0.95], [0.93, 0.936, 0.931], [0.94, 0.92, 0.95], [0.9, 0.904, 0.901]]
     table = AccuracyTable.of([by_seed(row) for row in values])
-    its = judged(table, 10_000)
-    assert its.found.p == pytest.approx([0.623965, 0.000238431, 0.245317, 4.51408e-06], rel=1e-5)
-    assert its.differs.tolist() == [False, True, False, True]
+    judgment = judged(table, 10_000)
+    assert judgment.found.p == pytest.approx([0.623965, 0.000238431, 0.245317, 4.51408e-06], rel=1e-5)
+    assert judgment.differs.tolist() == [False, True, False, True]
 
 
 def test_three_seeds_separate_configurations_that_are_clearly_worse():
@@ -118,7 +118,7 @@ def test_three_seeds_separate_configurations_that_are_clearly_worse():
     assert sum(alone[:9] <= LEVEL / 45) < sum(d.differs for d in found)
 
 
-def test_an_unstable_group_is_named_and_not_excluded():
+def test_unstable_group_is_marked_and_not_excluded():
     groups = [steady(0.98 - 0.0001 * n, 0.002, n, 5) for n in range(8)]
     leader, *others = best_first([*groups, by_seed([0.97, 0.2, 0.1, 0.9, 0.95])])
     found = against_chosen(leader, others, 10_000)
@@ -127,7 +127,7 @@ def test_an_unstable_group_is_named_and_not_excluded():
     assert found[0].typical == pytest.approx(0.002, rel=0.6)
 
 
-def test_without_a_win_another_group_stays_in_the_set():
+def test_another_group_may_be_best_unless_the_leader_wins():
     """The pairwise tests can be stricter than the comparison with the best."""
     rng = np.random.default_rng(1)
     for _ in range(40):
@@ -137,7 +137,7 @@ def test_without_a_win_another_group_stays_in_the_set():
         assert all(d.excluded for d in found if d.ahead)
 
 
-def test_where_most_groups_have_no_variation_the_tests_are_not_moderated():
+def test_tests_are_not_moderated_if_most_groups_do_not_vary():
     same = [by_seed([0.9 - n / 100] * 3) for n in range(4)]
     leader, *others = best_first([*same, by_seed([0.8, 0.82, 0.81])])
     found = against_chosen(leader, others, 250)
@@ -145,21 +145,21 @@ def test_where_most_groups_have_no_variation_the_tests_are_not_moderated():
     assert all(math.isnan(d.typical) for d in found)
 
 
-def test_a_winner_has_to_lead_each_other_by_its_own_test():
-    """Ten groups of which one is clearly best: 45 pairs would leave it undecided."""
+def test_winner_is_tested_against_each_other_group():
+    """One of ten groups is clearly best; a correction for 45 pairs would leave it undecided."""
     rng = np.random.default_rng(0)
     others = [by_seed(0.9 + rng.normal(0, 0.001, 5)) for _ in range(9)]
     leader = by_seed(0.9025 + rng.normal(0, 0.001, 5))
     found = against_chosen(leader, others)
     assert all(d.ahead and d.excluded for d in found)
-    # With one as good beside it, it is ahead of fewer.
+    # An equally good group prevents the win.
     fewer = against_chosen(leader, [by_seed([v + 1e-4 for v in reversed(list(leader.values()))]), *others])
     assert not fewer[0].ahead
     assert not fewer[0].excluded
 
 
 @given(st.lists(SEEDED, min_size=2, max_size=5))
-def test_words_and_numbers_agree(groups):
+def test_significance_agrees_with_intervals(groups):
     leader, *others = best_first(groups)
     for found in [*against_chosen(leader, others), *against_fixed(leader, others)]:
         if found.test == "none":
@@ -173,7 +173,7 @@ def test_words_and_numbers_agree(groups):
 
 
 @given(st.lists(SEEDED, min_size=2, max_size=3))
-def test_without_a_win_a_leader_differs_only_if_some_pair_does(groups):
+def test_leader_without_win_differs_only_if_some_pair_differs(groups):
     leader, *others = best_first(groups)
     chosen, p = against_chosen(leader, others), pairs(AccuracyTable.of([leader, *others])).p
     if any(d.differs for d in chosen) and not all(d.ahead for d in chosen):
@@ -181,7 +181,7 @@ def test_without_a_win_a_leader_differs_only_if_some_pair_does(groups):
 
 
 def test_known_differences_raise_the_power_for_the_leader():
-    """Shaffer's step: of three groups of which two differ, the third can be equal to one of them at most."""
+    """Shaffer's step: if two of three groups differ, the third can equal at most one of them."""
     leader, second = by_seed({0: 1.0, 2: 1.0}), by_seed({0: 0.75, 1: 1.0, 3: 1.0})
     third = by_seed({0: 0.25, 1: 0.625, 2: 0.125, 3: 0.5})
     assert [d.differs for d in against_chosen(leader, [second, third])] == [False, True]
@@ -189,21 +189,21 @@ def test_known_differences_raise_the_power_for_the_leader():
 
 
 @pytest.mark.parametrize("more", [{}, {"missing": 0.25}, {"paired": False}, {"vary": "10^U"}])
-def test_many_sweeps_at_once_are_judged_like_one(more):
+def test_array_of_sweeps_is_judged_like_single_sweeps(more):
     """`benchmarks/verdicts.py` judges arrays of sweeps."""
     draws = Scenario("", (2.0, 0.0, 0.0, -1.0, -3.0), 4, **more).draw(25, np.random.default_rng(3))
     for table, _, _ in draws.comparable():
-        its = judged(table, draws.images)
+        judgment = judged(table, draws.images)
         for sweep, rows in enumerate(table.values):
             keys = list(zip(table.seeds.tolist(), table.splits.tolist(), strict=True))
             leader, *others = ({k: v for k, v in zip(keys, row, strict=True) if not math.isnan(v)} for row in rows)
             found = against_chosen(leader, others, draws.images)
-            assert [d.p for d in found] == pytest.approx(its.found.p[sweep], nan_ok=True)
-            assert [d.differs for d in found] == its.differs[sweep].tolist()
-            assert [d.excluded for d in found] == its.excluded[sweep].tolist()
+            assert [d.p for d in found] == pytest.approx(judgment.found.p[sweep], nan_ok=True)
+            assert [d.differs for d in found] == judgment.differs[sweep].tolist()
+            assert [d.excluded for d in found] == judgment.excluded[sweep].tolist()
 
 
-def test_a_thousand_groups_are_compared():
+def test_thousand_groups_can_be_compared():
     rng = np.random.default_rng(0)
     others = [by_seed(0.9 + rng.normal(0, 0.001, 5)) for _ in range(1000)]
     assert all(d.ahead for d in against_chosen(by_seed(0.95 + rng.normal(0, 0.001, 5)), others))

@@ -1,4 +1,4 @@
-"""Questions that come after which configuration is best."""
+"""Studies of numeric flags and of several datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.comparison.made_up import made, many
 
 
 def compared(*runs) -> Comparison:
-    (found,) = compare_runs([run for its in runs for run in its], ["activation", "optimizer.lr"])
+    (found,) = compare_runs([run for configuration in runs for run in configuration], ["activation", "optimizer.lr"])
     return found
 
 
@@ -31,7 +31,7 @@ def at(lr: str, mean: float, **flags: str):
     return many([mean + random.gauss(0, 0.001) for _ in range(4)], optimizer__lr=lr, **flags)
 
 
-def test_numeric_flag_has_its_best_value_and_those_not_significantly_worse():
+def test_numeric_flag_lists_best_and_not_significantly_worse_values():
     found = compared(at("1e-3", 0.8), at("0.1", 0.95), at("0.05", 0.9503), at("0.2", 0.9), [made(0, 0.3, "diverged",
                      optimizer__lr="9")])  # fmt: skip
     (numeric,) = numeric_flags(found)
@@ -42,7 +42,7 @@ def test_numeric_flag_has_its_best_value_and_those_not_significantly_worse():
     assert numeric_flags(replace(found, searched=object())) == []  # type: ignore[arg-type]
 
 
-def test_value_is_worse_only_if_all_its_configurations_are():
+def test_value_is_worse_only_if_all_configurations_are_worse():
     runs = [at(lr, mean, activation=name) for lr, name, mean in [
         ("0.1", "selu", 0.95), ("0.1", "relu", 0.8), ("0.2", "selu", 0.9), ("0.2", "relu", 0.949),
         ("0.3", "selu", 0.9), ("0.3", "relu", 0.8)]]  # fmt: skip
@@ -51,7 +51,7 @@ def test_value_is_worse_only_if_all_its_configurations_are():
     assert [(line.name, len(line.groups)) for line in numeric.lines] == [("selu", 3), ("relu", 3)]
 
 
-def test_two_values_words_and_single_seeds_have_no_best_value():
+def test_two_values_texts_and_single_seeds_have_no_best_value():
     assert numeric_flags(compared(at("0.1", 0.9), at("0.2", 0.8))) == []
     assert numeric_flags(compared(at("0.1", 0.9), at("0.2", 0.8), at("auto", 0.8))) == []
     (numeric,) = numeric_flags(compared(*([made(0, 0.9, optimizer__lr=lr)] for lr in ("0.1", "0.2", "0.3"))))
@@ -59,7 +59,7 @@ def test_two_values_words_and_single_seeds_have_no_best_value():
 
 
 def over(datasets: dict[str, list[float]]) -> list[Comparison]:
-    """Configurations relu, selu, ... with these mean accuracies on each dataset."""
+    """Compare configurations relu, selu, ... with these mean accuracies on each dataset."""
     runs = []
     for dataset, means in datasets.items():
         for name, mean in zip(("relu", "selu", "tanh"), means, strict=False):
@@ -68,7 +68,7 @@ def over(datasets: dict[str, list[float]]) -> list[Comparison]:
     return compare_runs(runs, ["dataset", "activation"])
 
 
-def test_configuration_is_better_on_each_dataset_only_if_it_is_on_the_closest():
+def test_better_on_each_dataset_includes_the_closest_dataset():
     found = across_datasets(over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]}))
     assert found is not None
     assert (found.datasets, found.names, found.ranks) == (["mnist", "kmnist"], ["selu", "relu", "tanh"], [1, 2, 3])
@@ -84,11 +84,11 @@ def test_configuration_is_better_on_each_dataset_only_if_it_is_on_the_closest():
 @pytest.mark.parametrize(("p", "points", "better"), [
     ([0.001, 0.002], [0.1, 0.1], True), ([0.001, 0.3], [0.1, 0.1], False), ([0.001, 0.002], [0.1, -0.1], False),
 ])  # fmt: skip
-def test_the_least_significant_dataset_decides(p, points, better):
+def test_least_significant_dataset_decides(p, points, better):
     assert better_on_each(np.array(p)[:, None], np.array(points)[:, None]) == [better]
 
 
-def test_files_and_records_have_the_ranks(tmp_path):
+def test_files_and_records_contain_mean_ranks(tmp_path):
     comparisons = over({"mnist": [0.9, 0.95, 0.8], "kmnist": [0.85, 0.9, 0.8]})
     tables = ranked_records(comparisons)
     for rows, comparison in zip(tables, comparisons, strict=True):
@@ -102,9 +102,9 @@ def test_files_and_records_have_the_ranks(tmp_path):
     assert [row["mean_rank"] for row in json.loads((tmp_path / "x.json").read_text())[1]["groups"]] == [1, 2, 3]
 
 
-def test_ranks_are_tested_from_five_datasets_on_as_scipy_does():
+def test_ranks_are_tested_from_five_datasets_and_match_scipy():
     means = [[0.9, 0.95, 0.8], [0.91, 0.93, 0.7], [0.95, 0.9, 0.8], [0.8, 0.9, 0.85], [0.7, 0.8, 0.6]]
-    comparisons = over({f"set{i}": its for i, its in enumerate(means)})
+    comparisons = over({f"set{i}": row for i, row in enumerate(means)})
     found = across_datasets(comparisons)
     assert found is not None
     assert found.rank_test is not None
@@ -115,7 +115,7 @@ def test_ranks_are_tested_from_five_datasets_on_as_scipy_does():
     assert found.rank_test.critical == pytest.approx(2.343 * np.sqrt(3 * 4 / 30), rel=1e-3)  # Demsar 2006, table 5
 
 
-def test_configuration_that_diverged_ranks_last_and_one_that_is_missing_is_left_out():
+def test_diverged_configuration_ranks_last_and_missing_is_left_out():
     comparisons = compare_runs([
         *(run for c in over({"mnist": [0.9, 0.95], "kmnist": [0.9, 0.95]}) for g in c.groups for run in g.runs),
         *many([0.99, 0.99], dataset="mnist", activation="elu"), made(0, 0.99, "diverged", dataset="kmnist",

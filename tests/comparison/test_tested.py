@@ -1,4 +1,4 @@
-"""Test accuracies in a comparison: each against the leader's, by the rule of how the leader was named."""
+"""Test accuracies in a comparison, each against that of the leader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWEEP = Design(12, 0, sweep="1f3a")
 
 
 def compared(*tested: dict[int, float], design: Design = SWEEP):
-    """selu wins by validation; test accuracies of selu, tanh and relu."""
+    """Return a comparison that selu wins on validation data, with test accuracies of selu, tanh, and relu."""
     all_runs = []
     reached = {
         "selu": [0.95, 0.951, 0.949, 0.95],
@@ -38,7 +38,7 @@ def compared(*tested: dict[int, float], design: Design = SWEEP):
 
 
 @pytest.mark.parametrize(("confirms", "comparisons"), [(None, 3), ("9c07", 2)])
-def test_each_has_the_leaders_lead_with_intervals_over_all_pairs_unless_the_leader_was_named(confirms, comparisons):
+def test_intervals_of_test_leads_are_corrected_for_chosen_leader(confirms, comparisons):
     found = compared(SELU, TANH, RELU, design=replace(SWEEP, confirms=confirms, points=0.01 if confirms else None))
     assert [dict(g.accuracy) for g in found.tested] == [{(s, 0): a for s, a in x.items()} for x in (SELU, TANH, RELU)]
     assert found.test_leads[0] is None
@@ -52,7 +52,7 @@ def test_each_has_the_leaders_lead_with_intervals_over_all_pairs_unless_the_lead
     assert not found.test_leads[1].differs
 
 
-def test_only_what_was_scored_has_a_test_result():
+def test_only_scored_runs_have_test_results():
     assert compared().tested == compared().test_leads == []
     found = compared(SELU)
     assert [g.n for g in found.tested] == [4, 0, 0]
@@ -64,18 +64,17 @@ def test_only_what_was_scored_has_a_test_result():
     assert compared({}, TANH, RELU).test_leads == [None, None, None]
 
 
-def test_a_scored_sweep_does_not_suggest_to_open_the_test_set_again():
+def test_scored_sweep_does_not_suggest_scoring_again():
     assert advice(compared()).step is NextStep.predict
-    assert advice(compared({0: 0.98})).step is NextStep.predict  # three of its runs were not scored
+    assert advice(compared({0: 0.98})).step is NextStep.predict  # three runs were not scored
     assert advice(compared(SELU)) is None
     confirmation = replace(SWEEP, confirms="9c07", points=0.001)
     assert advice(compared(design=confirmation)).step is NextStep.predict
     assert advice(compared(SELU, design=confirmation)) is None
 
-    def tested(own: dict[int, float], *, its: bool) -> NextStep:
-        return advice(
-            compared(own, design=replace(SWEEP, tests=(designs.ConfirmationResult("9c07", "mnist", 0.1, True, its),)))
-        ).step
+    def tested(own: dict[int, float], *, confirmation_scored: bool) -> NextStep:
+        earlier = designs.ConfirmationResult("9c07", "mnist", 0.1, True, confirmation_scored)
+        return advice(compared(own, design=replace(SWEEP, tests=(earlier,)))).step
 
-    assert tested({}, its=False) is NextStep.confirmed
-    assert tested({}, its=True) is tested(SELU, its=False) is NextStep.scored
+    assert tested({}, confirmation_scored=False) is NextStep.confirmed
+    assert tested({}, confirmation_scored=True) is tested(SELU, confirmation_scored=False) is NextStep.scored
