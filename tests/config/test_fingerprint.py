@@ -52,17 +52,17 @@ NO_RESULT = {
     "sweep.workers": 64,
     "sweep.time_limit": 1.5,
     "dataset.name": "other",
-    "split_seed": 1,  # it changes the digests, which count
+    "split_seed": 1,  # it changes the digests instead
 }
 
 
 @cache
-def of(*overrides: str) -> str:
+def fingerprint_of(*overrides: str) -> str:
     return fingerprint(compose(list(overrides)), DIGESTS)
 
 
 def changed(config: dict[str, Any], flag: str, value: Any) -> str:
-    """Of this configuration with another value."""
+    """Return the fingerprint after changing one value."""
     *path, last = flag.split(".")
     node = config
     for part in path:
@@ -74,18 +74,18 @@ def changed(config: dict[str, Any], flag: str, value: Any) -> str:
     return found
 
 
-def test_every_setting_that_can_change_the_result_counts_and_no_other_does():
+def test_fingerprint_covers_only_settings_that_change_results():
     config = plain(compose())
     assert len({DEFAULTS, *(changed(config, flag, value) for flag, value in RESULT.items())}) == len(RESULT) + 1
     assert {changed(config, flag, value) for flag, value in NO_RESULT.items()} == {DEFAULTS}
 
 
-def test_the_fingerprint_of_the_defaults_stays_what_it_was():
+def test_fingerprint_of_defaults_never_changes():
     """A new flag with a neutral default must not rename the experiments of all users."""
-    assert of() == DEFAULTS
+    assert fingerprint_of() == DEFAULTS
 
 
-# The first 16 digits, on each supported release of Hydra, OmegaConf and torch: CI asks on the oldest and the newest.
+# The first 16 digits. CI checks them with the oldest and the newest supported releases of all libraries.
 COMMITTED = {
     "optimizer=adam optimizer.betas=[0.8,0.999]": "c4581cc3c4684678",
     "activation=rrelu": "812097301165488c",
@@ -100,8 +100,8 @@ COMMITTED = {
 
 
 @pytest.mark.parametrize("command", COMMITTED)
-def test_no_release_of_a_library_changes_a_fingerprint(command):
-    assert of(*command.split()).startswith(COMMITTED[command])
+def test_fingerprint_is_equal_for_all_supported_library_releases(command):
+    assert fingerprint_of(*command.split()).startswith(COMMITTED[command])
 
 
 SAME = [
@@ -130,17 +130,17 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("one", "two"), SAME)
-def test_two_ways_to_say_the_same_have_one_fingerprint(one, two):
-    assert of(*one) == of(*two)
+def test_equivalent_overrides_have_equal_fingerprints(one, two):
+    assert fingerprint_of(*one) == fingerprint_of(*two)
 
 
 @pytest.mark.parametrize(("one", "two"), OTHER)
-def test_two_experiments_have_two_fingerprints(one, two):
+def test_different_experiments_have_different_fingerprints(one, two):
     config = compose(two)
-    assert of(*one) != fingerprint(config, DIGESTS)
-    assert typed(plain(config)) == config  # written down and read again it is the same
+    assert fingerprint_of(*one) != fingerprint(config, DIGESTS)
+    assert typed(plain(config)) == config  # it survives a round trip
 
 
 @pytest.mark.parametrize("part", sorted(DIGESTS))
-def test_other_data_are_another_experiment(part):
+def test_other_data_change_the_fingerprint(part):
     assert fingerprint(compose(), DIGESTS | {part: "c" * 64}) != DEFAULTS

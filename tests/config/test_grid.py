@@ -1,4 +1,4 @@
-"""A grid is counted before its jobs are made, and only lenet_exp's own programs accept its sweeper."""
+"""A grid is counted before its jobs are created, and its sweeper refuses other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lenet_exp.config.grid import expand_grid
 from lenet_exp.folders.sweep_folder import all_sweeps
 
-# A line that is refused, and what its one line of stderr has: a number of jobs, the bad value, or the nearest name.
+# Refused commands, and texts in the error: a number of jobs, the invalid value, or the nearest name.
 REFUSED = {
     "seed=range(10000000)": ("10,000,000", "sweep.max_jobs=10000000"),
     "seed=range(1000) optimizer.lr=range(0.001,1.001,0.001)": ("1,000,000 ",),
@@ -37,7 +37,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_a_grid_that_cannot_be_is_refused_at_once_in_one_line(line, main, outputs):
+def test_impossible_grid_is_refused_at_once_in_one_line(line, main, outputs):
     done = main("-m", "dataset=digits", *line.split())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert [part for part in REFUSED[line] if part not in done.stderr] == []
@@ -45,7 +45,7 @@ def test_a_grid_that_cannot_be_is_refused_at_once_in_one_line(line, main, output
 
 
 @pytest.mark.parametrize("values", ["range(1000000000)", "range(nan)"])
-def test_so_is_one_of_lenet_predict(values, main, outputs):
+def test_impossible_grid_of_lenet_predict_is_one_line(values, main, outputs):
     done = main("-m", f"batch_size={values}", program="predict")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert f"batch_size={values}" in done.stderr
@@ -61,7 +61,7 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize("line", TOGETHER)
-def test_flags_that_go_together_take_their_values_side_by_side(line):
+def test_zipped_flags_take_values_pairwise(line):
     zipped, *swept = OverridesParser.create().parse_overrides(line.split())
     order = ["optimizer", "optimizer.lr", "seed", "activation"]
     jobs = [dict(override.split("=") for override in job) for job in expand_grid(swept, zipped.value(), most=4)]
@@ -76,13 +76,13 @@ SKIPPED = {
 
 
 @pytest.mark.parametrize("line", SKIPPED)
-def test_combinations_are_left_out(line):
+def test_skipped_combinations_are_left_out(line):
     skipped, *swept = OverridesParser.create().parse_overrides([line, "optimizer=sgd,adam", "optimizer.lr=0.1,1e-3"])
     jobs = expand_grid(swept, [], 100, skipped.value())
     assert [" ".join(o.partition("=")[2] for o in job) for job in jobs] == SKIPPED[line]
 
 
-def test_a_sweep_of_a_part_of_the_grid_trains_it_and_goes_on_by_its_line(main, ready):
+def test_sweep_over_part_of_grid_trains_and_resumes(main, ready):
     small = "dataset=digits hydra/launcher=basic num_epoch=1 dataset.train_size=64 tracking.models=none"
     grid = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1 sweep.max_jobs=4"
     line = ("-m", *small.split(), "tracking.plots=false", *grid.split(), "sweep.skip=[{activation:selu,seed:1}]")
@@ -96,12 +96,12 @@ def test_a_sweep_of_a_part_of_the_grid_trains_it_and_goes_on_by_its_line(main, r
     assert len(all_sweeps(ready)) == 1
 
 
-def test_another_program_is_told_that_the_sweeper_is_not_for_it(workdir):
+def test_grid_sweeper_refuses_other_programs(workdir):
     (workdir / "app.py").write_text(
         "import hydra\n@hydra.main(version_base='1.3', config_path=None)\ndef app(cfg): print(cfg)\napp()\n"
     )
     command = [sys.executable, "app.py", "-m", "hydra/sweeper=grid", "+x=1,2"]
     done = subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1  # Hydra's
+    assert done.returncode == 1  # the status of Hydra
     assert "hydra/sweeper=basic" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Hydra's private parts exist as hydra_parts uses them."""
+"""Hydra has the private parts that hydra_parts uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app
 
 
-def test_hydra_runs_and_composes_as_it_is_called():
+def test_hydra_app_runs_and_composes():
     with hydra_app("train") as app:
         for call in (app.run, app.multirun):
             assert list(inspect.signature(call).parameters)[:3] == ["config_name", "task_function", "overrides"]
@@ -18,7 +18,7 @@ def test_hydra_runs_and_composes_as_it_is_called():
     assert composed.hydra.job.name == "train"
 
 
-def test_hydras_parser_has_the_flags_that_are_looked_at():
+def test_hydra_parser_has_the_flags_that_are_read():
     parsed = command_line_parser().parse_args(["-m", "seed=1,2", "--config-dir", "mine"])
     assert (parsed.multirun, parsed.overrides, parsed.config_dir) == (True, ["seed=1,2"], "mine")
     others = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "config_path", "config_name", "run")

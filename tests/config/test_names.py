@@ -19,7 +19,7 @@ GROUPS = {"dataset", "activation", "optimizer", "regularization"}
         ([], "job 3"),
     ],
 )
-def test_a_name_is_the_values_that_differ_or_else_a_number(overrides, name):
+def test_job_name_lists_swept_values_or_job_number(overrides, name):
     swept = [o.partition("=")[0] for o in overrides]
     values = swept_values(swept, [*overrides, "num_iter_echo=7"])
     assert job_name(3, values, GROUPS) == name
@@ -37,5 +37,5 @@ def test_a_name_is_the_values_that_differ_or_else_a_number(overrides, name):
         (["[shift,flip]"], "[shift,flip]"),
     ],
 )
-def test_equal_numbers_are_shown_alike_and_all_else_as_it_is(values, shown):
+def test_equal_numbers_are_shown_alike_and_texts_unchanged(values, shown):
     assert {rounded(value) for value in values} == {shown}

@@ -36,13 +36,13 @@ ANCESTOR = {
 
 
 @pytest.mark.parametrize("nth", range(max(map(len, OPTIONS.values()))))
-def test_every_option_composes_with_the_flags_that_all_have(nth):
-    """The nth of every group, so that each is composed at least once."""
+def test_every_option_composes_with_common_flags(nth):
+    """Each case takes the nth option of every group, so that each option is composed at least once."""
     options = [f"{group}={names[nth % len(names)]}" for group, names in OPTIONS.items()]
     options += ["dataset.class_names=[a,b]"] if "dataset=folder" in options else []
     config = compose([*options, "regularization.dropout_rate=0.2", "regularization.weight_decay=0.1"])
     assert typed(plain(config)) == config
-    assert config.optimizer["lr"] == 0.01  # the ancestor's
+    assert config.optimizer["lr"] == 0.01  # that of the original script
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -51,7 +51,7 @@ def test_every_experiment_composes(experiment):
     assert typed(plain(config)) == config
 
 
-def test_every_flag_of_the_ancestor_has_its_default_and_can_be_overridden():
+def test_flags_of_original_script_keep_defaults_and_accept_values():
     defaults, config = compose([]), compose([*ANCESTOR, "tracking.tags.note=tags need no plus"])
     for flag, expected, default in ANCESTOR.values():
         assert value_of(config, flag) == expected
@@ -60,7 +60,7 @@ def test_every_flag_of_the_ancestor_has_its_default_and_can_be_overridden():
     assert compose(["tracking.tags={a: 1, b: 2}"]).tracking.tags == {"a": 1, "b": 2}
 
 
-def test_momentum_is_dropped_where_the_optimizer_has_none_and_a_sweep_says_so_once(main, ready):
+def test_momentum_is_ignored_with_one_note_if_optimizer_has_none(main, ready):
     small = ("dataset=digits", "num_epoch=1", "dataset.train_size=64", "tracking.models=none", "tracking.plots=false")
     grid = ("optimizer=sgd,adam,adamw", "optimizer.momentum=0,0.9")
     ended = main("-m", "hydra/launcher=basic", *small, *grid)
@@ -72,7 +72,7 @@ def test_momentum_is_dropped_where_the_optimizer_has_none_and_a_sweep_says_so_on
     assert "momentum" not in keywords("optimizer", compose(["optimizer=adam", "optimizer.momentum=0.5"]).optimizer)
 
 
-def test_options_of_ones_own_are_files_in_a_folder_of_ones_own(main, ready, tmp_path):
+def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
     mine = tmp_path / "mine"
     for group in ("activation", "optimizer"):
         (mine / group).mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_other_main_configuration_is_refused(option, main, outputs):
     assert "--config-dir" in done.stderr
 
 
-def test_unknown_network_leads_to_own_networks(main, outputs):
+def test_unknown_network_error_explains_own_networks(main, outputs):
     done = main("model=resnet", "dataset=digits")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "model/resnet.yaml" in done.stderr

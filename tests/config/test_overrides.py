@@ -14,7 +14,7 @@ from lenet_exp.config.plain import plain
 from lenet_exp.errors import ConfigError, nearest
 
 KNOWN = sorted(known_flags())
-REFUSED = {  # and what the line names
+REFUSED = {  # override: text in the error
     "seed=": "seed",
     "seed=???": "seed",
     "num_epoch=1e400": "num_epoch",
@@ -41,7 +41,7 @@ TAKEN = ["data_root='\n'", "model_path='é'", "tracking.tags.note=[{a:1}]", "num
 
 
 @pytest.mark.parametrize("override", REFUSED)
-def test_what_is_refused_is_one_line(override):
+def test_invalid_override_is_one_line(override):
     with pytest.raises(ConfigError) as refused:
         compose([override])
     assert len(str(refused.value).splitlines()) == 1
@@ -49,13 +49,13 @@ def test_what_is_refused_is_one_line(override):
 
 
 @pytest.mark.parametrize("override", TAKEN)
-def test_what_is_taken_is_a_configuration_that_can_be_written_down(override):
+def test_valid_override_gives_configuration_that_can_be_stored(override):
     config = compose([override])
     assert typed(plain(config)) == config
 
 
 @pytest.mark.parametrize(
-    ("section", "changed", "says"),
+    ("section", "changed", "expected"),
     [
         ("", {"num_epoch": "many"}, ["num_epoch=many"]),
         ("", {"learning_rate": 0.1}, ["learning_rate"]),
@@ -63,17 +63,17 @@ def test_what_is_taken_is_a_configuration_that_can_be_written_down(override):
         ("", {"engine": "Torch"}, ["engine=Torch", "auto, native", "torch?"]),
     ],
 )
-def test_a_wrong_dict_is_one_line_too(section, changed, says):
+def test_invalid_dictionary_is_one_line(section, changed, expected):
     config = plain(compose([]))
     (config[section] if section else config).update(changed)
     with pytest.raises(ConfigError) as caught:
         typed(config)
-    assert [part for part in says if part not in str(caught.value)] == []
+    assert [part for part in expected if part not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", SYNONYMS)
-def test_names_that_other_tools_use_lead_to_a_flag(name):
+def test_names_of_other_tools_suggest_a_flag(name):
     assert SYNONYMS[name] in known_flags() | set(config_groups())
     assert explain_flag(name).endswith(f"did you mean {SYNONYMS[name]}?")
 
@@ -81,21 +81,21 @@ def test_names_that_other_tools_use_lead_to_a_flag(name):
 @pytest.mark.parametrize(
     ("sweeper", "named"), [("hydra/sweeper=search", "lenet-compare"), ("seed=0,1", "sweep.margin")]
 )
-def test_a_margin_without_its_section_leads_to_a_flag_that_the_command_takes(monkeypatch, sweeper, named):
+def test_margin_without_section_suggests_accepted_flag(monkeypatch, sweeper, named):
     monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "margin=0.5", sweeper])
     assert named in explain_flag("margin")
 
 
-def test_a_space_after_a_comma_is_not_answered_by_more_quotes():
+def test_trailing_comma_error_does_not_suggest_quotes():
     with pytest.raises(OverrideParseException) as caught:
         OverridesParser.create().parse_overrides(["activation=relu,"])
-    said = explain_hydra(caught.value)
-    assert said.startswith("activation=relu,: ")
-    assert '"' not in said
+    message = explain_hydra(caught.value)
+    assert message.startswith("activation=relu,: ")
+    assert '"' not in message
 
 
 @pytest.mark.parametrize("dash", ["_", "-", ""])
-def test_the_nearest_name_does_not_mind_case_or_dashes(dash):
+def test_nearest_name_ignores_case_and_dashes(dash):
     for flag in KNOWN:
         written = flag.replace("_", dash)
         assert (nearest(written, KNOWN), nearest(written.upper(), KNOWN)) == (flag, flag)

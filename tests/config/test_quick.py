@@ -1,4 +1,4 @@
-"""Configurations made without composing each job equal those that Hydra composes, and errors are Hydra's own."""
+"""Configurations created without composing each job equal those that Hydra composes, as do the errors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import knobs
 from lenet_exp.errors import ConfigError
 
-NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]  # Hydra takes 0.1 s each time
+NO_SHRINKING = [phase for phase in Phase if phase is not Phase.shrink]  # Hydra takes 0.1 s to compose
 TEXTS = [
     "1", "0", "0.1", "1e-3", "-2", "true", "null", "relu", "nan", "inf", "007", "1_000", "a.b", "08", "1.0", ".5",
     "native", "best", "BEST",
 ]  # fmt: skip
 FLAGS = [flag for flag, _, _ in knobs()] + ["optimizer.lr", "optimizer.momentum", "no_such"]
-JOBS = [  # of every kind, also beside each other
+JOBS = [  # each kind of override, alone and combined
     ["optimizer.lr=0.1", "seed=007", "tracking.plots=true", "model_path=1e-3", "training.clip_norm=1"],
     ["optimizer.lr=1_000", "num_epoch=1.0", "model_path=nan", "tracking.experiment="],
     ["optimizer={lr:0.3}", "optimizer.lr=0.1"],
@@ -67,16 +67,16 @@ def composed(given: list[str]) -> DictConfig:
 
 
 def outcome(make: Any) -> tuple[str, str]:
-    """A configuration with the types of its values, or the error."""
+    """Return a configuration with the types of its values, or the error."""
     try:
         return "configuration", json.dumps(plain(make()), sort_keys=True)
     except (ConfigError, HydraException, OmegaConfBaseException) as e:
         return type(e).__name__, str(e)
-    except ValueError as e:  # of Python's own words for numbers and enums
+    except ValueError as e:  # raised by Python for numbers and enums
         return "ValueError", str(e)
 
 
-def test_jobs_of_every_kind_are_as_hydra_composes_them_and_leave_no_trace():
+def test_quick_configurations_equal_hydra_configurations():
     quick, expected = QuickComposer(composed), [outcome(lambda job=job: typed(composed(job))) for job in JOBS]
     assert {kind for kind, _ in expected} > {"configuration", "ConfigError"}
     pairs = [*zip(JOBS, expected, strict=True)]
@@ -89,12 +89,12 @@ QUICK = QuickComposer(composed)
 
 @given(st.lists(plains, min_size=1, max_size=2))
 @settings(max_examples=12, deadline=None, phases=NO_SHRINKING)
-def test_plain_values_are_as_hydra_and_the_schema_read_them(given):
+def test_plain_values_are_parsed_like_hydra(given):
     right = outcome(lambda: typed(composed(given)))
     assert outcome(lambda: QUICK.config(given)) == right
 
 
-def test_hydra_composes_once_for_each_choice_of_options():
+def test_hydra_composes_once_for_each_combination_of_options():
     calls = []
 
     def counted(given: list[str]) -> DictConfig:
@@ -108,7 +108,7 @@ def test_hydra_composes_once_for_each_choice_of_options():
     assert calls == [["activation=relu"], ["activation=selu"]]
 
 
-def test_what_was_composed_without_the_swept_flags_is_not_composed_again():
+def test_configuration_without_swept_flags_is_reused():
     fixed, calls = ["activation=relu", "num_epoch=3"], []
 
     def counted(given: list[str]) -> DictConfig:

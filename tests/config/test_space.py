@@ -1,4 +1,4 @@
-"""Spaces in Hydra's grammar: every value that may be drawn is a value of the expression."""
+"""Search spaces in Hydra's grammar: every value that a search may draw is a value of the expression."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPELT = {
     "x=int(interval(1,5))": IntegerRange(1, 5),
     "x=tag(log,interval(1e-3,1))": FloatRange(0.001, 1.0, None, True),
     "x=tag(log,int(interval(1,64)))": IntegerRange(1, 64, 1, True),
-    "x=range(0,10,3)": IntegerRange(0, 9, 3),  # 10 is no value of it
+    "x=range(0,10,3)": IntegerRange(0, 9, 3),  # 10 is not included
     "x=range(5,0,-2)": IntegerRange(1, 5, 2),
     "x=range(0,0.5,0.1)": FloatRange(0.0, 0.4, 0.1),
     "x=float(range(1,4))": FloatRange(1.0, 3.0, 1.0),
@@ -32,13 +32,13 @@ SPELT = {
 
 
 @pytest.mark.parametrize("line", SPELT)
-def test_hydras_grammar_is_the_space(line):
+def test_expression_is_parsed_into_search_space(line):
     flag = parsed(line)
     assert flag.values == SPELT[line]
     assert (flag.name, flag.group) == (line.partition("=")[0].lstrip("+"), line.startswith("optimizer"))
 
 
-REFUSED = {  # and what the line has besides
+REFUSED = {  # override: text in the error
     "x=interval(2,1)": "low <= high",
     "x=interval(0,inf)": "finite",
     "x=tag(log,interval(0,1))": "greater than 0",
@@ -56,7 +56,7 @@ REFUSED = {  # and what the line has besides
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_is_no_space_is_one_line(line):
+def test_invalid_search_space_is_one_line(line):
     with pytest.raises(ConfigError) as refused:
         parsed(line)
     assert REFUSED[line] in str(refused.value)
@@ -66,7 +66,7 @@ def test_what_is_no_space_is_one_line(line):
 
 @given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.integers(-1000, 1000).filter(bool))
 @settings(max_examples=30)
-def test_a_range_has_the_values_that_a_grid_has(start, stop, step):
+def test_integer_range_has_the_values_of_a_grid(start, stop, step):
     line = f"x=range({start},{stop},{step})"
     if not range(start, stop, step):
         with pytest.raises(ConfigError):
@@ -79,27 +79,27 @@ def test_a_range_has_the_values_that_a_grid_has(start, stop, step):
 
 @given(*[st.decimals(-5, 5, places=2).map(str)] * 2, st.sampled_from(["0.01", "0.1", "0.25", "3", "-0.5"]))
 @settings(max_examples=50)
-def test_a_range_of_decimals_has_the_values_that_a_grid_has(start, stop, step):
+def test_decimal_range_has_the_values_of_a_grid(start, stop, step):
     line = f"x=range({start},{stop},{step})"
     (override,) = OverridesParser.create().parse_overrides([line])
     grid = [float(value) for value in override.value().range()]
     try:
         values = parsed(line).values
     except ConfigError:
-        assert len(grid) <= 1  # binary fractions may make one of none
+        assert len(grid) <= 1  # with binary fractions, an empty range may have one value
         return
-    mine = [float(values.text(value)) for value in values.all]
+    drawable = [float(values.text(value)) for value in values.all]
     if step.startswith("-"):
-        mine.reverse()
-    # Hydra adds binary fractions up: it may have one more, that is the stop but for the last digit
-    assert len(grid) - len(mine) in {0, 1}
-    assert mine == pytest.approx(grid[: len(mine)], abs=1e-9)
+        drawable.reverse()
+    # Hydra adds up binary fractions, and may include one more value: the stop, except for its last digit.
+    assert len(grid) - len(drawable) in {0, 1}
+    assert drawable == pytest.approx(grid[: len(drawable)], abs=1e-9)
     assert all(len(values.text(value)) < 8 for value in values.all)  # 0.3, not 0.30000000000000004
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9), st.floats(0, 1e6))
 @settings(max_examples=30)
-def test_an_interval_is_read_back_exactly(low, width):
+def test_interval_limits_are_parsed_exactly(low, width):
     values = parsed(f"x=interval({low!r},{low + width!r})").values
     assert (values.low, values.high) == (low, low + width)
     assert float(values.text(low)) == low

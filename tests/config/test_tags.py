@@ -1,4 +1,4 @@
-"""A user's tags never replace the program's own, by which it finds its runs."""
+"""A user's tags never replace the tags by which lenet_exp finds its runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lenet_exp.config.tags import NAMES, check_tags, checked, merged
 from lenet_exp.errors import ConfigError
 
 
-def test_the_names_by_which_runs_are_found_are_refused_in_one_line():
+def test_reserved_tag_names_are_refused_in_one_line():
     found_by = ["kind", "fingerprint", "outcome", "sweep", "sweeps", "sweep_folder", "swept", "git_commit", "owner"]
     for name in {*found_by, *NAMES}:
         with pytest.raises(ConfigError) as refused:
@@ -25,17 +25,17 @@ def test_the_names_by_which_runs_are_found_are_refused_in_one_line():
         ("+tracking.tags={a: {b: 1}, version: {torch: 1}}", "version.torch=1"),
     ],
 )
-def test_so_are_those_whose_dots_hydra_took_apart(override, named):
+def test_reserved_tag_names_with_dots_are_refused(override, named):
     with pytest.raises(ConfigError, match=f"^tracking.tags.{named}: "):
         compose([override])
 
 
-def test_others_may_have_any_name():
+def test_other_tags_may_have_any_name():
     tags = ["note=kind", "version=2", "Kind=a", "mlflow_note=1", "kind2={kind: 1}"]
     assert len(compose([f"tracking.tags.{tag}" for tag in tags]).tracking.tags) == 5
 
 
-def test_where_nobody_checked_the_programs_own_win():
+def test_own_tags_replace_unchecked_user_tags():
     users = {"kind": "sweep", "fingerprint": "mine", "note": "a"}
     assert merged({"kind": "run"}, users) == {"kind": "run", "note": "a"}
     with pytest.raises(ValueError, match="note"):
