@@ -1,4 +1,4 @@
-"""A leader beside what one had before: one line trains both, exactly, and says which is better."""
+"""A leader is tested against a baseline: one command trains both and reports which is better."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """`compare("confirm=1")` is `lenet-compare confirm=1` over what was swept."""
+    """`compare("confirm=1")` runs `lenet-compare confirm=1` on the sweep."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(swept))
     return partial(main, program="compare")
 
@@ -44,27 +44,27 @@ def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable
 def test_command_trains_leader_and_baseline_and_names_the_better(swept, compare):
     (source,) = all_sweeps(swept)
     asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
-    said = compare(*asked)
-    assert said.returncode == 0, said.stderr
-    assert re.search(r"\b3 new seeds\b", said.stdout)
-    (line,) = re.findall(r"^  lenet-train (.*)$", said.stdout, re.MULTILINE)
+    planned = compare(*asked)
+    assert planned.returncode == 0, planned.stderr
+    assert re.search(r"\b3 new seeds\b", planned.stdout)
+    (line,) = re.findall(r"^  lenet-train (.*)$", planned.stdout, re.MULTILINE)
     done = lenet_train(*shlex.split(line), "hydra/launcher=basic", outputs=swept)
     assert done.returncode == 0, done.stderr
     test = next(s for s in all_sweeps(swept) if s.id != source.id)
-    first, second = test.jobs()[:2]  # both sides have their first seed before one has its second
+    first, second = test.jobs()[:2]  # both configurations train each seed before the next seed
     assert [job.config.seed for job in test.jobs()] == [1000, 1000, 1001, 1001, 1002, 1002]
     assert configuration(first.config) in [configuration(job.config) for job in source.jobs()]
     assert configuration(second.config) == configuration(
-        compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # nothing of what was swept
+        compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # without the swept values
     )
     assert re.search(r"onfirmed on 3 ", done.stdout)
-    assert f"sweep {test.id}" in compare(*asked, "run=true").stdout  # has answered it
+    assert f"sweep {test.id}" in compare(*asked, "run=true").stdout  # has already tested this
     other = compare("confirm=50", "against=baseline", "seeds=3")
-    assert "seed=range(2000,2003)" in other.stdout  # another test, and one more: it says so
+    assert "seed=range(2000,2003)" in other.stdout  # another test reports the earlier test
     assert f"sweep {test.id}" in other.stdout
 
 
-REFUSED = {  # what the line has to name
+REFUSED = {  # arguments: text in the error
     "against=baseline": "confirm=",
     "confirm=1 seeds=2": "seeds=2",
     "confirm=1": "'seed=range(5)'",
@@ -82,16 +82,16 @@ def test_invalid_baseline_is_one_line(line, compare):
     assert REFUSED[line] in done.stderr
 
 
-def test_a_baseline_has_to_be_another_configuration_that_both_sides_can_have():
+def test_baseline_must_differ_and_accept_the_fixed_flags():
     leader, own = job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"]), "optimizer.lr=0.02"
     with pytest.raises(ConfigError, match=own):
         leader_and_baseline(leader, own, None)
     leader = job(["dataset=digits", "optimizer=sgd", "optimizer.dampening=0.5"], ["optimizer", "optimizer.dampening"])
-    with pytest.raises(ConfigError, match=r"optimizer.dampening=0.5"):  # a keyword of one class alone
+    with pytest.raises(ConfigError, match=r"optimizer.dampening=0.5"):  # a keyword that only SGD has
         leader_and_baseline(leader, "optimizer=adam", None)
 
 
-def test_a_data_set_that_a_swept_recipe_had_chosen_stays():
+def test_dataset_of_swept_recipe_is_kept():
     sides = leader_and_baseline(job(["experiment=fashion_fast"], ["experiment"]), "baseline", None)
     assert "dataset=fashion_mnist" in sides.fixed
     assert sides.baseline.dataset.name == "fashion_mnist"
@@ -109,7 +109,7 @@ def job(overrides: list[str], swept: list[str]) -> Job:
         (["experiment=mnist_fast"], ["training.ema_decay=null", "optimizer.lr=0.024083732172837803"], []),
     ],
 )
-def test_both_sides_are_composed_as_they_were(recipe, leads, against):
+def test_flags_of_leader_and_baseline_compose_both_configurations(recipe, leads, against):
     fixed = ["dataset=digits", *recipe]
     leader = job([*fixed, *leads], [flag.partition("=")[0] for flag in leads])
     wanted = configuration(compose([*fixed, *against]))

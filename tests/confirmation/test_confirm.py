@@ -1,4 +1,4 @@
-"""The way from a sweep to its confirmation: the line as it is printed, typed; its answer; and what is refused."""
+"""From a sweep to its confirmation: the printed command, its answer, and refused requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import Cli
 from tests.tools.commands import SMALL, Done, lenet_train
 from tests.tools.stores import client, runs
 
-HERE = "hydra/launcher=basic"  # in the test's own process
+HERE = "hydra/launcher=basic"  # in this process
 QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
 PAIRS = ("sweep.zip=[activation,optimizer.lr]", "activation=tanh,relu", "optimizer.lr=0.05,0.02")
 LINE = ("-m", HERE, *QUICK, *PAIRS, "seed=0,1")
@@ -44,21 +44,21 @@ def swept(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """`compare("confirm=1")` is `lenet-compare confirm=1` over what was swept."""
+    """`compare("confirm=1")` runs `lenet-compare confirm=1` on the sweep."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(swept))
     return partial(main, program="compare")
 
 
 def printed(done: Done) -> list[str]:
-    """The arguments of the line that a confirmation prints."""
+    """Return the arguments of the command that a confirmation prints."""
     assert done.returncode == 0, done.stderr
     (line,) = re.findall(r"^  lenet-train (.*)$", done.stdout, re.MULTILINE)
     return shlex.split(line)
 
 
 @pytest.mark.slow(seconds=6)
-def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept, compare):
-    lenet_train(*LINE, outputs=swept)  # a copied folder has a store of its own
+def test_printed_command_tests_leader_on_new_seeds(swept, compare):
+    lenet_train(*LINE, outputs=swept)  # creates the store of the copied folder
     (source,) = all_sweeps(swept)
     line = printed(compare("confirm=90"))
     assert f"sweep.confirms={source.id}" in line
@@ -83,14 +83,14 @@ def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept, compare):
     assert of_source.data.tags["confirmed"].startswith(f"digits {answer} ")
     assert of_test.info.run_id in of_source.data.tags["confirmed"]
 
-    assert f"sweep {test.id}" in compare("confirm=90", "run=true").stdout  # has answered it
+    assert f"sweep {test.id}" in compare("confirm=90", "run=true").stdout  # has already tested this
     other = compare("confirm=50")
     assert f"sweep {test.id}" in other.stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
 
 
 @pytest.mark.slow(seconds=6)
-def test_equivalence_is_tested_on_fresh_seeds(swept, compare):
+def test_equivalence_is_tested_on_new_seeds(swept, compare):
     (source,) = all_sweeps(swept)
     line = printed(compare("confirm=equivalence", "margin=95"))
     assert {f"sweep.confirms={source.id}", "sweep.margin=95"} < set(line)
@@ -98,14 +98,14 @@ def test_equivalence_is_tested_on_fresh_seeds(swept, compare):
     test = next(s for s in all_sweeps(swept) if s.id != source.id)
     assert test.started().confirmed is True
     assert f"sweep {test.id}: Confirmed on 3 new seeds." in compare("confirm=equivalence", "margin=95").stdout
-    more = printed(compare("confirm=equivalence", "margin=95", "seeds=4"))  # another test, with as many seeds as asked
+    more = printed(compare("confirm=equivalence", "margin=95", "seeds=4"))  # another test, with the requested seeds
     assert "seed=range(2000,2004)" in more
     assert "equivalence within 95 points was confirmed" in compare(f"sweep={source.id}").stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(compare("confirm=95")))
 
 
-def test_a_sweep_does_not_confirm_another_because_its_file_says_so(swept, compare):
-    """Neither as it is written now, with a digest, nor as earlier releases wrote it, without."""
+def test_edited_sweep_file_does_not_confirm_another_sweep(swept, compare):
+    """Neither a file with an invalid digest counts, nor a file of an earlier release without a digest."""
     line = [word if word != "seed=0,1" else "seed=5,6" for word in LINE]
     assert lenet_train(*line, outputs=swept).returncode == 0
     other, source = all_sweeps(swept)
@@ -129,7 +129,7 @@ def mean_of(sweep: SweepFolder, wanted: list[object]) -> float:
     return fmean(record.best_val_accuracy for record in records)
 
 
-def test_options_of_ones_own_are_found_from_any_directory():
+def test_config_dir_of_sweep_is_absolute():
     plan = SweepPlan(created_ms=0, command="lenet-train --config-dir mine -m activation=a,b", directory="/home/me")
     assert config_dir_of(plan) == ["--config-dir", "/home/me/mine"]
     assert config_dir_of(replace(plan, command="lenet-train -cd ../mine -m x=1")) == ["--config-dir", "/home/mine"]
@@ -137,7 +137,7 @@ def test_options_of_ones_own_are_found_from_any_directory():
     assert config_dir_of(replace(plan, command="lenet-train -m activation=relu,selu")) == []
 
 
-def test_only_the_command_that_resumes_a_search_names_the_options_of_ones_own(tmp_path):
+def test_only_resume_command_of_search_includes_config_dir(tmp_path):
     folder = SweepFolder(tmp_path / "outputs" / "sweeps" / "abc")
     folder.path.mkdir(parents=True)
     search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
@@ -146,7 +146,7 @@ def test_only_the_command_that_resumes_a_search_names_the_options_of_ones_own(tm
         assert shlex.split(resume_command(folder)) == ["lenet-train", "-m", *words, "sweep.resume=abc"]
 
 
-REFUSED = {  # what the line has to name
+REFUSED = {  # arguments: text in the error
     "confirm=0": "confirm=0",
     "confirm=nan": "confirm=nan",
     "run=true": "confirm=",
@@ -159,18 +159,18 @@ REFUSED = {  # what the line has to name
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_unconfirmable_sweep_is_one_line(line, ready, main):
+def test_invalid_confirmation_is_one_line(line, ready, main):
     done = main(*line.split(), program="compare")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr
 
 
 @pytest.mark.slow(seconds=6)
-def test_seeds_that_were_seen_and_a_line_that_trains_something_else_confirm_nothing(swept):
+def test_known_seeds_or_other_configurations_are_refused(swept):
     (source,) = all_sweeps(swept)
     for edited in (
         ["seed=1,2", "sweep.points=1"],
-        ["seed=3,4"],  # sweep.points has to be there
+        ["seed=3,4"],  # sweep.points is missing
         ["seed=1000,1001", "sweep.points=1", "num_epoch=2"],
         ["seed=1000,1001", "sweep.points=1", "activation=tanh,elu"],
     ):
@@ -182,15 +182,15 @@ def test_seeds_that_were_seen_and_a_line_that_trains_something_else_confirm_noth
     assert len(all_sweeps(swept)) == 1
 
 
-def test_splits_that_were_seen_are_not_taken_again(ready, main):
+def test_confirmation_uses_new_split_seeds(ready, main):
     done = lenet_train("-m", HERE, *QUICK, "activation=tanh,relu", "split_seed=1000,1001", outputs=ready)
     assert done.returncode == 0, done.stderr
     line = printed(main("confirm=90", program="compare"))
     assert any(argument.startswith("split_seed=range(2000,") for argument in line), line
 
 
-def test_seeds_that_are_added_after_a_look_are_told_apart_from_a_fixed_design(swept, compare):
+def test_seeds_added_to_finished_sweep_are_reported(swept, compare):
     assert "of 4 runs" not in compare().stdout
     more = [flag if flag != "seed=0,1" else "seed=0,1,2" for flag in LINE]
-    for _ in range(2):  # typed again, it is the same design
+    for _ in range(2):  # a rerun has the same design
         assert "4 of 6 runs" in lenet_train(*more, outputs=swept).stdout
