@@ -1,4 +1,4 @@
-"""Writer of IDX files, the format of MNIST and its relatives, for datasets that are small enough for tests."""
+"""Write IDX files, the format of MNIST and similar datasets, for small test datasets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-MADE_UP = "dataset.sha256.train-labels-idx1-ubyte=null"  # of KMNIST's digests, the one that made-up labels don't have
+MADE_UP = "dataset.sha256.train-labels-idx1-ubyte=null"  # the digest of KMNIST that made-up labels do not match
 CODES = {np.dtype("uint8"): 8, np.dtype("int32"): 12}
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
-    """One IDX file: two zero bytes, type, number of dimensions, each dimension and the values, all big-endian."""
+    """Write an IDX file: two zero bytes, type, number of dimensions, each dimension, and the values, all big-endian."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = struct.pack(f">HBB{values.ndim}I", 0, CODES[values.dtype], values.ndim, *values.shape)
     path.write_bytes(header + values.astype(values.dtype.newbyteorder(">")).tobytes())
 
 
 def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """n noisy 28x28 pictures of ten patterns, and their classes: something that one epoch can learn a little of."""
+    """Return n noisy 28x28 images of ten patterns, which a network can learn in one epoch, and their classes."""
     random = np.random.default_rng(seed)
     patterns = np.random.default_rng(1).integers(0, 200, (10, 7, 7)).repeat(4, 1).repeat(4, 2)
     labels = random.integers(0, 10, n)
@@ -28,9 +28,9 @@ def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_mnist_like(root: Path, class_name: str, images: np.ndarray, labels: np.ndarray) -> Path:
-    """A training set in MNIST's layout, which KMNIST and FashionMNIST share; returns the folder of its files.
+    """Write a training set in the layout of MNIST, KMNIST, and FashionMNIST, and return the folder of its files.
 
-    torchvision asks for the test files too. Here they are no IDX files at all: who opens them fails.
+    torchvision also requires test files. Here they are invalid, so that opening them is an error.
     """
     raw = root / class_name / "raw"
     write_idx(raw / "train-images-idx3-ubyte", images)
@@ -41,9 +41,9 @@ def write_mnist_like(root: Path, class_name: str, images: np.ndarray, labels: np
 
 
 def write_qmnist(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    """A training set in QMNIST's layout: 8 columns a label (class, hsf, writer, digit, ...), the class first."""
+    """Write a training set in QMNIST's layout, whose labels have 8 columns, the first of which is the class."""
     raw = root / "QMNIST" / "raw"
-    columns = np.full((len(labels), 8), 1_000_000, np.int32)  # a reader of the wrong column or byte order fails
+    columns = np.full((len(labels), 8), 1_000_000, np.int32)  # reading the wrong column or byte order is an error
     columns[:, 0] = labels
     write_idx(raw / "qmnist-train-images-idx3-ubyte", images)
     write_idx(raw / "qmnist-train-labels-idx2-int", columns)

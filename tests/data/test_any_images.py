@@ -50,7 +50,7 @@ def write_cifar(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
-def test_classes_of_a_folder_are_the_names_of_its_folders(colors):
+def test_classes_of_folder_dataset_are_names_of_subfolders(colors):
     data = load_training_data(folder(colors), torch.device("cpu"))
     assert list(data.class_names) == sorted(COLOR_CLASSES)
     assert data.shape == ImageShape(channels=3, size=32, num_classes=20)
@@ -59,7 +59,7 @@ def test_classes_of_a_folder_are_the_names_of_its_folders(colors):
     assert (red.amax(dim=(2, 3)).argmax(1) == 0).all()
 
 
-def test_pixels_of_other_shapes_are_scaled_by_their_mean_and_deviation(colors):
+def test_color_images_are_standardized_by_mean_and_deviation(colors):
     raw = read_images(with_class_names(folder(colors)).dataset, "anywhere", "train").images.double() / 255
     data = load_training_data(folder(colors, "dataset.image_size=28"), torch.device("cpu"))
     assert np.allclose(data.normalization.mean, raw.mean(dim=(0, 2, 3)))
@@ -69,7 +69,7 @@ def test_pixels_of_other_shapes_are_scaled_by_their_mean_and_deviation(colors):
     assert (gray.normalization.mean, gray.normalization.sd) == ([0.5], [0.5])
 
 
-def test_pictures_of_any_size_are_scaled_to_one_and_padded_with_black(colors, tmp_path):
+def test_images_of_any_size_are_scaled_and_padded_with_black(colors, tmp_path):
     wide = tmp_path / "train" / "a" / "wide.png"
     wide.parent.mkdir(parents=True)
     Image.new("RGB", (60, 30), (255, 0, 0)).save(wide)
@@ -82,8 +82,8 @@ def test_pictures_of_any_size_are_scaled_to_one_and_padded_with_black(colors, tm
 
 
 @pytest.mark.parametrize("size", [None, 24])
-def test_a_network_sees_your_picture_as_a_training_image(size, tmp_path):
-    """Not square, and rotated by its EXIF data."""
+def test_predicted_image_is_prepared_like_a_training_image(size, tmp_path):
+    """The image is not square, and its EXIF data rotate it."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 15, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -97,7 +97,7 @@ def test_a_network_sees_your_picture_as_a_training_image(size, tmp_path):
 
 
 def png16() -> bytes:
-    """A PNG in color with 16 bits per channel, which Pillow reads but does not write."""
+    """Return a color PNG with 16 bits per channel, which Pillow can read but not write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -121,7 +121,7 @@ def png16() -> bytes:
         (lambda a: [(a.parent / f"c{i}").mkdir() for i in range(981)], ("1,001",)),
     ],
 )
-def test_a_picture_or_class_that_does_not_fit_is_named(spoil, names, tmp_path):
+def test_unsuitable_image_or_class_is_named(spoil, names, tmp_path):
     spoil(own_set(tmp_path, COLOR_CLASSES) / "train" / "red_circle")
     with pytest.raises(DataError) as caught:
         load_training_data(folder(tmp_path), torch.device("cpu"))
@@ -129,7 +129,7 @@ def test_a_picture_or_class_that_does_not_fit_is_named(spoil, names, tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_class_that_only_the_test_set_has_is_named(colors, tmp_path):
+def test_class_that_only_the_test_set_has_is_named(colors, tmp_path):
     (tmp_path / "train").symlink_to(colors / "train")
     (tmp_path / "test").mkdir()
     for name in (*COLOR_CLASSES, "pink_circle"):
@@ -138,7 +138,7 @@ def test_a_class_that_only_the_test_set_has_is_named(colors, tmp_path):
         read_images(with_class_names(folder(tmp_path)).dataset, "anywhere", "test")
 
 
-def test_idx_files_have_as_many_classes_as_labels(tmp_path):
+def test_idx_files_have_a_class_for_each_label(tmp_path):
     images, _ = pictures(124)
     write_idx(tmp_path / "train-images-idx3-ubyte", images)
     write_idx(tmp_path / "train-labels-idx1-ubyte", (np.arange(124) % 62).astype(np.uint8))
@@ -153,7 +153,7 @@ def test_idx_files_have_as_many_classes_as_labels(tmp_path):
     assert data.labels[data.val_index].sort().values.tolist() == list(range(62))
 
 
-def test_emnist_is_turned_upright_and_letters_are_labeled_from_1(tmp_path):
+def test_emnist_is_transposed_and_letters_are_labeled_from_1(tmp_path):
     images, labels = pictures(60)
     raw = tmp_path / "EMNIST" / "raw"
     write_idx(raw / "emnist-letters-train-images-idx3-ubyte", images.transpose(0, 2, 1))
@@ -168,7 +168,7 @@ def test_emnist_is_turned_upright_and_letters_are_labeled_from_1(tmp_path):
         read_images(letters, str(tmp_path), "train")
 
 
-def test_cifar_10_is_read_from_its_binary_version(tmp_path):
+def test_cifar_10_is_read_from_binary_files(tmp_path):
     draws = np.random.default_rng(0)
     images, labels = draws.integers(0, 256, (50, 3, 32, 32), np.uint8), draws.integers(0, 10, 50)
     path = write_cifar(tmp_path, images, labels)
@@ -192,7 +192,7 @@ def test_cifar_10_is_read_from_its_binary_version(tmp_path):
         (["dataset=cifar10"], False),
     ],
 )
-def test_a_shape_other_than_that_of_mnist_enters_the_fingerprint(overrides, same):
+def test_only_other_image_shapes_than_mnist_change_fingerprint(overrides, same):
     assert (fingerprint(compose(overrides), {}) == fingerprint(compose([]), {})) is same
 
 
@@ -201,14 +201,14 @@ def test_a_shape_other_than_that_of_mnist_enters_the_fingerprint(overrides, same
     [("dataset.channels=2", "2"), ("dataset.channels=3", "mnist"), ("dataset.image_size=2", "at least 4"),
      ("dataset.archive=http://x/a.zip", "https")],
 )  # fmt: skip
-def test_a_shape_that_a_dataset_cannot_have_is_refused(override, value):
+def test_invalid_shape_or_archive_of_dataset_is_refused(override, value):
     with pytest.raises(ConfigError, match=value):
         compose([override])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=20, max_size=200), st.integers(1, 19), st.integers(0, 3))
-def test_a_stratified_split_has_the_same_share_of_each_class(labels, val_size, seed):
+def test_stratified_split_keeps_the_share_of_each_class(labels, val_size, seed):
     every = torch.tensor(labels)
     train, val = split_indices(every, (val_size, None, seed, True))
     assert sorted([*train.tolist(), *val.tolist()]) == list(range(len(labels)))

@@ -32,9 +32,9 @@ def original(tmp_path) -> TrainingData:
     return load(tmp_path / "original")
 
 
-def changed(what: str, index: int, root: Path) -> dict[str, str]:
+def changed(part: str, index: int, root: Path) -> dict[str, str]:
     images, labels = IMAGES.copy(), LABELS.copy()
-    if what == "pixel":
+    if part == "pixel":
         images[index, 27, 27] ^= 1
     else:
         labels[index] = (labels[index] + 1) % 10
@@ -43,16 +43,16 @@ def changed(what: str, index: int, root: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("what", "split", "other"), [("pixel", "train", "validation"), ("label", "validation", "train")]
+    ("part", "split", "other"), [("pixel", "train", "validation"), ("label", "validation", "train")]
 )
-def test_one_changed_pixel_or_label_changes_its_splits_digest_only(what, split, other, original, tmp_path):
+def test_changed_pixel_or_label_changes_only_digest_of_same_split(part, split, other, original, tmp_path):
     index = int((original.train_index if split == "train" else original.val_index)[3])
-    digests = changed(what, index, tmp_path / "changed")
+    digests = changed(part, index, tmp_path / "changed")
     assert digests[split] != original.digests[split]
     assert digests[other] == original.digests[other]
 
 
-def test_two_images_in_exchanged_places_change_the_digest(original, tmp_path):
+def test_order_of_images_changes_the_digest(original, tmp_path):
     a, b = original.train_index[:2].tolist()
     images, labels = IMAGES.copy(), LABELS.copy()
     images[[a, b]], labels[[a, b]] = images[[b, a]], labels[[b, a]]
@@ -60,7 +60,7 @@ def test_two_images_in_exchanged_places_change_the_digest(original, tmp_path):
     assert load(tmp_path / "changed").digests["train"] != original.digests["train"]
 
 
-def test_only_what_is_used_counts(original, tmp_path):
+def test_unused_images_do_not_change_the_digest(original, tmp_path):
     few = load(tmp_path / "original", train_size=10)
     assert few.digests["train"] != original.digests["train"]
     assert few.digests["validation"] == original.digests["validation"]
@@ -70,7 +70,7 @@ def test_only_what_is_used_counts(original, tmp_path):
     assert load(tmp_path / "changed", train_size=10).digests == few.digests
 
 
-def test_digests_do_not_depend_on_the_folder_or_on_what_was_loaded_before(original, tmp_path):
+def test_digests_do_not_depend_on_folder_or_earlier_datasets(original, tmp_path):
     questions = [{"split_seed": 0}, {"split_seed": 1}, {"val_size": 5}, {"train_size": 7}]
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     forward = [load(tmp_path / "original", **q).digests for q in questions]
@@ -79,13 +79,13 @@ def test_digests_do_not_depend_on_the_folder_or_on_what_was_loaded_before(origin
     assert len({tuple(d.values()) for d in forward}) == len(questions)
 
 
-def test_files_are_read_as_they_were_written(original):
+def test_images_and_labels_are_read_as_written(original):
     assert original.labels.tolist() == LABELS.tolist()
     means = original.images.mean((1, 2, 3))
     assert means.tolist() == pytest.approx((IMAGES.mean((1, 2)) / 255 * 2 - 1).tolist(), abs=0.02)
 
 
-def test_runs_of_a_process_share_one_tensor_of_a_data_set(original, digits, tmp_path):
+def test_runs_in_one_process_share_tensors_of_dataset(original, digits, tmp_path):
     other = load(tmp_path / "original", split_seed=3, val_size=10)
     assert original.images.data_ptr() == other.images.data_ptr()
     assert original.labels.data_ptr() == other.labels.data_ptr()
@@ -93,7 +93,7 @@ def test_runs_of_a_process_share_one_tensor_of_a_data_set(original, digits, tmp_
     assert load_training_data(digits, CPU).images.data_ptr() != original.images.data_ptr()
 
 
-DIGESTS = {  # of the training and the validation set
+DIGESTS = {  # training and validation set
     "digits": [
         "3cd42a652988028dd5550222f00ef9cdf3ebbff6dba02e10a22972248d52f177",
         "271ca838388c25f5b1ce69e3d70f7cc832707110495d6ce331c3134ccb999125",
@@ -106,7 +106,7 @@ DIGESTS = {  # of the training and the validation set
 
 
 @pytest.mark.parametrize("dataset", DIGESTS)
-def test_data_have_the_digests_they_always_had(dataset, request):
+def test_digests_of_datasets_never_change(dataset, request):
     where = [] if dataset == "digits" else [f"data_root={request.getfixturevalue('real_data')}"]
     data = load_training_data(compose([f"dataset={dataset}", *where]), CPU)
     assert [data.digests["train"], data.digests["validation"]] == DIGESTS[dataset]

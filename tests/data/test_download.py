@@ -25,17 +25,17 @@ from lenet_exp.errors import DataError
 from tests.data.idx import pictures, write_idx
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-REQUESTS = 2 * len(FILES)  # torchvision asks where a file is, then for it
+REQUESTS = 2 * len(FILES)  # torchvision requests the location of a file, then the file
 
 
 class Mirror(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; counts what is asked for, and can break off in a file, or send another one."""
+    """Serve a folder, record the requested paths, and optionally send truncated or altered files."""
 
-    asked: list[str]
+    requested: list[str]
     sends: Callable[[bytes], bytes] | None
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         if self.sends is None or "images" not in self.path:
             return super().do_GET()
         content = Path(self.translate_path(self.path)).read_bytes()
@@ -52,8 +52,8 @@ class Mirror(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, type[Mirror]]]:
-    """The address of a server of the files in a folder, and its handler."""
-    handler = type("OneMirror", (Mirror,), {"asked": [], "sends": None})
+    """Serve a folder, and yield the address and the handler."""
+    handler = type("OneMirror", (Mirror,), {"requested": [], "sends": None})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -87,21 +87,21 @@ def left_in(root: Path) -> set[str]:
     return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not p.name.endswith(".lock")}
 
 
-def test_a_missing_set_comes_once_from_a_mirror_that_has_it_and_what_a_killed_one_left_goes(mirror, tmp_path):
+def test_missing_dataset_is_downloaded_once_replacing_partial_files(mirror, tmp_path):
     address, handler = mirror
     aside = tmp_path / "data" / ".mnist.download" / "MNIST" / "raw"
     aside.mkdir(parents=True)
     (aside / f"{FILES[0]}.gz").write_bytes(b"half a fi")
     assert load(tmp_path / "data", f"{address}nothing-here/", address) == 60_000
     assert left_in(tmp_path / "data") == {f"MNIST/raw/{name}" for name in FILES}
-    asked = list(handler.asked)
-    assert len([path for path in asked if "nothing-here" not in path]) == REQUESTS
+    requested = list(handler.requested)
+    assert len([path for path in requested if "nothing-here" not in path]) == REQUESTS
     assert load(tmp_path / "data", address) == 60_000
-    assert handler.asked == asked
+    assert handler.requested == requested
 
 
 @pytest.mark.parametrize("sends", [lambda held: held[: len(held) // 2], lambda held: held[:-9] + b"not mnist"])
-def test_a_download_that_breaks_off_or_is_another_one_never_counts_and_the_next_starts_over(sends, mirror, tmp_path):
+def test_incomplete_or_wrong_download_is_discarded_and_retried(sends, mirror, tmp_path):
     address, handler = mirror
     handler.sends = staticmethod(sends)
     with pytest.raises(DataError) as caught:
@@ -112,22 +112,22 @@ def test_a_download_that_breaks_off_or_is_another_one_never_counts_and_the_next_
     assert load(tmp_path / "data", address) == 60_000
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(mirror):
+def test_unwritable_data_folder_is_one_line(mirror):
     with pytest.raises(DataError, match="/proc/data/MNIST/raw") as caught:
         load(Path("/proc/data"), mirror[0])
     assert "\n" not in str(caught.value)
 
 
-def test_two_processes_that_need_the_same_set_at_once_end_with_one_good_copy(mirror, tmp_path):
+def test_concurrent_processes_download_dataset_only_once(mirror, tmp_path):
     address, handler = mirror
     with get_context("fork").Pool(2, torch.set_num_threads, (1,)) as pool:
         assert pool.starmap(load, [(tmp_path / "data", address)] * 2, chunksize=1) == [60_000, 60_000]
     assert left_in(tmp_path / "data") == {f"MNIST/raw/{name}" for name in FILES}
-    assert len(handler.asked) == REQUESTS
+    assert len(handler.requested) == REQUESTS
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
-def test_a_set_comes_from_an_archive_with_the_right_digest_only(kind, tmp_path):
+def test_archive_is_used_only_if_digest_matches(kind, tmp_path):
     """The archive contains files in folders, plain or compressed, and others that are not needed."""
     images, labels = pictures(20)
     packed = tmp_path / "packed" / "gzip"

@@ -1,4 +1,4 @@
-"""KMNIST and QMNIST from files to MLflow, through the real command line, on small sets in the real format."""
+"""`lenet-train` reads KMNIST and QMNIST files and records them in MLflow, on small datasets in the original formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASS_NAMES = {
 
 
 @pytest.mark.parametrize("dataset", ["kmnist", "qmnist"])
-def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, main, ready, tmp_path):
+def test_kmnist_and_qmnist_files_train_and_are_recorded_in_mlflow(dataset, main, ready, tmp_path):
     if dataset == "kmnist":
         raw = write_mnist_like(tmp_path / "data", "KMNIST", *pictures(600))
     else:

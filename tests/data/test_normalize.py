@@ -37,12 +37,12 @@ def as_torchvision_does(raw: torch.Tensor, white: int) -> torch.Tensor:
 @example(2, 28, 28, 255, 0)
 @example(2, 8, 8, 16, 0)
 @settings(max_examples=40)
-def test_equals_torchvisions_bilinear_resize_with_antialias(n, height, width, white, seed):
+def test_normalization_equals_torchvision_resize_with_antialias(n, height, width, white, seed):
     raw = pixels((n, height, width), white, seed)
     torch.testing.assert_close(normalize(raw, white), as_torchvision_does(raw, white), rtol=0, atol=1e-6)
 
 
-def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
+def test_normalization_in_chunks_does_not_change_the_result():
     raw = pixels((normalization.CHUNK + 3, 8, 8), 16, 0)
     whole = normalize(raw, 16)
     assert torch.equal(whole[: normalization.CHUNK], normalize(raw[: normalization.CHUNK], 16))
@@ -50,7 +50,7 @@ def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist"])
-def test_real_images_lie_in_minus_one_to_one(dataset, request):
+def test_normalized_images_are_between_minus_one_and_one(dataset, request):
     where = [] if dataset == "digits" else [f"data_root={request.getfixturevalue('real_data')}"]
     data = load_training_data(compose([f"dataset={dataset}", *where]), CPU)
     assert data.images.shape == (len(data.labels), 1, 32, 32)

@@ -1,4 +1,4 @@
-"""Picture files from any source: only pixels, no programs, and no more than fit in memory."""
+"""Image files are read as pixels only, never executed, and refused if too large for memory."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(
 
 @pytest.fixture
 def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for Ghostscript in the PATH, whether or not it is installed; its file `ran`, once it has run."""
+    """Put a fake Ghostscript in the PATH, and return the file that it creates when it is run."""
     ran = tmp_path / "ran"
     gs = tmp_path / "bin" / "gs"
     gs.parent.mkdir()
     gs.write_text(f"#!/bin/sh\ntouch {ran}\n")
     gs.chmod(0o755)
     monkeypatch.setenv("PATH", f"{gs.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for again
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # so that Pillow searches the PATH again
     return ran
 
 
-def test_postscript_that_is_called_a_png_is_not_run(interpreter, tmp_path):
+def test_postscript_named_as_png_is_not_executed(interpreter, tmp_path):
     (tmp_path / "one.png").write_bytes(POSTSCRIPT)
     with pytest.raises(DataError, match=r"one\.png"):
         read_pictures(tmp_path / "one.png", compose(["dataset=mnist"]).dataset)
@@ -47,15 +47,15 @@ def test_postscript_that_is_called_a_png_is_not_run(interpreter, tmp_path):
     assert not interpreter.exists()
 
 
-def test_pillow_would_run_it(interpreter, tmp_path):
+def test_pillow_itself_executes_postscript_named_as_png(interpreter, tmp_path):
     (tmp_path / "one.png").write_bytes(POSTSCRIPT)
-    with pytest.raises(OSError), Image.open(tmp_path / "one.png") as picture:  # noqa: PT011 what it says varies
+    with pytest.raises(OSError), Image.open(tmp_path / "one.png") as picture:  # noqa: PT011 the message varies
         picture.load()
     assert interpreter.exists()
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_of_pixels_is_read_and_every_ending_of_a_data_set_has_one(name, tmp_path):
+def test_allowed_formats_are_read_and_cover_every_dataset_suffix(name, tmp_path):
     Image.new("L", (3, 2), 7).save(tmp_path / "picture", name)
     with open_picture(tmp_path / "picture") as picture:
         assert picture.convert("L").getpixel((0, 0)) == 7
@@ -63,7 +63,7 @@ def test_every_format_of_pixels_is_read_and_every_ending_of_a_data_set_has_one(n
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of so many pixels in a few bytes."""
+    """Return a PNG file of a few bytes with many pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -73,7 +73,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [7_072, 100_000])
-def test_a_bomb_is_refused_before_its_pixels_are_unpacked(side, tmp_path):
+def test_decompression_bomb_is_refused_before_unpacking(side, tmp_path):
     (tmp_path / "bomb.png").write_bytes(bomb(side, side))
     with (
         pytest.raises(ValueError, match=r"50 million|exceeds limit"),
@@ -83,7 +83,7 @@ def test_a_bomb_is_refused_before_its_pixels_are_unpacked(side, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"II*\x00\x08\x00"])
-def test_what_is_damaged_is_one_line(content, tmp_path):
+def test_corrupt_image_is_one_line(content, tmp_path):
     (tmp_path / "picture").write_bytes(content)
     with pytest.raises(ValueError, match=r".") as caught, open_picture(tmp_path / "picture") as picture:
         picture.load()

@@ -58,7 +58,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("file", [IMAGE_FILE, LABEL_FILE, "qmnist-train-labels-idx2-int"])
-def test_a_damaged_file_is_one_line_that_names_the_data_set_and_the_folder(file, damage, tmp_path):
+def test_corrupt_file_is_one_line_naming_dataset_and_folder(file, damage, tmp_path):
     kmnist, qmnist = write_mnist_like(tmp_path, "KMNIST", IMAGES, LABELS), write_qmnist(tmp_path, IMAGES, LABELS)
     dataset, raw = ("qmnist", qmnist) if file.startswith("qmnist") else ("kmnist", kmnist)
     (raw / file).write_bytes(DAMAGE[damage]((raw / file).read_bytes()))
@@ -71,7 +71,7 @@ def test_a_damaged_file_is_one_line_that_names_the_data_set_and_the_folder(file,
 
 
 @pytest.mark.parametrize(("dataset", "wrong"), [("kmnist", 10), ("kmnist", 255), ("qmnist", -1), ("qmnist", 2**31 - 1)])
-def test_a_label_outside_0_to_9_is_refused(dataset, wrong, tmp_path):
+def test_label_outside_0_to_9_is_refused(dataset, wrong, tmp_path):
     labels = LABELS.copy() if dataset == "kmnist" else LABELS.astype(np.int32)
     labels[59] = wrong
     if dataset == "kmnist":
@@ -91,7 +91,7 @@ def test_fewer_labels_than_images_are_refused(tmp_path):
         load(tmp_path)
 
 
-def test_through_the_command_line_it_is_status_2_and_no_run(main, outputs, tmp_path):
+def test_corrupt_file_ends_lenet_train_with_status_2_and_no_run(main, outputs, tmp_path):
     raw = write_mnist_like(tmp_path / "data", "KMNIST", IMAGES, LABELS)
     (raw / LABEL_FILE).write_bytes((raw / LABEL_FILE).read_bytes()[:-30])
     done = main("dataset=kmnist", MADE_UP, f"data_root={tmp_path / 'data'}", "dataset.val_size=20")
@@ -102,7 +102,7 @@ def test_through_the_command_line_it_is_status_2_and_no_run(main, outputs, tmp_p
     assert not outputs.exists()
 
 
-def test_a_data_set_that_can_not_be_had_says_where_to_put_it(main, outputs, tmp_path, monkeypatch):
+def test_unavailable_dataset_error_names_folder_for_files(main, outputs, tmp_path, monkeypatch):
     for name, value in NO_NETWORK.items():
         monkeypatch.setenv(name, value)
     nowhere = tmp_path / "nowhere"
@@ -116,7 +116,7 @@ def test_a_data_set_that_can_not_be_had_says_where_to_put_it(main, outputs, tmp_
     assert not outputs.exists()
 
 
-# Runs lenet-train and writes down what Python opens, makes, moves or removes.
+# Runs lenet-train and records the paths that Python opens, creates, moves, or removes.
 SPY = """
 import json, runpy, sys
 seen = []
@@ -136,7 +136,7 @@ finally:
 
 
 @pytest.mark.slow(seconds=6)
-def test_training_reads_the_training_files_and_nothing_else_and_writes_nothing(outputs, tmp_path):
+def test_training_only_reads_training_files_in_data_folder(outputs, tmp_path):
     raw = write_mnist_like(tmp_path / "data", "KMNIST", IMAGES, LABELS)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in (tmp_path / "data").rglob("*")}
     small = "dataset=kmnist dataset.val_size=20 num_epoch=1 num_threads=1 tracking.models=none tracking.plots=false"
@@ -150,7 +150,7 @@ def test_training_reads_the_training_files_and_nothing_else_and_writes_nothing(o
     assert {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in (tmp_path / "data").rglob("*")} == before
 
 
-def test_qmnist_trains_without_its_test_files(tmp_path):
+def test_qmnist_trains_without_test_files(tmp_path):
     raw = write_qmnist(tmp_path, IMAGES, LABELS)
     for test_file in raw.glob("qmnist-test-*"):
         test_file.unlink()

@@ -31,7 +31,7 @@ def unshared(monkeypatch):
     dtype=st.sampled_from([torch.float32, torch.int64, torch.uint8]),
 )
 @settings(max_examples=20)
-def test_what_is_mapped_is_what_was_shared(shape, dtype):
+def test_mapped_tensor_equals_shared_tensor(shape, dtype):
     tensor = torch.arange(torch.Size(shape).numel()).reshape(shape).to(dtype)
     shared = to_shared_memory(tensor)
     try:
@@ -44,7 +44,7 @@ def test_what_is_mapped_is_what_was_shared(shape, dtype):
         os.close(shared.descriptor)
 
 
-def test_training_data_are_the_same_from_shared_memory(digits, unshared):
+def test_training_data_are_equal_from_shared_memory(digits, unshared):
     read, digests = load_training_data(digits, CPU), data_digests(digits)
     sets = share_datasets([digits, digits])
     descriptors = [d for s in sets for d in s.descriptors]
@@ -62,8 +62,8 @@ def test_training_data_are_the_same_from_shared_memory(digits, unshared):
         os.close(descriptor)
 
 
-def test_another_process_maps_it_and_reads_no_file(digits):
-    """It shows the memory as the kernel does: mappings of a memfd, and no page of them copied."""
+def test_other_process_maps_dataset_without_reading_files(digits):
+    """The kernel lists two mappings of a memfd in that process, none of whose pages is copied."""
     sets = share_datasets([digits])
     descriptors = [d for s in sets for d in s.descriptors]
     code = (

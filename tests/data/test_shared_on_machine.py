@@ -1,4 +1,4 @@
-"""All processes of one user share one copy of a tensor, which is freed with the last of them."""
+"""All processes of a user share one copy of a tensor, which is freed when the last process ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def memory(shared: SharedTensor) -> int:
     return os.fstat(shared.descriptor).st_ino
 
 
-def test_what_one_process_has_another_maps_and_keeps_when_that_is_killed(tmp_path):
+def test_tensor_is_shared_and_kept_after_first_process_is_killed(tmp_path):
     folder = tmp_path / "shared"
     command = [sys.executable, "-c", HOLDS, str(folder)]
     first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -40,12 +40,12 @@ def test_what_one_process_has_another_maps_and_keeps_when_that_is_killed(tmp_pat
     assert torch.equal(from_shared_memory(shared), torch.from_numpy(CONTENT))
     assert os.get_inheritable(shared.descriptor)
     again = shared_on_machine(CONTENT, folder)
-    assert memory(again) == number  # this process has it
+    assert memory(again) == number  # this process still maps it
     for one in (shared, again):
         os.close(one.descriptor)
 
 
-def test_other_content_and_content_that_is_not_what_it_was_are_not_shared(tmp_path):
+def test_other_or_modified_content_is_not_shared(tmp_path):
     shared = shared_on_machine(CONTENT, tmp_path / "shared")
     other = shared_on_machine(CONTENT + 1, tmp_path / "shared")
     assert memory(other) != memory(shared)
@@ -58,13 +58,13 @@ def test_other_content_and_content_that_is_not_what_it_was_are_not_shared(tmp_pa
 
 
 @pytest.mark.parametrize("content", [np.zeros((0, 3), np.float32), np.arange(3, dtype=np.int64)])
-def test_whatever_is_in_it(tmp_path, content):
+def test_empty_and_integer_arrays_can_be_shared(tmp_path, content):
     for shared in (shared_on_machine(content, tmp_path / "shared"), shared_on_machine(content, tmp_path / "shared")):
         assert torch.equal(from_shared_memory(shared), torch.from_numpy(content))
         os.close(shared.descriptor)
 
 
-def test_a_folder_that_others_can_write_is_not_trusted(tmp_path):
+def test_folder_writable_by_others_is_not_used(tmp_path):
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o777)

@@ -26,7 +26,7 @@ def with_sizes(val_size: int, train_size: int | None, split_seed: int = 0) -> Co
     )
 
 
-def test_the_last_297_digits_never_train_or_validate(digits):
+def test_last_297_digits_are_not_used_for_training_or_validation(digits):
     data = load_training_data(digits, CPU)
     assert (len(data.train_index), len(data.val_index)) == (1250, 250)
     raw = load_digits()
@@ -34,7 +34,7 @@ def test_the_last_297_digits_never_train_or_validate(digits):
     assert torch.equal(data.labels, torch.from_numpy(raw.target)[:1500])
 
 
-def test_split_seed_alone_decides_the_split_of_mnist(real_data):
+def test_split_of_mnist_depends_only_on_split_seed(real_data):
     mnist = compose(["dataset=mnist", f"data_root={real_data}"])
     data = load_training_data(mnist, CPU)
     assert (len(data.train_index), len(data.val_index)) == (50_000, 10_000)
@@ -51,7 +51,7 @@ def test_split_seed_alone_decides_the_split_of_mnist(real_data):
 
 @given(val_size=st.integers(1, 1499), split_seed=st.integers(0, 2**63 - 1), data=st.data())
 @settings(max_examples=30)
-def test_a_split_has_the_sizes_asked_for_and_no_image_twice(val_size, split_seed, data):
+def test_split_has_requested_sizes_and_no_duplicates(val_size, split_seed, data):
     train_size = data.draw(st.none() | st.integers(1, 1500 - val_size))
     got = load_training_data(with_sizes(val_size, train_size, split_seed), CPU)
     assert len(got.val_index) == val_size
@@ -64,7 +64,7 @@ def test_a_split_has_the_sizes_asked_for_and_no_image_twice(val_size, split_seed
 
 @given(small=st.integers(1, 600), more=st.integers(0, 600))
 @settings(max_examples=20)
-def test_a_smaller_training_set_is_part_of_a_larger_one_and_validation_stays(small, more):
+def test_smaller_training_set_is_subset_with_equal_validation_set(small, more):
     first = load_training_data(with_sizes(250, small), CPU)
     second = load_training_data(with_sizes(250, small + more), CPU)
     assert set(first.train_index.tolist()) <= set(second.train_index.tolist())
@@ -72,6 +72,6 @@ def test_a_smaller_training_set_is_part_of_a_larger_one_and_validation_stays(sma
 
 
 @pytest.mark.parametrize(("val_size", "train_size"), [(1500, None), (1400, 101)])
-def test_a_split_larger_than_the_data_is_refused(val_size, train_size):
+def test_split_larger_than_dataset_is_refused(val_size, train_size):
     with pytest.raises(ConfigError, match=rf"^dataset\.val_size={val_size}: .*1500"):
         load_training_data(with_sizes(val_size, train_size), CPU)

@@ -30,7 +30,7 @@ def dataset(*overrides: str) -> Dataset:
 
 @pytest.fixture
 def mnist(real_data, tmp_path) -> Path:
-    """A copy of the real files, to be damaged; data_root is its parent's parent."""
+    """A copy of the real files for tests to corrupt; data_root is two folders above."""
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS):
@@ -44,7 +44,7 @@ def alter(path: Path, position: int, value: bytes) -> None:
     path.write_bytes(content)
 
 
-# What is done to the files -> the file that has to be named, and what has to be said of it.
+# The change to the files, the file that the error names, and a text in the error.
 DAMAGE: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
     "truncated": (lambda raw, _: (raw / TRAIN_IMAGES).write_bytes((raw / TRAIN_IMAGES).read_bytes()[:-1000]),
                   TRAIN_IMAGES, "SHA-256"),
@@ -59,18 +59,18 @@ DAMAGE: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_or_mislabelled_file_is_refused_by_name(damage, mnist, real_data):
-    do, name, says = DAMAGE[damage]
+def test_corrupt_or_swapped_file_is_refused_by_name(damage, mnist, real_data):
+    do, name, expected = DAMAGE[damage]
     do(mnist, Path(real_data))
     with pytest.raises(DataError) as caught:
         read_images(dataset("dataset=mnist"), str(mnist.parents[1]), "train")
     message = str(caught.value)
     assert message.startswith(f"dataset=mnist: {mnist / name} ")
-    assert says in message
+    assert expected in message
     assert "\n" not in message
 
 
-def test_a_damaged_test_set_is_refused_at_prediction_and_does_not_disturb_training(mnist):
+def test_corrupt_test_set_is_refused_only_at_prediction(mnist):
     alter(mnist / TEST_IMAGES, 5_000, b"\x01\x02")
     chosen, root = dataset("dataset=mnist"), str(mnist.parents[1])
     train = read_images(chosen, root, "train")
@@ -80,7 +80,7 @@ def test_a_damaged_test_set_is_refused_at_prediction_and_does_not_disturb_traini
         read_images(chosen, root, "test")
 
 
-def test_gz_files_serve_as_they_are_and_a_damaged_one_is_named(tmp_path):
+def test_gz_files_are_read_and_a_corrupt_gz_file_is_named(tmp_path):
     known = dataset("dataset=kmnist", MADE_UP)
     raw = write_mnist_like(tmp_path, "KMNIST", *pictures(60))
     plain = read_images(known, str(tmp_path), "train")
@@ -95,7 +95,7 @@ def test_gz_files_serve_as_they_are_and_a_damaged_one_is_named(tmp_path):
         read_images(known, str(tmp_path), "train")
 
 
-def test_a_gz_file_that_unpacks_to_too_much_is_named_and_not_unpacked(tmp_path, monkeypatch):
+def test_oversized_gz_file_is_refused_before_unpacking(tmp_path, monkeypatch):
     monkeypatch.setattr("lenet_exp.data.files.MAX_BYTES", 2**20)
     monkeypatch.setattr("lenet_exp.data.files.CHUNK", 2**18)
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
@@ -108,13 +108,13 @@ def test_a_gz_file_that_unpacks_to_too_much_is_named_and_not_unpacked(tmp_path, 
     tracemalloc.stop()
 
 
-def test_a_folder_of_the_systems_own_is_found_without_any_setting(real_data, tmp_path):
+def test_dataset_is_found_in_folders_of_also_in(real_data, tmp_path):
     there = Path(real_data) / "FashionMNIST" / "raw"
     chosen = dataset("dataset=fashion_mnist", f"dataset.also_in=[{tmp_path / 'gone'},{there}]")
     assert find_folder(chosen, tmp_path, chosen.files["train"]) == there
 
 
-def test_ones_own_idx_files_go_by_dataset_folder(tmp_path):
+def test_own_idx_files_are_read_with_dataset_folder(tmp_path):
     images, labels = pictures(50)
     write_idx(tmp_path / "own" / TRAIN_IMAGES, images)
     write_idx(tmp_path / "own" / TRAIN_LABELS, labels)
@@ -138,7 +138,7 @@ def write_pictures(folder: Path, classes: list[str], n: int, side: int = 28) -> 
 CATS = ("dataset=folder", "dataset.class_names=[cat,dog,owl]", "dataset.val_size=40")
 
 
-def test_a_folder_of_pictures_with_fewer_classes_trains_and_predicts(main, ready, tmp_path):
+def test_folder_of_images_with_three_classes_trains_and_predicts(main, ready, tmp_path):
     write_pictures(tmp_path / "pets", ["cat", "dog", "owl"], 120)
     pets = (*CATS, f"dataset.folder={tmp_path / 'pets'}", "dataset.name=pets")
     assert main(*pets, "num_epoch=1", "batch_size=16", "tracking.plots=false").returncode == 0
@@ -149,7 +149,7 @@ def test_a_folder_of_pictures_with_fewer_classes_trains_and_predicts(main, ready
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "expected"),
     [
         (lambda pets: shutil.rmtree(pets / "train" / "owl"), "owl"),
         (lambda pets: (pets / "train" / "cow").mkdir(), "cow"),
@@ -158,14 +158,14 @@ def test_a_folder_of_pictures_with_fewer_classes_trains_and_predicts(main, ready
         (lambda pets: Image.new("L", (20, 28)).save(pets / "train" / "dog" / "x.png"), "20x28"),
     ],
 )
-def test_a_folder_that_is_not_as_it_should_be_is_named(spoil, says, tmp_path):
+def test_wrong_content_of_image_folder_is_named(spoil, expected, tmp_path):
     write_pictures(tmp_path / "pets", ["cat", "dog", "owl"], 12)
     spoil(tmp_path / "pets")
-    with pytest.raises(DataError, match=re.escape(says)):
+    with pytest.raises(DataError, match=re.escape(expected)):
         read_images(dataset(*CATS, f"dataset.folder={tmp_path / 'pets'}"), "anywhere", "train")
 
 
-def test_pictures_in_color_are_named_once(tmp_path, caplog):
+def test_color_images_in_gray_dataset_cause_one_warning(tmp_path, caplog):
     def warned(tint: int) -> int:
         folder = tmp_path / str(tint)
         write_pictures(folder, ["cat", "dog", "owl"], 12)
