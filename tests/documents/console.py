@@ -1,4 +1,4 @@
-"""A `lenet-*` script as pip installs it, for tests/tools/warm.py: the working directory is not on its path."""
+"""Run a `lenet-*` script as installed by pip, without the working directory on its path (see tests/tools/warm.py)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Runs the program that sys.argv names."""
-    said = os.environ.get("PYTHONPATH", "")
-    sys.path[:1] = [str(Path(sys.executable).parent), *filter(None, said.split(os.pathsep))]
+    """Run the program that sys.argv names."""
+    python_path = os.environ.get("PYTHONPATH", "")
+    sys.path[:1] = [str(Path(sys.executable).parent), *filter(None, python_path.split(os.pathsep))]
     program = sys.argv[0].removeprefix("lenet-")
     importlib.import_module(f"lenet_exp.commands.{program}").main()

@@ -1,8 +1,8 @@
-"""What the pages tell people to type, and what they say is answered.
+"""Read the commands on the documentation pages, and the output that the pages show.
 
-A page is README.md, one of docs/**/*.md, or CONTRIBUTING.md. Typed are the lines of its bash blocks, also of those
-that are indented, and those after `$ ` in its text blocks, which show the answer below. A text block without one,
-right below a bash block, shows what the last command there prints.
+A page is README.md, CONTRIBUTING.md, or one of docs/**/*.md. Commands are the lines of its bash blocks, including
+indented blocks, and the lines after `$ ` in its text blocks, which show the output below. A text block without `$ `
+right below a bash block shows the output of the last command in that block.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tests.tools.commands import ROOT
 
 README = "README.md"
 TUTORIAL = "docs/tutorials/first-hour.md"
-FRESH = (README, TUTORIAL)  # typed by a reader who has typed nothing before
+FRESH = (README, TUTORIAL)  # their readers have not run any command before
 PAGES = (README, "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 COMPARED = (README, "docs/how-to/compare.md", "docs/how-to/reproduce.md")  # see benchmarks/transcripts.py
-KINDS = {"bash", "python", "text", "yaml", "{toctree}", "{eval-rst}"}  # one of another kind could hide a command
+KINDS = {"bash", "python", "text", "yaml", "{toctree}", "{eval-rst}"}  # a block of another kind could hide a command
 FENCE = re.compile(r"^ *```([\w{}-]*)$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
 
@@ -29,8 +29,8 @@ class Block:
     """A block of a page.
 
     Attributes:
-        line: the number of its first line in the page.
-        shown: of a bash block: the text block below it.
+        line: number of its first line in the page.
+        shown: text block below a bash block.
     """
 
     page: str
@@ -42,11 +42,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command as a page has it; a line with `&&` has several.
+    """A command on a page; a line with `&&` has several commands.
 
     Attributes:
-        text: without its comment.
-        shown: what the page says is answered; None where it says nothing.
+        text: command without its comment.
+        shown: output that the page shows, or None.
     """
 
     page: str
@@ -60,25 +60,25 @@ class Command:
 
     @property
     def status(self) -> int:
-        """What its comment, or the mistake that is shown, says that it ends with."""
+        """The exit status according to the comment or the shown error."""
         if self.is_mistake:
             return 2
-        said = re.search(r"\bstatus (\d+)\b", self.comment)
-        return int(said[1]) if said else 0
+        stated = re.search(r"\bstatus (\d+)\b", self.comment)
+        return int(stated[1]) if stated else 0
 
     @property
     def is_compared(self) -> bool:
-        """Whether what the page shows is compared with what the command prints."""
+        """Whether the shown output is compared with the printed output."""
         return self.page in COMPARED and self.shown is not None and not self.is_mistake
 
     @property
     def is_mistake(self) -> bool:
-        """Whether one line is shown by which the command refuses it."""
+        """Whether the page shows a one-line error of the command."""
         return self.shown is not None and self.shown.startswith(f"{self.text.split()[0]}: ")
 
 
 def blocks(page: str) -> list[Block]:
-    """All blocks of a page, from its first line to its last."""
+    """Return all blocks of a page in order."""
     found: list[Block] = []
     inside: tuple[int, str, list[str]] | None = None
     for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
@@ -101,7 +101,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[Command]:
-    """What a block says is typed, in order."""
+    """Return the commands of a block in order."""
     if block.kind == "bash":
         found = [one for number, line in _joined(block.text, block.line) for one in _split(block.page, number, line)]
         return [*found[:-1], *(replace(last, shown=block.shown) for last in found[-1:])]
@@ -111,7 +111,7 @@ def commands(block: Block) -> list[Command]:
 
 
 def _joined(text: str, first: int) -> Iterator[tuple[int, str]]:
-    """Lines, those that end with a backslash with the next ones."""
+    """Yield lines with their numbers, and join each line that ends with a backslash to the next line."""
     whole, begun = "", first
     for number, line in enumerate(text.splitlines(), first):
         whole, begun = (whole + line.strip(), begun) if whole else (line.strip(), number)
@@ -136,7 +136,7 @@ def _answered(block: Block) -> Iterator[Command]:
 
 
 def without_comment(line: str) -> tuple[str, str]:
-    """A command, and what bash takes as the comment after it."""
+    """Split a line into the command and the comment after it, as bash does."""
     quote = ""
     for n, letter in enumerate(line):
         if quote:

@@ -1,4 +1,4 @@
-"""A person who types what a page says, line by line, in a folder that was empty."""
+"""Run the commands of a page in order, in a new folder."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ from tests.tools.warm import Process
 
 SMALL = "dataset=digits batch_size=32 num_epoch=1 tracking.plots=false"
 SWEEP = f"lenet-train -m hydra/launcher=basic {SMALL} optimizer=sgd,adam"
-SHELL = re.compile(r"[|<>;$`]")  # what only a shell understands
+SHELL = re.compile(r"[|<>;$`]")  # syntax that requires a shell
 IDS = r"(?:[0-9a-f]{4,32}|<[\w ]+>)"
 
 
 class Reader:
-    """
+    """Runs the commands of pages.
+
     Args:
-        folder: where it is typed.
-        data: the folder with MNIST.
+        folder: working directory of the commands.
+        data: folder with MNIST.
     """
 
     def __init__(self, folder: Path, data: str) -> None:
         self.folder, self.data = folder, data
         self.outputs = folder / "outputs"
-        self.wrong: list[str] = []  # what did not end as the page says
+        self.wrong: list[str] = []  # commands that did not end as the page states
         self._staying = contextlib.ExitStack()
 
     def __enter__(self) -> Reader:
@@ -51,7 +52,7 @@ class Reader:
         self._staying.close()
 
     def type(self, command: Command) -> None:
-        """Types it as its rule says, and notes what is wrong."""
+        """Run a command according to its rule, and record a problem."""
         rule = rule_of(command)
         if rule.way is Way.elsewhere or command.is_mistake or is_repeated(command):
             return
@@ -59,17 +60,17 @@ class Reader:
             self._have(rule.needs, command.text)
         text = self._filled(command, rule)
         if rule.way is Way.stays:
-            said = self._stays(text)
+            problem = self._stays(text)
         else:
             done = self._run(text)
-            said = "" if done.returncode == command.status else f"status {done.returncode}: {done.stderr[-2000:]}"
-            if command.is_compared and not said:
-                said = "\n    ".join(differing(command.shown or "", done.stdout, done.stderr))
-        if said:
-            self.wrong.append(f"{command}\n    typed: {text}\n    {said}")
+            problem = "" if done.returncode == command.status else f"status {done.returncode}: {done.stderr[-2000:]}"
+            if command.is_compared and not problem:
+                problem = "\n    ".join(differing(command.shown or "", done.stdout, done.stderr))
+        if problem:
+            self.wrong.append(f"{command}\n    typed: {text}\n    {problem}")
 
     def execute(self, block: Block) -> None:
-        """A python block."""
+        """Execute a python block, with less training."""
         script = block.text
         for large, small in SMALLER.items():
             script = script.replace(large, small)
@@ -120,7 +121,7 @@ class Reader:
         return start(*words[1:], program=program, env=env, **known)
 
     def _stays(self, text: str) -> str:
-        """What is wrong with a lenet-ui, which goes on until Ctrl-C."""
+        """Start lenet-ui, stop it with Ctrl-C, and return a problem or an empty string."""
         words = shlex.split(text)[1:]
         with lenet_ui(*words, outputs=self.outputs, cwd=self.folder, env=self._environment()) as served:
             with requests.Session() as session:
@@ -131,7 +132,7 @@ class Reader:
         return "" if (status, left) == (200, 130) else f"its server answers {status}, and it ends with {left}"
 
     def _have(self, need: Need, text: str) -> None:
-        """Makes what the page's reader has by then, where it is not there."""
+        """Create what a command needs, unless the folder has it."""
         match need:
             case Need.sweep:
                 self._sweeps(1)
@@ -144,7 +145,7 @@ class Reader:
                 self._made(f"lenet-train {SMALL} tracking.{text.split()[2]}")
 
     def _start_sweep(self) -> None:
-        """Returns while it trains."""
+        """Start a sweep, and return while it trains."""
         line = f"lenet-train -m {SMALL} seed=0,1".replace("num_epoch=1", "num_epoch=100000")
         process = self._started(shlex.split(line), self._environment())
         while not any(sweep.owner() and sweep.active() for sweep in all_sweeps(self.outputs)):
@@ -154,16 +155,16 @@ class Reader:
         self._staying.callback(process.send_signal, signal.SIGTERM)  # if nothing stopped it
 
     def _sweeps(self, count: int) -> list[str]:
-        """The ids of so many sweeps, the latest first."""
+        """Return the IDs of `count` sweeps, the latest first."""
         for seed in range(count + 1):
             found = [sweep.id for sweep in all_sweeps(self.outputs)]
             if len(found) >= count:
                 return found[:count]
             self._made(f"{SWEEP} seed={seed}")
-        raise AssertionError("no sweep comes of it")
+        raise AssertionError("no sweep was created")
 
     def _lone_run(self) -> Path:
-        """The folder of a run that is in no sweep."""
+        """Return the folder of a run that is in no sweep."""
         self._made(f"lenet-train {SMALL} seed=77")
         swept = {job.run for sweep in all_sweeps(self.outputs) for job in sweep.jobs()}
         return next(run.path for run in all_runs(self.outputs) if run.id not in swept)
@@ -173,13 +174,13 @@ class Reader:
         assert done.returncode == 0, (line, done.stderr)
 
     def _filled(self, command: Command, rule: Rule) -> str:
-        """The command with what is in the folder by now in place of what stands for it."""
+        """Return the command with its placeholders replaced by existing runs, sweeps, and folders."""
         text = command.text.replace("$PWD", str(self.folder))
         if not command.is_compared:
             text = re.sub(r"\brange\((?:(\d+),)?\d+\)", fewer, text)
         for written, typed in rule.instead:
             text = text.replace(written, typed.format(outputs=self.outputs))
-        for flag in rule.more:  # the quotes of the others stay as they are
+        for flag in rule.more:  # without changing the quotes of other flags
             name = re.escape(flag.partition("=")[0])
             text = re.sub(rf"\s(?:'{name}=[^']*'|{name}=\S*)", "", text) + f" {flag}"
         for which in re.findall(rf"\bsweep=({IDS}(?:,{IDS})*)(?![\w.])", text):
@@ -193,6 +194,6 @@ class Reader:
 
 
 def fewer(found: re.Match[str]) -> str:
-    """Two of so many seeds."""
+    """Reduce a range of seeds to two seeds."""
     first = int(found[1] or 0)
     return f"range({first},{first + 2})"

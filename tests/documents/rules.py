@@ -1,7 +1,7 @@
-"""How each command of the pages is tried here, where it is not typed as it stands.
+"""Rules for the commands of the pages that tests change or do not run.
 
-The first rule that fits a command claims it; a command that none fits is typed as it stands and has to end with status
-0, or the one that its comment names. Nothing is left out unless a rule says so, and why.
+The first rule that fits a command applies. A command without a rule runs unchanged and must end with status 0, or with
+the status in its comment. Only a rule, which gives the reason, excludes a command.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.tools.commands import ROOT
 
 
 class Way(StrEnum):
-    typed = "typed, and waited for"
-    stays = "typed, seen to answer, and ended by Ctrl-C"
-    elsewhere = "not typed here"
+    typed = "run to the end"
+    stays = "run until it answers, then stopped with Ctrl-C"
+    elsewhere = "not run here"
 
 
 class Need(StrEnum):
-    """What the reader of a page has by then; it is made where the page's folder has none."""
+    """What a command needs. It is created unless the page's folder has it."""
 
     sweep = "a sweep"
     seeds = "a sweep over configurations and seeds, the last one"
@@ -36,15 +36,16 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """
+    """How to test the commands that begin with a pattern.
+
     Attributes:
-        fits: begins a command that it claims.
-        why: the reason for not typing it as it stands.
-        elsewhere: only in pages other than the README and the tutorial.
-        more: flags that are added, or take the place of the command's own.
-        instead: what is typed in place of what; {outputs} is that of the test.
-        covered: of what is not typed, the files that try it, or that it names.
-        check: what can be seen of it all the same.
+        fits: regular expression for the beginning of the commands.
+        why: reason for not running the commands unchanged.
+        elsewhere: whether the rule excludes the README and the tutorial.
+        more: flags that are added or replace flags of the command.
+        instead: pairs of texts and replacements; {outputs} is the outputs folder of the test.
+        covered: files that test the commands that are not run here, or that the commands name.
+        check: function that checks a command without running it.
     """
 
     fits: str
@@ -66,47 +67,47 @@ def extras_are_there(text: str) -> None:
 
 def files_are_there(command: str) -> None:
     for path in re.findall(r"(?<![\w/.])deploy/[\w./-]+", command):
-        if not path.startswith(("deploy/.env", "deploy/tls/")) or path.endswith(".example"):  # those are made
+        if not path.startswith(("deploy/.env", "deploy/tls/")) or path.endswith(".example"):  # users create these
             assert (ROOT / path).exists(), f"{command}: there is no {path}"
 
 
-# Really trained, but a few images once.
-DOSE = ("num_epoch=1", "dataset.train_size=300", "dataset.val_size=200")
-BARE = (*DOSE, "tracking.plots=false", "tracking.models=none")
-SLOW = "trains for minutes or hours; a small dose is trained"
+# Real training, but on few images and for one epoch.
+SHORT = ("num_epoch=1", "dataset.train_size=300", "dataset.val_size=200")
+BARE = (*SHORT, "tracking.plots=false", "tracking.models=none")
+SLOW = "trains for minutes or hours; trained on few images"
 
 RULES = (
     Rule(r"(\S*python3? -m venv|\. \.venv|uv |pip install|apt-get)", "changes the machine; CI does it", Way.elsewhere,
          covered=(".ci/run",), check=extras_are_there),
-    Rule(r"(pytest|ruff|mypy|pre-commit|sphinx-build)\b", "is what types this", Way.elsewhere, covered=(".ci/run",)),
+    Rule(r"(pytest|ruff|mypy|pre-commit|sphinx-build)\b", "runs these tests", Way.elsewhere, covered=(".ci/run",)),
     Rule(r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert)", "needs Docker or a lab's server",
          Way.elsewhere, covered=("tests/test_deploy.py",), check=files_are_there),
-    Rule(r"export MLFLOW_", "of a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",)),
-    Rule(r"optuna-dashboard ", "is a program of others; that Optuna reads the file is seen there", Way.elsewhere,
+    Rule(r"export MLFLOW_", "needs a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",)),
+    Rule(r"optuna-dashboard ", "is another program; another test reads the file with Optuna", Way.elsewhere,
          covered=("tests/test_api.py",)),
     Rule(r"python -m benchmarks\.results", "takes an hour", Way.elsewhere, covered=("benchmarks/results.py",)),
     Rule(r"python -m benchmarks\.manifest check", "reads each run of the results: half a minute", Way.elsewhere,
          covered=("tests/documents/test_readme.py",)),
-    Rule(r"mlflow gc ", "a path that stands for one's own", needs=Need.sweep, instead=(("/path/", "{outputs}/"),)),
+    Rule(r"mlflow gc ", "contains a placeholder path", needs=Need.sweep, instead=(("/path/", "{outputs}/"),)),
     Rule(r"(MLFLOW_TRACKING_URI=\S+ mlflow models serve|python -c|curl http://127)", "serves a champion of MNIST",
          Way.elsewhere, covered=("tests/prediction/test_serve.py",)),
-    Rule(r"PYTHONPATH=\. lenet-predict", "a model that one was given", instead=(("model.", "given."),)),
+    Rule(r"PYTHONPATH=\. lenet-predict", "needs a model from another user", instead=(("model.", "given."),)),
     Rule(r"lenet-train -m .*sweep\.resume=", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-train dataset=(emnist|cifar10)", "downloads up to 0.6 GB: its configuration is printed",
          more=("--cfg", "job")),
-    Rule(r"lenet-train dataset=folder", "as it stands: the set is small"),
+    Rule(r"lenet-train dataset=folder", "runs unchanged: the dataset is small"),
     Rule(r"lenet-train\b(?!.*(--(help|cfg)|-sc ))", "trains for minutes or hours: composed and checked", elsewhere=True,
-         more=(*DOSE, "sweep.dry_run=true")),
+         more=(*SHORT, "sweep.dry_run=true")),
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
-    Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
+    Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; short training varies widely",
          needs=Need.seeds, more=("confirm=30",)),
     Rule(r"lenet-compare output=noise", "the sweep that has finished has no label noise", needs=Need.seeds,
          instead=(("training.label_noise", "leaderboard"),)),
     Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep that has finished", needs=Need.seeds),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
-    Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),
+    Rule(r"lenet-sweep rm experiment=", "needs a separate experiment", needs=Need.experiment),
     Rule(r"lenet-sweep\b", "needs a sweep", needs=Need.sweep),
-    Rule(r"lenet-ui\b", "stays", Way.stays, needs=Need.sweep),
+    Rule(r"lenet-ui\b", "runs until Ctrl-C", Way.stays, needs=Need.sweep),
 )  # fmt: skip
 AS_IT_STANDS = Rule("", "")
 SHOWN = "its output is compared, and is the same without these"
@@ -114,7 +115,7 @@ COMPARED = {"lenet-train -m ": Rule("", SHOWN, more=CHEAPER), "lenet-train ": Ru
 
 
 def rule_of(command: Command) -> Rule:
-    """The rule that claims it."""
+    """Return the rule for a command."""
     if command.is_compared:
         return next((rule for begins, rule in COMPARED.items() if command.text.startswith(begins)), AS_IT_STANDS)
     claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page in FRESH))
@@ -122,7 +123,7 @@ def rule_of(command: Command) -> Rule:
 
 
 def is_repeated(command: Command) -> bool:
-    """Whether a page other than README and tutorial has the same program with these flags, or more."""
+    """Return whether a page other than README and tutorial has the same program with these or more flags."""
     if command.page in FRESH or command.is_compared:
         return False
     before = True
@@ -136,11 +137,11 @@ def is_repeated(command: Command) -> bool:
 
 @cache
 def kind(command: Command) -> frozenset[str]:
-    """A program and its flags; anything else is one of a kind."""
+    """Return a program and its flags, or the whole text of any other command."""
     if not command.text.startswith("lenet-") or command.is_mistake:
         return frozenset({command.text})
     return frozenset(word.partition("=")[0] for word in shlex.split(command.text))
 
 
-# In python blocks.
+# Replacements in python blocks that shorten training.
 SMALLER = {"n_trials=10": "n_trials=3", "num_epoch=10": "num_epoch=1", "num_epoch=5": "num_epoch=1"}

@@ -136,7 +136,7 @@ def test_every_row_names_a_release():
     assert {row.cells["since"] for row in ROWS if "since" in row.cells} <= {*RELEASES, UNRELEASED}
 
 
-def test_keys_of_execution_are_those_of_a_run_with_their_releases(monkeypatch):
+def test_keys_of_execution_and_releases_match_the_code(monkeypatch):
     monkeypatch.setattr(execution, "describe_kernels", lambda: "AVX2, g++")
     config = compose(["engine=native", "augmentation=shift"])
     keys = execution.describe_execution(config, torch.device("cpu"), "it was requested").keys()
@@ -146,11 +146,11 @@ def test_keys_of_execution_are_those_of_a_run_with_their_releases(monkeypatch):
     old = {key for record in stored("0.1")["Record"] for key in record["execution"]}
     assert set(names_in([row for row in rows if row.cells["since"] == "0.1"])) == old
     for engine in ("torch", "native"):
-        said = [row for row in rows if engine in row.cells["exact results depend on it"]]
-        assert set(names_in(said)) == bits_depend_on(dict.fromkeys(keys, "x") | {"engine": engine}, {}).keys()
+        relevant = [row for row in rows if engine in row.cells["exact results depend on it"]]
+        assert set(names_in(relevant)) == bits_depend_on(dict.fromkeys(keys, "x") | {"engine": engine}, {}).keys()
 
 
-def test_tags_are_the_reserved_names_and_prefixes():
+def test_tags_match_reserved_names_and_prefixes():
     tags = names_in([row for row in table("tag") if row not in _model_tags()])
     exact = [name for name in tags if not name.startswith(PREFIXES)]
     assert sorted(exact) == sorted(NAMES)
@@ -158,7 +158,7 @@ def test_tags_are_the_reserved_names_and_prefixes():
     assert sorted(names_in(table("prefix"))) == sorted(f"{prefix}*" for prefix in PREFIXES)
 
 
-def test_tags_of_sweeps_are_those_that_the_code_names():
+def test_tags_of_sweeps_match_the_code():
     found = set()
     for module, path in FILES.items():
         if module.startswith("lenet_exp.tracking."):
@@ -170,14 +170,14 @@ def _model_tags() -> list[Row]:
     return [row for row in table("tag") if "model" in row.cells["on"] and "run" not in row.cells["on"]]
 
 
-def test_tags_of_models_are_those_that_the_code_sets():
+def test_tags_of_models_match_the_code():
     set_by = {"fingerprint", "weights_digest", "settled", "first"}
     source = inspect.getsource(import_module("lenet_exp.tracking.models.champion")._register)
     set_by |= set(re.findall(r'^ +"(\w+)": ', source, re.MULTILINE))
     assert set(names_in(_model_tags())) == set_by
 
 
-def of_a_run() -> set[str]:
+def metrics_of_run() -> set[str]:
     """The names of the metrics that a run can have."""
     calibration = Calibration(0.0, 0.0, 0.0, [])
     score = Score(1, 1, [], [], "", "", calibration, scaled=calibration, corrupted={"<corruption>": 1.0})
@@ -185,23 +185,23 @@ def of_a_run() -> set[str]:
     return {*EPOCH_METRICS, *BEST_METRICS, "step_loss", "val_accuracy_<class>", *score.metrics}
 
 
-def of_a_sweep() -> set[str]:
+def metrics_of_sweep() -> set[str]:
     """The names of the metrics that a sweep can have, except those of its system and its test results."""
     search = SearchPlan(sampler="", pruner="", objective="", best_value=1.0)
     results = [JobResult(None, outcome, "", None, False) for outcome in Outcome]
     return counts(SweepPlan(created_ms=0, search=search), results).keys()
 
 
-def test_metrics_are_those_that_the_code_logs():
+def test_metrics_match_the_code():
     of_tests = {"test_accuracy_sd", "test_<measure>_ensemble"}
-    assert set(names_in(table("metric"))) == of_a_run() | of_a_sweep() | of_tests | {"system/*"}
+    assert set(names_in(table("metric"))) == metrics_of_run() | metrics_of_sweep() | of_tests | {"system/*"}
     on_sweeps = [row for row in table("metric") if "sweep" in row.cells["on"]]
-    assert of_a_sweep() <= set(names_in(on_sweeps))
+    assert metrics_of_sweep() <= set(names_in(on_sweeps))
     on_runs = [row for row in table("metric") if "run" in row.cells["on"]]
-    assert set(names_in(on_runs)) == of_a_run()
+    assert set(names_in(on_runs)) == metrics_of_run()
 
 
-def test_attributes_of_studies_are_those_that_the_code_sets():
+def test_attributes_of_studies_match_the_code():
     pytest.importorskip("optuna")
     from lenet_exp.searches import epoch_counts, search, study, trials
 
@@ -211,7 +211,7 @@ def test_attributes_of_studies_are_those_that_the_code_sets():
     assert found == {(name, "study") for name in of_study} | {(name, "trial") for name in of_trial}
 
 
-def test_messages_are_those_that_places_exchange():
+def test_messages_of_places_match_the_code():
     rows = {name: row for row in table("kind") for name in row.names}
     places = {messages.DESCRIBED, messages.QUESTION, messages.ENDED, messages.NOT_BEGUN, messages.LEFT}
     sweeps = {messages.START, messages.ANSWER, messages.STOP, messages.LEAVE}
@@ -275,7 +275,7 @@ def constants(module: str) -> dict[str, str]:
     return found
 
 
-def test_modules_that_read_a_field_mention_it():
+def test_documented_readers_of_a_field_mention_the_field():
     wrong = []
     for row in table("field"):
         readers = row.modules("read by")

@@ -1,4 +1,4 @@
-"""docs/tutorials/first_hour.ipynb shows what happens when it is executed."""
+"""The outputs in docs/tutorials/first_hour.ipynb match its execution."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pictures(cell) -> int:
     return sum("image/png" in o.get("data", {}) for o in cell.outputs)
 
 
-def test_the_notebook_has_ten_cells_with_their_outputs_and_names_no_machine():
+def test_notebook_has_ten_cells_with_outputs_and_no_local_paths():
     kept = cells()
     assert [re.match(r"# (\d+)\. ", cell.source).group(1) for cell in kept] == [str(n) for n in range(1, 11)]
     assert [n for n, cell in enumerate(kept, 1) if pictures(cell)] == [4, 6, 8, 9, 10]
@@ -43,8 +43,8 @@ def test_the_notebook_has_ten_cells_with_their_outputs_and_names_no_machine():
 
 
 @pytest.mark.by_hand
-def test_every_cell_does_what_it_shows(tmp_path: Path, empty_store: Path):
-    """With less training, and a worker at a time."""
+def test_executed_cells_match_stored_outputs(tmp_path: Path, empty_store: Path):
+    """The test trains less, and with a single worker."""
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     shutil.copytree(empty_store, tmp_path / "outputs")
@@ -71,7 +71,7 @@ CELLS = (
 
 
 @pytest.mark.slow(seconds=9)
-def test_a_notebook_shows_progress_one_line_for_a_mistake_and_no_warning(tmp_path: Path, empty_store: Path):
+def test_notebook_shows_progress_and_one_line_errors_without_warning(tmp_path: Path, empty_store: Path):
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     shutil.copytree(empty_store, tmp_path / "outputs")

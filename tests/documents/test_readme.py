@@ -1,4 +1,4 @@
-"""The tables of the README and of docs are true, whichever page has them; tests/documents types the commands."""
+"""The tables in README.md and docs are correct, on whichever page they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = re.findall(r"^\| `--(\w+) .*?` \| `(.*?)`.*? \| (.*?) \|$", TEXT, re.MULT
 
 
 @pytest.mark.parametrize(("flag", "override", "default"), ROWS)
-def test_a_row_of_the_flag_table_is_true(flag, override, default):
+def test_row_of_flag_table_is_correct(flag, override, default):
     name, _, value = override.partition("=")
 
     assert name.rpartition(".")[2] == flag
@@ -33,7 +33,7 @@ def test_a_row_of_the_flag_table_is_true(flag, override, default):
 
 
 def given(name: str, *overrides: str) -> object:
-    """A flag's value, by its name."""
+    """Return the value of a flag in a composed configuration."""
     node = composed(*overrides)
     for part in name.split("."):
         node = node[part]
@@ -52,26 +52,26 @@ def _number(text: str) -> float | None:
         return None
 
 
-def test_the_flag_table_has_every_flag_of_the_ancestor():
+def test_flag_table_has_every_flag_of_the_original_script():
     ancestor = "dataset activation dropout_rate optimizer lr momentum weight_decay num_epoch batch_size num_iter_echo"
     assert {flag for flag, _, _ in ROWS} == {*ancestor.split(), "data_root", "model_path"}
 
 
 @pytest.mark.parametrize("group", sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir()))
-def test_every_option_is_named(group):
-    """After the group's name, in brackets or in the next cell of a table."""
+def test_every_option_is_documented(group):
+    """The options follow the group's name, in parentheses or in the next cell of a table."""
     listed = re.findall(rf"`{group}` (?:\(([^)]*)\)|\| ([^|]*) \|)", TEXT)
     found = [sorted(re.split(r",\s+", (a or b).replace("`", ""))) for a, b in listed]
     assert sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml")) in found
 
 
-def test_the_results_are_those_that_were_measured():
+def test_result_tables_equal_measured_tables():
     """`python -m benchmarks.results --output benchmarks/results.md` and `python -m benchmarks.frontier` write them."""
     for name in ("results.md", "frontier.md"):
         assert (ROOT / "benchmarks" / name).read_text() in TEXT
 
 
-def test_the_results_are_those_of_the_runs_that_the_manifest_names():
+def test_results_agree_with_runs_in_manifest():
     assert against_table(manifest(), TEXT) == []
     assert fast_words(manifest()) in TEXT
     (row,) = re.findall(r"^\| MNIST \| `mnist_fast` .*$", TEXT, re.MULTILINE)
@@ -80,7 +80,7 @@ def test_the_results_are_those_of_the_runs_that_the_manifest_names():
     assert len(against_table({}, TEXT)) == len(measured)
 
 
-def test_the_changelog_and_the_citation_name_the_present_release():
+def test_changelog_and_citation_name_the_current_release():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     latest, date = re.search(r"^## ([\d.]+) - ([\d-]+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())

@@ -1,4 +1,4 @@
-"""benchmarks/transcripts.py: shown output is compared with printed output to the digit, and is made from it."""
+"""benchmarks/transcripts.py compares shown output with printed output exactly, and updates it."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def test_only_times_speeds_ids_and_paths_may_differ():
     ("shown", "printed"),
     [("97.76", "97.77"), ("1.28 points", "1.29 points"), ("loss 1.2843", "loss 1.2"), ("3630cd9e", "00000000")],
 )
-def test_another_digit_is_found(shown, printed):
+def test_changed_digit_is_detected(shown, printed):
     assert len(differing(SHOWN.replace(shown, printed), OUT, ERR)) == 1
 
 
-def test_lines_left_out_without_saying_so_are_found():
+def test_unmarked_omission_of_lines_is_detected():
     assert differing(SHOWN.replace("selu wins.\n", ""), OUT, ERR)
     assert differing(SHOWN.replace(" ...\n", ""), OUT, ERR)
     assert differing(SHOWN.rpartition("\n")[0], OUT, ERR)
     assert differing(SHOWN.rpartition("\n")[0] + "\n ...", OUT, ERR) == []
 
 
-def test_renewed_lines_are_those_that_are_printed():
+def test_renewed_transcript_has_printed_lines():
     old = SHOWN.replace("99.04", "98.00").replace("selu wins", "relu wins").replace("1.2843", "2.5")
     made = renewed(old, OUT, ERR)
     assert differing(made, OUT, ERR) == []

@@ -1,4 +1,4 @@
-"""Each command of the pages is typed in a fresh folder, in order, and ends as the page says (rules.py has how)."""
+"""The commands of each page run in order in a new folder and end as the page states (see rules.py)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, MODELS)]
 
 
 def bring(folder: Path) -> None:
-    """A model with an activation of one's own, and the module that has it, which a reader was given."""
+    """Write a model with a user's own activation, and the module that defines it, for the reader."""
     weights, metadata = load_weights(shipped_file("mnist"))
     record = json.loads(metadata["record"])
     record["config"]["activation"] = {"_target_": "mine.activations.Swish", "monotone": False}
@@ -36,16 +36,16 @@ def bring(folder: Path) -> None:
     "pages",
     [
         pytest.param([README], marks=pytest.mark.slow(seconds=40), id="README.md"),
-        pytest.param([MODELS], marks=pytest.mark.slow(seconds=13), id="models of one's own"),
+        pytest.param([MODELS], marks=pytest.mark.slow(seconds=13), id="own models"),
         pytest.param([TUTORIAL], marks=pytest.mark.by_hand, id="tutorial"),
         pytest.param(OFTEN, marks=pytest.mark.by_hand, id="pages of training and comparison"),
         pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),
     ],
 )
-def test_what_a_page_says_can_be_typed(pages, tmp_path, empty_store, real_data):
+def test_commands_of_page_end_as_documented(pages, tmp_path, empty_store, real_data):
     folder = tmp_path / "fresh"
     folder.mkdir()
-    if pages[0] not in FRESH:  # these have a reader who has typed something before
+    if pages[0] not in FRESH:  # their readers have run commands before
         shutil.copytree(empty_store, folder / "outputs")
         bring(folder)
     wrong = []
@@ -61,26 +61,26 @@ def test_what_a_page_says_can_be_typed(pages, tmp_path, empty_store, real_data):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.is_mistake], ids=lambda command: command.text)
-def test_a_mistake_is_answered_as_it_is_shown(main, command):
+def test_printed_error_equals_shown_error(main, command):
     program, *words = shlex.split(command.text)
     done = main(*words, program=program.removeprefix("lenet-"))
     assert (done.returncode, done.stderr) == (command.status, f"{command.shown.strip()}\n")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_of_kinds_of_blocks_that_are_read_and_names_extras_that_are_there(page):
+def test_page_has_known_kinds_of_blocks_and_existing_extras(page):
     extras_are_there((ROOT / page).read_text())
     assert {block.kind for block in ALL[page]} <= KINDS
 
 
-def test_no_line_of_ours_is_overlooked():
+def test_every_lenet_command_on_pages_is_found():
     for page in PAGES:
         found = {command.line for command in COMMANDS if command.page == page}
         lines = enumerate((ROOT / page).read_text().splitlines(), 1)
         assert {n for n, line in lines if re.match(r"(\$ | {4})?lenet-\w+( |$)", line)} <= found
 
 
-def test_every_rule_claims_a_command_says_why_and_what_is_not_typed_is_tried_elsewhere():
+def test_every_rule_is_used_and_excluded_commands_are_covered():
     assert {rule_of(command) for command in COMMANDS} >= set(RULES)
     scripts = "\n".join(b.text for page in PAGES for b in ALL[page] if b.kind == "python")
     assert [large for large in SMALLER if large not in scripts] == []
@@ -89,12 +89,12 @@ def test_every_rule_claims_a_command_says_why_and_what_is_not_typed_is_tried_els
         assert rule.why
         assert all(any(written in c.text for c in claimed) for written, _ in rule.instead)
         if rule.way is Way.elsewhere:
-            assert not re.search("lenet-(?!exp)", rule.fits), "what is ours is typed"
+            assert not re.search("lenet-(?!exp)", rule.fits), "commands of lenet_exp must run"
             assert rule.covered
             assert all((ROOT / path).is_file() for path in rule.covered)
             for command in claimed if rule.check else ():
                 rule.check(command.text)
-    for page in PAGES:  # also where a page was read anew
+    for page in PAGES:  # also for new objects of the same commands
         assert [c for b in ALL[page] for c in commands(b) if is_repeated(c)] == [
             c for c in COMMANDS if c.page == page and is_repeated(c)
         ]
