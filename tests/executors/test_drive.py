@@ -1,5 +1,7 @@
-"""How an executor is driven: in what order jobs are asked for, and what ends it. The executor here has no processes;
-the pool's, which has, is tested by the sweeps."""
+"""Jobs are submitted to an executor in order, until too many fail.
+
+The executor here has no processes. The tests of sweeps cover the executor of the pool.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ ENDS = {".": {}, "x": {"error": RuntimeError("broken")}, "l": {"lost": "killed b
 
 
 class Scripted:
-    """Ends the jobs in the order of their numbers, each as the script says."""
+    """An executor that ends jobs in the order of their numbers, as the script states."""
 
     def __init__(self, script: str, capacity: int) -> None:
         self.script, self.capacity = script, capacity
@@ -53,26 +55,26 @@ def jobs(n: int) -> list[Job]:
 
 
 @pytest.mark.parametrize(
-    ("script", "most", "told"),
+    ("script", "most", "num_ended"),
     [("", None, 0), ("xl.x", None, 4), ("xx...", 1, 1), (".xl..", 2, 3), ("x.x.x", 2, 5), ("x.xlx..", 3, 5)],
 )
-def test_after_so_many_failures_in_a_row_nothing_more_is_started(script, most, told):
+def test_no_job_starts_after_too_many_consecutive_failures(script, most, num_ended):
     executor, ended = Scripted(script, 2), []
     drive(executor, jobs(len(script)), max_failures=most, on_done=ended.append)
-    assert [done.job for done in ended] == list(range(told))
+    assert [done.job for done in ended] == list(range(num_ended))
     assert executor.most <= 2
     assert executor.left
 
 
-def test_jobs_are_made_as_places_become_free():
+def test_jobs_are_created_as_places_become_free():
     made, started = [], []
 
-    def making() -> Iterable[Job]:
+    def create_jobs() -> Iterable[Job]:
         for job in jobs(5):
             made.append(job.number)
             yield job
 
-    drive(Scripted("." * 5, 2), making(), max_failures=None, on_done=lambda done: started.append(len(made)))
+    drive(Scripted("." * 5, 2), create_jobs(), max_failures=None, on_done=lambda done: started.append(len(made)))
     assert started == [2, 3, 4, 5, 5]
 
 

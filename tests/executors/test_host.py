@@ -1,4 +1,4 @@
-"""A place of a cluster, in this process: its pool is a real one."""
+"""A place of a cluster, run in this process with a real pool."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def host(work) -> Iterator[Host]:
     made.close()
 
 
-def test_place_runs_a_job_and_reports_its_end(host, job):
+def test_place_runs_a_job_and_reports_the_end(host, job):
     done = host.start(job)
     assert (done.job, done.value, done.lost) == (job.number, job.number, None)
 
 
-def test_job_that_is_stopped_while_it_waits_for_an_answer_trains_no_further_epoch(work, job, tmp_path):
+def test_job_stopped_while_waiting_for_answer_trains_no_more(work, job, tmp_path):
     epochs = tmp_path / "epochs"
     host = Host(replace(work, task=partial(report_until_stopped, str(epochs)), asks=True))
     try:
@@ -56,7 +56,7 @@ def test_job_that_is_stopped_while_it_waits_for_an_answer_trains_no_further_epoc
     assert epochs.read_text() == "epoch\n"
 
 
-def test_places_that_look_at_the_outputs_folder_at_once_do_not_disturb_each_other(host, tmp_path):
+def test_concurrent_checks_of_outputs_folder_do_not_interfere(host, tmp_path):
     with (tmp_path / ".probe").open("r+") as another:
         fcntl.flock(another, fcntl.LOCK_EX)
         assert host.describe().wrong == ""

@@ -1,5 +1,7 @@
-"""What becomes of a job whose place is lost, and of places that never come; all orders of events are tried by
-tests/sweeps/test_schedules.py."""
+"""Jobs of lost places are retried, and places that never start end the sweep.
+
+tests/sweeps/test_schedules.py tests all orders of events.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ def job(number: int) -> Job:
 
 
 def places(*numbers: int, retries: int = 1) -> Places:
-    """With these jobs waiting."""
+    """Return places with these jobs waiting."""
     made = Places("hydra/launcher=cluster", retries=retries)
     for number in numbers:
         made.submit(job(number))
@@ -32,11 +34,11 @@ def test_job_of_a_lost_place_is_retried_elsewhere_up_to_the_limit():
         assert made.fill(1) == [OpenPlace(turn)]
         made.ready(turn)
         assert made.fill(1) == [StartJob(turn, turn, job(0))]
-        said = made.lost(turn, "its node was lost")
-    assert said == [ClosePlace(2), ReportEnd(JobEnd(0, lost="its node was lost"))]
+        actions = made.lost(turn, "its node was lost")
+    assert actions == [ClosePlace(2), ReportEnd(JobEnd(0, lost="its node was lost"))]
 
 
-def test_a_loss_that_does_not_count_costs_no_try_and_a_time_limit_leaves_none():
+def test_uncounted_loss_costs_no_retry_but_time_limit_ends_job():
     made = places(0, retries=0)
     for turn in (1, 2, 3):
         made.fill(1)
@@ -54,7 +56,7 @@ def test_late_repeated_and_stale_messages_change_nothing():
     made.ready(1)
     assert made.fill(1) == [StartJob(1, 1, job(0))]
     assert made.ended(1, 1, lost) == []
-    assert made.fill(1) == [StartJob(1, 2, job(0))]  # its second try, at the same place
+    assert made.fill(1) == [StartJob(1, 2, job(0))]  # the second attempt, at the same place
     assert made.ended(1, 1, lost) == []
     assert made.running == {0}
     assert (made.is_current(1, 1), made.is_current(1, 2)) == (False, True)
@@ -72,7 +74,7 @@ def test_places_that_never_start_are_one_line_unless_another_works():
     for _ in range(MOST_UNREADY):
         (opened,) = made.fill(2)
         made.lost(opened.place, "no memory")
-    assert made.fill(2) == []  # the one that there is may take both
+    assert made.fill(2) == []  # the working place may run both
     assert made.ended(1, 1, JobEnd(0, value=0.9)) == [ReportEnd(JobEnd(0, value=0.9))]
     assert made.fill(2) == [StartJob(1, 2, job(1))]
     made.lost(1, "its node was lost")

@@ -1,4 +1,4 @@
-"""What the pool's tests let workers do. A module, so that a new worker can import it."""
+"""Functions that workers run in the tests of the pool, in a module that a new worker can import."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ prepared: list[int] = []
 
 
 def prepare() -> None:
-    """Counts how often it was called in this process."""
+    """Count the calls in this process."""
     prepared.append(os.getpid())
 
 
 def where(n: int) -> tuple[int, int, int, int]:
-    """What it was given; process, session, and how often `prepare` was called there."""
+    """Return `n`, the process, its session, and the number of calls of `prepare` in it."""
     return n, os.getpid(), os.getsid(0), len(prepared)
 
 
@@ -35,7 +35,7 @@ def double(n: int) -> int:
 
 
 def prepare_with(sets: object) -> None:
-    """Needs none."""
+    """Prepare nothing."""
 
 
 def number_of(job: Job) -> float:
@@ -43,7 +43,7 @@ def number_of(job: Job) -> float:
 
 
 def report_until_stopped(file: str, job: Job, ask: Callable[[EpochReport], object]) -> None:
-    """A line in `file` for each epoch that it reports, as a run does that is stopped between two epochs."""
+    """Report epochs until stopped, and write a line to `file` for each."""
     with graceful(), open(file, "a", buffering=1) as lines:
         while stop_signal() is None:
             lines.write("epoch\n")
@@ -55,7 +55,7 @@ def fail(text: str) -> None:
 
 
 class Unreadable(Exception):
-    """Pickles, but can't be read back: its constructor takes two."""
+    """An exception that cannot be unpickled, because its constructor takes two arguments."""
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a} and {b}")
@@ -66,7 +66,7 @@ def fail_unreadably() -> None:
 
 
 def die(how: int, folder: str = "") -> str:
-    """Ends the process by a signal (negative) or with a status; with `folder`, only in the first try."""
+    """End the process by a signal (negative) or with a status; with `folder`, only in the first attempt."""
     if folder:
         try:
             (Path(folder) / "tried").touch(exist_ok=False)
@@ -79,14 +79,14 @@ def die(how: int, folder: str = "") -> str:
 
 
 def overflow_the_stack() -> None:
-    """A real segmentation fault."""
+    """Cause a real segmentation fault."""
     import ctypes
 
     ctypes.string_at(0)
 
 
 def wait_for_the_end(file: str) -> str:
-    """Says in `file` that it runs, and sleeps until SIGTERM; then returns, as a run that has committed does."""
+    """Write the process ID to `file`, and sleep until SIGTERM, which is recorded in `file`."""
     Path(file).write_text(str(os.getpid()))
     try:
         time.sleep(600)
@@ -97,7 +97,7 @@ def wait_for_the_end(file: str) -> str:
 
 
 def never_end(file: str) -> None:
-    """Ignores SIGTERM, and has a child that does so too."""
+    """Ignore SIGTERM, and start a child that ignores it, too."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sleep = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", sleep])
@@ -111,7 +111,7 @@ def shout(text: str) -> None:
 
 
 def pool_of_waiting(file: str, started: str = "") -> None:
-    """For a process that is killed: a pool whose only job waits for its end; with `started`, a file with its worker."""
+    """Run a pool whose only job waits for SIGTERM; with `started`, write the worker's process ID to that file."""
     from lenet_exp.executors.local.pool import Pool
 
     with Pool(1) as pool:
@@ -123,12 +123,12 @@ def pool_of_waiting(file: str, started: str = "") -> None:
 
 
 def sum_of_answers(n: int, ask: Callable[[int], int]) -> int:
-    """Asks `n` questions."""
+    """Ask `n` questions and return the sum of the answers."""
     return sum(ask(question) for question in range(n))
 
 
 def ask_and_die(died: Path, ask: Callable[[int], int]) -> int:
-    """The first time it dies right after its answer."""
+    """Ask a question; in the first attempt, die after the answer."""
     answer = ask(1)
     if not died.exists():
         died.touch()

@@ -1,4 +1,4 @@
-"""The pool of worker processes, with real deaths."""
+"""The pool of worker processes, including workers that die."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any) -> dict[int, JobEnd]:
-    """Runs the jobs (function, arguments...) to their end."""
+    """Run the jobs (function, arguments...) to the end."""
     with Pool(workers, **options) as pool:
         for number, (function, *arguments) in enumerate(jobs):
             pool.call(number, function, *arguments)
@@ -37,7 +37,7 @@ def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any)
     return found
 
 
-def test_a_file_of_the_working_directory_is_not_imported_by_a_worker(tmp_path, monkeypatch):
+def test_worker_imports_no_file_of_the_working_directory(tmp_path, monkeypatch):
     for name in ("cloudpickle", "gc", "queue", "torch"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n")
     monkeypatch.chdir(tmp_path)
@@ -53,30 +53,30 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; one that waits to be reaped does not."""
+    """Return whether a process runs and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_every_job_is_run_once_in_warm_sessions_that_are_prepared_once():
+def test_each_job_runs_once_and_each_worker_is_prepared_once():
     done = run(*[(tasks.where, n) for n in range(8)], workers=2, prepare=tasks.prepare)
     assert {n: d.value[0] for n, d in done.items()} == {n: n for n in range(8)}
-    told = [d.value[1:] for d in done.values()]
-    assert 1 <= len({pid for pid, _, _ in told}) <= 2
-    assert all(pid == session != os.getsid(0) for pid, session, _ in told)
-    assert {times for _, _, times in told} == {1}
-    assert not any(alive(pid) for pid, _, _ in told)
+    origins = [d.value[1:] for d in done.values()]
+    assert 1 <= len({pid for pid, _, _ in origins}) <= 2
+    assert all(pid == session != os.getsid(0) for pid, session, _ in origins)
+    assert {times for _, _, times in origins} == {1}
+    assert not any(alive(pid) for pid, _, _ in origins)
 
 
-def test_an_exception_is_the_jobs_result_and_tells_where_it_was_raised():
+def test_exception_of_job_is_returned_with_traceback():
     done = run((tasks.fail, "broken"), (tasks.double, 1), (tasks.fail_unreadably,))
     assert isinstance(done[0].error, ValueError)
     assert str(done[0].error) == "broken"
     assert "in fail" in done[0].error.__notes__[0]
     assert done[1].value == 2
-    assert isinstance(done[2].error, RuntimeError)  # one that does not travel arrives as text
+    assert isinstance(done[2].error, RuntimeError)  # an exception that cannot be unpickled arrives as text
     assert "Unreadable: 1" in str(done[2].error)
 
 
@@ -87,7 +87,7 @@ def test_an_exception_is_the_jobs_result_and_tells_where_it_was_raised():
         pytest.param((tasks.overflow_the_stack,), "SIGSEGV", marks=pytest.mark.slow(seconds=5)),
     ],
 )
-def test_a_worker_that_dies_costs_its_job_alone(job, why):
+def test_worker_that_dies_loses_only_the_current_job(job, why):
     done = run((tasks.double, 1), job, (tasks.double, 2), retries=1)
     assert [done[0].value, done[2].value] == [2, 4]
     assert (done[1].value, done[1].error) == (None, None)
@@ -95,13 +95,13 @@ def test_a_worker_that_dies_costs_its_job_alone(job, why):
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_a_job_whose_worker_died_is_tried_again_as_often_as_asked(tmp_path, retries):
+def test_job_whose_worker_died_is_retried_up_to_the_limit(tmp_path, retries):
     done = run((tasks.die, -signal.SIGKILL, str(tmp_path)), retries=retries)[0]
     assert done == (JobEnd(0, value="second try") if retries else JobEnd(0, lost="killed by SIGKILL"))
 
 
 def run_over_limit(file: Path, *jobs: tuple[Callable[..., Any], ...]) -> dict[int, JobEnd]:
-    """Runs the jobs with a time limit that the first job, which writes `file`, exceeds and the others do not.
+    """Run the jobs with a time limit that the first job, which writes `file`, exceeds and the others do not.
 
     The limit includes the start of a worker, which takes a second on a quiet machine and many on a busy one.
     """
@@ -115,7 +115,7 @@ def run_over_limit(file: Path, *jobs: tuple[Callable[..., Any], ...]) -> dict[in
 
 
 @pytest.mark.slow(seconds=5)
-def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):
+def test_job_over_time_limit_ends_cleanly_and_counts_as_lost(tmp_path):
     file = tmp_path / "file"
     done = run_over_limit(file, (tasks.wait_for_the_end, str(file)), (tasks.double, 1))
     assert file.read_text() == "ended cleanly"
@@ -123,7 +123,7 @@ def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):
 
 
 @pytest.mark.slow(seconds=4)
-def test_a_job_that_will_not_end_is_killed_with_what_it_started(tmp_path, monkeypatch):
+def test_job_that_ignores_sigterm_is_killed_with_child_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(pool_module, "STOP_SECONDS", 0.5)
     file = tmp_path / "file"
     run_over_limit(file, (tasks.never_end, str(file)))
@@ -149,7 +149,7 @@ def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
     assert file.read_text() == "ended cleanly"
 
 
-def test_leaving_the_pool_kills_what_still_runs(tmp_path):
+def test_closing_the_pool_kills_running_jobs(tmp_path):
     file = tmp_path / "file"
     with Pool(1) as pool:
         pool.call(0, tasks.never_end, str(file))
@@ -159,7 +159,7 @@ def test_leaving_the_pool_kills_what_still_runs(tmp_path):
 
 
 @pytest.mark.slow(seconds=4)
-def test_job_ends_cleanly_when_the_pools_process_is_killed(tmp_path):
+def test_job_ends_cleanly_when_process_of_pool_is_killed(tmp_path):
     file = tmp_path / "file"
     code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -171,7 +171,7 @@ def test_job_ends_cleanly_when_the_pools_process_is_killed(tmp_path):
     assert file.read_text() == "ended cleanly"
 
 
-def test_a_worker_whose_pool_is_killed_while_it_starts_begins_no_job(tmp_path):
+def test_starting_worker_of_killed_pool_begins_no_job(tmp_path):
     file, started = tmp_path / "file", tmp_path / "started"
     code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r}, {str(started)!r})"
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -190,20 +190,20 @@ def test_worker_output_is_appended_to_a_file(tmp_path):
     assert output.read_text() == "before\nhere\nhere\n"
 
 
-def test_jobs_that_ask_are_answered_in_the_pools_process():
-    asked: list[int] = []
+def test_questions_of_jobs_are_answered_in_process_of_pool():
+    questions: list[int] = []
 
     def answer(question: int) -> int:
-        asked.append(question)
+        questions.append(question)
         return 10 * question
 
     found = run((tasks.sum_of_answers, 4), (tasks.sum_of_answers, 3), workers=2, answer=answer)
     assert [found[n].value for n in (0, 1)] == [60, 30]
-    assert sorted(asked) == [0, 0, 1, 1, 2, 2, 3]
+    assert sorted(questions) == [0, 0, 1, 1, 2, 2, 3]
 
 
 @pytest.mark.slow(seconds=4)
-def test_a_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
-    asked: list[int] = []
-    found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: asked.append(q) or 7)
-    assert (found[0].value, asked) == (7, [1, 1])
+def test_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
+    questions: list[int] = []
+    found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: questions.append(q) or 7)
+    assert (found[0].value, questions) == (7, [1, 1])

@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes, on two loopback addresses of this machine; one of them is lost in mid-search."""
+"""A real Ray cluster of two nodes on loopback addresses, one of which is lost during a search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINE = (*SMALL, "tracking.plots=false", "tracking.models=none", f"num_epoch={EPO
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where it answers, and how a sweep gets there."""
+    """A Ray cluster, and the flags with which a sweep uses it."""
 
     folder: Path
     port: int
@@ -49,18 +49,18 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start_node(self, address: str, path: str = "") -> None:
-        """A node; what is in the folder `path` is imported first."""
+        """Start a node that imports modules from the folder `path` first."""
         self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
                  "--object-store-memory", "100000000", path=path)  # fmt: skip
 
     def daemon(self, address: str) -> psutil.Process:
-        """Of a node."""
+        """Return the daemon of a node."""
         of_node = {"raylet", f"--node_ip_address={address}"}
         (found,) = (p for p in psutil.process_iter() if of_node <= {Path(word).name for word in _command(p)})
         return found
 
     def lose_node(self) -> int:
-        """As if its power were cut: the node's daemon and all that it started die at once; how many."""
+        """Kill a node's daemon and all its processes, as in a power failure, and return their number."""
         daemon = self.daemon(NODE)
         lost = [daemon, *daemon.children(recursive=True)]
         for process in lost:
@@ -68,7 +68,7 @@ class Cluster:
         return len(lost)
 
     def end(self) -> None:
-        """Of this cluster alone: others of this user's may run."""
+        """Kill the processes of this cluster only, because the user may run others."""
         for process in psutil.process_iter():
             if str(self.folder) in " ".join(_command(process)) and process.pid != os.getpid():
                 _kill(process)
@@ -88,7 +88,7 @@ def _kill(process: psutil.Process) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """Without a node that could train, in a folder with a short name: a socket's path ends at 107 letters."""
+    """A cluster without worker nodes, in a folder with a short path, because socket paths are limited to 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         found = Cluster(Path(folder), free_port())
         try:
@@ -101,7 +101,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.slow(seconds=38)
-def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(cluster, ready, tmp_path):
+def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
     def begun(*more: str) -> subprocess.Popen[str]:
         return start("-m", *LINE, *cluster.line, *more, outputs=ready, cold=True, env=ENVIRONMENT)
 
@@ -124,25 +124,29 @@ def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(clu
     assert done.returncode == 0, done.stdout + done.stderr
     refused = end(begun("hydra.launcher.cpus=64", "seed=9"))
     assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), refused.stderr
-    assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1  # nothing is left of it
+    assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1  # the refused sweep leaves nothing
     local = lenet_train("-m", *LINE, outputs=tmp_path / "local")
     assert local.returncode == 0, local.stderr
     assert {run.info.status for run in runs(client(ready), "sweep")} == {"FINISHED"}
-    ours, theirs = ({run.data.tags["fingerprint"]: run for run in runs(client(o))} for o in (ready, tmp_path / "local"))
-    assert ours.keys() == theirs.keys()
-    assert {run.info.status for run in ours.values()} == {"FINISHED"}
-    assert {run.data.tags["outcome"] for run in ours.values()} == {"finished", "pruned"}
-    whole = [f for f in ours if {ours[f].data.tags["outcome"], theirs[f].data.tags["outcome"]} == {"finished"}]
-    assert whole  # which ones are pruned depends on which come first
+    on_ray, on_this_machine = (
+        {run.data.tags["fingerprint"]: run for run in runs(client(o))} for o in (ready, tmp_path / "local")
+    )
+    assert on_ray.keys() == on_this_machine.keys()
+    assert {run.info.status for run in on_ray.values()} == {"FINISHED"}
+    assert {run.data.tags["outcome"] for run in on_ray.values()} == {"finished", "pruned"}
+    whole = [
+        f for f in on_ray if {on_ray[f].data.tags["outcome"], on_this_machine[f].data.tags["outcome"]} == {"finished"}
+    ]
+    assert whole  # which runs are pruned depends on their order
     for fingerprint in whole:
-        one, other = ours[fingerprint], theirs[fingerprint]
+        one, other = on_ray[fingerprint], on_this_machine[fingerprint]
         assert one.data.tags["weights_digest"] == other.data.tags["weights_digest"]
         steps = [step for step, _, _ in points(client(ready), one.info.run_id)["val_accuracy"]]
         assert steps == list(range(1, EPOCHS + 1))
 
 
 @pytest.mark.by_hand
-def test_a_run_whose_node_is_drained_makes_a_checkpoint_and_loses_no_try(cluster, ready):
+def test_run_on_drained_node_resumes_without_costing_a_retry(cluster, ready):
     for address in (NODE, OTHER):
         cluster.start_node(address)
     line = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=1,2")
@@ -158,7 +162,7 @@ def test_a_run_whose_node_is_drained_makes_a_checkpoint_and_loses_no_try(cluster
 
 
 @pytest.mark.by_hand
-def test_a_node_with_another_version_that_joins_is_left_out(cluster, ready, tmp_path):
+def test_joining_node_with_other_version_is_left_out(cluster, ready, tmp_path):
     line = (*SMALL, "num_epoch=400", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=range(4)")
     cluster.start_node(NODE)
     process = start("-m", *line, *cluster.line, outputs=ready, cold=True, env=ENVIRONMENT)

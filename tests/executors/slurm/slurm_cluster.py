@@ -1,4 +1,4 @@
-"""A real Slurm of one machine: two nodes with a core each, all daemons of its own, and nothing of it is left."""
+"""Run a real Slurm cluster of two single-core nodes on this machine, and remove it afterwards."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ PartitionName=main Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP
 
 
 def why_not() -> str:
-    """Why there can be none here; empty where there can."""
+    """Return why Slurm cannot run here, or an empty string."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
-    return "" if os.geteuid() == 0 else "Slurm's daemons are started as root"
+    return "" if os.geteuid() == 0 else "Slurm's daemons require root"
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """Its folder has a short name: the path of a socket has an end at 107 letters."""
+    """A Slurm cluster in a folder with a short path, because socket paths are limited to 107 bytes."""
 
     folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """By which Slurm's commands find it."""
+        """Environment variables with which Slurm's commands find the cluster."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
 
     def start(self) -> None:
@@ -93,8 +93,10 @@ class Slurm:
         self._run("slurmd", "-N", node)
 
     def lose_node(self, node: str) -> int:
-        """As if its power were cut: its daemon and all that it started die at once; how many. That it is down is told
-        to the controller, which would find it out in half a minute."""
+        """Kill a node's daemon and all its processes, as in a power failure, and return their number.
+
+        The controller is informed, because it would need half a minute to notice.
+        """
         lost = _kill_all(lambda process: self._is_of(process, node))
         self.command("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
         return lost
@@ -106,7 +108,7 @@ class Slurm:
         return done.stdout
 
     def living(self) -> list[str]:
-        """The jobs that have not ended."""
+        """Return the jobs that have not ended."""
         return self.command("squeue", "--noheader", "--array", "--format=%F_%K %T %N").splitlines()
 
     def end(self) -> None:
@@ -138,8 +140,8 @@ class Slurm:
 
     def _is_of(self, process: psutil.Process, node: str) -> bool:
         environment = process.environ()
-        mine = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
-        return process.cwd() == str(self.folder / node) or (mine and environment.get("SLURMD_NODENAME") == node)
+        in_cluster = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
+        return process.cwd() == str(self.folder / node) or (in_cluster and environment.get("SLURMD_NODENAME") == node)
 
     def _is_mine(self, process: psutil.Process) -> bool:
         return (
@@ -151,7 +153,7 @@ class Slurm:
 
 @contextlib.contextmanager
 def slurm(folder: Path) -> Iterator[Slurm]:
-    """One that runs."""
+    """Run a Slurm cluster in a folder."""
     found = Slurm(folder)
     try:
         found.start()
@@ -165,7 +167,7 @@ def _path() -> str:
 
 
 def _kill_all(which: Callable[[psutil.Process], bool]) -> int:
-    """And what these start just now; how many."""
+    """Kill processes and their new child processes until none is left, and return their number."""
     killed: set[int] = set()
     while True:
         found = []

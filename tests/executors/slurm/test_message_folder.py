@@ -1,4 +1,4 @@
-"""Messages as files: whole, in order, and nothing but JSON."""
+"""Message files are complete, ordered, and contain only JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet_exp.executors.work import EpochReport, JobEnd
 from lenet_exp.stopping import Terminated
 
 
-def test_messages_come_once_and_in_the_order_of_their_sender(tmp_path):
+def test_messages_are_read_once_in_order_of_each_sender(tmp_path):
     one, other, reader = MessageFolder(tmp_path), MessageFolder(tmp_path), MessageFolder(tmp_path)
     for n in range(12):
         one.put("7_0-0-0", {"n": n})
@@ -25,7 +25,7 @@ def test_messages_come_once_and_in_the_order_of_their_sender(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"n": NaN}', pickle.dumps(print)])
-def test_corrupt_message_is_returned_empty_with_its_sender(tmp_path, content):
+def test_corrupt_message_is_returned_empty_with_sender(tmp_path, content):
     (tmp_path / "7_0-0-0.000000001").write_bytes(content)
     assert MessageFolder(tmp_path).take() == [("7_0-0-0", {})]
     assert not list(tmp_path.iterdir())
@@ -36,12 +36,12 @@ def test_heartbeats_do_not_depend_on_other_clocks(tmp_path):
     beats.beat("a")
     beats.beat("b")
     assert beats.silent(100.0) == {"a": 0.0, "b": 0.0}
-    os.utime(tmp_path / "a", (7, 7))  # an hour, or fifty years, behind: it is another time, and so a beat
+    os.utime(tmp_path / "a", (7, 7))  # any change of the time is a heartbeat, even to an earlier time
     assert beats.silent(130.0) == {"a": 0.0, "b": 30.0}
 
 
 @pytest.mark.parametrize("loss", [0.1, 1 / 3, math.inf, math.nan])
-def test_a_report_comes_bit_for_bit(loss):
+def test_epoch_report_is_transmitted_bit_for_bit(loss):
     report = EpochReport(3, 2, 0.1 + 0.2, loss)
     assert repr(messages.read_report(messages.job_message(5, report))) == repr(report)
 

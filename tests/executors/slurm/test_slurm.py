@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes: a search that nobody waits for loses a node, is stopped, and is gone on with."""
+"""A detached search on a real Slurm cluster of two nodes loses a node, is stopped, and resumes."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def cluster() -> Iterator[Slurm]:
         yield found
 
 
-def until(what: Callable[[], object], seconds: float = 120) -> None:
+def until(holds: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
-    while not what():
+    while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 def ended(outputs: Path) -> list[tuple[str, str, str]]:
-    """What may not depend on where it was trained."""
+    """Return the results of runs, which must not depend on the executor."""
     found = runs(client(outputs))
     assert {run.info.status for run in [*found, *runs(client(outputs), "sweep")]} == {"FINISHED"}
     return [(run.info.run_name, run.data.tags["outcome"], run.data.tags.get("weights_digest", "")) for run in found]
 
 
 @pytest.mark.slow(seconds=35)
-def test_a_detached_search_outlives_a_node_is_stopped_and_ends_as_on_one_machine(cluster, ready, tmp_path):
-    """Its process is a job of Slurm, on one node; its runs are on the other."""
+def test_detached_search_survives_node_loss_and_stop_like_local_sweep(cluster, ready, tmp_path):
+    """The driver is a Slurm job on one node, and the runs are on the other."""
 
     def typed(*arguments: str, program: str = "train") -> Done:
         done = end(start(*arguments, outputs=ready, program=program, env=cluster.environment))
@@ -64,7 +64,7 @@ def test_a_detached_search_outlives_a_node_is_stopped_and_ends_as_on_one_machine
     refused = typed(*line, "hydra.launcher.partition=nope")
     assert (refused.returncode, "nope" in refused.stderr.splitlines()[-1]) == (2, True)
     assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left behind
-    for _ in range(2):  # typed twice, it is submitted once
+    for _ in range(2):  # running the command twice submits one job
         done = typed(*line, "sweep.detach=true")
         assert done.returncode == 0, done.stderr
     (driver,) = {job.partition("_")[0] for job in cluster.living() if "_N/A" in job}

@@ -1,6 +1,6 @@
-"""The executor of a Slurm cluster, with a queue and places that do what a test tells them, and a clock of its own.
+"""The executor of a Slurm cluster, with a simulated queue, simulated places, and a simulated clock.
 
-What a real cluster does so late, or so seldom, that a test can't wait for it; test_slurm.py has a real one.
+On a real cluster, which test_slurm.py uses, these events are too slow or too rare for a test.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ OPTIONS = SlurmOptions(allocations=2, tasks=1, cpus=1, lost_after=60.0)
 NOWHERE = RemoteWork([], {}, [])
 
 
-class ToldQueue:
-    """A `Queue` that shows the states that it was told; None: it does not answer."""
+class SimulatedQueue:
+    """A `Queue` with given states; None means that the controller does not answer."""
 
     def __init__(self) -> None:
         self.states: dict[str, str] | None = {}
@@ -61,9 +61,9 @@ class ToldQueue:
 
 
 class Cluster:
-    """An executor, its queue, its time, and what its places are told and say."""
+    """An executor with its queue, its clock, and the messages of its places."""
 
-    def __init__(self, sweep: Path, options: SlurmOptions, queue: ToldQueue, retries: int, asks: bool) -> None:
+    def __init__(self, sweep: Path, options: SlurmOptions, queue: SimulatedQueue, retries: int, asks: bool) -> None:
         (sweep / "ended").mkdir(parents=True, exist_ok=True)
         (sweep / "active").mkdir(exist_ok=True)
         self.now, self.queue = 1000.0, queue
@@ -76,11 +76,10 @@ class Cluster:
         plan = self.channel.plan()
         assert plan is not None
         self.session = plan.session
-        self.said: dict[str, list[dict[str, Any]]] = {}
 
     def say(self, place: str, message: Mapping[str, Any]) -> None:
         inbox = self.channel.driver(self.session)
-        inbox._sent = self.now_in_ms()  # each message of a place is behind those before it
+        inbox._sent = self.now_in_ms()  # the messages of a place are ordered
         inbox.put(place, message)
 
     def now_in_ms(self) -> int:
@@ -95,12 +94,12 @@ class Cluster:
     def beat(self, place: str) -> None:
         self.channel.beats(self.session).beat(place)
 
-    def told(self, place: str) -> list[dict[str, Any]]:
-        """What it was told since it was asked last."""
+    def messages_to(self, place: str) -> list[dict[str, Any]]:
+        """Return the messages to a place since the last call."""
         return [message for _, message in self.channel.place(self.session, place).take()]
 
     def passes(self, seconds: float, *beating: str) -> list[JobEnd]:
-        """Time, in steps of five seconds."""
+        """Let time pass in steps of five seconds with heartbeats of some places, and return the ends of jobs."""
         found = []
         for _ in range(max(1, int(seconds / 5))):
             self.now += min(seconds, 5.0)
@@ -124,15 +123,15 @@ def jobs(ready: Path) -> list[Job]:
 @pytest.fixture
 def new(tmp_path):
     def make(
-        options: SlurmOptions = OPTIONS, queue: ToldQueue | None = None, retries: int = 0, asks: bool = False
+        options: SlurmOptions = OPTIONS, queue: SimulatedQueue | None = None, retries: int = 0, asks: bool = False
     ) -> Cluster:
-        return Cluster(tmp_path / "sweeps" / "abc", options, queue or ToldQueue(), retries, asks)
+        return Cluster(tmp_path / "sweeps" / "abc", options, queue or SimulatedQueue(), retries, asks)
 
     return make
 
 
 def two_places(cluster: Cluster, jobs: list[Job]) -> int:
-    """Two jobs run, at 1_0 and 1_1; the turn of the first."""
+    """Start two jobs at 1_0 and 1_1, and return the turn of the first."""
     for job in jobs[:2]:
         cluster.executor.submit(job)
     assert cluster.passes(0) == []
@@ -141,7 +140,7 @@ def two_places(cluster: Cluster, jobs: list[Job]) -> int:
     cluster.come("1_0-0-0")
     cluster.come("1_1-0-0")
     cluster.passes(5)
-    (first,), (second,) = cluster.told("1_0-0-0"), cluster.told("1_1-0-0")
+    (first,), (second,) = cluster.messages_to("1_0-0-0"), cluster.messages_to("1_1-0-0")
     assert [(first["kind"], first["number"]), (second["kind"], second["number"])] == [("start", 0), ("start", 1)]
     return int(first["turn"])
 
@@ -149,16 +148,14 @@ def two_places(cluster: Cluster, jobs: list[Job]) -> int:
 BOTH = ("1_0-0-0", "1_1-0-0")
 
 
-@pytest.mark.parametrize(("jobs_in_all", "asked_for"), [(10_000, 3), (5, 1), (17, 2)])
-def test_as_many_allocations_are_asked_for_as_there_may_be_and_no_more_than_the_runs_need(
-    new, jobs, jobs_in_all, asked_for
-):
+@pytest.mark.parametrize(("jobs_in_all", "expected"), [(10_000, 3), (5, 1), (17, 2)])
+def test_allocations_are_limited_by_option_and_number_of_jobs(new, jobs, jobs_in_all, expected):
     cluster = new(SlurmOptions(allocations=3, tasks=16, cpus=1))
     assert cluster.executor.capacity == 48
     for n in range(jobs_in_all):
         cluster.executor.submit(replace(jobs[0], number=n))
     cluster.passes(5)
-    assert cluster.queue.submitted == [asked_for]
+    assert cluster.queue.submitted == [expected]
 
 
 def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs):
@@ -169,7 +166,7 @@ def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs)
     assert cluster.executor.running == {0, 1}
     assert cluster.passes(15, *BOTH) == []
     assert cluster.executor.running == {1}
-    assert cluster.told(BOTH[0]) == [{"kind": "leave"}]  # if it lives all the same
+    assert cluster.messages_to(BOTH[0]) == [{"kind": "leave"}]  # in case it still lives
     assert cluster.queue.submitted == [2, 1]
 
 
@@ -183,7 +180,7 @@ def test_unreachable_controller_loses_no_jobs(new, jobs):
     assert cluster.executor.running == {0, 1}
 
 
-def test_refused_allocation_ends_a_sweep_only_if_it_is_the_first(new, jobs, caplog):
+def test_only_refusal_of_first_allocation_ends_a_sweep(new, jobs, caplog):
     cluster = new()
     cluster.queue.refuses = True
     cluster.executor.submit(jobs[0])
@@ -199,7 +196,7 @@ def test_refused_allocation_ends_a_sweep_only_if_it_is_the_first(new, jobs, capl
     assert cluster.queue.submitted == [2, 1]
 
 
-def test_a_node_that_failed_is_no_end_until_the_deadline(new, jobs):
+def test_allocation_on_failed_node_may_be_requeued_until_deadline(new, jobs):
     cluster = new(retries=1)
     two_places(cluster, jobs)
     cluster.queue.states["1_0"] = "NODE_FAIL"
@@ -212,11 +209,11 @@ def test_a_node_that_failed_is_no_end_until_the_deadline(new, jobs):
     cluster.come("1_0-1-0")
     cluster.passes(5, BOTH[1])
     assert cluster.executor.running == {0, 1}
-    assert [order["number"] for order in cluster.told("1_0-1-0")] == [0]
+    assert [order["number"] for order in cluster.messages_to("1_0-1-0")] == [0]
     assert cluster.queue.submitted == [2]
 
 
-def test_silent_place_is_lost_even_if_its_allocation_runs(new, jobs):
+def test_silent_place_is_lost_even_if_allocation_runs(new, jobs):
     cluster = new()
     two_places(cluster, jobs)
     (done,) = cluster.passes(75, BOTH[1])
@@ -233,10 +230,10 @@ def test_job_with_notice_costs_no_attempt_and_resumes_elsewhere(new, jobs):
     assert cluster.queue.submitted == [2, 1]
     cluster.come("2_0-0-0")
     cluster.passes(5, BOTH[1])
-    assert [order["number"] for order in cluster.told("2_0-0-0")] == [0]
+    assert [order["number"] for order in cluster.messages_to("2_0-0-0")] == [0]
 
 
-def test_allocations_that_end_before_a_place_was_ready_end_the_sweep_with_what_they_printed(new, jobs):
+def test_allocations_that_fail_at_start_end_the_sweep_with_output(new, jobs):
     cluster = new(SlurmOptions(allocations=1, tasks=1, cpus=1))
     cluster.executor.submit(jobs[0])
     for n in range(1, 6):
@@ -248,7 +245,7 @@ def test_allocations_that_end_before_a_place_was_ready_end_the_sweep_with_what_t
     assert len(cluster.queue.submitted) == 5
 
 
-def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_end(new, jobs, caplog):
+def test_rerun_reuses_matching_allocations_and_cancels_outdated(new, jobs, caplog):
     caplog.set_level("INFO", "lenet_exp")
     before = new()
     two_places(before, jobs)
@@ -267,17 +264,17 @@ def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_en
     for place in BOTH:
         cluster.come(place)
     cluster.passes(5)
-    assert [cluster.told(place)[0]["number"] for place in BOTH] == [0, 1]
+    assert [cluster.messages_to(place)[0]["number"] for place in BOTH] == [0, 1]
 
 
-def test_a_question_is_answered_once_and_only_in_its_turn(new, jobs):
+def test_question_is_answered_once_and_only_in_current_turn(new, jobs):
     cluster = new(asks=True)
     turn = two_places(cluster, jobs)
     late, now = (messages.job_message(t, EpochReport(0, 1, 0.4, 1.0)) for t in (turn + 7, turn))
     cluster.say(BOTH[0], late)
     cluster.say(BOTH[0], now)
     cluster.passes(5, *BOTH)
-    assert cluster.told(BOTH[0]) == [{"kind": "answer", "turn": turn, "value": True}]
+    assert cluster.messages_to(BOTH[0]) == [{"kind": "answer", "turn": turn, "value": True}]
     cluster.say(BOTH[0], messages.job_message(turn, JobEnd(0)))
     cluster.say(BOTH[0], messages.job_message(turn, JobEnd(0)))
     assert [done.job for done in cluster.passes(5, *BOTH)] == [0]
@@ -302,7 +299,7 @@ def test_unsuitable_node_is_one_line(new, jobs, changed, named):
         cluster.passes(5)
 
 
-def test_at_the_end_nothing_is_left_in_the_queue(new, jobs):
+def test_closed_executor_cancels_all_allocations(new, jobs):
     cluster = new()
     two_places(cluster, jobs)
     with cluster.executor:

@@ -1,4 +1,4 @@
-"""What sbatch is given, and what squeue said: pure functions."""
+"""Arguments and scripts for sbatch, and parsing of the output of squeue."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def test_flags_of_the_launcher_become_options_of_sbatch():
     ]
 
 
-def test_free_options_come_last_replace_ours_and_leave_out():
+def test_sbatch_options_of_user_replace_and_remove_defaults():
     free = {"mem_per_cpu": "2G", "exclusive": True, "signal": None, "partition": "gpu", "nice": 0}
     arguments = allocation_arguments(SlurmOptions(allocations=1, tasks=1, cpus=2, requeue=False, sbatch=free))
     assert {"--mem-per-cpu=2G", "--exclusive", "--partition=gpu", "--no-requeue", "--nice=0"} <= set(arguments)
     assert not [word for word in arguments if word.startswith("--signal")]
 
 
-def test_the_job_that_drives_has_one_core_and_a_time_of_its_own():
+def test_driver_job_has_one_core_and_separate_time_limit():
     assert "--time=1:00:00" not in driver_arguments(OPTIONS, {})
     assert {"--ntasks=1", "--partition=main", "--time=2-0", "--requeue"} <= set(
         driver_arguments(OPTIONS, {"time": "2-0"})
     )
 
 
-def test_scripts_hand_on_every_word_as_it_is(tmp_path):
+def test_scripts_pass_every_argument_unchanged(tmp_path):
     odd = ["it's", 'a "b"', "$HOME", "line\nbreak", ""]
     (tmp_path / "srun").write_text('#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
     (tmp_path / "srun").chmod(0o755)
@@ -67,18 +67,18 @@ def test_scripts_hand_on_every_word_as_it_is(tmp_path):
     assert (done.returncode, done.stdout, done.stderr.count("not shared")) == (2, "", 1)
 
 
-def test_allocations_that_were_asked_for_otherwise_have_another_name():
+def test_name_of_allocations_depends_on_options_except_number():
     names = {job_name("abc", allocation_arguments(o), allocation_script(o, ["python"])) for o in (
         OPTIONS,
         SlurmOptions(allocations=5, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"]),
         SlurmOptions(allocations=2, tasks=4, cpus=1, partition="main"),
         SlurmOptions(allocations=2, tasks=8, cpus=1, partition="other"),
     )}  # fmt: skip
-    assert len(names) == 3  # how many there are is no matter
+    assert len(names) == 3  # the number of allocations does not change the name
     assert all(name.startswith(job_prefix("abc")) for name in names)
 
 
-def test_the_queue_is_read_member_by_member():
+def test_squeue_output_is_parsed_by_array_member():
     text = "12|0|RUNNING|lenet-a-1|None\n12|1|PENDING|lenet-a-1|Resources\n13|N/A|CANCELLED|x|a|b\nnonsense\n"
     assert [(job.id, job.name, job.state, job.reason) for job in parsed(text)] == [
         ("12_0", "lenet-a-1", "RUNNING", "None"),
@@ -89,7 +89,7 @@ def test_the_queue_is_read_member_by_member():
     assert [job.waits for job in parsed(text)] == [False, True, False]
 
 
-def test_a_place_is_named_by_allocation_restart_and_task():
+def test_place_name_contains_allocation_restart_and_task():
     array = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15"}
     assert place_name(array | {"SLURM_RESTART_COUNT": "2", "SLURM_PROCID": "7"}) == "12_3-2-7"
     assert place_name({"SLURM_JOB_ID": "15"}) == "15-0-0"
@@ -99,15 +99,15 @@ def test_a_place_is_named_by_allocation_restart_and_task():
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (("hydra/launcher=cluster_slurm",), "sbatch"),  # which is not there
+        (("hydra/launcher=cluster_slurm",), "sbatch"),  # which is not found
         (("hydra/launcher=cluster_slurm", "hydra.launcher.allocations=0"), "hydra.launcher.allocations=0"),
         (("hydra/launcher=cluster_slurm", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/launcher=cluster_ray", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/sweeper=basic",), "hydra/launcher=basic"),
-        (("sweep.detach=true",), "sweep.detach=true"),  # of this machine
+        (("sweep.detach=true",), "sweep.detach=true"),  # the launcher of this machine
     ],
 )
-def test_impossible_confirmation_is_one_line(main, outputs, tmp_path, monkeypatch, more, named):
+def test_impossible_launcher_options_are_one_line(main, outputs, tmp_path, monkeypatch, more, named):
     monkeypatch.setenv("PATH", str(tmp_path))
     done = main("-m", "dataset=digits", "seed=0,1", *more)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
