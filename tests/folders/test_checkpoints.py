@@ -1,4 +1,4 @@
-"""Checkpoints are complete or absent, and after any accident training resumes from the newest intact one."""
+"""Checkpoints are complete or absent, and training resumes from the newest intact checkpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _log_is_read(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPat
 
 
 def train(lane: Lane, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
-    """Trains until so many epochs are done, and adds their results."""
+    """Train until an epoch, and add the results to the checkpoints."""
     _, data = start(CONFIG)
     for result in fit(lane, data):
         checkpoints.add(result)
@@ -46,8 +46,8 @@ def train(lane: Lane, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[Epo
             return
 
 
-def committed(path: Path, epochs: int) -> Lane:
-    """A training with a commit after each of its first epochs, then killed."""
+def with_checkpoints(path: Path, epochs: int) -> Lane:
+    """Train some epochs with a checkpoint after each, and then stop without cleanup."""
     lane, checkpoints = fresh(), Checkpoints(path)
     for result in train(lane, checkpoints, epochs):
         checkpoints.write(lane, float(result.epoch))
@@ -63,7 +63,7 @@ def content(path: Path) -> set[str]:
 
 
 def weights_to_the_end(lane: Lane, checkpoints: Checkpoints) -> str:
-    """The digest of the best weights when the training has come to its end."""
+    """Train to the end, and return the digest of the best weights."""
     list(train(lane, checkpoints))
     assert lane.position.epoch == 7
     return digest(lane)
@@ -75,13 +75,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def damage(file: Path) -> None:
-    """Half of it is lost, as when a disk was full."""
+    """Remove half of a file, as on a full disk."""
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 
 
-def test_the_newest_commit_is_what_a_training_goes_on_from(tmp_path, uninterrupted):
-    committed(tmp_path, 3)
+def test_training_resumes_from_newest_checkpoint(tmp_path, uninterrupted):
+    with_checkpoints(tmp_path, 3)
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
     assert checkpoints.restore(lane)
     assert (lane.position.epoch, lane.position.steps) == (4, 0)
@@ -92,8 +92,8 @@ def test_the_newest_commit_is_what_a_training_goes_on_from(tmp_path, uninterrupt
     assert read_history(tmp_path).resumed == 1
 
 
-def test_two_commits_and_their_best_weights_are_kept_and_at_the_end_the_best_alone(tmp_path):
-    best = committed(tmp_path, 4).best
+def test_two_checkpoints_are_kept_and_finally_only_best_weights(tmp_path):
+    best = with_checkpoints(tmp_path, 4).best
     history = read_history(tmp_path)
     assert [c.state for c in history.commits] == ["state-5-0.safetensors", "state-4-0.safetensors"]
     weights = {c.best.weights for c in history.commits}
@@ -109,7 +109,7 @@ def test_two_commits_and_their_best_weights_are_kept_and_at_the_end_the_best_alo
     assert (after.epochs, after.best, after.commits) == (history.epochs, history.best, [])
 
 
-def test_short_epochs_are_committed_together_and_long_ones_each(tmp_path, monkeypatch):
+def test_checkpoints_are_due_by_time_rather_than_by_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 1e9)
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
     checkpoints.write(lane, 0.0)
@@ -124,9 +124,9 @@ def test_short_epochs_are_committed_together_and_long_ones_each(tmp_path, monkey
 
 
 @pytest.mark.parametrize("where", ["save_weights", "write_json"])
-def test_a_crash_in_a_commit_leaves_the_one_before(tmp_path, monkeypatch, uninterrupted, where):
-    """Before the state is there, or between state and history."""
-    committed(tmp_path, 2)
+def test_crash_while_writing_checkpoint_keeps_previous_checkpoint(tmp_path, monkeypatch, uninterrupted, where):
+    """The crash happens before the state is written, or between state and history."""
+    with_checkpoints(tmp_path, 2)
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
     assert checkpoints.restore(lane)
     list(train(lane, checkpoints, 3))
@@ -146,8 +146,8 @@ def test_a_crash_in_a_commit_leaves_the_one_before(tmp_path, monkeypatch, uninte
 
 
 @pytest.mark.parametrize("how", [damage, Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1] + b"!")])
-def test_where_the_newest_state_is_damaged_the_one_before_is_used(tmp_path, caplog, uninterrupted, how):
-    committed(tmp_path, 4)
+def test_corrupt_checkpoint_falls_back_to_previous_checkpoint(tmp_path, caplog, uninterrupted, how):
+    with_checkpoints(tmp_path, 4)
     how(tmp_path / "state-5-0.safetensors")
     times = [e.time_ms for e in read_history(tmp_path).epochs]
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
@@ -155,7 +155,7 @@ def test_where_the_newest_state_is_damaged_the_one_before_is_used(tmp_path, capl
     assert lane.position.epoch == 4
     assert "state-5-0.safetensors" in caplog.text
     list(train(lane, checkpoints, 4))
-    checkpoints.write(lane, 4.0)  # and the damaged one is gone
+    checkpoints.write(lane, 4.0)  # replaces the corrupt state
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
     assert checkpoints.restore(lane)
     assert lane.position.epoch == 5
@@ -163,11 +163,11 @@ def test_where_the_newest_state_is_damaged_the_one_before_is_used(tmp_path, capl
     checkpoints.write_results(lane.best)
     history = read_history(tmp_path)
     assert ([e.epoch for e in history.epochs], history.resumed) == ([1, 2, 3, 4, 5, 6], 2)
-    assert [e.time_ms for e in history.epochs[:4]] == times  # MLflow may have them: a point sent again is the same
+    assert [e.time_ms for e in history.epochs[:4]] == times  # MLflow may already have these points
 
 
-def test_where_the_best_weights_are_damaged_a_commit_is_not_used(tmp_path, caplog):
-    committed(tmp_path, 2)
+def test_checkpoint_with_corrupt_best_weights_is_not_used(tmp_path, caplog):
+    with_checkpoints(tmp_path, 2)
     newest, before = read_history(tmp_path).commits
     assert newest.best != before.best  # the second epoch was better
     damage(tmp_path / newest.best.weights)
@@ -177,8 +177,8 @@ def test_where_the_best_weights_are_damaged_a_commit_is_not_used(tmp_path, caplo
     assert newest.best.weights in caplog.text
 
 
-def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, caplog, uninterrupted):
-    committed(tmp_path, 3)
+def test_run_without_usable_checkpoint_starts_over_with_warning(tmp_path, caplog, uninterrupted):
+    with_checkpoints(tmp_path, 3)
     states = sorted(tmp_path.glob("state-*"))
     for state in states:
         damage(state)
@@ -192,21 +192,21 @@ def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, c
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
-def a_pipe(path: Path) -> None:
-    """Who reads it waits for ever."""
+def replace_by_pipe(path: Path) -> None:
+    """Replace a file by a pipe, on which readers would wait forever."""
     path.unlink()
     os.mkfifo(path)
 
 
-def an_edited_accuracy(path: Path) -> None:
+def edit_accuracy(path: Path) -> None:
     history = json.loads(path.read_text())
     history["epochs"][0]["val_accuracy"] += 0.125
     write_json(path, history)
 
 
-@pytest.mark.parametrize("how", [damage, lambda path: path.write_text("[" * 100_000), a_pipe, an_edited_accuracy])
-def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, caplog, how):
-    committed(tmp_path, 2)
+@pytest.mark.parametrize("how", [damage, lambda path: path.write_text("[" * 100_000), replace_by_pipe, edit_accuracy])
+def test_run_with_corrupt_history_starts_over_with_warning(tmp_path, caplog, how):
+    with_checkpoints(tmp_path, 2)
     how(tmp_path / "history.json")
     assert read_history(tmp_path) == History()
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
@@ -216,12 +216,12 @@ def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, 
     list(train(lane, checkpoints, 1))
     checkpoints.write(lane, 1.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
-    assert len(list(tmp_path.glob("state-*"))) == 1  # those of before are gone
+    assert len(list(tmp_path.glob("state-*"))) == 1  # earlier states are removed
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../best-1.safetensors", ""])
-def test_a_commit_names_files_of_its_folder_alone(tmp_path, name):
-    committed(tmp_path, 1)
+def test_history_may_name_only_files_in_same_folder(tmp_path, name):
+    with_checkpoints(tmp_path, 1)
     history = json.loads((tmp_path / "history.json").read_text())
     for changed in (
         history | {"commits": [c | {"state": name} for c in history["commits"]]},
@@ -232,15 +232,15 @@ def test_a_commit_names_files_of_its_folder_alone(tmp_path, name):
 
 
 @pytest.mark.parametrize("other", ["network", "release"])
-def test_a_state_of_another_program_leaves_the_lane_as_it_was(tmp_path, caplog, uninterrupted, other):
-    committed(tmp_path, 1)
+def test_state_of_other_program_is_not_restored(tmp_path, caplog, uninterrupted, other):
+    with_checkpoints(tmp_path, 1)
     history = json.loads((tmp_path / "history.json").read_text())
     (commit,) = history["commits"]
     state = tmp_path / commit["state"]
     tensors, metadata = load_weights(state)
     if other == "network":
         tensors["model.conv1.weight"] = tensors["model.conv1.weight"][:1].contiguous()
-    else:  # one that kept less, so that the network is put in place before that is found
+    else:  # a value is missing, which is noticed after the network was restored
         values = json.loads(metadata["values"])
         del values["progress"]
         metadata = {"values": json.dumps(values)}
@@ -253,7 +253,7 @@ def test_a_state_of_another_program_leaves_the_lane_as_it_was(tmp_path, caplog, 
     assert weights_to_the_end(lane, checkpoints) == uninterrupted
 
 
-def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
+def test_run_without_result_leaves_only_history(tmp_path):
     lane, checkpoints = fresh(), Checkpoints(tmp_path)
     checkpoints.write(lane, 0.0)
     checkpoints.clean()

@@ -31,12 +31,12 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def held(folder: RunFolder, name: str = "record.json") -> dict[str, object]:
+def content_of(folder: RunFolder, name: str = "record.json") -> dict[str, object]:
     return json.loads((folder.path / name).read_text())
 
 
 def edit(folder: RunFolder, name: str, **values: object) -> None:
-    (folder.path / name).write_text(json.dumps(held(folder, name) | values))
+    (folder.path / name).write_text(json.dumps(content_of(folder, name) | values))
 
 
 @pytest.mark.parametrize(
@@ -48,34 +48,34 @@ def edit(folder: RunFolder, name: str, **values: object) -> None:
         ("history.json", {"resumed": 3}),
     ],
 )
-def test_an_edit_is_noticed_and_said_once(folder, caplog, name, values):
+def test_edited_file_is_ignored_and_reported_once(folder, caplog, name, values):
     edit(folder, name, **values)
     assert [folder.record(), folder.result(), folder.begun(), folder.checked_result()] == [None] * 4
     assert folder.record_damage() is not None
     assert len([line for line in caplog.messages if f"{folder.path / name} is corrupt" in line]) == 1
 
 
-def test_the_order_of_keys_and_the_commits_do_not_count(folder):
-    value = held(folder)
+def test_digest_ignores_order_of_keys_and_checkpoints(folder):
+    value = content_of(folder)
     (folder.path / "record.json").write_text(json.dumps(dict(reversed(value.items()))))
     edit(folder, "history.json", commits=[{"state": "s", "sha256": "", "best": None, "seconds": 1.0}])
     assert folder.record() == RECORD
 
 
-def test_a_record_without_a_digest_is_believed(folder):
-    value = {k: v for k, v in held(folder).items() if k not in {"digest", "history_digest"}}
+def test_record_without_digest_is_accepted(folder):
+    value = {k: v for k, v in content_of(folder).items() if k not in {"digest", "history_digest"}}
     (folder.path / "record.json").write_text(json.dumps(value | {"best_val_accuracy": 0.3}))
     assert folder.record() == replace(RECORD, best_val_accuracy=0.3)
     assert folder.record().digest is None
 
 
-def test_a_run_that_another_process_begins_anew_meanwhile_is_no_damage(folder):
-    value = held(folder)
-    folder.start(BEGUN)  # after record.json was read, and before history.json is
+def test_concurrent_restart_of_run_is_not_corruption(folder):
+    value = content_of(folder)
+    folder.start(BEGUN)  # between the reads of record.json and history.json
     assert verified_with_history(value, folder.path / "record.json") is None
 
 
-def test_damaged_weights_make_the_result_one_that_is_trained_again(folder, caplog):
+def test_result_with_corrupt_weights_is_trained_again(folder, caplog):
     best = folder.path / "best-2.safetensors"
     best.write_bytes(best.read_bytes()[:-1] + b"x")
     assert folder.result() == RECORD
@@ -85,10 +85,10 @@ def test_damaged_weights_make_the_result_one_that_is_trained_again(folder, caplo
     assert folder.checked_result() == RECORD
 
 
-def test_a_history_as_an_older_release_wrote_it_is_written_anew_before_it_gets_its_digest(folder):
+def test_history_of_older_release_is_rewritten_before_digest(folder):
     edit(folder, "history.json", best={"epoch": 2, "val_accuracy": 0.2, "weights": "best-2.safetensors"})
     folder.finish(RECORD)
-    assert held(folder, "history.json")["best"]["sha256"] == ""
+    assert content_of(folder, "history.json")["best"]["sha256"] == ""
     Checkpoints(folder.path).clean()
     assert folder.record() == RECORD
-    assert read_as(History, held(folder, "history.json")).best.epoch == 2
+    assert read_as(History, content_of(folder, "history.json")).best.epoch == 2

@@ -37,19 +37,19 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_each_improvement_replaces_the_runs_own_file_and_no_other(tmp_path):
-    theirs = ModelFile(str(tmp_path), "digits", "f" * 32).replace(WEIGHTS, of_epoch(1, 0.5))
-    (tmp_path / "notes.txt").write_text("mine")
-    mine = ModelFile(str(tmp_path), "digits", RUN_ID)
+def test_improvement_replaces_only_model_file_of_same_run(tmp_path):
+    other_path = ModelFile(str(tmp_path), "digits", "f" * 32).replace(WEIGHTS, of_epoch(1, 0.5))
+    (tmp_path / "notes.txt").write_text("notes")
+    model_file = ModelFile(str(tmp_path), "digits", RUN_ID)
     for record in (of_epoch(1, 0.1), of_epoch(2, 0.2), of_epoch(2, 0.2, Outcome.finished)):
-        path = mine.replace(WEIGHTS, record)
-        assert names(tmp_path) == sorted([theirs.name, "notes.txt", path.name])
+        path = model_file.replace(WEIGHTS, record)
+        assert names(tmp_path) == sorted([other_path.name, "notes.txt", path.name])
         weights, metadata = load_weights(path)
         assert torch.equal(weights["w"], WEIGHTS["w"])
         assert record_from_json(json.loads(metadata["record"])) == record
 
 
-def test_a_path_that_can_be_no_folder_is_one_line(tmp_path):
+def test_model_path_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"model_path=.*file: "):
         ModelFile(str(tmp_path / "file"), "digits", RUN_ID)
@@ -72,7 +72,7 @@ def only_file(folder: Path) -> Path:
     return file
 
 
-def test_a_run_leaves_one_file_of_its_best_epoch_with_its_record(trained):
+def test_run_leaves_model_file_of_best_epoch_with_record(trained):
     result, folder = trained
     best, file = result.record, only_file(folder)
     accuracy = f"acc{best.best_val_accuracy:.4f}"
@@ -82,7 +82,7 @@ def test_a_run_leaves_one_file_of_its_best_epoch_with_its_record(trained):
     assert record["outcome"] == "finished"
 
 
-def test_loaded_it_has_the_validation_accuracy_of_its_record(trained):
+def test_loaded_model_has_recorded_validation_accuracy(trained):
     result, folder = trained
     network = load(str(only_file(folder)))
     assert not network.training
@@ -93,7 +93,7 @@ def test_loaded_it_has_the_validation_accuracy_of_its_record(trained):
     assert float(right) == result.record.best_val_accuracy
 
 
-def test_weights_that_are_not_those_of_the_record_are_refused(trained, tmp_path):
+def test_weights_that_differ_from_record_are_refused(trained, tmp_path):
     weights, metadata = load_weights(only_file(trained[1]))
     weights["fc3.bias"] = weights["fc3.bias"] + 1e-6
     save_weights(tmp_path / "other.safetensors", weights, metadata)
@@ -101,8 +101,8 @@ def test_weights_that_are_not_those_of_the_record_are_refused(trained, tmp_path)
         lenet_exp.load(str(tmp_path / "other.safetensors"))
 
 
-@pytest.mark.parametrize("kind", ["of nobody", "of another program", "without a record"])
-def test_what_is_no_model_file_is_one_line(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["missing", "of another program", "without a record"])
+def test_invalid_model_file_is_one_line(kind, tmp_path):
     path = tmp_path / "m.safetensors"
     if kind == "of another program":
         path.write_bytes(b"PK\x03\x04 a torch.save of somebody")
@@ -114,12 +114,12 @@ def test_what_is_no_model_file_is_one_line(kind, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["model.pt", "runs:abc", ""])
-def test_other_kinds_of_models_are_refused(model):
+def test_unsupported_model_name_is_refused(model):
     with pytest.raises(UserError, match=r"must |cannot be read"):
         lenet_exp.load(model)
 
 
-def test_a_finished_run_asked_for_again_writes_its_file_without_training(trained, tmp_path, monkeypatch):
+def test_rerun_of_finished_run_writes_model_file_without_training(trained, tmp_path, monkeypatch):
     result, _ = trained
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(result.folder.parent.parent))
     again = train(configure("num_epoch=4", "activation=prelu", f"model_path={tmp_path / 'm'}", *NO_EXTRAS))
@@ -129,15 +129,15 @@ def test_a_finished_run_asked_for_again_writes_its_file_without_training(trained
     assert weights_digest(load(str(only_file(tmp_path / "m"))).state_dict()) == result.record.weights_digest
 
 
-def test_the_best_model_so_far_is_there_while_it_trains(ready, tmp_path):
-    """So it is, whenever the run is killed."""
+def test_best_model_so_far_is_saved_during_training(ready, tmp_path):
+    """A killed run therefore leaves its best model."""
     folder, accuracies, held = tmp_path / "models", [], []
 
-    def look(result: EpochResult) -> bool:
+    def read_model_file(result: EpochResult) -> bool:
         accuracies.append(result.val_accuracy)
         held.append(json.loads(load_weights(only_file(folder))[1]["record"]))
-        return result.epoch == 3  # it is pruned then
+        return result.epoch == 3  # prunes the run
 
-    train(configure("num_epoch=9", f"model_path={folder}", *NO_EXTRAS), on_epoch=look)
+    train(configure("num_epoch=9", f"model_path={folder}", *NO_EXTRAS), on_epoch=read_model_file)
     assert {record["outcome"] for record in held} == {"running"}
     assert [record["best_val_accuracy"] for record in held] == list(itertools.accumulate(accuracies, max))

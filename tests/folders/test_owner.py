@@ -42,7 +42,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
 
 
 def elsewhere(folder: Path, seconds_ago: float) -> Owner:
-    """Makes the folder look as if another machine, whose flock is not seen here, had touched it so long ago."""
+    """Make a folder look as if another machine, whose lock is not visible here, owned it."""
     folder.mkdir(exist_ok=True)
     (folder / "lock").touch()
     write_json(folder / "owner.json", {"host": "another", "pid": 7})
@@ -52,20 +52,20 @@ def elsewhere(folder: Path, seconds_ago: float) -> Owner:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
-def test_a_lock_that_is_no_file_is_named_and_nobody_waits_for_it(tmp_path, make):
+def test_lock_that_is_not_a_file_is_reported_without_waiting(tmp_path, make):
     make(tmp_path / "lock")
     assert owner_of(tmp_path) is None
     with pytest.raises(DamagedError, match="lock is corrupt"), own(tmp_path, "it"):
         pass
 
 
-def test_a_file_where_the_folder_has_to_be_is_named(tmp_path):
+def test_file_in_place_of_folder_is_reported(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(DamagedError, match="run is corrupt"), own(tmp_path / "run", "it"):
         pass
 
 
-def test_a_link_where_the_folder_has_to_be_is_named_and_what_it_leads_to_stays(tmp_path):
+def test_link_in_place_of_folder_is_reported_and_target_unchanged(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "home")
     with pytest.raises(DamagedError, match="run"), own(tmp_path / "run", "this run"):
@@ -74,8 +74,8 @@ def test_a_link_where_the_folder_has_to_be_is_named_and_what_it_leads_to_stays(t
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**70, "1"])
-def test_a_number_that_is_no_process_is_none(tmp_path, pid, caplog):
-    """kill(2) takes 0 and -1 for groups: who stops a sweep would end himself, or everybody."""
+def test_invalid_process_id_of_owner_is_never_signaled(tmp_path, pid, caplog):
+    """kill(2) treats 0 and -1 as groups, so that stopping a sweep could end any process."""
     with own(tmp_path, "it"):
         (tmp_path / "owner.json").write_text(json.dumps({"host": host(), "pid": pid}))
         assert owner_of(tmp_path) == Owner(host(), 0)
@@ -85,7 +85,7 @@ def test_a_number_that_is_no_process_is_none(tmp_path, pid, caplog):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_flock_is_one_line(tmp_path, monkeypatch, number):
+def test_file_system_without_flock_is_one_line(tmp_path, monkeypatch, number):
     def flock(*_: object) -> None:
         raise OSError(number, "no locks")
 
@@ -94,19 +94,19 @@ def test_a_file_system_without_flock_is_one_line(tmp_path, monkeypatch, number):
         pass
 
 
-def test_an_owner_is_named_and_let_go_of(tmp_path):
+def test_owner_is_known_until_folder_is_released(tmp_path):
     assert owner_of(tmp_path / "missing") is None
     assert owner_of(tmp_path) is None
     with own(tmp_path, "it"):
         assert owner_of(tmp_path) == Owner(host(), os.getpid())
         assert owner_of(tmp_path).here
-        (tmp_path / "owner.json").write_text("{")  # damaged: on one machine the lock counts
+        (tmp_path / "owner.json").write_text("{")  # corrupt; on one machine, the lock counts
         assert owner_of(tmp_path) == Owner(host(), 0)
     assert owner_of(tmp_path) is None
     assert not (tmp_path / "owner.json").exists()
 
 
-def test_a_second_one_waits_and_says_for_whom(tmp_path, caplog):
+def test_second_process_waits_and_names_the_owner(tmp_path, caplog):
     other = holder(tmp_path)
     taken = threading.Event()
 
@@ -121,28 +121,28 @@ def test_a_second_one_waits_and_says_for_whom(tmp_path, caplog):
         other.communicate("")
         assert taken.wait(30)
         thread.join()
-    (said,) = caplog.messages
-    assert all(part in said for part in ("this run", str(other.pid), host(), str(tmp_path)))
+    (message,) = caplog.messages
+    assert all(part in message for part in ("this run", str(other.pid), host(), str(tmp_path)))
 
 
-def test_the_kernel_frees_it_when_its_owner_is_killed(tmp_path):
+def test_folder_is_free_after_owner_is_killed(tmp_path):
     other = holder(tmp_path)
     other.send_signal(signal.SIGKILL)
     other.wait()
-    assert (tmp_path / "owner.json").exists()  # it had no time to tidy up
+    assert (tmp_path / "owner.json").exists()  # the killed process could not remove it
     assert owner_of(tmp_path) is None
     with own(tmp_path, "it"):
         assert owner_of(tmp_path) == Owner(host(), os.getpid())
 
 
 @pytest.mark.parametrize(("seconds_ago", "alive"), [(45.0, True), (90.0, False)])
-def test_an_owner_on_another_machine_lives_while_its_heart_beats(tmp_path, seconds_ago, alive):
+def test_owner_on_other_machine_counts_while_heartbeats_continue(tmp_path, seconds_ago, alive):
     owner = elsewhere(tmp_path, seconds_ago)
     assert owner_of(tmp_path) == (owner if alive else None)
     assert not owner.here
 
 
-def test_it_is_taken_over_when_the_other_machine_is_silent_for_a_minute(tmp_path, monkeypatch):
+def test_folder_of_silent_machine_is_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(owner_module, "DEAD_SECONDS", 1.0)
     elsewhere(tmp_path, 0.0)
     start = time.monotonic()
@@ -151,7 +151,7 @@ def test_it_is_taken_over_when_the_other_machine_is_silent_for_a_minute(tmp_path
         assert owner_of(tmp_path) == Owner(host(), os.getpid())
 
 
-def test_an_owner_shows_that_it_lives(tmp_path, monkeypatch):
+def test_owner_sends_heartbeats(tmp_path, monkeypatch):
     monkeypatch.setattr(owner_module, "HEARTBEAT_SECONDS", 0.05)
     with own(tmp_path, "it"):
         os.utime(tmp_path / "owner.json", (1, 1))
@@ -161,15 +161,15 @@ def test_an_owner_shows_that_it_lives(tmp_path, monkeypatch):
             time.sleep(0.02)
 
 
-def test_looking_does_not_get_in_the_way_of_taking(tmp_path):
-    """owner_of holds the lock for a moment; whoever wants it just waits."""
+def test_reading_the_owner_does_not_prevent_owning(tmp_path):
+    """owner_of holds the lock briefly, and a process that wants to own the folder waits."""
     stop = threading.Event()
 
-    def look() -> None:
+    def read_owner() -> None:
         while not stop.wait(0.001):
             owner_of(tmp_path)
 
-    looker = threading.Thread(target=look)
+    looker = threading.Thread(target=read_owner)
     looker.start()
     try:
         for _ in range(10):
@@ -180,7 +180,7 @@ def test_looking_does_not_get_in_the_way_of_taking(tmp_path):
         looker.join()
 
 
-def test_who_waits_for_a_folder_that_is_moved_away_owns_a_new_one(tmp_path):
+def test_process_waiting_for_moved_folder_owns_a_new_folder(tmp_path):
     folder, moved = tmp_path / "it", tmp_path / "moved"
     folder.mkdir()
     with open_lock(folder / "lock") as lock:
@@ -199,7 +199,7 @@ def test_who_waits_for_a_folder_that_is_moved_away_owns_a_new_one(tmp_path):
     waits.communicate("")
 
 
-def test_a_folder_that_is_owned_is_not_moved_away(tmp_path):
+def test_owned_folder_is_not_moved(tmp_path):
     folder, to = tmp_path / "it", tmp_path / "to"
     process = holder(folder)
     assert move_away(folder, to) == Owner(host(), process.pid)
@@ -210,7 +210,7 @@ def test_a_folder_that_is_owned_is_not_moved_away(tmp_path):
 
 
 def opened(pid: int) -> list[str]:
-    """The files that a process has open."""
+    """Return the files that a process has open."""
     found = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):

@@ -46,7 +46,7 @@ NEW_KEYS = {"new": 1, "new é\u2028": {"deep": ["text"]}}
 
 
 def within(value: object, more: object) -> bool:
-    """Whether `more` has all of `value`, at every depth."""
+    """Return whether `more` contains all of `value`, at every depth."""
     if isinstance(value, dict) and isinstance(more, dict):
         return all(key in more and within(value[key], more[key]) for key in value)
     if isinstance(value, list) and isinstance(more, list):
@@ -54,21 +54,21 @@ def within(value: object, more: object) -> bool:
     return value == more
 
 
-def held(name: str) -> dict[str, object]:
+def stored_by_0_1(name: str) -> dict[str, object]:
     return json.loads(next(OLD.rglob(name)).read_text())
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_0_1_0_comes_back_with_all_its_keys_and_those_of_a_later_release(name):
+def test_file_of_0_1_0_keeps_all_keys_and_unknown_keys(name):
     of, to = FILES[name]
-    value = {**held(name), **NEW_KEYS}
+    value = {**stored_by_0_1(name), **NEW_KEYS}
     again = json.loads(json.dumps(to(of(value))))
     assert within(value, again)
     assert of(again) == of(value)
 
 
 def unknown(value: object) -> set[str]:
-    """The keys that a class does not know, at every depth."""
+    """Return the keys that a class does not know, at every depth."""
     found = set(getattr(value, "other", {}))
     if is_dataclass(value) and not isinstance(value, Config):
         return found.union(*(unknown(getattr(value, f.name)) for f in fields(value)))
@@ -86,29 +86,29 @@ def test_objects_of_0_2_0_are_read_without_unknown_keys_and_written_back(name):
 
 @pytest.mark.parametrize("name", ["job.json", "record.json", "sweep.json", "history.json"])
 @pytest.mark.parametrize("value", [None, 7, "text", [1], {"epochs": [1]}])
-def test_what_is_no_record_is_a_value_error(name, value):
+def test_invalid_record_is_a_value_error(name, value):
     with pytest.raises(ValueError, match="not a valid "):
         FILES[name][0](value)
 
 
-def test_an_outcome_that_this_release_does_not_know_is_a_value_error():
+def test_unknown_outcome_is_a_value_error():
     with pytest.raises(ValueError, match="lost in space"):
-        record_from_json(held("record.json") | {"outcome": "lost in space"})
+        record_from_json(stored_by_0_1("record.json") | {"outcome": "lost in space"})
 
 
-def test_a_run_that_has_not_ended_is_written_without_a_conclusion():
-    ended = record_from_json(held("record.json"))
+def test_unfinished_run_is_stored_without_final_fields():
+    ended = record_from_json(stored_by_0_1("record.json"))
     assert set(record_to_json(ended)) >= FINAL_FIELDS
     assert not set(record_to_json(ended.begun)) & FINAL_FIELDS
     assert record_from_json(record_to_json(ended.begun)) == ended.begun
 
 
-def test_outcomes_are_their_words():
+def test_outcomes_are_stored_as_words():
     assert [str(outcome) for outcome in Outcome if outcome.is_result] == ["finished", "diverged"]
     assert json.dumps(to_json(SweepPlan(created_ms=1, outcome=Outcome.not_started))["outcome"]) == '"not started"'
 
 
-def test_bits_are_the_same_under_an_equal_execution_and_what_only_one_of_them_knows_counts_as_equal():
+def test_environments_differ_only_in_properties_of_both_records():
     one = a_record(execution={"device": "cpu", "num_threads": 1}, versions={"torch": "2"})
     newer = replace(one, execution=one.execution | {"cpu_capability": "AVX2", "engine": "torch", "environment": ""})
     assert one.execution_differences(newer) == newer.execution_differences(one) == {}

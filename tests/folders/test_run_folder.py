@@ -1,4 +1,4 @@
-"""A run on disk: its owner, what a start keeps of an earlier attempt, and what remains at the end."""
+"""A run on disk: its owner, the files that a restart keeps, and the files that remain at the end."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def content(folder: RunFolder) -> list[str]:
     return sorted(path.name for path in folder.path.iterdir())
 
 
-def test_the_name_is_of_the_experiment_the_fingerprint_and_the_execution():
-    asked = [(e, f, *how) for e in "ab" for f in ("c" * 64, "d" * 64) for how in ((), ("cpu", 1), ("cpu", 2))]
-    names = [run_id(*one) for one in asked]
-    assert len(set(names)) == len(asked)
+def test_run_id_depends_on_experiment_fingerprint_and_environment():
+    arguments = [(e, f, *how) for e in "ab" for f in ("c" * 64, "d" * 64) for how in ((), ("cpu", 1), ("cpu", 2))]
+    names = [run_id(*one) for one in arguments]
+    assert len(set(names)) == len(arguments)
     assert {len(name) for name in names} == {32}
-    assert run_id(*asked[0]) == names[0]
+    assert run_id(*arguments[0]) == names[0]
 
 
-def test_what_a_run_began_with_and_that_changed_on_disk_is_not_believed(folder, caplog):
+def test_edited_job_file_is_corrupt(folder, caplog):
     folder.start(BEGUN)
     text = (folder.path / "job.json").read_text()
     (folder.path / "job.json").write_text(text.replace('"name": "n"', '"name": "m"'))
@@ -53,14 +53,14 @@ def test_what_a_run_began_with_and_that_changed_on_disk_is_not_believed(folder, 
     assert "job.json is corrupt" in caplog.text
 
 
-def test_a_picture_that_is_no_file_is_none(folder):
+def test_only_regular_files_count_as_pictures(folder):
     folder.save_picture("mistakes", b"png")
     os.mkfifo(folder.path / "pipe.png")
     (folder.path / "device.png").symlink_to("/dev/zero")
     assert folder.pictures() == [folder.path / "mistakes.png"]
 
 
-def test_best_weights_that_changed_on_disk_are_none(folder, caplog):
+def test_modified_best_weights_are_corrupt(folder, caplog):
     folder.start(BEGUN).write_results(BEST)
     (weights,) = folder.path.glob("best-*")
     held = bytearray(weights.read_bytes())
@@ -70,7 +70,7 @@ def test_best_weights_that_changed_on_disk_are_none(folder, caplog):
     assert f"{weights.name} is corrupt" in caplog.text
 
 
-def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_runs(folder):
+def test_restart_empties_folder_but_keeps_log_and_mlflow_runs(folder):
     entries = [DeliveredRun("sqlite:///x", str(n) * 32) for n in range(2)]
     for entry in entries:
         folder.start(BEGUN)
@@ -85,7 +85,7 @@ def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_r
     assert content(folder) == ["abandoned.json", "job.json", "run.log"]
 
 
-def test_a_run_that_was_killed_has_no_result_and_can_go_on(folder):
+def test_killed_run_has_no_result_and_can_resume(folder):
     folder.start(BEGUN).write_results(BEST)
     folder.finish(record("killed"))
     assert folder.record() == record("killed")
@@ -97,7 +97,7 @@ def test_a_run_that_was_killed_has_no_result_and_can_go_on(folder):
     assert content(folder) == ["best-2.safetensors", "history.json", "job.json"]
 
 
-def test_a_result_keeps_its_record_its_history_and_its_best_model(folder):
+def test_finished_run_keeps_record_history_and_best_model(folder):
     folder.start(BEGUN).write_results(BEST)
     (folder.path / "state-3-0.safetensors").write_bytes(b"of a commit")
     folder.finish(record("finished"))
@@ -107,13 +107,13 @@ def test_a_result_keeps_its_record_its_history_and_its_best_model(folder):
 
 
 @pytest.mark.parametrize("name", ["record.json", "job.json", "delivered.json"])
-def test_a_file_that_is_damaged_counts_as_none(folder, name):
+def test_corrupt_file_counts_as_missing(folder, name):
     (folder.path / name).write_text('{"outcome": "fini')
     assert [folder.record(), folder.result(), folder.begun()] == [None] * 3
     assert folder.delivered() == Delivered()
 
 
-def test_it_knows_whether_mlflow_has_points_of_it(folder):
+def test_run_folder_knows_whether_mlflow_has_metrics(folder):
     assert folder.has_no_metrics()
     folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0)]))
     assert folder.has_no_metrics()
@@ -121,7 +121,7 @@ def test_it_knows_whether_mlflow_has_points_of_it(folder):
     assert not folder.has_no_metrics()
 
 
-def test_a_claim_is_a_lock_of_the_kernels(folder):
+def test_claim_holds_a_kernel_lock(folder):
     with folder.claim(), (folder.path / "lock").open() as lock:
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,7 +33,7 @@ WEIGHTS = {"w": torch.ones(3)}
 
 
 def edit(path: Path, change: Callable[[Any], None], *, with_digests: bool = True) -> None:
-    """Changes the JSON of a file (each line of .jsonl), as an earlier release would have written it."""
+    """Change the JSON in a file, or in each line of a .jsonl file, as if an earlier release had written it."""
     values = [
         json.loads(text) for text in (path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()])
     ]
@@ -49,7 +49,7 @@ def with_token(value: Any) -> None:
 
 @pytest.fixture
 def old(outputs: Path, tmp_path: Path) -> tuple[RunFolder, SweepFolder]:
-    """A finished run with a model file, and its sweep; all of their files hold a token."""
+    """A finished run with a model file, and its sweep. All their files contain a token."""
     folder, sweep = RunFolder(outputs / "runs" / ("a" * 32)), SweepFolder(outputs / "sweeps" / ("b" * 16))
     begun = a_record(name="n", created_ms=1, config=Config(model_path=str(tmp_path / "models")))
     record = replace(begun, outcome=Outcome.finished, best_epoch=2, best_val_accuracy=0.2, ended_ms=5)
@@ -81,7 +81,7 @@ def old(outputs: Path, tmp_path: Path) -> tuple[RunFolder, SweepFolder]:
     return folder, sweep
 
 
-def test_files_with_a_token_are_named_and_one_command_cleans_them_and_their_digests(old, main, outputs, tmp_path):
+def test_files_with_token_are_listed_and_cleaned_with_digests(old, main, outputs, tmp_path):
     folder, sweep = old
     held = leaks(tmp_path)
     assert len(held) == 8
@@ -106,7 +106,7 @@ def test_files_with_a_token_are_named_and_one_command_cleans_them_and_their_dige
     assert main("clean", program="sweep").stdout == "cleaned: 0 files\n"
 
 
-def test_an_edited_record_is_not_believed_once_it_is_cleaned(old, main):
+def test_edited_record_stays_corrupt_after_cleaning(old, main):
     folder, _ = old
     edit(folder.path / "record.json", lambda value: value.update(best_val_accuracy=0.9), with_digests=False)
     assert main("clean", program="sweep").returncode == 0
@@ -114,7 +114,7 @@ def test_an_edited_record_is_not_believed_once_it_is_cleaned(old, main):
     assert folder.record() is None
 
 
-def test_files_of_a_living_process_are_left_to_it(old, main, tmp_path):
+def test_clean_skips_files_of_running_process(old, main, tmp_path):
     folder, _ = old
     with folder.claim():
         done = main("clean", program="sweep")
@@ -126,6 +126,6 @@ def test_files_of_a_living_process_are_left_to_it(old, main, tmp_path):
     assert leaks(tmp_path) == []
 
 
-def test_a_users_own_tags_and_other_texts_stay_as_they_are():
+def test_texts_without_token_stay_unchanged():
     texts = (json.dumps({"tags": {"wiki": "https://wiki.example/?page=3"}}), "a\nb: https://x.example/y#z\n", "{broken")
     assert [cleaned_text(text) for text in texts] == list(texts)

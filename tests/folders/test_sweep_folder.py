@@ -1,4 +1,4 @@
-"""A sweep on disk: its request is kept, and its events belong to the present start."""
+"""A sweep on disk keeps its request, and its events belong to the current start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 from lenet_exp.reports.terminal.sweep_status import print_status
 
-ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
+REQUEST: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
 
 
 def job(number: int, run: str = "") -> Job:
@@ -24,52 +24,52 @@ def job(number: int, run: str = "") -> Job:
     return Job(number, name, {"seed": str(number)}, overrides, Config(seed=number), "f" * 64, run or f"{number:032}")
 
 
-def test_a_sweep_folder_gives_back_what_was_written(tmp_path):
+def test_sweep_folder_returns_stored_jobs_and_plan(tmp_path):
     jobs = [job(n) for n in range(3)]
-    SweepFolder(tmp_path).start(jobs, **ASKED)
+    SweepFolder(tmp_path).start(jobs, **REQUEST)
     SweepFolder(tmp_path).save(mlflow_runs={"here": "0" * 32})
     sweep = SweepFolder(tmp_path)
     assert sweep.jobs() == jobs
     assert [sweep.job(number) for number in range(len(jobs))] == jobs
     plan = sweep.plan()
-    assert {name: getattr(plan, name) for name in ASKED} == ASKED
+    assert {name: getattr(plan, name) for name in REQUEST} == REQUEST
     assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")
 
 
-def test_status_marks_a_sweep_of_an_earlier_version_whose_file_has_no_digest(tmp_path, capsys):
-    sweep, said = SweepFolder(tmp_path), []
-    sweep.start([job(0)], **ASKED)
+def test_status_marks_sweep_without_digest(tmp_path, capsys):
+    sweep, marked = SweepFolder(tmp_path), []
+    sweep.start([job(0)], **REQUEST)
     for _ in range(2):
         print_status(sweep)
-        said.append("no digest" in capsys.readouterr().out)
+        marked.append("no digest" in capsys.readouterr().out)
         kept = json.loads((tmp_path / "sweep.json").read_text())
         (tmp_path / "sweep.json").write_text(json.dumps({k: v for k, v in kept.items() if k != "digest"}))
-    assert said == [False, True]
+    assert marked == [False, True]
 
 
-def test_a_job_is_active_until_it_ends_and_its_error_is_kept(tmp_path):
+def test_job_is_active_until_the_end_and_error_is_kept(tmp_path):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(n) for n in range(11)], **ASKED)
+    sweep.start([job(n) for n in range(11)], **REQUEST)
     for number in (10, 2):
         sweep.begin_job(number)
     assert (sweep.active(), sweep.ended()) == ([2, 10], [])
     sweep.end_job(10, "DataError: gone")
-    sweep.end_job(3, None)  # had been trained before, so it never was active
+    sweep.end_job(3, None)  # was already trained, so it was never active
     assert (sweep.active(), sweep.ended()) == ([2], [3, 10])
     assert [sweep.error(n) for n in (2, 3, 10)] == [None, None, "DataError: gone"]
 
 
-def test_the_next_start_has_its_own_order_and_forgets_what_happened(tmp_path):
+def test_restart_replaces_jobs_and_clears_events(tmp_path):
     sweep = SweepFolder(tmp_path)
     jobs = [job(n) for n in range(2)]
-    sweep.start(jobs, **ASKED)
+    sweep.start(jobs, **REQUEST)
     created = sweep.started().created_ms
     sweep.begin_job(0)
     sweep.end_job(1, "an error")
     for name in ("workers.log", "workers-n1.log"):
         (sweep.path / name).write_text("old")
     sweep.save(mlflow_runs={"here": "1"}, outcome=Outcome.killed)
-    sweep.start(list(reversed(jobs)), **ASKED | {"command": "lenet-train -m seed=2,1"})
+    sweep.start(list(reversed(jobs)), **REQUEST | {"command": "lenet-train -m seed=2,1"})
     assert sweep.jobs() == list(reversed(jobs))
     assert (sweep.active(), sweep.ended(), sweep.error(1)) == ([], [], None)
     assert not list(sweep.path.glob("*.log"))
@@ -78,30 +78,30 @@ def test_the_next_start_has_its_own_order_and_forgets_what_happened(tmp_path):
     assert (plan.mlflow_runs, plan.command) == ({"here": "1"}, "lenet-train -m seed=2,1")
 
 
-def test_a_link_in_place_of_a_folder_costs_nothing_that_it_leads_to(tmp_path):
-    """Others may write in a shared outputs folder."""
+def test_link_in_place_of_folder_leaves_target_unchanged(tmp_path):
+    """Other users may write to a shared outputs folder."""
     (tmp_path / "home" / "thesis").mkdir(parents=True)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "active").symlink_to(tmp_path / "home")
     sweep = SweepFolder(tmp_path / "sweep")
-    sweep.start([job(0)], **ASKED)
+    sweep.start([job(0)], **REQUEST)
     sweep.begin_job(0)
     assert sweep.active() == [0]
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["thesis"]
 
 
-def test_sweeps_are_found_the_one_started_last_first(tmp_path):
+def test_sweeps_are_listed_in_order_of_latest_start(tmp_path):
     assert all_sweeps(tmp_path) == []
     (tmp_path / "sweeps").mkdir()
     sweeps = {name: SweepFolder(tmp_path / "sweeps" / name) for name in "abc"}
     for at, name in enumerate("bca"):
-        sweeps[name].start([job(0)], **ASKED)
+        sweeps[name].start([job(0)], **REQUEST)
         sweeps[name].save(started_ms=at)
     (tmp_path / "sweeps" / "of no sweep").mkdir()
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["a", "c", "b"]
 
 
-def test_the_key_is_of_the_experiment_and_of_the_runs_in_any_order():
+def test_sweep_id_depends_on_experiment_and_set_of_runs():
     one, other = job(0), job(1)
     sweep = sweep_of("e", [one, other])
     assert sweep_of("e", [other, one]).path == sweep.path
@@ -111,31 +111,31 @@ def test_the_key_is_of_the_experiment_and_of_the_runs_in_any_order():
     assert len(sweep.id) == 16
 
 
-def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_path, caplog):
+def test_corrupt_sweep_is_left_out_of_the_list(tmp_path, caplog):
     (tmp_path / "sweeps").mkdir()
     for name in ("whole", "foreign"):
-        SweepFolder(tmp_path / "sweeps" / name).start([job(0)], **ASKED)
+        SweepFolder(tmp_path / "sweeps" / name).start([job(0)], **REQUEST)
     (tmp_path / "sweeps" / "foreign" / "sweep.json").write_text('{"created_ms": 1, "outcome": "lost"}')
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["whole"]
     assert caplog.text.count("sweep.json is corrupt (") == 1
 
 
-def test_what_was_damaged_while_the_sweep_ran_is_made_again_by_its_owner(tmp_path, caplog):
+def test_sweep_file_corrupted_during_sweep_is_rewritten_by_owner(tmp_path, caplog):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **ASKED)
+    sweep.start([job(0)], **REQUEST)
     sweep.save(mlflow_runs={"here": "1"})
     (tmp_path / "sweep.json").write_bytes(b"")
     with pytest.raises(DamagedError, match=r"sweep\.json is corrupt"):
         SweepFolder(tmp_path).save(outcome=Outcome.killed)
     sweep.save(outcome=Outcome.finished)
     plan = SweepFolder(tmp_path).started()
-    assert (plan.command, plan.mlflow_runs, plan.outcome) == (ASKED["command"], {"here": "1"}, "finished")
+    assert (plan.command, plan.mlflow_runs, plan.outcome) == (REQUEST["command"], {"here": "1"}, "finished")
     assert caplog.text.count("sweep.json is corrupt") == 1
 
 
-def test_a_job_that_changed_on_disk_is_no_job(tmp_path):
+def test_edited_job_is_corrupt(tmp_path):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(n) for n in range(3)], **ASKED, runs=3)
+    sweep.start([job(n) for n in range(3)], **REQUEST, runs=3)
     text = (tmp_path / "jobs.jsonl").read_text()
     assert '"run": "0' in text
     (tmp_path / "jobs.jsonl").write_text(text.replace('"run": "0', '"run": "1'))
@@ -143,9 +143,9 @@ def test_a_job_that_changed_on_disk_is_no_job(tmp_path):
         sweep.jobs()
 
 
-def test_a_job_of_an_older_release_is_believed(tmp_path):
+def test_job_of_older_release_without_digest_is_accepted(tmp_path):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **ASKED, runs=1)
+    sweep.start([job(0)], **REQUEST, runs=1)
     held = json.loads((tmp_path / "jobs.jsonl").read_text())
     del held["digest"]
     (tmp_path / "jobs.jsonl").write_text(json.dumps(held) + "\n")
@@ -153,36 +153,36 @@ def test_a_job_of_an_older_release_is_believed(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[" * 100_000, '{"number": NaN}'])
-def test_jobs_that_are_none_are_damage_whatever_is_counted(tmp_path, text):
+def test_invalid_job_file_is_corrupt(tmp_path, text):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **ASKED, runs=1)
+    sweep.start([job(0)], **REQUEST, runs=1)
     (tmp_path / "jobs.jsonl").write_text(text)
     with pytest.raises(DamagedError, match=r"jobs\.jsonl is corrupt"):
         sweep.jobs()
 
 
 @pytest.mark.parametrize("changed", [{"started_ms": 10**18}, {"started_ms": -1}, {"runs": 2**70}])
-def test_a_plan_at_no_time_is_damage(tmp_path, changed):
+def test_plan_with_impossible_numbers_is_corrupt(tmp_path, changed):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **ASKED)
+    sweep.start([job(0)], **REQUEST)
     (tmp_path / "sweep.json").write_text(json.dumps(to_json(sweep.started()) | changed))
     with pytest.raises(DamagedError, match=r"sweep\.json is corrupt"):
         sweep.started()
 
 
 @pytest.mark.parametrize("kind", [os.mkfifo, lambda path: path.symlink_to(path)], ids=["pipe", "loop"])
-def test_where_the_jobs_states_are_no_folder_there_are_none(tmp_path, kind):
+def test_state_folders_of_wrong_type_count_as_empty(tmp_path, kind):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **ASKED)
+    sweep.start([job(0)], **REQUEST)
     for name in ("active", "ended"):
         (tmp_path / name).rmdir()
         kind(tmp_path / name)
     assert (sweep.active(), sweep.ended()) == ([], [])
 
 
-def test_a_job_that_was_half_added_when_the_sweep_was_killed_is_left_out(tmp_path):
+def test_incomplete_last_job_of_killed_sweep_is_left_out(tmp_path):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **ASKED, runs=1)
+    sweep.start([job(0)], **REQUEST, runs=1)
     with (tmp_path / "jobs.jsonl").open("a") as f:
         f.write('{"number": 1, "na')
     assert sweep.jobs() == [job(0)]
