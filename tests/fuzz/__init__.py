@@ -1,1 +1,1 @@
-"""Whatever is typed or found on disk: an answer or one line, soon."""
+"""Any command line and any corrupt file give a result or a one-line error, without hanging."""

@@ -8,10 +8,10 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _soon() -> Iterator[None]:
-    """A test that hangs fails."""
+    """Fail a test that hangs."""
 
     def too_long(*_: object) -> None:
-        raise RuntimeError("it hangs")
+        raise RuntimeError("the test hangs")
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(120)

@@ -1,4 +1,4 @@
-"""Any file of a sweep, a run, a store or a model may be damaged: an answer or one line, and what is beside it stays."""
+"""A corrupt file of a sweep, run, store, or model gives a result or a one-line error, and other files stay."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from tests.tools.commands import MINE, SMALL, lenet_train
 
 SHORT = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false")
 ODD: list[Any] = [None, -1, 10**400, "\ud800", "../../x", [[]], {"a": {"b": [None]}}, 1.5, True, float("nan")]
-WRITTEN_BY_WHO_LOOKS = {"lock", "owner.json"}
+WRITTEN_BY_READERS = {"lock", "owner.json"}
 DEAD_AGO = 1000.0  # seconds since the heartbeat of an owner on another machine
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Two sweeps, one with a run that failed after a commit, and a model file; and a copy of it all.
+    """Two sweeps, one with a run that failed after a checkpoint, and a model file; and a copy of all files.
 
-    Always at the same place, since MLflow's paths are absolute.
+    The folder stays the same, because MLflow's paths are absolute.
     """
 
     path: Path
@@ -49,10 +49,10 @@ class Whole:
         shutil.copytree(self.copy, self.path)
 
     def digests_of_other(self) -> dict[Path, str]:
-        """Of all files of the other sweep and its runs."""
+        """Return the digests of all files of the other sweep and its runs."""
         folders = [self.other.path, *(job.folder.path for job in self.other.jobs())]
         files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-        kept = [file for file in files if file.name not in WRITTEN_BY_WHO_LOOKS]
+        kept = [file for file in files if file.name not in WRITTEN_BY_READERS]
         return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept}
 
 
@@ -81,7 +81,7 @@ def whole(made: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
 
 
 def contents(held: bytes) -> Iterator[bytes]:
-    """What may have become of a file: by a crash, a full disk, a bad sector, an editor, another release or a joke."""
+    """Yield contents after a crash, a full disk, a bad sector, an edit, or a write by another release."""
     yield from (b"", held[: len(held) // 2], bytes(len(held)), held * 2, held.replace(b"e", b"\xff\xfe", 1))
     yield from (b"{}", b"[]", b"null", b"7", b"NaN", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}")
     for at in (9, len(held) // 3, len(held) - 1) if len(held) > 9 else ():
@@ -102,8 +102,8 @@ KINDS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def reads(whole: Whole) -> None:
-    """All that the commands read with, one after the other."""
+def read_everything(whole: Whole) -> None:
+    """Call each function with which commands read files."""
     outputs, sweep = whole.path / "outputs", SweepFolder(whole.one.path)
     found: list[Callable[[], object]] = [
         lambda: print_list(all_sweeps(outputs)),
@@ -150,15 +150,15 @@ def file_of(whole: Whole, pattern: str) -> Path:
 
 @pytest.mark.slow(seconds=1)
 @pytest.mark.parametrize("pattern", FILES)
-def test_readers_of_a_damaged_file_say_so_or_go_on(whole, pattern):
+def test_readers_of_corrupt_file_return_or_raise_user_error(whole, pattern):
     file, before = file_of(whole, pattern), whole.digests_of_other()
     for content in contents(held := file.read_bytes()):
         file.write_bytes(content)
-        reads(whole)
+        read_everything(whole)
     for make in KINDS.values():
         file.unlink()
         make(file)
-        reads(whole)
+        read_everything(whole)
         shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
         file.write_bytes(held)
     assert whole.digests_of_other() == before
@@ -178,7 +178,7 @@ COMMANDS = [
 
 @pytest.mark.slow(seconds=1)
 @pytest.mark.parametrize(("pattern", "how", "line"), COMMANDS)
-def test_a_command_that_needs_a_damaged_file_says_so_or_goes_on(whole, main, pattern, how, line, monkeypatch):
+def test_command_with_corrupt_file_ends_with_result_or_one_line(whole, main, pattern, how, line, monkeypatch):
     monkeypatch.chdir(whole.path)
     file, before = file_of(whole, pattern), whole.digests_of_other()
     program, *arguments = [part.format(**names(whole)) for part in line]

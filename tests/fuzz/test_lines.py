@@ -1,4 +1,4 @@
-"""Any command line gives an answer or one line with status 2: no traceback, no hang, nothing else than was typed."""
+"""Any command line gives a result or a one-line error with status 2, without a traceback or a hang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import NO_NETWORK, Done
 
 SMALL = ("dataset=digits", "num_epoch=1", "dataset.train_size=64", "tracking.plots=false", "tracking.models=none")
-TRAIN = [  # as a hasty, a curious and a hostile person type them
+TRAIN = [  # mistyped, unusual, and hostile command lines
     ["activation=prelu", "optimizer=adam", "num_iter_echo=1", "hydra.job.name=x", "++optimizer.eps=1e-6"],
     ["augmentation=[flip,erase]", "hydra.output_subdir=null", "tracking.tags.note='\n\x7f'"],
     ["-m", "seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=x"],
@@ -67,7 +67,7 @@ OTHERS = [
 
 @pytest.fixture
 def place(main: Cli, workdir: Path, ready: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """`main` where there are an outputs folder, a drawing and a pipe."""
+    """`main` in a folder with a drawing and a pipe, and with an outputs folder."""
     draw(7, STYLES["black on white"], workdir / "seven")
     os.mkfifo(workdir / "pipe")
     for name, value in (NO_NETWORK | {"HOME": str(workdir)}).items():
@@ -76,17 +76,17 @@ def place(main: Cli, workdir: Path, ready: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def check(done: Done, program: str) -> None:
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said, said
-    assert done.returncode in ({0, 1, 2, 3} if program == "reproduce" else {0, 1, 2}), said
+    printed = done.stdout + done.stderr
+    assert "Traceback" not in printed, printed
+    assert done.returncode in ({0, 1, 2, 3} if program == "reproduce" else {0, 1, 2}), printed
     if done.returncode == 2:
         lines = [line for line in done.stderr.splitlines() if line.startswith(f"lenet-{program}: ")]
-        assert len(lines) == 1, said
-        assert done.stderr.rstrip("\n").endswith(lines[0]), said
+        assert len(lines) == 1, printed
+        assert done.stderr.rstrip("\n").endswith(lines[0]), printed
 
 
 @pytest.mark.slow(seconds=4)
-def test_lines_of_lenet_train(place):
+def test_lenet_train_handles_unusual_command_lines(place):
     finished = []
     for line in TRAIN:
         done = place(*line, *([] if "dataset=mnist" in line else SMALL))
@@ -101,6 +101,6 @@ def test_lines_of_lenet_train(place):
 
 
 @pytest.mark.slow(seconds=4)
-def test_lines_of_the_other_commands(place):
+def test_other_commands_handle_unusual_command_lines(place):
     for program, *line in OTHERS:
         check(place(*line, program=program), program)
