@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -45,6 +47,8 @@ GROUND = {"addresses", "amounts", "cache", "errors", "files", "machine", "output
 MOST_FILES = 20
 MOST_OF_A_NAME = 2
 MOST_UNTYPED = 30
+MOST_CODE_LINES = 23_300
+LONGEST_TEST = 70  # characters in the name of a test
 MOST_OPTIONS = 28  # uses of the alias for the content of an option file
 # Private names of other libraries, by module. Each module explains its use, and a test checks the names.
 PRIVATE = {
@@ -146,6 +150,27 @@ def test_folders_are_small_and_file_names_rarely_repeat(package):
     names = Counter(file.name for file in files if file.name != "conftest.py")
     assert {folder: n for folder, n in folders.items() if n > MOST_FILES} == {}
     assert {name: n for name, n in names.items() if n > MOST_OF_A_NAME} == {}
+
+
+def code_lines(text: str) -> int:
+    """Return the number of lines that are not blank and contain more than a comment or a part of a docstring."""
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            documented |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in skipped]
+    return len({line for t in tokens for line in range(t.start[0], t.end[0] + 1)} - documented)
+
+
+def test_package_does_not_grow():
+    assert sum(code_lines(file.read_text()) for file in FILES.values()) <= MOST_CODE_LINES
+
+
+def test_names_of_tests_are_short_statements():
+    names = [name for file in modules("tests").values() for name in re.findall(r"def (test_\w+)", file.read_text())]
+    vague = re.compile(r"test_(an?|the|it|its|they|those|what|who|so)_")
+    assert [name for name in names if len(name) > LONGEST_TEST or vague.match(name)] == []
 
 
 def test_few_dictionaries_are_untyped():
