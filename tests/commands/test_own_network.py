@@ -89,7 +89,7 @@ def test_edited_network_code_is_reported_by_every_command(cli, main, ready, tmp_
         assert "code of" in again.stderr
         assert "sweep.force=true" in again.stderr
     (folder,) = ready.glob("runs/*")
-    test = ("dataset=digits", "trained_model=net-digits", "trust=edited_net")
+    test = ("dataset=digits", "trained_model=edited_net_Net-digits", "trust=edited_net")
     scored = main(*test, program="predict")  # with another network's accuracy, which must not be recorded
     assert (scored.returncode, "validation accuracy" in scored.stderr) == (2, True), scored.stderr
     mixed = main("-m", *one, "hydra/launcher=basic", "seed=0,1")
@@ -121,9 +121,9 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
     assert {(p["model"], p["model.maps"], p["parameters"]) for p in logged} == {
         ("residual", "2", "258"), ("residual", "4", "568"),
     }  # fmt: skip
-    assert champions(client(outputs)).keys() == {"residual-colors"}
+    assert champions(client(outputs)).keys() == {"tests_tools_networks_Residual-colors"}
 
-    named = "trained_model=residual-colors"
+    named = "trained_model=tests_tools_networks_Residual-colors"
     refused = main(*dataset, named, program="predict")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert TRUST in refused.stderr
@@ -134,7 +134,7 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
     assert any(name in picture.stdout for name in COLOR_CLASSES), picture.stderr
     again = main(f"run={next(outputs.glob('runs/*'))}", TRUST, program="reproduce")
     assert again.returncode == 0, again.stdout
-    network = lenet_exp.load("residual-colors", trust="tests.tools.networks.Residual")
+    network = lenet_exp.load("tests_tools_networks_Residual-colors", trust="tests.tools.networks.Residual")
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for form in ("onnx", "pt2"):
         file = tmp_path / f"net.{form}"

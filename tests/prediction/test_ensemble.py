@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_exported_ensemble_returns_mean_probabilities_of_members(name, swept, ma
     done = main("sweep=last", "ensemble=true", f"format={name}", program="export")
     assert done.returncode == 0, done.stderr
     (path,) = workdir.iterdir()
-    assert path.name == f"lenet5-digits-ensemble.{name}"
+    assert re.fullmatch(rf"lenet5-digits-\w{{8}}-ensemble\.{name}", path.name)
     images = torch.rand(50, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
         mean = torch.stack([network(images).softmax(1) for network in swept]).mean(0)

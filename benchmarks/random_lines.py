@@ -1,0 +1,132 @@
+"""Run random command lines, and list those that end with a traceback, an unknown exit status, or several error lines.
+
+Each line is a process in an empty outputs folder that all lines share. The flags are those of the commands, and the
+values are usual ones and those of hasty or hostile users.
+
+    python -m benchmarks.random_lines                        # 500 lines, about 10 minutes on one core
+    python -m benchmarks.random_lines --lines 100 --seed 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shlex
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.measure import positive
+from lenet_exp.config.explain import known_flags
+from lenet_exp.config.package_files import CONF_DIR, config_groups
+from tests.tools.commands import NO_NETWORK, start
+
+SECONDS = 120  # time limit for a line
+MOST_LINES = 3  # maximum number of lines that explain an invalid request
+SHORT = ("batch_size=128", "num_epoch=1", "tracking.plots=false", "tracking.models=none", "dataset=digits")
+GRIDS = ("seed=1,2", "activation=relu,tanh", "optimizer.lr=0.1,0.01")
+COMMANDS = {"compare": "KNOWN", "export": "FLAGS", "sync": "KNOWN", "reproduce": "KNOWN", "ui": "KNOWN"}
+PREDICT = ("dataset", "trained_model", "sweep", "configurations", "ensemble", "calibrate", "images", "output", "trust")
+SWEEP = ("list", "status", "rm", "stop", "du", "watch", "clean", "nope")
+VALUES = """
+    0 1 -1 2 0.1 1e-3 1e400 nan inf null true false '' x é [1,2] [] {} {a:1} range(3) 1,2 1,x interval(0,1) choice(1,2)
+    ${seed} ${oc.env:HOME} ${nope} /dev/null ~/x 'a b' 0x10 1_000 last all none auto cpu cuda best mnist digits relu sgd
+    linear ../x a.b '"' %s tag(a,1) glob(*) shuffle(1,2) 0-3 0..3 1;2 x.html x.md x.tex x.csv x.json x.PDF no/x.csv
+    /proc/x.json x.onnx x.pt2 x.SAFETENSORS lenet5-digits lenet5-digits@champion runs:/x x.pkl equivalence 0.2 ffff nope
+    sqlite:////nope/x.db http://127.0.0.1:9 'metrics.best_val_accuracy > 0' 1.2.3.4.5 70000 leaderboard curves onnx pt2
+"""
+OPTIONS = ("--help", "--cfg", "--resolve", "--hydra-help", "--nope", "--config-name=x", "-h")
+
+
+class Lines:
+    """Draws random command lines. The same seed gives the same lines."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._values = [*shlex.split(VALUES), "9" * 30, "\t", "'"]
+        self._flags = sorted(
+            known_flags() | set(config_groups()) | {"hydra/launcher", "hydra/sweeper", "n_trials", "seeds"}
+        )
+
+    def draw(self) -> tuple[str, list[str]]:
+        """Return the name of a command and its arguments."""
+        pick = self._random.choice
+        if self._random.random() < 0.55:
+            return "train", self._train()
+        program = pick([*COMMANDS, "predict", "sweep"])
+        if program == "sweep":
+            return program, [pick(SWEEP), *self._given(["sweep", "run", "dry_run", "experiment"])]
+        table = COMMANDS.get(program)
+        flags = PREDICT if table is None else getattr(import_module(f"lenet_exp.commands.{program}"), table)
+        given = self._given(sorted(flags))
+        # A server that starts would run until the time limit.
+        return program, [*given, "port=nope"] if program == "ui" else given
+
+    def _train(self) -> list[str]:
+        pick, several = self._random.choice, self._random.random() < 0.45
+        given = [*(["-m", pick(GRIDS)] if several else []), *SHORT]
+        if several and self._random.random() < 0.3:
+            given += ["hydra/sweeper=search", "n_trials=2"]
+        for flag in self._random.choices(self._flags, k=pick([0, 1, 1, 2, 3])):
+            prefix = pick(["", "", "", "", "+", "++", "~"])
+            given.append(prefix + flag + ("" if prefix == "~" else f"={self._value(flag)}"))
+        return given + ([pick(OPTIONS)] if self._random.random() < 0.08 else [])
+
+    def _given(self, flags: list[str]) -> list[str]:
+        chosen = self._random.choices(flags, k=self._random.choice([0, 1, 1, 2, 3]))
+        return [f"{flag}={self._value(flag)}" for flag in chosen]
+
+    def _value(self, flag: str) -> str:
+        options = [file.stem for file in (CONF_DIR / flag).glob("*.yaml")]
+        return self._random.choice(options if options and self._random.random() < 0.5 else self._values)
+
+
+def problem(status: int | None, stdout: str, stderr: str) -> str:
+    """Return what is wrong with the end of a command, or an empty string."""
+    if status is None:
+        return "time limit"
+    if "Traceback" in stdout + stderr:
+        return "traceback"
+    if status not in (0, 1, 2):
+        return f"exit status {status}"
+    if status == 2 and sum(bool(line.strip()) for line in stderr.splitlines()) > MOST_LINES:
+        return "several error lines"
+    return ""
+
+
+def main() -> None:
+    """Run the lines. Exit with status 1 if any of them ends badly."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lines", type=positive, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    lines, wrong = Lines(asked.seed), 0
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / "work"
+        work.mkdir()
+        for number in range(asked.lines):
+            program, arguments = lines.draw()
+            process = start(
+                *arguments,
+                outputs=Path(folder) / "outputs",
+                program=program,
+                env=NO_NETWORK | {"HOME": folder},
+                cwd=work,
+            )
+            try:
+                stdout, stderr = process.communicate(timeout=SECONDS)
+                found = problem(process.returncode, stdout, stderr)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                found = problem(None, "", "")
+            if found:
+                wrong += 1
+                print(f"{number}: {found}: {shlex.join([f'lenet-{program}', *arguments])}\n{stderr}", flush=True)
+    print(f"{asked.lines} lines with seed {asked.seed}: {wrong} ended badly")
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()
