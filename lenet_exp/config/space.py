@@ -207,7 +207,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ConfigError(f"{typed}: must be interval(low,high) with finite numbers and low <= high")
     if isinstance(low, int) and isinstance(high, int):
-        return _whole(low, high, 1, log, typed)
+        return _whole(low, high, 1, log, typed=typed)
     return FloatRange(float(low), float(high), None, log)
 
 
@@ -227,7 +227,7 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     last = a + (count - 1) * c
     low, high = min(a, last), max(a, last)
     if whole:
-        return _whole(int(low), int(high), abs(int(step)), log, typed)
+        return _whole(int(low), int(high), abs(int(step)), log, typed=typed)
     return FloatRange(float(low), float(high), None if low == high else abs(float(step)), log)
 
 

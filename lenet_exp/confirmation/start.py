@@ -53,7 +53,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
             f"run=true: the sweep is in a different outputs folder; set LENET_EXP_OUTPUTS={sweep.outputs}"
         )
     comparisons = compare_sweep(sweep, results)
-    planned = [_planned(sweep, c, results, request, where) for c in comparisons]
+    planned = [_planned(sweep, c, results, request, where=where) for c in comparisons]
     for lines, _ in planned:
         print(*lines, sep="\n")
     return max((_train(line) for _, line in planned if line is not None and run), default=0)

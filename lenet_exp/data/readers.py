@@ -128,7 +128,7 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
     if dataset.transposed:
         images = images.transpose(1, 2).contiguous()
-    return RawImages(images, labels.to(torch.int64) - dataset.first_label, 255, str(folder), files)
+    return RawImages(images, labels.to(torch.int64) - dataset.first_label, 255, str(folder), files=files)
 
 
 def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -142,7 +142,9 @@ def _read_cifar(dataset: Dataset, root: Path, part: Part) -> RawImages:
                 f"{CIFAR_RECORD:,} bytes per image"
             )
     table = torch.from_numpy(np.concatenate([np.frombuffer(c, np.uint8) for c in contents])).reshape(-1, CIFAR_RECORD)
-    return RawImages(table[:, 1:].reshape(-1, 3, 32, 32).contiguous(), table[:, 0].long(), 255, str(folder), files)
+    return RawImages(
+        table[:, 1:].reshape(-1, 3, 32, 32).contiguous(), table[:, 0].long(), 255, str(folder), files=files
+    )
 
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -180,7 +182,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
             images.append(pixels)
             labels.append(label)
     pixels_tensor = torch.from_numpy(np.stack(images))
-    return RawImages(pixels_tensor, torch.tensor(labels), 255, str(folder), {part: digest.hexdigest()})
+    return RawImages(pixels_tensor, torch.tensor(labels), 255, str(folder), files={part: digest.hexdigest()})
 
 
 def _class_folders(dataset: Dataset, root: Path, part: Part) -> dict[str, Path]:

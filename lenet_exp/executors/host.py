@@ -140,7 +140,7 @@ class Host:
     def describe(self) -> PlaceInfo:
         """Build the native engine if jobs need it, and describe this process. Call this before the first job."""
         lacks = why_no_kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
-        return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
+        return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), torch=versions()["torch"])
 
     def start(self, job: Job) -> EpochReport | JobEnd | None:
         """Run a job until it reports an epoch or ends. Return None if the job was stopped before it started."""

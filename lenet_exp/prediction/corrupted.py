@@ -40,7 +40,7 @@ def score_corrupted(
     found = {}
     for name in CORRUPTIONS:
         images = _corrupted(_TestImages(digest, raw), name)
-        predictions = logits_of(model, images, raw.white, batch_size, device).argmax(1)
+        predictions = logits_of(model, images, raw.white, batch_size, device=device).argmax(1)
         found[name] = int((predictions == raw.labels).sum()) / len(raw.labels)
     return found
 

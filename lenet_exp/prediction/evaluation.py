@@ -61,11 +61,11 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     raw = read_images(dataset, config.data_root, "test")
     if config.corrupted:
         check_images(dataset, raw)
-    outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device))
+    outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device))
     score = score_of(outputs, temperature)
     drawn = test_figures(score, f"{model.name}: {dataset.name}")
     if config.corrupted:
-        accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device)
+        accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device=device)
         score = replace(score, corrupted=accuracies)
         drawn["corruptions"] = corruptions_figure(outputs, score, score.data_digest)
     pngs = {f"{name.replace(' ', '_')}.png": png(figure) for name, figure in drawn.items()}

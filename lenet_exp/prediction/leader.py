@@ -103,7 +103,7 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: l
     title = f"{first.name}, {len(first.tested)} models: {first.comparison.dataset}"
     drawn = test_figures(first.ensemble, title) if first.ensemble is not None else {}
     pngs = {f"{name.replace(' ', '_')}_ensemble.png": png(figure) for name, figure in drawn.items()}
-    logged = log_sweep_test(sweep, config.tracking.uri, results, leader, first.metrics, pngs)
+    logged = log_sweep_test(sweep, config.tracking.uri, results, leader, metrics=first.metrics, pictures=pngs)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
@@ -114,7 +114,7 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: l
         tracking = jobs[0].job.config.tracking
         pictures = tracking.plots and sweep.started().outcome is Outcome.finished
         store = open_store(replace(tracking, uri=uri), sweep.outputs)
-        report_sweep(store, sweep, jobs, compare_sweep(sweep, jobs), pictures)
+        report_sweep(store, sweep, jobs, compare_sweep(sweep, jobs), with_pictures=pictures)
 
 
 def _score(

@@ -37,7 +37,7 @@ class _Group:
             max(self.bottom, other.bottom),
             min(self.left, other.left),
             max(self.right, other.right),
-            self.labels + other.labels,
+            labels=self.labels + other.labels,
         )
 
 
@@ -65,7 +65,7 @@ def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
     surest = ndimage.maximum(amount, labels, np.arange(1, count + 1))
     boxes = ndimage.find_objects(labels)
     found = [
-        _Group(rows.start, rows.stop, columns.start, columns.stop, (number,))
+        _Group(rows.start, rows.stop, columns.start, columns.stop, labels=(number,))
         for number, ((rows, columns), most) in enumerate(zip(boxes, surest, strict=True), 1)
         if most > SURE
     ]

@@ -123,7 +123,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope, size)) for drawing in drawings]
     wide = [dataset.shows is PictureContent.digits and _breadth(drawing) > BROADEST for drawing in drawings]
     return [
-        Picture(path, frame, ink.dark, n, len(frames), broad)
+        Picture(path, frame, ink.dark, n, of=len(frames), wide=broad)
         for n, (frame, broad) in enumerate(zip(frames, wide, strict=True), 1)
     ]
 

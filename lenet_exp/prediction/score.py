@@ -86,7 +86,7 @@ def score_of(outputs: TestOutputs, temperature: Temperature | None = None) -> Sc
         raw.labels.numpy(), predictions.numpy(), labels=list(range(num_classes)), zero_division=0.0
     )
     classes = [
-        ClassScore(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+        ClassScore(name, float(precision[i]), float(recall[i]), float(f1[i]), support=int(support[i]))
         for i, name in enumerate(outputs.dataset.class_names or [])
     ]
     return Score(

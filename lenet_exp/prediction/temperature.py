@@ -92,7 +92,7 @@ def validation_logits(
     recorded = model.record.data_digests.get("validation")
     if recorded is not None and recorded != pixels_digest(images, labels, raw.white):
         raise DataError(f"{model.name}: the validation images in {raw.source} are not those of its run")
-    return logits_of(model, images, raw.white, batch_size, device), labels
+    return logits_of(model, images, raw.white, batch_size, device=device), labels
 
 
 class ScaledNetwork(nn.Module):

@@ -299,4 +299,13 @@ def _resumed_trials(planned: PlannedSearch, database: StudyDatabase) -> Trials:
     if known and rules < RULES and planned.plan.seeds > 1:
         log.info("the search began under an earlier release; a new rule now decides which configurations get seeds")
     first, most = planned.first_pruned, planned.num_epoch
-    return Trials(planned.study_name, planned.search, planned.flags, most, known, first, rules, baseline)
+    return Trials(
+        planned.study_name,
+        planned.search,
+        planned.flags,
+        most,
+        known=known,
+        first=first,
+        rules=rules,
+        baseline=baseline,
+    )

@@ -76,7 +76,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan)
     if planned.config.sweep.detach:
         launcher, _ = launching.launcher(planned.sweep, planned.config)
-        detach(launcher, planned.sweep, planned.corners, planned.config, request)
+        detach(launcher, planned.sweep, planned.corners, planned.config, request=request)
         return
     databases: list[StudyDatabase] = []
 

@@ -86,8 +86,8 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
     plan, scored = sweep.started(), all(c.scored for c in comparisons)
     points, margin = plan.points, plan.margin or 0.0
     if points is None:
-        return ConfirmationResult(sweep.id, comparisons[0].dataset, margin, confirmed, scored, equivalence=True)
-    return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored)
+        return ConfirmationResult(sweep.id, comparisons[0].dataset, margin, confirmed, scored=scored, equivalence=True)
+    return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored=scored)
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:

@@ -50,7 +50,9 @@ def end_sweep(
     save_confirmed(sweep, comparisons)
 
     def report(with_pictures: bool) -> None:
-        delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
+        delivery.attempt(
+            OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=with_pictures)
+        )
 
     report(False)  # before the run is closed, so that a closed run never shows a running sweep
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))

@@ -95,7 +95,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
     if plan.config.sweep.force or any(job.folder.checked_result() is None for job in plan.jobs):
         launching.check(plan.jobs)
     if plan.config.sweep.detach:
-        detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, plan.request)
+        detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, request=plan.request)
         return
     with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request) as session:
         if missing := session.missing():

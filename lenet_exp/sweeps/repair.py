@@ -76,7 +76,9 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
             comparisons = compare_sweep(sweep, results)
-            delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, False))
+            delivery.attempt(
+                OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=False)
+            )
             delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if died:
         log.info(

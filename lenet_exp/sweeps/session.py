@@ -187,7 +187,9 @@ class Session:
             while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
-        return watching(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
+        return watching(
+            self.sweep, self.jobs, self.background, self.live_report, display=self.display, delivers=delivers
+        )
 
 
 @contextmanager

@@ -137,7 +137,9 @@ class Sync:
         self.delivered += UploadCount(sweeps=int(untold and delivery.name not in sweep.started().untold))
         comparisons = compare_sweep(sweep, results)
         pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
-        delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
+        delivery.attempt(
+            OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=pictures)
+        )
 
     def _run(self, folder: RunFolder, tracking: Tracking) -> None:
         sweep = self._swept.get(folder.path)

@@ -87,7 +87,7 @@ def _try_network(options: str) -> bool:
             expected = f"[2, {shape.num_classes}] (at least 10 outputs unless dataset.exact_classes=true)"
             raise ConfigError(f"{named}: logits of two images have shape {list(logits.shape)}; expected {expected}")
         known = ours and (not activation or activation["_target_"] in trusted_activations())
-        problem = "" if known else _broken_rule(network, build, noise, images, logits)
+        problem = "" if known else _broken_rule(network, build, noise, images, logits=logits)
         if drawn := [now[0] for now, then in zip(_global_random(), before, strict=True) if now != then]:
             problem = f"uses {drawn[0]}'s global random state; use {INSTEAD}, or a `generator` attribute"
         if problem:

@@ -73,10 +73,12 @@ def fit(
     step = engine.stepper(lane, with_label_noise(data, lane.config), steps_an_epoch(lane, data) * lane.config.num_epoch)
     while lane.position.epoch <= lane.config.num_epoch and not lane.stopped_early:
         start = time.perf_counter() - lane.position.seconds
-        trained = _train_epoch(lane, data, engine, step, echo, stop, start)
+        trained = _train_epoch(lane, data, engine, step, echo=echo, stop=stop, start=start)
         if trained is None:
             return
-        result = trained if isinstance(trained, Divergence) else _validate_epoch(lane, data, engine, trained, start)
+        result = (
+            trained if isinstance(trained, Divergence) else _validate_epoch(lane, data, engine, trained, start=start)
+        )
         yield result
         if isinstance(result, Divergence):
             return

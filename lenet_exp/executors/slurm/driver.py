@@ -61,7 +61,9 @@ def serve_place(sweep: SweepFolder, host_of: HostOf) -> bool:
     try:
         host, place = host_of(plan.work, plan.asks, plan.time_limit, plan.probe)
         has_driver = lambda: sweep.owner() is not None  # noqa: E731
-        return Place(channel, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
+        return Place(channel, plan.session, place_name(), host, outputs=sweep.outputs, has_driver=has_driver).serve(
+            place
+        )
     except OSError:
         now = channel.plan()
         if now is not None and now.session == plan.session:

@@ -58,7 +58,7 @@ class SlurmMessages:
             asks, time_limit: see `PortableWork`.
             probe: see `PlacePlan`.
         """
-        plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe)
+        plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe=probe)
         for name in ("driver", "beats"):
             (self.folder / plan.session / name).mkdir(parents=True)
         write_json(self.folder / "plan.json", asdict(plan))

@@ -83,7 +83,7 @@ class SlurmExecutor(ClusterExecutor):
         self._session = plan.session
         self._said, self._beats = self._channel.driver(self._session), self._channel.beats(self._session)
         script = allocation_script(options, [*command, str(self._sweep.path)])
-        self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue, clock)
+        self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue=queue, clock=clock)
         self._places = Places(NAME, retries=retries)
         self._opened: deque[int] = deque()  # requested places that have not started
         self._started: dict[str, _StartedPlace] = {}  # keyed by name; lost places are removed

@@ -63,8 +63,8 @@ class NativeEngine:
             if draws_noise:
                 options.key1, options.key2 = _key(lane.noise)
             if changing:
-                group["lr"] = lane.lr * lr_factor(schedule, number, steps, cosine, power)
-            loss, hits = kernels.gradient(options, images, labels, index, weights, gradient)
+                group["lr"] = lane.lr * lr_factor(schedule, number, steps, cosine, power=power)
+            loss, hits = kernels.gradient(options, images, labels, index, weights=weights, gradient=gradient)
             update = rule.next_step(group["lr"])
             if average_weights is not None:
                 update.average_decay = decay_at(config.training.ema_decay or 0.0, number + 1)

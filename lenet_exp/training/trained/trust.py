@@ -88,9 +88,9 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
         check_image_shape(config.dataset)
     except ConfigError as e:
         raise UserError(f"{of}: {e}") from e
-    _check(of, "model", config.model, OUR_MODELS, trust)
+    _check(of, "model", config.model, OUR_MODELS, trust=trust)
     if config.activation != {}:  # some models have no activation
-        _check(of, "activation", config.activation, trusted_activations(), trust)
+        _check(of, "activation", config.activation, trusted_activations(), trust=trust)
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
@@ -99,7 +99,7 @@ def check_optimizer(of: str, option: Any, trust: str | None) -> None:
     Raises:
         UserError: the class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
     """
-    _check(of, "optimizer", option, trusted_optimizers(), trust)
+    _check(of, "optimizer", option, trusted_optimizers(), trust=trust)
 
 
 def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust) -> None:
