@@ -141,6 +141,9 @@ class Reader:
                     self._made(f"{SWEEP} 'seed=range(2)'")
             case Need.running:
                 self._start_sweep()
+            case Need.network:
+                network = text.partition("trained_model=")[2].partition("-")[0]
+                self._made(f"lenet-train dataset=digits num_epoch=1 model={network}")
             case Need.experiment:
                 self._made(f"lenet-train {SMALL} tracking.{text.split()[2]}")
 

@@ -32,6 +32,7 @@ class Need(StrEnum):
     seeds = "a sweep over configurations and seeds, the last one"
     running = "a sweep that runs"
     experiment = "a run of the experiment that the command names"
+    network = "a run of the network that the command names"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ RULES = (
     Rule(r"(MLFLOW_TRACKING_URI=\S+ mlflow models serve|python -c|curl http://127)", "serves a champion of MNIST",
          Way.elsewhere, covered=("tests/prediction/test_serve.py",)),
     Rule(r"PYTHONPATH=\. lenet-predict", "needs a model from another user", instead=(("model.", "given."),)),
+    Rule(r"lenet-predict .*trained_model=\w+-digits", "needs a run of the network", needs=Need.network),
     Rule(r"lenet-train -m .*sweep\.resume=", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-train dataset=(emnist|cifar10)", "downloads up to 0.6 GB: its configuration is printed",
          more=("--cfg", "job")),
