@@ -89,9 +89,12 @@ class Checkpoints:
         self._remove({c.state for c in self._checkpoints} | {c.best.weights for c in self._checkpoints if c.best})
         self._written_at = time.monotonic()
 
-    def write_results(self, best: Best | None) -> None:
-        """Write the epochs' results and the best weights, but no new checkpoint, at the end of training."""
-        self._write_history(self._write_best(best))
+    def write_results(self, best: Best | None) -> History:
+        """Write the epochs' results and the best weights at the end of training, and return the stored history.
+
+        No new checkpoint is written.
+        """
+        return self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
         """Restore a run's training state from the newest intact checkpoint; return whether such a checkpoint was found.
@@ -137,9 +140,10 @@ class Checkpoints:
         save_weights(weights, best.weights, {"epoch": str(best.epoch)})
         return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
 
-    def _write_history(self, best: BestWeights | None) -> None:
+    def _write_history(self, best: BestWeights | None) -> History:
         history = History(self._epochs, best, self._checkpoints, self.resumed, self.diverged)
         write_json(self.path / "history.json", with_digest(to_json(history)))
+        return history
 
     def _remove(self, keep: set[str]) -> None:
         for old in (*self.path.glob("state-*.safetensors"), *self.path.glob("best-*.safetensors")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.records import History, Outcome, Record
 from lenet_exp.machine import now_ms
 from lenet_exp.training.confusion import class_accuracies, confusion_matrix
 from lenet_exp.training.trained.weights import weights_digest
@@ -20,24 +20,24 @@ MOST_IN_MATRIX = 256  # maximum number of classes for a confusion matrix in a re
 def final_record(
     begun: Record,
     outcome: Outcome,
+    history: History,
     *,
-    epochs: int,
     seconds: float,
-    seconds_to_best: float | None = None,
-    resumed: int = 0,
+    reason: str,
     stopped_early: bool = False,
     best: Best | None = None,
     data: TrainingData | None = None,
-    reason: str = "",
 ) -> Record:
     """Return the record of a run that has just ended; `Record` describes the fields.
 
     Args:
         begun: record from the start of the run.
+        history: history of the run, as stored in its folder.
         best: best weights and their validation results; None if they are not available.
         data: training data of the run, for the confusion matrix; None if the data is not available.
     """
-    matrix = None
+    matrix, best_epoch = None, history.best.epoch if history.best else None
+    seconds_to_best = history.seconds_to(best_epoch)
     if best is not None and data is not None:
         matrix = confusion_matrix(data.labels[data.val_index], best.predictions, data.shape.num_classes)
     large = matrix is not None and len(matrix) > MOST_IN_MATRIX
@@ -45,13 +45,13 @@ def final_record(
         begun,
         outcome=outcome,
         reason=reason,
-        epochs=epochs,
+        epochs=len(history.epochs),
         seconds=round(seconds, 3),
         seconds_to_best=None if seconds_to_best is None else round(seconds_to_best, 3),
-        resumed=resumed,
+        resumed=history.resumed,
         stopped_early=stopped_early,
-        best_epoch=best.epoch if best else None,
-        best_val_accuracy=best.val_accuracy if best else None,
+        best_epoch=best_epoch,
+        best_val_accuracy=history.best.val_accuracy if history.best else None,
         weights_digest=weights_digest(best.weights) if best else None,
         confusion_matrix=None if large else matrix,
         class_accuracies=class_accuracies(matrix) if matrix is not None and large else None,

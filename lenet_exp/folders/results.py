@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_exp.folders.final_record import final_record
@@ -165,19 +165,8 @@ def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
     if begun is None or folder.record() is not None:
         return False
     history = folder.history()
-    best = history.best
-    record = final_record(
-        begun,
-        outcome,
-        epochs=len(history.epochs),
-        seconds=sum(e.epoch_seconds for e in history.epochs),
-        seconds_to_best=history.seconds_to(best.epoch if best else None),
-        resumed=history.resumed,
-        reason=reason,
-    )
-    if best is not None:
-        record = replace(record, best_epoch=best.epoch, best_val_accuracy=best.val_accuracy)
-    folder.finish(record)
+    seconds = sum(e.epoch_seconds for e in history.epochs)
+    folder.finish(final_record(begun, outcome, history, seconds=seconds, reason=reason))
     return True
 
 

@@ -12,7 +12,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import History, Outcome, Record
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.terminal.progress import Display
@@ -78,14 +78,11 @@ class Training:
             raise RuntimeError(reason) from e  # a network's SystemExit must not end the command
         finally:
             best = self.lane.best
-            self.checkpoints.write_results(best)
             record = final_record(
                 self.begun,
                 outcome,
-                epochs=self.lane.position.epoch - 1,
+                self.checkpoints.write_results(best),
                 seconds=time.perf_counter() - self.start,
-                seconds_to_best=History(self.checkpoints.epochs).seconds_to(best.epoch if best else None),
-                resumed=self.checkpoints.resumed,
                 stopped_early=self.lane.stopped_early,
                 best=best,
                 data=self.data,
