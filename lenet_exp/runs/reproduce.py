@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 from dataclasses import replace
 
 from lenet_exp.errors import first_line
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.machine import now_ms
 from lenet_exp.outputs import check_outputs
 from lenet_exp.runs.repeatable import RepeatableRun, repeatable
 from lenet_exp.runs.reproduce_result import ReproduceResult, ReproduceStatus, compare_trainings, differs, not_comparable
@@ -105,7 +105,7 @@ def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
         ready.job,
         NoDelivery(),
         default_threads=ready.config.num_threads or 1,
-        forced_ms=math.inf if whole else 0.0,
+        forced_ms=now_ms() if whole else 0,
         prune=enough,
     )
     return found.record, folder.history().epochs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.machine import cpu_count, versions
+from lenet_exp.machine import cpu_count, now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.runs.begin import begin
@@ -68,7 +67,7 @@ def run_alone(
     check_outputs(job.outputs)
     _model_file(job)  # report an unwritable path before creating a store
     delivery = deliver(config.tracking, job.outputs)
-    forced_ms = math.inf if config.sweep.force else 0.0
+    forced_ms = now_ms() if config.sweep.force else 0
     threads = default_threads or cpu_count()
     return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)
 
@@ -78,7 +77,7 @@ def run(
     delivery: Delivery,
     *,
     default_threads: int,
-    forced_ms: float = 0.0,
+    forced_ms: int = 0,
     on_start: OnStart = lambda folder: None,
     prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
@@ -134,7 +133,8 @@ def run(
         with graceful():
             try:
                 with log_to_file(folder.log_file):
-                    new = _after(forced_ms, begin(job, config, data, device, chosen.why))
+                    new = begin(job, config, data, device, chosen.why)
+                    new = replace(new, created_ms=max(new.created_ms, forced_ms))  # this machine's clock can be behind
                     begun, checkpoints = _begin(folder, earlier, new, lane)
                     log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                     on_start(folder)
@@ -196,13 +196,6 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     other += [f"other code of its {group}" for group in changed_code(config, record.execution)]
     if other:
         log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
-
-
-def _after(forced_ms: float, new: Record) -> Record:
-    """Return a record whose start time is not before the request to retrain, even if this machine's clock is behind."""
-    if math.isfinite(forced_ms) and new.created_ms < forced_ms:
-        return replace(new, created_ms=math.ceil(forced_ms))
-    return new
 
 
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ TORCH = (*LINE, "engine=torch")  # torch's bits depend on the CPU
 
 
 def trained(
-    prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE, forced_ms: float = 0.0
+    prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE, forced_ms: int = 0
 ) -> RunResult:
     config = compose(list(line))
     job, delivery = lone_job(config), StoreDelivery(config.tracking)
@@ -60,8 +59,8 @@ def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monk
 
 
 def test_retrained_run_resumes_if_clock_is_behind(ready, caplog):
-    forced_ms = time.time() * 1000 + 3_600_000
-    assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == math.ceil(forced_ms)
+    forced_ms = int(time.time() * 1000) + 3_600_000
+    assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == forced_ms
     caplog.set_level(logging.INFO)
     assert trained(forced_ms=forced_ms).outcome is Outcome.finished
     assert "in epoch 3" in caplog.text
