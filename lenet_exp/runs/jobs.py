@@ -47,9 +47,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
         DataError: the data is not available.
     """
     config = typed(plain(config))  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
-    check_config(config)
-    _check_store(config.tracking)
-    choose_device(config.device)
+    check_jobs([[]], [config])
     (job,) = freeze_jobs([], [[]], [config])
     return replace(job, name=name or job.name)
 
@@ -125,35 +123,29 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
             overrides.
     """
-    resolved, fingerprints = [], []
-    for overrides, given in zip(jobs, configs, strict=True):
+    groups, frozen = set(config_groups()), []
+    for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
             config = with_class_names(given)
-            resolved.append(config)
-            fingerprints.append(fingerprint(config, data_digests(config)))
+            digest = fingerprint(config, data_digests(config))
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
-    configs = resolved
-    groups, found = set(config_groups()), []
-    chosen = [choose_engine(config) for config in configs]
-    runs = _run_ids([replace(c, engine=e.engine) for c, e in zip(configs, chosen, strict=True)], fingerprints)
-    for number, (overrides, config) in enumerate(zip(jobs, configs, strict=True)):
-        values = swept_values(swept, list(overrides))
-        found.append(
+        values, chosen = swept_values(swept, list(overrides)), choose_engine(config)
+        frozen.append(
             Job(
                 number=number,
                 name=job_name(number, values, groups) if values else _described(config),
                 swept=values,
                 overrides=[hide_password(o) for o in overrides],
                 config=_frozen(config),
-                fingerprint=fingerprints[number],
-                run=runs[number],
-                engine=chosen[number].engine,
-                engine_why=chosen[number].why,
+                fingerprint=digest,
+                run="",
+                engine=chosen.engine,
+                engine_why=chosen.why,
             )
         )
-    return found
+    return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:
@@ -188,30 +180,24 @@ def _value(config: Config, flag: str) -> object:
     return config.optimizer.get("momentum") if flag == "optimizer.momentum" else value_of(config, flag)
 
 
-def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
+def _run_ids(jobs: Sequence[Job]) -> list[str]:
     """Return the name of each job's run folder.
 
     If a sweep trains a fingerprint with several execution settings (device, threads, and engine), each combination of
     settings has its own run. The first combination uses the default folder, unless that folder already contains a run
     with one of the other combinations. The number of threads matters only if the exact weights depend on it.
-
-    Args:
-        configs: configuration of each job, with its engine already chosen.
-        fingerprints: fingerprint of each job.
     """
-    executions = [_execution(config) for config in configs]
-    several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))
+    executions = [_execution(job.executed) for job in jobs]
+    several = Counter(f for f, _ in {(job.fingerprint, e) for job, e in zip(jobs, executions, strict=True)})
     usual: dict[str, tuple[object, ...]] = {}
-    found = []
-    for config, what, execution in zip(configs, fingerprints, executions, strict=True):
-        experiment = config.tracking.experiment
-        if several[what] == 1:
-            found.append(run_id(experiment, what))
-            continue
-        if what not in usual:
-            usual[what] = _execution_of(run_id(experiment, what)) or execution
-        found.append(run_id(experiment, what, *([] if usual[what] == execution else execution)))
-    return found
+    ids = []
+    for job, execution in zip(jobs, executions, strict=True):
+        default = run_id(job.config.tracking.experiment, job.fingerprint)
+        if several[job.fingerprint] > 1 and default not in usual:
+            usual[default] = _execution_of(default) or execution
+        own = usual.get(default, execution) != execution
+        ids.append(run_id(job.config.tracking.experiment, job.fingerprint, *execution) if own else default)
+    return ids
 
 
 def _execution(config: Config) -> tuple[object, ...]:
