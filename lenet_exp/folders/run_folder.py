@@ -223,23 +223,18 @@ class RunFolder:
         record = self.record()
         return record if record is not None and record.is_result else None
 
-    def damaged_weights(self) -> str | None:
-        """Return the reason why the file with the best weights is corrupt, or None if the file is intact or missing."""
-        error = self._weights_error()
-        return None if error is None else str(error).rpartition(";")[0]
-
     def checked_result(self) -> Record | None:
         """Return the record if it is a result and the file with the best weights is not corrupt; None otherwise.
 
         The file with the best weights can be missing. Corruption is logged.
         """
         result = self.result()
-        error = self._weights_error() if result is not None else None
+        error = self.weights_error() if result is not None else None
         if error is not None:
             warn_once(error)
         return result if error is None else None
 
-    def _weights_error(self) -> DamagedError | None:
+    def weights_error(self) -> DamagedError | None:
         """Return the error for a corrupt file with the best weights, or None if the file is intact or missing."""
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():

@@ -93,14 +93,6 @@ class SweepFolder:
             os.fsync(f.fileno())
         self.save(runs=job.number + 1)  # after the line, because every counted job must be in the file
 
-    def plan(self) -> SweepPlan | None:
-        """Return the plan of the sweep, or None if the sweep has never been started.
-
-        Raises:
-            DamagedError: sweep.json is corrupt.
-        """
-        return read(self.path / "sweep.json", _plan, AGAIN)
-
     def kept_plan(self) -> SweepPlan | None:
         """Return the plan, or None if it is missing or corrupt; corruption is logged."""
         return read_or_none(self.path / "sweep.json", _plan, "it will be rebuilt")
@@ -112,7 +104,7 @@ class SweepFolder:
             FileNotFoundError: the sweep was never started.
             DamagedError: sweep.json is corrupt.
         """
-        plan = self.plan()
+        plan = read(self.path / "sweep.json", _plan, AGAIN)
         if plan is None:
             raise FileNotFoundError(f"{self.path}: no sweep found")
         return plan
@@ -162,12 +154,10 @@ class SweepFolder:
         """Return all jobs of the sweep.
 
         Raises:
+            FileNotFoundError: the sweep was never started.
             DamagedError: jobs are missing or corrupt.
         """
-        plan, lines = self.plan(), self._lines()  # in this order, because jobs can be added in between
-        runs = plan.runs if plan is not None else 0
-        if lines and len(lines) > runs and not lines[-1].endswith("\n"):
-            del lines[-1]  # the sweep was killed while it added a job
+        runs, lines = self.started().runs, self._lines()  # in this order, because jobs can be added in between
         if len(lines) < runs:
             raise self._damaged(f"it has only {len(lines)} of {runs} jobs")
         known = self._known
@@ -177,6 +167,17 @@ class SweepFolder:
     def job(self, number: int) -> Job:
         """Return the job with the given number without parsing other jobs."""
         return self._job("".join(self._lines()[number : number + 1]))
+
+    def run_ids(self) -> list[str]:
+        """Return the IDs of the sweep's runs in the order of its jobs, without parsing the jobs' configurations.
+
+        Raises:
+            DamagedError: jobs.jsonl is corrupt.
+        """
+        try:
+            return list(dict.fromkeys(str(from_json(line)["run"]) for line in self._lines()))
+        except (ValueError, KeyError, TypeError) as e:
+            raise self._damaged(type(e).__name__) from e
 
     def ask_to_stop(self) -> None:
         """Request a stop of the sweep, even if its process runs on another machine."""
@@ -231,9 +232,12 @@ class SweepFolder:
 
     def _lines(self) -> list[str]:
         try:
-            return read_regular(self.path / "jobs.jsonl").decode().splitlines(keepends=True)
+            lines = read_regular(self.path / "jobs.jsonl").decode().splitlines(keepends=True)
         except (OSError, ValueError) as e:
             raise self._damaged(first_line(e)) from e
+        if lines and not lines[-1].endswith("\n"):
+            del lines[-1]  # the sweep was killed while it added a job
+        return lines
 
     def _damaged(self, why: str) -> DamagedError:
         plan = self.kept_plan()

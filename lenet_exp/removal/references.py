@@ -1,32 +1,14 @@
-"""Determines which runs a sweep needs and which sweeps in an outputs folder need a run."""
+"""Determines which sweeps in an outputs folder need a run, and which runs of a sweep are older than the sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
 
-from lenet_exp.files import from_json, read_regular
-from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # the command of a sweep contains one of these
-
-
-def runs_of(sweep: Path) -> list[str]:
-    """Return the IDs of a sweep's runs in the order of its jobs, without loading the jobs' configurations.
-
-    Raises:
-        DamagedError: jobs.jsonl is corrupt.
-    """
-    try:
-        lines = read_regular(sweep / "jobs.jsonl").splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):
-            del lines[-1]  # the sweep was killed while it added a job
-        return list(dict.fromkeys(str(from_json(line)["run"]) for line in lines))
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        again = "rerun the sweep's command to restore it"
-        raise damage_error(sweep / "jobs.jsonl", type(e).__name__, again) from e
 
 
 def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
@@ -39,10 +21,10 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
         DamagedError: the jobs of a sweep are corrupt, so its runs are unknown.
     """
     users: dict[str, list[str]] = {}
-    for started in sorted((outputs / "sweeps").glob("*/sweep.json")):
-        sweep = started.parent
-        for run in runs_of(sweep) if sweep.name not in but else ():
-            users.setdefault(run, []).append(sweep.name)
+    for path in sorted((outputs / "sweeps").glob("*/sweep.json")):
+        sweep = SweepFolder(path.parent)
+        for run in sweep.run_ids() if sweep.id not in but else ():
+            users.setdefault(run, []).append(sweep.id)
     return users
 
 
@@ -54,7 +36,7 @@ def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
     """
     plan = sweep.kept_plan()
     created_ms = plan.created_ms if plan is not None else 0
-    folders = [RunFolder(outputs / "runs" / run) for run in runs_of(sweep.path)]
+    folders = [RunFolder(outputs / "runs" / run) for run in sweep.run_ids()]
     return frozenset(
         folder.id
         for folder in folders

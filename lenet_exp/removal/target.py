@@ -13,7 +13,7 @@ from lenet_exp.folders.find import all_runs, find_run, find_sweep
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.removal.pending import PendingRemoval, pending_removals
-from lenet_exp.removal.references import runs_of, trained_alone
+from lenet_exp.removal.references import trained_alone
 
 log = logging.getLogger("lenet_exp")
 
@@ -59,7 +59,7 @@ def find_target(key: str, which: str) -> Target:
     if key == "experiment":
         return _experiment(outputs, which)
     if mine is not None:
-        runs = [] if mine.is_mlflow_done else [run for sweep in mine.sweeps() for run in runs_of(sweep.path)]
+        runs = [] if mine.is_mlflow_done else [run for sweep in mine.sweeps() for run in sweep.run_ids()]
         of_sweep = [sweep for sweep in mine.sweeps() if sweep.id == mine.name and not mine.is_mlflow_done]
         alone = trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
         return Target(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone)
@@ -67,7 +67,7 @@ def find_target(key: str, which: str) -> Target:
         sweep = find_sweep(which)
         words = f"sweep {sweep.id} ({sweep.started().command})"
         alone = trained_alone(sweep, sweep.outputs)
-        return Target(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], runs_of(sweep.path), alone)
+        return Target(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], sweep.run_ids(), alone)
     folder = find_run(which)
     if folder.begun() is None:
         raise ConfigError(f"run={which}: no run in {folder.path}; must be a run folder or a run ID")

@@ -31,7 +31,7 @@ def test_sweep_folder_returns_stored_jobs_and_plan(tmp_path):
     sweep = SweepFolder(tmp_path)
     assert sweep.jobs() == jobs
     assert [sweep.job(number) for number in range(len(jobs))] == jobs
-    plan = sweep.plan()
+    plan = sweep.started()
     assert {name: getattr(plan, name) for name in REQUEST} == REQUEST
     assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")
 
@@ -73,7 +73,7 @@ def test_restart_replaces_jobs_and_clears_events(tmp_path):
     assert sweep.jobs() == list(reversed(jobs))
     assert (sweep.active(), sweep.ended(), sweep.error(1)) == ([], [], None)
     assert not list(sweep.path.glob("*.log"))
-    plan = sweep.plan()
+    plan = sweep.started()
     assert (plan.starts, plan.outcome, plan.created_ms) == (2, "running", created)
     assert (plan.mlflow_runs, plan.command) == ({"here": "1"}, "lenet-train -m seed=2,1")
 

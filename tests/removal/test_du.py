@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.removal.references import runs_of
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.removal.usage import removable, size_of
 from tests.tools.commands import SMALL, lenet_train
 
@@ -74,5 +74,5 @@ def test_du_total_equals_disk_usage_and_removable_items_have_commands(trained, m
     shutil.copytree(first, trained / "sweeps" / "0123456789abcdef")  # a sweep of the same runs
     sizes = {how: size for _, size, how in removable(trained)}
     assert sizes[f"lenet-sweep rm sweep={first.name}"] == size_of(first)
-    own = [trained / "runs" / run for run in runs_of(second)]
+    own = [trained / "runs" / run for run in SweepFolder(second).run_ids()]
     assert sizes[f"lenet-sweep rm sweep={second.name}"] == size_of(second) + sum(map(size_of, own))

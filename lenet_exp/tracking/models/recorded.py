@@ -120,9 +120,10 @@ def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
         return replace(found, altered=e.problem)
     if record is None:
         return found
-    altered = folder.damaged_weights()
-    weights = folder.best_weights() if altered is None else None
-    return replace(found, record=record, epochs=folder.history().epochs, altered=altered or "", weights=weights)
+    found = replace(found, record=record, epochs=folder.history().epochs)
+    if (error := folder.weights_error()) is not None:
+        return replace(found, altered=error.problem)
+    return replace(found, weights=folder.best_weights())
 
 
 def _of_file(path: Path, name: str) -> RecordedRun:
