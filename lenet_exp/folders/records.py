@@ -308,6 +308,11 @@ class Delivered(Stored):
         """Return the entry for a store, or None if there is no such entry."""
         return next((run for run in self.mlflow_runs if run.store == store), None)
 
+    def run_id(self, store: str) -> str | None:
+        """Return the ID of the MLflow run in a store, or None if the store has received nothing."""
+        run = self.run_in(store)
+        return run.run_id if run is not None else None
+
     def with_run(self, run: DeliveredRun) -> Delivered:
         """Return a copy in which the given entry replaces any earlier entry for the same store."""
         return replace(self, mlflow_runs=[*(other for other in self.mlflow_runs if other.store != run.store), run])

@@ -97,17 +97,10 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     return entry.run_id
 
 
-def delivered_run(folder: RunFolder, store: Store) -> str | None:
-    """Return the ID of the MLflow run to which a run folder was uploaded in this store, or None if there is no such
-    run."""
-    entry = folder.delivered().run_in(store.name)
-    return entry.run_id if entry is not None else None
-
-
 def passed_over_run(folder: RunFolder, store: Store) -> str:
     """Return a line if a run is better than the champion, but cannot be compared with it; otherwise, return an empty
     string. See `passed_over`."""
-    record, run_id = folder.record(), delivered_run(folder, store)
+    record, run_id = folder.record(), folder.delivered().run_id(store.name)
     if record is None or run_id is None:
         return ""
     return passed_over(store.client, registered_name(record.dataset, record.config.model), run_id)

@@ -211,10 +211,8 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
         raise UserError(f"{name}: its weights are missing or corrupt; rerun lenet-train with the same flags")
-    delivered = folder.delivered().run_in(store_name(uri))
-    return TrainedModel(
-        _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
-    )
+    run_id = folder.delivered().run_id(store_name(uri))
+    return TrainedModel(_of_record(name, record, weights, trust), name, record, run_id)
 
 
 def load_file(path: Path, trust: Trust = None) -> TrainedModel:

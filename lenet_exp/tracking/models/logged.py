@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.errors import UserError, first_line
-from lenet_exp.files import from_json, read_json
+from lenet_exp.files import from_json
 from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.models.model import WEIGHTS
@@ -53,26 +53,13 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
     name = f"runs:/{run.info.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            record = read_record(Path(client.download_artifacts(run.info.run_id, "record.json", scratch)))
+            record, _ = download_record(client, run.info.run_id)
         except (ValueError, OSError) as e:
             raise UserError(f"{name}: its record.json cannot be read ({first_line(e)})") from e
         known = run.data.tags.get("weights_digest", record.weights_digest)
         if known is None or known != record.weights_digest:
             raise UserError(f"{name}: its record.json does not match the weights of the run (digest {known})")
         return _weights(uri, location, Path(scratch), name), record
-
-
-def read_record(path: Path) -> Record:
-    """Read a run's record from an untrusted record.json file.
-
-    Raises:
-        ValueError: the file is too large or is not a record.
-    """
-    _check_size(path.stat().st_size)
-    try:
-        return record_from_json(from_json(path.read_bytes()))
-    except RecursionError as e:
-        raise ValueError("too deeply nested") from e
 
 
 def download_record(client: MlflowClient, run_id: str) -> tuple[Record, str | None]:
@@ -84,7 +71,12 @@ def download_record(client: MlflowClient, run_id: str) -> tuple[Record, str | No
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(client.download_artifacts(run_id, "record.json", scratch))
-        return read_record(path), digest_error(read_json(path))
+        _check_size(path.stat().st_size)
+        try:
+            value = from_json(path.read_bytes())
+            return record_from_json(value), digest_error(value)
+        except RecursionError as e:
+            raise ValueError("too deeply nested") from e
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:

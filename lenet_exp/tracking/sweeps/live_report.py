@@ -44,19 +44,16 @@ class LiveReport:
         self._told: dict[str, float] = {}
         self._closed = False
 
-    def next(self, progress: SweepProgress) -> Callable[[], None] | None:
+    def next(self, progress: SweepProgress) -> Callable[[], object] | None:
         """Return a function that uploads the state of the sweep, or None if the previous upload is too recent."""
         if self._closed or time.monotonic() - self._asked_at < TELL_SECONDS:
             return None
         self._asked_at = time.monotonic()
-        return partial(self._tell, progress)
+        return lambda: self._delivery.attempt(self._what, partial(self._send, progress=progress), last=False)
 
     def close(self) -> None:
         """Stop reporting. The final results are uploaded at the end of the sweep."""
         self._closed = True
-
-    def _tell(self, progress: SweepProgress) -> None:
-        self._delivery.attempt(self._what, partial(self._send, progress=progress), last=False)
 
     def _send(self, store: Store, *, progress: SweepProgress) -> None:
         from mlflow.entities import Metric

@@ -16,14 +16,13 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import git_state, host, now_ms, versions
 from lenet_exp.reports.search_words import best_words, ended_words, how
-from lenet_exp.tracking.delivery.deliver import delivered_run
+from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, origin_tags, set_tags, shows_report, strings
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.swept_params import log_swept
 
-STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
 COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 
 
@@ -162,5 +161,5 @@ def _listed(result: JobResult, store: Store) -> dict[str, Json]:
         "fingerprint": job.fingerprint,
         "outcome": result.outcome,
         "best_val_accuracy": record.best_val_accuracy if record is not None else None,
-        "mlflow_run_id": delivered_run(job.folder, store),
+        "mlflow_run_id": job.folder.delivered().run_id(store.name),
     }

@@ -22,7 +22,7 @@ from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.phrases import points_words
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.tracking.delivery.deliver import delivered_run, passed_over_run
+from lenet_exp.tracking.delivery.deliver import passed_over_run
 from lenet_exp.tracking.models.champion import champion
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
@@ -107,7 +107,7 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
-        run_id = delivered_run(folders[group.best_run.id], store) if group.best_run is not None else None
+        run_id = folders[group.best_run.id].delivered().run_id(store.name) if group.best_run is not None else None
         return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
 
     return link
