@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lenet_exp.folders.final_record import final_record
@@ -157,17 +157,19 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
 
 
 def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
-    """Write the final record of a run whose process died, and return whether a record was written.
+    """Write the final record of a run whose process died, and return whether the folder contains a run.
 
-    No record is written if the folder contains no run or already has a final record. The caller must own the folder.
+    If the folder already has a final record, it is kept, but a killed run can become a failed run. The caller must own
+    the folder.
     """
-    begun = folder.begun()
-    if begun is None or folder.record() is not None:
-        return False
-    history = folder.history()
-    seconds = sum(e.epoch_seconds for e in history.epochs)
-    folder.finish(final_record(begun, outcome, history, seconds=seconds, reason=reason))
-    return True
+    begun, record = folder.begun(), folder.record()
+    if begun is not None and record is None:
+        history = folder.history()
+        seconds = sum(e.epoch_seconds for e in history.epochs)
+        folder.finish(final_record(begun, outcome, history, seconds=seconds, reason=reason))
+    elif record is not None and (record.outcome, outcome) == (Outcome.killed, Outcome.failed):
+        folder.finish(replace(record, outcome=outcome, reason=reason))
+    return begun is not None
 
 
 def _accuracy(record: Record | None) -> float:

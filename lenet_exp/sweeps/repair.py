@@ -136,12 +136,11 @@ def end_killed_sweep(sweep: SweepFolder) -> bool:
     return True
 
 
-def end_killed_run(folder: RunFolder) -> bool:
-    """If a run's process died, mark the run as killed in its folder. Return whether the run was marked."""
-    if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
-        return False
-    with folder.claim():
-        return conclude_dead_run(folder, Outcome.killed, "its process died")
+def end_killed_run(folder: RunFolder) -> None:
+    """If a run's process died, mark the run as killed in its folder."""
+    if folder.begun() is not None and folder.record() is None and owner_of(folder.path) is None:
+        with folder.claim():
+            conclude_dead_run(folder, Outcome.killed, "its process died")
 
 
 def _looks_running(folder: RunFolder) -> bool:

@@ -95,14 +95,9 @@ class Session:
     def job_lost(self, number: int, reason: str) -> None:
         """Mark a job as failed because its process died too often or exceeded the time limit."""
         job = self.jobs[number]
-        error = None
         with own(job.folder.path, job.name):
-            record = job.folder.record()
-            if record is not None and record.outcome is Outcome.killed:  # stopped by the time limit
-                job.folder.finish(replace(record, outcome=Outcome.failed, reason=reason))
-            elif record is None and not conclude_dead_run(job.folder, Outcome.failed, reason):
-                error = reason
-        self.sweep.end_job(number, error)
+            has_record = conclude_dead_run(job.folder, Outcome.failed, reason)
+        self.sweep.end_job(number, None if has_record else reason)
 
     def add(self, job: Job) -> Job:
         """Add a job to the running sweep. Return the job with its assigned number."""
