@@ -191,7 +191,7 @@ BREAKS = {
     "delivered": Break(  # an upload is not recorded
         promise=AWAY,
         file="lenet_exp/tracking/delivery/deliver.py",
-        old="    folder.set_delivered(delivered.with_run(entry))\n    return entry.run_id",
+        old="    folder.set_delivered(entry)\n    return entry.run_id",
         new="    return entry.run_id",
         tests=DELIVER,
     ),

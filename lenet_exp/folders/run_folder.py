@@ -270,9 +270,9 @@ class RunFolder:
         what_now = "it will be rebuilt from MLflow"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
-    def set_delivered(self, delivered: Delivered) -> None:
-        """Record which parts of the run each MLflow store has received."""
-        write_json(self.path / DELIVERED, to_json(delivered))
+    def set_delivered(self, run: DeliveredRun) -> None:
+        """Record which part of the run an MLflow store has received."""
+        write_json(self.path / DELIVERED, to_json(self.delivered().with_run(run)))
 
     def has_no_metrics(self) -> bool:
         """Return whether no MLflow store has metrics from this run, so that starting over cannot log a metric twice."""

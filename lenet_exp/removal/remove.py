@@ -94,8 +94,7 @@ def _leave_sweeps(plan: Plan, change: Changes) -> None:
     for run in plan.staying:
         folder = RunFolder(plan.runs / run)
         with folder.delivery_lock():
-            delivered = folder.delivered()
-            entry = delivered.run_in(change.store.name)
+            entry = folder.delivered().run_in(change.store.name)
             if entry is not None and change.removed & {*entry.sweeps}:
                 sweeps = [sweep for sweep in entry.sweeps if sweep not in change.removed]
-                folder.set_delivered(delivered.with_run(replace(entry, sweeps=sweeps)))
+                folder.set_delivered(replace(entry, sweeps=sweeps))

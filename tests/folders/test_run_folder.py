@@ -74,7 +74,7 @@ def test_restart_empties_folder_but_keeps_log_and_mlflow_runs(folder):
     entries = [DeliveredRun("sqlite:///x", str(n) * 32) for n in range(2)]
     for entry in entries:
         folder.start(BEGUN)
-        folder.set_delivered(Delivered([entry]))
+        folder.set_delivered(entry)
         Checkpoints(folder.path).write_results(BEST)
         folder.log_file.write_text("a line\n")
         (folder.path / "rest").mkdir()
@@ -115,9 +115,9 @@ def test_corrupt_file_counts_as_missing(folder, name):
 
 def test_run_folder_knows_whether_mlflow_has_metrics(folder):
     assert folder.has_no_metrics()
-    folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0)]))
+    folder.set_delivered(DeliveredRun("a", "1", epochs=0))
     assert folder.has_no_metrics()
-    folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0), DeliveredRun("b", "2", epochs=1)]))
+    folder.set_delivered(DeliveredRun("b", "2", epochs=1))
     assert not folder.has_no_metrics()
 
 

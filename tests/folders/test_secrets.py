@@ -17,7 +17,7 @@ from lenet_exp.files import write_json
 from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, record_to_json
+from lenet_exp.folders.records import DeliveredRun, Outcome, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.secrets import cleaned_text
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -59,7 +59,7 @@ def old(outputs: Path, tmp_path: Path) -> tuple[RunFolder, SweepFolder]:
     edit(folder.path / "record.json", with_token)
     folder.log_file.write_text(f"one\ntracking.uri={TOKEN}: can't be written\nthree\n")
     write_json(folder.path / "abandoned.json", [{"store": QUERY, "run_id": "1" * 32}])
-    folder.set_delivered(Delivered([DeliveredRun(TOKEN, "2" * 32, epochs=2, ended_ms=5)]))
+    folder.set_delivered(DeliveredRun(TOKEN, "2" * 32, epochs=2, ended_ms=5))
     model = ModelFile(str(tmp_path / "models"), "digits", folder.id).replace(WEIGHTS, record)
     value = record_to_json(record)
     with_token(value)

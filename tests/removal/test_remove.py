@@ -257,7 +257,7 @@ def test_rm_sweep_keeps_run_trained_before_sweep_until_rm_run(swept, main):
 def test_rm_with_unreachable_store_changes_nothing(swept, main):
     away = f"http://127.0.0.1:{free_port()}"
     folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
-    folder.set_delivered(folder.delivered().with_run(DeliveredRun(away, "0" * 32)))
+    folder.set_delivered(DeliveredRun(away, "0" * 32))
     before = tree(swept.outputs)
     done = main(*swept.line, program="sweep")
     assert (done.returncode, done.stdout) == (2, "")

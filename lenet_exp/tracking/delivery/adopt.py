@@ -11,7 +11,7 @@ from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.checkpoints import file_sha256, write_history
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
+from lenet_exp.folders.records import BestWeights, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.logged import download_record, logged_model
 from lenet_exp.tracking.stores.store import Store, pages
@@ -66,7 +66,7 @@ def _write(job: Job, run: Run, store: Store) -> bool:
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
     model = bool(run.outputs and run.outputs.model_outputs)
     delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=model, sweeps=sweeps)
-    folder.set_delivered(Delivered([delivered]))
+    folder.set_delivered(delivered)
     if model:
         try:
             _fetch_weights(folder, record, run, store)

@@ -62,8 +62,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     begun = folder.begun()
     if begun is None:
         raise ValueError(f"{folder.path} contains no run")
-    delivered = folder.delivered()
-    entry = delivered.run_in(store.name)
+    entry = folder.delivered().run_in(store.name)
     if entry is None or not alive(store, entry.run_id):  # the run or the database was deleted
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
         entry = replacement_entry(entry, store.name, run_id, surplus)
@@ -74,12 +73,12 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
         if entry.sweeps:
             join_sweeps(store, entry.run_id, entry.sweeps)
-        folder.set_delivered(delivered.with_run(entry))
+        folder.set_delivered(entry)
     close_former(entry, store)
     if parent is not None and parent not in entry.sweeps:
         entry = replace(entry, sweeps=[*entry.sweeps, parent])
         join_sweeps(store, entry.run_id, entry.sweeps)
-        folder.set_delivered(delivered.with_run(entry))
+        folder.set_delivered(entry)
     record = folder.record()
     finished = record is not None and record.outcome is Outcome.finished
     weights = folder.best_arrays() if model and finished and not entry.model else None
@@ -93,7 +92,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
         entry = _log_end(folder, record, store, entry, weights)
-    folder.set_delivered(delivered.with_run(entry))
+    folder.set_delivered(entry)
     return entry.run_id
 
 

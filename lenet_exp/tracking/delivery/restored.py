@@ -57,8 +57,7 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: St
         run: the run in the store; None if it was deleted. A deleted run is created again, unless someone restores it.
     """
     with folder.delivery_lock():
-        delivered = folder.delivered()
-        if delivered.run_in(store.name) != entry:  # another process has uploaded in the meantime
+        if folder.delivered().run_in(store.name) != entry:  # another process has uploaded in the meantime
             return
         back = replace(
             entry,
@@ -69,7 +68,7 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: St
             model=False,
             reason=run.data.tags.get("reason", "") if run is not None else entry.reason,
         )
-        folder.set_delivered(delivered.with_run(back))
+        folder.set_delivered(back)
 
 
 def _ended_ms(run: Run) -> int | None:
