@@ -8,7 +8,6 @@ The upload process sends its log messages back over the pipe, and the training p
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 import signal
@@ -110,14 +109,7 @@ class SubprocessDelivery:
 
 
 class _PipeHandler(QueueHandler):
-    """A log handler that sends log records over a pipe, with tracebacks as text."""
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Convert the message and traceback to text, so that the record can be pickled."""
-        self.format(record)  # sets `exc_text`
-        record = copy.copy(record)
-        record.msg, record.args, record.exc_info = record.getMessage(), None, None
-        return record
+    """A log handler that sends log records over a pipe, with tracebacks as part of their message."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Send a log record if its level is enabled."""
