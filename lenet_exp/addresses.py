@@ -51,6 +51,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
+def missing_database(uri: str) -> Path | None:
+    """Return the path of the file that an SQLite address refers to, if the file does not exist; otherwise, None."""
+    database = sqlite_path(uri)
+    return database if database is not None and not database.exists() else None
+
+
 def frozen_uri(uri: str | None) -> str | None:
     """Return a store's address in the form saved in records: valid in any working directory and without secrets."""
     if uri is None:

@@ -60,7 +60,7 @@ def find_run(which: str) -> RunFolder:
     if path.is_dir() and RunFolder(path.absolute()).begun() is not None:
         return RunFolder(path.absolute())
     runs = outputs_dir() / "runs"
-    found = [path for path in all_runs(outputs_dir()) if len(which) >= 4 and path.id.startswith(which)]
+    found = [run for run in all_runs(outputs_dir()) if len(which) >= 4 and run.id.startswith(which)]
     if len(found) == 1:
         return found[0]
     several = f"matches several runs ({', '.join(run.id for run in found[:5])})" if found else f"not found in {runs}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lenet_exp.addresses import hide_password, sqlite_path
+from lenet_exp.addresses import hide_password, missing_database
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.executors.queues import queued
 from lenet_exp.folders.owner import owner_of
@@ -152,8 +152,7 @@ def _ask_stores(plan: Plan) -> None:
         kept = sweep.kept_plan()
         names |= dict.fromkeys(kept.mlflow_runs if kept is not None else ())
     for name in names:
-        database = sqlite_path(name)
-        if database is not None and not database.exists():
+        if missing_database(name) is not None:
             plan.notes.append(f"{name}: database not found; nothing will be deleted there")
         else:
             plan.stores.append(open_stored(name, plan.target.pending.outputs))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
+from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
 from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
@@ -104,8 +104,7 @@ def _check_store(tracking: Tracking) -> None:
     The default store is not checked if it does not exist yet, because it will be created in the outputs folder.
     """
     uri = store_uri(tracking.uri)
-    database = sqlite_path(uri)
-    if tracking.uri is not None or database is None or database.exists():
+    if tracking.uri is not None or missing_database(uri) is None:
         check_store(uri)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from lenet_exp.addresses import hide_password, sqlite_path, store_name
+from lenet_exp.addresses import hide_password, missing_database, store_name
 from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
@@ -150,8 +150,7 @@ def find_champion(dataset: str, uri: str) -> ModelVersion | None:
     Raises:
         UserError: the store does not respond.
     """
-    database = sqlite_path(uri)
-    if database is not None and not database.exists():
+    if missing_database(uri) is not None:
         return None
     client = connect(uri)
     with store_errors(f"dataset={dataset}", uri):

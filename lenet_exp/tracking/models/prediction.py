@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lenet_exp.addresses import hide_password, sqlite_path, store_name, store_uri
+from lenet_exp.addresses import hide_password, missing_database, store_name, store_uri
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.config.tags import checked
 from lenet_exp.errors import first_line
@@ -60,8 +60,7 @@ def log_test_result(
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
     uri = store_uri(config.tracking.uri)
-    database = sqlite_path(uri)
-    if model.run_id is None and database is not None and not database.exists():
+    if model.run_id is None and missing_database(uri) is not None:
         return None
     with or_warned(uri):
         client = connect(uri)

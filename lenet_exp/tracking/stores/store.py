@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
-from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_name, store_uri
+from lenet_exp.addresses import hide_password, missing_database, sqlite_path, sqlite_uri, store_name, store_uri
 from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
@@ -100,8 +100,7 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         StoreError: the database was not found, belongs to a different MLflow version, or does not respond.
     """
-    database = sqlite_path(uri)
-    if database is not None and not database.exists():
+    if (database := missing_database(uri)) is not None:
         raise StoreError(f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
     with answering(uri):
