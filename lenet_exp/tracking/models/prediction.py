@@ -67,8 +67,7 @@ def log_test_result(
         run = model.run_id or _run_of(client, model.record)
         if run is None:
             return None
-        log_metrics(client, run, score.metrics)
-        log_files(client, run, {f"test_{name}": content for name, content in pictures.items()})
+        _log_test(client, run, score.metrics, pictures)
         client.log_dict(run, score.as_json(), "test_score.json")
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
@@ -105,19 +104,18 @@ def log_sweep_test(
         client = connect(address)
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if leader is not None:
-            log_metrics(client, run, metrics)
-            log_files(client, run, {f"test_{name}": content for name, content in pictures.items()})
+            _log_test(client, run, metrics, pictures)
             client.set_tag(run, "test_of", str(checked({"test_of": leader})["test_of"]))
         return run
     return None
 
 
-def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) -> None:
-    """Log metrics to an MLflow run with a single request."""
+def _log_test(client: MlflowClient, run: str, metrics: Mapping[str, float], pictures: Mapping[str, bytes]) -> None:
     from mlflow.entities import Metric
 
     now = now_ms()
     client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
+    log_files(client, run, {f"test_{name}": content for name, content in pictures.items()})
 
 
 @contextmanager
