@@ -108,7 +108,7 @@ class StoreDelivery:
     ) -> None:
         self.uri = store_uri(tracking.uri, outputs)
         self.in_sweep = in_sweep
-        self._tracking, self._outputs = tracking, outputs
+        self._tracking, self._outputs = tracking, outputs or outputs_dir()
         self.store: Store | None = None
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
@@ -123,7 +123,7 @@ class StoreDelivery:
             self._in_time(self._opened, WAITED)
         except (StoreUnavailable, StoreTimeout) as e:
             self._mark_unavailable(e)
-        self._had_outputs = self._has_outputs()
+        self._had_outputs = self._outputs.exists()
 
     @property
     def name(self) -> str:
@@ -252,12 +252,9 @@ class StoreDelivery:
         finally:
             self._sent_at[folder.id] = time.monotonic()
 
-    def _has_outputs(self) -> bool:
-        return (self._outputs or outputs_dir()).exists()
-
     def _lost_outputs(self) -> bool:
         """Return whether the outputs folder was moved or removed. Reopening the store could recreate the folder."""
-        return self._had_outputs and not self._has_outputs()
+        return self._had_outputs and not self._outputs.exists()
 
     def _skips(self, last: bool) -> bool:
         if self._lost_outputs() or self._calls.stuck:
