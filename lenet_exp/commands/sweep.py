@@ -126,9 +126,9 @@ def rm(values: dict[str, str | None]) -> int:
     ((key, which),) = named
     dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show
-    from lenet_exp.removal.target import find_target
+    from lenet_exp.removal.target import find_removal_target
 
-    target = find_target(key, which)
+    target = find_removal_target(key, which)
     if not dry_run:
         return remove(target, mlflow=mlflow)
     which = target.pending.name if which == "last" else which  # `last` could mean a different sweep later

@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
     if values["token"]:
         _token(values["token"])
     from lenet_exp.addresses import hide_password, sqlite_path, store_name
-    from lenet_exp.config.schema import Store
+    from lenet_exp.config.schema import StoreAddress
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.stopping import graceful
     from lenet_exp.tracking.stores.store import answering, connect, open_store
@@ -79,7 +79,7 @@ def run(arguments: list[str]) -> int:
     uri = _store(values["tracking.uri"], sweep)
     database = sqlite_path(uri) if sweep is None and not values["tracking.uri"] else None
     if database is not None and database.parent.is_dir() and not database.exists():
-        open_store(Store(uri=uri, experiment=EXPERIMENT))
+        open_store(StoreAddress(uri=uri, experiment=EXPERIMENT))
     client = connect(uri)
     with answering(uri):
         parent = None if which == ALL else _parent(client, uri, sweep, which)

@@ -246,7 +246,7 @@ class Training:
 
 
 @dataclass
-class Store:
+class StoreAddress:
     """Flags that select the MLflow store and experiment."""
 
     uri: str | None = setting("URI of the MLflow store (null: mlflow.db in the outputs folder)")
@@ -254,7 +254,7 @@ class Store:
 
 
 @dataclass
-class Tracking(Store):
+class Tracking(StoreAddress):
     """Flags for logging to MLflow."""
 
     models: LoggedModels = setting("runs whose best model is logged: all, best (only the sweep's best run), or none")
@@ -402,7 +402,7 @@ class PredictConfig:
     device: str = knob(DEVICE)
     num_threads: int | None = knob("number of CPU threads (null: all cores)", ge=1)
     data_root: str = knob("folder with the datasets in torchvision's layout (default: $LENET_EXP_DATA, else data)")
-    tracking: Store = field(default_factory=Store)
+    tracking: StoreAddress = field(default_factory=StoreAddress)
 
 
 # Ranges of arguments that many of torch's optimizers share. The optimizers perform further checks.

@@ -16,7 +16,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.removal.references import users_of
 from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored, registered_in
-from lenet_exp.removal.target import Target
+from lenet_exp.removal.target import RemovalTarget
 from lenet_exp.tracking.stores.store import Store
 
 STORAGE = "search.storage="
@@ -36,7 +36,7 @@ class Plan:
         notes: notes for the user.
     """
 
-    target: Target
+    target: RemovalTarget
     sweeps: list[SweepFolder]
     going: list[RunFolder] = field(default_factory=list)
     staying: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Plan:
         ]
 
 
-def make_plan(target: Target, *, mlflow: bool) -> Plan:
+def make_plan(target: RemovalTarget, *, mlflow: bool) -> Plan:
     """Return the plan of a removal.
 
     Args:
@@ -116,7 +116,7 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
             plan.going.append(folder)
 
 
-def _check(sweep: SweepFolder, target: Target) -> None:
+def _check(sweep: SweepFolder, target: RemovalTarget) -> None:
     """Check that a sweep can be removed.
 
     Raises:

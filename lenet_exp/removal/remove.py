@@ -21,12 +21,12 @@ from lenet_exp.removal.messages import print_plan, print_trash
 from lenet_exp.removal.pending import exclusive_removal
 from lenet_exp.removal.plan import Plan, keep_used, make_plan
 from lenet_exp.removal.stored_runs import Changes, apply
-from lenet_exp.removal.target import Target
+from lenet_exp.removal.target import RemovalTarget
 
 EXIT_LEFT = 1  # exit status of an incomplete removal
 
 
-def show(target: Target, *, mlflow: bool, command: str) -> int:
+def show(target: RemovalTarget, *, mlflow: bool, command: str) -> int:
     """Print what would be removed, what would stay (and why), and the command that removes the target.
 
     Nothing is changed.
@@ -40,7 +40,7 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
     return 0
 
 
-def remove(target: Target, *, mlflow: bool) -> int:
+def remove(target: RemovalTarget, *, mlflow: bool) -> int:
     """Remove the target and return the exit status.
 
     The exit status is 0, or 1 if the removal is incomplete. In the latter case, the reason is printed.

@@ -19,7 +19,7 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class Target:
+class RemovalTarget:
     """The sweeps and runs that a single `lenet-sweep rm` removes.
 
     Attributes:
@@ -38,7 +38,7 @@ class Target:
     alone: frozenset[str] = frozenset()
 
 
-def find_target(key: str, which: str) -> Target:
+def find_removal_target(key: str, which: str) -> RemovalTarget:
     """Return the target that the user specified.
 
     Args:
@@ -62,16 +62,16 @@ def find_target(key: str, which: str) -> Target:
         runs = [] if mine.is_mlflow_done else [run for sweep in mine.sweeps() for run in sweep.run_ids()]
         of_sweep = [sweep for sweep in mine.sweeps() if sweep.id == mine.name and not mine.is_mlflow_done]
         alone = trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
-        return Target(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone)
+        return RemovalTarget(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone)
     if key == "sweep":
         sweep = find_sweep(which)
         words = f"sweep {sweep.id} ({sweep.started().command})"
         alone = trained_alone(sweep, sweep.outputs)
-        return Target(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], sweep.run_ids(), alone)
+        return RemovalTarget(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], sweep.run_ids(), alone)
     folder = find_run(which)
     if folder.begun() is None:
         raise ConfigError(f"run={which}: no run in {folder.path}; must be a run folder or a run ID")
-    return Target(PendingRemoval(folder.path.parent.parent, folder.id), f"run {folder.id}", [], [folder.id])
+    return RemovalTarget(PendingRemoval(folder.path.parent.parent, folder.id), f"run {folder.id}", [], [folder.id])
 
 
 def log_unfinished(outputs: Path) -> None:
@@ -80,7 +80,7 @@ def log_unfinished(outputs: Path) -> None:
         log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending))
 
 
-def _experiment(outputs: Path, experiment: str) -> Target:
+def _experiment(outputs: Path, experiment: str) -> RemovalTarget:
     pending = PendingRemoval(outputs, _name_of(experiment))
     moved = {sweep.id for sweep in pending.sweeps()}
     sweeps = [s for s in all_sweeps(outputs) if s.started().experiment == experiment and s.id not in moved]
@@ -88,7 +88,7 @@ def _experiment(outputs: Path, experiment: str) -> Target:
     runs = [run for run, its in begun.items() if its is not None and its.config.tracking.experiment == experiment]
     if not (sweeps or runs or pending.is_started):
         raise ConfigError(f"experiment={experiment}: not found in {outputs}")
-    return Target(pending, f"experiment {experiment}", sweeps, runs)
+    return RemovalTarget(pending, f"experiment {experiment}", sweeps, runs)
 
 
 def _is_meant(pending: PendingRemoval, key: str, which: str) -> bool:

@@ -27,7 +27,7 @@ class EpochDifference:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RunDifference:
     """The differences between two runs, compared bit for bit. An instance without differences is falsy.
 
     Attributes:
@@ -62,7 +62,7 @@ class Difference:
 
 def differences(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult]
-) -> Difference:
+) -> RunDifference:
     """Compare a repeated run with the record and the epochs of the original run.
 
     If the original run was pruned, killed, or failed, only the epochs that it completed are compared.
@@ -73,7 +73,7 @@ def differences(
     """
     pairs = list(zip(epochs, again_epochs, strict=False))
     found = [d for number, (was, now) in enumerate(pairs, 1) if (d := _of_epoch(number, was, now)) is not None]
-    return Difference(found, _of_result(record, again, again_epochs[: record.epochs]), len(pairs))
+    return RunDifference(found, _of_result(record, again, again_epochs[: record.epochs]), len(pairs))
 
 
 def _of_epoch(number: int, was: EpochResult, now: EpochResult) -> EpochDifference | None:

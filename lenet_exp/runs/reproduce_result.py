@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.runs.difference import Difference, differences
+from lenet_exp.runs.difference import RunDifference, differences
 from lenet_exp.training.epoch import EpochResult
 
 SHOWN = 8  # maximum number of epochs to list
@@ -77,7 +77,7 @@ def _same(record: Record, epochs: int) -> str:
     return what + (f", weights {record.weights_digest[:16]}" if record.weights_digest else "")
 
 
-def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Difference) -> list[str]:
+def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: RunDifference) -> list[str]:
     """Return one line for each epoch that differs, with both validation accuracies."""
     lines = []
     for e in found.epochs[:SHOWN]:

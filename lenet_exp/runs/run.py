@@ -24,7 +24,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
-from lenet_exp.runs.training import Training
+from lenet_exp.runs.training import RunTraining
 from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery.background import open_background_delivery
 from lenet_exp.tracking.delivery.store_delivery import Delivery
@@ -138,7 +138,7 @@ def run(
                     begun, checkpoints = _begin(folder, earlier, new, lane)
                     log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                     on_start(folder)
-                    record = Training(
+                    record = RunTraining(
                         folder=folder,
                         begun=begun,
                         lane=lane,

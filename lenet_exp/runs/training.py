@@ -27,7 +27,7 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass
-class Training:
+class RunTraining:
     """Training of a run, from the current state of its lane.
 
     Attributes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password, missing_database, sqlite_path, sqlite_uri, store_name, store_uri
-from lenet_exp.config.schema import Store as StoreAddress
+from lenet_exp.config.schema import StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
