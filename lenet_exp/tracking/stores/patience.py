@@ -69,9 +69,6 @@ class StoreCalls:
         """Measure how long a `with` block takes, as a single call to the store."""
         if self._given_up:
             raise StoreTimeout("it was abandoned")
-        if self._begun is not None:  # a call within another call
-            yield
-            return
         self._begun = time.monotonic()
         try:
             yield
