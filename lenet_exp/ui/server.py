@@ -18,7 +18,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import IO
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri
@@ -126,13 +125,8 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
         host: address or name of this machine on which the server listens; 0.0.0.0 means all addresses.
         port: port on which the server listens.
         token: token that each request must contain; empty if no token is required.
-
-    Raises:
-        ConfigError: the installation of lenet_exp is out of date.
     """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
-    if not any(found.name == APP for found in entry_points(group="mlflow.app")):
-        raise ConfigError("lenet-ui: the installation of lenet_exp is out of date; reinstall it")
     command += ["--app-name", APP]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
     database = sqlite_path(uri)
