@@ -111,19 +111,19 @@ def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     the user's own store are included.
     """
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
-    found = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
-    if not found.is_ours:
-        found = replace(found, mlflow_runs=[run for run in runs if run[0] == store_name(uri)])
+    recorded = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
+    if not recorded.is_ours:
+        recorded = replace(recorded, mlflow_runs=[run for run in runs if run[0] == store_name(uri)])
     try:
         record = folder.checked_record()
     except DamagedError as e:
-        return replace(found, altered=e.problem)
+        return replace(recorded, altered=e.problem)
     if record is None:
-        return found
-    found = replace(found, record=record, epochs=folder.history().epochs)
+        return recorded
+    recorded = replace(recorded, record=record, epochs=folder.history().epochs)
     if (error := folder.weights_error()) is not None:
-        return replace(found, altered=error.problem)
-    return replace(found, weights=folder.best_weights())
+        return replace(recorded, altered=error.problem)
+    return replace(recorded, weights=folder.best_weights())
 
 
 def _of_file(path: Path, name: str) -> RecordedRun:
