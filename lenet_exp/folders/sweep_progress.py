@@ -27,7 +27,7 @@ RUN_SECONDS = 0.3  # time that a run spends outside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, its model, and its pictures
 UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
 WAITING = 3  # if more runs than this wait for their upload, uploads are slower than training
-LOOKUPS = 10  # maximum number of runs without an upload that a call looks up
+LOOKUPS = 10  # maximum number of runs whose upload a call looks up
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -222,16 +222,12 @@ class SweepMonitor:
 
     def _count_uploads(self) -> None:
         """Count the uploaded runs. Each call looks up only some of those that still wait, in turns."""
-        misses = 0
-        for _ in range(len(self._waiting)):
+        for _ in range(min(LOOKUPS, len(self._waiting))):
             job = self._waiting.popleft()
             if _is_uploaded(job):
                 self._uploaded += 1
-                continue
-            self._waiting.append(job)
-            misses += 1
-            if misses == LOOKUPS:
-                return
+            else:
+                self._waiting.append(job)
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
         """Return the result of a job that this start has not trained yet: a valid earlier result, or `not started`."""
