@@ -20,11 +20,13 @@ from matplotlib.transforms import Bbox
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.search.summary import SearchSummary
+from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
+from lenet_exp.reports.files.plots import style
 from lenet_exp.reports.search_words import objective_words
 
 TICKS = 6  # maximum number of values of a flag that have their own ticks
@@ -33,22 +35,27 @@ NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's n
 WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
 PAPER_FONT = 7.5  # in points
 COLOUR, EXCLUDED, MANY_COLORS = "#2563eb", "#8b93a1", colormaps["tab10"]
+# File names of the kinds of figures; all other names are `accuracy_versus_` and the kind.
+FILE_NAMES = {
+    "leaderboard": "leaderboard",
+    "curves": "learning_curves",
+    "interaction": "interaction",
+    "history": "search_history",
+}
+
+Limits = tuple[float, float]
+Drawing = Callable[..., Figure | None]  # takes a comparison and, as `paper`, whether the figure is for a paper
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
     """Draw all figures that are available for a comparison, and return the figures, keyed by name."""
     if comparison.leader is None:
         return {}
-    search = comparison.searched
-    found = {
-        "leaderboard": leaderboard_figure(comparison),
-        "learning_curves": curves_figure(comparison),
-        "accuracy_versus_parameters": parameters_figure(comparison) if comparison.sizes_differ else None,
-        **{f"accuracy_versus_{n.flag}": numeric_figure(comparison, n) for n in numeric_flags(comparison)},
-        "interaction": interaction_figure(comparison),
-        "search_history": history_figure(search, comparison.dataset) if search is not None else None,
-    }
-    return {name: figure for name, figure in found.items() if figure is not None}
+    drawings = _drawings(comparison)
+    if not comparison.sizes_differ:
+        del drawings["parameters"]
+    drawn = {FILE_NAMES.get(kind, f"accuracy_versus_{kind}"): draw(comparison) for kind, draw in drawings.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def paper_figure(comparison: Comparison, kind: str) -> Figure:
@@ -61,20 +68,11 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
     Raises:
         ConfigError: the comparison does not have this figure; the message lists those that it has.
     """
-    draw: dict[str, Callable[[], Figure | None]] = {
-        "leaderboard": lambda: leaderboard_figure(comparison, paper=True),
-        "curves": lambda: curves_figure(comparison, paper=True),
-        "parameters": lambda: parameters_figure(comparison, paper=True),
-    }
-    if comparison.interactions is not None and comparison.interactions.pairs:
-        draw["interaction"] = lambda: interaction_figure(comparison, paper=True)
-    if comparison.searched is not None:
-        draw["history"] = lambda: history_figure(comparison.searched, comparison.dataset, paper=True)
-    numeric = numeric_flags(comparison)
-    named = [("numeric", numeric[0]), *((n.flag, n) for n in numeric)] if numeric else []
-    draw |= {name: partial(numeric_figure, comparison, n, paper=True) for name, n in named}
-    one_of("figure", kind, list(draw))
-    figure = draw[kind]() if comparison.leader is not None else None
+    drawings = _drawings(comparison)
+    if numeric := numeric_flags(comparison):
+        drawings["numeric"] = drawings[numeric[0].flag]
+    draw = drawings[one_of("figure", kind, list(drawings))]
+    figure = draw(comparison, paper=True) if comparison.leader is not None else None
     if figure is None:
         raise ConfigError(f"figure={kind}: the runs on {comparison.dataset} have no such figure")
     for axes in figure.axes:
@@ -82,6 +80,21 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
     for text in figure.findobj(Text):
         text.set_fontsize(PAPER_FONT)
     return figure
+
+
+def _drawings(comparison: Comparison) -> dict[str, Drawing]:
+    """Return the functions that draw the figures of a comparison, keyed by kind or by the name of a numeric flag."""
+    found: dict[str, Drawing] = {
+        "leaderboard": leaderboard_figure,
+        "curves": curves_figure,
+        "parameters": parameters_figure,
+        **{numeric.flag: partial(numeric_figure, numeric) for numeric in numeric_flags(comparison)},
+    }
+    if comparison.interactions is not None and comparison.interactions.pairs:
+        found["interaction"] = partial(interaction_figure, comparison.interactions.pairs[0])
+    if comparison.searched is not None:
+        found["history"] = partial(history_figure, comparison.searched)
+    return found
 
 
 def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure:
@@ -107,11 +120,9 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
     axes.set_ylim(len(groups) - 0.4, -0.6)
     fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
     axes.xaxis.set_major_locator(MaxNLocator((3 if fits else 2) if paper else 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks)"
     figure.supxlabel(f"{comparison.by} validation accuracy{what}", fontsize="medium")
-    axes.set_xlim(low, high)
-    _arrows(axes, "<")
+    _accuracy_axis(axes, (low, high), across=True)
     _legend(figure, paper, lower=False)
     return figure
 
@@ -143,17 +154,14 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
     if not late:
         return None
     low, _ = _most(late)
-    axes.set_ylim(low, highest + 0.06 * max(highest - low, 1e-4))
-    _arrows(axes, last=True)
+    _accuracy_axis(axes, (low, highest + 0.06 * max(highest - low, 1e-4)), "validation accuracy", last=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation accuracy")
     _legend(figure, paper)
     return figure
 
 
-def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool = False) -> Figure:
+def numeric_figure(numeric: NumericFlag, comparison: Comparison, *, paper: bool = False) -> Figure:
     """Draw accuracy versus the values of a numeric flag: means and ranges over seeds.
 
     Each combination of the other flags has its own line.
@@ -174,25 +182,15 @@ def numeric_figure(comparison: Comparison, numeric: NumericFlag, *, paper: bool 
     if len(values) <= TICKS:
         axes.set_xticks(list(values), [rounded(value) for value in values.values()])
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(_most(shown_values))
-    _arrows(axes)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    _accuracy_axis(axes, _most(shown_values), f"{comparison.by} validation accuracy")
     axes.set_xlabel(numeric.flag)
-    axes.set_ylabel(f"{comparison.by} validation accuracy")
     if len(numeric.lines) > 1:
         _legend(figure, paper)
     return figure
 
 
-def interaction_figure(comparison: Comparison, *, paper: bool = False) -> Figure | None:
-    """Draw the mean accuracy for each combination of two flags' values, with 95% confidence intervals.
-
-    The flags are those whose interaction has the smallest p-value. Return None if no interaction was tested.
-    """
-    found = comparison.interactions
-    if found is None or not found.pairs:
-        return None
-    pair = found.pairs[0]
+def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: bool = False) -> Figure:
+    """Draw the mean accuracy for each combination of two flags' values, with 95% confidence intervals."""
     title = f"{comparison.dataset}: {pair.first} and {pair.second}, means (dots) and 95% confidence intervals (bars)"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
     x = np.arange(len(pair.levels[1]))
@@ -202,11 +200,9 @@ def interaction_figure(comparison: Comparison, *, paper: bool = False) -> Figure
         axes.errorbar(x, means, bars, color=MANY_COLORS(n % 10), marker="o", markersize=4, linewidth=1.4, capsize=2,
                       label=no_math(rounded(level)))  # fmt: skip
     axes.set_xticks(x, [no_math(rounded(level)) for level in pair.levels[1]])
-    axes.set_ylim(_most([end for row in pair.intervals for ends in row for end in ends]))
-    _arrows(axes)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    limits = _most([end for row in pair.intervals for ends in row for end in ends])
+    _accuracy_axis(axes, limits, f"{comparison.by} validation accuracy")
     axes.set_xlabel(pair.second)
-    axes.set_ylabel(f"{comparison.by} validation accuracy")
     _legend(figure, paper, pair.first)
     return figure
 
@@ -228,28 +224,26 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
         labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8))
-    axes.set_ylim(_most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10))
-    _arrows(axes, named=True)
+    limits = _most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10)
+    _accuracy_axis(axes, limits, f"{comparison.by} validation accuracy", named=True)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("parameters")
-    axes.set_ylabel(f"{comparison.by} validation accuracy")
     _place(labels, figure, axes)
     return figure
 
 
-def history_figure(searched: SearchSummary | None, dataset: str, *, paper: bool = False) -> Figure | None:
+def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: bool = False) -> Figure | None:
     """Draw the best value so far in a search versus the number of epochs trained.
 
-    Return None if there is no search, or if no run has finished.
+    Return None if no run has finished.
     """
-    steps = searched.improvements if searched is not None else []
-    if searched is None or not steps:
+    steps = searched.improvements
+    if not steps:
         return None
-    title = f"{dataset}: search ({searched.how}), best so far"
+    title = f"{comparison.dataset}: search ({searched.how}), best so far"
     figure, axes = _figure(title, 2.3 if paper else 3.9, paper)
     epochs, bests = [step.epochs for step in steps], [step.best for step in steps]
     axes.step([*epochs, searched.epochs], [*bests, bests[-1]], where="post", color=COLOUR, linewidth=1.8)
@@ -265,23 +259,25 @@ def history_figure(searched: SearchSummary | None, dataset: str, *, paper: bool 
 def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(PAPER_WIDTH if paper else WIDTH, height), layout="constrained")
     axes = figure.subplots()
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if not paper:
-        figure.suptitle(no_math(title), fontsize=11)
+    style(figure, "" if paper else title)
     return figure, axes
 
 
-def _arrows(axes: Axes, marker: str = "v", *, last: bool = False, named: bool = False) -> None:
-    """Draw an arrow and the value for each point, or each line's last point, below the lower limit of the accuracies.
+def _accuracy_axis(
+    axes: Axes, limits: Limits, label: str = "", *, across: bool = False, last: bool = False, named: bool = False
+) -> None:
+    """Set up the axis of the accuracies. An arrow and the value show each point, or each line's last point, below it.
 
     Args:
-        marker: `v` if accuracies are on the y axis, or `<` if they are on the x axis.
+        across: whether the accuracies are on the x axis.
         last: whether to draw arrows only for the last point of each line.
         named: whether to write the name of the line before the value.
     """
-    across = marker == "<"
-    low, taken = min(axes.get_xlim() if across else axes.get_ylim()), Counter[float]()
+    axis, set_limits = (axes.xaxis, axes.set_xlim) if across else (axes.yaxis, axes.set_ylim)
+    set_limits(*limits)
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axis.set_label_text(label)
+    low, taken, marker = limits[0], Counter[float](), "<" if across else "v"
     ha, va, dx, dy = ("left", "center", 34, 0) if across else ("center", "bottom", 0, 9)
     for line in [line for line in axes.lines if str(line.get_marker()) in "o.|"]:  # also lines without markers
         points = np.asarray(line.get_xydata())[-1 if last else 0 :, :: -1 if across else 1]
@@ -326,7 +322,7 @@ def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list
     return list(map(no_math, shortened if len(set(shortened)) == len(set(names)) else names))
 
 
-def _most(values: Sequence[float], times: float = 4) -> tuple[float, float]:
+def _most(values: Sequence[float], times: float = 4) -> Limits:
     """Return axis limits that include the best value and most other values.
 
     Very low values are excluded, so that a few failures do not flatten the plot.

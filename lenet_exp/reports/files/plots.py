@@ -44,6 +44,15 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
+def style(figure: Figure, title: str) -> None:
+    """Add a title and light grids to a figure, and remove the top and right spines. An empty title takes no space."""
+    for axes in figure.axes:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(no_math(title), fontsize=11)
+
+
 def choose_fonts(figure: Figure) -> None:
     """Add an installed font for characters that the default font lacks, such as those of Chinese class names."""
     default, texts = get_font(findfont(FontProperties())), figure.findobj(Text)
@@ -81,14 +90,12 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch))
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.plot([best.epoch], [best.val_accuracy], "o", color=VALIDATION, fillstyle="none", markersize=9)
     right.set_title(f"best {best.val_accuracy:.2%}, epoch {best.epoch}", fontsize=10)
     left.legend(frameon=False, fontsize=9)
-    figure.suptitle(no_math(title), fontsize=11)
+    style(figure, title)
     return figure
 
 
@@ -114,11 +121,8 @@ def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> F
     bottom.set_ylabel("images")
     bottom.set_yscale("log")
     bottom.set_xlabel("highest probability (mean of the bin)")
-    for axes in (top, bottom):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     top.legend(frameon=False, fontsize=9)
-    figure.suptitle(no_math(title), fontsize=11)
+    style(figure, title)
     return figure
 
 
