@@ -11,7 +11,6 @@ from functools import partial
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation, plan
-from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.errors import ConfigError
@@ -61,7 +60,7 @@ class Advice:
 
 def advice(comparison: Comparison) -> Advice | None:
     """Return the most useful next step after a comparison; None if no step is suggested."""
-    leader, design = comparison.leader, comparison.design or Design(0, 0)
+    leader, design = comparison.leader, comparison.design
     if design.running:
         return Advice(NextStep.watch, design.sweep)
     verdict = verdict_of(comparison)
@@ -100,11 +99,11 @@ def advice(comparison: Comparison) -> Advice | None:
 def _open_leads(comparison: Comparison, verdict: Verdict) -> list[Difference]:
     """Return the leads that are not significant, without ties and without configurations shown to be equivalent."""
     pairs = zip(comparison.groups, comparison.equivalences, strict=True)
-    equivalent = {id(group) for group, its in pairs if its is not None and its.shown}
+    equivalent = {group for group, its in pairs if its is not None and its.shown}
     return [
         lead
         for group, lead, relation in verdict.compared
-        if relation in (Relation.open, Relation.untested) and id(group) not in equivalent and round(lead.points, 4) != 0
+        if relation in (Relation.open, Relation.untested) and group not in equivalent and round(lead.points, 4) != 0
     ]
 
 
@@ -131,5 +130,4 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
     runs = wanted.seeds * max(len(wanted.groups), 2)
     known = [run.seconds for group in wanted.groups for run in group.finished if run.seconds is not None]
     seconds = statistics.fmean(known) * runs if known else math.nan
-    sweep = comparison.design.sweep if comparison.design is not None else ""
-    return Advice(step, sweep, f"{points:g}", runs=runs, seconds=seconds)
+    return Advice(step, comparison.design.sweep, f"{points:g}", runs=runs, seconds=seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import comb
 
@@ -42,7 +42,7 @@ class Comparison:
             groups that have no finished runs or have diverged runs.
         leader: the best group with two or more replicates, or the first group if there is no such group; None if no run
             finished. In a confirmation, the leader being tested.
-        design: the decisions made before the first result; None if unknown.
+        design: the decisions made before the first result; the default if unknown.
         margin_asked: requested margin of equivalence, as a fraction; None if none was requested.
         searched: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
     """
@@ -52,26 +52,25 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
-    design: Design | None = None
+    design: Design = field(default_factory=Design)
     searched: SearchSummary | None = None
     margin_asked: float | None = None
 
     @property
     def margin(self) -> float | None:
         """The margin of equivalence, as a fraction: the requested one, or the one set when the sweep started."""
-        return self.margin_asked or (self.design.margin if self.design is not None else None)
+        return self.margin_asked or self.design.margin
 
     @property
     def margin_fixed(self) -> bool:
         """Whether the margin was set when the sweep started, before any result was seen."""
-        return self.design is not None and self.design.margin == self.margin and not self.design.known
+        return self.design.margin == self.margin and not self.design.known
 
     @property
     def comparisons(self) -> int:
         """The number of comparisons that could be made: all pairs, or the leader's if it was selected in advance."""
         others = sum(lead is not None and lead.n > 1 for lead in self.leads)
-        named = self.design is not None and self.design.confirms is not None
-        return others if named else comb(others + 1, 2)
+        return others if self.design.confirms is not None else comb(others + 1, 2)
 
     @cached_property
     def equivalences(self) -> list[Equivalence | None]:
@@ -86,7 +85,7 @@ class Comparison:
     @property
     def has_trials(self) -> bool:
         """Whether any run is a trial of a search. Pruning determines which trials finish, so they fill no grid."""
-        return self.searched is not None or (self.design is not None and self.design.trials)
+        return self.searched is not None or self.design.trials
 
     @property
     def not_excluded(self) -> list[Group]:
@@ -154,7 +153,7 @@ class Comparison:
         before these runs, as in a confirmation.
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
-        return _leads(self.tested, leader, named=self.design is not None and self.design.confirms is not None)
+        return _leads(self.tested, leader, named=self.design.confirms is not None)
 
     @property
     def scored(self) -> bool:
@@ -169,7 +168,7 @@ class Comparison:
 
     def is_baseline(self, group: Group) -> bool:
         """Return whether a group is a confirmation's baseline, which was not part of the confirmed sweep."""
-        return self.design is not None and self.design.against and group is not self.leader
+        return self.design.against and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
         """Return whether a search dropped a group, that is, stopped training it with new seeds."""
@@ -222,7 +221,8 @@ def compare_runs(
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    return [_compare(dataset, _configured(its, swept), swept, by, design) for dataset, its in by_dataset.items()]
+    known = design or Design()
+    return [_compare(dataset, _configured(its, swept), swept, by, known) for dataset, its in by_dataset.items()]
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
@@ -242,19 +242,19 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
 
 
 def _compare(
-    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: CompareBy, design: Design | None
+    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: CompareBy, design: Design
 ) -> Comparison:
     groups = _with_recipes(grouped(runs, by))
+    flags = _differing(groups, swept)
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
     named = named_leader(groups, design)
     racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
-    most = max((g.n for g in racing), default=0) if design is not None and design.left is not None else 0
+    most = max((g.n for g in racing), default=0) if design.left is not None else 0
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
-        return Comparison(dataset, groups, _differing(groups, swept), [None] * len(groups), design=design)
-    leads = _leads(groups, leader, named=named is not None)
-    return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design=design)
+        return Comparison(dataset, groups, flags, [None] * len(groups), design=design)
+    return Comparison(dataset, groups, flags, _leads(groups, leader, named=named is not None), leader, design)
 
 
 def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:
@@ -265,7 +265,7 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
     """
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
-    found: dict[int, Difference] = {}
+    found: dict[Group, Difference] = {}
     if leader in judged:
         others = [g for g in judged if g is not leader]
         accuracies = [g.accuracy for g in others]
@@ -275,23 +275,22 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
             if named
             else against_chosen(leader.accuracy, accuracies, images.pop() if len(images) == 1 else None)
         )
-        found = {id(g): difference for g, difference in zip(others, differences, strict=True)}
+        found = dict(zip(others, differences, strict=True))
     if leader in stable:
         for g in stable:
-            if g is not leader and id(g) not in found:  # a group with a single run
-                found[id(g)] = Difference(leader.mean - g.mean, 1)
-    return [found.get(id(g)) for g in groups]
+            if g is not leader and g not in found:  # a group with a single run
+                found[g] = Difference(leader.mean - g.mean, 1)
+    return [found.get(g) for g in groups]
 
 
-def _is_left(group: Group, design: Design | None) -> bool:
+def _is_left(group: Group, design: Design) -> bool:
     """Return whether a group was not dropped by a search."""
-    left = design.left if design is not None else None
-    return left is None or any(run.id in left for run in group.runs)
+    return design.left is None or any(run.id in design.left for run in group.runs)
 
 
-def named_leader(groups: Sequence[Group], design: Design | None) -> Group | None:
+def named_leader(groups: Sequence[Group], design: Design) -> Group | None:
     """Return the leader that a confirmation tests; None for other sweeps."""
-    if design is None or design.confirms is None:
+    if design.confirms is None:
         return None
     return next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison, named_leader
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS, Power, shrunk
-from lenet_exp.comparison.statistics import Difference
+from lenet_exp.comparison.statistics import Accuracies, Difference
 from lenet_exp.comparison.studies.equivalence import equivalences
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import ConfigError
@@ -20,8 +19,6 @@ from lenet_exp.folders.records import RESULTS
 
 MANY_RUNS = 200  # number of runs above which a plan also says what fewer runs detect
 CHEAPER = (50, 100)
-
-K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     """Return the result of a confirmation; None if the compared runs do not belong to a confirmation."""
     design, groups = comparison.design, comparison.groups
     leader = named_leader(groups, design)
-    if design is None or leader is None:
+    if leader is None:
         return None
     tested = equivalences(comparison.leads, design.margin, comparison.comparisons)
     leads = [(g, lead) for g, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
@@ -158,8 +155,7 @@ def _groups(comparison: Comparison, asked: str, baseline: bool) -> list[Group]:
 
 
 def _no_spread(comparison: Comparison) -> str:
-    searched = comparison.design is not None and comparison.design.searched
-    more = "seeds=5 to the search" if searched else "'seed=range(5)' to the sweep"
+    more = "seeds=5 to the search" if comparison.design.searched else "'seed=range(5)' to the sweep"
     return f"requires at least two seeds per configuration; add {more}, or set the number of new seeds with seeds=10"
 
 
@@ -173,19 +169,18 @@ def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group
         others: the other groups; None for a configuration without runs.
         groups: all groups of the sweep.
     """
-    pairs = {id(g): _variance(leader.accuracy, g.accuracy) for g in groups if g is not leader}
-    known = {i: pair for i, pair in pairs.items() if pair[1]}
-    within = {id(g): (2 * g.sd**2, g.n - 1) for g in groups if g.n > 1} if not known else {}
+    pairs = {g: _variance(leader.accuracy, g.accuracy) for g in groups if g is not leader}
+    known = {g: pair for g, pair in pairs.items() if pair[1]}
+    within = [(2 * g.sd**2, g.n - 1) for g in groups if g.n > 1] if not known else []
     if not known and not within:
         return None
-    found = shrunk([*(known or within).values()], in_common=0.25 if known else 0.0)
-    by_group = dict(zip(known, found, strict=False))
-    pooled = found[-1]
-    chosen = [by_group.get(id(group), pooled) for group in others]
+    found = shrunk([*known.values()] or within, in_common=0.25 if known else 0.0)
+    by_group: dict[Group | None, tuple[float, float]] = dict(zip(known, found, strict=False))
+    chosen = [by_group.get(group, found[-1]) for group in others]
     return Power([math.sqrt(v) for v, _ in chosen], [d for _, d in chosen], equivalence=equivalence)
 
 
-def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:
+def _variance(a: Accuracies, b: Accuracies) -> tuple[float, int]:
     """Return the variance of the paired differences over common seeds, and its degrees of freedom."""
     common = a.keys() & b.keys()
     return (float(np.var([a[s] - b[s] for s in common], ddof=1)), len(common) - 1) if len(common) > 1 else (0.0, 0)

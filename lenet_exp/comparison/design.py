@@ -58,8 +58,8 @@ class Design:
         tests: results of the ended confirmations of the sweep's leader, latest first.
     """
 
-    runs: int
-    known: int
+    runs: int = 0
+    known: int = 0
     sweeps: int = 1
     confirms: str | None = None
     points: float | None = None

@@ -22,9 +22,11 @@ class CompareBy(StrEnum):
     last = "last"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
-    """A configuration and its runs. Means are computed over finished runs; they are NaN if no run finished.
+    """A configuration and its runs. A group is equal only to itself.
+
+    Means are computed over finished runs; they are NaN if no run finished.
 
     Attributes:
         flags: the flags that all runs share, without the seed.

@@ -34,9 +34,9 @@ class Provenance:
     host: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComparedRun:
-    """A run's flags and results.
+    """A run's flags and results. A run is equal only to itself.
 
     Attributes:
         id: ID of the run folder or of the MLflow run.

@@ -80,8 +80,8 @@ def verdict_of(comparison: Comparison) -> Verdict:
 
 def could_be_best(comparison: Comparison) -> list[Group]:
     """Return the configurations that are not excluded and not unstable, such as those that are printed in bold."""
-    unstable = {id(group) for group in verdict_of(comparison).related(Relation.unstable)}
-    return [group for group in comparison.not_excluded if id(group) not in unstable]
+    unstable = verdict_of(comparison).related(Relation.unstable)
+    return [group for group in comparison.not_excluded if group not in unstable]
 
 
 def relation_of(comparison: Comparison, position: int) -> Relation:

@@ -98,7 +98,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "test": lead.test if lead else "",
             "differs": lead.differs if lead else None,
             "relation": relation_of(comparison, position).value,
-            "not_excluded": any(group is left for left in may_be_best),
+            "not_excluded": group in may_be_best,
             "verdict": remark(comparison, position),
             "run_ids": " ".join(map(_run_id, group.finished)),
         }
@@ -115,11 +115,11 @@ def ranked_records(comparisons: Sequence[Comparison]) -> list[list[dict[str, Cel
     tables = [records(comparison) for comparison in comparisons]
     if (found := across_datasets(comparisons)) is None:
         return tables
-    places = {id(group): place for groups in found.groups for place, group in enumerate(groups)}
+    places = {group: place for groups in found.groups for place, group in enumerate(groups)}
     test = found.rank_test
     for comparison, rows in zip(comparisons, tables, strict=True):
         for group, row in zip(comparison.groups, rows, strict=True):
-            place = places.get(id(group))
+            place = places.get(group)
             row["mean_rank"] = math.nan if place is None else found.ranks[place]
             row["worse_on_each"] = None if place is None else place in found.beaten
             if test is not None:

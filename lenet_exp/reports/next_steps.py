@@ -33,7 +33,6 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
     if found.runs:
         took = "" if math.isnan(found.seconds) else f", about {duration(found.seconds / cpu_count())}"
         cost = f" ({number_of(found.runs, 'run')}{took})"
-    searched = comparison.design is not None and comparison.design.searched
     several = f"train several seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
     test_images = f"evaluate the leader on the test images{how}"
@@ -44,7 +43,7 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
         NextStep.watch: f"wait for the sweep, which is still running{how}",
         NextStep.finish: f"rerun the {'same command' if found.sweep else 'commands'} to train the missing runs",
         NextStep.steady: "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence",
-        NextStep.seeds: further if searched else several,
+        NextStep.seeds: further if comparison.design.searched else several,
         NextStep.baseline: f"test the leader against the sweep's command without its searched flags{cost}{how}",
         NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}{how}",
         NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}{how}",
@@ -69,8 +68,8 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
     if found.step is NextStep.steady:
         return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")
     if found.step is NextStep.seeds:
-        searched = comparison.design is not None and comparison.design.searched
-        return _with(command, f"seeds={FRESH}" if searched else f"seed={_fresh_seeds(comparison)}")
+        seeds = f"seeds={FRESH}" if comparison.design.searched else f"seed={_fresh_seeds(comparison)}"
+        return _with(command, seeds)
     return _typed(found) or None
 
 
@@ -107,7 +106,7 @@ def _equivalence_notes(comparison: Comparison) -> list[str]:
         many = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
         shown = f"show equivalence within {within} if the configurations are equal"
         design, test = comparison.design, ""
-        if design is not None and design.sweep and design.confirms is None:
+        if design.sweep and design.confirms is None:
             command = f"lenet-compare sweep={design.sweep} confirm=equivalence margin={margin * 100:g}"
             test = f"; to plan a test on new seeds, run: {command}"
         notes.append(f"{many} seeds per configuration would be needed in this sweep to {shown}{test}")

@@ -108,13 +108,11 @@ def best_lines(comparison: Comparison) -> list[str]:
 
 def _is_test(comparison: Comparison) -> bool:
     """Return whether the leader was chosen before these runs, as in a confirmation."""
-    return comparison.design is not None and comparison.design.confirms is not None
+    return comparison.design.confirms is not None
 
 
-def caution(design: Design | None) -> str | None:
+def caution(design: Design) -> str | None:
     """Return the reason why the stated error rate may not hold, or None if the design was fixed in advance."""
-    if design is None:
-        return None
     if design.sweeps > 1:
         return f"the 5% error rate holds only if all {design.sweeps} sweeps were planned before any result was seen"
     if design.known:
@@ -272,7 +270,7 @@ def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
 def _answer(comparison: Comparison, found: Confirmation) -> str:
     """Describe the result of a confirmation and the reason for it, or the runs that are still missing."""
     name, runs = comparison.name(found.leader), comparison.num_runs
-    baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
+    baseline = "the baseline " if comparison.design.against else ""
     if found.missing:
         return f"The test of {name} is not complete (missing runs: {found.missing} of {runs})."
     seeds = f"{found.leader.replicates} new seeds"
@@ -337,7 +335,7 @@ def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
     more = f", and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
     shown = [comparison.name(g) for g in groups[:NAMED]]
     if max(map(len, shown), default=0) > LONG:
-        shown = [f"#{1 + next(i for i, g in enumerate(comparison.groups) if g is named)}" for named in groups[:NAMED]]
+        shown = [f"#{1 + comparison.groups.index(named)}" for named in groups[:NAMED]]
     return ", ".join(shown) + more
 
 

@@ -49,7 +49,6 @@ def test_leader_ahead_of_all_others_is_confirmed():
     yes, words = answer_and_verdict(comparison)
     assert yes is True
     assert numbers(words)[:2] == ["6", "0.43"]  # new seeds, points
-    assert comparison.design is not None
     _, words = answer_and_verdict(replace(comparison, design=replace(comparison.design, known=8)))
     assert "8 of 12" in words  # were trained before the sweep started
 
@@ -69,11 +68,11 @@ def test_equivalence_requires_every_configuration_within_margin(margin, is_shown
 
 def test_seeds_for_equivalence_depend_on_margin_and_rivals():
     comparison = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"))
-    comparison = replace(comparison, design=None)
+    comparison = replace(comparison, design=Design())
     needed = [plan(comparison, margin, equivalence=True).seeds for margin in (0.004, 0.002, 0.001)]
     assert 3 <= needed[0] < needed[1] < needed[2] < 100
     three = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(TANH[::-1], activation="elu"))
-    assert plan(replace(three, design=None), 0.001, equivalence=True).seeds > needed[2]
+    assert plan(replace(three, design=Design()), 0.001, equivalence=True).seeds > needed[2]
     with pytest.raises(ConfigError, match=r"margin=0.0001.* requires 20 seeds"):
         plan(comparison, 0.000001, equivalence=True)
 
@@ -148,7 +147,7 @@ def test_plan_requires_two_seeds_and_two_configurations():
 
 def test_caution_reports_earlier_results():
     fixed = Design(6, 0)
-    assert caution(None) is caution(fixed) is None
+    assert caution(Design()) is caution(fixed) is None
     assert "2 of 6" in str(caution(replace(fixed, known=2)))
     assert "2 sweeps" in str(caution(combined_design([fixed, fixed])))
     assert (combined_design([fixed]), combined_design([])) == (fixed, None)

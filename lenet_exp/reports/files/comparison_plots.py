@@ -110,7 +110,7 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
     figure, axes = _figure(f"{comparison.dataset}: leaderboard{shown}", height, paper)
     for y, group in enumerate(groups):
-        color = COLOUR if any(group is left for left in may_be_best) else EXCLUDED
+        color = COLOUR if group in may_be_best else EXCLUDED
         if not math.isnan(group.interval[0]):
             axes.plot(group.interval, [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
         seeds = [v for v in group.accuracy.values() if v >= low or group.mean >= low]  # the mean stands for hidden ones

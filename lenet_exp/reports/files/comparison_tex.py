@@ -77,8 +77,7 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
         r"    \midrule",
     ]
     for position, group in enumerate(comparison.groups[:shown]):
-        bold = any(group is left for left in may_be_best)
-        lines.append(_row(_cell(column, comparison, position, bold) for column in cols))
+        lines.append(_row(_cell(column, comparison, position, group in may_be_best) for column in cols))
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 

@@ -57,7 +57,7 @@ def to_xarray(comparisons: Sequence[Comparison]) -> xarray.Dataset:
     for cell, run, group in cells:
         index = tuple(at[name][cell[name]] for name in axes)
         outcome[index] = str(run.outcome)
-        if any(run is finished for finished in group.finished):
+        if run in group.finished:
             known = (group.accuracy.get(run.replicate), run.best_epoch, run.seconds_to_best, run.test_accuracy())
             for array, value in zip(filled.values(), known, strict=False):
                 array[index] = np.nan if value is None else value

@@ -68,8 +68,8 @@ def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
 
 def _numeric(comparison: Comparison, found: NumericFlag) -> dict[str, Json]:
     """Return the lines of a numeric flag, as the ranks of their configurations."""
-    ranks = {id(group): rank for rank, group in enumerate(comparison.groups)}
-    lines: list[Json] = [{"name": line.name, "groups": [ranks[id(g)] for g in line.groups]} for line in found.lines]
+    ranks = {group: rank for rank, group in enumerate(comparison.groups)}
+    lines: list[Json] = [{"name": line.name, "groups": [ranks[g] for g in line.groups]} for line in found.lines]
     return {"flag": found.flag, "lines": lines}
 
 
@@ -91,7 +91,7 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
         "parameters": group.parameters,
         "multiply_adds": group.multiply_adds,
         "state": "" if group.n and not group.diverged else unfinished(group),
-        "best": any(group is left for left in could_be_best(comparison)),
+        "best": group in could_be_best(comparison),
         "remark": remark(comparison, position),
         "seeds": list(group.accuracy.values()),
         "runs": [_run(run, source) for run in sorted(group.runs, key=lambda run: run.replicate)],

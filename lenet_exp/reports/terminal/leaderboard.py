@@ -100,7 +100,7 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
         for line in effect_lines(comparison):
             console.print(f"  {line}", soft_wrap=True)
     elif len(comparison.groups) > 2 and comparison.leader is not None:
-        which = f" sweep={comparison.design.sweep}" if comparison.design is not None and comparison.design.sweep else ""
+        which = f" sweep={comparison.design.sweep}" if comparison.design.sweep else ""
         console.print(f"effects of flags and notes: lenet-compare{which} details=true", soft_wrap=True)
 
 
