@@ -1,8 +1,9 @@
-"""Formatting of counts, byte sizes, and durations."""
+"""Formatting of counts, lists, byte sizes, and durations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def megabytes(count: int) -> str:
@@ -14,6 +15,12 @@ def megabytes(count: int) -> str:
 def number_of(count: int, what: str) -> str:
     """Format a count with its noun: `1 run`, `2 runs`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def first_of(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """List the first names, and count the others: `tanh, elu, relu, and 4 more`."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return separator.join([*names[:most], *more])
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.phrases import AT_CHANCE, at_chance, margin_words, percent, points_words
+from lenet_exp.reports.phrases import AT_CHANCE, at_chance, margin_words, points_words
 
 FRESH = 5  # number of seeds to suggest for a first comparison
 
@@ -158,8 +158,6 @@ def _luck(leader: Group) -> str:
         return f"intervals cover {source} only"
     luck = f"intervals cover {source} only ({images:,} validation images); "
     if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
-        return (
-            f"{luck}{percent(1.0)} here means at least {percent(max(0.0, 1 - 3 / images))} in general (95% confidence)"
-        )
+        return f"{luck}100.00% here means at least {max(0.0, 1 - 3 / images):.2%} in general (95% confidence)"
     error = math.sqrt(leader.mean * (1 - leader.mean) / images)
-    return f"{luck}the sampling error of {percent(leader.mean)} is {error * 100:.2f} points"
+    return f"{luck}the sampling error of {leader.mean:.2%} is {error * 100:.2f} points"

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
@@ -157,12 +157,12 @@ def unfinished(group: Group) -> str:
     if len(group.runs) > 1 or run.outcome != Outcome.pruned:
         return outcomes([group])
     after = f" after epoch {run.epochs}" if run.epochs else ""
-    return f"pruned{after}" + (f" at {percent(run.best_val_accuracy)}" if run.best_val_accuracy is not None else "")
+    return f"pruned{after}" + (f" at {run.best_val_accuracy:.2%}" if run.best_val_accuracy is not None else "")
 
 
-def percent(accuracy: float) -> str:
-    """Format an accuracy, given as a fraction, as a percentage: `90.92%`."""
-    return f"{accuracy * 100:.2f}%"
+def p_words(p: float) -> str:
+    """Format a p-value: `p < 0.001`, or `p = 0.012`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def capital(sentence: str) -> str:
@@ -220,7 +220,7 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     if flat := found.untested(single=False):
         clauses.append(f"{_names(comparison, flat)} cannot be tested, because seeds show no variation")
     single = found.untested(single=True)
-    higher = [f"{comparison.name(g)} reaches {percent(g.mean)} with one seed" for g in single if g.mean > leader.mean]
+    higher = [f"{comparison.name(g)} reaches {g.mean:.2%} with one seed" for g in single if g.mean > leader.mean]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
     if lower := [g for g in single if not g.mean > leader.mean]:
@@ -246,7 +246,7 @@ def _diverged(comparison: Comparison, group: Group) -> str:
     if group.replicates == 1:
         return f"{name} diverged."
     others = f"its other {group.n} runs reach" if group.n > 1 else "its finished run reaches"
-    return f"{name} {diverged_on(group)}; " + (f"{others} {percent(group.mean)}." if group.n else "none finished.")
+    return f"{name} {diverged_on(group)}; " + (f"{others} {group.mean:.2%}." if group.n else "none finished.")
 
 
 def _missing(comparison: Comparison, group: Group) -> str:
@@ -263,7 +263,7 @@ def _missing(comparison: Comparison, group: Group) -> str:
 
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
     """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35%, far below its other 4 runs.`"""
-    which = f"seed {replicate[0]} of {comparison.name(group)} ends at {percent(group.accuracy[replicate])}"
+    which = f"seed {replicate[0]} of {comparison.name(group)} ends at {group.accuracy[replicate]:.2%}"
     return f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs can collapse."
 
 
@@ -332,11 +332,10 @@ def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
 
     For example: `tanh, elu, relu, and 4 more`, or `#2, #3, #5, and 4 more`.
     """
-    more = f", and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
-    shown = [comparison.name(g) for g in groups[:NAMED]]
-    if max(map(len, shown), default=0) > LONG:
-        shown = [f"#{1 + comparison.groups.index(named)}" for named in groups[:NAMED]]
-    return ", ".join(shown) + more
+    names = list(map(comparison.name, groups))
+    if max(map(len, names[:NAMED]), default=0) > LONG:
+        names = [f"#{1 + comparison.groups.index(group)}" for group in groups]
+    return first_of(names, NAMED)
 
 
 def _some(sentences: Sequence[str], others: str) -> list[str]:
@@ -352,7 +351,7 @@ def _all(comparison: Comparison, n: int) -> str:
 
 def _reached(group: Group) -> str:
     if group.n == 1:
-        return percent(group.mean)
+        return f"{group.mean:.2%}"
     return f"{_points(group.mean)} ± {_points(group.sd)}% (n = {group.n})"
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lenet_exp.amounts import duration, number_of
+from lenet_exp.amounts import duration, first_of, number_of
 from lenet_exp.config.schema import Cost, Objective, PrunerName
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
@@ -230,9 +230,8 @@ def progress_line(progress: SweepProgress) -> str:
     else:
         words.insert(0, progress_words(progress))
     if progress.running:
-        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in progress.running[:FEW]]
-        more = f", and {len(progress.running) - FEW} more" if len(progress.running) > FEW else ""
-        words.append(f"training {', '.join(epochs)}{more}")
+        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in progress.running]
+        words.append(f"training {first_of(epochs, FEW)}")
     return "; ".join(filter(None, words))
 
 

@@ -1,16 +1,20 @@
-"""Describes the studies of a comparison in sentences, which all reports use."""
+"""Describes the studies of a comparison in sentences, which all reports use, and interactions also as records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.studies.datasets import LEAST_DATASETS, across_datasets
+from lenet_exp.comparison.studies.interactions import Interaction, Interactions
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.config.names import rounded
+from lenet_exp.files import Json
+from lenet_exp.reports.phrases import p_words
 
+STRONGEST = 3  # maximum number of interactions described
 MOST_NAMES = 10  # maximum number of configurations that a line names
 
 
@@ -35,9 +39,9 @@ def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
     found = across_datasets(comparisons)
     if found is None:
         return []
-    shown = [f"{name} {rank:.2f}" for name, rank in zip(found.names, found.ranks, strict=True)][:MOST_NAMES]
-    more = f", and {len(found.names) - MOST_NAMES} more" if len(found.names) > MOST_NAMES else ""
-    lines = [f"mean ranks over {len(found.datasets)} datasets: {', '.join(shown)}{more}"]
+    ranked = list(zip(found.names, found.ranks, strict=True))
+    means = first_of([f"{name} {rank:.2f}" for name, rank in ranked], MOST_NAMES)
+    lines = [f"mean ranks over {len(found.datasets)} datasets: {means}"]
     if found.left_out:
         lines.append(f"not ranked: {number_of(found.left_out, 'configuration')} without results on every dataset")
     first = found.names[0]
@@ -49,20 +53,84 @@ def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
     if found.rank_test is None:
         lines.append(f"ranks are only descriptive: Friedman's test requires at least {LEAST_DATASETS} datasets")
     elif found.rank_test.p > LEVEL:
-        lines.append(f"Friedman's test: no significant difference between ranks (p = {found.rank_test.p:.3f})")
+        lines.append(f"Friedman's test: no significant difference between ranks ({p_words(found.rank_test.p)})")
     else:
-        far = [
-            n
-            for n, rank in zip(found.names, found.ranks, strict=True)
-            if rank - found.ranks[0] > found.rank_test.critical
-        ]
+        p, critical = p_words(found.rank_test.p), found.rank_test.critical
+        far = [name for name, rank in ranked if rank - found.ranks[0] > critical]
         ahead = f"{first} ranks significantly better than {_some(far)}" if far else f"{first} has no significant lead"
-        p = "< 0.001" if found.rank_test.p < 0.001 else f"= {found.rank_test.p:.3f}"
-        lines.append(f"Friedman's test: p {p}; {ahead} (Nemenyi, critical difference {found.rank_test.critical:.2f})")
+        lines.append(f"Friedman's test: {p}; {ahead} (Nemenyi, critical difference {critical:.2f})")
     return lines
 
 
 def _some(names: Sequence[str]) -> str:
     if len(names) > MOST_NAMES:
-        return f"{', '.join(names[:MOST_NAMES])}, and {len(names) - MOST_NAMES} more"
+        return first_of(names, MOST_NAMES)
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def interaction_lines(found: Interactions | None) -> list[str]:
+    """Return a line about each of the three strongest significant interactions, or a line that there is none.
+
+    A further line lists what was left out to obtain a full grid. If there is no test, a single line states the reason.
+    """
+    if found is None:
+        return []
+    if found.no_test is not None:
+        return [f"interactions between flags cannot be tested: {found.no_test}"]
+    significant = [its for its in found.pairs if its.significant]
+    lines = [f"{interaction_words(its)}: {pattern(its)}" for its in significant[:STRONGEST]]
+    if len(significant) > STRONGEST:
+        lines.append(f"{number_of(len(significant) - STRONGEST, 'more interaction')} between flags")
+    if not lines:
+        its = found.pairs[0]
+        between = f"{its.first} and {its.second}" if len(found.pairs) == 1 else "flags"
+        lines = [f"no significant interaction between {between}"]
+    if found.left_out:
+        lines.append(
+            f"interactions are tested without {', '.join(found.left_out)} ({number_of(found.lost, 'finished run')}), "
+            "so that every combination has the same seeds"
+        )
+    return lines
+
+
+def interaction_words(its: Interaction) -> str:
+    """Describe the strength of an interaction.
+
+    For example: `activation and lr interact (p < 0.001, corrected; partial omega squared 0.31, 0.12 to 0.45)`.
+    """
+    how = ", corrected" if its.pairs > 1 else ""
+    omega = f"{its.test.omega_squared:.2f}, {its.test.low:.2f} to {its.test.high:.2f}"
+    interact = "interact" if its.significant else "do not interact significantly"
+    return f"{its.first} and {its.second} {interact} ({p_words(its.p)}{how}; partial omega squared {omega})"
+
+
+def pattern(its: Interaction) -> str:
+    """Describe where the effect of the second flag differs most between values of the first flag.
+
+    For example: `lr=0.1 is 4.20 points better than 0.01 with relu, but only 0.60 points better with selu`.
+    """
+    found = its.contrast
+    better, worse, most, least = map(rounded, (found.better, found.worse, found.most, found.least))
+    points = f"{abs(found.with_least) * 100:.2f} points"
+    but = f"only {points} better" if found.with_least >= 0 else f"{points} worse"
+    first = f"{its.second}={better} is {found.with_most * 100:.2f} points better than {worse} with {_named(its, most)}"
+    return f"{first}, but {but} with {_named(its, least)}"
+
+
+def interaction_record(its: Interaction) -> dict[str, Json]:
+    """Return the result of a test as a dict. Accuracies are fractions."""
+    test = {name: float(value) for name, value in vars(its.test).items()}
+    values, means = list(map(list, its.levels)), list(map(list, its.means))
+    own: dict[str, Json] = {
+        "flags": [its.first, its.second],
+        "p": its.p,
+        "uncorrected_p": test["p"],
+        "significant": its.significant,
+    }
+    found: dict[str, Json] = {"values": values, "means": means, "pattern": pattern(its), "contrast": vars(its.contrast)}
+    return {**test, **own, **found}
+
+
+def _named(its: Interaction, value: str) -> str:
+    """Return a value of the first flag, with the flag's name if the value is a number."""
+    return value if value[:1].isalpha() else f"{its.first}={value}"

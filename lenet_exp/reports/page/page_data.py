@@ -18,10 +18,10 @@ from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.columns import accuracy, interval, short, signed
-from lenet_exp.reports.interaction_words import interaction_words
-from lenet_exp.reports.phrases import percent, remark, unfinished
+from lenet_exp.reports.phrases import remark, unfinished
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
+from lenet_exp.reports.study_words import interaction_words
 
 MOST_CURVES = 1000  # maximum number of runs whose curves the page contains
 DIGITS = 5  # number of decimal places for the accuracies in a curve, which corresponds to 0.001 percentage points
@@ -100,7 +100,7 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
 
 def _run(run: ComparedRun, source: RunSource) -> dict[str, Json]:
     named = f"{run.seed}" + (f", split {run.split}" if run.split else "")
-    reached = percent(run.best_val_accuracy) if run.best_val_accuracy is not None else None
+    reached = f"{run.best_val_accuracy:.2%}" if run.best_val_accuracy is not None else None
     return {"seed": named, "outcome": run.outcome, "reached": reached, "page": source.page_of(run)}
 
 

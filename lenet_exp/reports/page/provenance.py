@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.runs import Provenance
 from lenet_exp.folders.records import Record
@@ -60,5 +60,4 @@ def _commit(made: Provenance | Record) -> str:
 
 
 def _listed(values: Iterable[str]) -> str:
-    known = list(dict.fromkeys(filter(None, values)))
-    return "; ".join(known[:MOST]) + (f"; and {len(known) - MOST} more" if len(known) > MOST else "")
+    return first_of(list(dict.fromkeys(filter(None, values))), MOST, "; ")

@@ -10,11 +10,10 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.config.names import rounded
 from lenet_exp.reports.columns import Column, columns, signed
-from lenet_exp.reports.interaction_words import interaction_lines
 from lenet_exp.reports.next_steps import cautions, next_step, notes
 from lenet_exp.reports.phrases import best_lines, outcomes, verdict
 from lenet_exp.reports.search_words import search_lines
-from lenet_exp.reports.study_words import dataset_lines, numeric_lines
+from lenet_exp.reports.study_words import dataset_lines, interaction_lines, numeric_lines
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 TERMINAL_ROWS = 50

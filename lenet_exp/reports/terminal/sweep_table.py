@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.config_dir import resume_command
@@ -106,8 +106,7 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
     For each type of failure, at most `MOST_LINES` runs are named, and the remaining runs are counted.
     """
     if low := [result.job.name for result in rows if result.record is not None and result.record.at_chance]:
-        more = f", and {len(low) - MOST_LINES} more" if len(low) > MOST_LINES else ""
-        yield f"at chance ({AT_CHANCE}): {', '.join(low[:MOST_LINES])}{more}"
+        yield f"at chance ({AT_CHANCE}): {first_of(low, MOST_LINES)}"
     kinds: dict[str, list[str]] = {}
     for result in rows:
         name = result.job.name
