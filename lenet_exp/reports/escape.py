@@ -1,11 +1,13 @@
-"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib, and spreadsheets."""
+"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib, and spreadsheets; NaN for JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lenet_exp.errors import printable
 
@@ -49,6 +51,15 @@ def html(text: str) -> str:
 def no_math(text: str) -> str:
     """Escape dollar signs for matplotlib, which would parse text between them as TeX."""
     return text.replace("$", r"\$")
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity in nested lists and dicts with None, because JSON does not support these values."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return list(map(finite, value)) if isinstance(value, list | tuple) else value
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:

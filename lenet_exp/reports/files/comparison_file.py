@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from lenet_exp.comparison.studies.interactions import Interactions
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.columns import Cell, ranked_records
-from lenet_exp.reports.escape import csv_text
+from lenet_exp.reports.escape import csv_text, finite
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.next_steps import next_command, next_step, notes
@@ -38,11 +37,11 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunS
     elif kind == ".tex":
         write_output_file(path, tex(comparisons, source))
     elif kind == ".csv":
-        write_output_file(path, csv_text([_known(row) for rows in ranked_records(comparisons) for row in rows]))
+        write_output_file(path, csv_text([row for rows in finite(ranked_records(comparisons)) for row in rows]))
     else:
         tables = ranked_records(comparisons)
         data = [_json(c, source, rows) for c, rows in zip(comparisons, tables, strict=True)]
-        write_output_file(path, json.dumps(data, indent=2) + "\n")
+        write_output_file(path, json.dumps(finite(data), indent=2) + "\n")
 
 
 def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> list[Path]:
@@ -86,17 +85,16 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         "notes": notes(comparison),
         "margin": comparison.margin,
         "margin_fixed": comparison.margin_fixed if comparison.margin is not None else None,
-        "groups": list(map(_known, rows)),
+        "groups": list(rows),
         "effects": [
             # In earlier releases, `importance` had a value.
-            _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})
-            | {"levels": [_known(vars(level)) for level in e.levels]}
+            {"flag": e.flag, "share_of_variance": e.share, "importance": None, "levels": list(map(vars, e.levels))}
             for e in found.flags
         ],
+        "seeds_share_of_variance": found.seeds,
+        "interactions": _interactions(comparison.interactions),
+        "numeric": [_numeric(numeric) for numeric in numeric_flags(comparison)],
     }
-    data |= _known({"seeds_share_of_variance": found.seeds})
-    data |= {"interactions": _interactions(comparison.interactions)}
-    data |= {"numeric": [_numeric(numeric) for numeric in numeric_flags(comparison)]}
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
 
 
@@ -119,12 +117,7 @@ def _search(searched: SearchSummary) -> Mapping[str, Json]:
         "epochs": searched.epochs,
         "best_command": searched.best_command,
         "spent": searched.spent,
-        "history": [_known(vars(step)) for step in searched.steps],
+        "history": list(map(vars, searched.steps)),
         "importance": [{"flag": flag, "share": share} for flag, share in search_importance(searched).items()],
-        "trials": [_known(vars(trial)) for trial in searched.trials],
+        "trials": list(map(vars, searched.trials)),
     }
-
-
-def _known(row: Mapping[str, Json]) -> dict[str, Json]:
-    """Replace NaN and infinity with None, because JSON does not support these values."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

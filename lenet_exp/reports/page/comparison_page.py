@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.columns import columns
+from lenet_exp.reports.escape import finite
 from lenet_exp.reports.method import METHOD
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
@@ -150,7 +151,7 @@ def _breaking(title: str) -> str:
 
 def _json(value: object) -> str:
     """Format a value as JSON that cannot end the HTML script element that contains it."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(finite(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -1,6 +1,6 @@
 """Creates the data for the scripts of the HTML page: numbers, and the same phrases as in the terminal.
 
-The data can be converted to JSON. Accuracies are fractions, and unknown values are None.
+Accuracies are fractions, and unknown values are NaN or None.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         curves = list(map(_curve, group.curves())) if left >= 0 else []
         groups.append(_group(comparison, position, source) | {"curves": [curve for curve in curves if curve]})
         if comparison.tested:
-            groups[-1]["test"] = _known(comparison.tested[position].mean)
+            groups[-1]["test"] = comparison.tested[position].mean
     return {
         "dataset": comparison.dataset,
         "by": comparison.by.value,
@@ -50,13 +50,8 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
     }
 
 
-def _known(value: float | None, digits: int = 17) -> float | None:
-    """Round a value, and replace NaN with None, because JSON does not support NaN."""
-    return None if value is None or not math.isfinite(value) else round(value, digits)
-
-
-def _curve(values: Iterable[float]) -> list[float | None]:
-    return [_known(y, DIGITS) for y in values]
+def _curve(values: Iterable[float]) -> list[float]:
+    return [round(y, DIGITS) for y in values]
 
 
 def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
@@ -81,13 +76,13 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
         "values": comparison.values(group),
         "shown": list(map(rounded, comparison.values(group))),
         "n": group.n,
-        "mean": _known(group.mean),
-        "low": _known(low),
-        "high": _known(high),
+        "mean": group.mean,
+        "low": low,
+        "high": high,
         "accuracy": accuracy(group),
         "interval": interval(group),
-        "epoch": _known(group.best_epoch),
-        "seconds": _known(group.seconds_to_best),
+        "epoch": group.best_epoch,
+        "seconds": group.seconds_to_best,
         "parameters": group.parameters,
         "multiply_adds": group.multiply_adds,
         "state": "" if group.n and not group.diverged else unfinished(group),
@@ -105,11 +100,7 @@ def _run(run: ComparedRun, source: RunSource) -> dict[str, Json]:
 
 
 def _effect(effect: Effect) -> dict[str, Json]:
-    levels = [
-        {"value": rounded(level.value), "said": signed(level.effect)}
-        | {name: _known(value) for name, value in vars(level).items() if name in {"effect", "low", "high"}}
-        for level in effect.levels
-    ]
+    levels = [vars(level) | {"value": rounded(level.value), "said": signed(level.effect)} for level in effect.levels]
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"
     return {"flag": effect.flag, "share": share, "levels": levels}
 
@@ -144,6 +135,6 @@ def _run_of(run: SearchedRun) -> dict[str, Json]:
 
 
 def _trial(searched: SearchSummary, trial: SearchedTrial) -> dict[str, Json]:
-    value = _known(trial.value if not math.isnan(trial.value) else trial.so_far)
-    said = value_words(searched, value) if value is not None else "-"
-    return vars(trial) | {"value": value, "so_far": _known(trial.so_far), "said": said}
+    value = trial.so_far if math.isnan(trial.value) else trial.value
+    said = value_words(searched, value) if math.isfinite(value) else "-"
+    return vars(trial) | {"value": value, "said": said}
