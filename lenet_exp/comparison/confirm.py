@@ -28,27 +28,19 @@ class Confirmation:
     Attributes:
         leader: the leader, with its runs on the new seeds.
         leads: the other configurations, each with the difference between the leader and the configuration on the new
-            seeds (`against_fixed`).
+            seeds (`against_fixed`), and whether that lead or, for a test of equivalence, the equivalence was shown.
         unsteady: the other configurations that have diverged runs, which are not compared with the leader.
         points: the lead that the confirmation was designed to detect, as a fraction; None if it tests equivalence.
-        equivalent: for each of the other configurations, whether it is equivalent to the leader within the sweep's
-            margin.
         missing: number of runs without a result.
         known: number of runs that started before the confirmation; their results may have been seen.
     """
 
     leader: Group
-    leads: list[tuple[Group, Difference]]
+    leads: list[tuple[Group, Difference, bool]]
     unsteady: list[Group]
     points: float | None
-    equivalent: list[bool]
     missing: int
     known: int
-
-    @property
-    def shown(self) -> list[bool]:
-        """For each of the other configurations, whether the lead or the equivalence was shown."""
-        return self.equivalent if self.points is None else [lead.ahead for _, lead in self.leads]
 
     @property
     def confirmed(self) -> bool | None:
@@ -57,7 +49,7 @@ class Confirmation:
         if self.missing:
             return None
         steady = not self.leader.diverged and not (self.points is None and self.unsteady)
-        return not self.known and steady and all(self.shown)
+        return not self.known and steady and all(shown for _, _, shown in self.leads)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
@@ -67,13 +59,14 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     if leader is None:
         return None
     tested = equivalences(comparison.leads, design.margin, comparison.comparisons)
-    leads = [(g, lead) for g, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
-    equivalent = [
-        its is not None and its.shown for its, lead in zip(tested, comparison.leads, strict=True) if lead is not None
+    leads = [
+        (group, lead, (test is not None and test.shown) if design.points is None else lead.ahead)
+        for group, lead, test in zip(groups, comparison.leads, tested, strict=True)
+        if lead is not None
     ]
     unsteady = [g for g in groups if g is not leader and g.diverged]
     missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
-    return Confirmation(leader, leads, unsteady, design.points, equivalent, missing, design.known)
+    return Confirmation(leader, leads, unsteady, design.points, missing, design.known)
 
 
 @dataclass(frozen=True)

@@ -276,12 +276,12 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     seeds = f"{found.leader.replicates} new seeds"
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
-    shown = [pair for pair, its in zip(found.leads, found.shown, strict=True) if not its]
+    named = [(group, lead) for group, lead, is_shown in found.leads if not is_shown]
     beaten = []
     if found.points is not None:  # otherwise, a sentence about equivalence follows the answer
-        beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
-    shown += beaten[:NAMED]
-    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points or 0.0) for g, lead in shown]
+        beaten = sorted(((g, lead) for g, lead, _ in found.leads if lead.ahead), key=lambda pair: pair[1].points)
+    named += beaten[:NAMED]
+    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points or 0.0) for g, lead in named]
     more = len(beaten) - NAMED
     against += [f"better than {number_of(more, 'other configuration')} by larger margins"] if more > 0 else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []

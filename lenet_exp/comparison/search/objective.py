@@ -12,13 +12,6 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.training.epoch import EpochResult
 
 Direction = Literal["minimize", "maximize"]
-DIRECTIONS: dict[Objective, list[Direction]] = {
-    Objective.accuracy: ["maximize"],
-    Objective.loss: ["minimize"],
-    Objective.epochs: ["minimize"],
-    Objective.seconds: ["minimize"],
-    Objective.front: ["maximize", "minimize"],
-}
 
 
 class EpochValidation(Protocol):
@@ -44,7 +37,9 @@ class SearchObjective:
     @property
     def directions(self) -> list[Direction]:
         """Optuna's name for the direction of each objective."""
-        return DIRECTIONS[self.objective]
+        if self.objective is Objective.front:
+            return ["maximize", "minimize"]
+        return ["maximize" if self.objective is Objective.accuracy else "minimize"]
 
     @property
     def worst(self) -> list[float]:

@@ -93,21 +93,18 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     console.print(title_of(comparison))
     console.print(table)
     if (more := more_line(comparison, len(cells))) is not None:
-        console.print(f"{more}; to list them, run: lenet-compare output=report.csv", soft_wrap=True)
+        console.lines(f"{more}; to list them, run: lenet-compare output=report.csv")
     print_verdict(comparison, details=details)
     if details or comparison.searched is not None:
-        for line in effect_lines(comparison):
-            console.print(f"  {line}", soft_wrap=True)
+        console.lines(*(f"  {line}" for line in effect_lines(comparison)))
     elif len(comparison.groups) > 2 and comparison.leader is not None:
         which = f" sweep={comparison.design.sweep}" if comparison.design.sweep else ""
-        console.print(f"effects of flags and notes: lenet-compare{which} details=true", soft_wrap=True)
+        console.lines(f"effects of flags and notes: lenet-compare{which} details=true")
 
 
 def print_datasets(comparisons: Sequence[Comparison]) -> None:
     """Print the comparison of the configurations over all datasets, if there are several datasets."""
-    console = wide_console()
-    for line in dataset_lines(comparisons):
-        console.print(line, soft_wrap=True)
+    wide_console().lines(*dataset_lines(comparisons))
 
 
 def _fitting(shown: Sequence[Column], cells: list[list[str]], width: int) -> list[int]:
@@ -130,14 +127,10 @@ def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
     """
     if len(comparison.groups) < 2 and not comparison.mixed_code:
         return
-    console = wide_console()
-    console.print(verdict(comparison), soft_wrap=True)
-    for line in best_lines(comparison):
-        console.print(line, soft_wrap=True)
-    if (step := next_step(comparison)) is not None:
-        console.print(f"next: {step}", soft_wrap=True)
-    for note in notes(comparison) if details else cautions(comparison):
-        console.print(f"note: {note}", soft_wrap=True)
+    step = next_step(comparison)
+    steps = [f"next: {step}"] if step is not None else []
+    caveats = [f"note: {note}" for note in (notes if details else cautions)(comparison)]
+    wide_console().lines(verdict(comparison), *best_lines(comparison), *steps, *caveats)
 
 
 def title_of(comparison: Comparison) -> str:

@@ -22,6 +22,11 @@ class PlainConsole(Console):
         """Print objects without terminal control characters."""
         super().print(*map(_shown, objects), **options)
 
+    def lines(self, *lines: str) -> None:
+        """Print lines of text, each of them unbroken."""
+        for line in lines:
+            self.print(line, soft_wrap=True)
+
 
 class PlainTable(Table):
     """A table without markup, with a horizontal line below the column titles."""

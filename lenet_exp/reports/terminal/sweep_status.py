@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 
 from lenet_exp.amounts import number_of
-from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, job_results
@@ -18,7 +17,7 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
-from lenet_exp.reports.terminal.sweep_table import went_wrong
+from lenet_exp.reports.terminal.sweep_table import resume_line, went_wrong
 
 MOST_FILES = 20  # maximum number of files with secrets that are named
 
@@ -55,9 +54,9 @@ def print_status(sweep: SweepFolder) -> None:
     console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}")
     if not sweep.has_digest():
         console.print("sweep.json has no digest: an earlier release wrote it, so edits cannot be detected")
-    console.print(plan.command, soft_wrap=True)
+    console.lines(plan.command)
     if plan.search is not None:
-        console.print(search_line(plan.search, results), soft_wrap=True)
+        console.lines(search_line(plan.search, results))
     else:
         console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()))
     running = [r for r in results if r.outcome == "running"]
@@ -68,10 +67,9 @@ def print_status(sweep: SweepFolder) -> None:
         for result in running:
             table.add_row(*_running(result))
         console.print(table)
-    for line in went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]):
-        console.print(line, soft_wrap=True)
+    console.lines(*went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]))
     if progress is None and plan.outcome in {Outcome.killed, Outcome.failed}:
-        console.print(f"to resume, rerun the same command or run: {resume_command(sweep)}", soft_wrap=True)
+        console.lines(resume_line(sweep))
     if progress is not None and (left := left_words(progress)):
         console.print(left)
 

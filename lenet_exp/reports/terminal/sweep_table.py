@@ -62,8 +62,7 @@ def print_sweep(
     console = wide_console()
     plan = sweep.kept_plan()
     if plan is not None and plan.search is not None and plan.stopped_by:  # the result of the search is not final
-        console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
-        console.print(f"to resume, rerun the same command or run: {resume_command(sweep)}", soft_wrap=True)
+        console.lines(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", resume_line(sweep))
         return
     if any(len(group.runs) > 1 for comparison in comparisons for group in comparison.groups):
         for comparison in comparisons:
@@ -82,22 +81,24 @@ def print_sweep(
         for comparison in comparisons:
             print_verdict(comparison)
             if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
-                console.print(f"to train the best configuration, run: {command}", soft_wrap=True)
+                console.lines(f"to train the best configuration, run: {command}")
     print_datasets(comparisons)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)
     had = f", {again} reused" if again else ""
     runs = f"{number_of(len(rows), 'run')}: {', '.join(counts)}"
-    console.print(f"{runs}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
-    for line in went_wrong(rows):
-        console.print(line, soft_wrap=True)
+    console.lines(f"{runs}; {trained} trained{had} in {seconds:.1f} s", *went_wrong(rows))
     if plan is not None and (search := plan.search) is not None:
-        console.print(search_line(search, results), soft_wrap=True)
-        console.print(f"to continue, rerun the same command with {more_of(search)}", soft_wrap=True)
+        console.lines(search_line(search, results), f"to continue, rerun the same command with {more_of(search)}")
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
-        console.print(f"to resume, rerun the same command or run: {resume_command(sweep)}", soft_wrap=True)
-    console.print(f"view in MLflow: lenet-ui sweep={sweep.id}", soft_wrap=True)
+        console.lines(resume_line(sweep))
+    console.lines(f"view in MLflow: lenet-ui sweep={sweep.id}")
+
+
+def resume_line(sweep: SweepFolder) -> str:
+    """Return a line that tells how to resume a sweep."""
+    return f"to resume, rerun the same command or run: {resume_command(sweep)}"
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:

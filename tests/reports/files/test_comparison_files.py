@@ -13,7 +13,6 @@ from random import Random
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import CompareBy
@@ -31,6 +30,7 @@ from lenet_exp.reports.next_steps import notes
 from lenet_exp.reports.phrases import AT_CHANCE, at_chance, remark, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
+from lenet_exp.reports.terminal.plain import PlainConsole
 from tests.comparison.made_up import made, many, scored
 from tests.tools.records import a_record
 
@@ -118,7 +118,7 @@ def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
 
 
 def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
-    monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: Console(width=80, markup=False))
+    monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: PlainConsole(80))
     print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=CompareBy.last)[0])
     assert "last val" in capsys.readouterr().out
     print_comparison(comparison)
