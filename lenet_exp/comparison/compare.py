@@ -93,9 +93,9 @@ class Comparison:
 
         Groups that have no result, have a diverged run, or were dropped by a search are excluded.
         """
-        stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
-        found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.excluded)]
-        return [g for g in found if _is_left(g, self.design)]
+        pairs = zip(self.groups, self.leads, strict=True)
+        found = [g for g, lead in pairs if g is self.leader or (lead is not None and not lead.excluded)]
+        return [g for g in found if g.stable and _is_left(g, self.design)]
 
     @property
     def by(self) -> CompareBy:
@@ -246,8 +246,7 @@ def _compare(
 ) -> Comparison:
     groups = _with_recipes(grouped(runs, by))
     flags = _differing(groups, swept)
-    stable = [g for g in groups if g.n and not g.diverged]
-    judged = [g for g in stable if g.n > 1]
+    judged = [g for g in groups if g.stable and g.n > 1]
     named = named_leader(groups, design)
     racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
     most = max((g.n for g in racing), default=0) if design.left is not None else 0
@@ -263,7 +262,7 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
     Args:
         named: whether the leader was selected before these runs, as in a confirmation.
     """
-    stable = [g for g in groups if g.n and not g.diverged]
+    stable = [g for g in groups if g.stable]
     judged = [g for g in stable if g.n > 1]
     found: dict[Group, Difference] = {}
     if leader in judged:

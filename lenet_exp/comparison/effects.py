@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -98,9 +98,11 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
 
     found = []
     for flag in flags:
-        level_of = _levels({g.flags.get(flag, "-") for g in groups})
-        levels = _means(groups, flag, level_of)
-        between = _between(with_runs, flag, level_of)
+        members = _members(groups, flag)
+        levels = _means(groups, members)
+        runs = [[v for g in its for v in g.accuracy.values()] for its in members.values()]
+        # The sum of squares between the levels, over all runs.
+        between = float(sum(len(its) * (np.mean(its) - values.mean()) ** 2 for its in runs if its))
         known = sum(level.finished > 0 for level in levels)
         found.append((between, Effect(flag, levels, share(between, known))))
     ordered = [effect for _, effect in sorted(found, key=lambda of: -of[0])]
@@ -172,22 +174,16 @@ def _levels(values: Iterable[str]) -> Callable[[str], str]:
     return name
 
 
-def _between(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -> float:
-    """Return the sum of squares between a flag's levels, over all runs."""
-    runs: dict[str, list[float]] = {}
+def _members(groups: Sequence[Group], flag: str) -> dict[str, list[Group]]:
+    """Return the groups at each level of a flag."""
+    level_of = _levels({g.flags.get(flag, "-") for g in groups})
+    found: dict[str, list[Group]] = {}
     for g in groups:
-        runs.setdefault(level_of(g.flags.get(flag, "-")), []).extend(g.accuracy.values())
-    everything = [v for values in runs.values() for v in values]
-    if not everything:
-        return 0.0
-    mean = np.mean(everything)
-    return float(sum(len(values) * (np.mean(values) - mean) ** 2 for values in runs.values()))
+        found.setdefault(level_of(g.flags.get(flag, "-")), []).append(g)
+    return found
 
 
-def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -> list[Level]:
-    members: dict[str, list[Group]] = {}
-    for g in groups:
-        members.setdefault(level_of(g.flags.get(flag, "-")), []).append(g)
+def _means(groups: Sequence[Group], members: Mapping[str, Sequence[Group]]) -> list[Level]:
     means = {value: [g.mean for g in its if g.n] for value, its in members.items()}
     everything = [m for its in means.values() for m in its]
     mean = float(np.mean(everything)) if everything else math.nan
@@ -197,7 +193,7 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
     alone = group_means(table.values, table)
     for value, its in members.items():
         level = float(np.mean(means[value])) if means[value] else math.nan
-        half = _half(alone, np.isin(list(map(id, with_runs)), list(map(id, its))))
+        half = _half(alone, np.array([g in its for g in with_runs]))
         counts = sum(g.n for g in its), sum(g.replicates for g in its)
         levels.append(Level(value, level, level - mean, *counts, level - mean - half, level - mean + half))
     return sorted(levels, key=lambda level: (math.isnan(level.mean), -level.mean))

@@ -67,6 +67,11 @@ class Group:
         """
         return len(self.ended) - len(self.finished)
 
+    @property
+    def stable(self) -> bool:
+        """Whether a replicate finished and none diverged."""
+        return self.n > 0 and not self.diverged
+
     @cached_property
     def missing(self) -> int:
         """The number of replicates that failed, were killed, are running, or have not started.

@@ -87,7 +87,7 @@ def could_be_best(comparison: Comparison) -> list[Group]:
 def relation_of(comparison: Comparison, position: int) -> Relation:
     """Return the relation of the configuration at a position in the ranking to the leader."""
     group, lead = comparison.groups[position], comparison.leads[position]
-    if group is comparison.leader and group.n and not group.diverged:
+    if group is comparison.leader and group.stable:
         return Relation.leader
     if lead is None or lead.test == "none":
         return Relation.untested

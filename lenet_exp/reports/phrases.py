@@ -344,7 +344,7 @@ def _some(sentences: Sequence[str], others: str) -> list[str]:
 
 
 def _all(comparison: Comparison, n: int) -> str:
-    which = "" if all(g.n and not g.diverged for g in comparison.groups) else " without a diverged run"
+    which = "" if all(g.stable for g in comparison.groups) else " without a diverged run"
     all_of_them = {1: f"the other{which and ' one'}", 2: "the other two"}
     return all_of_them.get(n, f"the other {n}") + which
 

@@ -39,9 +39,9 @@ def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     For example: `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total; best 98.00% by
     trial 3: ...`.
     """
+    counts, *left = _counts(plan, results)
     best = best_line(plan, results)
-    said = [_counts(plan, results), f"best {best}" if best and not plan.front else best, _left(plan)]
-    return "; ".join(filter(None, said))
+    return "; ".join(filter(None, [counts, f"best {best}" if best and not plan.front else best, *left]))
 
 
 def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -60,20 +60,18 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     """Summarize a search, without its best trial, in one line: its method, its trials, and its cost."""
-    return "; ".join(filter(None, [_counts(plan, results), _left(plan)]))
+    return "; ".join(_counts(plan, results))
 
 
-def _counts(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    said = f"search ({how(plan)}): {trials_words(plan, results)}"
-    return f"{said}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"
-
-
-def _left(plan: SearchPlan) -> str:
-    if plan.front:
-        return ""
-    if plan.best_value is None:
-        return f"no trial has reached {plan.target:.2%}" if plan.target is not None and plan.told else ""
-    return f"{number_of(len(plan.left), 'configuration')} could still be the best" if plan.left is not None else ""
+def _counts(plan: SearchPlan, results: Sequence[JobResult]) -> list[str]:
+    """Return a clause about the trials and the cost of a search and, if known, one about what remains to be found."""
+    trials = f"search ({how(plan)}): {trials_words(plan, results)}"
+    clauses = [f"{trials}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"]
+    if plan.best_value is not None and plan.left is not None and not plan.front:
+        clauses.append(f"{number_of(len(plan.left), 'configuration')} could still be the best")
+    elif plan.best_value is None and plan.target is not None and plan.told and not plan.front:
+        clauses.append(f"no trial has reached {plan.target:.2%}")
+    return clauses
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:

@@ -9,7 +9,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.studies.datasets import LEAST_DATASETS, across_datasets
 from lenet_exp.comparison.studies.interactions import Interaction, Interactions
-from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
+from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.phrases import p_words
@@ -20,18 +20,13 @@ MOST_NAMES = 10  # maximum number of configurations that a line names
 
 def numeric_lines(comparison: Comparison) -> list[str]:
     """Return a line for each numeric flag: the leader's value, and the other values that could be the best."""
-    return [_numeric(found) for found in numeric_flags(comparison) if found.not_worse or found.worse]
-
-
-def _numeric(found: NumericFlag) -> str:
-    best = f"{found.flag}: the leader has {rounded(found.best)}"
-    if not found.not_worse:
-        return f"{best}; not the best: {_listed(found.worse)}"
-    return f"{best}; could also be the best: {_listed(found.not_worse)}"
-
-
-def _listed(values: tuple[str, ...]) -> str:
-    return ", ".join(map(rounded, values))
+    lines = []
+    for numeric in numeric_flags(comparison):
+        if others := numeric.not_worse or numeric.worse:
+            could = "could also be the best" if numeric.not_worse else "not the best"
+            leader = f"{numeric.flag}: the leader has {rounded(numeric.best)}"
+            lines.append(f"{leader}; {could}: {', '.join(map(rounded, others))}")
+    return lines
 
 
 def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
@@ -120,15 +115,17 @@ def pattern(its: Interaction) -> str:
 def interaction_record(its: Interaction) -> dict[str, Json]:
     """Return the result of a test as a dict. Accuracies are fractions."""
     test = {name: float(value) for name, value in vars(its.test).items()}
-    values, means = list(map(list, its.levels)), list(map(list, its.means))
-    own: dict[str, Json] = {
+    return {
+        **test,
         "flags": [its.first, its.second],
         "p": its.p,
         "uncorrected_p": test["p"],
         "significant": its.significant,
+        "values": list(map(list, its.levels)),
+        "means": list(map(list, its.means)),
+        "pattern": pattern(its),
+        "contrast": vars(its.contrast),
     }
-    found: dict[str, Json] = {"values": values, "means": means, "pattern": pattern(its), "contrast": vars(its.contrast)}
-    return {**test, **own, **found}
 
 
 def _named(its: Interaction, value: str) -> str:

@@ -90,7 +90,7 @@ def _ranks(groups: Sequence[Sequence[Group]]) -> Floats:
     """Return the ranks on each dataset, with shape (datasets, configurations)."""
     from scipy.stats import rankdata
 
-    means = np.array([[g.mean if g.n and not g.diverged else -np.inf for g in its] for its in groups])
+    means = np.array([[g.mean if g.stable else -np.inf for g in its] for its in groups])
     return np.asarray(rankdata(-means, axis=1), dtype=np.float64)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.search.summary import SearchedRun, SearchedTrial, SearchSummary
+from lenet_exp.comparison.search.summary import SearchedTrial, SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
@@ -85,7 +85,7 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
         "seconds": group.seconds_to_best,
         "parameters": group.parameters,
         "multiply_adds": group.multiply_adds,
-        "state": "" if group.n and not group.diverged else unfinished(group),
+        "state": "" if group.stable else unfinished(group),
         "best": group in could_be_best(comparison),
         "remark": remark(comparison, position),
         "seeds": list(group.accuracy.values()),
@@ -126,12 +126,11 @@ def _search(searched: SearchSummary) -> dict[str, Json]:
         "best": searched.best.number if searched.best is not None else None,
         "flags": list(map(vars, searched.flags)),
         "trials": [_trial(searched, trial) for trial in searched.trials],
-        "runs": [_run_of(run) for run in searched.runs],
+        "runs": [
+            {"trial": run.trial, "name": run.name, "outcome": run.outcome, "y": _curve(run.curve)}
+            for run in searched.runs
+        ],
     }
-
-
-def _run_of(run: SearchedRun) -> dict[str, Json]:
-    return {"trial": run.trial, "name": run.name, "outcome": run.outcome, "y": _curve(run.curve)}
 
 
 def _trial(searched: SearchSummary, trial: SearchedTrial) -> dict[str, Json]:
