@@ -180,8 +180,13 @@ class Comparison:
 
     def name(self, group: Group) -> str:
         """Return a short name that consists of a group's values, such as `relu lr=0.1`."""
-        values = {f: v for f, v in zip(self.flags, self.values(group), strict=True) if v != "-"}
-        return job_name(0, values, set(config_groups())) if values else self.dataset
+        return name_of(self.flags, self.values(group)) or self.dataset
+
+
+def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
+    """Return a short name that consists of the values of flags, without `-`; empty if no flag has an effect."""
+    named = {flag: value for flag, value in zip(flags, values, strict=True) if value != "-"}
+    return job_name(0, named, set(config_groups())) if named else ""
 
 
 def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:

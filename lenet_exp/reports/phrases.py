@@ -97,7 +97,7 @@ def best_lines(comparison: Comparison) -> list[str]:
     k, names = 1 + len(found.judged), _names(comparison, steady)
     if len(steady) == k:
         return [f"All {k} configurations could be the best."] if k > 2 else []
-    noisy = f"; or {len(unstable)} unstable one{'s' if len(unstable) > 1 else ''}" if unstable else ""
+    noisy = f"; or {number_of(len(unstable), 'unstable one')}" if unstable else ""
     of = f"is one of {len(steady)} of {k} configurations (95% confidence): {names}"
     said = [f"The best {of if len(steady) > 1 else f'is {names} (95% confidence)'}{noisy}."]
     if unstable:

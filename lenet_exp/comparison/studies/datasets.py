@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.compare import Comparison, name_of
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, step_down
 from lenet_exp.comparison.pairs import AccuracyTable, pairs
 from lenet_exp.comparison.statistics import MOST_GROUPS
-from lenet_exp.config.names import job_name
-from lenet_exp.config.package_files import config_groups
 
 LEAST_DATASETS = 5  # minimum number of datasets for Friedman's test
 
@@ -74,10 +72,9 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     ranks = _ranks(groups)
     order = np.argsort(ranks.mean(axis=0), kind="stable")
     ordered = [[its[i] for i in order] for its in groups]
-    values = [{f: v for f, v in zip(flags, keys[i], strict=True) if v != "-"} for i in order]
     return AcrossDatasets(
         datasets=[c.dataset for c in comparisons],
-        names=[job_name(0, named, set(config_groups())) for named in values],
+        names=[name_of(flags, keys[i]) or "-" for i in order],
         groups=ordered,
         ranks=ranks.mean(axis=0)[order].tolist(),
         beaten=[int(i) + 1 for i in np.flatnonzero(_beaten(ordered))] if len(keys) <= MOST_GROUPS else [],

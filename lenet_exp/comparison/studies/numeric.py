@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.compare import Comparison, name_of
 from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.verdict import verdict_of
-from lenet_exp.config.names import job_name
-from lenet_exp.config.package_files import config_groups
 
 LEAST_VALUES = 3
 WIDE_RANGE = 20  # minimum ratio of the largest value to the smallest value for a logarithmic axis
@@ -82,7 +80,7 @@ def _numeric(comparison: Comparison, flag: str) -> NumericFlag | None:
         log=is_log(order),
         lines=[
             Line(
-                name=_name([f for f in comparison.flags if f != flag], others),
+                name=name_of([f for f in comparison.flags if f != flag], others),
                 groups=sorted(groups, key=lambda g: order[g.flags[flag]]),
             )
             for others, groups in lines.items()
@@ -91,11 +89,6 @@ def _numeric(comparison: Comparison, flag: str) -> NumericFlag | None:
         not_worse=not_worse,
         worse=worse,
     )
-
-
-def _name(flags: Sequence[str], values: Sequence[str]) -> str:
-    named = {flag: value for flag, value in zip(flags, values, strict=True) if value != "-"}
-    return job_name(0, named, set(config_groups())) if named else ""
 
 
 def _judged(

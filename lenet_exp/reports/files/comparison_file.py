@@ -11,7 +11,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interactions
-from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
+from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.columns import Cell, ranked_records
 from lenet_exp.reports.escape import csv_text, finite
@@ -93,7 +93,10 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         ],
         "seeds_share_of_variance": found.seeds,
         "interactions": _interactions(comparison.interactions),
-        "numeric": [_numeric(numeric) for numeric in numeric_flags(comparison)],
+        "numeric": [
+            {"flag": n.flag, "best": n.best, "not_significantly_worse": list(n.not_worse), "worse": list(n.worse)}
+            for n in numeric_flags(comparison)
+        ],
     }
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
 
@@ -103,11 +106,6 @@ def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
         return None
     pairs = list(map(interaction_record, found.pairs))
     return {"no_test": found.no_test, "left_out": list(found.left_out), "pairs": pairs}
-
-
-def _numeric(found: NumericFlag) -> Mapping[str, Json]:
-    not_worse, worse = list(found.not_worse), list(found.worse)
-    return {"flag": found.flag, "best": found.best, "not_significantly_worse": not_worse, "worse": worse}
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:

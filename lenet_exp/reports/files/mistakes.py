@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from lenet_exp.amounts import number_of
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import unscale
 from lenet_exp.training.evaluate import predict_logits
@@ -99,7 +100,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
 
 
 def _how_many(mistakes: int, images: int) -> str:
-    counted = f"{mistakes:,} mistake{'s' if mistakes != 1 else ''} on {images:,} validation images"
+    counted = f"{number_of(mistakes, 'mistake')} on {images:,} validation images"
     return counted if mistakes <= MOST else f"the {MOST} most confident of {counted}"
 
 

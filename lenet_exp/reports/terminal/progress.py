@@ -132,7 +132,7 @@ class Display:
     """
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
-        self._to = to
+        self._console = to or console
         self._say = say or partial(log.info, "%s")
         self._progress: Bars | None = None
         self._sweep: TaskID | None = None
@@ -143,17 +143,13 @@ class Display:
         self._said = -math.inf
         self._waits = ""
 
-    @property
-    def _console(self) -> Console:
-        return self._to or console
-
     @contextmanager
     def sweep(self) -> Iterator[None]:
         """Show a progress bar for an entire sweep, for the duration of a `with` block.
 
         Call `show_sweep` to update the bar.
         """
-        first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        first = -math.inf if self._console is not console else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lenet_exp.addresses import default_uri, hide_password, store_uri
+from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome
@@ -22,7 +23,7 @@ def print_run(result: RunResult, config: Config) -> None:
     if record.epochs:
         epochs = RunFolder(result.folder).history().epochs
         loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""
-        print(f"{record.epochs} {'epoch' if record.epochs == 1 else 'epochs'} in {record.seconds:.1f} s{loss}")
+        print(f"{number_of(record.epochs, 'epoch')} in {record.seconds:.1f} s{loss}")
     if result.outcome is not Outcome.finished:
         print(printable(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}"))
     print(f"run folder: {result.folder}")
