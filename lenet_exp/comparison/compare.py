@@ -9,7 +9,7 @@ from math import comb
 
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
-from lenet_exp.comparison.group import CompareBy, Group, grouped
+from lenet_exp.comparison.group import ABSENT, CompareBy, Group, grouped
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
@@ -176,7 +176,7 @@ class Comparison:
 
     def values(self, group: Group) -> list[str]:
         """Return a group's values for `flags`; the value is `-` for a flag that has no effect in the group."""
-        return [group.flags.get(flag, "-") for flag in self.flags]
+        return list(map(group.value, self.flags))
 
     def name(self, group: Group) -> str:
         """Return a short name that consists of a group's values, such as `relu lr=0.1`."""
@@ -185,7 +185,7 @@ class Comparison:
 
 def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
     """Return a short name that consists of the values of flags, without `-`; empty if no flag has an effect."""
-    named = {flag: value for flag, value in zip(flags, values, strict=True) if value != "-"}
+    named = {flag: value for flag, value in zip(flags, values, strict=True) if value != ABSENT}
     return job_name(0, named, set(config_groups())) if named else ""
 
 

@@ -137,7 +137,7 @@ def changing_together(groups: Sequence[Group], flags: Sequence[str]) -> list[lis
     """Return the flags that have several values, with flags that always change together in the same list."""
     alike: dict[tuple[int, ...], list[str]] = {}
     for flag in flags:
-        values = [g.flags.get(flag, "-") for g in groups]
+        values = [g.value(flag) for g in groups]
         if len(set(values)) > 1:
             alike.setdefault(tuple(map(values.index, values)), []).append(flag)
     return list(alike.values())
@@ -176,10 +176,10 @@ def _levels(values: Iterable[str]) -> Callable[[str], str]:
 
 def _members(groups: Sequence[Group], flag: str) -> dict[str, list[Group]]:
     """Return the groups at each level of a flag."""
-    level_of = _levels({g.flags.get(flag, "-") for g in groups})
+    level_of = _levels({g.value(flag) for g in groups})
     found: dict[str, list[Group]] = {}
     for g in groups:
-        found.setdefault(level_of(g.flags.get(flag, "-")), []).append(g)
+        found.setdefault(level_of(g.value(flag)), []).append(g)
     return found
 
 
@@ -219,6 +219,6 @@ def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
     """Return whether every combination of values has the same number of runs. Otherwise, the shares overlap."""
-    counts = {tuple(g.flags.get(f, "-") for f in flags): g.n for g in groups}
-    combinations = math.prod(len({g.flags.get(f, "-") for g in groups}) for f in flags)
+    counts = {tuple(g.value(f) for f in flags): g.n for g in groups}
+    combinations = math.prod(len({g.value(f) for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1

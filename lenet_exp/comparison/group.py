@@ -14,6 +14,8 @@ from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import mean_interval
 from lenet_exp.folders.records import RESULTS, Outcome
 
+ABSENT = "-"  # displayed value of a flag that has no effect in a configuration
+
 
 class CompareBy(StrEnum):
     """The epoch whose validation accuracy is compared: the best or the last epoch."""
@@ -39,6 +41,10 @@ class Group:
     runs: list[ComparedRun]
     by: CompareBy = CompareBy.best
     on_test: bool = False
+
+    def value(self, flag: str) -> str:
+        """Return the value of a flag; `-` if the flag has no effect in this configuration."""
+        return self.flags.get(flag, ABSENT)
 
     @cached_property
     def ended(self) -> list[ComparedRun]:

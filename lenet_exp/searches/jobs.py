@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.comparison.search.summary import ABSENT
+from lenet_exp.comparison.group import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lenet_exp.comparison.effects import number
-from lenet_exp.comparison.search.summary import ABSENT, SearchedFlag, SearchedTrial, SearchSummary
+from lenet_exp.comparison.group import ABSENT
+from lenet_exp.comparison.search.summary import SearchedFlag, SearchedTrial, SearchSummary
 from lenet_exp.folders.records import Outcome
 
 FEWEST = 10  # minimum number of ended trials

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from lenet_exp.comparison.group import ABSENT
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.package_files import config_groups
@@ -22,8 +23,6 @@ from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_plan import SweepPlan
-
-ABSENT = "-"  # displayed value of a flag that has no effect in a trial
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison, name_of
-from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.group import ABSENT, Group
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, step_down
 from lenet_exp.comparison.pairs import AccuracyTable, pairs
 from lenet_exp.comparison.statistics import MOST_GROUPS
@@ -64,7 +64,7 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     if len(comparisons) < 2 or any(c.has_trials for c in comparisons):
         return None
     flags = list(dict.fromkeys(flag for c in comparisons for flag in c.flags))
-    by_key = [{tuple(g.flags.get(flag, "-") for flag in flags): g for g in c.groups} for c in comparisons]
+    by_key = [{tuple(g.value(flag) for flag in flags): g for g in c.groups} for c in comparisons]
     keys = [key for key in by_key[0] if all(key in its and its[key].ended for its in by_key)]
     if len(keys) < 2:
         return None
@@ -74,7 +74,7 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     ordered = [[its[i] for i in order] for its in groups]
     return AcrossDatasets(
         datasets=[c.dataset for c in comparisons],
-        names=[name_of(flags, keys[i]) or "-" for i in order],
+        names=[name_of(flags, keys[i]) or ABSENT for i in order],
         groups=ordered,
         ranks=ranks.mean(axis=0)[order].tolist(),
         beaten=[int(i) + 1 for i in np.flatnonzero(_beaten(ordered))] if len(keys) <= MOST_GROUPS else [],

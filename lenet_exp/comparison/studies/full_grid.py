@@ -77,7 +77,7 @@ def largest_full_grid(groups: Sequence[Group], flags: Sequence[str]) -> FullGrid
 
 
 def _value(group: Group, factor: Sequence[str]) -> str:
-    first, *others = (group.flags.get(flag, "-") for flag in factor)
+    first, *others = (group.value(flag) for flag in factor)
     return f"{first} ({', '.join(others)})" if others else first
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lenet_exp.comparison.compare import Comparison, name_of
 from lenet_exp.comparison.effects import number
-from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.group import ABSENT, Group
 from lenet_exp.comparison.verdict import verdict_of
 
 LEAST_VALUES = 3
@@ -63,15 +63,17 @@ def is_log(values: Iterable[str]) -> bool:
 
 
 def _numeric(comparison: Comparison, flag: str) -> NumericFlag | None:
-    values = {g.flags.get(flag, "-") for g in comparison.groups}
+    values = {g.value(flag) for g in comparison.groups}
     known = sorted((n, value) for value in values if (n := number(value)) is not None)
-    if len(known) < LEAST_VALUES or any(value not in {"-", "null"} for value in values - {value for _, value in known}):
+    if len(known) < LEAST_VALUES or any(
+        value not in {ABSENT, "null"} for value in values - {value for _, value in known}
+    ):
         return None
     order = {value: position for position, (_, value) in enumerate(known)}
     lines: dict[tuple[str, ...], list[Group]] = {}
     for g in comparison.groups:
         if g.n and g.flags.get(flag) in order:
-            lines.setdefault(tuple(g.flags.get(f, "-") for f in comparison.flags if f != flag), []).append(g)
+            lines.setdefault(tuple(g.value(f) for f in comparison.flags if f != flag), []).append(g)
     if sum(map(len, lines.values())) < 2:
         return None
     best, not_worse, worse = _judged(comparison, flag, order)

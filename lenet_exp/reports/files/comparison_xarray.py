@@ -40,7 +40,7 @@ def to_xarray(comparisons: Sequence[Comparison]) -> xarray.Dataset:
     cells: list[tuple[dict[str, Any], ComparedRun, Group]] = []
     for c in comparisons:
         for group in c.groups:
-            shared = {"dataset": c.dataset, **{f: group.flags.get(f, "-") for f in flags}}
+            shared = {"dataset": c.dataset, **{f: group.value(f) for f in flags}}
             cells += [(shared | {"seed": run.seed, "split": run.split}, run, group) for run in group.runs]
     axes = {
         name: sorted({cell[name] for cell, _, _ in cells}, key=lambda value: value_order(str(value)))

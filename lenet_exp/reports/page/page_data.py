@@ -57,7 +57,7 @@ def _curve(values: Iterable[float]) -> list[float]:
 def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
     searched = comparison.searched.flags if comparison.searched is not None else []
     ranges = {f.name: f.log for f in searched if not f.choice}
-    log = ranges.get(flag, is_log(g.flags.get(flag, "-") for g in comparison.groups))
+    log = ranges.get(flag, is_log(g.value(flag) for g in comparison.groups))
     return {"name": flag, "short": short(flag), "log": log}
 
 
