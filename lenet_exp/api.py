@@ -243,7 +243,7 @@ def compare(
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
-    found, _ = load_comparisons(which, filter, tracking_uri, experiment, epoch, margin)
+    found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=epoch, margin=margin)
     if as_xarray:
         return to_xarray(found)
     table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
@@ -280,7 +280,7 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
 
     which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
     rows = []
-    for comparison in load_comparisons(which, None, None, "lenet_exp", epoch)[0]:
+    for comparison in load_comparisons(which, None, None, "lenet_exp", by=epoch)[0]:
         found = comparison.interactions
         if found is None or found.no_test is not None:
             reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"

@@ -48,6 +48,7 @@ MOST_FILES = 20
 MOST_OF_A_NAME = 2
 MOST_UNTYPED = 30
 MOST_CODE_LINES = 23_300
+MOST_POSITIONAL = 4  # positional arguments of a call
 LONGEST_TEST = 70  # characters in the name of a test
 MOST_OPTIONS = 28  # uses of the alias for the content of an option file
 # Private names of other libraries, by module. Each module explains its use, and a test checks the names.
@@ -165,6 +166,18 @@ def code_lines(text: str) -> int:
 
 def test_package_does_not_grow():
     assert sum(code_lines(file.read_text()) for file in FILES.values()) <= MOST_CODE_LINES
+
+
+def test_calls_name_their_arguments_after_the_fourth():
+    nodes = [(module, node) for module, file in FILES.items() for node in ast.walk(ast.parse(file.read_text()))]
+    defined = {node.name for _, node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined -= {node.name for _, node in nodes if isinstance(node, ast.FunctionDef) and node.args.vararg is not None}
+    calls = [
+        (module, node) for module, node in nodes if isinstance(node, ast.Call) and len(node.args) > MOST_POSITIONAL
+    ]
+    names = {(module, ast.unparse(call)): ast.unparse(call.func).rpartition(".")[2] for module, call in calls}
+    starred = {ast.unparse(call) for _, call in calls if any(isinstance(a, ast.Starred) for a in call.args)}
+    assert [call for call, name in names.items() if name in defined and call[1] not in starred] == []
 
 
 def test_names_of_tests_are_short_statements():

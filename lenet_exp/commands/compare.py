@@ -105,7 +105,12 @@ def compare(arguments: list[str]) -> int:
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     comparisons, source = load_comparisons(
-        values["sweep"], values["filter"], values["tracking.uri"], values["experiment"] or "", CompareBy(by), margin
+        values["sweep"],
+        values["filter"],
+        values["tracking.uri"],
+        values["experiment"] or "",
+        by=CompareBy(by),
+        margin=margin,
     )
     written = []
     if output is not None:

@@ -227,7 +227,7 @@ def compare_runs(
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
     known = design or Design()
-    return [_compare(dataset, _configured(its, swept), swept, by, known) for dataset, its in by_dataset.items()]
+    return [_compare(dataset, _configured(its, swept), swept, by, design=known) for dataset, its in by_dataset.items()]
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
@@ -258,7 +258,9 @@ def _compare(
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
         return Comparison(dataset, groups, flags, [None] * len(groups), design=design)
-    return Comparison(dataset, groups, flags, _leads(groups, leader, named=named is not None), leader, design)
+    return Comparison(
+        dataset, groups, flags, _leads(groups, leader, named=named is not None), leader=leader, design=design
+    )
 
 
 def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:

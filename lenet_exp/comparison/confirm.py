@@ -66,7 +66,7 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     ]
     unsteady = [g for g in groups if g is not leader and g.diverged]
     missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
-    return Confirmation(leader, leads, unsteady, design.points, missing, design.known)
+    return Confirmation(leader, leads, unsteady, design.points, missing=missing, known=design.known)
 
 
 @dataclass(frozen=True)

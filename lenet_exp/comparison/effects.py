@@ -108,7 +108,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     ordered = [effect for _, effect in sorted(found, key=lambda of: -of[0])]
     explained = share(total - within, len(with_runs))
     if no_shares is not None or not _full(with_runs, flags):
-        return Effects(ordered, 1 - explained, None, no_shares, aliased is not None)
+        return Effects(ordered, 1 - explained, None, no_shares, aliased=aliased is not None)
     alone = sum(effect.share for effect in ordered)
     interactions = max(explained - alone, 0.0)
     return Effects(ordered, 1 - alone - interactions, interactions)

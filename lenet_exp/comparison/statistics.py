@@ -150,14 +150,14 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
     typical = np.full(behind.shape[:-1], np.nan)
     if by is not None:
         small = found.p <= EXCLUDED / leading
-        beaten = _beaten(found, small, table, first, second) if everything else small & (found.points > 0)
+        beaten = _beaten(found, small, table, first, second=second) if everything else small & (found.points > 0)
         beaten = behind | (beaten & ~by.flat[..., None])
         # Without a win, the set of groups that could be the best has at least two members.
         nearest = np.where(behind, -1.0, np.nan_to_num(found.p[..., :leading], nan=2.0)).argmax(axis=-1)[..., None]
         excluded = np.where(np.arange(leading) == nearest, behind, beaten)
         typical = np.where(by.flat, np.nan, by.typical)
         unstable = ~excluded & (by.spread[..., 1:] > UNSTABLE * typical[..., None])
-    return Judged(found.first(leading), differs, excluded, unstable, typical)
+    return Judged(found.first(leading), differs, excluded, unstable, typical=typical)
 
 
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies], images: int | None = None) -> list[Difference]:

@@ -141,7 +141,7 @@ class Checkpoints:
         return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
 
     def _write_history(self, best: BestWeights | None) -> History:
-        history = History(self._epochs, best, self._checkpoints, self.resumed, self.diverged)
+        history = History(self._epochs, best, self._checkpoints, self.resumed, diverged=self.diverged)
         write_json(self.path / "history.json", with_digest(to_json(history)))
         return history
 

@@ -127,7 +127,7 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     else:
         outcome, reason = Outcome.not_started, job.folder.record_damage() or "the sweep ended before"
     earlier = record is not None and record.outcome is outcome and record.ended_ms < since_ms
-    return JobResult(job, outcome, reason, record, (earlier and outcome in REUSED) or again, earlier)
+    return JobResult(job, outcome, reason, record, repeated=(earlier and outcome in REUSED) or again, earlier=earlier)
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:

@@ -236,8 +236,10 @@ class SweepMonitor:
         if record is not None and _stays(record, plan):
             earlier = record.ended_ms < plan.started_ms
             repeated = (earlier and record.outcome in REUSED) or again
-            return JobResult(job, record.outcome or Outcome.running, record.reason, record, repeated, earlier)
-        return JobResult(job, Outcome.not_started, "", None, again)
+            return JobResult(
+                job, record.outcome or Outcome.running, record.reason, record, repeated=repeated, earlier=earlier
+            )
+        return JobResult(job, Outcome.not_started, "", None, repeated=again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:
         """Read the results of a job that has ended and of all other jobs with the same run.
@@ -264,7 +266,7 @@ class SweepMonitor:
                 return None
         if self._results[job.number].outcome is not Outcome.running:
             again = self._numbers[job.run][0] != job.number
-            self._results[job.number] = JobResult(job, Outcome.running, "", None, again)
+            self._results[job.number] = JobResult(job, Outcome.running, "", None, repeated=again)
         self._count(job, plan)
         progress = job.folder.progress()
         best = progress.best.val_accuracy if progress.best is not None else None

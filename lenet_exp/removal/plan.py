@@ -61,7 +61,7 @@ class Plan:
         """Return the changes that the removal makes in each store."""
         staying = [RunFolder(self.runs / run) for run in self.staying]
         return [
-            changes_in(store, self.registered[store.name], self.all_going(), staying, self.all_sweeps())
+            changes_in(store, self.registered[store.name], self.all_going(), staying, sweeps=self.all_sweeps())
             for store in self.stores
         ]
 

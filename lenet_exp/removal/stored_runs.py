@@ -128,7 +128,9 @@ def changes_in(
         elif run.data.tags.get("run_folder") != folder.id or _is_adopted(folder):
             kept[run_id] = "trained in a different outputs folder"
         (delete if run_id not in kept else leave).append(run)
-    return Changes(store, [*delete, *(found[run_id] for run_id in removed)], leave, removed, kept, models)
+    return Changes(
+        store, [*delete, *(found[run_id] for run_id in removed)], leave, removed, kept=kept, registered=models
+    )
 
 
 def apply(changes: Changes) -> None:

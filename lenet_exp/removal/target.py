@@ -62,12 +62,12 @@ def find_removal_target(key: str, which: str) -> RemovalTarget:
         runs = [] if mine.is_mlflow_done else [run for sweep in mine.sweeps() for run in sweep.run_ids()]
         of_sweep = [sweep for sweep in mine.sweeps() if sweep.id == mine.name and not mine.is_mlflow_done]
         alone = trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
-        return RemovalTarget(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone)
+        return RemovalTarget(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone=alone)
     if key == "sweep":
         sweep = find_sweep(which)
         words = f"sweep {sweep.id} ({sweep.started().command})"
         alone = trained_alone(sweep, sweep.outputs)
-        return RemovalTarget(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], sweep.run_ids(), alone)
+        return RemovalTarget(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], sweep.run_ids(), alone=alone)
     folder = find_run(which)
     if folder.begun() is None:
         raise ConfigError(f"run={which}: no run in {folder.path}; must be a run folder or a run ID")

@@ -103,7 +103,9 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         engine_why=ASKED_FOR,
         outputs=place,
     )
-    return RepeatableRun(record, config, data, job, _what_differs(record, begin(job, config, data, device, ASKED_FOR)))
+    return RepeatableRun(
+        record, config, data, job, excuse=_what_differs(record, begin(job, config, data, device, engine_why=ASKED_FOR))
+    )
 
 
 def _as_executed(

@@ -48,7 +48,7 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
         log.info("results may differ on this machine: %s", ready.excuse)
     with own(ready.job.outputs, "the retrained run"):
         again, epochs = _train_again(ready)
-        answer = compare_trainings(record, recorded.epochs, again, epochs, ready.excuse)
+        answer = compare_trainings(record, recorded.epochs, again, epochs, excuse=ready.excuse)
         if answer.verdict is ReproduceStatus.identical:
             shutil.rmtree(ready.job.folder.path.parent)
             return answer

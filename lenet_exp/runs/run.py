@@ -133,7 +133,7 @@ def run(
         with graceful():
             try:
                 with log_to_file(folder.log_file):
-                    new = begin(job, config, data, device, chosen.why)
+                    new = begin(job, config, data, device, engine_why=chosen.why)
                     new = replace(new, created_ms=max(new.created_ms, forced_ms))  # this machine's clock can be behind
                     begun, checkpoints = _begin(folder, earlier, new, lane)
                     log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)

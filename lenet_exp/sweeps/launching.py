@@ -45,7 +45,10 @@ class LocalLaunching:
     ) -> tuple[LocalLauncher, Mapping[str, str]]:
         """Return a local launcher; see `HydraLaunching.launcher`."""
         flags = config.sweep
-        return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.fail_fast, flags.max_failures), {}
+        launcher = LocalLauncher(
+            flags.workers, flags.retries, flags.time_limit, flags.fail_fast, max_failures=flags.max_failures
+        )
+        return launcher, {}
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""

@@ -134,9 +134,9 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     parallel = replace(table, key=f"{table.key}-parallel", parallel=True)
     bands = ", with a band for each configuration" if several else ""
     return [
-        _link(client, address, experiment, "runs, best first", table),
-        _link(client, address, experiment, f"curves{bands}", curves, CHARTS),
-        _link(client, address, experiment, "parallel coordinates", parallel, CHARTS),
+        _link(client, address, experiment, "runs, best first", view=table),
+        _link(client, address, experiment, f"curves{bands}", view=curves, mode=CHARTS),
+        _link(client, address, experiment, "parallel coordinates", view=parallel, mode=CHARTS),
         Link(
             "report, plots, and command of the sweep", f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}"
         ),
@@ -147,8 +147,8 @@ def experiment_links(client: MlflowClient, address: str, experiment: str) -> lis
     """Return links to the pages with all runs of an experiment, given the experiment's ID."""
     view = View("all-runs", 'tags.kind = "run"', OF_EXPERIMENT, parallel=True)
     return [
-        _link(client, address, experiment, "runs, best first", view),
-        _link(client, address, experiment, "curves", view, CHARTS),
+        _link(client, address, experiment, "runs, best first", view=view),
+        _link(client, address, experiment, "curves", view=view, mode=CHARTS),
     ]
 
 

@@ -256,7 +256,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return SearchSummary(how, objective, flags, runs, begun, target, config_dir_of(plan))
+    return SearchSummary(how, objective, flags, runs, begun=begun, target=target, config_dir=config_dir_of(plan))
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:

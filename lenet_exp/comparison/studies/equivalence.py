@@ -45,7 +45,9 @@ def equivalences(
     found: list[Equivalence | None] = [None] * len(leads)
     if margin is not None and known:
         points, error, df = np.array([(lead.points, lead.error, lead.df) for _, lead in known]).T
-        for (i, _), p in zip(known, equivalence_p(points, error, df, margin, comparisons).tolist(), strict=True):
+        for (i, _), p in zip(
+            known, equivalence_p(points, error, df, margin, comparisons=comparisons).tolist(), strict=True
+        ):
             found[i] = Equivalence(p=p)
     return found
 

@@ -101,7 +101,7 @@ class Allocations:
             return
         try:
             log_file = f"{log_pattern(self._folder)}/%A_%a.log"
-            ids = self._queue.submit(self._folder / "job.sh", self._name, log_file, count, self._arguments)
+            ids = self._queue.submit(self._folder / "job.sh", self._name, log_file, count, arguments=self._arguments)
         except ConfigError as e:
             if not self._had_one:
                 raise

@@ -91,7 +91,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :]))
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
-        entry = _log_end(folder, record, store, entry, weights)
+        entry = _log_end(folder, record, store, entry, weights=weights)
     folder.set_delivered(entry)
     return entry.run_id
 

@@ -63,7 +63,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
         started = time.monotonic()
         while True:
             try:
-                return retry_until_granted(lambda: _register_if_best(store, name, record, run_id, model_id))
+                return retry_until_granted(lambda: _register_if_best(store, name, record, run_id, model_id=model_id))
             except MlflowException as e:
                 if e.error_code == "PERMISSION_DENIED":
                     break
@@ -124,7 +124,9 @@ def make_champion(store: Store, run_id: str) -> str:
     name = registered_name(record.dataset, record.config.model)
     _make_model(store, name, run_id)
     model_id = outputs.model_outputs[0].model_id
-    version = _version_of(_versions(store, name), run_id, record) or _register(store, name, record, run_id, model_id)
+    version = _version_of(_versions(store, name), run_id, record) or _register(
+        store, name, record, run_id, model_id=model_id
+    )
     store.client.set_model_version_tag(name, version.version, SETTLED, "true")
     store.client.set_registered_model_alias(name, ALIAS, version.version)
     return name
@@ -143,7 +145,7 @@ def _register_if_best(store: Store, name: str, record: Record, run_id: str, mode
             present = _settle(store, name, _register(store, name, *log_shipped(store, shipped)))
             if not _beats(record, present):
                 return False
-        mine = _register(store, name, record, run_id, model_id)
+        mine = _register(store, name, record, run_id, model_id=model_id)
     elif SETTLED in mine.tags and present is not None:
         return bool(present.run_id == run_id)
     return bool(_settle(store, name, mine).run_id == run_id)

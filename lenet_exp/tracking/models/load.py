@@ -132,7 +132,7 @@ def load_registered(name: str, alias: str, uri: str, trust: Trust = None) -> Tra
     """Load the version of a registered model to which an alias points."""
     client = connect(uri)
     with store_errors(f"trained_model={name}@{alias}", uri):
-        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
+        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust=trust)
 
 
 def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
@@ -141,7 +141,7 @@ def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
     if version is None:
         return _load_shipped(dataset, uri)
     with store_errors(f"dataset={dataset}", uri):
-        return _load_version(connect(uri), uri, version, ALIAS, trust)
+        return _load_version(connect(uri), uri, version, ALIAS, trust=trust)
 
 
 def find_champion(dataset: str, uri: str) -> ModelVersion | None:
@@ -194,7 +194,7 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
     shipped = its is not None and its.weights_digest == record.weights_digest
     how = ", bundled with lenet_exp" if shipped else ""
     label = f"{version.name}@{alias} (version {version.version}{how})"
-    return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id, shipped)
+    return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id, shipped=shipped)
 
 
 def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None) -> TrainedModel:
@@ -233,7 +233,7 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
     if record is not None:
         return TrainedModel(_of_record(str(path), record, weights, trust), path.name, record)
-    return TrainedModel(_checked(str(path), config, known.get("weights_digest"), weights, trust), path.name, None)
+    return TrainedModel(_checked(str(path), config, known.get("weights_digest"), weights, trust=trust), path.name, None)
 
 
 def _check_normalization(name: str, record: Record) -> None:
@@ -252,7 +252,7 @@ def _check_normalization(name: str, record: Record) -> None:
 
 
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
-    network = _checked(name, record.config, record.weights_digest, weights, trust, record)
+    network = _checked(name, record.config, record.weights_digest, weights, trust=trust, record=record)
     _check_normalization(name, record)
     if _code_changed(record):
         log.warning("%s: the code of its network has changed since it was trained", name)

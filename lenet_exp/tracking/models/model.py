@@ -53,7 +53,7 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str
     model = found[0] if found else _create(record, store, run_id)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
-        write_model_files(path, record.config, weights, model.model_id, run_id)
+        write_model_files(path, record.config, weights, model.model_id, run_id=run_id)
         save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_to_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

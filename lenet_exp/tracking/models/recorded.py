@@ -135,7 +135,7 @@ def _of_file(path: Path, name: str) -> RecordedRun:
         raise UserError(f"{path}: not a lenet_exp model file with a record ({first_line(e)})") from e
     changed = digest_error(value)
     altered = f"{path}: its record is corrupt ({changed})" if changed else ""
-    return RecordedRun(name, record, altered, [], weights)
+    return RecordedRun(name, record, altered, [], weights=weights)
 
 
 def _champion(dataset: str, uri: str) -> RecordedRun:

@@ -80,7 +80,7 @@ class NativeEngine:
         options.training = False
         weights, total, predictions = self._kernels.layout.copy_parameters(lane.eval_model), 0.0, []
         for part in data.val_index.split(EVAL_BATCH):
-            loss, classes = self._kernels.evaluate(options, data.images, data.labels, part, weights)
+            loss, classes = self._kernels.evaluate(options, data.images, data.labels, part, weights=weights)
             total += loss * len(part)
             predictions.append(classes)
         return total / len(data.val_index), torch.cat(predictions)
