@@ -92,7 +92,7 @@ BREAKS = {
     ),
     "parent": Break(
         promise=COMPOSED,
-        file="lenet_exp/tracking/sweeps/parent.py",
+        file="lenet_exp/tracking/sweep_runs/parent.py",
         old="_find(store, sweep, plan) or _create(store, sweep, plan, config)",
         new="_create(store, sweep, plan, config)",
         tests="tests/sweeps/test_damage.py -k rerun",
@@ -141,10 +141,10 @@ BREAKS = {
     ),
     "weights": Break(
         promise=DAMAGE,
-        file="lenet_exp/runs/verify.py",
+        file="lenet_exp/reproduction/verify.py",
         old="if found != digest:",
         new="if False:",
-        tests="tests/runs/test_reproduce.py -k without_training",
+        tests="tests/reproduction/test_reproduce.py -k without_training",
     ),
     "stop": Break(  # a stopped job of a cluster trains on until the signal arrives
         promise=SIGNALS,
@@ -293,8 +293,8 @@ BREAKS = {
         promise="succeeds if all of these configurations are equivalent to the leader",
         page="docs/how-to/equivalence.md",
         file="lenet_exp/comparison/confirm.py",
-        old="return not self.known and steady and all(self.shown)",
-        new="return not self.known and steady and any(self.shown)",
+        old="steady and all(shown for _, _, shown in self.leads)",
+        new="steady and any(shown for _, _, shown in self.leads)",
         tests="tests/comparison/test_confirm.py",
     ),
     "interactions": Break(

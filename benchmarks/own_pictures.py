@@ -27,7 +27,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures import Picture, classify, read_pictures
+from lenet_exp.prediction.pictures.classify import Picture, classify, read_pictures
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 

@@ -275,7 +275,7 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
     import pandas as pd
 
     from lenet_exp.comparison.group import CompareBy
-    from lenet_exp.reports.study_words import interaction_record
+    from lenet_exp.reports.words.study_words import interaction_record
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))

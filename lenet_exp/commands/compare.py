@@ -44,7 +44,7 @@ from textwrap import indent
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.files import output_path
-from lenet_exp.reports.method import METHOD
+from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")

@@ -71,8 +71,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(which: str, uri: str, checking: bool, *, data_root: str | None, trust: str | None) -> int:
-    from lenet_exp.runs.reproduce import check, reproduce
-    from lenet_exp.runs.reproduce_result import ReproduceStatus
+    from lenet_exp.reproduction.reproduce import check, reproduce
+    from lenet_exp.reproduction.reproduce_result import ReproduceStatus
     from lenet_exp.tracking.delivery.reproduced import tag_runs
     from lenet_exp.tracking.models.recorded import find_recorded
 
@@ -90,8 +90,8 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
     from lenet_exp.amounts import number_of
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.job import Job
-    from lenet_exp.runs.parallel import reproduce_in_parallel
-    from lenet_exp.runs.reproduce_result import ReproduceResult, ReproduceStatus
+    from lenet_exp.reproduction.parallel import reproduce_in_parallel
+    from lenet_exp.reproduction.reproduce_result import ReproduceResult, ReproduceStatus
     from lenet_exp.tracking.delivery.reproduced import tag_runs
     from lenet_exp.tracking.models.recorded import of_folder
 

@@ -23,7 +23,7 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.phrases import points_words, verdict
+from lenet_exp.reports.words.phrases import points_words, verdict
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 

@@ -15,8 +15,8 @@ from lenet_exp.config.schema import Dataset
 from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
 from lenet_exp.prediction.corruptions import CORRUPTIONS, SIZE, corrupt
+from lenet_exp.prediction.pictures.seen import seen_figure
 from lenet_exp.prediction.score import TestOutputs, logits_of
-from lenet_exp.prediction.seen import seen_figure
 from lenet_exp.reports.terminal.plain import PlainTable
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.training.score import Score

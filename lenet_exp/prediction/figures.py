@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from lenet_exp.files import Json, user_path, write_output_file
-from lenet_exp.prediction.pictures import Classification
+from lenet_exp.prediction.pictures.classify import Classification
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.score import Score

@@ -31,7 +31,7 @@ from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
-from lenet_exp.tracking.sweeps.report import report_sweep
+from lenet_exp.tracking.sweep_runs.report import report_sweep
 from lenet_exp.training.execution import choose_device, use_threads
 
 log = logging.getLogger("lenet_exp")

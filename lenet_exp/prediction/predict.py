@@ -18,9 +18,9 @@ from lenet_exp.files import Json, output_path
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.evaluation import print_score, save_figure, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures import Classification, Picture, classify, find_pictures, read_pictures
+from lenet_exp.prediction.pictures.classify import Classification, Picture, classify, find_pictures, read_pictures
+from lenet_exp.prediction.pictures.seen import seen_figure, short_name
 from lenet_exp.prediction.score import dataset_for
-from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_model
 

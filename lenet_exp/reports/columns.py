@@ -20,7 +20,7 @@ from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
-from lenet_exp.reports.phrases import remark
+from lenet_exp.reports.words.phrases import remark
 
 Cell = str | float | bool | None
 ADDS = "multiply-adds per image, in convolutions and linear layers"

@@ -25,7 +25,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.reports.search_words import how
+from lenet_exp.reports.words.search_words import how
 from lenet_exp.searches.jobs import JobMaker
 from lenet_exp.searches.sampling import has_start_option, new_pruner, new_sampler
 from lenet_exp.sweeps.estimate import search_estimate_lines

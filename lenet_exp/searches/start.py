@@ -18,7 +18,7 @@ from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
-from lenet_exp.reports.search_words import best_result
+from lenet_exp.reports.words.search_words import best_result
 from lenet_exp.searches.epoch_counts import HAD, RUN
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun

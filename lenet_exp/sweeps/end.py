@@ -15,8 +15,8 @@ from lenet_exp.sweeps.confirms import save_confirmed
 from lenet_exp.sweeps.repair import OWN_RUN
 from lenet_exp.tracking.delivery.remaining import remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweeps.parent import close_parent, remaining_sweep_uploads
-from lenet_exp.tracking.sweeps.report import report_sweep
+from lenet_exp.tracking.sweep_runs.parent import close_parent, remaining_sweep_uploads
+from lenet_exp.tracking.sweep_runs.report import report_sweep
 
 MANY = 50  # number of runs whose upload takes so long that it is announced
 

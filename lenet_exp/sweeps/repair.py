@@ -19,8 +19,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.sweeps.stores import Stores
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweeps.parent import close_parent
-from lenet_exp.tracking.sweeps.report import report_sweep
+from lenet_exp.tracking.sweep_runs.parent import close_parent
+from lenet_exp.tracking.sweep_runs.report import report_sweep
 
 LEAVING_SECONDS = 5.0  # maximum time for a stopped process to exit
 OWN_RUN = "the sweep's own MLflow run"

@@ -29,8 +29,8 @@ from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.folders.sweep_progress import OPEN
 from lenet_exp.machine import now_ms, versions
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.terminal.progress import Display
+from lenet_exp.reports.words.search_words import begun_words
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.job import one_line
@@ -39,8 +39,8 @@ from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import work_spec
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweeps.live_report import LiveReport
-from lenet_exp.tracking.sweeps.parent import open_parent
+from lenet_exp.tracking.sweep_runs.live_report import LiveReport
+from lenet_exp.tracking.sweep_runs.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import compile_ahead, native_shapes
 from lenet_exp.training.execution import changed_code

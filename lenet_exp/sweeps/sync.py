@@ -24,8 +24,8 @@ from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import alive
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweeps.parent import close_parent, is_whole, models_of, open_parent, remaining_sweep_uploads
-from lenet_exp.tracking.sweeps.report import report_sweep
+from lenet_exp.tracking.sweep_runs.parent import close_parent, is_whole, models_of, open_parent, remaining_sweep_uploads
+from lenet_exp.tracking.sweep_runs.report import report_sweep
 
 DAMAGED = (OSError, ValueError, UserError)  # errors of a corrupt folder, which must not affect others
 

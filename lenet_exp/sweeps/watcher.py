@@ -15,7 +15,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
-from lenet_exp.tracking.sweeps.live_report import LiveReport
+from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 
 TICK_SECONDS = 0.5
 

@@ -15,9 +15,9 @@ from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.reports.columns import accuracy
 from lenet_exp.reports.files.comparison_file import write_comparison
-from lenet_exp.reports.next_steps import next_command
-from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.words.next_steps import next_command
+from lenet_exp.reports.words.phrases import verdict
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.report import SIZES, VISIBLE, Report
 from tests.comparison.made_up import made, many, scored

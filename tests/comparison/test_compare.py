@@ -20,8 +20,8 @@ from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, relation_of
 from lenet_exp.errors import ConfigError
-from lenet_exp.reports.next_steps import next_step, notes
-from lenet_exp.reports.phrases import against_leader, best_lines, remark, verdict
+from lenet_exp.reports.words.next_steps import next_step, notes
+from lenet_exp.reports.words.phrases import against_leader, best_lines, remark, verdict
 from tests.comparison.made_up import made, many
 
 SWEEP = Design(8, 0, sweep="1f3a")

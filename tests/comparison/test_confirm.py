@@ -18,7 +18,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_plan import SweepPlan
-from lenet_exp.reports.phrases import caution, verdict
+from lenet_exp.reports.words.phrases import caution, verdict
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 

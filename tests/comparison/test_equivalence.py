@@ -17,9 +17,9 @@ from lenet_exp.comparison.design import Design, combined_design
 from lenet_exp.comparison.power import Power
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.reports.files.comparison_file import write_comparison
-from lenet_exp.reports.next_steps import notes
-from lenet_exp.reports.phrases import remark, verdict
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.words.next_steps import notes
+from lenet_exp.reports.words.phrases import remark, verdict
 from tests.comparison.made_up import made, many
 
 SOURCE = RunSource("test")

@@ -25,7 +25,7 @@ from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import CIFAR_RECORD, read_images
 from lenet_exp.data.split import split_indices
 from lenet_exp.errors import ConfigError, DataError
-from lenet_exp.prediction.pictures import read_pictures
+from lenet_exp.prediction.pictures.classify import read_pictures
 from tests.data.idx import pictures, write_idx
 
 COLOR = ("dataset=folder", "dataset.channels=3", "dataset.val_size=100")

@@ -26,7 +26,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.tracking.delivery import class_accuracy
 from lenet_exp.tracking.stores.points import BEST_METRICS, EPOCH_METRICS
-from lenet_exp.tracking.sweeps.parent import counts
+from lenet_exp.tracking.sweep_runs.parent import counts
 from lenet_exp.training import execution
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult

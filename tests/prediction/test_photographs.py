@@ -15,7 +15,7 @@ from PIL import Image
 
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures import classify, read_pictures
+from lenet_exp.prediction.pictures.classify import classify, read_pictures
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 from tests.prediction.drawn import STYLES, draw

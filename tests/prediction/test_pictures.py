@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures import Picture, read_pictures
+from lenet_exp.prediction.pictures.classify import Picture, read_pictures
 from tests.prediction.drawn import STYLES, draw
 from tests.tools.configs import compose
 

@@ -283,7 +283,7 @@ def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp
         changes = {key: address + "set.zip" if value == "ADDRESS" else value for key, value in changes.items()}
         with pytest.raises(UserError, match=r"model\.safetensors") as caught:
             lenet_exp.load(str(altered(tmp_path / "model.safetensors", data_root=str(tmp_path), **changes)))
-        assert handler.asked == []
+        assert handler.requested == []
     assert "\n" not in str(caught.value)
     assert {p.name for p in tmp_path.iterdir()} == {"served", "model.safetensors"}
 

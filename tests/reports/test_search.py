@@ -21,7 +21,7 @@ from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.search_words import search_lines
+from lenet_exp.reports.words.search_words import search_lines
 from tests.comparison.made_up import made as a_run
 from tests.reports.page.pages import data_of, page
 from tests.searches.searched import LINE, SPACE, only_sweep

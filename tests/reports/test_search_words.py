@@ -12,7 +12,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import SweepProgress
-from lenet_exp.reports.search_words import (
+from lenet_exp.reports.words.search_words import (
     best_words,
     counts_line,
     counts_words,

@@ -22,7 +22,7 @@ from lenet_exp.commands import train
 from lenet_exp.folders import checkpoints
 from lenet_exp.tracking.delivery import store_delivery as delivery
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
-from lenet_exp.tracking.sweeps.live_report import LiveReport
+from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 
 TRACE = "LENET_EXP_TEST_TRACE"  # a file for the points, one per line
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0

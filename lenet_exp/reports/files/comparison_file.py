@@ -17,10 +17,10 @@ from lenet_exp.reports.columns import Cell, ranked_records
 from lenet_exp.reports.escape import csv_text, finite
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
-from lenet_exp.reports.next_steps import next_command, next_step, notes
-from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.study_words import interaction_record
+from lenet_exp.reports.words.next_steps import next_command, next_step, notes
+from lenet_exp.reports.words.phrases import verdict
+from lenet_exp.reports.words.study_words import interaction_record
 
 PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML page has all rows
 

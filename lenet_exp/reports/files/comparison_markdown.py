@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.columns import columns
 from lenet_exp.reports.escape import as_line, code, inline
-from lenet_exp.reports.next_steps import next_command, next_step, notes
-from lenet_exp.reports.phrases import best_lines, capital, verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.study_words import dataset_lines
 from lenet_exp.reports.terminal.leaderboard import effect_lines, more_line, shown_rows, title_of
+from lenet_exp.reports.words.next_steps import next_command, next_step, notes
+from lenet_exp.reports.words.phrases import best_lines, capital, verdict
+from lenet_exp.reports.words.study_words import dataset_lines
 
 ROWS = 100
 

@@ -27,7 +27,7 @@ from lenet_exp.config.names import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.files.plots import style
-from lenet_exp.reports.search_words import objective_words
+from lenet_exp.reports.words.search_words import objective_words
 
 TICKS = 6  # maximum number of values of a flag that have their own ticks
 LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure, and of lines in other figures

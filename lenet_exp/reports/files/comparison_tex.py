@@ -10,10 +10,10 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import printable
 from lenet_exp.reports.columns import Column, accuracy, columns
-from lenet_exp.reports.phrases import AT_CHANCE, at_chance, capital, diverged_on, unfinished, verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.study_words import dataset_lines, interaction_lines, numeric_lines
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
+from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, capital, diverged_on, unfinished, verdict
+from lenet_exp.reports.words.study_words import dataset_lines, interaction_lines, numeric_lines
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",

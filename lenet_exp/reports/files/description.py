@@ -17,7 +17,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.reports.columns import accuracy
 from lenet_exp.reports.escape import html
-from lenet_exp.reports.phrases import verdict
+from lenet_exp.reports.words.phrases import verdict
 
 MOST = 10  # maximum number of configurations
 HEIGHT, LINE, ROW = 100, 18, 20  # heights in pixels: visible part, line of text, table row

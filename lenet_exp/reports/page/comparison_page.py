@@ -18,14 +18,14 @@ from pathlib import Path
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.columns import columns
 from lenet_exp.reports.escape import finite
-from lenet_exp.reports.method import METHOD
-from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.page.provenance import facts, reproduce_command
-from lenet_exp.reports.phrases import best_lines, capital, verdict
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.study_words import dataset_lines
 from lenet_exp.reports.terminal.leaderboard import effect_lines, title_of
+from lenet_exp.reports.words.method import METHOD
+from lenet_exp.reports.words.next_steps import next_command, next_step, notes
+from lenet_exp.reports.words.phrases import best_lines, capital, verdict
+from lenet_exp.reports.words.study_words import dataset_lines
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"

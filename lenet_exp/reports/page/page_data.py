@@ -18,10 +18,10 @@ from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.columns import accuracy, interval, short, signed
-from lenet_exp.reports.phrases import remark, unfinished
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.search_words import objective_words, value_words
-from lenet_exp.reports.study_words import interaction_words
+from lenet_exp.reports.words.phrases import remark, unfinished
+from lenet_exp.reports.words.search_words import objective_words, value_words
+from lenet_exp.reports.words.study_words import interaction_words
 
 MOST_CURVES = 1000  # maximum number of runs whose curves the page contains
 DIGITS = 5  # number of decimal places for the accuracies in a curve, which corresponds to 0.001 percentage points

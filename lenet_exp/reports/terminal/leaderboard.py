@@ -10,11 +10,11 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.config.names import rounded
 from lenet_exp.reports.columns import Column, columns, signed
-from lenet_exp.reports.next_steps import cautions, next_step, notes
-from lenet_exp.reports.phrases import best_lines, outcomes, verdict
-from lenet_exp.reports.search_words import search_lines
-from lenet_exp.reports.study_words import dataset_lines, interaction_lines, numeric_lines
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
+from lenet_exp.reports.words.next_steps import cautions, next_step, notes
+from lenet_exp.reports.words.phrases import best_lines, outcomes, verdict
+from lenet_exp.reports.words.search_words import search_lines
+from lenet_exp.reports.words.study_words import dataset_lines, interaction_lines, numeric_lines
 
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned

@@ -22,7 +22,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
-from lenet_exp.reports.search_words import best_words, counts_line, counts_words, progress_line
+from lenet_exp.reports.words.search_words import best_words, counts_line, counts_words, progress_line
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 

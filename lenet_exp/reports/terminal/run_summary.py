@@ -9,7 +9,7 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.reports.phrases import AT_CHANCE
+from lenet_exp.reports.words.phrases import AT_CHANCE
 
 
 def print_run(result: RunResult, config: Config) -> None:

@@ -15,9 +15,9 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepMonitor
-from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.terminal.sweep_table import resume_line, went_wrong
+from lenet_exp.reports.words.search_words import ended_of, left_words, search_line
 
 MOST_FILES = 20  # maximum number of files with secrets that are named
 

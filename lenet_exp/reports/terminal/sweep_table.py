@@ -14,8 +14,6 @@ from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.phrases import AT_CHANCE
-from lenet_exp.reports.search_words import more_of, search_line
 from lenet_exp.reports.terminal.leaderboard import (
     SEARCH_ROWS,
     TERMINAL_ROWS,
@@ -24,6 +22,8 @@ from lenet_exp.reports.terminal.leaderboard import (
     print_verdict,
 )
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
+from lenet_exp.reports.words.phrases import AT_CHANCE
+from lenet_exp.reports.words.search_words import more_of, search_line
 
 MOST_LINES = 3  # maximum number of lines for each type of failure
 

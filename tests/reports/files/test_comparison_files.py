@@ -26,11 +26,11 @@ from lenet_exp.reports.files.comparison_plots import figures, paper_figure
 from lenet_exp.reports.files.comparison_tex import escaped, tex
 from lenet_exp.reports.files.comparison_xarray import to_xarray
 from lenet_exp.reports.files.plots import png
-from lenet_exp.reports.next_steps import notes
-from lenet_exp.reports.phrases import AT_CHANCE, at_chance, remark, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from lenet_exp.reports.terminal.plain import PlainConsole
+from lenet_exp.reports.words.next_steps import notes
+from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, remark, verdict
 from tests.comparison.made_up import made, many, scored
 from tests.tools.records import a_record
 

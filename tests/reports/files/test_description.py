@@ -9,7 +9,7 @@ import pytest
 
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.reports.files.description import HEIGHT, LINE, ROW, WIDTH, final_description, live_description
-from lenet_exp.reports.phrases import verdict
+from lenet_exp.reports.words.phrases import verdict
 from tests.comparison.made_up import many
 
 

@@ -17,13 +17,13 @@ from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.runs import Provenance
 from lenet_exp.reports.columns import columns, on_test
 from lenet_exp.reports.files.comparison_file import write_comparison
-from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.page.provenance import facts
-from lenet_exp.reports.phrases import best_lines, verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines, print_comparison
+from lenet_exp.reports.words.next_steps import next_command, next_step, notes
+from lenet_exp.reports.words.phrases import best_lines, verdict
 from tests.comparison.made_up import made, many, scored
 from tests.reports.page.pages import Page, data_of, page
 

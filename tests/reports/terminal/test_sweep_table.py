@@ -15,8 +15,8 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.terminal.sweep_table import print_sweep
+from lenet_exp.reports.words.phrases import verdict
 from tests.comparison.made_up import made
 from tests.tools.records import a_record
 

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweeps.live_report import LiveReport
+from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 from tests.tools.commands import SMALL, end, free_port, start
 from tests.tools.configs import compose
 from tests.tools.stores import champions, content, differences, points, runs

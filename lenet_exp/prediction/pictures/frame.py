@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lenet_exp.prediction.paper import Array, Mask
+from lenet_exp.prediction.pictures.paper import Array, Mask
 
 FRAME = 28  # side length in pixels, as in MNIST; like the training images, frames are later resized to 32x32
 FINE = 8  # pixels of the working image per pixel of the frame

@@ -12,7 +12,7 @@ from lenet_exp.comparison.studies.interactions import Interaction, Interactions
 from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
-from lenet_exp.reports.phrases import p_words
+from lenet_exp.reports.words.phrases import p_words
 
 STRONGEST = 3  # maximum number of interactions described
 MOST_NAMES = 10  # maximum number of configurations that a line names

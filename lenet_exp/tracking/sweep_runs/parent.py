@@ -15,13 +15,13 @@ from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import git_state, host, now_ms, versions
-from lenet_exp.reports.search_words import best_words, ended_words, how
+from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, origin_tags, set_tags, shows_report, strings
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweeps.swept_params import log_swept
+from lenet_exp.tracking.sweep_runs.swept_params import log_swept
 
 COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 

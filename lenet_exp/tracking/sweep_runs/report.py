@@ -20,8 +20,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
-from lenet_exp.reports.phrases import points_words
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.words.phrases import points_words
 from lenet_exp.tracking.delivery.deliver import passed_over_run
 from lenet_exp.tracking.models.champion import champion
 from lenet_exp.tracking.models.model import registered_name

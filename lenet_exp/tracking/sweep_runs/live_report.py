@@ -15,13 +15,13 @@ from lenet_exp.comparison.compare import Comparison, compare_so_far
 from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.machine import now_ms
 from lenet_exp.reports.files.description import live_description
-from lenet_exp.reports.search_words import best_words, progress_words
+from lenet_exp.reports.words.search_words import best_words, progress_words
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, set_tags
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweeps.parent import counts
-from lenet_exp.tracking.sweeps.report import LONGEST, links_of
+from lenet_exp.tracking.sweep_runs.parent import counts
+from lenet_exp.tracking.sweep_runs.report import LONGEST, links_of
 
 TELL_SECONDS = 8.0  # time between reports; with other uploads by the same thread, MLflow is at most 10 s behind
 RESTS = 100  # ratio of the pause after a comparison to its duration, because comparing 10,000 runs is slow

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lenet_exp.prediction.paper import Array, Mask
+from lenet_exp.prediction.pictures.paper import Array, Mask
 
 STEEPEST = 0.16  # maximum slope of a line, up or down (9 degrees)
 FAINTEST = 0.12  # minimum amount of ink in a line, as a fraction of the ink in a stroke

@@ -12,7 +12,7 @@ from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.phrases import AT_CHANCE, at_chance, margin_words, points_words
+from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, margin_words, points_words
 
 FRESH = 5  # number of seeds to suggest for a first comparison
 

@@ -13,8 +13,8 @@ from lenet_exp.executors.local.pool_executor import PoolExecutor
 from lenet_exp.executors.work import JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import cpu_count
-from lenet_exp.runs.reproduce import check, reproduce
-from lenet_exp.runs.reproduce_result import ReproduceResult, not_comparable
+from lenet_exp.reproduction.reproduce import check, reproduce
+from lenet_exp.reproduction.reproduce_result import ReproduceResult, not_comparable
 from lenet_exp.tracking.models.recorded import of_folder
 
 

@@ -17,9 +17,9 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.reproduction.reproduce_result import ReproduceResult, differs, not_comparable
+from lenet_exp.reproduction.verify import contradiction
 from lenet_exp.runs.begin import begin
-from lenet_exp.runs.reproduce_result import ReproduceResult, differs, not_comparable
-from lenet_exp.runs.verify import contradiction
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine

@@ -8,7 +8,7 @@ import pytest
 
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.runs.jobs import freeze_jobs
-from lenet_exp.tracking.sweeps.swept_params import swept_params
+from lenet_exp.tracking.sweep_runs.swept_params import swept_params
 from tests.tools.commands import SMALL
 from tests.tools.configs import compose
 

@@ -11,10 +11,16 @@ from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.machine import now_ms
 from lenet_exp.outputs import check_outputs
-from lenet_exp.runs.repeatable import RepeatableRun, repeatable
-from lenet_exp.runs.reproduce_result import ReproduceResult, ReproduceStatus, compare_trainings, differs, not_comparable
+from lenet_exp.reproduction.repeatable import RepeatableRun, repeatable
+from lenet_exp.reproduction.reproduce_result import (
+    ReproduceResult,
+    ReproduceStatus,
+    compare_trainings,
+    differs,
+    not_comparable,
+)
+from lenet_exp.reproduction.verify import recompute_accuracy
 from lenet_exp.runs.run import run
-from lenet_exp.runs.verify import recompute_accuracy
 from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.epoch import EpochResult

@@ -17,10 +17,10 @@ from lenet_exp.data.normalization import normalize
 from lenet_exp.data.pictures import fitted, open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
-from lenet_exp.prediction.frame import FRAME, cropped, frame_of, place
-from lenet_exp.prediction.paper import find_ink
-from lenet_exp.prediction.parts import find_drawings
-from lenet_exp.prediction.ruled_lines import without_lines
+from lenet_exp.prediction.pictures.frame import FRAME, cropped, frame_of, place
+from lenet_exp.prediction.pictures.paper import find_ink
+from lenet_exp.prediction.pictures.parts import find_drawings
+from lenet_exp.prediction.pictures.ruled_lines import without_lines
 from lenet_exp.tracking.models.load import TrainedModel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}

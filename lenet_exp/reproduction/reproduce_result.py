@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.runs.difference import RunDifference, differences
+from lenet_exp.reproduction.difference import RunDifference, differences
 from lenet_exp.training.epoch import EpochResult
 
 SHOWN = 8  # maximum number of epochs to list

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from lenet_exp.prediction.paper import Array, Mask
+from lenet_exp.prediction.pictures.paper import Array, Mask
 
 SURE, POSSIBLE = 0.55, 0.35  # minimum amount of ink: in at least one pixel of a stroke, and in all of its pixels
 SPECK = 0.2  # groups smaller than this fraction of the largest group are specks

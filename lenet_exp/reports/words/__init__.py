@@ -1,0 +1,1 @@
+"""Sentences about comparisons, searches, and studies, which all reports use."""

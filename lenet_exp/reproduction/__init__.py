@@ -1,0 +1,1 @@
+"""Retrains or checks runs, and compares the results with their records."""
