@@ -20,7 +20,7 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks.measure import parser, positive
-from lenet_exp.searches.racing import LEVEL, Floats
+from lenet_exp.searches.racing import DROP_LEVEL, Floats
 from lenet_exp.searches.seed_race import SeedRace
 
 
@@ -153,7 +153,7 @@ def main() -> None:
             np.mean([getattr(f, name) for f in found]) for name in ("spent", "below", "below_with_all")
         )
         print(f"{scenario.name:<38} {share:11.1%} {spent:13.1%} {below:16.2f} {with_all:10.2f}", flush=True)
-    print(f"{asked.searches} searches each; allowed is {LEVEL:.0%} of best ones dropped")
+    print(f"{asked.searches} searches each; must be at most {DROP_LEVEL:.0%} of best ones dropped")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ configuration with a single seed is assumed to have twice the spread of the othe
 
 The significance level is divided by the number of possible tests: each configuration is tested against
 `configurations` - 1 others, up to `seeds` - 1 times. If all configurations have similar spreads, at most a fraction
-`LEVEL` of searches drop the best configuration. A configuration with a larger spread is dropped more often.
+`DROP_LEVEL` of searches drop the best configuration. A configuration with a larger spread is dropped more often.
 `python -m benchmarks.racing` simulates both cases.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lenet_exp.comparison.moderation import prior_of
 
-LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
+DROP_LEVEL = 0.05  # maximum fraction of searches that drop the best configuration
 ALONE = 4.0  # factor by which the variance of a configuration with a single seed is multiplied
 MOST = 50  # maximum number of configurations (those with the best means) with which each configuration is compared
 FEW = 3  # minimum number of configurations with two seeds that is required to estimate spreads and drop configurations
@@ -60,7 +60,7 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
     spreads = moderated(table)
     if spreads is None:
         return set()
-    behind = _behind(table, spreads, LEVEL / (max(configurations, len(numbers), 2) - 1) / max(seeds - 1, 1))
+    behind = _behind(table, spreads, DROP_LEVEL / (max(configurations, len(numbers), 2) - 1) / max(seeds - 1, 1))
     return {number for number, is_behind in zip(numbers, behind, strict=True) if is_behind}
 
 
