@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -49,6 +48,12 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         OmegaConf.set_struct(task, False)
         if schema is Config and "model" not in task:
             task.model = LENET5
+        for flag in (flag for flag, kind, _ in knobs(schema) if str(kind).startswith("list[str]")):
+            value = OmegaConf.select(task, flag)
+            if value is not None and not all(
+                isinstance(i, str) for i in (value if OmegaConf.is_list(value) else [value])
+            ):
+                raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
         config = cast(
             ConfigT,
             OmegaConf.to_object(OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)),
@@ -60,11 +65,6 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         numbers = ((flag, _raw(task, flag)) for flag, _, _ in knobs(schema))
         large = next(flag for flag, value in numbers if isinstance(value, int) and not within(value, {}))
         raise ConfigError(f"{large}={_raw(task, large)}: must be a finite number") from e
-    for flag, kind, _ in knobs(schema):
-        value = operator.attrgetter(flag)(config)
-        items = value if isinstance(value, list | str) else [value]  # OmegaConf does not check what ${...} stands for
-        if str(kind).startswith("list[str]") and value is not None and not all(isinstance(i, str) for i in items):
-            raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
     return config
 
 
