@@ -32,7 +32,10 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     sections: dict[str, list[str]] = {"": []}
     for flag, _, f in knobs(schema):
-        value = value_of(values, flag)
+        try:
+            value = value_of(values, flag)
+        except KeyError:  # removed with ~flag
+            continue
         names_class = "." not in flag and isinstance(value, dict)
         section = flag.partition(".")[0] if "." in flag or names_class else ""
         lines = sections.setdefault(section, [])
