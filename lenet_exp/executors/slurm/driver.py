@@ -58,12 +58,14 @@ def serve_place(sweep: SweepFolder, host_of: HostOf) -> bool:
     plan = channel.plan()
     if plan is None:
         return False
+
+    def has_driver() -> bool:
+        return sweep.owner() is not None
+
     try:
         host, place = host_of(plan.work, plan.asks, plan.time_limit, plan.probe)
-        has_driver = lambda: sweep.owner() is not None  # noqa: E731
-        return Place(channel, plan.session, place_name(), host, outputs=sweep.outputs, has_driver=has_driver).serve(
-            place
-        )
+        outputs, name = sweep.outputs, place_name()
+        return Place(channel, plan.session, name, host, outputs=outputs, has_driver=has_driver).serve(place)
     except OSError:
         now = channel.plan()
         if now is not None and now.session == plan.session:
