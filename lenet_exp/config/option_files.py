@@ -23,8 +23,9 @@ def check_option_files(folder: Path, overrides: Sequence[str]) -> None:
     Hydra reports invalid YAML and unreadable files.
 
     Raises:
-        ConfigError: a file is not encoded in UTF-8, does not contain `key: value` pairs, includes itself, or has too
-            many aliases. Hydra copies the target of each alias, so nested aliases could use all memory.
+        ConfigError: a file is not encoded in UTF-8, does not contain `key: value` pairs, includes itself, has defaults
+            that are not a list, or has too many aliases. Hydra copies the target of each alias, so nested aliases could
+            use all memory.
     """
     named = {*re.findall(r"[\w-]+", " ".join(overrides))}
     files = chain.from_iterable(folder.glob(f"{group}/*.yaml") for group in (*config_groups(), "hydra/*"))
@@ -49,4 +50,6 @@ def _problem(file: Path) -> str | None:
     if not isinstance(content, dict):
         return "must contain lines of the form key: value"
     included = content.get("defaults") or []
+    if not isinstance(included, list):
+        return "its defaults must be a list, such as [other]"
     return "its defaults must not include the file itself" if file.stem in included else None

@@ -93,6 +93,7 @@ INVALID = {
     "latin-1": "_target_: torch.nn.Tanh\nname: caf\xe9\n".encode("latin-1"),
     "list": b"- a\n- b\n",
     "text": b"tanh\n",
+    "defaults": b"defaults: 5\n_target_: torch.nn.Tanh\n",
     "includes itself": b"defaults: [large]\n_target_: torch.nn.Tanh\n",
 }
 
