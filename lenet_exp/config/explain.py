@@ -119,6 +119,8 @@ def _missing_option(error: MissingConfigException) -> str:
 def _unknown_group(text: str) -> str:
     name = _quoted(text)
     groups = config_groups()
+    if name in groups:
+        return f"{name}: not a flag of this command; run with --help to list its flags"
     there = f"; expected one of: {', '.join(sorted(groups))}"
     return f"unknown config group '{name}'{did_you_mean(name.split('@')[0], groups) or there}"
 

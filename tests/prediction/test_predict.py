@@ -109,6 +109,7 @@ WRONG = {
     "images=[gone.png]": ("images=gone.png",),
     "images=seven.png,seven.png": ("'images=[seven.png,seven.png]'?",),
     "dataset=digit": ("did you mean digits?",),
+    "optimizer=sgd dataset=digits": ("optimizer: ", "--help"),  # a flag of lenet-train
     "seven.png": ("images=seven.png?",),  # an existing file
     "--trained_model=x": ("trained_model=x",),
 }
