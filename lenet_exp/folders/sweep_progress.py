@@ -7,12 +7,11 @@ job that has ended is read only once.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Outcome, Record
@@ -21,13 +20,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 
 OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can create a file
-
-# These times were measured with digits and MNIST on two cores. They matter for short runs.
-RUN_SECONDS = 0.3  # time that a run spends outside its epochs
-UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time to upload a run, its model, and its pictures
-UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # per sweep: time until the first upload, and time for the report
-WAITING = 3  # if more runs than this wait for their upload, uploads are slower than training
-LOOKUPS = 10  # maximum number of runs whose upload a call looks up
+RUN_SECONDS = 0.3  # time that a run spends outside its epochs, measured with digits and MNIST on two cores
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -62,11 +55,8 @@ class SweepProgress:
             search, only the jobs created so far count.
         seconds: time since this start of the sweep, in seconds.
         spent: training time for the `trained` epochs, in seconds.
-        runs: number of runs that this start trains.
         runs_left: number of runs that this start trains and that have epochs left.
         places: maximum number of runs that this start has trained in parallel.
-        upload: estimated time to upload a run, in seconds.
-        waiting: number of runs that have ended and wait for their upload; `uploaded`: number of uploaded runs.
     """
 
     plan: SweepPlan
@@ -77,12 +67,8 @@ class SweepProgress:
     left: int
     seconds: float
     spent: float = 0.0
-    runs: int = 0
     runs_left: int = 0
     places: int = 1
-    upload: float = 0.0
-    waiting: int = 0
-    uploaded: int = 0
 
     @cached_property
     def counts(self) -> Counter[Outcome]:
@@ -110,29 +96,21 @@ class SweepProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """The estimated time left, in seconds; None if no estimate is possible, as in a search that can add seeds."""
+        """The estimated time until all runs are trained, in seconds.
+
+        None if no estimate is possible, as in a search that can add seeds.
+        """
         search = self.plan.search
         if search is None:
             if not self.trained:
                 return None
             training = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
-            side_by_side = max(1, min(self.places, self.runs_left))
-            uploads = UPLOADS_BEGIN + self.upload * self.runs - self.seconds
-            if min(self.waiting, self.uploaded) > WAITING:  # uploads are slow, but they become faster after training
-                so_far = (self.seconds - UPLOADS_BEGIN) / self.uploaded
-                uploads = (max(0.0, uploads) + so_far * (self.runs - self.uploaded)) / 2
-            return max(training / side_by_side + self.upload, uploads) + END_SECONDS
+            return training / max(1, min(self.places, self.runs_left))
         known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent > 1]
         ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
         if not known or ends_early:
             return None
-        return max(0.0, min(known)) + self.upload + END_SECONDS
-
-
-def upload_seconds(config: Config) -> float:
-    """Return the estimated time to upload a run, in seconds."""
-    tracking = config.tracking
-    return UPLOAD_SECONDS + MODEL_SECONDS * (tracking.models is LoggedModels.all) + PICTURES_SECONDS * tracking.plots
+        return max(0.0, min(known))
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
@@ -163,8 +141,6 @@ class SweepMonitor:
         self._numbers: dict[str, list[int]] = {}  # numbers of the jobs with each run
         self._known: set[int] = set()  # numbers of the jobs that ended in this start and whose result was read
         self._active: set[int] = set()
-        self._waiting: deque[Job] = deque()  # jobs that ended in this start and were not uploaded when last looked up
-        self._uploaded = 0
         # For each run: epochs trained in this start, epochs completed, epochs left, and training time in this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
         self._places = 1
@@ -201,7 +177,6 @@ class SweepMonitor:
             self._results[number] = self._before(self._jobs[number], plan)
         self._active = now
         self._places = max(self._places, len(found))
-        self._count_uploads()
         counted = self._done.values()
         return SweepProgress(
             plan=plan,
@@ -212,22 +187,9 @@ class SweepMonitor:
             left=sum(run[2] for run in counted),
             seconds=max(0.0, time.time() - plan.started_ms / 1000),
             spent=sum(run[3] for run in counted),
-            runs=sum(run[0] > 0 or run[2] > 0 for run in counted),
             runs_left=sum(run[2] > 0 for run in counted),
             places=self._places,
-            upload=upload_seconds(self._jobs[0].config) if self._jobs else 0.0,
-            waiting=len(self._waiting),
-            uploaded=self._uploaded,
         )
-
-    def _count_uploads(self) -> None:
-        """Count the uploaded runs. Each call looks up only some of those that still wait, in turns."""
-        for _ in range(min(LOOKUPS, len(self._waiting))):
-            job = self._waiting.popleft()
-            if _is_uploaded(job):
-                self._uploaded += 1
-            else:
-                self._waiting.append(job)
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
         """Return the result of a job that this start has not trained yet: a valid earlier result, or `not started`."""
@@ -254,8 +216,6 @@ class SweepMonitor:
             self._results[number] = result
             if number == job.number:
                 self._known.add(number)
-                if result.record is not None:
-                    self._waiting.append(job)
         self._count(job, plan)
 
     def _running(self, job: Job, plan: SweepPlan) -> RunningJob | None:
@@ -280,11 +240,6 @@ class SweepMonitor:
         spent = [s for s, end in zip(progress.seconds, had, strict=False) if end >= plan.started_ms]
         left = job.config.num_epoch - len(had) if result.outcome in OPEN else 0
         self._done[job.run] = len(spent), len(had), max(0, left), sum(spent)
-
-
-def _is_uploaded(job: Job) -> bool:
-    """Return whether a store has received the end of a job's run."""
-    return any(run.ended_ms is not None for run in job.folder.delivered().mlflow_runs)
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:

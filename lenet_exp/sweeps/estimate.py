@@ -19,7 +19,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
-from lenet_exp.folders.sweep_progress import RUN_SECONDS, upload_seconds
+from lenet_exp.folders.sweep_progress import RUN_SECONDS
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
@@ -60,7 +60,8 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     default = SWEEP_THREADS if sweep is not None else cpu_count()
     threads = max(job.config.num_threads or default for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
-    seconds = _in_all(_seconds(list(todo.values()), default), workers, threads, config)
+    at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
+    seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
     seconds += START_SECONDS["sweep" if sweep is not None else "run"]
     compiling, words = _compilation(todo.values())
     with_them = _places(workers, threads)
@@ -146,23 +147,6 @@ def _stand_in(config: Config) -> tuple[Config, float]:
 def _places(workers: int, threads: int) -> str:
     """Describe the workers of a sweep, such as `4 workers with 1 thread each`."""
     return f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}{' each' if workers > 1 else ''}"
-
-
-def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:
-    """Return the estimated total time of parallel runs, in seconds.
-
-    The time includes uploads, because another process uploads the runs on the same cores.
-
-    Args:
-        seconds: time of each run, in seconds.
-        workers: number of parallel runs.
-        threads: number of threads per run.
-    """
-    upload = upload_seconds(config)
-    uploads, training = upload * len(seconds), sum(seconds)
-    by_workers = makespan((run + RUN_SECONDS for run in seconds), workers)
-    by_cores = (training * threads + uploads) / cpu_count() if choose_device(config.device).type == "cpu" else 0.0
-    return max(by_workers, by_cores, uploads) + upload
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
