@@ -10,7 +10,6 @@
                                    run that is not part of a sweep)
     dry_run=false                  remove the runs; if the removal is interrupted, rerun the same command to finish it
     mlflow=false                   leave MLflow unchanged (for example, if the store no longer exists)
-  lenet-sweep clean                remove MLflow usernames, passwords, and tokens that earlier releases saved in files
 
 For sweep=, give 'last', the sweep's ID (or its first few characters), its MLflow run ID, or its folder.
 rm keeps runs that another sweep uses and runs whose model is registered.
@@ -37,7 +36,6 @@ FLAGS: dict[str, dict[str, str | None]] = {
     "status": OF_SWEEP,
     "watch": OF_SWEEP,
     "stop": OF_SWEEP,
-    "clean": {},
     "du": {},
     "rm": OF_REMOVAL,
 }
@@ -56,18 +54,15 @@ def run(arguments: list[str]) -> int:
         return rm(values)
     if action == "du":
         return du()
-    if action == "clean":
-        return clean()
     return _look_after(action, values)
 
 
 def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.records import Outcome
-    from lenet_exp.folders.secrets import files_with_secrets
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.target import log_unfinished
-    from lenet_exp.reports.terminal.sweep_status import print_list, print_status, warn_secrets
+    from lenet_exp.reports.terminal.sweep_status import print_list, print_status
     from lenet_exp.sweeps.follow import allocation_status, driver_status, follow
     from lenet_exp.sweeps.repair import repair, repair_all, try_repair
     from lenet_exp.sweeps.stop import stop_sweep
@@ -76,7 +71,6 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     if action == "list":
         log_unfinished(outputs_dir())
         print_list(repair_all(outputs_dir()))
-        warn_secrets(path for _, path in files_with_secrets(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))
     stores = Stores(sweep.outputs)
@@ -102,19 +96,6 @@ def du() -> int:
         raise ConfigError(f"outputs folder {outputs}: not found; set LENET_EXP_OUTPUTS to another folder")
     print_usage(outputs)
     return 0
-
-
-def clean() -> int:
-    """Run `lenet-sweep clean` and return its exit status."""
-    from lenet_exp.amounts import number_of
-    from lenet_exp.folders.secrets import clean as remove_secrets
-    from lenet_exp.outputs import outputs_dir
-
-    done, left = remove_secrets(outputs_dir())
-    print(f"cleaned: {number_of(len(done), 'file')}")
-    for path in left:
-        print(f"skipped, in use by a running process: {path}")
-    return EXIT_FAILED if left else 0
 
 
 def rm(values: dict[str, str | None]) -> int:

@@ -23,7 +23,7 @@ def lenet_sweep(*arguments: str, outputs: Path) -> Done:
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        ([], "list, status, watch, stop, clean, du, rm"),
+        ([], "list, status, watch, stop, du, rm"),
         (["Status"], "mean status?"),
         (["list", "sweep=last"], "sweep=last: "),
         (["status", "--sweep=last"], "mean sweep=?"),

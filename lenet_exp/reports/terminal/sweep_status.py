@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
@@ -18,10 +16,6 @@ from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.terminal.sweep_table import resume_line, went_wrong
 from lenet_exp.reports.words.search_words import ended_of, left_words, search_line
-
-MOST_FILES = 20  # maximum number of files with secrets that are named
-
-log = logging.getLogger("lenet_exp")
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -72,17 +66,6 @@ def print_status(sweep: SweepFolder) -> None:
         console.lines(resume_line(sweep))
     if progress is not None and (left := left_words(progress)):
         console.print(left)
-
-
-def warn_secrets(paths: Iterable[Path]) -> None:
-    """Warn about files that contain credentials for a store, and print the command that removes these credentials."""
-    found = list(paths)
-    for path in found[:MOST_FILES]:
-        log.warning("%s: contains a user name, password, or token for a store", path)
-    if found:
-        log.warning(
-            "%s with secrets found; to remove the secrets, run: lenet-sweep clean", number_of(len(found), "file")
-        )
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:

@@ -11,14 +11,13 @@ from dataclasses import replace
 
 from omegaconf import OmegaConf
 
-from lenet_exp.addresses import HIDDEN
+from lenet_exp.addresses import HIDDEN, hide_password
 from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
 from lenet_exp.config.tags import merged
-from lenet_exp.files import Json
+from lenet_exp.files import Json, read_regular
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.secrets import cleaned_text, read_text
 from lenet_exp.tracking.delivery.class_accuracy import class_points, class_table
 from lenet_exp.tracking.models.champion import passed_over, register_if_best
 from lenet_exp.tracking.models.model import link_model, log_model, registered_name
@@ -173,7 +172,7 @@ def _log_end(
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
         _log_plots(folder, record, store, run_id)
     for path in (folder.path / "record.json", *([folder.log_file] if folder.log_file.is_file() else [])):
-        store.client.log_text(run_id, cleaned_text(read_text(path)), path.name)
+        store.client.log_text(run_id, hide_password(read_regular(path).decode(errors="backslashreplace")), path.name)
     tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
     told: dict[str, Json] = {k: v for k, v in tags.items() if v or entry.reason}
     told |= {"resumed": record.resumed} if record.resumed else {}
