@@ -9,14 +9,9 @@ import contextlib
 import fcntl
 import logging
 import os
-import posixpath
 import shutil
 import sys
-import tarfile
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.files import candidate_folders, find_folder
@@ -43,11 +38,10 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     help_line = f"copy its files ({', '.join(names)}) to {folder}, or set data_root; dataset=digits requires no files"
     if dataset.torchvision_class is None and dataset.archive is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
-    cls = None if dataset.archive is not None else _with_mirrors(dataset)
-    mirrors = dataset.archive or ", ".join(getattr(cls, "mirrors", [])) or "its only source"  # QMNIST has full URLs
-    aside = root / f".{dataset.name}.download"
-    made = not root.exists()
+    aside, mirrors = root / f".{dataset.name}.download", dataset.archive or "its only source"  # QMNIST has full URLs
     try:
+        cls = None if dataset.archive is not None else _with_mirrors(dataset)
+        mirrors = ", ".join(getattr(cls, "mirrors", [])) or mirrors
         root.mkdir(parents=True, exist_ok=True)
         with open_lock(root / f".{dataset.name}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -71,8 +65,6 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
         ) from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        if made:
-            _remove_empty(root, dataset)
     return folder
 
 
@@ -88,36 +80,12 @@ def _fetch(cls: type, aside: Path) -> None:
 
 def _fetch_archive(dataset: Dataset, aside: Path) -> list[Path]:
     """Download a dataset's archive, verify its MD5, and extract the dataset's files from it, by name."""
-    from torchvision.datasets.utils import download_url
+    from torchvision.datasets.utils import download_and_extract_archive
 
-    assert dataset.archive is not None
-    name = posixpath.basename(dataset.archive)
     with contextlib.redirect_stdout(sys.stderr):
-        download_url(dataset.archive, str(aside), name, dataset.archive_md5)
+        download_and_extract_archive(str(dataset.archive), str(aside), md5=dataset.archive_md5)
     wanted = {end for files in dataset.files.values() for file in files for end in (file, f"{file}.gz")}
-    found = []
-    with _opened(aside / name) as members:
-        for member, content in members:
-            target = aside / "files" / posixpath.basename(member)
-            if target.name in wanted:
-                target.parent.mkdir(exist_ok=True)
-                with content as source, target.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-                found.append(target)
-    (aside / name).unlink()
-    return found
-
-
-@contextlib.contextmanager
-def _opened(archive: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
-    """Open a .zip or .tar.gz archive, and yield the name and content of each regular file."""
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive) as packed:
-            yield ((info.filename, packed.open(info)) for info in packed.infolist() if not info.is_dir())
-    else:
-        with tarfile.open(archive) as tar:
-            opened = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
-            yield ((name, content) for name, content in opened if content is not None)
+    return [file for file in aside.rglob("*") if file.is_file() and file.name in wanted]
 
 
 def _with_mirrors(dataset: Dataset) -> type:
@@ -134,12 +102,6 @@ def _with_mirrors(dataset: Dataset) -> type:
     if issubclass(cls, datasets.QMNIST):
         raise DataError(f"dataset.mirrors={dataset.mirrors}: must be null; {dataset.name} has only one source")
     return type(cls.__name__, (cls,), {"mirrors": [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]})
-
-
-def _remove_empty(root: Path, dataset: Dataset) -> None:
-    """Remove the data folder if it contains only the lock for this download."""
-    if [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:

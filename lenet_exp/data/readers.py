@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lenet_exp.amounts import first_of
 from lenet_exp.config.image_shape import MOST_CLASSES
 from lenet_exp.config.schema import Dataset, Reader
 from lenet_exp.data.download import download
@@ -23,8 +22,6 @@ from lenet_exp.data.idx import parse_idx
 from lenet_exp.data.pictures import read_picture
 from lenet_exp.errors import DataError
 from lenet_exp.files import user_path
-
-log = logging.getLogger("lenet_exp")
 
 DIGITS_TEST_SIZE = 297
 QMNIST_COLUMNS = 8
@@ -75,8 +72,6 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
             f"dataset={dataset.name}: labels in {raw.source} range from {low} to {high}; "
             f"labels must be from {dataset.first_label} to {last}"
         )
-    if dataset.reader in (Reader.idx, Reader.cifar) and not all(map(dataset.sha256.get, raw.files)):
-        _log_unchecked(dataset.name, raw.source)
     return raw
 
 
@@ -158,7 +153,8 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
     for what, some in (("unknown class", found.keys() - names), ("no folder for class", set(names) - found.keys())):
         if some:
             raise DataError(
-                f"dataset={dataset.name}: {what} {_some(some)} in {folder}; expected one of: {_some(names)}"
+                f"dataset={dataset.name}: {what} {first_of(sorted(some), MOST_NAMED)} in {folder}; "
+                f"expected one of: {first_of(sorted(names), MOST_NAMED)}"
             )
     digest = hashlib.sha256()
     images: list[np.ndarray] = []
@@ -202,11 +198,6 @@ def _part_folder(dataset: Dataset, root: Path, part: Part) -> Path:
     return (root / dataset.folder / part).resolve()
 
 
-def _some(names: Iterable[str]) -> str:
-    first = sorted(names)
-    return ", ".join(first[:MOST_NAMED]) + (f", ... ({len(first):,} in total)" if len(first) > MOST_NAMED else "")
-
-
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
     """Read the digits from scikit-learn's data file, because importing scikit-learn would take longer than training."""
     package = find_spec("sklearn")
@@ -226,8 +217,3 @@ READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
     Reader.cifar: _read_cifar,
     Reader.digits: _read_digits,
 }
-
-
-@cache
-def _log_unchecked(name: str, folder: str) -> None:
-    log.info("dataset=%s: no digests are known for the files in %s; only their structure is checked", name, folder)

@@ -112,7 +112,6 @@ def test_unavailable_dataset_error_names_folder_for_files(main, outputs, tmp_pat
     last = done.stderr.splitlines()[-1]
     assert last.startswith("lenet-train: dataset=fashion_mnist: ")
     assert f" {nowhere}/FashionMNIST/raw" in last
-    assert not nowhere.exists()
     assert not outputs.exists()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,9 +50,9 @@ DAMAGE: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
     "one byte more": (lambda raw, _: (raw / TRAIN_LABELS).open("ab").write(b"\0"), TRAIN_LABELS, "60,009 bytes"),
     "a pixel altered": (lambda raw, _: alter(raw / TRAIN_IMAGES, 20_000_000, b"\x07"), TRAIN_IMAGES, "SHA-256"),
     "images and labels swapped": (lambda raw, _: shutil.copy(raw / TRAIN_LABELS, raw / TRAIN_IMAGES), TRAIN_IMAGES,
-                                  f"mnist's {TRAIN_LABELS}"),
+                                  "SHA-256"),
     "another set's labels": (lambda raw, real: shutil.copy(real / "FashionMNIST" / "raw" / TRAIN_LABELS, raw),
-                             TRAIN_LABELS, f"fashion_mnist's {TRAIN_LABELS}"),
+                             TRAIN_LABELS, "SHA-256"),
     "a web page": (lambda raw, _: (raw / TRAIN_IMAGES).write_text("<html>Sign in</html>"), TRAIN_IMAGES, "20 bytes"),
 }  # fmt: skip
 
@@ -93,19 +92,6 @@ def test_gz_files_are_read_and_a_corrupt_gz_file_is_named(tmp_path):
     (raw / f"{TRAIN_LABELS}.gz").write_bytes((raw / f"{TRAIN_LABELS}.gz").read_bytes()[:-10])
     with pytest.raises(DataError, match=re.escape(f"{TRAIN_LABELS}.gz ")):
         read_images(known, str(tmp_path), "train")
-
-
-def test_oversized_gz_file_is_refused_before_unpacking(tmp_path, monkeypatch):
-    monkeypatch.setattr("lenet_exp.data.files.MAX_BYTES", 2**20)
-    monkeypatch.setattr("lenet_exp.data.files.CHUNK", 2**18)
-    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
-    for name in (TRAIN_IMAGES, TRAIN_LABELS):
-        (tmp_path / "MNIST" / "raw" / f"{name}.gz").write_bytes(gzip.compress(bytes(2**23), 1))
-    tracemalloc.start()
-    with pytest.raises(DataError, match=re.escape(f"{TRAIN_IMAGES}.gz ") + ".* 1 MiB"):
-        read_images(dataset("dataset=mnist"), str(tmp_path), "train")
-    assert tracemalloc.get_traced_memory()[1] < 2**22
-    tracemalloc.stop()
 
 
 def test_dataset_is_found_in_folders_of_also_in(real_data, tmp_path):
