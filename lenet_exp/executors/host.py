@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lenet_exp.config.package_files import source_digest
 from lenet_exp.data.images import SharedDataset
-from lenet_exp.data.shared_memory import from_shared_memory
-from lenet_exp.data.shared_on_machine import shared_on_machine
+from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.local.pool import Pool
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
@@ -188,7 +188,7 @@ class Host:
     def _new_pool(self) -> Pool:
         work = self._work
         sets = [
-            replace(s, images=shared_on_machine(images), labels=shared_on_machine(labels))
+            replace(s, images=to_shared_memory(torch.tensor(images)), labels=to_shared_memory(torch.tensor(labels)))
             for s, images, labels in work.sets
         ]
         return Pool(

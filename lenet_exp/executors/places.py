@@ -138,7 +138,9 @@ class Places:
                 commands.append(StartJob(number, place.turn, place.job))
         if self._unready >= MOST_UNREADY:
             if self._waiting and not self._places:
-                raise self.no_place_error(f"{self._unready} workers in a row failed to start: {self._why}")
+                raise UserError(
+                    f"{self._name}: cannot start workers ({self._unready} in a row failed to start: {self._why})"
+                )
             return commands
         coming = sum(not place.ready for place in self._places.values())
         for _ in range(min(len(self._waiting) - coming, room - len(self._places))):
@@ -172,11 +174,6 @@ class Places:
         if done.lost is not None and not done.over_limit:
             return [*closed, *self._again(job, done.lost)]
         return [*closed, ReportEnd(done)]
-
-    def job(self, place: int) -> Job | None:
-        """Return the job that a place is running; None if it is running no job."""
-        found = self._places.get(place)
-        return found.job if found is not None else None
 
     def lost(self, place: int, why: str, *, counts: bool = True) -> list[Command]:
         """Handle the loss of a place. Checkpoints of its job are kept.
@@ -225,10 +222,6 @@ class Places:
         log.info("%s: %s; retrying it on another worker", job.name, why)
         self._waiting.appendleft(job)
         return []
-
-    def no_place_error(self, why: str) -> UserError:
-        """Return the error that ends the sweep because no more places can be created."""
-        return UserError(f"{self._name}: cannot start workers ({why})")
 
     def _close(self, place: int) -> ClosePlace:
         del self._places[place]

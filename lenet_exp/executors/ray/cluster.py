@@ -86,14 +86,6 @@ class Cluster:
         return math.floor(min(shares) + 1e-9) if shares else cpu_count()
 
 
-def is_permanent(error: Exception) -> bool:
-    """Return whether an error would recur on other nodes, for example because lenet_exp is not installed.
-
-    The loss of a node is not a permanent error.
-    """
-    return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
-
-
 def _actor(options: RayOptions) -> Any:
     try:
         return ray.remote(Host).options(

@@ -20,28 +20,13 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
-from lenet_exp.executors.ray.cluster import Cluster, RayOptions, is_permanent
+from lenet_exp.executors.ray.cluster import Cluster, RayOptions
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
-from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Outcome
 
 LOOK_SECONDS = 5.0  # time between two queries of the cluster's resources
-ENDING_SECONDS = 3.0  # maximum time for a run to end after its place was lost
 BEFORE = 0  # turn number of the first call to a place, which requests its description
 
 log = logging.getLogger("lenet_exp")
-
-
-def _has_ended_itself(job: Job) -> bool:
-    """Return whether a run whose place was lost wrote a checkpoint and ended by itself.
-
-    This happens, for example, if Ray drains the node. The loss of the place may be reported before the run has ended.
-    Therefore, this function waits a few seconds.
-    """
-    deadline = time.monotonic() + ENDING_SECONDS
-    while (record := job.folder.record()) is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return record is not None and record.outcome is Outcome.killed
 
 
 class RayExecutor(ClusterExecutor):
@@ -153,19 +138,12 @@ class RayExecutor(ClusterExecutor):
             self._places.ready(number)
 
     def _lost(self, number: int, turn: int, error: Exception) -> None:
-        """Handle the loss of a place.
-
-        Raises:
-            UserError: new places would be lost for the same reason.
-        """
+        """Handle the loss of a place."""
         self._looked = 0.0
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # the last line of a traceback
-        if turn == BEFORE and is_permanent(error):
-            raise self._places.no_place_error(why) from error
-        job = self._places.job(number)
         if turn != BEFORE:
             why = f"its node or process was lost ({type(error).__name__})"
-        self._do(self._places.lost(number, why, counts=job is None or not _has_ended_itself(job)))
+        self._do(self._places.lost(number, why))
 
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:

@@ -146,22 +146,6 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
 
 
 @pytest.mark.by_hand
-def test_run_on_drained_node_resumes_without_costing_a_retry(cluster, ready):
-    for address in (NODE, OTHER):
-        cluster.start_node(address)
-    line = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=1,2")
-    process = start("-m", *line, *cluster.line, "hydra.launcher.retries=0", outputs=ready, cold=True, env=ENVIRONMENT)
-    while len(list(ready.glob("runs/*/history.json"))) < 2:
-        assert process.poll() is None, end(process).stderr
-        time.sleep(0.1)
-    cluster.daemon(NODE).terminate()
-    done = end(process)
-    assert done.returncode == 0, done.stderr
-    resumed = sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready)))
-    assert resumed == ["0", "1"]
-
-
-@pytest.mark.by_hand
 def test_joining_node_with_other_version_is_left_out(cluster, ready, tmp_path):
     line = (*SMALL, "num_epoch=400", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=range(4)")
     cluster.start_node(NODE)
