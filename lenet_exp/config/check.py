@@ -29,7 +29,6 @@ from lenet_exp.config.tags import check_tags
 from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.machine import cpu_count
 
-TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # classes whose files are in MNIST's format
 # URI schemes that MLflow supports, except the scheme of its deprecated plain-file store
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MOST_THREADS_A_CORE = 4
@@ -49,7 +48,6 @@ def check_flags(config: Config) -> None:
     _check_tags(config.tracking.tags)
     _check_schedule(config)
     _check_optimizer(config)
-    _check_monotone(config)
     check_tags(config.tracking.tags)
 
 
@@ -134,14 +132,6 @@ def _check_dataset(dataset: Dataset) -> None:
         raise ConfigError(f"dataset.channels=1: must be 3 for {dataset.name}, because its files contain color images")
     if dataset.archive is not None and not (dataset.archive.startswith("https://") and dataset.archive_md5):
         raise ConfigError(f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5")
-    if dataset.torchvision_class not in (None, *TORCHVISION_CLASSES):
-        *others, last = TORCHVISION_CLASSES
-        raise ConfigError(
-            f"dataset.torchvision_class={dataset.torchvision_class}: expected one of: {', '.join(others)}, {last}, null"
-        )
-    for name, digest in dataset.sha256.items():
-        if not isinstance(digest, str | None):  # OmegaConf accepts lists in a dict of strings
-            raise ConfigError(f"dataset.sha256.{name}={digest}: must be a string or null")
     for part, names_of_files in dataset.files.items():
         if not all(isinstance(n, str) for n in names_of_files):
             raise ConfigError(f"dataset.files.{part}={names_of_files}: must be a list of file names")
@@ -217,9 +207,3 @@ def _check_optimizer(config: Config) -> None:
             if isinstance(number, str | bool):
                 raise ConfigError(f"{flag}={value}: must be a number")
             _check_range(flag, number, OPTIMIZER_LIMITS[key])
-
-
-def _check_monotone(config: Config) -> None:
-    monotone = config.activation.get("monotone", False)
-    if not isinstance(monotone, bool):
-        raise ConfigError(f"activation.monotone={monotone}: must be true or false")

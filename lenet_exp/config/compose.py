@@ -17,7 +17,7 @@ from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import ALWAYS, LENET5, Config, PredictConfig, knobs, within
+from lenet_exp.config.schema import ALWAYS, LENET5, Config, PredictConfig, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -61,10 +61,6 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     except OmegaConfBaseException as e:
         raise_stop(e)
         raise ConfigError(_explain(e, task, schema)) from e
-    except OverflowError as e:
-        numbers = ((flag, _raw(task, flag)) for flag, _, _ in knobs(schema))
-        large = next(flag for flag, value in numbers if isinstance(value, int) and not within(value, {}))
-        raise ConfigError(f"{large}={_raw(task, large)}: must be a finite number") from e
     return config
 
 

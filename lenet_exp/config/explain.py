@@ -64,11 +64,6 @@ def explain_hydra(error: Exception) -> str:
         return _unknown_group(text)
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None) or ""
-    section = getattr(cause, "parent_node", None)
-    if key.startswith("hydra.") and section is not None and "not in" in str(cause):
-        known = [str(name) for name in section if not str(name).startswith("_")]
-        there = f"; expected one of: {', '.join(sorted(known))}" if known else f"; to add it, write +{key}="
-        return f"unknown flag '{key}'{did_you_mean(key.rpartition('.')[2], known) or there}"
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
@@ -87,15 +82,8 @@ def _rewritten(name: str, value: str) -> str:
         return "separate values by commas without spaces"
     if {"'", '"'} & {*value}:
         return "quote values that contain special characters"
-    for pair in ("()", "[]", "{}") if re.match(r"\w*[(\[{]", value) else ():
-        opened, closed = map(value.count, pair)
-        if opened != closed:
-            return f"the {f'closing {pair[1]}' if opened > closed else f'opening {pair[0]}'} is missing"
     if value.startswith("(") and value.endswith(")"):  # Python's tuples
         return f"write lists in brackets: '{name}={value.replace('(', '[').replace(')', ']')}'"
-    if interval := re.fullmatch(r"(log_?)?uniform\((.*)\)", value):  # other libraries' names
-        space = f"interval({interval[2]})"
-        return f"write intervals as '{name}={f'tag(log,{space})' if interval[1] else space}'"
     return "quote values that contain special characters" + (f""": '{name}="{value}"'""" if value else "")
 
 

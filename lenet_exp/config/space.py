@@ -20,7 +20,6 @@ from lenet_exp.errors import ConfigError, did_you_mean
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
 REPLICATES = {"seed", "split_seed"}  # searching over them would only find lucky seeds
 EXECUTION = {"device", "engine", "num_threads"}
-LARGEST = 2**53  # a float represents all integers up to this value exactly
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ConfigError(f"{typed}: must be interval(low,high) with finite numbers and low <= high")
     if isinstance(low, int) and isinstance(high, int):
-        return _whole(low, high, 1, log, typed=typed)
+        return IntegerRange(low, high, 1, log)
     return FloatRange(float(low), float(high), None, log)
 
 
@@ -219,22 +218,14 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     count = math.ceil((b - a) / c)
     if count < 1:
         raise ConfigError(f"{typed}: a searched flag must have at least one value")
-    if count > LARGEST:
-        raise ConfigError(f"{typed}: must have at most {LARGEST:,} values, not {count:,}; use interval() instead")
     whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
         raise ConfigError(f"{typed}: must be consecutive integers with tag(log, ...); otherwise, use interval()")
     last = a + (count - 1) * c
     low, high = min(a, last), max(a, last)
     if whole:
-        return _whole(int(low), int(high), abs(int(step)), log, typed=typed)
+        return IntegerRange(int(low), int(high), abs(int(step)), log)
     return FloatRange(float(low), float(high), None if low == high else abs(float(step)), log)
-
-
-def _whole(low: int, high: int, step: int, log: bool, typed: str) -> IntegerRange:
-    if max(abs(low), abs(high)) > LARGEST:
-        raise ConfigError(f"{typed}: must be integers of at most {LARGEST:,}")
-    return IntegerRange(low, high, step, log)
 
 
 def size(flags: Sequence[Flag]) -> int | None:

@@ -63,19 +63,7 @@ def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json
         own: tags that lenet_exp sets.
         users: tags that the user set.
     """
-    return {**{name: value for name, value in users.items() if not is_own(name)}, **checked(own)}
-
-
-def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Check that the names of all tags that lenet_exp sets are reserved, and return the tags.
-
-    Raises:
-        ValueError: a name is not reserved.
-    """
-    unknown = [name for name in own if not is_own(name)]
-    if unknown:
-        raise ValueError(f"{', '.join(unknown)}: not listed in config/tags.py")
-    return own
+    return {**{name: value for name, value in users.items() if not is_own(name)}, **own}
 
 
 def _flat(tags: Mapping[str, Json], before: str = "") -> Iterator[tuple[str, Json]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
@@ -86,10 +85,7 @@ def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
     assert record["best_val_accuracy"] > 0.5
 
 
-LINES = (f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in itertools.pairwise("abcdefgh"))
 INVALID = {
-    "many aliases": "".join(["a: &a [1]\n", *LINES]).encode(),
-    "alias in itself": b"a: &a [*a]\n",
     "latin-1": "_target_: torch.nn.Tanh\nname: caf\xe9\n".encode("latin-1"),
     "list": b"- a\n- b\n",
     "text": b"tanh\n",

@@ -20,7 +20,6 @@ REFUSED = {  # override: text in the error
     "num_epoch=1e400": "num_epoch",
     "optimizer.lr=nan": "optimizer.lr",
     f"optimizer.lr={'9' * 400}": "optimizer.lr",
-    f"schedule.final={'9' * 400}": "schedule.final",
     "batch_size={a:1}": "batch_size",
     "~no_such_flag=1": "no_such_flag",
     "++hydra.job=7": "hydra.job",

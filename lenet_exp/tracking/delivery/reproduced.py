@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from lenet_exp.addresses import full_uri, hide_password
-from lenet_exp.config.tags import checked
 from lenet_exp.errors import StoreError, first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
@@ -33,7 +32,7 @@ def tag_runs(
         Whether all stores were reachable.
     """
     when, all_reached = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), True
-    value = checked({tag: f"{result[:LONGEST]} ({when}, on {host()})"})[tag]
+    value = f"{result[:LONGEST]} ({when}, on {host()})"
     for kept, run_id in runs:
         try:
             client = connect(full_uri(kept, uri))
@@ -41,7 +40,7 @@ def tag_runs(
             if weak and had is not None:
                 say(printable(f"MLflow run {run_id}: tag {tag} is kept: {had}"))
                 continue
-            client.set_tag(run_id, tag, str(value))
+            client.set_tag(run_id, tag, value)
         except Exception as e:  # the result must be reported even if a store is unreachable
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
             all_reached = all_reached and not isinstance(e, StoreError)  # for other errors, only the run is missing

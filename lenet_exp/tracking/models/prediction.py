@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_exp.addresses import hide_password, missing_database, store_name, store_uri
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.config.tags import checked
 from lenet_exp.errors import first_line
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import run_id as folder_id
@@ -70,7 +69,7 @@ def log_test_result(
         _log_test(client, run, score.metrics, pictures)
         client.log_dict(run, score.as_json(), "test_score.json")
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
-        for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
+        for tag, value in {"test_opened": times, "test_digest": score.data_digest}.items():
             client.set_tag(run, tag, str(value))
         return LoggedTest(run, times)
     return None
@@ -105,7 +104,7 @@ def log_sweep_test(
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if leader is not None:
             _log_test(client, run, metrics, pictures)
-            client.set_tag(run, "test_of", str(checked({"test_of": leader})["test_of"]))
+            client.set_tag(run, "test_of", leader)
         return run
     return None
 

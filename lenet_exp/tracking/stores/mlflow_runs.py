@@ -91,7 +91,7 @@ def shows_report(run: Run, digest: str) -> bool:
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, Json], users: Mapping[str, Json] | None = None) -> None:
-    """Set tags of an MLflow run after checking that lenet_exp reserves their names, and a user's tags; see `merged`."""
+    """Set tags of an MLflow run, including a user's tags; see `merged`."""
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(merged(tags, users or {})).items()])

@@ -59,18 +59,6 @@ def trusted_optimizers() -> frozenset[str]:
     )
 
 
-def check_trust(trust: Trust) -> None:
-    """Check the value of `trust=`.
-
-    Raises:
-        ConfigError: a name in the value is not a valid name of a class or module.
-    """
-    if not all(map(NAME.fullmatch, _names(trust))):
-        raise ConfigError(
-            f"trust={trust}: must be a class or module, such as package.module.Class, or a comma-separated list of them"
-        )
-
-
 def check_network(of: str, config: Config, trust: Trust) -> None:
     """Check that the model and activation classes named in a file are trusted, and that the image shape is valid.
 
