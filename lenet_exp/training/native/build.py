@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from lenet_exp.training.native.target import Target, find_target
 KERNELS = Path(__file__).with_name("kernels")
 SOURCE = "engine.cpp"
 KEPT = "native"
-MOST_LIBRARIES = 50
 
 log = logging.getLogger("lenet_exp")
 
@@ -111,13 +109,11 @@ def build_with(folder: Path, compiler: Compiler, target: Target, shape: NativeSh
     """
     library = _path(folder, compiler, target, shape)
     if _checked(library):
-        with suppress(OSError):  # the folder can be read-only
-            os.utime(library)  # the least recently used libraries are removed
         return library
-    with _locked(library.with_suffix(".lock")):
+    with open_lock(library.with_suffix(".lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not _checked(library):  # another process may have built it in the meantime
             _compile(library, compiler, target, shape)
-            _remove_oldest(folder)
     if not _checked(library):
         raise CompilerError(f"{library} has changed since it was built")
     return library
@@ -142,9 +138,7 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
-    network = "" if shape == LENET5 else f", for networks with {shape}"
-    what = f"{target.name} with {compiler.name}{network}"
-    log.info("compiling the native engine for %s (only once on this machine)", what)
+    log.info("compiling the native engine for %s with %s (once per shape of the network)", target.name, compiler.name)
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions, seconds=COMPILE_SECONDS)
         content = (aside / library.name).read_bytes()
@@ -160,14 +154,6 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     log.info("compiled in %.0f s", time.monotonic() - start)
 
 
-def _remove_oldest(folder: Path) -> None:
-    """Remove the least recently used libraries if there are too many. Processes that have opened them keep them."""
-    libraries = sorted(folder.glob("*.so"), key=lambda library: library.stat().st_mtime, reverse=True)
-    for library in libraries[MOST_LIBRARIES:]:
-        for file in (_note(library), library):  # not the lock, for which a process can be waiting
-            file.unlink(missing_ok=True)
-
-
 def _note(library: Path) -> Path:
     return library.with_suffix(".sha256")
 
@@ -180,18 +166,6 @@ def _checked(library: Path) -> bool:
         return read_regular(_note(library)).decode(errors="replace") == _digest([("library", read_regular(library))])
     except OSError:
         return False
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock a library for the duration of a `with` block. If another process is building it, log a message and wait."""
-    with open_lock(path) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process to compile the native engine")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _digest(parts: Iterable[tuple[str, bytes]]) -> str:

@@ -68,17 +68,6 @@ class NativeShape:
         layers = (*self.units, self.classes)
         return (f"LENET_SHAPE={self.side},{{{','.join(map(str, convolutions))}}},{{{','.join(map(str, layers))}}}",)
 
-    def __str__(self) -> str:
-        """Describe the shape: `6 and 16 channels, kernels of 5x5, 120 and 84 units, 10 classes, 32x32 pixels`."""
-        parts = []
-        if self.channels:
-            parts = [_numbers(self.channels, "channels"), f"kernels of {self.kernel_size}x{self.kernel_size}"]
-        if self.average:
-            parts += ["average pooling"]
-        if self.units:
-            parts += [_numbers(self.units, "units")]
-        return ", ".join([*parts, f"{self.classes} classes", f"{self.side}x{self.side} pixels"])
-
 
 LENET5 = NativeShape()
 
@@ -159,7 +148,3 @@ class Layout:
 
 def _padded(n: int, multiple: int = LANES) -> int:
     return -(-n // multiple) * multiple
-
-
-def _numbers(numbers: tuple[int, ...], what: str) -> str:
-    return f"{' and '.join(map(str, numbers))} {what}"

@@ -13,7 +13,6 @@ import pytest
 
 from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.training.native import build, compiler, library, target
-from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import Kernels
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,19 +84,6 @@ def test_library_is_rebuilt_only_if_changed(fake):
     build.build(fake.cache)
     assert fake.runs == 4
     Kernels(path)  # only now, because truncating a loaded library crashes the process
-
-
-def test_least_recently_used_library_is_removed(fake, monkeypatch):
-    monkeypatch.setattr(build, "MOST_LIBRARIES", 2)
-    first, second = (build.build(fake.cache, NativeShape(side=n)).path for n in range(2))
-    for age, path in enumerate((first, second)):
-        os.utime(path, (age, age))
-    assert build.build(fake.cache, NativeShape(side=0)).path == first  # used most recently
-    third = build.build(fake.cache, NativeShape(side=2)).path
-    assert set(fake.cache.rglob("*.so")) == {first, third}
-    assert len({first, second, third}) == fake.runs == 3
-    build.build(fake.cache, NativeShape(side=1))
-    assert second.exists()
 
 
 @pytest.mark.parametrize("what", ["library", "digest"])
