@@ -33,7 +33,6 @@ class GridSweeperConf:
     """Options of `hydra/sweeper=grid`."""
 
     _target_: str = "hydra_plugins.lenet_exp_sweeper.GridSweeper"
-    max_batch_size: int | None = None
     params: dict[str, str] | None = None
 
 
@@ -55,7 +54,7 @@ class GridSweeper(Sweeper):
     hydra_context: HydraContext
     config: DictConfig
 
-    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None) -> None:
+    def __init__(self, params: Mapping[str, str] | None) -> None:
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -125,7 +125,7 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     elif running:
         outcome, reason = Outcome.running, ""
     else:
-        outcome, reason = Outcome.not_started, job.folder.record_damage() or "the sweep ended before"
+        outcome, reason = Outcome.not_started, "the sweep ended before"
     earlier = record is not None and record.outcome is outcome and record.ended_ms < since_ms
     return JobResult(job, outcome, reason, record, repeated=(earlier and outcome in REUSED) or again, earlier=earlier)
 

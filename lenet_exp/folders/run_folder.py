@@ -214,10 +214,6 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 os.listdir(self.path)  # opening a folder refreshes its cached names (close-to-open consistency)
 
-    def record_damage(self) -> str | None:
-        """Return the reason why the final record is invalid, or None if the record is valid or missing."""
-        return "its record is corrupt" if (self.path / "record.json").exists() and self.record() is None else None
-
     def result(self) -> Record | None:
         """Return the record if it is a result: finished or diverged."""
         record = self.record()

@@ -217,20 +217,10 @@ def _with_pruner(search: Search) -> Search:
 
 def _check_sweep(config: Config) -> None:
     """Check that no `sweep.*` flag that applies only to grids is set."""
-    unheard = {
-        "zip": "a search cannot pair the values of flags",
-        "skip": "a search cannot skip combinations",
-        "confirms": "a search cannot be a confirmation",
-        "points": "a search cannot be a confirmation",
-        "margin": "use lenet-compare margin= after the search",
-        "against": "a search cannot be a confirmation",
-        "force": "a search always reuses finished runs",
-        "resume": "rerun the same command to resume a search",
-    }
-    for flag, why in unheard.items():
+    for flag in ("zip", "skip", "confirms", "points", "margin", "against", "force", "resume"):
         value = getattr(config.sweep, flag)
         if value not in (None, False, []):
-            raise ConfigError(f"sweep.{flag}={value}: {why}; remove this flag")
+            raise ConfigError(f"sweep.{flag}={value}: not available in a search; remove this flag")
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
@@ -248,36 +238,18 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """Return the lines that a dry run prints to describe a search."""
-    plan, kept = planned.plan, planned.sweep.kept_plan()
-    done, so_far = plan, ""
-    if kept is not None and kept.search is not None:
-        done = kept.search
-        so_far = f" (resumed; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
+    plan = planned.plan
     budgets = {budget: getattr(plan, budget) for budget in BUDGETS}
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
     seeds = f", up to {plan.seeds} seeds" if plan.seeds > 1 else ""
     most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
     checked = f"{number_of(corners, 'configuration')} checked"
+    points = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
+    trials = min((n for n in (plan.n_trials, points) if n is not None), default=None)
     return [
-        f"search {planned.sweep.id}{so_far}: {how(plan)}",
+        f"search {planned.sweep.id}: {how(plan)}",
         *(f"  {flag.typed}" for flag in planned.flags),
         f"  {', '.join(given) or 'the full grid'}",
         f"  each trial: at most {most}{seeds}; {checked}",
-        *search_estimate_lines(_left(planned, done), planned.corners, planned.config),
+        *search_estimate_lines(replace(plan, n_trials=trials), planned.corners, planned.config),
     ]
-
-
-def _left(planned: PlannedSearch, done: SearchPlan) -> SearchPlan:
-    """Return the plan with its remaining budgets.
-
-    For a grid, `n_trials` is at most the number of remaining configurations.
-    """
-    plan = planned.plan
-    n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
-    most = min((n for n in (plan.n_trials, n) if n is not None), default=None)
-    return replace(
-        plan,
-        n_trials=None if most is None else max(0, most - done.trials),
-        max_epochs=None if plan.max_epochs is None else max(0, plan.max_epochs - done.epochs),
-        max_seconds=None if plan.max_seconds is None else max(0.0, plan.max_seconds - done.seconds),
-    )

@@ -20,7 +20,7 @@ from lenet_exp.errors import ConfigError, did_you_mean, first_line
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
-RULES = 3  # version of new studies; 1: Optuna's default options; 1 and 2: another rule for additional seeds
+RULES = 3  # version of new studies; 2 (release 0.2.0): another rule for additional seeds
 REDUCTION_FACTOR = 2  # ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
 FIRST_SHARE = 1 / 2  # fraction of the epochs after which ASHA first compares trials
 BEGINS = {  # for each pruner, the option that sets the epoch at which it starts
@@ -79,13 +79,12 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     return _made(made, own, search.sampler_options, "search.sampler_options")
 
 
-def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULES) -> Any:
+def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
     """Return the pruner of a search.
 
     Args:
         num_epoch: the maximum number of epochs per trial.
         first: the epoch before which no trial is pruned, unless an option sets that epoch.
-        rules: version of the study; 1 for Optuna's own default options.
 
     Raises:
         ConfigError: an option is invalid.
@@ -95,10 +94,8 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
     own: dict[str, Any] = {}
     made: Callable[..., Any] = pruners.NopPruner
     if search.pruner is PrunerName.asha:  # Optuna's default would wait for the first finished trial
-        made, own = pruners.SuccessiveHalvingPruner, {"min_resource": first}
-        if rules > 1:
-            own["min_resource"] = max(first, math.ceil(FIRST_SHARE * num_epoch))
-            own["reduction_factor"] = REDUCTION_FACTOR
+        made, own = pruners.SuccessiveHalvingPruner, {"reduction_factor": REDUCTION_FACTOR}
+        own["min_resource"] = max(first, math.ceil(FIRST_SHARE * num_epoch))
     elif search.pruner is PrunerName.hyperband:
         made, own = pruners.HyperbandPruner, {"min_resource": min(first, num_epoch), "max_resource": num_epoch}
     elif search.pruner is PrunerName.median:

@@ -16,7 +16,6 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.epoch_counts import EPOCHS, HAD, RUN, EpochCounts, epochs_of_trial
 from lenet_exp.searches.plan import PlannedSearch
-from lenet_exp.searches.sampling import RULES
 from lenet_exp.searches.seed_race import SeedRace
 from lenet_exp.searches.study import StudyDatabase
 from lenet_exp.searches.trials import MOST_TOO_LARGE, TooLarge, Trials
@@ -293,11 +292,9 @@ class SearchRun:
 
 
 def _resumed_trials(planned: PlannedSearch, database: StudyDatabase) -> Trials:
-    known, rules, baseline = database.trials, database.rules, None
+    known, baseline = database.trials, None
     if not known and planned.search.sampler is not SamplerName.grid:  # a grid contains the baseline anyway
         baseline = planned.maker.baseline()
-    if known and rules < RULES and planned.plan.seeds > 1:
-        log.info("the search began under an earlier release; a new rule now decides which configurations get seeds")
     first, most = planned.first_pruned, planned.num_epoch
     return Trials(
         planned.study_name,
@@ -306,6 +303,5 @@ def _resumed_trials(planned: PlannedSearch, database: StudyDatabase) -> Trials:
         most,
         known=known,
         first=first,
-        rules=rules,
         baseline=baseline,
     )

@@ -57,7 +57,6 @@ class StudyDatabase:
     Attributes:
         trials: the trials that existed when the database was opened, in order.
         seconds: time spent searching in earlier sessions, in seconds.
-        rules: version of the defaults in effect when the study was created.
     """
 
     def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:
@@ -65,9 +64,7 @@ class StudyDatabase:
         self._study = study
         self._where = where
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
-        attributes = storage.get_study_user_attrs(study)
-        self.seconds = float(attributes.get(SECONDS, 0.0))
-        self.rules = int(attributes.get(DEFAULTS, 1)) if self.trials else RULES
+        self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
         if not self.trials:
             storage.set_study_user_attr(study, DEFAULTS, RULES)
         self._reported: set[tuple[int, int]] = set()

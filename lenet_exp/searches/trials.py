@@ -19,7 +19,7 @@ from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
+from lenet_exp.searches.sampling import new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # maximum number of attempts to draw a valid configuration that is new
 MOST_TOO_LARGE = 1000  # number of configurations in a row that are too large, after which the search ends
@@ -54,7 +54,6 @@ class Trials:
         num_epoch: the maximum number of epochs per trial.
         known: trials from earlier sessions, in order.
         first: the epoch after which the pruner starts, unless an option sets that epoch.
-        rules: version of the study's default options.
         baseline: values of the first trial; None if the sampler draws them.
 
     Raises:
@@ -69,14 +68,13 @@ class Trials:
         num_epoch: int,
         known: Sequence[FrozenTrial] = (),
         first: int = 1,
-        rules: int = RULES,
         baseline: Mapping[str, object] | None = None,
     ) -> None:
         self._name = name
         self._search = search
         self._objective = SearchObjective(search.objective, search.target)
         self._flags = flags
-        self._pruner = new_pruner(search, num_epoch, first, rules)
+        self._pruner = new_pruner(search, num_epoch, first)
         self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
         self._too_large: set[int] = set()  # points of the grid

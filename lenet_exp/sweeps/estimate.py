@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -25,14 +24,12 @@ from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import is_built
-from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.network import network_size
 
 TIMED_STEPS = 12
 # Measured on two cores: time before the first step plus time after the last upload.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
-COMPILE_SECONDS = 5.0  # time to compile the kernels for a shape on one core
-RUN_BYTES = 1.4e6  # default size of a run with its model and pictures in MLflow, used if no run exists yet
+RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
@@ -63,11 +60,8 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
     seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
     seconds += START_SECONDS["sweep" if sweep is not None else "run"]
-    compiling, words = _compilation(todo.values())
-    with_them = _places(workers, threads)
-    lines.append(f"  about {duration(seconds + compiling)} on {with_them} (estimated from a few steps)")
-    lines += words
-    lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}")
+    lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} (estimated from a few steps)")
+    lines.append(f"  about {len(todo) * RUN_BYTES / 1e6:,.0f} MB of disk space in {outputs}")
     return lines + shows
 
 
@@ -107,28 +101,12 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
-    compiling, words = _compilation(corners)
-    total, places = duration(seconds + compiling), _places(workers, threads)
+    total, places = duration(seconds), _places(workers, threads)
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
         f"  without pruning: at most about {total} on {places}, {number_of(round(runs), 'run')}",
-        *words,
-        f"  about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}",
+        f"  about {runs * RUN_BYTES / 1e6:,.0f} MB of disk space in {outputs}",
     ]
-
-
-def _compilation(jobs: Iterable[Job]) -> tuple[float, list[str]]:
-    """Return the seconds needed to compile kernels for jobs, and the lines that describe them; no line if none is
-    needed."""
-    shapes = _to_compile(job.executed for job in jobs)
-    seconds = makespan([COMPILE_SECONDS] * len(shapes), cpu_count())
-    what = f"  includes about {duration(seconds)} to compile {number_of(len(shapes), 'network shape')}"
-    return seconds, [what] if shapes else []
-
-
-def _to_compile(configs: Iterable[Config]) -> list[NativeShape]:
-    """Return the shapes that the native engine needs for configurations and that are not in the cache."""
-    return [shape for shape in native_shapes(configs) if not is_built(shape)]
 
 
 def _stand_in(config: Config) -> tuple[Config, float]:
@@ -138,7 +116,7 @@ def _stand_in(config: Config) -> tuple[Config, float]:
     If its shape has not been compiled, this is the configuration with LeNet-5, whose kernels were compiled when the
     engine was chosen. Smaller networks take as long as LeNet-5, because the kernels pad channels.
     """
-    if not _to_compile([config]):
+    if all(map(is_built, native_shapes([config]))):
         return config, 1.0
     lenet5 = replace(config, model=LENET5)
     return lenet5, max(1.0, network_size(config).multiply_adds / network_size(lenet5).multiply_adds)
@@ -197,14 +175,3 @@ def _seconds_an_image(config: Config, threads: int) -> float:
         float(step(batch, n)[0])
         times.append((time.perf_counter() - start) / len(batch))
     return statistics.median(times[2:])
-
-
-def _run_bytes(outputs: Path) -> float:
-    """Return the mean size of the existing runs in bytes, including their artifacts in MLflow."""
-    runs = [d for d in (outputs / "runs").glob("*") if (d / "record.json").exists()]
-    if not runs:
-        return RUN_BYTES
-    files = [f for folder in ("runs", "mlartifacts") for f in (outputs / folder).rglob("*") if f.is_file()]
-    database = outputs / "mlflow.db"
-    total = sum(f.stat().st_size for f in files) + (database.stat().st_size if database.exists() else 0)
-    return total / len(runs)

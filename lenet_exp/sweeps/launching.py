@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lenet_exp.config.schema import Config, Sweep
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.local_launcher import LocalLauncher
@@ -172,7 +172,6 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
         jobs: jobs to run.
         in_this_process: whether the launcher runs jobs in the sweep's own process.
     """
-    _warn_unsupported_flags(launcher, session.config.sweep)
     marked = [[*job.overrides, f"job_number={job.number}"] for job in jobs]
     with session.display.sweep(), session.watching(in_this_process=in_this_process):
         try:
@@ -193,15 +192,3 @@ def _error_of(done: JobReturn) -> BaseException:
             return TypeError(f"{done.status}: {done.return_value}")
     except Exception as e:
         return e
-
-
-def _warn_unsupported_flags(launcher: Launcher, flags: Sweep) -> None:
-    """Warn about flags that only the local launcher supports."""
-    name = type(launcher).__name__
-    defaults = {"workers": None, "retries": 1, "fail_fast": False, "max_failures": None, "time_limit": None}
-    without = [f"sweep.{flag}" for flag, value in defaults.items() if getattr(flags, flag) != value]
-    if without:
-        log.warning(
-            "%s: these flags have no effect: %s; to use them, set hydra/launcher=local", name, ", ".join(without)
-        )
-    log.info("%s: if a process dies, the sweep may end; rerun the same command to resume it", name)

@@ -13,14 +13,12 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import config_dir_of, resume_command
 from lenet_exp.folders.find import find_sweep
-from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import command_line
 from lenet_exp.runs.jobs import check_jobs
 from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
 from lenet_exp.sweeps.session import SweepRequest
-from lenet_exp.training.trained.trust import foreign_class
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # flags allowed besides `sweep.resume=`
 OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # also allowed for a search
@@ -34,10 +32,16 @@ def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, 
         compose: function that composes a configuration from overrides.
 
     Raises:
-        ConfigError: the sweep was not found.
+        ConfigError: the sweep was not found, or is in another outputs folder, whose files can name foreign classes.
     """
     config = typed(compose([o for o in given if o.startswith(RESUMABLE)]))
-    return find_sweep(str(config.sweep.resume)), config
+    sweep = find_sweep(str(config.sweep.resume))
+    if not is_in_own_outputs(sweep):
+        raise ConfigError(
+            f"sweep.resume={config.sweep.resume}: this sweep is in a different outputs folder; to resume it, set "
+            f"LENET_EXP_OUTPUTS={sweep.outputs}"
+        )
+    return sweep, config
 
 
 def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> GridPlan:
@@ -49,8 +53,7 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
         compose: function that composes a configuration from overrides.
 
     Raises:
-        ConfigError: an override would change the jobs, or the store requires a password, which is not stored. Also
-            raised if the sweep is in another outputs folder and uses a class that is not part of torch or lenet_exp.
+        ConfigError: an override would change the jobs, or the store requires a password, which is not stored.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
         raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
@@ -59,7 +62,6 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     jobs = sweep.jobs()
     if not jobs:
         raise ConfigError(f"sweep.resume={now.sweep.resume}: this sweep has no jobs; rerun its command instead")
-    _refuse_foreign(sweep, jobs)
     config = jobs[0].config
     tracking = replace(config.tracking, uri=_uri(now, sweep.started().tracking_uri))
     config = replace(config, sweep=now.sweep, tracking=tracking)
@@ -76,18 +78,12 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         now: current overrides, including `sweep.resume=`.
 
     Raises:
-        ConfigError: an override would change the search, the search is in another outputs folder, or a password is
-            required, which is not stored.
+        ConfigError: an override would change the search, or a password is required, which is not stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
         allowed = "sweep.* flags, budgets, seeds=, and confirm="
         raise ConfigError(f"{other[0]}: a resumed search keeps its search space; only {allowed} may change")
     plan = sweep.started()
-    if not is_in_own_outputs(sweep):  # its overrides can name foreign classes, and its runs are in that folder
-        raise ConfigError(
-            f"sweep.resume={given.sweep.resume}: this search is in a different outputs folder; to resume it, set "
-            f"LENET_EXP_OUTPUTS={sweep.outputs}"
-        )
     if config_dir_of(plan) and not {"--config-dir", "-cd"} & {word.partition("=")[0] for word in sys.argv}:
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: this search needs its --config-dir; run: {resume_command(sweep)}"
@@ -138,20 +134,3 @@ def _uri(given: Config, kept: str | None) -> str | None:
             "with the password"
         )
     return uri
-
-
-def _refuse_foreign(sweep: SweepFolder, jobs: list[Job]) -> None:
-    """Raise an error if jobs from another outputs folder use classes that are not part of torch or lenet_exp.
-
-    Someone else may have created the jobs, and resuming them would run the code of these classes.
-    """
-    if is_in_own_outputs(sweep):
-        return
-    for job in jobs:
-        kept = [job.config, *(r.config for r in (job.folder.begun(), job.folder.record()) if r is not None)]
-        foreign = next((target for target in map(foreign_class, kept) if target is not None), None)
-        if foreign is not None:
-            raise ConfigError(
-                f"sweep.resume={sweep.path}: its jobs use {foreign}, and resuming would run code that is not part of "
-                f"lenet_exp or torch; if you trust it, set LENET_EXP_OUTPUTS={sweep.outputs}"
-            )

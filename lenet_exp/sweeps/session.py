@@ -27,7 +27,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.folders.sweep_progress import OPEN
-from lenet_exp.machine import now_ms, versions
+from lenet_exp.machine import now_ms
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.reports.words.search_words import begun_words
@@ -41,7 +41,6 @@ from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 from lenet_exp.tracking.sweep_runs.parent import open_parent
-from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import compile_ahead, native_shapes
 from lenet_exp.training.execution import changed_code
 from lenet_exp.training.native.layout import NativeShape
@@ -264,12 +263,9 @@ def _begin(session: Session, again: bool) -> None:
         session.delivery.adopt_all(session.jobs)
     found = {job.number: record for job in session.jobs if (record := job.folder.checked_result()) is not None}
     done = [job for job in session.jobs if job.number in found]
-    now = versions()["torch"]
     plan = session.sweep.started()
     before = [job for job in session.jobs if job.number in found or (plan.search is not None and _is_pruned(job))]
     had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
-    other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
-    had += f", some with PyTorch {', '.join(sorted(other))} (now {now})" if had and other else ""
     if had and any(changed_code(job.config, found[job.number].execution) for job in done):
         had += "; the code of your classes has changed since then: to retrain, set sweep.force=true"
     goes_on = f" (resuming {session.sweep.id})" if again else ""

@@ -13,7 +13,7 @@ from lenet_exp.config.schema import Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.space import Flag, flag_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.searches.sampling import RULES, check_installed
+from lenet_exp.searches.sampling import check_installed
 from lenet_exp.searches.trials import MOST_TOO_LARGE, Choose, TooLarge, Trials
 
 EPOCHS = 9
@@ -136,9 +136,9 @@ def test_resumed_trial_is_not_pruned_at_passed_epoch():
 def test_pruner_starts_at_default_or_requested_epoch(pruner):
     begins = "n_warmup_steps" if pruner is PrunerName.median else "min_resource"
 
-    def first_pruned(options: dict[str, Any], first: int, rules: int = RULES) -> int:
+    def first_pruned(options: dict[str, Any], first: int) -> int:
         search = replace(SEARCH, pruner=pruner, pruner_options=options)
-        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first, rules=rules), EPOCHS
+        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first), EPOCHS
         for number in range(20):  # each trial is worse than the previous trial
             trials.ask(lambda choose: draw(choose, flags(*SPACE)))
             for epoch in range(1, EPOCHS):
@@ -147,7 +147,6 @@ def test_pruner_starts_at_default_or_requested_epoch(pruner):
             trials.end(number, Outcome.finished, 0.9 - 0.01 * number)
         return found
 
-    assert [first_pruned({}, first, 1) for first in (1, 3)] == [1, 3]  # rules of an earlier release
     half = (EPOCHS + 1) // 2
     assert [first_pruned({}, first) for first in (1, 3, 7)] == (
         [half, half, 7] if pruner is PrunerName.asha else [1, 3, 7]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from lenet_exp.sweeps import estimate
-from lenet_exp.training.native.library import kernels
 from tests.tools.commands import SMALL
 
 
@@ -35,11 +34,3 @@ def test_estimate_counts_whole_runs_per_worker(minutes):
     assert one > 60
     assert minutes("seed=0,1,2") == pytest.approx(2 * one, abs=7)
     assert minutes("seed=0,1,2,3", "sweep.workers=4") == pytest.approx(2 * one, abs=7)  # on two cores
-
-
-@pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native engine here: {kernels()}")
-def test_estimate_includes_compilation_of_uncached_shapes(minutes, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(estimate, "COMPILE_SECONDS", 3600.0)
-    line = ("model.channels=[1,2],[2,4],[3,8]", "seed=0,1")
-    assert minutes(*line, "engine=native") - minutes(*line, "engine=torch") == pytest.approx(120, abs=7)

@@ -53,7 +53,6 @@ def test_foreign_sweep_is_compared_without_imports_and_not_resumed(flags, hostil
     done = lenet_train("-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "evil.SELU" in done.stderr
     assert f"LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr
     assert "evil" not in sys.modules
     assert not (tmp_path / "ran").exists()

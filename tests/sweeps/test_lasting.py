@@ -31,8 +31,7 @@ def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (folder,), (parent,) = (kept / "sweeps").iterdir(), runs(client(kept), "sweep")
     named = {"last": "last", "run id": parent.info.run_id, "folder": str(folder)}[which]
-    elsewhere = tmp_path / "outputs" if which == "folder" else kept
-    done = lenet_train("-m", HERE, f"sweep.resume={named}", outputs=elsewhere)
+    done = lenet_train("-m", HERE, f"sweep.resume={named}", outputs=kept)
     assert done.returncode == 0, done.stderr
     assert counts(done) == ({"finished": 2}, 0, 2)
     assert len(runs(client(kept), "sweep")) == 1
