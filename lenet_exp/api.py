@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
@@ -11,7 +11,6 @@ from lenet_exp.errors import ConfigError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray
     from torch import nn
 
     from lenet_exp.folders.results import RunResult
@@ -77,11 +76,7 @@ def train(
     return result
 
 
-@overload
-def sweep(overrides: str | Sequence[str], *, as_xarray: Literal[False] = False) -> pd.DataFrame: ...
-@overload
-def sweep(overrides: str | Sequence[str], *, as_xarray: Literal[True]) -> xarray.Dataset: ...
-def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.DataFrame | xarray.Dataset:
+def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.DataFrame:
     """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare the runs.
 
     Call `sweep` again with the same overrides to train only the missing runs. In a script, call it under
@@ -109,7 +104,7 @@ def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.Data
         done = sweep_here(_listed(overrides))
     if done is None:
         return pd.DataFrame()
-    return compare(sweep=done.id, as_xarray=True) if as_xarray else compare(sweep=done.id)
+    return compare(sweep=done.id, as_xarray=as_xarray)
 
 
 def search(
@@ -160,28 +155,6 @@ def search(
     return found
 
 
-@overload
-def compare(
-    *,
-    sweep: str | list[str] | None = None,
-    filter: str | None = None,
-    tracking_uri: str | None = None,
-    experiment: str = "lenet_exp",
-    by: str = "best",
-    margin: float | None = None,
-    as_xarray: Literal[False] = False,
-) -> pd.DataFrame: ...
-@overload
-def compare(
-    *,
-    sweep: str | list[str] | None = None,
-    filter: str | None = None,
-    tracking_uri: str | None = None,
-    experiment: str = "lenet_exp",
-    by: str = "best",
-    margin: float | None = None,
-    as_xarray: Literal[True],
-) -> xarray.Dataset: ...
 def compare(
     *,
     sweep: str | list[str] | None = None,
@@ -191,7 +164,7 @@ def compare(
     by: str = "best",
     margin: float | None = None,
     as_xarray: bool = False,
-) -> pd.DataFrame | xarray.Dataset:
+) -> pd.DataFrame:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
     Args:
