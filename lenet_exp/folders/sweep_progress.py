@@ -7,7 +7,6 @@ job that has ended is read only once.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,16 +68,6 @@ class SweepProgress:
     spent: float = 0.0
     runs_left: int = 0
     places: int = 1
-
-    @cached_property
-    def counts(self) -> Counter[Outcome]:
-        """The number of jobs with each outcome."""
-        return Counter(result.outcome for result in self.results)
-
-    @property
-    def ended(self) -> int:
-        """The number of jobs that have ended."""
-        return sum(n for outcome, n in self.counts.items() if outcome not in OPEN)
 
     @cached_property
     def wrong(self) -> list[JobResult]:

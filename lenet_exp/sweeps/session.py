@@ -30,7 +30,6 @@ from lenet_exp.folders.sweep_progress import OPEN
 from lenet_exp.machine import now_ms
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display
-from lenet_exp.reports.words.search_words import begun_words
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.job import one_line
@@ -271,7 +270,7 @@ def _begin(session: Session, again: bool) -> None:
     goes_on = f" (resuming {session.sweep.id})" if again else ""
     what = f"sweep of {number_of(len(session.jobs), 'run')}"
     if plan.search is not None:
-        what = "search" + (f", {begun_words(session.jobs)} so far" if session.jobs else "")
+        what = "search" + (f", {number_of(len(session.jobs), 'run')} so far" if session.jobs else "")
     log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():
         if job.folder.needs_cleanup():

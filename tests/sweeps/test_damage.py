@@ -254,4 +254,4 @@ def test_record_of_older_release_without_digest_is_used_and_marked(copy: Copy, m
     assert done.stderr.startswith("1 of 2 runs ")
     assert done.stderr.count("\n") == 1
     assert "1 finished, 1 failed" in done.stdout
-    assert "no digest" in train_again(copy).stdout
+    assert "1 of 2 runs without a digest" in train_again(copy).stdout

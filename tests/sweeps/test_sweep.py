@@ -124,7 +124,7 @@ def test_table_lists_finished_runs_first(swept):
     table = swept.table
     assert [row[0] for row in table] == list("1234")
     assert table[0][1:3] == ["selu", "0.0005"]
-    assert [row[-1] for row in table if row[1] == "raises"] == ["failed", "failed"]
+    assert [row[-1] for row in table if row[1] == "raises"] == ["1 failed"] * 2
     assert sorted(row[1] for row in table[1:]) == ["raises", "raises", "selu"]  # the diverged run
 
 

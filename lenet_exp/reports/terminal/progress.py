@@ -22,7 +22,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
-from lenet_exp.reports.words.search_words import best_words, counts_line, counts_words, progress_line
+from lenet_exp.reports.words.search_words import best_words, counts_line, ended_words, progress_line
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
@@ -166,7 +166,7 @@ class Display:
         if not self._console.is_terminal:
             self._line(progress_line(progress))
         elif self._progress is not None and self._sweep is not None:
-            state, left = counts_words(progress), progress.seconds_left
+            state, left = ended_words(progress.plan, progress.results), progress.seconds_left
             self._progress.update(self._sweep, completed=progress.share, state=state, left=left)
             self._show_running([] if self._runs_here else progress.running)
             self._progress.below = self._below(progress)

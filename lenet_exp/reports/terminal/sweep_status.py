@@ -15,7 +15,7 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.terminal.sweep_table import resume_line, went_wrong
-from lenet_exp.reports.words.search_words import ended_of, left_words, search_line
+from lenet_exp.reports.words.search_words import left_words, search_line
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -31,7 +31,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
         jobs = sweep.jobs()
         done = f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
         if (search := plan.search) is not None:
-            done = ended_of(search, search.told, search.trials)
+            done = f"{search.told}/{number_of(max(search.trials, search.n_trials or 0), 'trial')}"
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         state = _state(sweep, plan.outcome)
         table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, done, plan.command)

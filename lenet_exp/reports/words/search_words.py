@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import duration, first_of, number_of
 from lenet_exp.config.schema import Cost, Objective, PrunerName
-from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
@@ -95,19 +94,6 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     return said
 
 
-def begun_words(jobs: Sequence[Job]) -> str:
-    """Describe the number of trials so far: `8 trials`, or `8 trials in 10 runs` if trials have additional seeds."""
-    trials = len({job.trial_number for job in jobs})
-    return number_of(trials, "trial") + (f" in {number_of(len(jobs), 'run')}" if trials < len(jobs) else "")
-
-
-def ended_of(plan: SearchPlan, ended: int, asked: int) -> str:
-    """Describe how many trials have ended: `6/40 trials`, or `6 trials ended` if `n_trials` is not set."""
-    if plan.n_trials is None:
-        return f"{number_of(ended, 'trial')} ended"
-    return f"{ended}/{number_of(max(asked, plan.n_trials), 'trial')}"
-
-
 def _outcomes(results: Iterable[JobResult]) -> str:
     counts = Counter(r.outcome for r in results)
     return ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
@@ -189,17 +175,6 @@ def progress_words(progress: SweepProgress) -> str:
     training = progress.running and progress.plan.search is None
     said = [ended_words(progress.plan, progress.results), f"{len(progress.running)} training" if training else ""]
     return ", ".join(filter(None, [*said, left_words(progress)]))
-
-
-def counts_words(progress: SweepProgress) -> str:
-    """Return counts for display next to a progress bar: `12/60 runs, 1 failed`, or `6/40 trials, 5 pruned`."""
-    wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := progress.counts[o])]
-    search = progress.plan.search
-    if search is None:
-        return f"{progress.ended}/{number_of(len(progress.results), 'run')}" + "".join(wrong)
-    trials = first_results(progress.results)
-    ended = sum(r.outcome not in UNENDED for r in trials.values())
-    return ended_of(search, ended, len(trials)) + "".join(wrong)
 
 
 def left_words(progress: SweepProgress) -> str:
