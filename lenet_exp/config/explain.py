@@ -82,8 +82,15 @@ def _rewritten(name: str, value: str) -> str:
         return "separate values by commas without spaces"
     if {"'", '"'} & {*value}:
         return "quote values that contain special characters"
+    for pair in ("()", "[]", "{}") if re.match(r"\w*[(\[{]", value) else ():
+        opened, closed = map(value.count, pair)
+        if opened != closed:
+            return f"the {f'closing {pair[1]}' if opened > closed else f'opening {pair[0]}'} is missing"
     if value.startswith("(") and value.endswith(")"):  # Python's tuples
         return f"write lists in brackets: '{name}={value.replace('(', '[').replace(')', ']')}'"
+    if interval := re.fullmatch(r"(log_?)?uniform\((.*)\)", value):  # other libraries' names
+        space = f"interval({interval[2]})"
+        return f"write intervals as '{name}={f'tag(log,{space})' if interval[1] else space}'"
     return "quote values that contain special characters" + (f""": '{name}="{value}"'""" if value else "")
 
 

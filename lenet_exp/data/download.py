@@ -39,6 +39,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     if dataset.torchvision_class is None and dataset.archive is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
     aside, mirrors = root / f".{dataset.name}.download", dataset.archive or "its only source"  # QMNIST has full URLs
+    made = not root.exists()
     try:
         cls = None if dataset.archive is not None else _with_mirrors(dataset)
         mirrors = ", ".join(getattr(cls, "mirrors", [])) or mirrors
@@ -65,6 +66,8 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
         ) from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        if made and [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
+            shutil.rmtree(root, ignore_errors=True)
     return folder
 
 

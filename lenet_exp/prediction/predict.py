@@ -109,8 +109,6 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
     kind = f"read as {'dark on light' if picture.inverted else 'light on dark'}"
     kind = "in color" if picture.frame.ndim == 3 else kind
     print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; {kind})"))
-    if picture.wide:
-        log.warning("%s: wider than most digits; touching digits are read as a single digit", picture.name)
 
 
 def _read(paths: list[Path], dataset: Dataset, several: bool) -> tuple[list[Picture], list[DataError]]:

@@ -60,15 +60,7 @@ def validation_temperature(
     value = fit_temperature(logits, labels)
     if value is not None:
         return Temperature(value, len(labels))
-    log.warning(
-        "%s: results are not scaled, because no temperature between %g and %g minimizes the negative log-likelihood "
-        "of its validation images; %d of %d are classified correctly",
-        model.name,
-        1 / LARGEST,
-        LARGEST,
-        int((logits.argmax(1) == labels).sum()),
-        len(labels),
-    )
+    log.warning("%s: not scaled, because no temperature fits its %d validation images", model.name, len(labels))
     return None
 
 

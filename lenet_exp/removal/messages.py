@@ -41,16 +41,6 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
         print(printable(f"  note: {note}"))
 
 
-def print_trash(changes: Sequence[Changes]) -> None:
-    """Print the commands that permanently delete the runs that MLflow only marked as deleted."""
-    for name in (change.store.name for change in changes if change.delete):
-        where = name if not name.startswith("http") else "<the server's database>"
-        print(
-            "MLflow keeps the files of deleted runs so that you can restore them. To delete all of them permanently, "
-            f"run:\n  mlflow gc --tracking-uri {name} --backend-store-uri {where}"
-        )
-
-
 def _print_few(lines: Sequence[str], count: int) -> None:
     for line in lines:
         print(printable(line))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lenet_exp.addresses import hide_password, missing_database
+from lenet_exp.addresses import missing_database
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.executors.queues import queued
 from lenet_exp.folders.owner import owner_of
@@ -18,8 +18,6 @@ from lenet_exp.removal.references import users_of
 from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored, registered_in
 from lenet_exp.removal.target import RemovalTarget
 from lenet_exp.tracking.stores.store import Store
-
-STORAGE = "search.storage="
 
 
 @dataclass
@@ -86,7 +84,6 @@ def make_plan(target: RemovalTarget, *, mlflow: bool) -> Plan:
             _ask_stores(plan)
         except StoreError as e:
             raise StoreError(f"{e}; nothing was removed. To remove only the folders, set mlflow=false.") from e
-    plan.notes += [note for sweep in plan.all_sweeps() if (note := _study(sweep))]
     return plan
 
 
@@ -161,16 +158,3 @@ def _ask_stores(plan: Plan) -> None:
         for folder in [folder for folder in plan.going if folder.id in change.registered]:
             plan.going.remove(folder)
             plan.staying[folder.id] = change.registered[folder.id]
-
-
-def _study(sweep: SweepFolder) -> str:
-    """Return a note with the command that deletes a search's study from the user's own database.
-
-    The result is an empty string if there is no such study.
-    """
-    plan = sweep.kept_plan()
-    storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
-    if storage in ([], ["null"]):
-        return ""
-    command = f"optuna delete-study --study-name 'lenet_exp {sweep.id}' --storage {hide_password(storage[-1])}"
-    return f"the Optuna study is kept; to delete it, run: {command}"

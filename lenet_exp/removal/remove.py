@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from lenet_exp.errors import ConfigError, UserError, printable
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.removal.messages import print_plan, print_trash
+from lenet_exp.removal.messages import print_plan
 from lenet_exp.removal.pending import exclusive_removal
 from lenet_exp.removal.plan import Plan, keep_used, make_plan
 from lenet_exp.removal.stored_runs import Changes, apply
@@ -63,7 +63,6 @@ def remove(target: RemovalTarget, *, mlflow: bool) -> int:
         pending.mark_mlflow_done()
         print_plan(plan, changes, done=True)
         pending.delete()
-        print_trash(changes)
     return 0
 
 

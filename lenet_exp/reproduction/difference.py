@@ -45,19 +45,8 @@ class RunDifference:
 
     @property
     def where(self) -> str:
-        """Location of the differences, such as `in epoch 3 and later`, `only in epoch 3`, or `in the result`."""
-        if not self.epochs:
-            return "in the result"
-        numbers = [e.epoch for e in self.epochs]
-        if numbers == list(range(numbers[0], self.last + 1)) and (len(numbers) > 1 or numbers[0] == self.last):
-            return f"in epoch {numbers[0]} and later"
-        shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-        return f"only in {'epoch' if len(numbers) == 1 else 'epochs'} {shown}"
-
-    @property
-    def of_figures_alone(self) -> bool:
-        """Whether the epochs differ only in recorded values and are known to have identical weights."""
-        return bool(self.epochs) and all(e.weights is False for e in self.epochs)
+        """Location of the first difference: `from epoch 3`, or `in the result`."""
+        return f"from epoch {self.epochs[0].epoch}" if self.epochs else "in the result"
 
 
 def differences(

@@ -52,11 +52,8 @@ def free_port(port: int, host: str) -> int:
             with socket.create_server((host, wanted)) as listening:
                 return int(listening.getsockname()[1])
         except OSError as e:
-            if e.errno is None or e.errno < 0 or e.errno == errno.EADDRNOTAVAIL:  # below 0: from the name's lookup
-                names = f"such as {HOST} (this machine only) or {EVERYWHERE} (all addresses)"
-                raise ConfigError(f"host={host}: must be an address or name of this machine: {names}") from e
             if e.errno != errno.EADDRINUSE:
-                raise ConfigError(f"port={port}: cannot be used ({e.strerror}); must be from 1024 to 65535") from e
+                raise ConfigError(f"host={host} port={port}: cannot be used ({e.strerror or 'no host'})") from e
     raise ConfigError(f"port={port}: no free port found on this machine")
 
 

@@ -67,7 +67,7 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "-m seed=0-3": ["-m 'seed=range(0,4)'"],
     "num_epoch=2..5": ["-m 'num_epoch=range(2,6)'"],
     "num_epoch": ["name=value"],
-    "-m dataset=digits hydra.launcher.worker=3": ["hydra.launcher.worker", "workers"],
+    "-m dataset=digits hydra.launcher.worker=3": ["hydra.launcher.worker"],
     "device=CUDA": ["cuda"],
     "tracking.uri=foo": ["sqlite:///FILE"],
     "dataset=digits dataset.val_size=5000": ["dataset.val_size=5000", "1500"],

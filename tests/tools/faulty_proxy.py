@@ -6,7 +6,7 @@ drop          the connection closes before the request reaches the server
 half          the server executes the request, and only half of its response arrives
 hang          the request is accepted and never answered
 slow          every request takes five seconds
-a number      the response has this status, and the header Retry-After if `retry_after` is set
+a number      the response has this status
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class FaultyProxy:
         self.upstream = urlsplit(upstream).netloc
         self.asked: list[str] = []
         self.choose: Callable[[], str] | None = None
-        self.retry_after: str | None = None
         self._mode = "pass"
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
@@ -103,8 +102,7 @@ class FaultyProxy:
         elif mode == "drop":
             request.close_connection = True
         elif mode.isdigit():
-            headers = {"Retry-After": self.retry_after} if self.retry_after is not None else {}
-            _send(request, int(mode), headers, b"")
+            _send(request, int(mode), {}, b"")
         else:
             if mode == "slow":
                 time.sleep(5)

@@ -63,7 +63,7 @@ def wait_for_processes(port: int, there: bool) -> None:
         ((OTHER, "host=192.0.2.1"), ("host=192.0.2.1",)),
         ((OTHER, "host=no.such.name.invalid"), ("no.such.name.invalid",)),
         ((OTHER, "host=nope host"), ("host=nope host",)),
-        ((OTHER, "host="), ("host=:",)),
+        ((OTHER, "host="), ("host=",)),
         ((OTHER, "token=a b"), ("token=",)),
         (("tracking.uri=sqlite:////no/mlflow.db",), ("/no/mlflow.db",)),
         (("tracking.uri=sqlite:///none.db",), ("none.db", "not a database")),

@@ -25,7 +25,6 @@ from lenet_exp.tracking.models.load import TrainedModel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding drawings
-BROADEST = 1.43  # width / height; 99% of MNIST's digits are narrower
 INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of an object
 
 
@@ -40,7 +39,6 @@ class Picture:
         inverted: whether the drawing was dark on light.
         number: position of the drawing in the picture, in reading order, counted from 1.
         of: number of drawings in the picture.
-        wide: whether the drawing is wider than most digits.
     """
 
     path: Path
@@ -48,7 +46,6 @@ class Picture:
     inverted: bool
     number: int = 1
     of: int = 1
-    wide: bool = False
 
     @property
     def name(self) -> str:
@@ -121,11 +118,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     if not drawings or ink is None:
         raise DataError(f"images={path}: no object found; the picture looks blank")
     frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope, size)) for drawing in drawings]
-    wide = [dataset.shows is PictureContent.digits and _breadth(drawing) > BROADEST for drawing in drawings]
-    return [
-        Picture(path, frame, ink.dark, n, of=len(frames), wide=broad)
-        for n, (frame, broad) in enumerate(zip(frames, wide, strict=True), 1)
-    ]
+    return [Picture(path, frame, ink.dark, n, of=len(frames)) for n, frame in enumerate(frames, 1)]
 
 
 def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classification]:
@@ -138,7 +131,7 @@ def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classificatio
 
 
 def _read(path: Path) -> Image.Image:
-    """Read a picture as upright RGB. Transparent areas become white, or black if the drawing is light."""
+    """Read a picture as upright RGB. Transparent areas become white."""
     try:
         with open_picture(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
@@ -146,10 +139,7 @@ def _read(path: Path) -> Image.Image:
         raise DataError(f"images={path}: not found") from e
     except ValueError as e:
         raise DataError(f"images={path}: cannot be read as a picture ({first_line(e)})") from e
-    alpha = np.asarray(upright)[..., 3]
-    drawn = np.asarray(upright.convert("L"))[alpha > 0]
-    paper = "black" if alpha.min() == 0 and drawn.size and drawn.mean() > 127.5 else "white"
-    canvas = Image.new("RGBA", upright.size, paper)
+    canvas = Image.new("RGBA", upright.size, "white")
     canvas.alpha_composite(upright)
     return canvas.convert("RGB")
 
@@ -171,12 +161,6 @@ def _as_trained(image: Image.Image, dataset: Dataset, size: int) -> np.ndarray |
     if dataset.picture_box < size and np.abs(np.array(center) - (size - 1) / 2).max() > 1:
         return None
     return gray.copy()
-
-
-def _breadth(drawing: np.ndarray) -> float:
-    """Return the ratio of a drawing's width to its height."""
-    height, width = cropped(drawing).shape
-    return float(width / height)
 
 
 def _sized(image: Image.Image) -> Image.Image:

@@ -8,8 +8,7 @@ In each process, the store is either UP or AWAY:
                         +-------------------------------- responds -------------------------------+  +---+
 
 While the store is AWAY, uploads that can be made later are skipped for `AWAY_SECONDS`. Uploads at the end of a run or
-sweep are still tried. After a timeout, all uploads are skipped for `WAITED_SECONDS`. After a Retry-After header, they
-are skipped until the time in that header.
+sweep are still tried. After a timeout, all uploads are skipped for `WAITED_SECONDS`.
 
 Each request has a time limit (`store.REQUEST_SECONDS`), and so does the wait for slow or endless responses
 (`stores/patience.py`). Therefore, the first step and the end of a run are each delayed by less than 10 s. If the upload
@@ -312,9 +311,9 @@ class StoreDelivery:
         self._mark_unavailable(error)
 
     def _mark_unavailable(self, error: Exception) -> None:
-        told, now = _retry_after(self.uri) if _is_overloaded(error) else None, time.monotonic()
-        self._not_before = now + (told or AWAY_SECONDS)
-        self._last_not_before = now + (told or (WAITED_SECONDS if _is_timeout(error) else 0.0))
+        now = time.monotonic()
+        self._not_before = now + AWAY_SECONDS
+        self._last_not_before = now + (WAITED_SECONDS if _is_timeout(error) else 0.0)
         self._warn(
             f"tracking.uri={self.name}: cannot be written ({_reason(error)}); results are saved in the outputs folder. "
             "To upload them later, run lenet-sync.",
@@ -341,20 +340,3 @@ def _reason(error: Exception) -> str:
     """Extract the reason for an error from a multi-line message by MLflow, urllib3, or SQLAlchemy."""
     known = re.search(KNOWN, str(error))
     return known.group() if known else hide_password(first_line(error))
-
-
-def _retry_after(uri: str) -> float | None:
-    """Return how many seconds to wait before sending another request to an overloaded server, or None if unknown.
-
-    The server is contacted again, because MLflow's errors do not include the Retry-After header.
-    """
-    import requests
-    from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
-
-    try:
-        with requests.get(f"{uri}/api/2.0/mlflow/experiments/search", timeout=5, stream=True) as answer:
-            told = answer.headers.get("Retry-After") if answer.status_code in {429, 503} else None
-        return Retry().parse_retry_after(told) if told else None
-    except (requests.RequestException, InvalidHeader, ValueError):
-        return None

@@ -251,7 +251,7 @@ def _check_normalization(name: str, record: Record) -> None:
 
 
 def _of_record(name: str, record: Record, weights: Weights, trust: Trust) -> nn.Module:
-    network = _checked(name, record.config, record.weights_digest, weights, trust=trust, record=record)
+    network = _checked(name, record.config, record.weights_digest, weights, trust=trust)
     _check_normalization(name, record)
     if _code_changed(record):
         log.warning("%s: the code of its network has changed since it was trained", name)
@@ -263,16 +263,13 @@ def _code_changed(record: Record | None) -> bool:
     return record is not None and bool(changed_code(record.config, record.execution, ("model", "activation")))
 
 
-def _checked(
-    name: str, config: Config, known: str | None, weights: Weights, trust: Trust, record: Record | None = None
-) -> nn.Module:
+def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:
     """Rebuild a network from its configuration and weights, and check the weights.
 
     Args:
         name: the model's name in messages.
         config: a configuration that contains at least the settings of the network.
         known: expected digest of the weights; None if unknown.
-        record: the model's record, which shows whether the code of the network has changed; None if there is none.
     """
     try:
         check_network(name, config, trust)
@@ -280,9 +277,6 @@ def _checked(
     except UserError:
         raise
     except Exception as e:  # custom classes can raise anything
-        if _code_changed(record):
-            changed = "because the code of its network has changed; restore the code, or retrain with sweep.force=true"
-            raise UserError(f"{name}: its weights do not fit, {changed}") from e
         raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if known is not None and known != digest:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lenet_exp.addresses import full_uri, store_name
+from lenet_exp.addresses import store_name
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.digests import digest_error
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-log = logging.getLogger("lenet_exp")
-
 CHAMPION = "champion:"
-RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  # values of a record that MLflow shows
 
 
 @dataclass(frozen=True)
@@ -151,34 +147,13 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     """Return the record, results, and weights of an MLflow run.
 
-    If the run folder from which the MLflow run was uploaded exists on this machine, the folder is read and compared
-    with the MLflow run.
+    If the run folder from which the MLflow run was uploaded exists on this machine, the folder is read instead.
     """
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
-                return _compared(of_folder(folder, uri), which, full_uri(entry.store, uri))
+                return of_folder(folder, uri)
     return _stored(which, uri)
-
-
-def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
-    """Compare a run folder with its MLflow run and return the recorded run, with any differences in `altered`.
-
-    If the store does not respond, a warning is printed and the recorded run is returned unchanged.
-    """
-    try:
-        return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
-    except UserError as e:
-        log.warning("the copy in MLflow was not compared with the run folder: %s", e)
-        return here
-
-
-def _differs(here: RecordedRun, stored: RecordedRun) -> str:
-    """Describe the differences between an MLflow run and its run folder, or return an empty string if they match."""
-    if stored.altered or here.record is None or stored.record is None:
-        return stored.altered
-    wrong = [name for name in RESULT if getattr(here.record, name) != getattr(stored.record, name)]
-    return f"{stored.name}: its record.json differs from {here.name} in {', '.join(wrong)}" if wrong else ""
 
 
 def _stored(which: str, uri: str) -> RecordedRun:
@@ -201,9 +176,6 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
         changed = first_line(e)
     if changed is not None:
         return replace(found, altered=f"{name}: its record.json is corrupt ({changed})")
-    wrong = _other_in_mlflow(run, record)
-    if wrong:
-        return replace(found, record=record, altered=f"{name}: {wrong}")
     weights = None
     if run.outputs and run.outputs.model_outputs:
         try:
@@ -213,10 +185,3 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
         if weights_digest(weights) != record.weights_digest:
             return replace(found, record=record, altered=f"{name}: the weights of its model do not match its record")
     return replace(found, record=record, weights=weights)
-
-
-def _other_in_mlflow(run: Run, record: Record) -> str:
-    """Describe the tags and metrics of an MLflow run that differ from its record, or return an empty string."""
-    shown = {**run.data.tags, **run.data.metrics}
-    wrong = [f"{name} {shown[name]}" for name in RESULT if name in shown and shown[name] != getattr(record, name)]
-    return f"MLflow shows {', '.join(wrong)}, which differs from its record.json" if wrong else ""

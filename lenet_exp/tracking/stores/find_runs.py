@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import store_name
 from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
-from lenet_exp.config.schema import LENET5
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.tracking.stores.store import answering, connect, pages
 
@@ -19,10 +17,6 @@ if TYPE_CHECKING:
 
 VERSION = "version."  # prefix of tags that contain the versions of libraries
 SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in records
-
-# Runs from older releases have no `model` parameter, so MLflow cannot match it.
-AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)  # outside of quotes
-MODEL = re.compile(r"""params?\.["`]?model["`]?\s*(?P<sign>!?=)\s*'(?P<name>[^']*)'""", re.IGNORECASE)
 
 log = logging.getLogger("lenet_exp")
 
@@ -44,10 +38,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
         names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
     if found is None:
         raise StoreError(f"experiment={experiment}: not found in {store_name(uri)}; expected one of: {names}")
-    clauses = [clause for clause in AND.split(filter_string.strip()) if clause]
-    models = [MODEL.fullmatch(clause.strip()) for clause in clauses]
-    others = [clause for clause, model in zip(clauses, models, strict=True) if model is None]
-    query = " and ".join([*others, "tags.kind = 'run'"])
+    query = " and ".join(filter(None, [filter_string.strip(), "tags.kind = 'run'"]))
     try:
         runs = list(pages(client, found.experiment_id, query))
     except MlflowException as e:
@@ -55,9 +46,6 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
             f"filter={filter_string}: {first_line(e)}; for example: metrics.best_val_accuracy > 0.9 and "
             "params.activation = 'selu'"
         ) from e
-    for model in filter(None, models):
-        equal, name = model["sign"] == "=", model["name"]
-        runs = [run for run in runs if (run.data.params.get("model", LENET5["name"]) == name) is equal]
     known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
     if len(known) < len(runs):
         log.warning("runs skipped because they lack a dataset or a seed: %d", len(runs) - len(known))

@@ -9,7 +9,6 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.tracking.stores.store import Store
 
-SHOWN = 20  # maximum number of values in a list; the remaining values are counted
 LONGEST = 500  # maximum number of characters in a list
 
 
@@ -39,13 +38,7 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
     found = {}
     for flag in (swept.lstrip("+") for swept in plan.swept):
         values = list(dict.fromkeys(job.swept[flag] for job in jobs if flag in job.swept))
-        text = typed.get(flag, "") if plan.search is not None or not values else _listed(values)
+        text = typed.get(flag, "") if plan.search is not None or not values else ", ".join(values)
         if text:
             found[flag] = text[:LONGEST]
     return found
-
-
-def _listed(values: Sequence[str]) -> str:
-    """Format values as a list: `relu, selu`."""
-    more = f", and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    return ", ".join(values[:SHOWN]) + more

@@ -132,27 +132,6 @@ def test_second_signal_ends_sweep_while_store_hangs(outputs, proxy):
     assert RunFolder(record.parent).record().outcome == "killed"
 
 
-def test_overloaded_server_is_retried_after_retry_after_time(main, outputs, server, proxy):
-    assert main(*LINE, f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.experiment=busy").returncode == 0
-    (folder,) = (RunFolder(path) for path in (outputs / "runs").iterdir())
-    tracking = compose([f"tracking.uri={proxy.address}", "tracking.experiment=busy"]).tracking
-    soon, late = (StoreDelivery(tracking) for _ in range(2))
-    proxy.set("429")
-    for delivery, proxy.retry_after in ((soon, "2"), (late, "3600")):
-        proxy.asked.clear()
-        for _ in range(3):
-            delivery._sent_at.clear()
-            delivery.live(folder)
-        assert len(proxy.asked) == 2  # the refused request and the query for Retry-After
-    proxy.set("pass")
-    assert late.send(folder) is None
-    assert len(proxy.asked) == 2
-    time.sleep(2)
-    assert soon.send(folder) is not None
-    (run,) = runs(MlflowClient(server[1]), experiment="busy")
-    assert run.info.status == "FINISHED"
-
-
 # CI runs the test of a sweep whose store fails halfway, and tests of single faults (test_away.py).
 @pytest.mark.by_hand
 def test_random_faults_leave_content_of_undisturbed_upload(
