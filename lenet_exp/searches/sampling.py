@@ -18,7 +18,7 @@ from lenet_exp.errors import ConfigError, did_you_mean, first_line
 
 # Options that users cannot set, because this module sets them or because their values are not plain numbers or words.
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
-OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
+OURS |= {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
 RULES = 3  # version of new studies; 2 (release 0.2.0): another rule for additional seeds
 REDUCTION_FACTOR = 2  # ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
@@ -138,7 +138,7 @@ def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str,
     Raises:
         ConfigError: an option is unknown, or its value is invalid.
     """
-    known = [name for name in inspect.signature(cls).parameters if name not in OURS | OURS_TOO]
+    known = [name for name in inspect.signature(cls).parameters if name not in OURS]
     for name, value in options.items():
         if name not in known:
             there = f"; expected one of: {', '.join(known)}" if known else f"; {cls.__name__} has no options"
