@@ -22,6 +22,7 @@ from lenet_exp.waiting import print_waiting, with_progress
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
+    from lenet_exp.folders.sweep_folder import SweepFolder
     from lenet_exp.searches.plan import PlannedSearch
     from lenet_exp.sweeps.launching import HydraLaunching
 
@@ -126,12 +127,12 @@ class GridSweeper(Sweeper):
             self.check_workers()
             train_grid(plan, self.launching)
         else:
-            planned = self.plan_search(resume.search_overrides(sweep, now, given))
+            planned = self.plan_search(resume.search_overrides(sweep, now, given), sweep)
             resume.check_same_search(planned.sweep, sweep)
             self.search(planned, resume.resumed_command(sweep, given))
 
-    def plan_search(self, given: list[str]) -> "PlannedSearch":
-        """Check a search and return its plan."""
+    def plan_search(self, given: list[str], kept: "SweepFolder | None" = None) -> "PlannedSearch":
+        """Check a search and return its plan; `kept` is the search to resume with `sweep.resume=`."""
         from lenet_exp.searches.sampling import check_installed
 
         check_installed()  # before the imports that need Optuna
@@ -139,7 +140,7 @@ class GridSweeper(Sweeper):
 
         self.launching.check_gives_executor()
         self.check_workers()
-        return plan_search(self.parsed(given), self.compose)
+        return plan_search(self.parsed(given), self.compose, kept)
 
     def search(self, planned: "PlannedSearch", command: str) -> None:
         """Run a search, and then confirm its best configuration if requested.

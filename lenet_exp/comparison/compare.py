@@ -17,9 +17,10 @@ from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
+from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
@@ -249,7 +250,7 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
 def _compare(
     dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: CompareBy, design: Design
 ) -> Comparison:
-    groups = _with_recipes(grouped(runs, by))
+    groups = _with_newest_code(_with_recipes(grouped(runs, by)))
     flags = _differing(groups, swept)
     judged = [g for g in groups if g.stable and g.n > 1]
     named = named_leader(groups, design)
@@ -310,6 +311,20 @@ def _with_recipes(groups: Sequence[Group]) -> list[Group]:
     return [replace(g, flags=g.flags | {RECIPE: name}) for g, name in zip(groups, names, strict=True)]
 
 
+def _with_newest_code(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups with the newest version of the user's code marked, if a class has several versions."""
+    for flag in (f"{group}.{VERSION}" for group in CLASS_GROUPS):
+        began: dict[str, int] = {}
+        for group, run in ((g, run) for g in groups if flag in g.flags for run in g.runs):
+            created_ms = run.provenance.created_ms if isinstance(run.provenance, Record) else 0
+            began[group.flags[flag]] = max(began.get(group.flags[flag], 0), created_ms)
+        newest = max(began, key=lambda version: began[version], default="")
+        if len(began) > 1 and all(began.values()):
+            marked = {flag: f"{newest} (newest)"}
+            groups = [replace(g, flags=g.flags | marked) if g.flags.get(flag) == newest else g for g in groups]
+    return list(groups)
+
+
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
     """Return the flags that differ between groups, except flags that merely accompany another flag (such as `betas`,
     which accompanies Adam)."""
@@ -332,7 +347,7 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
 def _follows(flag: str, swept: Collection[str], groups: Sequence[Group]) -> bool:
     """Return whether a keyword differs only because swept classes differ, such as `model.units` for two models."""
     group, _, key = ("model" if flag == "regularization.dropout_rate" else flag).partition(".")  # some have no dropout
-    if "." not in flag or group not in CLASS_GROUPS or (group not in swept and key != TARGET):
+    if "." not in flag or group not in CLASS_GROUPS or (group not in swept and key not in {TARGET, VERSION}):
         return False
     values: dict[str, set[str]] = {}
     for g in groups:

@@ -19,7 +19,7 @@ class ClassGroup:
     """
 
     base: str
-    own: frozenset[str] = frozenset({"_target_", "name"})
+    own: frozenset[str] = frozenset({"_target_", "name", "_code_"})
     supplied: Mapping[str, str] = field(default_factory=dict)
     neutral: str | None = None
 
@@ -37,16 +37,18 @@ CLASS_GROUPS = {
         supplied=_IMAGES | {"activation": "activation", "dropout_rate": "regularization.dropout_rate"},
         neutral="lenet_exp.training.lenet5.LeNet5",
     ),
-    "activation": ClassGroup(base="torch.nn.Module", own=frozenset({"_target_", "name", "monotone"})),
+    "activation": ClassGroup(base="torch.nn.Module", own=frozenset({"_target_", "name", "_code_", "monotone"})),
     "optimizer": ClassGroup(
         base="torch.optim.Optimizer",
         supplied={"weight_decay": "regularization.weight_decay", **dict.fromkeys(("params", *_EXECUTION), "lenet_exp")},
     ),
 }
+VERSION = "code"  # last part of the params with the short digest of own code, such as `model.code`
 TARGET = "_target_"  # key of an option's class
+CODE_KEY = "_code_"  # key of the identity of the class's code (see `own_code`), which jobs and records contain
 OWN_KEYS = frozenset[str]().union(*(group.own for group in CLASS_GROUPS.values()))
 
 
 def is_own(target: str) -> bool:
     """Return whether the class at a dotted path is the user's own, not one of torch or lenet_exp."""
-    return not target.startswith(("torch.", "lenet_exp."))
+    return not f"{target}.".startswith(("torch.", "lenet_exp."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective, effective_keywords, option_class
@@ -55,4 +55,5 @@ def _option(group: str, option: Option) -> Option | None:
     named = {"class": f"{cls.__module__}.{cls.__qualname__}", "keywords": effective_keywords(group, option)}
     if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
         return None
+    named |= {"code": option[CODE_KEY]} if CODE_KEY in option else {}
     return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

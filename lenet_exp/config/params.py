@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from omegaconf import MISSING
 
-from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, TARGET, is_own
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, OWN_KEYS, TARGET, VERSION, is_own
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
 # Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml contains them.
+SHOWN = 12  # number of characters of the digest of own code in params
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
 # Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
@@ -27,6 +28,7 @@ def params(config: Config) -> dict[str, str]:
     options = {group: option for group in CLASS_GROUPS if (option := getattr(config, group))}
     found = {"dataset": config.dataset.name} | {group: str(option["name"]) for group, option in options.items()}
     found |= {f"{group}.{TARGET}": str(o[TARGET]) for group, o in options.items() if is_own(str(o[TARGET]))}
+    found |= {f"{group}.{VERSION}": str(o[CODE_KEY])[:SHOWN] for group, o in options.items() if CODE_KEY in o}
     for key, value in plain(config).items():
         if key in _NOT_PARAMS:
             continue

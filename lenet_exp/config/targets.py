@@ -14,23 +14,27 @@ from importlib import import_module
 from typing import Any
 
 from lenet_exp.addresses import frozen_uri
-from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, is_own
 from lenet_exp.config.explain import sweep_hint
+from lenet_exp.config.own_code import identity_of, import_class_module
 from lenet_exp.config.schema import Config, Option, within
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 from lenet_exp.stopping import raise_stop
 
 
 @cache
-def find_class(target: str, base: type) -> type:
+def find_class(target: str, base: type, code: str = "") -> type:
     """Return the class at a dotted path.
+
+    Args:
+        code: identity of the code of the user's own class; see `own_code.identity_of`.
 
     Raises:
         ConfigError: the class cannot be imported, or is not a subclass of `base`.
     """
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        found = getattr(import_class_module(target, code), name)
     except BaseException as e:  # a user's module can raise any exception
         raise_stop(e)
         missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
@@ -82,7 +86,8 @@ def option_class(group: str, option: Option) -> type:
     if not isinstance(target, str):
         raise ConfigError(f"{group}: its option file must set _target_ to the dotted path of a class")
     module, _, name = CLASS_GROUPS[group].base.rpartition(".")
-    return find_class(target, getattr(import_module(module), name))
+    code = str(option.get(CODE_KEY) or (identity_of(target) if is_own(target) else ""))
+    return find_class(target, getattr(import_module(module), name), code)
 
 
 def option_name(option: Option) -> str:

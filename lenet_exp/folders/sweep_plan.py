@@ -94,6 +94,7 @@ class SweepPlan(Stored):
         counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).
         directory: working directory of the command; empty in files from older releases.
         search: settings and progress of the search; None for a grid.
+        code: digest of the copied code of each own class (see `code_folder`), by the path of the class.
     """
 
     created_ms: int
@@ -120,3 +121,4 @@ class SweepPlan(Stored):
     directory: str = ""
     search: SearchPlan | None = None
     counted: dict[str, dict[str, float]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.reproduction.reproduce_result import ReproduceResult, differs, not_comparable
 from lenet_exp.reproduction.verify import contradiction
 from lenet_exp.runs.begin import begin
+from lenet_exp.tracking.models.code import with_trusted_code
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
@@ -115,7 +116,10 @@ def _as_executed(
     Raises:
         UserError: this machine or release cannot execute the configuration, or the record specifies an untrusted class.
     """
-    had, kept = record.execution, record.config
+    had = record.execution
+    outputs = None if recorded.folder is None else recorded.folder.path.absolute().parent.parent
+    run = next(iter(recorded.mlflow_runs), None)
+    kept = with_trusted_code(recorded.name, record.config, trust, outputs, run=run)
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)

@@ -6,13 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
-from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.names import job_name, swept_values
+from lenet_exp.config.own_code import UNSAVED, refresh, with_code, without_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import LENET5, Config, EngineName, Tracking, value_of
@@ -27,7 +29,7 @@ from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
-from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
+from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device, threads_count
 
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
@@ -46,7 +48,8 @@ def lone_job(config: Config, name: str | None = None) -> Job:
         ConfigError: the configuration is invalid.
         DataError: the data is not available.
     """
-    config = typed(plain(config))  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
+    refresh()
+    config = with_code(typed(plain(config)))  # convert numbers to the flags' types, so that 1 and 1.0 are the same run
     check_jobs([[]], [config])
     (job,) = freeze_jobs([], [[]], [config])
     return replace(job, name=name or job.name)
@@ -126,6 +129,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
             config = with_class_names(given)
+            config = _as_in_0_2(config, data_digests(config))
             digest = fingerprint(config, data_digests(config))
             check_batches(config, train_count(config))
         except UserError as e:
@@ -145,6 +149,29 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
             )
         )
     return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
+
+
+def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:
+    """Return a configuration without the identity of own code if release 0.2 trained it, and with the same code.
+
+    The fingerprints of such runs do not contain the code.
+    """
+    identities = [o[CODE_KEY] for group in CLASS_GROUPS if CODE_KEY in (o := getattr(config, group))]
+    if not identities or any(identity.startswith(UNSAVED) for identity in identities):
+        return config
+    before = without_code(config)
+    run = run_id(config.tracking.experiment, fingerprint(before, digests))
+    begun = RunFolder(outputs_dir() / "runs" / run).begun()
+    if begun is None or changed_code(before, begun.execution):
+        return config
+    warn_of_old_run(begun.name)
+    return before
+
+
+@cache
+def warn_of_old_run(name: str) -> None:
+    """Log that a run of release 0.2 is reused."""
+    log.info("%s: an earlier release trained this run, so it has no copy of your code", name)
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:

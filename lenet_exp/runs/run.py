@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.own_code import codes
 from lenet_exp.config.schema import Config, EngineName, Tracking
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.folders.checkpoints import Checkpoints
+from lenet_exp.folders.code_folder import load_code, save_code
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Record, describe_differences
@@ -102,6 +104,8 @@ def run(
             is `failed` or `killed`.
     """
     config, folder, display = job.executed, job.folder, display or Display()
+    save_code([config], job.outputs)
+    load_code(codes(config), job.outputs)
     device = choose_device(config.device)
     model_file = _model_file(job)
     with folder.claim():

@@ -4,7 +4,7 @@ for each trial."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from lenet_exp.comparison.group import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.names import job_name
+from lenet_exp.config.own_code import stamped, with_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.quick import Compose, QuickComposer
 from lenet_exp.config.schema import Config, Option, has_effect, knobs
@@ -38,12 +39,19 @@ class JobMaker:
         fixed: overrides that all trials share.
         flags: the searched flags.
         max_parameters: maximum number of parameters of a network; None if there is no limit.
+        code: digest of the copied code of own classes, by the path of the class, if the search has copied it.
     """
 
     def __init__(
-        self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag], max_parameters: int | None = None
+        self,
+        compose: Compose,
+        fixed: Sequence[str],
+        flags: Sequence[Flag],
+        max_parameters: int | None = None,
+        *,
+        code: Mapping[str, str],
     ) -> None:
-        self._max_parameters = max_parameters
+        self._max_parameters, self._code = max_parameters, code
         self._compose = compose
         self._quick = QuickComposer(lambda overrides: without_search(compose(overrides)))
         self._fixed = list(fixed)
@@ -70,10 +78,10 @@ class JobMaker:
         options = [flag for flag in self.flags if flag.group]
         # The model is chosen first, because some models accept no activation.
         for flag in sorted(options, key=lambda flag: flag.name != "model"):
-            if flag.name != "activation" or "activation" in taken(_option(self._node(found), "model")):
+            if flag.name != "activation" or "activation" in taken(_option(self._node(found), "model", self._code)):
                 found[flag.key] = flag.values.text(choose(flag))
         node = self._node(found)
-        there = [flag for flag in self.flags if not flag.group and _is_there(node, flag)]
+        there = [flag for flag in self.flags if not flag.group and _is_there(node, flag, self._code)]
         free = [flag for flag in there if flag.name not in self._only_with]
         found |= {flag.key: flag.values.text(choose(flag)) for flag in free}
         bound = [flag for flag in there if flag.name in self._only_with]
@@ -96,7 +104,7 @@ class JobMaker:
         """
         try:
             overrides = self.overrides(values)
-            config = self._quick.config(overrides)
+            config = with_code(self._quick.config(overrides), self._code)
             if (most := self._max_parameters) is not None and (parameters := count_parameters(config)) > most:
                 raise TooLarge(most, parameters)
             check_jobs([overrides], [config])
@@ -216,7 +224,7 @@ class JobMaker:
         return self._nodes[which]
 
 
-def _is_there(node: DictConfig, flag: Flag) -> bool:
+def _is_there(node: DictConfig, flag: Flag, code: Mapping[str, str]) -> bool:
     """Return whether the chosen options contain the flag and their class accepts the flag as a keyword."""
     if flag.key.startswith("+"):
         return True
@@ -225,18 +233,18 @@ def _is_there(node: DictConfig, flag: Flag) -> bool:
     parent: Any = OmegaConf.select(node, section) if section else node
     if not OmegaConf.is_dict(parent) or last not in parent:
         return False
-    accepted = taken(_option(node, "model"))
+    accepted = taken(_option(node, "model", code))
     if (group == "activation" and group not in accepted) or (last == "dropout_rate" and last not in accepted):
         return False
     if group not in CLASS_GROUPS or not key:
         return True
-    return key.partition(".")[0] in keywords(group, _option(node, group))
+    return key.partition(".")[0] in keywords(group, _option(node, group, code))
 
 
-def _option(node: DictConfig, group: str) -> Option:
+def _option(node: DictConfig, group: str, code: Mapping[str, str]) -> Option:
     option = OmegaConf.to_container(node[group], resolve=True)
     assert isinstance(option, dict)
-    return {str(k): v for k, v in option.items()}
+    return stamped({str(k): v for k, v in option.items()}, code)
 
 
 def _end(flag: Flag, n: int, end: int) -> object:

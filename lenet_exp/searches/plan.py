@@ -15,12 +15,14 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
+from lenet_exp.config.own_code import refresh
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, Cost, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.code_folder import code_of
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
@@ -107,7 +109,7 @@ def _first_pruned(search: Search, config: Config) -> int:
     return 1 if has_start_option(search) else first_after_warmup(config.schedule, config.num_epoch)
 
 
-def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
+def plan_search(overrides: Sequence[Override], compose: Compose, resumed: SweepFolder | None = None) -> PlannedSearch:
     """Check a search and return its plan.
 
     The corners of the search space and a few random configurations are composed and checked.
@@ -115,6 +117,7 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     Args:
         overrides: all overrides in the command.
         compose: function that composes overrides with Hydra.
+        resumed: search to resume, whose copied code is used; None for the current code.
 
     Raises:
         ConfigError, DataError: a flag or configuration of the search is invalid.
@@ -129,7 +132,11 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
     _check_objective(given)
     search = _with_pruner(given.search)
     new_sampler(search, flags, 0)
-    maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters)
+    refresh()
+    code = {} if resumed is None else code_of(resumed)
+    maker = JobMaker(
+        compose, [line for line in fixed if not is_of_search(line)], flags, search.max_parameters, code=code
+    )
     by_values = maker.corners()
     corners = list(by_values.values())
     config = maker.config(dict(next(iter(by_values))))  # unlike that of a job, it has passwords

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import FrozenTrial
 
 from lenet_exp.config.compose import allow_new_keys, composed, composing
+from lenet_exp.config.own_code import codes
 from lenet_exp.errors import DamagedError, RunsFailed
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.damage import warn_once
@@ -73,7 +74,8 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         return
     launching.check(planned.corners)
     swept = [flag.name for flag in planned.flags]
-    request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan)
+    code = codes(*(job.config for job in planned.corners))
+    request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan, code=code)
     if planned.config.sweep.detach:
         launcher, _ = launching.launcher(planned.sweep, planned.config)
         detach(launcher, planned.sweep, planned.corners, planned.config, request=request)

@@ -13,10 +13,13 @@ from hydra.core.override_parser.types import Override
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.grid import compose_jobs, expand_grid
+from lenet_exp.config.own_code import codes, refresh, with_code
 from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.queues import cancel, queued
+from lenet_exp.folders.code_folder import code_of
+from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
@@ -61,6 +64,10 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     Raises:
         ConfigError, DataError, StoreError: a job is invalid, or its data or the MLflow store cannot be used.
     """
+    confirmed = find_sweep(confirms) if (confirms := configs[0].sweep.confirms) else None
+    code = code_of(confirmed) if confirmed is not None else {}
+    refresh()
+    configs = [with_code(config, code) for config in configs]
     check_jobs(jobs, configs)
     swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
     frozen = freeze_jobs(swept, jobs, configs)
@@ -73,7 +80,12 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
         sweep=sweep_of(configs[0].tracking.experiment, frozen),
         jobs=frozen,
         config=configs[0],
-        request=SweepRequest(command=command_line(), overrides=kept, swept=swept),
+        request=SweepRequest(
+            command=command_line(),
+            overrides=kept,
+            swept=swept,
+            code=codes(*(job.config for job in frozen)),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.work import Ask, JobEnd
+from lenet_exp.folders.code_folder import save_code
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
@@ -56,12 +57,14 @@ class SweepRequest:
         overrides: overrides in the command.
         swept: names of the swept flags.
         search: plan of a search; None for a grid.
+        code: digest of the copied code of each own class, by the path of the class.
     """
 
     command: str
     overrides: list[str]
     swept: list[str]
     search: SearchPlan | None = None
+    code: dict[str, str] = field(default_factory=dict)
 
 
 class Session:
@@ -100,6 +103,7 @@ class Session:
     def add(self, job: Job) -> Job:
         """Add a job to the running sweep. Return the job with its assigned number."""
         job = replace(job, number=len(self.jobs))
+        save_code([job.config], job.outputs)
         self.sweep.add(job)
         self.jobs.append(job)
         return job
@@ -218,6 +222,7 @@ def sweep_session(
                 f"sweep.margin={now}: the sweep was started with sweep.margin={was}; to test another margin, run: "
                 f"lenet-compare margin={now}"
             )
+        save_code((job.config for job in jobs), outputs)
         forced_ms = now_ms() if config.sweep.force else 0
         had = kept.search if kept is not None else None
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, had=had))
@@ -303,7 +308,7 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
     if not again or config.sweep.margin is not None:
         kept["margin"] = config.sweep.margin
     kept["directory"] = str(Path.cwd())
-    kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept}
+    kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}
     return kept | ({"search": request.search.resumed_from(had)} if request.search is not None else {})
 
 

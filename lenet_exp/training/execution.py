@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, is_own
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, CODE_KEY, is_own
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import option_class
 from lenet_exp.errors import ConfigError
@@ -98,9 +98,12 @@ def changed_code(config: Config, execution: Mapping[str, str | int], groups: Ite
 
 
 def _own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, str]:
-    """Return digests of the files that define the user's own classes, such as `{"model_code": "9f86d081884c"}`."""
+    """Return digests of the files that define own classes, such as `{"model_code": "9f86d081884c"}`.
+
+    Classes whose code is part of the configuration are omitted.
+    """
     targets = {group: str(option["_target_"]) for group in groups if (option := getattr(config, group))}
-    own = {group: target for group, target in targets.items() if is_own(target)}
+    own = {g: target for g, target in targets.items() if is_own(target) and CODE_KEY not in getattr(config, g)}
     return {f"{group}{CODE}": _code_digest(group, target) for group, target in own.items()}
 
 

@@ -289,7 +289,7 @@ def test_run_without_run_folder_is_reproduced_from_mlflow(original, main, monkey
         assert run.info.run_id in reproduced(main, f"run={run.info.run_id}", store, *more, status=0)
     known = run.data.tags["weights_digest"]
     client(original).set_tag(run.info.run_id, "weights_digest", "0" * 64)
-    assert "weights_digest 000000" in reproduced(main, f"run={run.info.run_id}", store, "check=true", status=1)
+    assert "differs" in reproduced(main, f"run={run.info.run_id}", store, "check=true", status=1)
     client(original).set_tag(run.info.run_id, "weights_digest", known)
 
     folder = next((original / "runs").iterdir())  # a folder from elsewhere: its stores are not trusted
@@ -298,25 +298,6 @@ def test_run_without_run_folder_is_reproduced_from_mlflow(original, main, monkey
     assert str(tmp_path / "empty" / "mlflow.db") in output
     assert run.info.run_id in reproduced(main, f"run={folder}", store, "check=true", status=0)
     assert "lenet5-digits@champion" in reproduced(main, "run=champion:digits", store, "check=true", status=0)
-
-
-def test_differences_between_mlflow_and_run_folder_are_detected(original, main, tmp_path, monkeypatch):
-    outputs = Path(shutil.copytree(original, tmp_path / "outputs"))
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
-    store, uri = client(outputs), f"tracking.uri=sqlite:///{outputs / 'mlflow.db'}"
-    (folder,), (run,) = (outputs / "runs").iterdir(), runs(store)
-    delivered = folder / "delivered.json"
-    delivered.write_text(delivered.read_text().replace(str(original), str(outputs)))
-    named = (f"run={run.info.run_id}", uri, "check=true")
-    reproduced(main, *named, status=0)
-    best = run.data.metrics["best_val_accuracy"]
-    store.log_metric(run.info.run_id, "best_val_accuracy", 0.999, timestamp=2**41)
-    assert "best_val_accuracy 0.999" in reproduced(main, *named, status=1)
-    store.log_metric(run.info.run_id, "best_val_accuracy", best, timestamp=2**41 + 1)
-    reproduced(main, *named, status=0)
-    reproduced(main, f"run={folder}", uri, "check=true", status=0)
-    (outputs / "mlflow.db").unlink()
-    assert "not compared" in reproduced(main, *named, status=0)
 
 
 @pytest.mark.slow(seconds=2)
@@ -354,7 +335,6 @@ def test_killed_reproduction_resumes_with_same_result(ready):
         ("run=x chek=true", "check=?"),
         ("run=x sweep=y", "sweep="),
         ("sweep=nope", "nope: "),
-        ("run=champion:mnist trust=a/b", "trust=a/b: "),
     ],
 )
 def test_invalid_request_gives_one_line_error(typed, named, main, outputs):

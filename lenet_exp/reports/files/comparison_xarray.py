@@ -31,7 +31,7 @@ def to_xarray(comparisons: Sequence[Comparison]) -> Any:
     rows = []
     pairs = [(comparison, group) for comparison in comparisons for group in comparison.groups]
     for comparison, group in pairs:
-        shared: dict[str, object] = {flag: group.value(flag) for flag in flags}
+        shared: dict[str, str | float | None] = {flag: group.value(flag) for flag in flags}
         for run in group.runs:
             row = shared | {"dataset": comparison.dataset}
             row |= {"seed": run.seed, "split": run.split, "outcome": str(run.outcome)}

@@ -9,7 +9,8 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
 from lenet_exp.reports.terminal.plain import wide_console
 from lenet_exp.reports.words.search_words import more_of, search_line
@@ -62,6 +63,17 @@ def print_sweep(
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in results):
         console.lines(resume_line(sweep))
     console.lines(f"view in MLflow: lenet-ui sweep={sweep.id}")
+    if plan is not None and (before := _before_edit(sweep, plan)) is not None:
+        console.lines(f"your code has changed; compare both versions: lenet-compare sweep={before.id},{sweep.id}")
+
+
+def _before_edit(sweep: SweepFolder, plan: SweepPlan) -> SweepFolder | None:
+    """Return the latest sweep with the same command and another version of the user's code, or None."""
+    for other in all_sweeps(sweep.outputs, quietly=True) if plan.code else ():
+        had = other.started()
+        if other.id != sweep.id and had.overrides == plan.overrides and had.code.keys() == plan.code.keys():
+            return other if had.code != plan.code and had.created_ms < plan.created_ms else None
+    return None
 
 
 def resume_line(sweep: SweepFolder) -> str:

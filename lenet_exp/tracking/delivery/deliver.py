@@ -20,6 +20,7 @@ from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.class_accuracy import class_points, class_table
 from lenet_exp.tracking.models.champion import passed_over, register_if_best
+from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.models.model import link_model, log_model, registered_name
 from lenet_exp.tracking.stores.mlflow_runs import (
     REPLACED,
@@ -178,6 +179,8 @@ def _log_end(
     told |= {"resumed": record.resumed} if record.resumed else {}
     told |= {"stopped_early": record.epochs} if record.stopped_early else {}
     set_tags(store, run_id, told)
+    if not entry.sweeps:  # a sweep's own MLflow run has the code
+        log_code(store, run_id, [record.config])
     assert record.outcome is not None
     store.client.set_terminated(run_id, STATUS[record.outcome], end_time=record.ended_ms)
     return replace(entry, reason=record.reason, ended_ms=record.ended_ms)

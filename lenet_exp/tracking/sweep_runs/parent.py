@@ -18,6 +18,7 @@ from lenet_exp.machine import git_state, host, now_ms, versions
 from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
+from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, origin_tags, set_tags, shows_report, strings
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
@@ -72,6 +73,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
         at = int(points["ended_ms"])
         log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
+    log_code(store, run_id, [result.job.config for result in results])
     set_tags(store, run_id, {"outcome": outcome})
     if plan.search is not None:  # the number of runs has changed
         store.client.update_run(run_id, name=_name(plan))

@@ -14,8 +14,9 @@ from functools import cache
 from typing import Any
 
 from lenet_exp.config.check import check_image_shape
-from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, TARGET
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, OWN_KEYS, TARGET
 from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.own_code import codes, known_code
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, UserError
 
@@ -94,7 +95,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
         raise UserError(f"{of}: its record does not specify a class for its {what}")
-    if target not in known and not any(f"{target}.".startswith(f"{name}.") for name in _names(trust)):
+    if target not in known and not is_trusted(target, trust) and known_code(str(option.get(CODE_KEY))) is None:
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
             f"if you trust it, add {f'{target} to trust=' if trust else f'trust={target}'}"
@@ -110,13 +111,22 @@ def foreign_class(config: Config) -> str | None:
     A class is foreign if it is not in torch or lenet_exp and its module has not been imported.
     """
     for target in (str(option.get(TARGET)) for group in CLASS_GROUPS if (option := getattr(config, group))):
-        ours = target in OUR_MODELS | {OURS} or target.startswith(TORCHS)
-        if not ours and target.rpartition(".")[0] not in sys.modules:
-            return target
+        if target not in OUR_MODELS | {OURS} and not target.startswith(TORCHS):
+            copied = codes(config).get(target)
+            if copied is not None and known_code(copied) is None:
+                return target
+            if copied is None and target.rpartition(".")[0] not in sys.modules:
+                return target
     return None
 
 
-def _names(trust: Trust) -> Sequence[str]:
+def is_trusted(target: str, trust: Trust) -> bool:
+    """Return whether `trust` contains a class, its module, or a package that contains the module."""
+    return any(f"{target}.".startswith(f"{name}.") for name in names(trust))
+
+
+def names(trust: Trust) -> Sequence[str]:
+    """Return the names and digests in `trust`."""
     return trust.split(",") if isinstance(trust, str) else trust or []
 
 

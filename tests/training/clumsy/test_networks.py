@@ -11,7 +11,6 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.training.check import check_config
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.network import network_size, rebuild
-from tests.training.clumsy import networks
 from tests.training.small import configure, start
 
 HERE = "tests.training.clumsy.networks"
@@ -79,8 +78,9 @@ def test_network_passes_the_check_but_fails_in_training(name):
     config = own(name)
     check_config(config)
     lane, data = start(config)
+    ended = None
     try:
-        (result,) = fit(lane, data)
-    except (ValueError, SystemExit, networks.Base):
-        return
-    assert isinstance(result, Divergence)
+        (ended,) = fit(lane, data)
+    except BaseException as e:
+        ended = e  # its class is that of the copied code
+    assert isinstance(ended, Divergence) or type(ended).__name__ in {"ValueError", "SystemExit", "Base"}

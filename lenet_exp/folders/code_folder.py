@@ -1,0 +1,99 @@
+"""Copies of the user's own code in an outputs folder: code/<digest>/, written once and never changed.
+
+Importing a copy runs it. Therefore, a copy is used only if this user owns the outputs folder, the copy, and its files,
+and no other user can write to them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lenet_exp.cache import is_ours
+from lenet_exp.config.own_code import OwnCode, blanked, codes, digest_of, know, known_code
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.folders.sweep_folder import SweepFolder
+
+FOLDER = "code"  # subfolder of the outputs folder
+
+
+def save_code(configs: Iterable[Config], outputs: Path) -> None:
+    """Copy the own code of configurations to the outputs folder, unless the folder already contains it.
+
+    Raises:
+        ConfigError: other users can write to the outputs folder.
+        OSError: the files cannot be written.
+    """
+    for code in (code for digest in sorted({*codes(*configs).values()}) if (code := known_code(digest)) is not None):
+        place = outputs / FOLDER / code.digest
+        if not place.exists():
+            for folder in (outputs, outputs / FOLDER):
+                if not folder.exists():
+                    folder.mkdir(parents=True)
+                    folder.chmod(0o755)
+            _check_ours((outputs, outputs / FOLDER))
+            aside = Path(tempfile.mkdtemp(prefix=".", dir=outputs / FOLDER))
+            try:
+                for name, content in code.files.items():
+                    file = aside / name
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(content)
+                    file.chmod(0o644)
+                for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
+                    folder.chmod(0o755)
+                if not place.exists():  # another process may have copied it in the meantime
+                    os.rename(aside, place)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def load_code(wanted: Mapping[str, str], outputs: Path) -> None:
+    """Make copies in the user's outputs folder available in this process.
+
+    Args:
+        wanted: digest of each copy, by the path of the class.
+
+    Raises:
+        ConfigError: a copy is missing, is corrupt, or could have been changed by another user.
+    """
+    for target, digest in wanted.items():
+        if known_code(digest) is None:
+            place = outputs / FOLDER / digest
+            if not place.is_dir():
+                raise ConfigError(f"_target_={target}: its code {place} was not found")
+            _check_ours((outputs, outputs / FOLDER, place, *place.rglob("*")))
+            know(read_code(place, digest))
+
+
+def code_of(sweep: SweepFolder) -> dict[str, str]:
+    """Return the digest of the copy of each own class of a sweep, and make these copies available in this process."""
+    wanted = sweep.started().code
+    load_code(wanted, sweep.outputs)
+    return wanted
+
+
+def read_code(place: Path, digest: str) -> OwnCode:
+    """Read a copy. The caller decides whether it may run.
+
+    Raises:
+        ConfigError: the copy does not have this digest.
+    """
+    try:
+        paths = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix == ".py")
+        files = {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}
+        if digest_of({name: blanked(content.decode("utf-8-sig")) for name, content in files.items()}) == digest:
+            return OwnCode(digest, files, place)
+        why = "its digest is different"
+    except (OSError, ValueError, SyntaxError) as e:
+        why = first_line(e)
+    raise ConfigError(f"{place} is corrupt ({why}); to copy the current code again, remove this folder")
+
+
+def _check_ours(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not is_ours(path.lstat()):
+            raise ConfigError(f"{path}: must be yours, and not writable by other users; run: chmod go-w {path}")
