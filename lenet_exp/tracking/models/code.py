@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.config.class_groups import CODE_KEY
+from lenet_exp.config.class_groups import CODE_KEY, TARGET
 from lenet_exp.config.own_code import codes, know, known_code, with_options
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
@@ -61,7 +61,7 @@ def with_trusted_code(
                 f"trust this code, add trust={SHA}{digest}, or trust={target} to use your own version of it"
             )
     return with_options(
-        config, lambda o: {k: v for k, v in o.items() if k != CODE_KEY} if o.get("_target_") in local else o
+        config, lambda o: {k: v for k, v in o.items() if k != CODE_KEY} if str(o.get(TARGET)) in local else o
     )
 
 
