@@ -55,34 +55,12 @@ class Flat(nn.Module):
         return self.norm(self.fc(images.flatten(1)))
 
 
-class Wrong(nn.Module):
-    """A network with one of several mistakes."""
+class Branch(nn.Module):
+    """A network with a branch that torch.export refuses."""
 
-    def __init__(self, num_classes: int, mistake: str = "none") -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.mistake = mistake
-        self.fc = nn.Linear(1024, num_classes + (mistake == "shape"))
-        self.idle = nn.Linear(2, 2) if mistake == "idle" else nn.Identity()
-        self.drop = nn.Dropout() if mistake == "dropout" else nn.Identity()
-        if mistake == "constructor":
-            raise RuntimeError("broken")
+        self.fc = nn.Linear(1024, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images.flatten(1)
-        if self.mistake == "global":
-            x = x + torch.rand(1)
-        if self.mistake == "branch" and float(x.mean()) < -2:  # valid, but torch.export refuses the branch
-            x = -x
-        if self.mistake == "error":
-            x = x[:, :3]
-        if self.mistake == "view":
-            x = images.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(len(images), -1)[:, :1024]
-        if self.mistake == "eval" and not self.training:
-            raise ValueError("no eval")
-        return (self.fc(x), x) if self.mistake == "pair" else self.fc(self.drop(x))  # type: ignore[return-value]
-
-    def get_extra_state(self) -> object:
-        return {"a": 1} if self.mistake == "state" else torch.zeros(1)
-
-    def set_extra_state(self, state: object) -> None:
-        pass
+        return self.fc(images.flatten(1) if float(images.mean()) > -2 else -images.flatten(1))

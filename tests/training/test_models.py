@@ -21,14 +21,12 @@ from lenet_exp.config.targets import effective, keywords
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.runs.jobs import check_one_sweep
 from lenet_exp.tracking.models.model import registered_name
-from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import why_not_native
 from lenet_exp.training.execution import use_threads
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.network import NetworkSize, count_parameters, network_of, network_size
-from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.trust import check_network, foreign_class
 from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure, start, train
@@ -37,7 +35,6 @@ PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "len
 CONVOLVED = 28**2 * 25 * 6, 10**2 * 25 * 60, 48_000 + 10_080 + 840  # C1, the sparse C3, and the later layers
 MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED)}
 OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
-TANH = ActivationFactory({"_target_": "torch.nn.Tanh", "monotone": True})
 
 
 def own(model: dict[str, Any], *overrides: str):
@@ -61,46 +58,34 @@ def test_bundled_model_has_expected_size_and_learns(model):
     assert count_parameters(configure(f"model={model}", "activation=tanh")) == PARAMETERS[model]
 
 
-@settings(max_examples=20)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 60), st.sampled_from([0.4, 1, 1.7]))
-def test_network_size_of_any_lenet_is_sum_over_layers(one, two, kernel, units, width):
-    options = {"channels": [one, two], "kernel_size": kernel, "units": [units, 7], "width": width}
-    config = own(LENET5 | options)
-    c1, c2, u1, u2 = (math.ceil(n * width) for n in (one, two, units, 7))
-    first = 32 - kernel + 1
-    second = first // 2 - kernel + 1
-    side = second // 2
-    weights = [kernel**2 * c1, c1 * kernel**2 * c2, c2 * side**2 * u1, u1 * u2, u2 * 10]
-    uses = weights[0] * first**2 + weights[1] * second**2 + sum(weights[2:])
-    parameters = sum(weights) + c1 + c2 + u1 + u2 + 10
-    assert network_size(config) == NetworkSize(parameters=parameters, multiply_adds=uses)
-    assert count_parameters(config) == parameters
-
-
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(
     channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     kernel=st.integers(1, 9),
     units=st.tuples(st.integers(1, 50), st.integers(1, 50)),
-    width=st.sampled_from([0.1, 0.5, 1.0, 1.5]),
+    width=st.sampled_from([0.1, 0.4, 1, 1.7]),
     size=st.sampled_from([28, 32, 40]),
-    in_channels=st.integers(1, 3),
+    in_channels=st.sampled_from([1, 3]),
     pooling=st.sampled_from(["max", "average"]),
 )
 def test_any_lenet_has_layers_given_by_options(channels, kernel, units, width, size, in_channels, pooling):
-    side = ((size - kernel + 1) // 2 - kernel + 1) // 2
-    shape = {"in_channels": in_channels, "num_classes": 7, "image_size": size}
     options = {"channels": channels, "kernel_size": kernel, "units": units, "width": width, "pooling": pooling}
+    dataset = replace(configure().dataset, image_size=size, channels=in_channels)
+    config = replace(own(LENET5 | options), dataset=dataset)
+    first = size - kernel + 1
+    second = first // 2 - kernel + 1
+    side = second // 2
     if side < 1:
-        with pytest.raises(ValueError, match="kernel_size"):
-            LeNet5(TANH, **shape, **options)
+        with pytest.raises(ConfigError, match="kernel_size"):
+            count_parameters(config)
         return
-    network = LeNet5(TANH, **shape, **options)
     c1, c2, u1, u2 = (math.ceil(n * width) for n in (*channels, *units))
-    expected = (in_channels * kernel**2 + 1) * c1 + (c1 * kernel**2 + 1) * c2
-    expected += (c2 * side**2 + 1) * u1 + (u1 + 1) * u2 + (u2 + 1) * 7
-    assert sum(p.numel() for p in network.parameters()) == expected
-    assert network(torch.zeros(2, in_channels, size, size)).shape == (2, 7)
+    weights = [in_channels * kernel**2 * c1, c1 * kernel**2 * c2, c2 * side**2 * u1, u1 * u2, u2 * 10]
+    uses = weights[0] * first**2 + weights[1] * second**2 + sum(weights[2:])
+    parameters = sum(weights) + c1 + c2 + u1 + u2 + 10
+    assert network_size(config) == NetworkSize(parameters=parameters, multiply_adds=uses)
+    assert count_parameters(config) == parameters
+    assert network_of(config)(torch.zeros(2, in_channels, size, size)).shape == (2, 10)
 
 
 def test_fingerprint_contains_only_differences_from_lenet5():
@@ -141,21 +126,6 @@ def test_native_engine_refuses_unsupported_networks(overrides, why):
     assert why in str(why_not_native(configure(*overrides, "engine=auto")))
 
 
-def test_own_network_with_batch_norm_resumes_to_same_bits():
-    config = own(OWN, "num_epoch=2", "training.ema_decay=0.9", "dataset.train_size=100", "activation=relu")
-    check_config(config)
-    whole, data = start(config)
-    results = list(fit(whole, data))
-    first, _ = start(config)
-    stops = iter([False, False, True])
-    assert list(fit(first, data, stop=lambda: next(stops))) == []
-    second, _ = start(config)
-    restore(second, *snapshot(first))
-    assert list(fit(second, data))[-1].weights_digest == results[-1].weights_digest
-    assert weights_digest(second.model.state_dict()) == weights_digest(whole.model.state_dict())
-    assert "norm.running_mean" in whole.average.state_dict()
-
-
 def test_own_network_with_strided_shortcut_trains_with_two_threads():
     # oneDNN crashes (AVX-512, channels-last) if the images of a batch cannot be divided evenly among the threads.
     config = own({"_target_": "tests.tools.networks.Strided"}, "num_threads=2", "batch_size=31", "num_epoch=2")
@@ -183,21 +153,6 @@ def test_own_network_with_strided_shortcut_trains_with_two_threads():
         ({"_target_": "missing_module.Net"}, "PYTHONPATH"),
         ({"_target_": "torch.optim.SGD"}, "torch.optim.SGD"),
         ({"_target_": "torch.nn.Linear", "in_features": 4}, "out_features"),
-        *(
-            ({"_target_": "tests.tools.networks.Wrong", "mistake": mistake}, says)
-            for mistake, says in {
-                "shape": "[2, 10]",
-                "idle": "idle.weight",
-                "dropout": "Dropout",
-                "constructor": "broken",
-                "global": "global random state",
-                "error": "(networks.py, line ",
-                "pair": "not a tuple",
-                "view": "reshape",
-                "eval": "no eval",
-                "state": "extra_state",
-            }.items()
-        ),
     ],
 )
 def test_invalid_model_gives_one_line_error_before_training(option, says):

@@ -52,7 +52,7 @@ def test_full_disk_raises_oserror_and_does_not_crash_process(tmp_path):
 
 
 def test_network_that_torch_cannot_export_has_no_files_for_serving(tmp_path, caplog):
-    config = replace(configure(), model={"_target_": "tests.tools.networks.Wrong", "mistake": "branch"})
+    config = replace(configure(), model={"_target_": "tests.tools.networks.Branch"})
     check_config(config)
     write_model_files(tmp_path / "model", config, as_arrays(network_of(config).state_dict()), "m-1", "run1")
     assert list((tmp_path / "model").iterdir()) == []

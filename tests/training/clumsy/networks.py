@@ -1,14 +1,16 @@
-"""User-defined networks, each with one peculiarity. Most subclasses change one method of `Net`."""
+"""User-defined networks, each with one peculiarity. Most replace one method of `Net`, according to the tables below."""
 
 from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from lenet_exp.training.activations import Dropout as SeededDropout
@@ -20,476 +22,21 @@ class Net(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.fc = nn.Linear(1024, num_classes)
+        self.prepare()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def prepare(self) -> object:
+        """Change the network after its construction."""
+
+    def logits(self, images: Tensor) -> Tensor:
         return self.fc(images.flatten(1))
 
-
-class OneClassMore(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes + 1)
-
-
-class OneNumberPerImage(Net):
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images)[:, 0]
-
-
-class Nan(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * float("nan")
-
-
-class Tuple(Net):
-    def forward(self, images: Tensor) -> Any:
-        return (super().forward(images),)
-
-
-class Dict(Net):
-    def forward(self, images: Tensor) -> Any:
-        return {"logits": super().forward(images)}
-
-
-class Nothing(Net):
-    def forward(self, images: Tensor) -> Any:
-        super().forward(images)
-
-
-class List(Net):
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images).tolist()
-
-
-class Complex(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).to(torch.complex64)
-
-
-class Integer(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).long()
-
-
-class Double(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.double()
-
-
-class DoubleInside(Double):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.double())
-
-
-class Half(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.half()
-
-
-class HalfInside(Half):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.half()).float()
-
-
-class Brain(Net):
-    """Network with weights in bfloat16."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.bfloat16()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.bfloat16()).float()
-
-
-class BrainBuffer(Net):
-    """Network with a buffer in bfloat16."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.register_buffer("scale", torch.ones(1, dtype=torch.bfloat16))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * self.scale
-
-
-class NoParameters(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images.flatten(1)[:, :10]
-
-
-class Frozen(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.requires_grad_(False)
-
-
-class PartlyFrozen(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc.bias.requires_grad_(False)
-
-
-class Meta(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(1024, num_classes, device="meta")
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(images.flatten(1))
-
-
-class MetaAll(Meta):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.to("meta"))
-
-
-class Lazy(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.fc = nn.LazyLinear(num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(images.flatten(1))
-
-
-class Tied(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(1024, 1024), nn.Linear(1024, 1024)
-        self.second.weight = self.first.weight
-        self.num_classes = num_classes
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.second(self.first(images.flatten(1)).relu())[:, : self.num_classes]
-
-
-class LateParameter(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        if not hasattr(self, "scale"):
-            self.scale = nn.Parameter(torch.ones(10))
-        return super().forward(images) * self.scale
-
-
-class PlainList(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.layers = [nn.Linear(1024, num_classes)]
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers[0](images.flatten(1))
-
-
-class PartlyPlainList(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.layers = [nn.Linear(1024, 20)]
-        self.fc = nn.Linear(20, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.layers[0](images.flatten(1)))
-
-
-class CountingBuffer(Net):
-    """Network whose logits depend on a buffer that counts steps."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.register_buffer("steps", torch.zeros(()))
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.training:
-            self.steps += 1
-        return super().forward(images) / (1 + self.steps)
-
-
-class LostBuffer(CountingBuffer):
-    """Network whose logits depend on a counting buffer that is not saved."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.register_buffer("steps", torch.zeros(()), persistent=False)
-
-
-class ConstantBuffer(Net):
-    """Network with a buffer that is not saved, but always has the same values."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.register_buffer("scale", torch.linspace(0, 1, num_classes), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * self.scale
-
-
-class RandomBuffer(Net):
-    """Network with random features that are not saved."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.register_buffer("mask", torch.randn(num_classes), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * self.mask
-
-
-class Counter(Net):
-    """Network whose logits depend on a number that is not saved."""
-
-    steps = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.steps += self.training
-        return super().forward(images) / (1 + self.steps)
-
-
-class EvalCounter(Net):
-    steps = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.steps += not self.training
-        return super().forward(images) / (1 + self.steps)
-
-
-class HarmlessCounter(Net):
-    calls = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        return super().forward(images)
-
-
-class BatchNorm(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.norm = nn.BatchNorm2d(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(self.norm(images))
-
-
-class BatchStatistics(Net):
-    """Network whose logits depend on the other images of the batch."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images - images.mean(0))
-
-
-class Dropout(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.drop = nn.Dropout()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(self.drop(images))
-
-
-class OurDropout(Dropout):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.drop = SeededDropout(0.5)  # type: ignore[assignment]
-
-
-class FunctionalDropout(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(nn.functional.dropout(images, training=self.training))
-
-
-class EvalNoise(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images if self.training else images + torch.rand(1))
-
-
-class LateNoise(Net):
-    """Network that uses torch's global random state from its second step on."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        first = not hasattr(self, "called")
-        self.called = True
-        return super().forward(images if first else images + torch.rand(1))
-
-
-class NumpyNoise(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * float(np.random.rand())
-
-
-class NumpyWeights(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc.bias.data.fill_(np.random.rand())
-
-
-class FreshNumpyNoise(Net):
-    """Network that draws from a NumPy generator without a seed."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * (float(np.random.default_rng().random()) if self.training else 1.0)
-
-
-class PythonNoise(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * random.random()
-
-
-class EvalShape(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        logits = super().forward(images)
-        return logits if self.training else logits[:, :5]
-
-
-class EvalChannels(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images if self.training else images.repeat(1, 2, 1, 1))
-
-
-class EvalError(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        if not self.training:
-            raise ValueError("no eval")
-        return super().forward(images)
-
-
-class EvalInPlace(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images if self.training else images.clamp_(-0.5, 0.5))
-
-
-class TrainInPlace(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.mul_(2) if self.training else images * 2)
-
-
-class KeywordForward(Net):
-    def forward(self, images: Tensor, **options: Any) -> Tensor:
-        return super().forward(images)
-
-
-class NoArguments(Net):
-    def forward(self) -> Tensor:  # type: ignore[override]
-        return torch.zeros(2, 10)
+        return self.logits(images)
 
 
 class NeedsArgument(Net):
     def __init__(self, num_classes: int, width: int) -> None:
         super().__init__(num_classes)
-
-
-class Raises(Net):
-    def __init__(self, num_classes: int) -> None:
-        raise RuntimeError("broken\nin two lines")
-
-
-class Prints(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        print("constructed")
-
-
-class Huge(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(10**15))
-
-
-class Recursive(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return self(images)
-
-
-class Detached(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).detach()
-
-
-class NoGrad(Net):
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images)
-
-
-class _Doubled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x * 2
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient * 2
-
-
-class OwnGradient(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return _Doubled.apply(super().forward(images))
-
-
-class _Broken(_Doubled):
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        raise RuntimeError("no gradient")
-
-
-class BrokenGradient(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return _Broken.apply(super().forward(images))
-
-
-class Hooked(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc.register_forward_hook(lambda module, inputs, output: output * 2)
-        self.fc.weight.register_hook(lambda gradient: gradient / 2)
-
-
-class SpectralNorm(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc = parametrizations.spectral_norm(self.fc)
-
-
-class WeightNorm(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc = parametrizations.weight_norm(self.fc)
-
-
-class Scripted(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc = torch.jit.script(self.fc)
-
-
-class Compiled(Net):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.fc = torch.compile(self.fc, backend="eager")  # type: ignore[assignment]
-
-
-class Squeezed(Net):
-    """Network whose output for a single image has no batch dimension."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).squeeze(0)
-
-
-class EvenBatches(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.view(2, -1, 1024).flatten(0, 1))
-
-
-class FixedBatch(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.view(32, 1024))
-
-
-class NotSmall(Net):
-    """Network that fails on the last batch of an epoch."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        if 2 < len(images) < 32:
-            raise ValueError("batch too small")
-        return super().forward(images)
 
 
 class NoModule:
@@ -501,104 +48,146 @@ def function(num_classes: int) -> nn.Module:
     return Net(num_classes)
 
 
-class OwnCall(Net):
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.forward(images)
-
-
-class Lock(Net):
-    """Network that cannot be copied or pickled."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.lock = threading.Lock()
-        self.scaled = lambda x: x
-
-    def forward(self, images: Tensor) -> Tensor:
-        with self.lock:
-            return self.scaled(super().forward(images))
-
-
-class EmptyState(Net):
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return {}
-
-
-class PartialState(Net):
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return {name: t for name, t in super().state_dict(*args, **kwargs).items() if "bias" not in name}
-
-
-class ZeroState(Net):
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return {name: torch.zeros_like(t) for name, t in super().state_dict(*args, **kwargs).items()}
-
-
-class ExtraState(Net):
-    def get_extra_state(self) -> Any:
-        return {"a": 1}
-
-    def set_extra_state(self, state: Any) -> None:
-        pass
-
-
-class Getattr(Net):
-    """Network with a `__getattr__` that raises an `AttributeError`, as it should."""
-
-    def __getattr__(self, name: str) -> Any:
-        return super().__getattr__(name)
-
-
-class KeyErrorInGetattr(Net):
-    def __getattr__(self, name: str) -> Any:
-        if name == "generator":
-            raise KeyError(name)
-        return super().__getattr__(name)
-
-
 class Base(BaseException):
     """An exception that `except Exception` does not catch."""
 
 
-class BaseInForward(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        raise Base("deep")
+def fail(error: BaseException) -> Any:
+    raise error
 
 
-class BaseInInit(Net):
-    def __init__(self, num_classes: int) -> None:
-        raise Base("deep")
+def tie(net: Any) -> None:
+    net.first, net.second = nn.Linear(1024, 1024), nn.Linear(1024, 1024)
+    net.second.weight = net.first.weight
 
 
-class ExitInForward(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        raise SystemExit(0)
+def hide_layer(net: Any) -> None:
+    net.layers = [net.fc]
+    del net.fc
 
 
-class ExitInInit(Net):
-    def __init__(self, num_classes: int) -> None:
-        raise SystemExit(0)
+def lock(net: Any) -> None:
+    """Add an attribute that cannot be copied or pickled."""
+    net.lock = threading.Lock()
 
 
-class ExitInTraining(Net):
-    """Network that exits on batches of more than two images."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        if len(images) > 2:
-            raise SystemExit(0)
-        return super().forward(images)
+def count(net: Any, counts: bool) -> Any:
+    """Return one more than the number of counted calls, which is a buffer if the network has a buffer `steps`."""
+    net.steps = getattr(net, "steps", 0) + counts
+    return 1 + net.steps
 
 
-class BaseInTraining(Net):
-    def forward(self, images: Tensor) -> Tensor:
-        if len(images) > 2:
-            raise Base("deep")
-        return super().forward(images)
+def late_parameter(net: Any, images: Tensor) -> Tensor:
+    if not hasattr(net, "scale"):
+        net.scale = nn.Parameter(torch.ones(10))
+    return net.logits(images) * net.scale
 
 
-class Thread(Net):
-    """Network with a thread that never ends."""
+def late_noise(net: Any, images: Tensor) -> Tensor:
+    """Use torch's global random state from the second step on."""
+    return net.logits(images if count(net, True) == 2 else images + torch.rand(1))
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        threading.Thread(target=threading.Event().wait).start()
+
+PREPARE: dict[str, Callable[[Any], object]] = {
+    "OneClassMore": lambda net: net.add_module("fc", nn.Linear(1024, net.fc.out_features + 1)),
+    "Double": lambda net: net.double(),
+    "DoubleInside": lambda net: net.double(),
+    "Brain": lambda net: net.bfloat16(),
+    "Frozen": lambda net: net.requires_grad_(False),
+    "PartlyFrozen": lambda net: net.fc.bias.requires_grad_(False),
+    "Meta": lambda net: net.to("meta"),
+    "Lazy": lambda net: net.add_module("fc", nn.LazyLinear(10)),
+    "Tied": tie,
+    "PlainList": hide_layer,
+    "CountingBuffer": lambda net: net.register_buffer("steps", torch.zeros(())),
+    "LostBuffer": lambda net: net.register_buffer("steps", torch.zeros(()), persistent=False),
+    "ConstantBuffer": lambda net: net.register_buffer("scale", torch.linspace(0, 1, 10), persistent=False),
+    "RandomBuffer": lambda net: net.register_buffer("scale", torch.randn(10), persistent=False),
+    "BatchNorm": lambda net: net.add_module("norm", nn.BatchNorm2d(1)),
+    "Dropout": lambda net: net.add_module("norm", nn.Dropout()),
+    "OurDropout": lambda net: net.add_module("norm", SeededDropout(0.5)),
+    "Idle": lambda net: net.add_module("idle", nn.Linear(2, 2)),
+    "NumpyWeights": lambda net: net.fc.bias.data.fill_(np.random.rand()),
+    "Raises": lambda net: fail(RuntimeError("broken\nin two lines")),
+    "BaseInInit": lambda net: fail(Base("deep")),
+    "ExitInInit": lambda net: fail(SystemExit(0)),
+    "Prints": lambda net: print("constructed"),
+    "Huge": lambda net: net.register_parameter("huge", nn.Parameter(torch.empty(10**15))),
+    "BrokenGradient": lambda net: net.fc.weight.register_hook(lambda gradient: fail(RuntimeError("no gradient"))),
+    "HookedOutput": lambda net: net.fc.register_forward_hook(lambda module, inputs, output: output * 2),
+    "HookedGradient": lambda net: net.fc.weight.register_hook(lambda gradient: gradient / 2),
+    "SpectralNorm": lambda net: parametrizations.spectral_norm(net.fc),
+    "WeightNorm": lambda net: parametrizations.weight_norm(net.fc),
+    "Scripted": lambda net: net.add_module("fc", torch.jit.script(net.fc)),
+    "Compiled": lambda net: net.add_module("fc", torch.compile(net.fc, backend="eager")),
+    "Lock": lock,
+    "Thread": lambda net: threading.Thread(target=threading.Event().wait).start(),  # never ends
+}
+
+FORWARD: dict[str, Callable[..., Any]] = {
+    "OneNumberPerImage": lambda net, x: net.logits(x)[:, 0],
+    "Nan": lambda net, x: net.logits(x) * float("nan"),
+    "Tuple": lambda net, x: (net.logits(x),),
+    "Nothing": lambda net, x: None,
+    "Complex": lambda net, x: net.logits(x).to(torch.complex64),
+    "DoubleInside": lambda net, x: net.logits(x.double()),
+    "Brain": lambda net, x: net.logits(x.bfloat16()).float(),
+    "NoParameters": lambda net, x: x.flatten(1)[:, :10],
+    "Tied": lambda net, x: net.logits(net.second(net.first(x.flatten(1)).relu())),
+    "LateParameter": late_parameter,
+    "PlainList": lambda net, x: net.layers[0](x.flatten(1)),
+    "CountingBuffer": lambda net, x: net.logits(x) / count(net, net.training),
+    "LostBuffer": lambda net, x: net.logits(x) / count(net, net.training),
+    "ConstantBuffer": lambda net, x: net.logits(x) * net.scale,
+    "RandomBuffer": lambda net, x: net.logits(x) * net.scale,
+    "Counter": lambda net, x: net.logits(x) / count(net, net.training),
+    "EvalCounter": lambda net, x: net.logits(x) / count(net, not net.training),
+    "HarmlessCounter": lambda net, x: net.logits(x) + 0 * count(net, True),
+    "BatchNorm": lambda net, x: net.logits(net.norm(x)),
+    "BatchStatistics": lambda net, x: net.logits(x - x.mean(0)),  # of the other images
+    "Dropout": lambda net, x: net.logits(net.norm(x)),
+    "OurDropout": lambda net, x: net.logits(net.norm(x)),
+    "FunctionalDropout": lambda net, x: net.logits(F.dropout(x, training=net.training)),
+    "EvalNoise": lambda net, x: net.logits(x if net.training else x + torch.rand(1)),
+    "LateNoise": late_noise,
+    "NumpyNoise": lambda net, x: net.logits(x) * float(np.random.rand()),
+    "FreshNumpyNoise": lambda net, x: net.logits(x) * (np.random.default_rng().random() if net.training else 1.0),
+    "PythonNoise": lambda net, x: net.logits(x) * random.random(),
+    "EvalShape": lambda net, x: net.logits(x)[:, : 10 if net.training else 5],
+    "EvalChannels": lambda net, x: net.logits(x if net.training else x.repeat(1, 2, 1, 1)),
+    "EvalError": lambda net, x: net.logits(x) if net.training else fail(ValueError("no eval")),
+    "EvalInPlace": lambda net, x: net.logits(x if net.training else x.clamp_(-0.5, 0.5)),
+    "TrainInPlace": lambda net, x: net.logits(x.mul_(2) if net.training else x * 2),
+    "KeywordForward": lambda net, x, **options: net.logits(x),
+    "NoArguments": lambda net: torch.zeros(2, 10),
+    "Recursive": lambda net, x: net(x),
+    "Detached": lambda net, x: net.logits(x).detach(),
+    "NoGrad": torch.no_grad()(Net.forward),
+    "Squeezed": lambda net, x: net.logits(x).squeeze(0),  # a single image has no batch dimension
+    "EvenBatches": lambda net, x: net.logits(x.view(2, -1, 1024).flatten(0, 1)),
+    "FixedBatch": lambda net, x: net.logits(x.view(32, 1024)),
+    "View": lambda net, x: net.logits(x.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(2, -1)),
+    "NotSmall": lambda net, x: fail(ValueError("batch too small")) if 2 < len(x) < 32 else net.logits(x),
+    "BaseInForward": lambda net, x: fail(Base("deep")),
+    "ExitInForward": lambda net, x: fail(SystemExit(0)),
+    "BaseInTraining": lambda net, x: fail(Base("deep")) if len(x) > 2 else net.logits(x),
+    "ExitInTraining": lambda net, x: fail(SystemExit(0)) if len(x) > 2 else net.logits(x),
+}
+
+METHODS: dict[str, dict[str, Callable[..., Any]]] = {
+    "OwnCall": {"__call__": lambda net, x: net.forward(x)},
+    "EmptyState": {"state_dict": lambda net, *args, **kwargs: {}},
+    "PartialState": {"state_dict": lambda net, *args, **kwargs: {"fc.weight": net.fc.weight.detach()}},
+    "ZeroState": {"state_dict": lambda net, *args, **kwargs: {n: 0 * p.detach() for n, p in net.named_parameters()}},
+    "ExtraState": {"get_extra_state": lambda net: {"a": 1}, "set_extra_state": lambda net, state: None},
+    "Getattr": {"__getattr__": lambda net, name: nn.Module.__getattr__(net, name)},
+    "KeyErrorInGetattr": {
+        "__getattr__": lambda net, name: (
+            fail(KeyError(name)) if name == "generator" else nn.Module.__getattr__(net, name)
+        )
+    },
+}
+
+for name in PREPARE | FORWARD | METHODS:
+    replaced = {"prepare": PREPARE.get(name, Net.prepare), "forward": FORWARD.get(name, Net.forward)}
+    globals()[name] = type(name, (Net,), {"__module__": __name__, **replaced, **METHODS.get(name, {})})
