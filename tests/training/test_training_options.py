@@ -11,17 +11,10 @@ from torch.nn import functional as F
 from lenet_exp.data.label_noise import with_label_noise
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
-from lenet_exp.training.average import update_average
 from lenet_exp.training.fit import fit
-from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.network import build_network
 from tests.training.small import configure, digest, start, train
 
 SHORT = "dataset.train_size=320"
-
-
-def network(seed: int) -> LeNet5:
-    return build_network({"_target_": "torch.nn.SELU"}, 0.0, weights=generator(seed, "weights"))
 
 
 def test_label_smoothing_affects_training_but_not_validation():
@@ -93,17 +86,6 @@ def test_gradient_norm_never_exceeds_clip_norm():
 
 def test_clip_norm_above_all_norms_changes_no_bit():
     assert digest(train("training.clip_norm=1e9", SHORT)[0]) == digest(train(SHORT)[0])
-
-
-def test_weight_average_matches_definition():
-    average, model = network(0), network(1)
-    start_at = {name: p.detach().clone() for name, p in average.named_parameters()}
-    update_average(average, model, decay=0.9, step=1000)
-    for name, p in average.named_parameters():
-        torch.testing.assert_close(p, 0.9 * start_at[name] + 0.1 * model.get_parameter(name), atol=1e-7, rtol=1e-5)
-    before = average.fc3.weight.detach().clone()
-    update_average(average, model, decay=0.999, step=1)  # the decay is smaller in early steps
-    torch.testing.assert_close(average.fc3.weight, 2 / 11 * before + 9 / 11 * model.fc3.weight)
 
 
 def test_weight_average_is_validated_and_saved_without_changing_steps():

@@ -94,26 +94,6 @@ def test_clipping_and_weight_average_match_torch(kernels, optimizer, clip_norm):
     steps(kernels, new_lane(configure(*line), torch.device("cpu")), 0, STEPS)
 
 
-@pytest.mark.parametrize("optimizer", KEYWORDS)
-def test_optimizer_resumes_from_saved_state(kernels, optimizer):
-    config = configure(f"optimizer={optimizer}")
-    whole, parted = (new_lane(config, torch.device("cpu")) for _ in range(2))
-    steps(kernels, whole, 0, STEPS)
-    weights = kernels.layout.move_parameters(parted.model)
-    for first, last in ((0, 2), (2, STEPS)):
-        rule = OptimizerRule(parted.optimizer, parted.model, kernels.layout)
-        for step in range(first, last):
-            gradient = kernels.layout.new_array()
-            for name, g in gradients(parted.model, step).items():
-                kernels.layout.slots[name].of(gradient).copy_(g)
-            kernels.update(rule.next_step(0.01 * (step + 1)), weights, gradient)
-        state = parted.optimizer.state_dict()
-        parted.optimizer = type(parted.optimizer)(parted.model.parameters(), lr=1)
-        parted.optimizer.load_state_dict(state)  # as a checkpoint does
-    for mine, theirs in zip(parted.model.parameters(), whole.model.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-
-
 @pytest.mark.parametrize(
     ("optimizer", "decay"), [("sgd", 0), ("adam", 0), ("adam", 0.01), ("adamw", 0.01), ("rmsprop", 0)]
 )
