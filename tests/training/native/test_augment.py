@@ -29,11 +29,9 @@ IMAGES[0] = BACKGROUND
 LABELS = torch.zeros(N, dtype=torch.int64)
 
 
-def changed(kernels: Kernels, *overrides: str, key: tuple[int, int] = KEY, threads: int = 1, index=None) -> Tensor:
+def changed(kernels: Kernels, *overrides: str, key: tuple[int, int] = KEY, threads: int = 1) -> Tensor:
     """Return the images augmented by the kernels."""
-    return kernels.augment(
-        changes(*overrides, key=key, threads=threads), IMAGES, LABELS, torch.arange(N) if index is None else index
-    ).clone()
+    return kernels.augment(changes(*overrides, key=key, threads=threads), IMAGES, LABELS, torch.arange(N)).clone()
 
 
 @cache
@@ -104,35 +102,44 @@ def test_resampled_images_match_torch(kernels, overrides):
     assert float(error.mean()) < 5e-6
 
 
-def test_augmentation_works_for_other_image_size_and_background():
+def small_images() -> tuple[Kernels, Tensor, float]:
+    """Return the kernels for images of 28x28 pixels, such images, and their background."""
     own = library.kernels(native_shape(configure(*SHAPES["all of it, averaged"])))
     assert isinstance(own, Kernels)
-    images, black = IMAGES[..., 2:30, 2:30].contiguous(), -0.4242
-    for overrides in (("augmentation=[affine,elastic]",), ("augmentation.rotate=90", "augmentation.shift=20")):
-        how = changes(*overrides, background=black)
-        error = (own.augment(how, images, LABELS, torch.arange(N)).double() - resampled(how, images)).abs()
-        assert float(error.max()) < 2e-4
-        assert float(error.mean()) < 5e-6
-    how = changes("augmentation.shift=3", "augmentation.erase=1", "augmentation.erase_size=32", background=black)
-    found = own.augment(how, images, LABELS, torch.arange(N))
-    padded = F.pad(images, (3,) * 4, value=black)
+    return own, IMAGES[..., 2:30, 2:30].contiguous(), -0.4242
+
+
+@pytest.mark.parametrize(
+    "overrides", [("augmentation=[affine,elastic]",), ("augmentation.rotate=90", "augmentation.shift=20")]
+)
+def test_images_of_other_size_and_background_are_resampled(overrides):
+    own, images, black = small_images()
+    how = changes(*overrides, background=black)
+    error = (own.augment(how, images, LABELS, torch.arange(N)).double() - resampled(how, images)).abs()
+    assert float(error.max()) < 2e-4
+    assert float(error.mean()) < 5e-6
+
+
+@pytest.mark.parametrize(("shift", "erase"), [(3, 0.0), (0, 0.5), (3, 0.5)])
+@pytest.mark.parametrize("small", [False, True])
+def test_shift_moves_by_whole_pixels_and_erase_blanks_rectangles(kernels, shift, erase, small):
+    own, images, black = small_images() if small else (kernels, IMAGES, BACKGROUND)
+    side, moves, erased = images.shape[-1], set(), 0
+    overrides = (f"augmentation.shift={shift}", f"augmentation.erase={erase}", "augmentation.erase_size=32")
+    found = own.augment(changes(*overrides, background=black), images, LABELS, torch.arange(N))
+    padded = F.pad(images, (shift,) * 4, value=black)
     for image, pixels, first, second in zip(found, padded, *(w.astype(np.uint64) for w in words(0)), strict=True):
-        left, top = int(first[3] * 7 >> 24), int(first[4] * 7 >> 24)
-        expected = pixels[:, top : top + 28, left : left + 28].clone()
-        height, width = (1 + int(n * 28 >> 24) for n in second[1:3])
-        top, left = int(second[3] * (29 - height) >> 24), int(second[4] * (29 - width) >> 24)
-        expected[:, top : top + height, left : left + width] = black
+        left, top = (int(n * (2 * shift + 1) >> 24) for n in first[3:5])
+        expected = pixels[:, top : top + side, left : left + side].clone()
+        moves.add((left, top))
+        if second[0] < erase * 2**24:
+            erased += 1
+            height, width = (1 + int(n * side >> 24) for n in second[1:3])
+            top, left = int(second[3] * (side + 1 - height) >> 24), int(second[4] * (side + 1 - width) >> 24)
+            expected[:, top : top + height, left : left + width] = black
         assert torch.equal(image, expected)
-
-
-def test_shift_moves_by_whole_pixels(kernels):
-    found, (first, _) = changed(kernels, "augmentation.shift=3"), words(0)
-    padded = F.pad(IMAGES, (3,) * 4, value=BACKGROUND)
-    moves = {(int(x * 7 >> 24), int(y * 7 >> 24)) for x, y in first[:, 3:5].astype(np.uint64)}
-    assert len(moves) > 20
-    for image, pixels, (x, y) in zip(found, padded, first[:, 3:5].astype(np.uint64), strict=True):
-        left, top = int(x * 7 >> 24), int(y * 7 >> 24)
-        assert torch.equal(image, pixels[:, top : top + SIDE, left : left + SIDE])
+    assert len(moves) > 20 * (shift > 0)
+    assert (erased > 10) == (erase > 0)
 
 
 def test_flip_mirrors_share_of_images(kernels):
@@ -140,20 +147,6 @@ def test_flip_mirrors_share_of_images(kernels):
     assert 0 < int((draws < 0.3).sum()) < N
     assert torch.equal(found, torch.where((draws < 0.3)[:, None, None, None], IMAGES.flip(-1), IMAGES))
     assert torch.equal(changed(kernels, "augmentation.flip=1"), IMAGES.flip(-1))
-
-
-def test_erase_blanks_rectangles(kernels):
-    found = changed(kernels, "augmentation.erase=0.5", "augmentation.erase_size=32")
-    erased = 0
-    for image, before, numbers in zip(found[1:, 0], IMAGES[1:, 0], words(0)[1][1:].astype(np.uint64), strict=True):
-        height, width = (1 + int(n * 32 >> 24) for n in numbers[1:3])
-        top, left = int(numbers[3] * (33 - height) >> 24), int(numbers[4] * (33 - width) >> 24)
-        expected = before.clone()
-        if numbers[0] < 2**23:
-            erased += 1
-            expected[top : top + height, left : left + width] = BACKGROUND
-        assert torch.equal(image, expected)
-    assert 10 < erased < 30
 
 
 @pytest.mark.parametrize("overrides", [("augmentation=[affine,elastic,flip,erase]",), ("augmentation=[shift,flip]",)])

@@ -87,35 +87,28 @@ def test_digests_do_not_depend_on_compiler_or_instruction_set(tmp_path, compiler
     assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
 
 
+def definitions(name: str | None) -> list[str]:
+    """Return the definitions of a shape in `SHAPES`, or none for that of LeNet-5."""
+    return [] if name is None else defined(native_shape(configure(*SHAPES[name])))
+
+
 @pytest.mark.by_hand
-def test_sanitizers_report_no_errors(tmp_path):
+@pytest.mark.parametrize("name", [None, *SHAPES])
+def test_sanitizers_report_no_errors(tmp_path, name):
     """The test uses clang, because gcc needs minutes."""
-    options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march))
-    assert run(tmp_path, "clang++", *options) == DIGESTS.read_text()
+    sanitize = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    options = ("-O1", *sanitize, here(AVX2.march), *definitions(name))
+    digests = run(tmp_path, "clang++", *options)
+    assert name is not None or digests == DIGESTS.read_text()
     run(tmp_path, "clang++", *options, program=COMPARE)
 
 
-@pytest.mark.by_hand
-@pytest.mark.parametrize("name", SHAPES)
-def test_sanitizers_report_no_errors_for_other_shapes(tmp_path, name):
-    shape = defined(native_shape(configure(*SHAPES[name])))
-    for program in (DRIVER, COMPARE):
-        options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march), *shape)
-        run(tmp_path, "clang++", *options, program=program)
-
-
-ARM = ("-O2", "-march=armv8-a", "-static")
-
-
-@pytest.mark.slow(seconds=12)
-def test_arm_code_gives_same_digests(tmp_path):
-    found = run(tmp_path, "aarch64-linux-gnu-g++", *ARM, emulator=("qemu-aarch64",))
-    assert found == DIGESTS.read_text()
-
-
 @pytest.mark.slow(seconds=15)
-@pytest.mark.parametrize("name", [n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES])
-def test_arm_code_gives_same_digests_for_other_shapes(tmp_path, name):
-    shape = defined(native_shape(configure(*SHAPES[name])))
-    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), *shape)
-    assert run(tmp_path, "aarch64-linux-gnu-g++", *ARM, "-O1", *shape, emulator=("qemu-aarch64",)) == expected
+@pytest.mark.parametrize(
+    "name", [None, *(n if n in IN_ARM_CI else pytest.param(n, marks=pytest.mark.by_hand) for n in SHAPES)]
+)
+def test_arm_code_gives_same_digests(tmp_path, name):
+    shape = definitions(name)
+    arm = ("-march=armv8-a", "-static", *shape, "-O1" if shape else "-O2")
+    expected = run(tmp_path, "g++", "-O1", here(AVX2.march), *shape) if shape else DIGESTS.read_text()
+    assert run(tmp_path, "aarch64-linux-gnu-g++", *arm, emulator=("qemu-aarch64",)) == expected
