@@ -1,8 +1,9 @@
-"""Write IDX files, the format of MNIST and similar datasets, for small test datasets."""
+"""Write IDX files, the format of MNIST and similar datasets, and PNG files, for small test datasets."""
 
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,13 @@ def write_qmnist(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     for name in ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"):
         (raw / name).write_text("test data, not for training")
     return raw
+
+
+def png(width: int, height: int, pixels: bytes, depth: int = 8, color: int = 0) -> bytes:
+    """Return a PNG file, also of kinds that Pillow cannot write; the size and the pixels may contradict each other."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")

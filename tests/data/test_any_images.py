@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from lenet_exp.data.readers import CIFAR_RECORD, read_images
 from lenet_exp.data.split import split_indices
 from lenet_exp.errors import ConfigError, DataError
 from lenet_exp.prediction.pictures.classify import read_pictures
-from tests.data.idx import pictures, write_idx
+from tests.data.idx import pictures, png, write_idx
 
 COLOR = ("dataset=folder", "dataset.channels=3", "dataset.val_size=100")
 
@@ -96,24 +94,16 @@ def test_predicted_image_is_prepared_like_a_training_image(size, tmp_path):
     assert raw.shape == ((1, 3, 15, 60) if size is None else (1, 3, 24, 24))
 
 
-def png16() -> bytes:
-    """Return a color PNG with 16 bits per channel, which Pillow can read but not write."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 28, 28, 16, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(28 * (1 + 28 * 6)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize(
     ("spoil", "names"),
     [
         (lambda a: Image.new("RGB", (9, 8)).save(a / "zz.png"), ("zz.png", "9x8", "28x28", "dataset.image_size")),
         (lambda a: Image.new("L", (28, 28)).save(a / "zz.png"), ("zz.png", "mode is L")),
         (lambda a: Image.new("I;16", (28, 28)).save(a / "zz.png"), ("zz.png", "8 bits")),
-        (lambda a: (a / "zz.png").write_bytes(png16()), ("zz.png", "8 bits")),
+        (
+            lambda a: (a / "zz.png").write_bytes(png(28, 28, bytes(28 * (1 + 28 * 6)), depth=16, color=2)),
+            ("zz.png", "8 bits"),
+        ),
         (lambda a: os.mkdir(os.fsencode(a.parent) + b"/\xff"), ("udcff",)),
         (lambda a: Image.new("P", (28, 28)).save(a / "zz.png"), ("zz.png", "palette")),
         (lambda a: (a / "zz.png").write_bytes(b"\x89PNG\r\n"), ("zz.png",)),
@@ -147,6 +137,9 @@ def test_idx_files_have_a_class_for_each_label(tmp_path):
     assert (data.shape.num_classes, data.class_names[-1]) == (62, "61")
     from_5 = replace(config, dataset=replace(config.dataset, first_label=5))
     assert with_class_names(from_5).dataset.class_names == [str(label) for label in range(5, 62)]
+    three = replace(config, dataset=replace(config.dataset, class_names=["cat", "dog", "owl"]))
+    with pytest.raises(DataError, match="0 to 2"):
+        load_training_data(three, torch.device("cpu"))
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.full(124, 10**9, np.int32))
     with pytest.raises(DataError, match="1,000,000,001"):
         with_class_names(replace(config, dataset=replace(config.dataset, also_in=["another"])))

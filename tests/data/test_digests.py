@@ -32,32 +32,27 @@ def original(tmp_path) -> TrainingData:
     return load(tmp_path / "original")
 
 
-def changed(part: str, index: int, root: Path) -> dict[str, str]:
-    images, labels = IMAGES.copy(), LABELS.copy()
-    if part == "pixel":
-        images[index, 27, 27] ^= 1
-    else:
-        labels[index] = (labels[index] + 1) % 10
-    write_mnist_like(root, "KMNIST", images, labels)
-    return load(root).digests
+def invert_pixel(images: np.ndarray, labels: np.ndarray, a: int, b: int) -> None:
+    images[a, 27, 27] ^= 1
 
 
-@pytest.mark.parametrize(
-    ("part", "split", "other"), [("pixel", "train", "validation"), ("label", "validation", "train")]
-)
-def test_changed_pixel_or_label_changes_only_digest_of_same_split(part, split, other, original, tmp_path):
-    index = int((original.train_index if split == "train" else original.val_index)[3])
-    digests = changed(part, index, tmp_path / "changed")
-    assert digests[split] != original.digests[split]
-    assert digests[other] == original.digests[other]
+def change_label(images: np.ndarray, labels: np.ndarray, a: int, b: int) -> None:
+    labels[a] = (labels[a] + 1) % 10
 
 
-def test_order_of_images_changes_the_digest(original, tmp_path):
-    a, b = original.train_index[:2].tolist()
-    images, labels = IMAGES.copy(), LABELS.copy()
+def exchange(images: np.ndarray, labels: np.ndarray, a: int, b: int) -> None:
     images[[a, b]], labels[[a, b]] = images[[b, a]], labels[[b, a]]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("change", [invert_pixel, change_label, exchange])
+def test_any_change_changes_only_digest_of_same_split(change, split, original, tmp_path):
+    index = original.train_index if split == "train" else original.val_index
+    images, labels = IMAGES.copy(), LABELS.copy()
+    change(images, labels, *index[2:4].tolist())
     write_mnist_like(tmp_path / "changed", "KMNIST", images, labels)
-    assert load(tmp_path / "changed").digests["train"] != original.digests["train"]
+    digests = load(tmp_path / "changed").digests
+    assert [part for part in digests if digests[part] != original.digests[part]] == [split]
 
 
 def test_unused_images_do_not_change_the_digest(original, tmp_path):
@@ -77,12 +72,6 @@ def test_digests_do_not_depend_on_folder_or_earlier_datasets(original, tmp_path)
     backward = [load(tmp_path / "copy", **q).digests for q in reversed(questions)]
     assert forward == backward[::-1]
     assert len({tuple(d.values()) for d in forward}) == len(questions)
-
-
-def test_images_and_labels_are_read_as_written(original):
-    assert original.labels.tolist() == LABELS.tolist()
-    means = original.images.mean((1, 2, 3))
-    assert means.tolist() == pytest.approx((IMAGES.mean((1, 2)) / 255 * 2 - 1).tolist(), abs=0.02)
 
 
 def test_runs_in_one_process_share_tensors_of_dataset(original, digits, tmp_path):

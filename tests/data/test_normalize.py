@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -10,11 +9,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from lenet_exp.data import normalization
-from lenet_exp.data.images import load_training_data
 from lenet_exp.data.normalization import normalize
-from tests.tools.configs import compose
-
-CPU = torch.device("cpu")
 
 
 def pixels(shape: tuple[int, ...], white: int, seed: int) -> torch.Tensor:
@@ -47,16 +42,3 @@ def test_normalization_in_chunks_does_not_change_the_result():
     whole = normalize(raw, 16)
     assert torch.equal(whole[: normalization.CHUNK], normalize(raw[: normalization.CHUNK], 16))
     assert torch.equal(whole[normalization.CHUNK :], normalize(raw[normalization.CHUNK :], 16))
-
-
-@pytest.mark.parametrize("dataset", ["digits", "mnist"])
-def test_normalized_images_are_between_minus_one_and_one(dataset, request):
-    where = [] if dataset == "digits" else [f"data_root={request.getfixturevalue('real_data')}"]
-    data = load_training_data(compose([f"dataset={dataset}", *where]), CPU)
-    assert data.images.shape == (len(data.labels), 1, 32, 32)
-    assert data.images.dtype == torch.float32
-    assert data.labels.dtype == torch.int64
-    assert data.images.min() == -1
-    assert 0.99 < data.images.max() <= 1
-    assert data.labels.unique().tolist() == list(range(10))
-    assert data.images.is_contiguous(memory_format=torch.channels_last)

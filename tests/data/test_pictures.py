@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from lenet_exp.data.pictures import FORMATS, open_picture
 from lenet_exp.data.readers import PICTURES, read_images
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures.classify import read_pictures
+from tests.data.idx import png
 from tests.data.test_trust import dataset
 from tests.tools.configs import compose
 
@@ -62,19 +61,9 @@ def test_allowed_formats_are_read_and_cover_every_dataset_suffix(name, tmp_path)
     assert {Image.EXTENSION[ending] for ending in PICTURES} <= {*FORMATS, "MPO"}
 
 
-def bomb(width: int, height: int) -> bytes:
-    """Return a PNG file of a few bytes with many pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize("side", [7_072, 100_000])
 def test_decompression_bomb_is_refused_before_unpacking(side, tmp_path):
-    (tmp_path / "bomb.png").write_bytes(bomb(side, side))
+    (tmp_path / "bomb.png").write_bytes(png(side, side, bytes(1000)))
     with (
         pytest.raises(ValueError, match=r"50 million|exceeds limit"),
         open_picture(tmp_path / "bomb.png"),

@@ -19,8 +19,8 @@ from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.errors import DataError
 from tests.data.idx import MADE_UP, pictures, write_idx, write_mnist_like, write_qmnist
-from tests.tools.commands import NO_NETWORK
 from tests.tools.configs import compose
+from tests.tools.stores import client, runs
 
 IMAGES, LABELS = pictures(60)
 IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -56,11 +56,19 @@ DAMAGE = {
 }
 
 
+def write(dataset: str, root: Path, labels: np.ndarray = LABELS) -> Path:
+    if dataset == "kmnist":
+        return write_mnist_like(root, "KMNIST", IMAGES, labels)
+    return write_qmnist(root, IMAGES, labels)
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("file", [IMAGE_FILE, LABEL_FILE, "qmnist-train-labels-idx2-int"])
-def test_corrupt_file_is_one_line_naming_dataset_and_folder(file, damage, tmp_path):
-    kmnist, qmnist = write_mnist_like(tmp_path, "KMNIST", IMAGES, LABELS), write_qmnist(tmp_path, IMAGES, LABELS)
-    dataset, raw = ("qmnist", qmnist) if file.startswith("qmnist") else ("kmnist", kmnist)
+@pytest.mark.parametrize(
+    ("dataset", "file"),
+    [("kmnist", IMAGE_FILE), ("kmnist", LABEL_FILE), ("qmnist", "qmnist-train-labels-idx2-int")],
+)
+def test_corrupt_file_is_one_line_naming_dataset_and_folder(dataset, file, damage, tmp_path):
+    raw = write(dataset, tmp_path)
     (raw / file).write_bytes(DAMAGE[damage]((raw / file).read_bytes()))
     with pytest.raises(DataError) as caught:
         load(tmp_path, dataset)
@@ -72,15 +80,10 @@ def test_corrupt_file_is_one_line_naming_dataset_and_folder(file, damage, tmp_pa
 
 @pytest.mark.parametrize(("dataset", "wrong"), [("kmnist", 10), ("kmnist", 255), ("qmnist", -1), ("qmnist", 2**31 - 1)])
 def test_label_outside_0_to_9_is_refused(dataset, wrong, tmp_path):
-    labels = LABELS.copy() if dataset == "kmnist" else LABELS.astype(np.int32)
+    labels = LABELS.astype(np.uint8 if dataset == "kmnist" else np.int32)
     labels[59] = wrong
-    if dataset == "kmnist":
-        write_mnist_like(tmp_path, "KMNIST", IMAGES, labels)
-    else:
-        write_qmnist(tmp_path, IMAGES, labels)
-    with pytest.raises(
-        DataError, match=rf"^dataset={dataset}: labels .* range from .*{wrong}.*; labels must be from 0 to 9$"
-    ):
+    write(dataset, tmp_path, labels)
+    with pytest.raises(DataError, match=rf"^dataset={dataset}: labels .*{wrong}.*; labels must be from 0 to 9$"):
         load(tmp_path, dataset)
 
 
@@ -89,30 +92,6 @@ def test_fewer_labels_than_images_are_refused(tmp_path):
     write_idx(raw / LABEL_FILE, LABELS[:59])
     with pytest.raises(DataError, match=r"^dataset=kmnist: 60 images .* 59 labels"):
         load(tmp_path)
-
-
-def test_corrupt_file_ends_lenet_train_with_status_2_and_no_run(main, outputs, tmp_path):
-    raw = write_mnist_like(tmp_path / "data", "KMNIST", IMAGES, LABELS)
-    (raw / LABEL_FILE).write_bytes((raw / LABEL_FILE).read_bytes()[:-30])
-    done = main("dataset=kmnist", MADE_UP, f"data_root={tmp_path / 'data'}", "dataset.val_size=20")
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("lenet-train: dataset=kmnist: ")
-    assert str(raw) in line
-    assert not outputs.exists()
-
-
-def test_unavailable_dataset_error_names_folder_for_files(main, outputs, tmp_path, monkeypatch):
-    for name, value in NO_NETWORK.items():
-        monkeypatch.setenv(name, value)
-    nowhere = tmp_path / "nowhere"
-    done = main("dataset=fashion_mnist", "dataset.also_in=[]", f"data_root={nowhere}")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("lenet-train: dataset=fashion_mnist: ")
-    assert f" {nowhere}/FashionMNIST/raw" in last
-    assert not outputs.exists()
 
 
 # Runs lenet-train and records the paths that Python opens, creates, moves, or removes.
@@ -149,8 +128,29 @@ def test_training_only_reads_training_files_in_data_folder(outputs, tmp_path):
     assert {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in (tmp_path / "data").rglob("*")} == before
 
 
-def test_qmnist_trains_without_test_files(tmp_path):
-    raw = write_qmnist(tmp_path, IMAGES, LABELS)
-    for test_file in raw.glob("qmnist-test-*"):
+CLASS_NAMES = {
+    "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
+    "qmnist": [str(digit) for digit in range(10)],
+}
+
+
+@pytest.mark.parametrize("dataset", CLASS_NAMES)
+def test_kmnist_and_qmnist_train_without_test_files(dataset, main, ready, tmp_path):
+    raw = write(dataset, tmp_path / "data")
+    for test_file in (*raw.glob("t10k*"), *raw.glob("qmnist-test-*")):
         test_file.unlink()
-    assert torch.equal(load(tmp_path, "qmnist").labels, torch.from_numpy(LABELS.astype(np.int64)))
+    known = [MADE_UP] if dataset == "kmnist" else []
+    quick = ["dataset.val_size=20", "batch_size=5", "num_epoch=1", "tracking.models=none", "tracking.plots=false"]
+    done = main(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *known, *quick)
+    assert done.returncode == 0, done.stderr
+    (file,) = ready.glob("runs/*/record.json")
+    record = json.loads(file.read_text())
+    assert record["config"]["dataset"]["class_names"] == CLASS_NAMES[dataset]
+    assert sum(map(sum, record["confusion_matrix"])) == 20
+    (run,) = runs(client(ready))
+    inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
+    assert {part: i.digest for part, i in inputs.items()} == {
+        "training": record["data_digests"]["train"][:36],
+        "validation": record["data_digests"]["validation"][:36],
+    }
+    assert all(i.name == dataset and str(raw) in i.source for i in inputs.values())
