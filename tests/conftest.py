@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,6 +95,23 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(outputs: Path, empty_store: Path) -> Path:
     """`outputs` with an empty store."""
     return Path(shutil.copytree(empty_store, outputs))
+
+
+@pytest.fixture(scope="session")
+def trained_outputs(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`trained_outputs("dataset=digits", ...)` runs lenet-train in a new outputs folder, and returns the folder.
+
+    The text {outputs} in an argument is replaced by the folder.
+    """
+    from tests.tools.commands import lenet_train
+
+    def run(*arguments: str) -> Path:
+        outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("trained") / "outputs"))
+        done = lenet_train(*(argument.replace("{outputs}", str(outputs)) for argument in arguments), outputs=outputs)
+        assert done.returncode == 0, done.stderr
+        return outputs
+
+    return run
 
 
 @pytest.fixture

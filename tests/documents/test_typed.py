@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.tracking.models.shipped import shipped_file
-from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.documents.pages import ALL, COMMANDS, FRESH, KINDS, PAGES, README, TUTORIAL, commands
 from tests.documents.reader import Reader
 from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repeated, rule_of
 from tests.tools.commands import ROOT
+from tests.tools.records import changed_model
 
 SELDOM = [*(f"docs/how-to/{name}.md" for name in ("clusters", "disk", "mlflow", "server")), "docs/reference/python.md"]
 MODELS = "docs/how-to/models.md"
@@ -24,10 +22,8 @@ OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, MODELS)]
 
 def bring(folder: Path) -> None:
     """Write a model with a user's own activation, and the module that defines it, for the reader."""
-    weights, metadata = load_weights(shipped_file("mnist"))
-    record = json.loads(metadata["record"])
-    record["config"]["activation"] = {"_target_": "mine.activations.Swish", "monotone": False}
-    save_weights(folder / "given.safetensors", weights, {"record": json.dumps(record)})
+    own = {"activation": {"_target_": "mine.activations.Swish", "monotone": False}}
+    changed_model(folder / "given.safetensors", lambda record: record["config"].update(own))
     (folder / "mine").mkdir()
     (folder / "mine" / "activations.py").write_text("from torch import nn\n\n\nclass Swish(nn.SiLU):\n    pass\n")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ import lenet_exp
 from lenet_exp.prediction.score import BINS, Temperature, measure_calibration
 from lenet_exp.prediction.temperature import fit_temperature
 from lenet_exp.tracking.models.load import load_run
-from tests.tools.commands import SMALL, lenet_train
+from tests.tools.commands import SMALL, check_refused
 from tests.tools.stores import client, files, runs
 
 
@@ -71,11 +69,8 @@ def test_no_temperature_fits_separable_or_useless_logits():
 
 
 @pytest.fixture(scope="module")
-def outputs_of_one(empty_store, tmp_path_factory):
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("calibration") / "outputs"))
-    line = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false", f"model_path={outputs / 'models'}")
-    assert lenet_train(*line, outputs=outputs).returncode == 0
-    return outputs
+def outputs_of_one(trained_outputs):
+    return trained_outputs(*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
 
 
 def test_calibrated_results_are_printed_written_logged_and_exported(outputs_of_one, main, workdir, monkeypatch):
@@ -108,8 +103,7 @@ def test_calibrated_results_are_printed_written_logged_and_exported(outputs_of_o
     with torch.inference_mode():
         torch.testing.assert_close(answer, network(images) / scaled["temperature"])
     assert float(json.loads(extra["metadata.json"])["temperature"]) == scaled["temperature"]
-    refused = main("dataset=digits", "format=safetensors", "calibrate=true", program="export")
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    check_refused(main("dataset=digits", "format=safetensors", "calibrate=true", program="export"))
 
 
 def test_model_without_record_cannot_be_calibrated(main, workdir, tmp_path):

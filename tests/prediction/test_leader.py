@@ -17,7 +17,7 @@ from scipy import stats
 from lenet_exp.folders import records
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
-from tests.tools.commands import SMALL, lenet_train
+from tests.tools.commands import SMALL, check_refused
 from tests.tools.stores import client, runs
 
 pytestmark = pytest.mark.slow(seconds=3)
@@ -27,12 +27,9 @@ SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "num_thread
 
 
 @pytest.fixture(scope="module")
-def outputs_of_four(empty_store, tmp_path_factory):
+def outputs_of_four(trained_outputs):
     """Return the outputs folder of a sweep of two activations over two seeds."""
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("leader") / "outputs"))
-    ended = lenet_train(*SWEEP, "activation=relu,selu", "seed=0,1", outputs=outputs)
-    assert ended.returncode == 0, ended.stderr
-    return outputs
+    return trained_outputs(*SWEEP, "activation=relu,selu", "seed=0,1")
 
 
 @pytest.fixture
@@ -137,14 +134,6 @@ def test_pictures_are_classified_by_best_run_of_leader(swept, main, workdir):
     assert best.data.tags["run_folder"][:8] in ended.stdout  # in the file name of the network's input
 
 
-def confirm(main, *asked: str) -> None:
-    """Confirm the last sweep on three new seeds."""
-    told = main("confirm=50", "seeds=3", *asked, program="compare").stdout
-    line = next(text for text in told.splitlines() if text.startswith("  lenet-train"))
-    tested = main(*shlex.split(line)[1:], "hydra/launcher=basic")
-    assert tested.returncode == 0, tested.stderr
-
-
 @pytest.mark.slow(seconds=15)
 def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
@@ -152,7 +141,10 @@ def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir)
     assert "accuracy 0." in alone
     assert "±" not in alone
     leader = runs(client(ready), "sweep")[0].data.tags["sweep"]
-    confirm(main, "against=activation=tanh")
+    told = main("confirm=50", "seeds=3", "against=activation=tanh", program="compare").stdout
+    line = next(text for text in told.splitlines() if text.startswith("  lenet-train"))
+    tested = main(*shlex.split(line)[1:], "hydra/launcher=basic")
+    assert tested.returncode == 0, tested.stderr
     ended = main("sweep=last", "output=test.json", program="predict")
     assert ended.returncode == 0, ended.stderr
     heads = [x for x in ended.stdout.splitlines() if x.startswith("sweep ")]
@@ -167,27 +159,12 @@ def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir)
     assert "lenet-predict" not in said
 
 
-@pytest.mark.by_hand  # the test against a baseline has the same two sides
-def test_leader_and_runner_up_are_scored_after_confirmation(main, ready, workdir):
-    assert main(*SWEEP, "activation=relu,selu").returncode == 0
-    confirm(main)
-    ended = main("sweep=last", "output=test.json", program="predict")
-    assert ended.returncode == 0, ended.stderr
-    leader, other = json.loads((workdir / "test.json").read_text())
-    assert {leader["configuration"], other["configuration"]} == {"relu", "selu"}
-    assert other["lead"] == pytest.approx(leader["accuracy"] - other["accuracy"])
-    assert other["lead_low"] < other["lead"] < other["lead_high"]
-
-
 def test_sweep_without_results_to_score_gives_one_line_error(main, ready):
-    def line(*arguments: str) -> str:
-        ended = main("sweep=last", *arguments, program="predict")
-        assert ended.returncode == 2
-        (said,) = ended.stderr.splitlines()
-        return said
-
-    assert "sweep=last" in line()
+    check_refused(main("sweep=last", program="predict"), "sweep=last")
     assert main(*SWEEP, "seed=5,6", "optimizer.lr=1e30").returncode == 1
-    assert "sweep=last" in line()  # none of its runs has finished
-    assert "digits" in line("dataset=mnist")
-    assert "trained_model=x.safetensors" in line("trained_model=x.safetensors")
+    for more, named in (
+        ([], "sweep=last"),
+        (["dataset=mnist"], "digits"),
+        (["trained_model=x.pkl"], "trained_model=x.pkl"),
+    ):
+        check_refused(main("sweep=last", *more, program="predict"), named)

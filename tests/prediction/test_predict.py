@@ -5,24 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.commands.test_cli import is_one_line
-from tests.tools.commands import SMALL, lenet_train
+from tests.tools.commands import SMALL, check_refused
 from tests.tools.stores import client, files, runs
 
 
 @pytest.fixture(scope="module")
-def outputs_of_one(empty_store, tmp_path_factory):
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("predict") / "outputs"))
-    line = (*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false", f"model_path={outputs / 'models'}")
-    assert lenet_train(*line, outputs=outputs).returncode == 0
-    return outputs
+def outputs_of_one(trained_outputs):
+    line = ("num_epoch=3", "num_threads=1", "tracking.plots=false", "model_path={outputs}/models")
+    return trained_outputs(*SMALL, *line)
 
 
 @pytest.fixture
@@ -90,11 +86,8 @@ def test_each_failed_job_of_multirun_gives_one_line_error(main, outputs, workdir
 def test_corrupt_model_file_is_refused(trained, main, tmp_path):
     content = bytearray(trained[2].read_bytes())
     content[-1000] ^= 1
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(content)
-    done = main("dataset=digits", f"trained_model={damaged}", program="predict")
-    assert done.returncode == 2
-    assert is_one_line(done.stderr, "lenet-predict")
+    (tmp_path / "damaged.safetensors").write_bytes(content)
+    check_refused(main("dataset=digits", f"trained_model={tmp_path / 'damaged.safetensors'}", program="predict"))
 
 
 WRONG = {
@@ -118,10 +111,7 @@ WRONG = {
 @pytest.mark.parametrize("typed", WRONG)
 def test_invalid_request_gives_one_line_error(typed, main, outputs, workdir):
     (workdir / "seven.png").touch()
-    done = main(*typed.split(), program="predict")
-    assert done.returncode == 2
-    assert is_one_line(done.stderr, "lenet-predict")
-    assert all(words in done.stderr for words in WRONG[typed]), done.stderr
+    check_refused(main(*typed.split(), program="predict"), *WRONG[typed])
 
 
 @pytest.mark.slow(seconds=4)

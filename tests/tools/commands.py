@@ -14,15 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from hydra.core.global_hydra import GlobalHydra
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 from lenet_exp.commands.train import main
 from tests.tools.warm import Process
@@ -92,6 +91,37 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+def check_refused(done: Done, *texts: str) -> None:
+    """Check that a command has printed only one line, with these texts, to stderr, and has exited with status 2."""
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stdout + done.stderr
+    assert done.stderr.startswith("lenet-")
+    assert [text for text in texts if text not in done.stderr] == [], done.stderr
+
+
+@contextlib.contextmanager
+def serving(command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object) -> Iterator[int]:
+    """Run a server, and yield the ID of its process group once `health` answers; the server ends with the context."""
+    with log.open("a") as out:
+        server = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            while True:  # importing MLflow takes seconds
+                assert server.poll() is None, log.read_text()[-2000:]
+                with contextlib.suppress(requests.ConnectionError):
+                    answer = session.get(health, timeout=60, **get)
+                    break
+                time.sleep(0.1)
+        assert answer.status_code == 200, (answer.status_code, log.read_text()[-2000:])
+        yield server.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """Run a real `mlflow server` on loopback, and yield its address once it answers."""
@@ -99,24 +129,9 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *command, *stores],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # so that the server's workers end with the server
-        )
-    try:
-        with requests.Session() as session:
-            session.trust_env = False
-            session.mount("http://", HTTPAdapter(max_retries=Retry(total=300, backoff_factor=0.05, backoff_max=0.5)))
-            assert session.get(f"{address}/health", timeout=60).status_code == 200
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with serving([sys.executable, "-m", *command, *stores], environment, folder / "server.log", f"{address}/health"):
         yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
 
 
 def lenet_compare(outputs: Path, *arguments: str) -> Done:

@@ -7,18 +7,15 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 
-from tests.tools.commands import ROOT, free_port
+from tests.tools.commands import ROOT, free_port, serving
 
 SUPERUSER = "postgres"
 
@@ -110,30 +107,6 @@ def database(cluster: Postgres, name: str) -> str:
     """Create an empty database owned by `lab`, and return its address."""
     cluster.sql(f"CREATE DATABASE {name} OWNER lab")
     return cluster.uri(name)
-
-
-@contextlib.contextmanager
-def serving(command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object) -> Iterator[int]:
-    """Run a server, and yield the ID of its process group once `health` answers; the server ends with the context."""
-    with log.open("a") as out:
-        server = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
-        )
-    try:
-        with requests.Session() as session:
-            session.trust_env = False
-            while True:  # importing MLflow takes seconds
-                assert server.poll() is None, log.read_text()[-2000:]
-                with contextlib.suppress(requests.ConnectionError):
-                    answer = session.get(health, timeout=60, **get)
-                    break
-                time.sleep(0.1)
-        assert answer.status_code == 200, (answer.status_code, log.read_text()[-2000:])
-        yield server.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
 
 
 def certificate(folder: Path) -> None:
