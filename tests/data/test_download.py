@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import http.server
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing import get_context
@@ -23,6 +22,7 @@ from lenet_exp.data.download import download
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
 from tests.data.idx import pictures, write_idx
+from tests.tools.servers import served
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 REQUESTS = 2 * len(FILES)  # torchvision requests the location of a file, then the file
@@ -54,13 +54,8 @@ class Mirror(http.server.SimpleHTTPRequestHandler):
 def serve(folder: Path) -> Iterator[tuple[str, type[Mirror]]]:
     """Serve a folder, and yield the address and the handler."""
     handler = type("OneMirror", (Mirror,), {"requested": [], "sends": None})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(functools.partial(handler, directory=str(folder))) as address:
+        yield f"{address}/", handler
 
 
 @pytest.fixture

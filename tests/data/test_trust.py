@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import samples
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.files import find_folder
 from lenet_exp.data.readers import read_images
@@ -100,55 +101,45 @@ def test_dataset_is_found_in_folders_of_also_in(real_data, tmp_path):
     assert find_folder(chosen, tmp_path, chosen.files["train"]) == there
 
 
-def write_pictures(folder: Path, classes: list[str], n: int, side: int = 28) -> None:
-    images, labels = pictures(n)
-    for part in ("train", "test"):
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            name = classes[label % len(classes)]
-            (folder / part / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).resize((side, side)).save(folder / part / name / f"{i:04}.png")
-
-
-CATS = ("dataset=folder", "dataset.class_names=[cat,dog,owl]", "dataset.val_size=40")
+CLASSES = f"dataset.class_names=[{','.join(samples.CLASSES)}]"
+SHAPES = ("dataset=folder", CLASSES, "dataset.val_size=40")
 
 
 def test_folder_of_images_with_three_classes_trains_and_predicts(main, ready, tmp_path):
-    write_pictures(tmp_path / "pets", ["cat", "dog", "owl"], 120)
-    pets = (*CATS, f"dataset.folder={tmp_path / 'pets'}", "dataset.name=pets")
-    assert main(*pets, "num_epoch=1", "batch_size=16", "tracking.plots=false").returncode == 0
-    done = main(*pets, program="predict")
+    shapes = (*SHAPES, f"dataset.folder={samples.own_set(tmp_path / 'shapes')}", "dataset.name=shapes")
+    assert main(*shapes, "num_epoch=1", "batch_size=16", "tracking.plots=false").returncode == 0
+    done = main(*shapes, program="predict")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"accuracy [01]\.\d{4} \(\d+/120\)", done.stdout)
-    assert all(f"\n {name} " in done.stdout for name in ("cat", "dog", "owl"))
+    assert re.search(r"accuracy [01]\.\d{4} \(\d+/30\)", done.stdout)
+    assert all(f"\n {name} " in done.stdout for name in samples.CLASSES)
 
 
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda pets: shutil.rmtree(pets / "train" / "owl"), "owl"),
-        (lambda pets: (pets / "train" / "cow").mkdir(), "cow"),
-        (lambda pets: shutil.rmtree(pets), "/pets/train"),
+        (lambda folder: shutil.rmtree(folder / "train" / "cross"), "cross"),
+        (lambda folder: (folder / "train" / "cow").mkdir(), "cow"),
+        (shutil.rmtree, "/shapes/train"),
     ],
 )
 def test_wrong_content_of_image_folder_is_named(spoil, expected, tmp_path):
-    write_pictures(tmp_path / "pets", ["cat", "dog", "owl"], 12)
-    spoil(tmp_path / "pets")
+    folder = samples.own_set(tmp_path / "shapes")
+    spoil(folder)
     with pytest.raises(DataError, match=re.escape(expected)):
-        read_images(dataset(*CATS, f"dataset.folder={tmp_path / 'pets'}"), "anywhere", "train")
+        read_images(dataset(*SHAPES, f"dataset.folder={folder}"), "anywhere", "train")
 
 
 def test_color_images_in_gray_dataset_cause_one_warning(tmp_path, caplog):
     def warned(tint: int) -> int:
-        folder = tmp_path / str(tint)
-        write_pictures(folder, ["cat", "dog", "owl"], 12)
-        some = sorted((folder / "train" / "dog").iterdir())[:2]
+        folder = samples.own_set(tmp_path / str(tint))
+        some = sorted((folder / "train" / "square").iterdir())[:2]
         gray = np.asarray(Image.open(some[0]))
         colored = np.stack([gray, gray, np.where(gray > 128, gray - tint, gray)], -1).astype(np.uint8)
         for path in some:
             Image.fromarray(colored).save(path)
         caplog.clear()
         for _ in range(2):
-            read_images(dataset(*CATS, f"dataset.folder={folder}", f"dataset.name=c{tint}"), "anywhere", "train")
+            read_images(dataset(*SHAPES, f"dataset.folder={folder}", f"dataset.name=c{tint}"), "anywhere", "train")
         return sum("gray" in record.getMessage() for record in caplog.records)
 
     assert [warned(tint) for tint in (0, 5, 100)] == [0, 0, 1]

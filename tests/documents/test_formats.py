@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from fnmatch import fnmatch
-from functools import cache
 from importlib import import_module
 
 import pytest
@@ -243,50 +242,14 @@ def test_every_module_on_the_page_exists():
     assert [cell for cell in cells if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell)] == []
 
 
-@cache
-def mentions(module: str) -> tuple[frozenset[str], str]:
-    """The identifiers of a module, and its strings, with the values of imported constants."""
-    identifiers, texts = set(), []
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
-        if isinstance(node, ast.Attribute):
-            identifiers.add(node.attr)
-        elif isinstance(node, ast.Name):
-            identifiers.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            identifiers.add(node.name)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            texts.append(node.value)
-        elif isinstance(node, ast.ImportFrom) and node.module in FILES:
-            texts += [value for alias in node.names if (value := constants(node.module).get(alias.name))]
-    return frozenset(identifiers), "\n".join(texts)
-
-
-@cache
-def constants(module: str) -> dict[str, str]:
-    """The constants of a module that are strings, by name."""
-    found = {}
-    for node in ast.parse(FILES[module].read_text()).body:
-        for target in node.targets if isinstance(node, ast.Assign) else ():
-            pairs = [(target, node.value)]
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                pairs = list(zip(target.elts, node.value.elts, strict=True))
-            texts = [(t, v.value) for t, v in pairs if isinstance(v, ast.Constant) and isinstance(v.value, str)]
-            found |= {ast.unparse(name): text for name, text in texts}
-    return found
-
-
 def test_documented_readers_of_a_field_mention_the_field():
+    words = {module: set(re.findall(r"\w+", path.read_text())) for module, path in FILES.items()}
     wrong = []
     for row in table("field"):
         readers = row.modules("read by")
         for name in row.names:
-            using = [module for module in FILES if _uses(module, name)]
+            using = [module for module in FILES if name in words[module]]
             wrong += [(row.heading, name, reader) for reader in readers if module_of(reader) not in using]
             if len(readers) > MOST or (row.cells["read by"] == MANY and len(using) <= MOST):
                 wrong.append((row.heading, name, row.cells["read by"]))
     assert wrong == []
-
-
-def _uses(module: str, field: str) -> bool:
-    identifiers, texts = mentions(module)
-    return field in identifiers or field in texts.split("\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.transcripts import differing, renewed
+from benchmarks.transcripts import differing
 
 ERR = "sweep of 4 runs\nepoch 1/5: loss 1.2843, 9,480 images/s\n"
 OUT = """digits: 4 runs
@@ -49,11 +49,3 @@ def test_unmarked_omission_of_lines_is_detected():
     assert differing(SHOWN.replace(" ...\n", ""), OUT, ERR)
     assert differing(SHOWN.rpartition("\n")[0], OUT, ERR)
     assert differing(SHOWN.rpartition("\n")[0] + "\n ...", OUT, ERR) == []
-
-
-def test_renewed_transcript_has_printed_lines():
-    old = SHOWN.replace("99.04", "98.00").replace("selu wins", "relu wins").replace("1.2843", "2.5")
-    made = renewed(old, OUT, ERR)
-    assert differing(made, OUT, ERR) == []
-    assert made.splitlines()[:3] == [ERR.splitlines()[1], " ...", OUT.splitlines()[2]]
-    assert made.splitlines()[-1] == OUT.splitlines()[-1]

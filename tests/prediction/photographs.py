@@ -3,7 +3,7 @@
 These photographs test the preparation of a user's pictures, so nothing may be tuned on them. The tuning used
 `benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
 papers, inks, shadows and seeds, and shares no code with this file. This file uses the fonts STIX and Computer Modern
-(roman, typewriter), and strokes that are smooth curves through the points below, with added tremor.
+(roman, typewriter), and strokes that are smooth curves through the points in drawn.py, with added tremor.
 """
 
 from __future__ import annotations
@@ -16,30 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-Point = tuple[float, float]
-
-# Pen strokes through points of the unit square, x to the right, y down.
-HAND: dict[int, list[list[Point]]] = {
-    0: [[(0.58, 0.06), (0.3, 0.16), (0.2, 0.5), (0.3, 0.85), (0.52, 0.94), (0.74, 0.8), (0.8, 0.45), (0.7, 0.14),
-         (0.5, 0.07)]],
-    1: [[(0.38, 0.22), (0.5, 0.12), (0.56, 0.06)], [(0.56, 0.06), (0.53, 0.5), (0.5, 0.95)]],
-    2: [[(0.24, 0.26), (0.38, 0.08), (0.62, 0.08), (0.74, 0.26), (0.62, 0.52), (0.4, 0.76), (0.22, 0.92)],
-        [(0.22, 0.92), (0.5, 0.9), (0.82, 0.93)]],
-    3: [[(0.26, 0.14), (0.48, 0.05), (0.7, 0.16), (0.66, 0.36), (0.44, 0.46)],
-        [(0.44, 0.46), (0.68, 0.52), (0.76, 0.7), (0.62, 0.9), (0.4, 0.95), (0.22, 0.86)]],
-    4: [[(0.4, 0.08), (0.3, 0.34), (0.2, 0.6)], [(0.2, 0.6), (0.5, 0.6), (0.84, 0.57)],
-        [(0.66, 0.3), (0.63, 0.6), (0.6, 0.95)]],
-    5: [[(0.3, 0.09), (0.28, 0.26), (0.26, 0.44)],
-        [(0.26, 0.44), (0.48, 0.38), (0.7, 0.48), (0.74, 0.7), (0.6, 0.9), (0.38, 0.95), (0.2, 0.86)],
-        [(0.3, 0.09), (0.52, 0.1), (0.76, 0.07)]],
-    6: [[(0.66, 0.05), (0.44, 0.22), (0.28, 0.5), (0.26, 0.76), (0.42, 0.94), (0.64, 0.9), (0.74, 0.72), (0.64, 0.56),
-         (0.44, 0.56), (0.3, 0.7)]],
-    7: [[(0.2, 0.12), (0.5, 0.1), (0.8, 0.1)], [(0.8, 0.1), (0.6, 0.4), (0.48, 0.68), (0.42, 0.95)]],
-    8: [[(0.7, 0.18), (0.52, 0.06), (0.34, 0.14), (0.36, 0.34), (0.58, 0.5), (0.72, 0.7), (0.62, 0.9), (0.42, 0.93),
-         (0.3, 0.78), (0.4, 0.56), (0.6, 0.42), (0.7, 0.2)]],
-    9: [[(0.72, 0.26), (0.56, 0.08), (0.36, 0.14), (0.3, 0.34), (0.44, 0.5), (0.62, 0.44), (0.72, 0.26)],
-        [(0.72, 0.26), (0.7, 0.6), (0.62, 0.95)]],
-}  # fmt: skip
+from tests.prediction.drawn import STROKES
 
 FONTS = ("STIXGeneral.ttf", "cmr10.ttf", "cmtt10.ttf")
 KINDS = ("ruled", "uneven light", "colored ink", "turned", "several")
@@ -123,7 +100,7 @@ def _mark(digit: int, font: str | None, tall: int, degrees: float, draws: np.ran
         pen.text((side, side), str(digit), fill=255, font=ImageFont.truetype(str(path), int(1.45 * side)), anchor="mm")
     else:
         nib = side * draws.uniform(0.035, 0.06)
-        for stroke in HAND[digit]:
+        for stroke in STROKES[digit]:
             for x, y in _smooth(np.array(stroke) + draws.normal(0, 0.012, (len(stroke), 2))):
                 at = (side / 2 + side * x, side / 2 + side * y)
                 pen.ellipse([at[0] - nib, at[1] - nib, at[0] + nib, at[1] + nib], fill=255)

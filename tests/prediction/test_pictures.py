@@ -52,16 +52,6 @@ def test_picture_and_negative_give_same_frame(tmp_path):
     assert torch.equal(one.frame, two.frame)
 
 
-def test_photograph_is_rotated_by_exif_orientation(tmp_path):
-    file = draw(7, STYLES["black on white"], tmp_path / "digit")
-    turned = Image.open(file).transpose(Image.Transpose.ROTATE_90)
-    orientation = Image.Exif()
-    orientation[0x0112] = 6  # turn by 270 degrees to see it upright
-    turned.save(tmp_path / "turned.png", exif=orientation)
-    difference = read_picture(file).frame.float() - read_picture(tmp_path / "turned.png").frame.float()
-    assert difference.abs().mean() < 3
-
-
 @pytest.mark.parametrize(
     "make",
     [

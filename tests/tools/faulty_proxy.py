@@ -20,6 +20,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.tools.servers import answering, send
+
 HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -59,13 +61,6 @@ class FaultyProxy:
     def _listen(self) -> None:
         proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = lambda self: proxy._answer(self)  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 64
@@ -77,7 +72,7 @@ class FaultyProxy:
                 proxy._open.add(request)
                 super().process_request(request, client_address)
 
-        self._server = Server(("127.0.0.1", self._port), Handler)
+        self._server = Server(("127.0.0.1", self._port), answering(self._answer, "HTTP/1.1"))
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -102,7 +97,8 @@ class FaultyProxy:
         elif mode == "drop":
             request.close_connection = True
         elif mode.isdigit():
-            _send(request, int(mode), {}, b"")
+            headers = {"Retry-After": self.retry_after} if self.retry_after is not None else {}
+            send(request, int(mode), headers, b"")
         else:
             if mode == "slow":
                 time.sleep(5)
@@ -125,19 +121,7 @@ class FaultyProxy:
             content = answer.read()
         kept = {k: v for k, v in answer.getheaders() if k.lower() not in HOP}
         if mode == "half":
-            _send(request, answer.status, kept, content[: len(content) // 2], len(content) or 1)
+            send(request, answer.status, kept, content[: len(content) // 2], len(content) or 1)
             request.close_connection = True
         else:
-            _send(request, answer.status, kept, content)
-
-
-def _send(
-    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes, length: int | None = None
-) -> None:
-    request.send_response(status)
-    for name, value in headers.items():
-        request.send_header(name, value)
-    request.send_header("Content-Length", str(len(content) if length is None else length))
-    request.end_headers()
-    request.wfile.write(content)
-    request.wfile.flush()
+            send(request, answer.status, kept, content)

@@ -147,15 +147,6 @@ def test_leftovers_of_killed_build_are_replaced(fake):
     assert not path.with_suffix(".building").exists()
 
 
-def test_named_pipe_as_lock_is_refused(fake):
-    path = build.build(fake.cache).path
-    path.unlink()
-    path.with_suffix(".lock").unlink()
-    os.mkfifo(path.with_suffix(".lock"))
-    with pytest.raises(build.BuildError, match=str(path.with_suffix(".lock"))):
-        build.build(fake.cache)
-
-
 def test_missing_compiler_is_reported(fake, monkeypatch):
     monkeypatch.setenv("CXX", "/no/such/c++")
     with pytest.raises(build.BuildError, match=r"no C\+\+ compiler"):
