@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -26,19 +25,7 @@ SMALL = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "dev
 NO_MODEL = "tracking.models=none"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("api") / "outputs"
-
-
-@pytest.fixture
-def store(shared, monkeypatch) -> Path:
-    """The outputs folder of several tests, because creating a database takes seconds."""
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(shared))
-    return shared
-
-
-def test_train_accepts_overrides_dict_or_configuration(store):
+def test_train_accepts_overrides_dict_or_configuration(ready):
     overrides = [*SMALL, NO_MODEL]
     config = lenet_exp.compose(overrides)
     assert isinstance(config, Config)
@@ -46,7 +33,7 @@ def test_train_accepts_overrides_dict_or_configuration(store):
     assert result.outcome == "finished"
     assert result.best_val_accuracy == result.value == result.record.best_val_accuracy > 0.5
     assert (result.best_epoch, result.seconds) == (1, result.record.seconds)
-    assert result.folder.parent == store / "runs"
+    assert result.folder.parent == ready / "runs"
     assert json.loads((result.folder / "record.json").read_text()) == record_to_json(result.record)
     assert not result.repeated
     assert (repr(result), repr(result).count("\n")) == (str(result), 0)
@@ -64,7 +51,7 @@ def test_train_accepts_overrides_dict_or_configuration(store):
 @pytest.mark.parametrize(
     "overrides", [["activation=tanh"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=2"]]
 )
-def test_load_returns_best_weights_bit_for_bit(overrides, store, monkeypatch, tmp_path):
+def test_load_returns_best_weights_bit_for_bit(overrides, ready, monkeypatch, tmp_path):
     result = lenet_exp.train([*SMALL, *overrides])
     name = f"runs:/{result.mlflow_run_id}"
     network = lenet_exp.load(name)
@@ -75,7 +62,7 @@ def test_load_returns_best_weights_bit_for_bit(overrides, store, monkeypatch, tm
     assert set(state) == set(best)
     assert all(torch.equal(state[name], best[name]) for name in best)
     assert weights_digest(state) == result.record.weights_digest
-    note = client(store).get_run(result.mlflow_run_id).data.tags["mlflow.note.content"]
+    note = client(ready).get_run(result.mlflow_run_id).data.tags["mlflow.note.content"]
     namespace: dict[str, torch.nn.Module] = {}
     exec(note.removeprefix("```python\n").removesuffix("```"), namespace)
     assert weights_digest(namespace["network"].state_dict()) == result.record.weights_digest
@@ -86,7 +73,7 @@ def test_load_returns_best_weights_bit_for_bit(overrides, store, monkeypatch, tm
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
     with pytest.raises(StoreError, match=r"mlflow\.db: "):
         lenet_exp.load(name)
-    network_from_other_store = lenet_exp.load(name, tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
+    network_from_other_store = lenet_exp.load(name, tracking_uri=f"sqlite:///{ready / 'mlflow.db'}")
     assert weights_digest(network_from_other_store.state_dict()) == result.record.weights_digest
 
 
@@ -98,7 +85,7 @@ def test_invalid_override_raises_one_line_error_and_starts_no_run(wrong, outputs
     assert not outputs.exists()
 
 
-def test_diverged_run_has_no_value(store):
+def test_diverged_run_has_no_value(ready):
     result = lenet_exp.train([*SMALL, NO_MODEL, "optimizer.lr=1e6"])
     assert result.outcome == "diverged"
     assert result.value != result.value
@@ -110,7 +97,7 @@ def test_import_loads_no_torch_mlflow_or_hydra(tmp_path):
     assert done.stdout == "set()\n"
 
 
-def test_callback_receives_each_epoch_and_can_prune(store):
+def test_callback_receives_each_epoch_and_can_prune(ready):
     line = [*SMALL, NO_MODEL, "num_epoch=4", "seed=50", "dataset.train_size=64"]
     seen: list[int] = []
 
@@ -129,7 +116,7 @@ def test_callback_receives_each_epoch_and_can_prune(store):
 
 
 @pytest.mark.slow(seconds=5)
-def test_search_from_python_is_an_optuna_study(store):
+def test_search_from_python_is_an_optuna_study(ready):
     import optuna
 
     space = {"optimizer.lr": "tag(log,interval(1e-3,0.3))", "activation": ["relu", "selu"]}
@@ -162,7 +149,7 @@ def test_single_override_can_be_a_string():
 
 
 @pytest.mark.slow(seconds=6)
-def test_sweep_from_python_matches_command_and_returns_numbers(store, main):
+def test_sweep_from_python_matches_command_and_returns_numbers(ready, main):
     swept = ["optimizer.lr=0.1,0.01", "training.ema_decay=null,0.9", "sweep.zip=[optimizer.lr,training.ema_decay]"]
     line = [*SMALL, NO_MODEL, "dataset.train_size=64", "hydra/launcher=basic", *swept]
     table = lenet_exp.sweep(line)

@@ -24,7 +24,7 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.delivery.reproduced import tag_runs
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, end, lenet_train, start
+from tests.tools.commands import SMALL, check_refused, end, lenet_train, start
 from tests.tools.stores import client, runs
 
 pytestmark = pytest.mark.slow(seconds=3)
@@ -42,12 +42,9 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def original(empty_store, tmp_path_factory) -> Path:
+def original(trained_outputs) -> Path:
     """Return an outputs folder with one finished run."""
-    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("original") / "outputs"))
-    done = lenet_train(*LINE, "engine=torch", outputs=outputs)  # torch's bits depend on the CPU
-    assert done.returncode == 0, done.stderr
-    return outputs
+    return trained_outputs(*LINE, "engine=torch")  # torch's bits depend on the CPU
 
 
 @pytest.fixture
@@ -57,10 +54,6 @@ def trained(original, outputs, tmp_path) -> RunFolder:
     (path,) = (outputs / "runs").iterdir()
     (path / "delivered.json").unlink()
     return RunFolder(path)
-
-
-def contents(folder: RunFolder) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.path.iterdir() if p.is_file()}
 
 
 def reproduced(main: Cli, *arguments: str, status: int) -> str:
@@ -74,12 +67,12 @@ def test_reproduced_run_has_same_bits_and_is_tagged_in_mlflow(original, main, mo
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(original))
     (run,) = runs(client(original))
     (path,) = (original / "runs").iterdir()
-    before = contents(RunFolder(path))
+    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
     reproduced(main, f"run={path.name[:6]}", status=0)
     reproduced(main, f"run={path / 'record.json'}", "check=true", status=0)
     assert "must be a run folder" in reproduced(main, f"run={path / 'run.log'}", status=2)
     reproduced(main, f"run={run.info.run_id}", "check=true", status=0)
-    assert contents(RunFolder(path)) == before
+    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
     assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
     tags = runs(client(original))[0].data.tags
     verdicts = [tags[name].partition(" ")[0].rstrip(":") for name in ("reproduced", "record_checked")]
@@ -338,9 +331,5 @@ def test_killed_reproduction_resumes_with_same_result(ready):
     ],
 )
 def test_invalid_request_gives_one_line_error(typed, named, main, outputs):
-    done = main(*typed.split(), program="reproduce")
-    assert done.returncode == 2
-    assert done.stderr.startswith("lenet-reproduce: ")
-    assert done.stderr.count("\n") == 1
-    assert named in done.stderr
+    check_refused(main(*typed.split(), program="reproduce"), named)
     assert not outputs.exists()
