@@ -21,7 +21,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.browser.served import lenet_ui
 from tests.documents.pages import Block, Command
-from tests.documents.rules import SMALLER, Need, Rule, Way, is_repeated, rule_of
+from tests.documents.rules import SMALLER, Need, Rule, Way, rule_of
 from tests.tools.commands import NO_NETWORK, ROOT, Done, end, lenet_train, start
 from tests.tools.warm import Process
 
@@ -54,7 +54,7 @@ class Reader:
     def type(self, command: Command) -> None:
         """Run a command according to its rule, and record a problem."""
         rule = rule_of(command)
-        if rule.way is Way.elsewhere or command.is_mistake or is_repeated(command):
+        if rule.way is Way.elsewhere or command.is_mistake:
             return
         if rule.needs:
             self._have(rule.needs, command.text)

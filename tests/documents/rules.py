@@ -7,15 +7,13 @@ the status in its comment. Only a rule, which gives the reason, excludes a comma
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 
 from benchmarks.transcripts import CHEAPER
-from tests.documents.pages import COMMANDS, FRESH, Command
+from tests.documents.pages import FRESH, Command
 from tests.tools.commands import ROOT
 
 
@@ -122,27 +120,6 @@ def rule_of(command: Command) -> Rule:
         return next((rule for begins, rule in COMPARED.items() if command.text.startswith(begins)), AS_IT_STANDS)
     claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page in FRESH))
     return AS_IT_STANDS if command.is_mistake else next(claims, AS_IT_STANDS)
-
-
-def is_repeated(command: Command) -> bool:
-    """Return whether a page other than README and tutorial has the same program with these or more flags."""
-    if command.page in FRESH or command.is_compared:
-        return False
-    before = True
-    for other in COMMANDS:
-        if other == command:
-            before = False
-        elif other.page not in FRESH and (kind(command) < kind(other) or (before and kind(command) == kind(other))):
-            return True
-    return False
-
-
-@cache
-def kind(command: Command) -> frozenset[str]:
-    """Return a program and its flags, or the whole text of any other command."""
-    if not command.text.startswith("lenet-") or command.is_mistake:
-        return frozenset({command.text})
-    return frozenset(word.partition("=")[0] for word in shlex.split(command.text))
 
 
 # Replacements in python blocks that shorten training.

@@ -11,7 +11,7 @@ import pytest
 
 from tests.documents.pages import ALL, COMMANDS, FRESH, KINDS, PAGES, README, TUTORIAL, commands
 from tests.documents.reader import Reader
-from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repeated, rule_of
+from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, rule_of
 from tests.tools.commands import ROOT
 from tests.tools.records import changed_model
 
@@ -90,9 +90,3 @@ def test_every_rule_is_used_and_excluded_commands_are_covered():
             assert all((ROOT / path).is_file() for path in rule.covered)
             for command in claimed if rule.check else ():
                 rule.check(command.text)
-    for page in PAGES:  # also for new objects of the same commands
-        assert [c for b in ALL[page] for c in commands(b) if is_repeated(c)] == [
-            c for c in COMMANDS if c.page == page and is_repeated(c)
-        ]
-    typed = {c.text.split()[0] for c in COMMANDS if not is_repeated(c) and c.page not in FRESH}
-    assert {c.text.split()[0] for c in COMMANDS if is_repeated(c)} <= typed
