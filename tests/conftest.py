@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 class Cli(Protocol):
     def __call__(
-        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None, **popen: Any
+        self, *arguments: str, program: str = ..., status: int | None = ..., **popen: Any
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -119,17 +119,19 @@ def cli(workdir: Path) -> Cli:
     """`cli("dataset=digits", ...)` runs `python -m lenet_exp train dataset=digits ...` as a process of its own.
 
     It runs in `workdir` (or in `cwd=`), with `env=` on top of the environment, and without LENET_EXP_OUTPUTS unless
-    the test asks for the fixture `outputs`. Returns subprocess's returncode, stdout and stderr, as text.
+    the test asks for the fixture `outputs`. Returns subprocess's returncode, stdout and stderr, as text. `status=0`
+    checks the exit status.
     """
 
     def run(
         *arguments: str,
         program: str = "train",
+        status: int | None = None,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
         **popen: Any,
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "lenet_exp", program, *arguments],
             cwd=cwd or workdir,
             env={**os.environ, **(env or {})},
@@ -139,6 +141,8 @@ def cli(workdir: Path) -> Cli:
             timeout=600,
             **popen,
         )
+        assert status in (None, done.returncode), done.stdout + done.stderr
+        return done
 
     return run
 
@@ -148,7 +152,7 @@ def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Like `cli`, but in this process, which has already imported torch; use it for many quick cases."""
     monkeypatch.chdir(workdir)
 
-    def run(*arguments: str, program: str = "train") -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, program: str = "train", status: int | None = None) -> subprocess.CompletedProcess[str]:
         entry = import_module(f"lenet_exp.commands.{program}").main
         monkeypatch.setattr(sys, "argv", [f"lenet-{program}", *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the command sets it
@@ -159,7 +163,9 @@ def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
             entry()
         for which, handler in handlers.items():
             signal.signal(which, handler)
-        return subprocess.CompletedProcess(arguments, int(left.value.code or 0), *capfd.readouterr())
+        done = subprocess.CompletedProcess(arguments, int(left.value.code or 0), *capfd.readouterr())
+        assert status in (None, done.returncode), done.stdout + done.stderr
+        return done
 
     return run
 

@@ -28,7 +28,6 @@ def test_sample_images_are_predicted_and_sample_dataset_trains(main, ready):
         for line in ("seven.png: 7", "my scan.jpg: 4", "bill.jpg: 4 0 7"):
             assert f"samples/{line} " in done.stdout
     assert " ".join(TRAIN) in " ".join((samples.__doc__ or "").replace("'", "").split())
-    trained = main(*TRAIN, "tracking.plots=false", "tracking.models=none")
-    assert trained.returncode == 0, trained.stderr
+    main(*TRAIN, "tracking.plots=false", "tracking.models=none", status=0)
     (record,) = (ready / "runs").glob("*/record.json")
     assert json.loads(record.read_text())["best_val_accuracy"] > 0.5

@@ -38,13 +38,11 @@ def accuracy(stdout: str) -> float:
 
 def test_test_results_are_printed_written_and_logged_to_run(trained, main, workdir):
     store, run_id, file = trained
-    other_set = main("dataset=digits", "dataset.name=others", f"trained_model={file}", program="predict")
-    assert other_set.returncode == 0
+    other_set = main("dataset=digits", "dataset.name=others", f"trained_model={file}", program="predict", status=0)
     assert all(name in other_set.stderr for name in ("digits", "others"))
     assert "test_accuracy" not in store.get_run(run_id).data.metrics
 
-    done = main("dataset=digits", "output=test.json", "batch_size=7", program="predict")
-    assert done.returncode == 0, done.stderr
+    done = main("dataset=digits", "output=test.json", "batch_size=7", program="predict", status=0)
     written = json.loads((workdir / "test.json").read_text())
     matrix = torch.tensor(written["confusion_matrix"])
     assert 0.8 < written["accuracy"] == accuracy(done.stdout) == int(matrix.trace()) / 297
@@ -78,8 +76,7 @@ def test_model_is_evaluated_on_recorded_dataset(trained, main):
 
 
 def test_each_failed_job_of_multirun_gives_one_line_error(main, outputs, workdir):
-    done = main("-m", "trained_model=gone.safetensors,gone.pkl", program="predict")
-    assert done.returncode == 2
+    done = main("-m", "trained_model=gone.safetensors,gone.pkl", program="predict", status=2)
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["lenet-predict"] * 2
 
 
@@ -123,8 +120,7 @@ def test_only_lenet_predict_opens_test_set(ready, main, workdir, real_data):
 
     def is_opened(program: str, *arguments: str) -> bool:
         opened.clear()
-        done = main(f"data_root={workdir / 'data'}", *arguments, program=program)
-        assert done.returncode == 0, done.stderr
+        main(f"data_root={workdir / 'data'}", *arguments, program=program, status=0)
         assert any("ubyte" in path for path in opened)
         return any("t10k" in path for path in opened)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -20,61 +22,43 @@ def ours(schedule: Schedule, steps: int = STEPS) -> list[float]:
     return [lr_factor(schedule, step, steps) for step in range(steps)]
 
 
-def stepped(optimizer: torch.optim.Optimizer, scheduler: LRScheduler, steps: int = STEPS) -> list[float]:
-    found = []
-    for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+def after_warmup(optimizer: torch.optim.Optimizer, final: float) -> LRScheduler:
+    """Return a linear schedule that starts to fall after eight rising steps."""
+    parts = [LinearLR(optimizer, 0.04, 1.0, 8), LinearLR(optimizer, 1.0, final, STEPS - 8)]
+    return SequentialLR(optimizer, parts, [8])
+
+
+TORCHS: list[tuple[Schedule, Callable[[torch.optim.Optimizer], LRScheduler]]] = [
+    (Schedule(ScheduleShape.linear, 0.0, 0.04, 0.1, 1), lambda o: LinearLR(o, 1.0, 0.1, STEPS)),
+    (Schedule(ScheduleShape.linear, 0.2, 0.04, 0.0, 1), lambda o: after_warmup(o, 0.0)),
+    (Schedule(ScheduleShape.linear, 0.2, 0.04, 1.0, 1), lambda o: after_warmup(o, 1.0)),
+    (Schedule(ScheduleShape.cosine, 0.0, 0.04, 0.1, 1), lambda o: CosineAnnealingLR(o, STEPS, 0.1)),
+    (Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3), lambda o: MultiStepLR(o, [10, 20, 30], 0.001 ** (1 / 3))),
+    *(
+        (
+            Schedule(ScheduleShape.one_cycle, warmup, 1 / 25, 1 / 25 / 1e4, 1),
+            lambda o, warmup=warmup: OneCycleLR(o, 1.0, STEPS, pct_start=warmup, cycle_momentum=False),
+        )
+        for warmup in (0.3, 0.5)
+    ),
+]
+
+
+@pytest.mark.parametrize(("schedule", "scheduler_of"), TORCHS)
+def test_schedule_matches_torch(schedule, scheduler_of):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, expected = scheduler_of(optimizer), [optimizer.param_groups[0]["lr"]]
+    for _ in range(STEPS - 1):
         optimizer.step()
         scheduler.step()
-    return found
-
-
-def sgd() -> torch.optim.Optimizer:
-    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-
-
-@pytest.mark.parametrize(("warmup", "final"), [(0, 0.1), (8, 0.0), (8, 1.0)])
-def test_linear_schedule_matches_torch(warmup, final):
-    optimizer = sgd()
-    falling = LinearLR(optimizer, 1.0, final, STEPS - warmup)
-    scheduler: LRScheduler = falling
-    if warmup:
-        optimizer = sgd()
-        rising, falling = LinearLR(optimizer, 0.04, 1.0, warmup), LinearLR(optimizer, 1.0, final, STEPS - warmup)
-        scheduler = SequentialLR(optimizer, [rising, falling], [warmup])
-    schedule = Schedule(ScheduleShape.linear, warmup / STEPS, 0.04, final, 1)
-    assert ours(schedule) == pytest.approx(stepped(optimizer, scheduler))
-
-
-def test_cosine_schedule_matches_torch():
-    optimizer = sgd()
-    scheduler = CosineAnnealingLR(optimizer, STEPS, 0.1)
-    assert ours(Schedule(ScheduleShape.cosine, 0.0, 0.04, 0.1, 1)) == pytest.approx(stepped(optimizer, scheduler))
+        expected.append(optimizer.param_groups[0]["lr"])
+    assert ours(schedule) == pytest.approx(expected)
 
 
 def test_cosine_schedule_after_warm_up_covers_remaining_steps():
     warm = ours(Schedule(ScheduleShape.cosine, 0.25, 0.5, 0.0, 1))
     assert warm[:10] == pytest.approx([0.5 + 0.05 * step for step in range(10)])
     assert warm[10:] == pytest.approx(ours(Schedule(ScheduleShape.cosine, 0.0, 0.5, 0.0, 1), 30))
-
-
-def test_step_schedule_matches_torch():
-    optimizer = sgd()
-    scheduler = MultiStepLR(optimizer, [10, 20, 30], 0.001 ** (1 / 3))
-    assert ours(Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3)) == pytest.approx(stepped(optimizer, scheduler))
-
-
-@pytest.mark.parametrize("warmup", [0.3, 0.5])
-def test_one_cycle_schedule_matches_torch(warmup):
-    optimizer = sgd()
-    scheduler = OneCycleLR(optimizer, 1.0, STEPS, pct_start=warmup, cycle_momentum=False)
-    expected = []
-    for step in range(STEPS):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if step < STEPS - 1:
-            scheduler.step()
-    assert ours(Schedule(ScheduleShape.one_cycle, warmup, 1 / 25, 1 / 25 / 1e4, 1)) == pytest.approx(expected)
 
 
 schedules = st.builds(
