@@ -99,27 +99,6 @@ def test_written_file_has_permissions_of_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from lenet_exp.files import write_atomic
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    write_atomic(Path(sys.argv[1]), b"n" * 5000)
-except OSError as e:
-    sys.exit(f"refused {e.filename}")
-"""
-
-
-def test_failed_write_leaves_only_the_old_file(tmp_path):
-    (tmp_path / "file").write_bytes(b"o" * 500)
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "file")], capture_output=True, text=True)
-    assert done.stderr == f"refused {tmp_path / 'file'}\n"
-    assert (tmp_path / "file").read_bytes() == b"o" * 500
-    assert os.listdir(tmp_path) == ["file"]
-
-
 WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path

@@ -15,6 +15,7 @@ from tests.data.idx import MADE_UP, pictures, write_mnist_like
 from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
+DIGITS = compose(["dataset=digits"])
 IMAGES, LABELS = pictures(60)
 
 
@@ -74,12 +75,12 @@ def test_digests_do_not_depend_on_folder_or_earlier_datasets(original, tmp_path)
     assert len({tuple(d.values()) for d in forward}) == len(questions)
 
 
-def test_runs_in_one_process_share_tensors_of_dataset(original, digits, tmp_path):
+def test_runs_in_one_process_share_tensors_of_dataset(original, tmp_path):
     other = load(tmp_path / "original", split_seed=3, val_size=10)
     assert original.images.data_ptr() == other.images.data_ptr()
     assert original.labels.data_ptr() == other.labels.data_ptr()
     assert not np.array_equal(original.val_index[:10], other.val_index)
-    assert load_training_data(digits, CPU).images.data_ptr() != original.images.data_ptr()
+    assert load_training_data(DIGITS, CPU).images.data_ptr() != original.images.data_ptr()
 
 
 DIGESTS = {  # training and validation set

@@ -21,8 +21,10 @@ from lenet_exp.data.images import data_digests, load_training_data, share_datase
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine
 from tests.tools.commands import ROOT
+from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
+DIGITS = compose(["dataset=digits"])
 
 
 @pytest.fixture
@@ -48,27 +50,27 @@ def test_mapped_tensor_equals_shared_tensor(shape, dtype):
         os.close(shared.descriptor)
 
 
-def test_training_data_are_equal_from_shared_memory(digits, unshared):
-    read, digests = load_training_data(digits, CPU), data_digests(digits)
-    sets = share_datasets([digits, digits])
+def test_training_data_are_equal_from_shared_memory(unshared):
+    read, digests = load_training_data(DIGITS, CPU), data_digests(DIGITS)
+    sets = share_datasets([DIGITS, DIGITS])
     descriptors = [d for s in sets for d in s.descriptors]
     assert len(sets) == 1
     assert len(descriptors) == 2
     use_shared_datasets(sets)
-    mapped = load_training_data(digits, CPU)
-    assert mapped.images.data_ptr() == load_training_data(digits, CPU).images.data_ptr()
+    mapped = load_training_data(DIGITS, CPU)
+    assert mapped.images.data_ptr() == load_training_data(DIGITS, CPU).images.data_ptr()
     assert mapped.images.data_ptr() != read.images.data_ptr()
     for name in ("images", "labels", "train_index", "val_index"):
         assert torch.equal(getattr(mapped, name), getattr(read, name))
     assert (mapped.digests, mapped.source, mapped.files) == (read.digests, read.source, read.files)
-    assert data_digests(digits) == digests
+    assert data_digests(DIGITS) == digests
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def test_other_process_maps_dataset_without_reading_files(digits):
+def test_other_process_maps_dataset_without_reading_files():
     """The kernel lists two mappings of a memfd in that process, none of whose pages is copied."""
-    sets = share_datasets([digits])
+    sets = share_datasets([DIGITS])
     descriptors = [d for s in sets for d in s.descriptors]
     code = (
         "import sys, torch, cloudpickle\n"
@@ -84,7 +86,7 @@ def test_other_process_maps_dataset_without_reading_files(digits):
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=cloudpickle.dumps((sets, digits)),
+        input=cloudpickle.dumps((sets, DIGITS)),
         pass_fds=descriptors,
         capture_output=True,
         cwd=ROOT,
@@ -94,7 +96,7 @@ def test_other_process_maps_dataset_without_reading_files(digits):
     mappings, copied_kb, total = done.stdout.split()
     assert int(mappings) == 2  # images and labels
     assert int(copied_kb) == 0
-    assert float(total) == pytest.approx(float(load_training_data(digits, CPU).images.sum()), rel=1e-6)
+    assert float(total) == pytest.approx(float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6)
     for descriptor in descriptors:
         os.close(descriptor)
 

@@ -26,8 +26,8 @@ def with_sizes(val_size: int, train_size: int | None, split_seed: int = 0) -> Co
     )
 
 
-def test_last_297_digits_are_not_used_for_training_or_validation(digits):
-    data = load_training_data(digits, CPU)
+def test_last_297_digits_are_not_used_for_training_or_validation():
+    data = load_training_data(CONFIG, CPU)
     assert (len(data.train_index), len(data.val_index)) == (1250, 250)
     raw = load_digits()
     assert torch.equal(data.images, normalize(torch.from_numpy(raw.images)[:1500], 16))

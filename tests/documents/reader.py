@@ -22,7 +22,7 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.browser.served import lenet_ui
 from tests.documents.pages import Block, Command
 from tests.documents.rules import SMALLER, Need, Rule, Way, rule_of
-from tests.tools.commands import NO_NETWORK, ROOT, Done, end, lenet_train, start
+from tests.tools.commands import NO_NETWORK, ROOT, Done, end, start
 from tests.tools.warm import Process
 
 SMALL = "dataset=digits batch_size=32 num_epoch=1 tracking.plots=false"
@@ -92,14 +92,6 @@ class Reader:
         if not SHELL.search(re.sub(r"'[^']*'", "", text)):
             if words[0].startswith("PYTHONPATH="):
                 environment["PYTHONPATH"] = words.pop(0).partition("=")[2]
-            if "sweep.dry_run=true" in words:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.chdir(self.folder)
-                    return lenet_train(
-                        *words[1:],
-                        outputs=self.outputs,
-                        **{k: v for k, v in environment.items() if k != "LENET_EXP_OUTPUTS"},
-                    )
             if words[0].startswith("lenet-"):
                 return end(self._started(words, environment))
             if words[:2] == ["python", "-m"]:

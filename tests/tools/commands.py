@@ -132,8 +132,3 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with serving([sys.executable, "-m", *command, *stores], environment, folder / "server.log", f"{address}/health"):
         yield address
-
-
-def lenet_compare(outputs: Path, *arguments: str) -> Done:
-    """Run `lenet-compare <arguments>` in a separate process."""
-    return end(start(*arguments, outputs=outputs, program="compare"))

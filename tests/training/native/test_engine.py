@@ -14,12 +14,7 @@ import pytest
 from lenet_exp.training.engine import TorchEngine
 from lenet_exp.training.execution import NATIVE_ADAPTIVE, NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
-from lenet_exp.training.native.build import build_with
-from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.layout import NativeShape
-from lenet_exp.training.native.library import Kernels
-from lenet_exp.training.native.target import AVX2, AVX512, find_target
 from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.native import trained
@@ -51,21 +46,6 @@ def test_training_matches_stored_digest(kernels, name):
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in IN_CI else BY_HAND) for name in SHAPES])
 def test_training_of_another_shape_matches_stored_digest(kernels, name):
     assert {train_shape(name, threads) for threads in (1, 2)} == {NOTED["shapes"][name]}
-
-
-@BY_HAND  # compiles 60 libraries
-@pytest.mark.parametrize("target", [AVX2, AVX512])
-@pytest.mark.parametrize("command", ["g++", "clang++"])
-def test_digests_of_all_shapes_do_not_depend_on_compiler(tmp_path, command, target):
-    compiler = next((c for c in find_compilers() if c.name == command), None)
-    if compiler is None or find_target() not in (target, AVX512):
-        pytest.skip(f"no {command}, or no {target.name}")
-    for name in SHAPES:
-
-        def build(shape: NativeShape) -> Kernels:
-            return Kernels(build_with(tmp_path, compiler, target, shape), "", shape)
-
-        assert {train_shape(name, threads, build) for threads in (1, 2)} == {NOTED["shapes"][name]}, name
 
 
 def test_training_on_mnist_matches_stored_digest(kernels, real_data):
