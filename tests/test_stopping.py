@@ -52,16 +52,11 @@ def test_error_of_the_work_takes_precedence_over_signal():
 
 
 def test_graceful_in_another_thread_changes_no_handler():
-    handler = signal.getsignal(signal.SIGINT)
     seen = []
-
-    def record_handler() -> None:
-        work(lambda: seen.append(signal.getsignal(signal.SIGINT)))
-
-    thread = threading.Thread(target=record_handler)
+    thread = threading.Thread(target=work, args=(lambda: seen.append(signal.getsignal(signal.SIGINT)),))
     thread.start()
     thread.join()
-    assert seen == [handler]
+    assert seen == [signal.getsignal(signal.SIGINT)]
 
 
 CHILD = (

@@ -75,9 +75,14 @@ SAME = [
     ([], ["schedule.final=0.5", "schedule.start=0.5", "augmentation.erase_size=3", "training.min_delta=0.1"]),
     (["schedule=linear"], ["schedule=linear", "schedule.drops=7", "schedule.start=0.5"]),
     (["augmentation=[shift,flip]"], ["augmentation=[flip,shift]"]),
+    ([], ["dataset.image_size=32", "dataset.class_names=[a,b,c,d,e,f,g]"]),
 ]
 OTHER = [
     ([], ["activation=relu"]),
+    ([], ["dataset.image_size=28"]),
+    ([], ["dataset.class_names=[a,b,c,d,e,f,g]", "dataset.exact_classes=true"]),
+    ([], ["dataset.class_names=[a,b,c,d,e,f,g,h,i,j,k]"]),
+    ([], ["dataset=cifar10"]),
     (["activation=elu"], ["activation=elu", "activation.alpha=0.5"]),
     (["optimizer=adam"], ["optimizer=adamw"]),
     (["optimizer=adam"], ["optimizer=adam", "optimizer.betas=[0.8,0.999]"]),

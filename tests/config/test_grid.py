@@ -1,10 +1,8 @@
-"""A grid is counted before its jobs are created, and its sweeper refuses other programs."""
+"""A grid is counted before its jobs are created."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -91,14 +89,3 @@ def test_sweep_over_part_of_grid_trains_and_resumes(main, ready):
     for again in (main(*line), main("-m", "sweep.resume=last")):
         assert re.search(r"\b3 finished; 0 trained\b", again.stdout)
     assert len(all_sweeps(ready)) == 1
-
-
-def test_grid_sweeper_refuses_other_programs(workdir):
-    (workdir / "app.py").write_text(
-        "import hydra\n@hydra.main(version_base='1.3', config_path=None)\ndef app(cfg): print(cfg)\napp()\n"
-    )
-    command = [sys.executable, "app.py", "-m", "hydra/sweeper=grid", "+x=1,2"]
-    done = subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1  # the status of Hydra
-    assert "hydra/sweeper=basic" in done.stderr
-    assert "Traceback" not in done.stderr

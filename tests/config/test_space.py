@@ -93,11 +93,3 @@ def test_decimal_range_has_the_values_of_a_grid(start, stop, step):
     assert len(grid) - len(drawable) in {0, 1}
     assert drawable == pytest.approx(grid[: len(drawable)], abs=1e-9)
     assert all(len(values.text(value)) < 8 for value in values.all)  # 0.3, not 0.30000000000000004
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9), st.floats(0, 1e6))
-@settings(max_examples=30)
-def test_interval_limits_are_parsed_exactly(low, width):
-    values = parsed(f"x=interval({low!r},{low + width!r})").values
-    assert (values.low, values.high) == (low, low + width)
-    assert float(values.text(low)) == low

@@ -16,13 +16,12 @@ from PIL import Image
 
 from benchmarks.samples import COLOR_CLASSES, own_set
 from lenet_exp.api import compose
-from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import CIFAR_RECORD, read_images
 from lenet_exp.data.split import split_indices
-from lenet_exp.errors import ConfigError, DataError
+from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures.classify import read_pictures
 from tests.data.idx import pictures, png, write_idx
 
@@ -36,16 +35,6 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def folder(path: Path, *overrides: str) -> Config:
     return compose([*COLOR, f"dataset.folder={path}", *overrides])
-
-
-def write_cifar(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    """Write CIFAR-10's binary files, with an equal part of the images in each of the five training files."""
-    path = root / "cifar-10-batches-bin"
-    path.mkdir(parents=True)
-    records = np.concatenate([labels[:, None], images.reshape(len(images), -1)], axis=1).astype(np.uint8)
-    for number, part in enumerate(np.array_split(records, 5), 1):
-        (path / f"data_batch_{number}.bin").write_bytes(part.tobytes())
-    return path
 
 
 def test_classes_of_folder_dataset_are_names_of_subfolders(colors):
@@ -106,7 +95,8 @@ def test_predicted_image_is_prepared_like_a_training_image(size, tmp_path):
         ),
         (lambda a: os.mkdir(os.fsencode(a.parent) + b"/\xff"), ("udcff",)),
         (lambda a: Image.new("P", (28, 28)).save(a / "zz.png"), ("zz.png", "palette")),
-        (lambda a: (a / "zz.png").write_bytes(b"\x89PNG\r\n"), ("zz.png",)),
+        (lambda a: (a / "zz.png").write_bytes(b"\x89PNG\r\n\x1a\n"), ("zz.png",)),
+        (lambda a: (a / "zz.png").write_bytes(b"II*\x00\x08\x00"), ("zz.png",)),
         (lambda a: (a.parent / "empty").mkdir(), ("train/empty",)),
         (lambda a: [(a.parent / f"c{i}").mkdir() for i in range(981)], ("1,001",)),
     ],
@@ -164,7 +154,11 @@ def test_emnist_is_transposed_and_letters_are_labeled_from_1(tmp_path):
 def test_cifar_10_is_read_from_binary_files(tmp_path):
     draws = np.random.default_rng(0)
     images, labels = draws.integers(0, 256, (50, 3, 32, 32), np.uint8), draws.integers(0, 10, 50)
-    path = write_cifar(tmp_path, images, labels)
+    path = tmp_path / "cifar-10-batches-bin"
+    path.mkdir()
+    records = np.concatenate([labels[:, None], images.reshape(50, -1)], axis=1).astype(np.uint8)
+    for number, part in enumerate(np.array_split(records, 5), 1):
+        (path / f"data_batch_{number}.bin").write_bytes(part.tobytes())
     cifar10 = compose(["dataset=cifar10"]).dataset
     read = read_images(cifar10, str(tmp_path), "train")
     assert np.array_equal(read.images.numpy(), images)
@@ -172,31 +166,6 @@ def test_cifar_10_is_read_from_binary_files(tmp_path):
     (path / "data_batch_3.bin").write_bytes(bytes(CIFAR_RECORD - 1))
     with pytest.raises(DataError, match=re.escape(str(path / "data_batch_3.bin"))):
         read_images(cifar10, str(tmp_path), "train")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "same"),
-    [
-        (["dataset.image_size=32"], True),
-        (["dataset.image_size=28"], False),
-        (["dataset.class_names=[a,b,c,d,e,f,g]"], True),
-        (["dataset.class_names=[a,b,c,d,e,f,g]", "dataset.exact_classes=true"], False),
-        (["dataset.class_names=[a,b,c,d,e,f,g,h,i,j,k]"], False),
-        (["dataset=cifar10"], False),
-    ],
-)
-def test_only_other_image_shapes_than_mnist_change_fingerprint(overrides, same):
-    assert (fingerprint(compose(overrides), {}) == fingerprint(compose([]), {})) is same
-
-
-@pytest.mark.parametrize(
-    ("override", "value"),
-    [("dataset.channels=2", "2"), ("dataset.channels=3", "mnist"), ("dataset.image_size=2", "at least 4"),
-     ("dataset.archive=http://x/a.zip", "https")],
-)  # fmt: skip
-def test_invalid_shape_or_archive_of_dataset_is_refused(override, value):
-    with pytest.raises(ConfigError, match=value):
-        compose([override])
 
 
 @settings(max_examples=50, deadline=None)

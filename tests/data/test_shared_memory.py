@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,35 +69,26 @@ def test_training_data_are_equal_from_shared_memory(unshared):
         os.close(descriptor)
 
 
+MAPS = """
+import sys, torch, cloudpickle
+from lenet_exp.data import images
+sets, config = cloudpickle.loads(sys.stdin.buffer.read())
+images.read_images = None
+images.use_shared_datasets(sets)
+print(float(images.load_training_data(config, torch.device("cpu")).images.sum()), open("/proc/self/smaps").read())
+"""
+
+
 def test_other_process_maps_dataset_without_reading_files():
     """The kernel lists two mappings of a memfd in that process, none of whose pages is copied."""
     sets = share_datasets([DIGITS])
-    descriptors = [d for s in sets for d in s.descriptors]
-    code = (
-        "import sys, torch, cloudpickle\n"
-        "from lenet_exp.data import images\n"
-        "sets, config = cloudpickle.loads(sys.stdin.buffer.read())\n"
-        "images.read_images = None\n"
-        "images.use_shared_datasets(sets)\n"
-        "data = images.load_training_data(config, torch.device('cpu'))\n"
-        "total = float(data.images.sum())\n"
-        "maps = open('/proc/self/smaps').read().split('memfd:lenet_exp')\n"
-        "print(len(maps) - 1, *(sum(int(l.split()[1]) for l in m.splitlines() if l.startswith('Anonymous'))\n"
-        "      for m in [maps[1].split('VmFlags')[0]]), total)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=cloudpickle.dumps((sets, DIGITS)),
-        pass_fds=descriptors,
-        capture_output=True,
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    mappings, copied_kb, total = done.stdout.split()
-    assert int(mappings) == 2  # images and labels
-    assert int(copied_kb) == 0
-    assert float(total) == pytest.approx(float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6)
+    given, descriptors = cloudpickle.dumps((sets, DIGITS)), [d for s in sets for d in s.descriptors]
+    command = [sys.executable, "-c", MAPS]
+    done = subprocess.run(command, input=given, pass_fds=descriptors, stdout=subprocess.PIPE, cwd=ROOT, check=True)
+    total, *mappings = done.stdout.decode().split("memfd:lenet_exp")
+    assert len(mappings) == 2  # images and labels
+    assert [re.search(r"^Anonymous: +(\d+) kB$", mapping, re.MULTILINE)[1] for mapping in mappings] == ["0", "0"]
+    assert float(total.split()[0]) == pytest.approx(float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6)
     for descriptor in descriptors:
         os.close(descriptor)
 

@@ -62,12 +62,6 @@ def test_corruptions_depend_only_on_image_and_position():
     assert torch.equal(images, before)
 
 
-def test_blank_images_can_be_corrupted():
-    for value in (0, 255):
-        for name in CORRUPTIONS:
-            corrupt(torch.full((2, 28, 28), value, dtype=torch.uint8), name)
-
-
 def test_corrupted_accuracies_are_printed_written_and_logged(main, ready, workdir, tmp_path):
     data = tmp_path / "data"
     raw = write_mnist_like(data, "KMNIST", *pictures(600))

@@ -44,14 +44,6 @@ def test_larger_picture_box_fills_frame(tmp_path):
     assert (frame.amax(1) > 60).sum() >= 26
 
 
-def test_picture_and_negative_give_same_frame(tmp_path):
-    file = draw(5, STYLES["black on white"], tmp_path / "digit")
-    Image.fromarray(255 - np.asarray(Image.open(file))).save(tmp_path / "negative.png")
-    one, two = read_picture(file), read_picture(tmp_path / "negative.png")
-    assert one.inverted != two.inverted
-    assert torch.equal(one.frame, two.frame)
-
-
 @pytest.mark.parametrize(
     "make",
     [

@@ -80,13 +80,6 @@ def test_each_failed_job_of_multirun_gives_one_line_error(main, outputs, workdir
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["lenet-predict"] * 2
 
 
-def test_corrupt_model_file_is_refused(trained, main, tmp_path):
-    content = bytearray(trained[2].read_bytes())
-    content[-1000] ^= 1
-    (tmp_path / "damaged.safetensors").write_bytes(content)
-    check_refused(main("dataset=digits", f"trained_model={tmp_path / 'damaged.safetensors'}", program="predict"))
-
-
 WRONG = {
     "dataset=digits": ("lenet-train dataset=digits", "trained_model="),
     "dataset=digits trained_model=runs:/0123": ("mlflow.db",),

@@ -100,27 +100,6 @@ def test_stopped_training_resumes_with_other_threads(kernels, name, at, tmp_path
     assert state_digest(again) == DIGESTS[name]
 
 
-@pytest.mark.parametrize("name", ["relu, adam, averaged", "prelu, rmsprop, clipped"])
-def test_each_engine_resumes_from_checkpoint_of_other_engine(kernels, name):
-    """Both engines write checkpoints in torch's format."""
-    whole, data = started(name, "num_iter_echo=1")
-    (_, expected) = fit_native(kernels, whole, data)
-    for first, second in ((True, False), (False, True)):
-        lane, again = (started(name, "num_iter_echo=1")[0] for _ in range(2))
-        asked = iter(range(1, 100))
-
-        def stop(asked=asked) -> bool:
-            return next(asked) == 5
-
-        if first:
-            fit_native(kernels, lane, data, stop)
-        else:
-            list(fit(lane, data, stop=stop, engine=TorchEngine()))
-        restore(again, *snapshot(lane))
-        results = fit_native(kernels, again, data) if second else list(fit(again, data, engine=TorchEngine()))
-        assert results[-1].train_loss == pytest.approx(expected.train_loss, rel=2e-2)
-
-
 def test_diverging_training_reports_divergence(kernels):
     lane, data = started("selu, nesterov", "optimizer.lr=1e4", "num_epoch=5")
     result = fit_native(kernels, lane, data)[-1]
