@@ -12,24 +12,18 @@ from lenet_exp.config.plain import plain
 from lenet_exp.errors import ConfigError, nearest
 
 KNOWN = sorted(known_flags())
-REFUSED = {  # override: text in the error
-    "seed=": "seed",
-    "seed=???": "seed",
-    "num_epoch=1e400": "num_epoch",
-    "optimizer.lr=nan": "optimizer.lr",
-    f"optimizer.lr={'9' * 400}": "optimizer.lr",
-    "batch_size={a:1}": "batch_size",
-    "~no_such_flag=1": "no_such_flag",
-    "++hydra.job=7": "hydra.job",
+# Overrides whose error contains the flag, and overrides with other texts in the error.
+LARGE = "9" * 400
+NAMED = ["seed=", "seed=???", "num_epoch=1e400", "optimizer.lr=nan", f"optimizer.lr={LARGE}", f"schedule.final={LARGE}"]
+NAMED += ["batch_size={a:1}", "~no_such_flag=1", "++hydra.job=7", "seed='", "data_root=${"]
+REFUSED = {override: override.partition("=")[0].lstrip("~+") for override in NAMED} | {
     "dataset=[null]": "",
     "augmentation=[null]": "",
     "activation._target_=..a": "..a",
     "optimizer._target_=torch.nn.Identity": "torch.nn.Identity",
     "num_epoch=${nope}": "nope",
     "dataset.class_names=${seed}": "dataset.class_names=0",
-    "data_root=${": "data_root",
     "=": "",
-    "seed='": "seed",
     "a b": "a b",
     "@x": "@x",
     "tracking.models=Best": "best",

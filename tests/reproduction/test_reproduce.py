@@ -26,19 +26,11 @@ from lenet_exp.training.trained.weights import load_weights, save_weights, weigh
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, check_refused, end, lenet_train, start
 from tests.tools.stores import client, runs
+from tests.training.test_resume import OPTIONS
 
 pytestmark = pytest.mark.slow(seconds=3)
 
 LINE = (*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false")
-OPTIONS = (
-    "schedule=one_cycle",
-    "augmentation=[affine,elastic,flip,erase]",
-    "training.label_smoothing=0.1",
-    "training.clip_norm=1",
-    "training.ema_decay=0.9",
-    "regularization.dropout_rate=0.3",
-    "activation=rrelu",
-)
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +106,9 @@ def test_run_of_sweep_and_killed_run_are_reproduced(ready, main):
     record = folder.record()  # as if killed after the first epoch
     history = read_json(folder.path / "history.json")
     write_json(folder.path / "history.json", history | {"epochs": history["epochs"][:1], "best": None})
-    first_epoch = folder.history().epochs[0]
-    ended = replace(
-        record,
-        outcome=Outcome.killed,
-        epochs=1,
-        best_epoch=1,
-        best_val_accuracy=first_epoch.val_accuracy,
-        weights_digest=first_epoch.weights_digest,
-        confusion_matrix=None,
-    )
-    refresh_digests(folder, ended)
+    first = folder.history().epochs[0]
+    best = {"best_epoch": 1, "best_val_accuracy": first.val_accuracy, "weights_digest": first.weights_digest}
+    refresh_digests(folder, replace(record, outcome=Outcome.killed, epochs=1, confusion_matrix=None, **best))
     assert " 1 epoch," in reproduced(main, f"run={folder.path}", status=0)
 
 

@@ -27,31 +27,17 @@ from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 TRACE = "LENET_EXP_TEST_TRACE"  # a file for the points, one per line
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0
 FILES = ("replace", "unlink")  # of os
-STUDY = (  # of Optuna's RDBStorage, in a search
-    "create_new_study",
-    "create_new_trial",
-    "set_study_user_attr",
-    "set_trial_intermediate_value",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-    "set_trial_state_values",
-)
-CALLS = (  # of MlflowClient
-    "create_experiment",
-    "create_run",
-    "log_batch",
-    "log_inputs",
-    "log_artifact",
-    "update_run",
-    "set_terminated",
-    "create_logged_model",
-    "log_model_artifacts",
-    "finalize_logged_model",
-    "log_outputs",
-    "create_registered_model",
-    "create_model_version",
-    "set_registered_model_alias",
-)
+_STUDY = """
+    create_new_study create_new_trial set_study_user_attr set_trial_intermediate_value set_trial_user_attr
+    set_trial_system_attr set_trial_state_values
+"""
+_CALLS = """
+    create_experiment create_run log_batch log_inputs log_artifact update_run set_terminated create_logged_model
+    log_model_artifacts finalize_logged_model log_outputs create_registered_model create_model_version
+    set_registered_model_alias
+"""
+STUDY = _STUDY.split()  # of Optuna's RDBStorage, in a search
+CALLS = _CALLS.split()  # of MlflowClient
 
 
 def main() -> None:

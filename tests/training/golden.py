@@ -44,12 +44,9 @@ def outcome(name: str) -> dict[str, Any]:
     """Return the first step losses and the first epoch of a configuration."""
     _, (result,) = train("num_iter_echo=1", *CONFIGURATIONS[name])
     assert isinstance(result, EpochResult)
-    return {
-        "step_losses": [loss for _, loss, _ in result.step_losses[:STEPS]],
-        "train_loss": result.train_loss,
-        "train_accuracy": result.train_accuracy,
-        "val_loss": result.val_loss,
-        "val_accuracy": result.val_accuracy,
+    steps = {"step_losses": [loss for _, loss, _ in result.step_losses[:STEPS]]}
+    return steps | {
+        name: getattr(result, name) for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
     }
 
 

@@ -20,17 +20,12 @@ from tests.training.small import configure, digest, start
 
 LINE = ("num_epoch=3", "dataset.train_size=120", "batch_size=25", "dataset.val_size=100")  # 5 steps an epoch
 STEPS = 15
-OPTIONS = (
-    "activation=rrelu",
-    "schedule=one_cycle",
-    "augmentation=[shift,affine,elastic,flip,erase]",
-    "training.label_smoothing=0.1",
-    "training.clip_norm=1",
-    "training.ema_decay=0.9",
-    "training.patience=2",
-    "training.min_delta=0.001",
-    "regularization.dropout_rate=0.3",
-)
+_OPTIONS = """
+    activation=rrelu regularization.dropout_rate=0.3 schedule=one_cycle
+    augmentation=[shift,affine,elastic,flip,erase] training.label_smoothing=0.1 training.clip_norm=1
+    training.ema_decay=0.9 training.patience=2 training.min_delta=0.001
+"""
+OPTIONS = tuple(_OPTIONS.split())
 
 
 def through_files(lane: Lane, path: Path) -> tuple[dict[str, torch.Tensor], dict]:

@@ -28,19 +28,18 @@ def after_warmup(optimizer: torch.optim.Optimizer, final: float) -> LRScheduler:
     return SequentialLR(optimizer, parts, [8])
 
 
+def one_cycle(optimizer: torch.optim.Optimizer, warmup: float) -> LRScheduler:
+    return OneCycleLR(optimizer, 1.0, STEPS, pct_start=warmup, cycle_momentum=False)
+
+
 TORCHS: list[tuple[Schedule, Callable[[torch.optim.Optimizer], LRScheduler]]] = [
     (Schedule(ScheduleShape.linear, 0.0, 0.04, 0.1, 1), lambda o: LinearLR(o, 1.0, 0.1, STEPS)),
     (Schedule(ScheduleShape.linear, 0.2, 0.04, 0.0, 1), lambda o: after_warmup(o, 0.0)),
     (Schedule(ScheduleShape.linear, 0.2, 0.04, 1.0, 1), lambda o: after_warmup(o, 1.0)),
     (Schedule(ScheduleShape.cosine, 0.0, 0.04, 0.1, 1), lambda o: CosineAnnealingLR(o, STEPS, 0.1)),
     (Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3), lambda o: MultiStepLR(o, [10, 20, 30], 0.001 ** (1 / 3))),
-    *(
-        (
-            Schedule(ScheduleShape.one_cycle, warmup, 1 / 25, 1 / 25 / 1e4, 1),
-            lambda o, warmup=warmup: OneCycleLR(o, 1.0, STEPS, pct_start=warmup, cycle_momentum=False),
-        )
-        for warmup in (0.3, 0.5)
-    ),
+    (Schedule(ScheduleShape.one_cycle, 0.3, 1 / 25, 1 / 25 / 1e4, 1), lambda o: one_cycle(o, 0.3)),
+    (Schedule(ScheduleShape.one_cycle, 0.5, 1 / 25, 1 / 25 / 1e4, 1), lambda o: one_cycle(o, 0.5)),
 ]
 
 

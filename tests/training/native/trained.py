@@ -47,6 +47,7 @@ CONFIGURATIONS = {
     "moved": ["augmentation=[shift,flip]", "batch_size=37"],
 }  # fmt: skip
 CLASSES_62 = f"dataset.class_names=[{','.join(f'c{i}' for i in range(62))}]"
+AVERAGED = ["model.pooling=average", "dataset.image_size=28"]
 SHAPES: dict[str, list[str]] = {
     "width 0.5": ["model.width=0.5"],
     "width 2": ["model.width=2"],
@@ -61,12 +62,7 @@ SHAPES: dict[str, list[str]] = {
     "300-100": ["model=lenet_300_100"],
     "linear": ["model=linear"],
     "all of it": ["model.channels=[7,33]", "model.units=[97,61]", "model.kernel_size=3", CLASSES_62],
-    "all of it, averaged": [
-        "model.channels=[7,33]",
-        "model.kernel_size=7",
-        "model.pooling=average",
-        "dataset.image_size=28",
-    ],
+    "all of it, averaged": ["model.channels=[7,33]", "model.kernel_size=7", *AVERAGED],
     "five layers of 28x28 pixels": ["model=lenet_300_100", "model.units=[33,16,97,5]", "dataset.image_size=28"],
 }
 IN_CI = ("all of it", "all of it, averaged", "300-100")  # compiling a shape takes 4 to 8 s
