@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -46,10 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=seconds, reverse=True)
 
 
-class Cli(Protocol):
-    def __call__(
-        self, *arguments: str, program: str = ..., status: int | None = ..., **popen: Any
-    ) -> subprocess.CompletedProcess[str]: ...
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)

@@ -183,8 +183,9 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
 
         groups = up("EDIT")
         for service, name in (("mlflow", "python"), ("proxy", "curl")):
-            check = [part.replace(":5000", f":{upstream}").replace(":8443", f":{port}") for part in health_of(service)]
-            assert check[0] == name
+            health = SERVICES[service]["healthcheck"]["test"]
+            kind, *check = [part.replace(":5000", f":{upstream}").replace(":8443", f":{port}") for part in health]
+            assert (kind, check[0]) == ("CMD", name)
             assert not shutil.which(name) or subprocess.run(check, capture_output=True).returncode == 0
 
         alice, bob = lab.add("alice"), lab.add("bob")
@@ -304,12 +305,6 @@ def service_of(name, variables, folder, database_port, port, artifacts):
     whole = json.dumps([service["command"], service["environment"]])
     command, environment = json.loads(substituted(interpolated(whole, variables), replacements))
     return command, environment
-
-
-def health_of(name):
-    kind, *command = SERVICES[name]["healthcheck"]["test"]
-    assert kind == "CMD"
-    return command
 
 
 def documented(script):

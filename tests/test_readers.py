@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 from tests.test_layers import FILES
 
 # The last two parts of a called or imported name.
@@ -47,14 +45,6 @@ def dangerous(path: Path) -> set[str]:
 
 def test_only_listed_modules_call_readers_that_can_run_code():
     assert {module: found for module, path in FILES.items() if (found := dangerous(path))} == ALLOWED
-
-
-@pytest.mark.parametrize(
-    "line", ["torch.load(p)", "eval(x)", "f(p, allow_pickle=True)", "import pickle", "from torch import load"]
-)
-def test_dangerous_call_is_detected(line, tmp_path):
-    (tmp_path / "file.py").write_text(line)
-    assert dangerous(tmp_path / "file.py")
 
 
 def test_torch_load_reads_weights_only():

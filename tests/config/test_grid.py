@@ -46,35 +46,27 @@ def test_impossible_grid_of_lenet_predict_is_one_line(values, main, outputs):
     check_refused(main("-m", f"batch_size={values}", program="predict"), f"batch_size={values}")
 
 
-TOGETHER = {
-    "sweep.zip=[optimizer,optimizer.lr] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2": [
-        "sgd 0.1 1", "adam 0.001 1", "sgd 0.1 2", "adam 0.001 2"
+TWO = "optimizer=sgd,adam optimizer.lr=0.1,0.001"
+PARTS = {  # of grids
+    f"sweep.zip=[optimizer,optimizer.lr] {TWO} seed=1,2": ["sgd 0.1 1", "adam 0.001 1", "sgd 0.1 2", "adam 0.001 2"],
+    f"sweep.zip=[[optimizer.lr,optimizer],[seed,activation]] {TWO} seed=1,2 activation=relu,selu": [
+        "sgd 0.1 1 relu", "adam 0.001 1 relu", "sgd 0.1 2 selu", "adam 0.001 2 selu"
     ],
-    "sweep.zip=[[optimizer.lr,optimizer],[seed,activation]] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2 "
-    "activation=relu,selu": ["sgd 0.1 1 relu", "adam 0.001 1 relu", "sgd 0.1 2 selu", "adam 0.001 2 selu"],
+    f"sweep.skip=[{{optimizer:adam,optimizer.lr:[0.1]}},{{optimizer:sgd,optimizer.lr:0.001}}] {TWO}": [
+        "sgd 0.1", "adam 0.001"
+    ],
+    f"sweep.skip=[{{optimizer:sgd}}] {TWO}": ["adam 0.1", "adam 0.001"],
+    f"sweep.skip=[] {TWO}": ["sgd 0.1", "sgd 0.001", "adam 0.1", "adam 0.001"],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", TOGETHER)
-def test_zipped_flags_take_values_pairwise(line):
-    zipped, *swept = OverridesParser.create().parse_overrides(line.split())
+@pytest.mark.parametrize("line", PARTS)
+def test_zipped_flags_take_values_pairwise_and_others_are_skipped(line):
+    part, *swept = OverridesParser.create().parse_overrides(line.split())
+    zipped, skipped = (part.value(), []) if part.key_or_group == "sweep.zip" else ([], part.value())
     order = ["optimizer", "optimizer.lr", "seed", "activation"]
-    jobs = [dict(override.split("=") for override in job) for job in expand_grid(swept, zipped.value(), most=4)]
-    assert [" ".join(job[flag] for flag in order if flag in job) for job in jobs] == TOGETHER[line]
-
-
-SKIPPED = {
-    "sweep.skip=[{optimizer:adam,optimizer.lr:[0.1]},{optimizer:sgd,optimizer.lr:0.001}]": ["sgd 0.1", "adam 0.001"],
-    "sweep.skip=[{optimizer:sgd}]": ["adam 0.1", "adam 0.001"],
-    "sweep.skip=[]": ["sgd 0.1", "sgd 0.001", "adam 0.1", "adam 0.001"],
-}
-
-
-@pytest.mark.parametrize("line", SKIPPED)
-def test_skipped_combinations_are_left_out(line):
-    skipped, *swept = OverridesParser.create().parse_overrides([line, "optimizer=sgd,adam", "optimizer.lr=0.1,1e-3"])
-    jobs = expand_grid(swept, [], 100, skipped.value())
-    assert [" ".join(o.partition("=")[2] for o in job) for job in jobs] == SKIPPED[line]
+    jobs = [dict(override.split("=") for override in job) for job in expand_grid(swept, zipped, 4, skipped)]
+    assert [" ".join(job[flag] for flag in order if flag in job) for job in jobs] == PARTS[line]
 
 
 def test_sweep_over_part_of_grid_trains_and_resumes(main, ready):

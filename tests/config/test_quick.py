@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -94,13 +94,18 @@ def test_plain_values_are_parsed_like_hydra(given):
     assert outcome(lambda: QUICK.config(given)) == right
 
 
-def test_hydra_composes_once_for_each_combination_of_options():
-    calls = []
+@pytest.fixture
+def calls() -> list[list[str]]:
+    return []
 
-    def counted(given: list[str]) -> DictConfig:
-        calls.append(given)
-        return composed(given)
 
+@pytest.fixture
+def counted(calls: list[list[str]]) -> Callable[[list[str]], DictConfig]:
+    """Return a function that composes and appends the overrides to `calls`."""
+    return lambda given: calls.append(given) or composed(given)
+
+
+def test_hydra_composes_once_for_each_combination_of_options(counted, calls):
     quick, lrs = QuickComposer(counted), (0.1, 0.2, 1e-3)
     for activation in ("relu", "selu"):
         for lr in lrs:
@@ -108,13 +113,8 @@ def test_hydra_composes_once_for_each_combination_of_options():
     assert calls == [["activation=relu"], ["activation=selu"]]
 
 
-def test_configuration_without_swept_flags_is_reused():
-    fixed, calls = ["activation=relu", "num_epoch=3"], []
-
-    def counted(given: list[str]) -> DictConfig:
-        calls.append(given)
-        return composed(given)
-
+def test_configuration_without_swept_flags_is_reused(counted, calls):
+    fixed = ["activation=relu", "num_epoch=3"]
     quick = QuickComposer(counted, without=composed(fixed), swept={"optimizer", "optimizer.lr"})
     for swept in (["optimizer.lr=0.1"], ["optimizer.lr=1_000"], ["optimizer=adam", "optimizer.lr=0.2"]):
         assert quick.config([*fixed, *swept]) == typed(composed([*fixed, *swept]))

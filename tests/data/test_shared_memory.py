@@ -28,11 +28,6 @@ CPU = torch.device("cpu")
 DIGITS = compose(["dataset=digits"])
 
 
-@pytest.fixture
-def unshared(monkeypatch):
-    monkeypatch.setattr(images, "_SHARED", {})
-
-
 @given(
     shape=st.lists(st.integers(0, 5), max_size=4),
     dtype=st.sampled_from([torch.float32, torch.int64, torch.uint8]),
@@ -51,7 +46,8 @@ def test_mapped_tensor_equals_shared_tensor(shape, dtype):
         os.close(shared.descriptor)
 
 
-def test_training_data_are_equal_from_shared_memory(unshared):
+def test_training_data_are_equal_from_shared_memory(monkeypatch):
+    monkeypatch.setattr(images, "_SHARED", {})
     read, digests = load_training_data(DIGITS, CPU), data_digests(DIGITS)
     sets = share_datasets([DIGITS, DIGITS])
     descriptors = [d for s in sets for d in s.descriptors]

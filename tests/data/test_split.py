@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from sklearn.datasets import load_digits
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.data.normalization import normalize
-from lenet_exp.errors import ConfigError
 from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
@@ -69,9 +67,3 @@ def test_smaller_training_set_is_subset_with_equal_validation_set(small, more):
     second = load_training_data(with_sizes(250, small + more), CPU)
     assert set(first.train_index.tolist()) <= set(second.train_index.tolist())
     assert torch.equal(first.val_index, second.val_index)
-
-
-@pytest.mark.parametrize(("val_size", "train_size"), [(1500, None), (1400, 101)])
-def test_split_larger_than_dataset_is_refused(val_size, train_size):
-    with pytest.raises(ConfigError, match=rf"^dataset\.val_size={val_size}: .*1500"):
-        load_training_data(with_sizes(val_size, train_size), CPU)

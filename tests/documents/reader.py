@@ -182,9 +182,9 @@ class Reader:
             text = text.replace(f"sweep={which}", "sweep=" + ",".join(self._sweeps(which.count(",") + 1)))
         if (which := re.search(rf"\brun=({IDS})(?![\w.:])", text)) and not list(self.outputs.glob(f"runs/{which[1]}*")):
             text = re.sub(rf"\brun={IDS}", f"run={self._lone_run().name}", text)
-        if found := re.search(rf"\bruns:/{IDS}", text):
+        if found := re.search(rf"\b(runs:/|champion=){IDS}", text):
             (delivered,) = RunFolder(self._lone_run()).delivered().mlflow_runs
-            text = text.replace(found[0], f"runs:/{delivered.run_id}")
+            text = text.replace(found[0], f"{found[1]}{delivered.run_id}")
         return text
 
 

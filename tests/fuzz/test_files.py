@@ -44,10 +44,6 @@ class Whole:
     one: SweepFolder
     other: SweepFolder
 
-    def renew(self) -> None:
-        shutil.rmtree(self.path)
-        shutil.copytree(self.copy, self.path)
-
     def digests_of_other(self) -> dict[Path, str]:
         """Return the digests of all files of the other sweep and its runs."""
         folders = [self.other.path, *(job.folder.path for job in self.other.jobs())]
@@ -75,7 +71,8 @@ def made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 @pytest.fixture
 def whole(made: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
-    made.renew()
+    shutil.rmtree(made.path)
+    shutil.copytree(made.copy, made.path)
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(made.path / "outputs"))
     return made
 

@@ -43,7 +43,6 @@ OTHERS = [
     ["predict", "images=[null]"],
     ["predict", "images=/dev/zero"],
     ["predict", "images=seven.png", "trained_model=pipe"],
-    ["predict", "dataset=digits", "batch_size=1e400"],
     ["predict", "trained_model=${nope}"],
     ["compare", "sweep=../../x"],
     ["compare", "filter='", "output=/proc/x"],
@@ -55,7 +54,6 @@ OTHERS = [
     ["sweep", "stop", "sweep=\u202e.png"],
     ["sync", "sweep=pipe"],
     ["sync", "run=/dev/null"],
-    ["ui", "port=0x10", "tracking.uri=sqlite:///nope.db"],
 ]
 
 

@@ -14,6 +14,7 @@ import lenet_exp
 from lenet_exp.prediction.score import BINS, Temperature, measure_calibration
 from lenet_exp.prediction.temperature import fit_temperature
 from lenet_exp.tracking.models.load import load_run
+from tests.prediction.test_export import METADATA, READERS, without_record
 from tests.tools.commands import SMALL, check_refused
 from tests.tools.stores import client, files, runs
 
@@ -95,18 +96,16 @@ def test_calibrated_results_are_printed_written_logged_and_exported(outputs_of_o
 
     main("dataset=digits", "format=pt2", "calibrate=true", "output=m.pt2", program="export", status=0)
     images = torch.rand(5, 1, 32, 32) * 2 - 1
-    extra = {"metadata.json": ""}
-    answer = torch.export.load(workdir / "m.pt2", extra_files=extra).module()(images)
+    answer = READERS["pt2"](workdir / "m.pt2", images)
     network = load_run(run.info.run_id, f"sqlite:///{outputs_of_one}/mlflow.db").network
     with torch.inference_mode():
         torch.testing.assert_close(answer, network(images) / scaled["temperature"])
-    assert float(json.loads(extra["metadata.json"])["temperature"]) == scaled["temperature"]
+    assert float(METADATA["pt2"](workdir / "m.pt2")["temperature"]) == scaled["temperature"]
     check_refused(main("dataset=digits", "format=safetensors", "calibrate=true", program="export"))
 
 
 def test_model_without_record_cannot_be_calibrated(main, workdir, tmp_path):
     from lenet_exp.prediction.portable import write_portable
-    from tests.prediction.test_export import without_record
 
     write_portable(without_record(), "safetensors", tmp_path / "old.safetensors")
     done = main("dataset=digits", "calibrate=true", f"trained_model={tmp_path / 'old.safetensors'}", program="predict")

@@ -166,10 +166,7 @@ WRONG = {
     "format=pt2 output=no/such/x.pt2": "output=no/such/x.pt2",
     "format=pt2 output=/proc/x.pt2": "output=/proc/x.pt2",
     "format=pt2 dataset=digits": "lenet-train dataset=digits",
-    "format=pt2 trained_model=gone.safetensors": "gone.safetensors: not found",
-    "format=pt2 trained_model=lenet5-other": "mlflow.db",
     "format=pt2 trained_model=lenet5-other dataset=digits": "dataset=digits and trained_model=lenet5-other",
-    "format=pt2 tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9",
 }
 
 

@@ -35,14 +35,6 @@ def values_and_gradients(model: LeNet5, x: Tensor) -> list[Tensor]:
     return [logits.detach(), x.grad, *(p.grad for p in model.parameters())]
 
 
-def assert_pooling_order_does_not_matter(option: dict[str, Any], seed: int = 0, scale: float = 1.0) -> None:
-    x = images(8, seed, scale)
-    first = values_and_gradients(network(option | {"monotone": True}, seed), x)
-    last = values_and_gradients(network(option | {"monotone": False}, seed), x)
-    for a, b in zip(first, last, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_logits_are_finite_and_independent_of_batch(activation):
     model = network(OPTIONS[activation], dropout_rate=0.3)
@@ -68,25 +60,21 @@ def test_dropout_follows_only_fc1_and_fc2():
     assert [shares[name] for name in FAN_IN] == [0, 0, 0, half, half]
 
 
-@pytest.mark.parametrize("activation", sorted(POOL_FIRST))
+# Options and whether pooling comes first: the activation must have no decreasing part, whatever `monotone` says.
+ORDERS = [(OPTIONS[name], True) for name in sorted(POOL_FIRST)]
+ORDERS += [(OPTIONS["leaky_relu"] | {"negative_slope": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)]
+ORDERS += [(OPTIONS["elu"] | {"alpha": a}, a >= 0) for a in (-2.0, -1e-3, 0.0, 0.3, 2.0)]
+ORDERS += [({"_target_": f"torch.nn.{name}", "monotone": True}, True) for name in ("Tanhshrink", "Softplus")]
+ORDERS += [({"_target_": f"torch.nn.{name}", "monotone": True}, False) for name in ("GELU", "Mish", "Hardswish")]
+
+
+@pytest.mark.parametrize(("option", "first"), ORDERS)
 @pytest.mark.parametrize(("seed", "scale"), [(0, 1.0), (2, 10.0)])
-def test_pooling_order_does_not_change_values_or_gradients(activation, seed, scale):
-    assert_pooling_order_does_not_matter(OPTIONS[activation], seed, scale)
-
-
-@pytest.mark.parametrize("value", [-2.0, -1e-3, 0.0, 0.3, 2.0])
-@pytest.mark.parametrize(("activation", "keyword"), [("leaky_relu", "negative_slope"), ("elu", "alpha")])
-def test_activation_with_decreasing_part_is_pooled_last(activation, keyword, value):
-    option = OPTIONS[activation] | {keyword: value}
-    assert network(option).pool_first is (value >= 0)
-    assert_pooling_order_does_not_matter(option)
-
-
-@pytest.mark.parametrize("target", ["GELU", "Mish", "Hardswish", "Tanhshrink", "Softplus"])
-def test_false_monotone_flag_is_ignored(target):
-    option = {"_target_": f"torch.nn.{target}", "monotone": True}
-    assert network(option).pool_first is (target in {"Tanhshrink", "Softplus"})
-    assert_pooling_order_does_not_matter(option)
+def test_pooling_order_does_not_change_values_or_gradients(option, first, seed, scale):
+    x, networks = images(8, seed, scale), [network(option | {"monotone": monotone}, seed) for monotone in (True, False)]
+    assert networks[0].pool_first is first
+    for a, b in zip(*(values_and_gradients(model, x) for model in networks), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", FAN_IN)

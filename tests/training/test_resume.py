@@ -28,14 +28,6 @@ _OPTIONS = """
 OPTIONS = tuple(_OPTIONS.split())
 
 
-def through_files(lane: Lane, path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Return the lane's snapshot after writing it to disk and reading it back."""
-    tensors, values = snapshot(lane)
-    save_weights(path, tensors, {"values": json.dumps(values)})
-    read, metadata = load_weights(path)
-    return read, json.loads(metadata["values"])
-
-
 def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tuple[Lane, list[EpochResult]]:
     """Train, stop after each of these steps (counted over the whole training), and resume in a new lane."""
     results: list[EpochResult] = []
@@ -54,9 +46,11 @@ def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tup
             break
         assert seen == at
         done = at
-        tensors, values = through_files(lane, path)
+        tensors, values = snapshot(lane)
+        save_weights(path, tensors, {"values": json.dumps(values)})
+        tensors, metadata = load_weights(path)
         best, (lane, _) = lane.best, start(lane.config)
-        restore(lane, tensors, values)
+        restore(lane, tensors, json.loads(metadata["values"]))
         if best is not None:
             lane.best = Best(best.epoch, best.val_accuracy, best.weights, tensors["best_predictions"].to(torch.int64))
     return lane, results
