@@ -77,14 +77,6 @@ def test_load_returns_best_weights_bit_for_bit(overrides, ready, monkeypatch, tm
     assert weights_digest(network_from_other_store.state_dict()) == result.record.weights_digest
 
 
-@pytest.mark.parametrize("wrong", [["datset=digits"], ["num_epoch=0"]])
-def test_invalid_override_raises_one_line_error_and_starts_no_run(wrong, outputs):
-    with pytest.raises(ConfigError) as caught:
-        lenet_exp.train([*SMALL, *wrong])
-    assert "\n" not in str(caught.value)
-    assert not outputs.exists()
-
-
 def test_diverged_run_has_no_value(ready):
     result = lenet_exp.train([*SMALL, NO_MODEL, "optimizer.lr=1e6"])
     assert result.outcome == "diverged"

@@ -43,12 +43,6 @@ def test_output_path_is_normalized_and_checked(tmp_path, monkeypatch):
         output_path("../paper/width.pfd", [".pdf"])
 
 
-def test_write_does_not_recreate_removed_parent_folder(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        write_atomic(tmp_path / "moved" / "folder" / "file", "x")
-    assert list(tmp_path.iterdir()) == []
-
-
 @given(value=JSON)
 @settings(max_examples=40)
 def test_json_value_survives_round_trip(value, tmp_path_factory):

@@ -22,6 +22,4 @@ def test_hydra_parser_has_the_flags_that_are_read():
     parsed = command_line_parser().parse_args(["-m", "seed=1,2", "--config-dir", "mine"])
     assert (parsed.multirun, parsed.overrides, parsed.config_dir) == (True, ["seed=1,2"], "mine")
     others = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "config_path", "config_name", "run")
-    assert [getattr(parsed, name) for name in (*others, "experimental_rerun")] == [False] * 2 + [None] * 2 + [
-        False
-    ] * 2 + [None] * 2 + [False, None]
+    assert [name for name in (*others, "experimental_rerun") if getattr(parsed, name)] == []

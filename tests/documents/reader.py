@@ -31,7 +31,7 @@ SHELL = re.compile(r"[|<>;$`]")  # syntax that requires a shell
 IDS = r"(?:[0-9a-f]{4,32}|<[\w ]+>)"
 
 
-class Reader:
+class Reader(contextlib.ExitStack):
     """Runs the commands of pages.
 
     Args:
@@ -40,16 +40,10 @@ class Reader:
     """
 
     def __init__(self, folder: Path, data: str) -> None:
+        super().__init__()
         self.folder, self.data = folder, data
         self.outputs = folder / "outputs"
         self.wrong: list[str] = []  # commands that did not end as the page states
-        self._staying = contextlib.ExitStack()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._staying.close()
 
     def type(self, command: Command) -> None:
         """Run a command according to its rule, and record a problem."""
@@ -146,8 +140,8 @@ class Reader:
         while not any(sweep.owner() and sweep.active() for sweep in all_sweeps(self.outputs)):
             assert process.poll() is None, end(process).stderr
             time.sleep(0.1)
-        self._staying.callback(end, process)
-        self._staying.callback(process.send_signal, signal.SIGTERM)  # if nothing stopped it
+        self.callback(end, process)
+        self.callback(process.send_signal, signal.SIGTERM)  # if nothing stopped it
 
     def _sweeps(self, count: int) -> list[str]:
         """Return the IDs of `count` sweeps, the latest first."""

@@ -157,14 +157,6 @@ def test_tags_match_reserved_names_and_prefixes():
     assert sorted(names_in(table("prefix"))) == sorted(f"{prefix}*" for prefix in PREFIXES)
 
 
-def test_tags_of_sweeps_match_the_code():
-    found = set()
-    for module, path in FILES.items():
-        if module.startswith("lenet_exp.tracking."):
-            found |= set(re.findall(r'"(sweep(?:s|_\w+)?)"', path.read_text()))
-    assert {name for row in table("tag") for name in row.names if name.startswith("sweep")} == found
-
-
 def _model_tags() -> list[Row]:
     return [row for row in table("tag") if "model" in row.cells["on"] and "run" not in row.cells["on"]]
 

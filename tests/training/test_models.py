@@ -219,10 +219,3 @@ def test_single_image_batch_is_refused_if_model_cannot_train():
     check_batches(own(flat), 98)
     check_batches(own(OWN), 97)  # the batch norm averages over many pixels per image
     check_batches(configure(), 97)
-
-
-@pytest.mark.parametrize("model", ["linear", "lenet5"])
-def test_effective_configuration_is_idempotent(model):
-    config = effective(configure(f"model={model}", "activation=relu"))
-    assert effective(config) == effective(config, imports=False) == config
-    assert fingerprint(config, {}) == fingerprint(configure(f"model={model}", "activation=relu"), {})
