@@ -8,14 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from lenet_exp.config.explain import explain_hydra
 from lenet_exp.stopping import Terminated, graceful, run_child, stop_signal
+from tests.tools.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 
 

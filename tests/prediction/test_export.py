@@ -27,10 +27,9 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
 from lenet_exp.training.trained.weights import load_weights
-from tests.tools.commands import SMALL, check_refused, end, start
+from tests.tools.commands import ROOT, SMALL, check_refused, end, start
 from tests.tools.stores import client, runs
 
-ROOT = Path(__file__).resolve().parents[2]
 needs_onnx = pytest.mark.skipif(
     not all(find_spec(package) for package in portable.ONNX_PACKAGES), reason="lenet_exp[onnx] is not installed"
 )
