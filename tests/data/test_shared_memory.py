@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import cloudpickle
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,8 +15,7 @@ from hypothesis import strategies as st
 
 from lenet_exp.data import images
 from lenet_exp.data.images import data_digests, load_training_data, share_datasets, use_shared_datasets
-from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
-from lenet_exp.data.shared_on_machine import shared_on_machine
+from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 from tests.tools.commands import ROOT
 from tests.tools.configs import compose
 
@@ -87,61 +82,3 @@ def test_other_process_maps_dataset_without_reading_files():
     assert float(total.split()[0]) == pytest.approx(float(load_training_data(DIGITS, CPU).images.sum()), rel=1e-6)
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-CONTENT = np.arange(12, dtype=np.float32).reshape(3, 4)
-HOLDS = """
-import os, sys, pathlib, numpy as np
-from lenet_exp.data.shared_on_machine import shared_on_machine
-content = np.arange(12, dtype=np.float32).reshape(3, 4)
-print(os.fstat(shared_on_machine(content, pathlib.Path(sys.argv[1])).descriptor).st_ino, flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def share(tmp_path: Path) -> Iterator[Callable[..., SharedTensor]]:
-    """Return a function that shares `CONTENT`, or other content, in a folder of the user."""
-    opened: list[int] = []
-
-    def share(content: np.ndarray = CONTENT) -> SharedTensor:
-        shared = shared_on_machine(content, tmp_path / "shared")
-        opened.append(shared.descriptor)
-        return shared
-
-    yield share
-    for descriptor in opened:
-        os.close(descriptor)
-
-
-def memory(shared: SharedTensor) -> int:
-    return os.fstat(shared.descriptor).st_ino
-
-
-def test_tensor_is_shared_and_kept_after_first_process_is_killed(share, tmp_path):
-    command = [sys.executable, "-c", HOLDS, str(tmp_path / "shared")]
-    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
-    number = int(first.stdout.readline())
-    shared = share()
-    assert memory(shared) == number
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    assert torch.equal(from_shared_memory(shared), torch.from_numpy(CONTENT))
-    assert os.get_inheritable(shared.descriptor)
-    assert memory(share()) == number  # this process still maps it
-
-
-def test_other_or_modified_content_is_not_shared(share):
-    shared = share()
-    assert memory(share(CONTENT + 1)) != memory(shared)
-    os.pwrite(shared.descriptor, b"\xff" * 4, 0)
-    again = share()
-    assert memory(again) != memory(shared)
-    assert torch.equal(from_shared_memory(again), torch.from_numpy(CONTENT))
-
-
-def test_folder_writable_by_others_is_not_used(share, tmp_path):
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared").chmod(0o777)
-    assert memory(share()) != memory(share())
-    assert list((tmp_path / "shared").iterdir()) == []

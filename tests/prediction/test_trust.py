@@ -16,7 +16,6 @@ import lenet_exp
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import UserError
 from lenet_exp.tracking.models.load import load_file
-from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.trust import check_network
 from lenet_exp.training.trained.weights import save_weights
