@@ -105,21 +105,6 @@ def test_forced_rerun_gives_same_weights(stages):
     assert len(stages["force"].parents) == 2
 
 
-def test_rerun_in_another_order_trains_missing_run(ready):
-    assert lenet_train("-m", *QUICK, "seed=0,1", outputs=ready).returncode == 0
-    (second,) = [run for run in runs(client(ready)) if run.data.params["seed"] == "1"]
-    shutil.rmtree(ready / "runs" / second.data.tags["run_folder"])
-    done = lenet_train("-m", *QUICK, "seed=1,0", outputs=ready)
-    assert counts(done) == ({"finished": 2}, 1, 1)
-    assert len(runs(client(ready), "sweep")) == 1
-
-
-def test_rerun_with_model_path_saves_models(ready, tmp_path):
-    for more in ((), (f"model_path={tmp_path / 'models'}",)):
-        assert lenet_train("-m", *QUICK, "seed=0", *more, outputs=ready).returncode == 0
-    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 1
-
-
 def test_failed_run_resumes_from_last_checkpoint_in_same_mlflow_run(ready):
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=raises,relu", "engine=torch")
     first = lenet_train(*line, outputs=ready)
@@ -155,11 +140,3 @@ def test_tracking_models_best_uploads_only_best_model(ready):
     assert parent.data.metrics["best_val_accuracy"] == best.data.metrics["best_val_accuracy"]
     assert lenet_train(*QUICK, "seed=7", "tracking.models=best", outputs=ready).returncode == 0
     assert len(models(client(ready))) == 2  # a single run is the best run
-
-
-def test_sweep_over_experiments_is_refused(ready):
-    done = lenet_train("-m", *SMALL, "tracking.experiment=a,b", outputs=ready)
-    assert done.returncode == 2
-    assert done.stderr.startswith("lenet-train: tracking.uri, tracking.experiment: ")
-    assert done.stderr.count("\n") == 1
-    assert not (ready / "sweeps").exists()

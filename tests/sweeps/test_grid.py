@@ -6,11 +6,11 @@ import pytest
 
 from lenet_exp.config.package_files import CONF_DIR
 from tests.tools.commands import SMALL, lenet_train
-from tests.tools.stores import client, models, runs
+from tests.tools.stores import client, runs
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
 OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))
-QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.models=best", "tracking.plots=false")
+QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.models=none", "tracking.plots=false")
 
 
 @pytest.mark.slow(seconds=4)
@@ -31,8 +31,4 @@ def test_every_activation_and_optimizer_trains_in_one_sweep(ready):
     assert outcomes <= {"finished", "diverged"}
     assert done.returncode == (1 if "diverged" in outcomes else 0), done.stderr
     assert parent.info.status == "FINISHED"
-    assert (parent.data.metrics["runs"], parent.data.metrics["runs_missing"]) == (len(ACTIVATIONS), 0)
     assert len({run.info.run_name for run in children}) == len(ACTIVATIONS)
-    best = max(run.data.metrics.get("best_val_accuracy", 0) for run in children)
-    (model,) = models(client(ready))
-    assert client(ready).get_run(model.source_run_id).data.metrics["best_val_accuracy"] == best

@@ -1,12 +1,8 @@
-"""A running sweep and a running search in MLflow, and in `lenet-sweep watch` in another terminal."""
+"""A running sweep in MLflow, and in `lenet-sweep watch` in another terminal."""
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +14,8 @@ from lenet_exp.machine import host
 from tests.tools.commands import end, start
 from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
+from tests.tools.terminals import Terminal
 from tests.tools.waiting import WAITS, waiting
-
-SEARCH = ("hydra/sweeper=search", "n_trials=4", "optimizer.lr=interval(0.01,0.1)", "search.pruner=none")
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def parent_when(outputs: Path, holds: Callable[[Run], bool]) -> Run:
@@ -32,37 +26,6 @@ def parent_when(outputs: Path, holds: Callable[[Run], bool]) -> Run:
             return parent
         time.sleep(0.2)
     raise AssertionError(f"MLflow shows {parent.data.tags}, {parent.data.metrics}")
-
-
-class Terminal:
-    """`lenet-sweep watch` on a terminal of 80 columns."""
-
-    def __init__(self, outputs: Path) -> None:
-        self._ours, theirs = pty.openpty()
-        size = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
-        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-        self.process = start("watch", outputs=outputs, program="sweep", env=size, **streams)
-        os.close(theirs)
-        self.sent = ""
-
-    def shows(self, pattern: str | None) -> bool:
-        """Read until the output matches the pattern; None reads to the end."""
-        while pattern is None or not re.search(pattern, self.sent):
-            if not select.select([self._ours], [], [], 120)[0]:
-                return False
-            try:
-                part = os.read(self._ours, 65536)
-            except OSError:  # on Linux: the other end is closed
-                part = b""
-            if not part:
-                os.close(self._ours)
-                return pattern is None
-            self.sent += ESCAPES.sub("", part.decode(errors="replace"))
-        return True
-
-
-def stop(outputs: Path) -> subprocess.CompletedProcess[str]:
-    return end(start("stop", outputs=outputs, program="sweep"))
 
 
 @pytest.mark.slow(seconds=20)
@@ -78,10 +41,10 @@ def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_pa
         shown = main("status", program="sweep").stdout
         assert "1 running" in shown
         assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", shown, re.MULTILINE)
-        terminal = Terminal(ready)
+        terminal = Terminal("watch", outputs=ready, program="sweep")
         assert terminal.shows(r"\d+% 0/2 runs +\S*:\S*")
         assert terminal.shows(r"seed=0 .*\d+% 1/3 .* \d\d\.\d\d%")
-        assert f"lenet-train -m sweep.resume={folder.name}\n" in stop(ready).stdout
+        assert f"lenet-train -m sweep.resume={folder.name}\n" in main("stop", program="sweep").stdout
         assert terminal.shows(None)
         assert terminal.process.wait(60) == 1
         ended = end(process)
@@ -104,16 +67,3 @@ def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_pa
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
     accuracy = best.data.metrics["best_val_accuracy"]
     assert after.data.tags["sweep_best"] == f"{accuracy:.2%} by {best.info.run_name}"
-
-
-@pytest.mark.by_hand
-def test_running_search_is_listed_and_watched(ready, tmp_path):
-    with waiting("-m", *WAITS, *SEARCH, "hydra.launcher.workers=1", outputs=ready, tmp_path=tmp_path):
-        live = parent_when(ready, lambda run: "1 running" in run.data.tags.get("sweep_progress", ""))
-        assert "sweep_best" not in live.data.tags
-        assert live.data.metrics["trials_told"] == 0
-        watching = start("watch", outputs=ready, program="sweep")
-        first = watching.stdout.readline()
-        assert re.match(r"sweep [0-9a-f]{16}: .* 0 of 4 .* 1 running", first)
-        stop(ready)
-        assert end(watching).returncode == 1

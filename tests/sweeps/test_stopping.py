@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
 import signal
 import time
 from collections.abc import Callable
@@ -12,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.layers import REACHED
 from tests.tools.commands import MINE, SMALL, Done, end, start
 from tests.tools.counts import counts
 from tests.tools.stores import client, models, points, runs
-from tests.tools.waiting import wait_until_left
+from tests.tools.waiting import wait_until_left, waiting
 
 pytestmark = pytest.mark.slow(seconds=7)
 
@@ -32,22 +29,13 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
 
     `times=2` sends the signal twice.
     """
-    reached = tmp_path / "reached"
-    os.mkfifo(reached)
 
     def run(which: signal.Signals, *arguments: str, times: int = 1) -> Done:
-        process = start(*arguments, outputs=ready, env={REACHED: str(reached)})
-        pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            there, _, _ = select.select([pipe], [], [], 300)
-            assert there, "training did not get there"
+        with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
             for n in range(times):
                 time.sleep(n * 1.0)
                 process.send_signal(which)
             return end(process)
-        finally:
-            process.kill()
-            os.close(pipe)
 
     return run
 

@@ -26,10 +26,6 @@ def sweep(*arguments: str, outputs: Path, folder: Path, deaths: int = 0) -> Done
     return end(start(*LINE, *arguments, outputs=outputs, env={FOLDER: str(folder)}))
 
 
-def digests(outputs: Path) -> dict[str, str]:
-    return {run.data.tags["fingerprint"]: run.data.tags["weights_digest"] for run in runs(client(outputs))}
-
-
 def test_workers_have_separate_sessions_single_threads_and_no_mlflow(ready, tmp_path):
     done = sweep("activation=spy", "num_epoch=4", "seed=range(4)", "sweep.workers=2", outputs=ready, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -61,18 +57,6 @@ def test_run_fails_alone_after_retry_of_dead_worker(ready, tmp_path):
     for run in found:
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
     assert found[0].data.tags["resumed"] == "2"  # once by the retry, once by the rerun
-
-
-@pytest.mark.by_hand
-def test_retried_run_has_same_weights(ready, tmp_path):
-    line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
-    done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
-    assert done.returncode == 0, done.stderr
-    assert counts(done) == ({"finished": 2}, 2, 0)
-    assert done.stderr.count("SIGKILL; retrying") == 1
-    calm = lenet_train(*LINE, "hydra/launcher=basic", *line, outputs=tmp_path / "calm")
-    assert calm.returncode == 0, calm.stderr
-    assert digests(ready) == digests(tmp_path / "calm")
 
 
 @pytest.mark.slow(seconds=25)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import re
-import select
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,6 +11,7 @@ from rich.console import Console
 import lenet_exp
 from lenet_exp.reports.terminal import progress
 from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.terminals import Terminal
 
 QUICK = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
 EPOCH = r"\b(\d)/(\d): .*\d\.\d{4}.* \d+\.\d\d%.* \d+\.\d\d%.* [\d,]+ images/s$"
@@ -61,46 +58,24 @@ def test_brackets_in_run_name_are_not_markup_in_progress_bar(monkeypatch):
     assert "[shift,flip] [/x]" in out.getvalue()
 
 
-def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
-    """Return the exit status and the output to a terminal of 80 columns."""
-    terminal, theirs = pty.openpty()
-    size = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
-    process = start(*arguments, outputs=outputs, cold=True, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
-    os.close(theirs)
-    sent = b""
-    while select.select([terminal], [], [], 300)[0]:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:  # on Linux: the other end is closed
-            break
-        if not part:
-            break
-        sent += part
-    os.close(terminal)
-    return process.wait(60), sent.decode()
-
-
 @pytest.mark.by_hand
 def test_progress_bar_of_run_disappears_at_end(ready):
-    status, sent = on_a_terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready)  # slow enough to be seen
-    assert status == 0, sent
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
-    assert "loading PyTorch" in plain.splitlines()[0]
-    assert re.search(r"\d+/12 .* \d+\.\d\d%.* \d\.\d{4}", plain)
-    bars = [line for line in re.split(r"[\r\n]", plain) if "━" in line]
-    assert 0 < max(map(len, bars)) <= 80
-    assert re.search(r"\d:\d\d:\d\d", plain)  # time left
-    assert "\x1b[?25h" in sent  # the cursor is back
-    assert re.findall(EPOCH, plain, re.MULTILINE) == []
-    assert re.search(r"[\r\n]best .*%", plain.rpartition("━")[2])
+    terminal = Terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready, cold=True)  # slow enough to be seen
+    assert terminal.shows(r"\d+/12 .* \d+\.\d\d%.* \d\.\d{4}.*\d:\d\d:\d\d")  # with the time left
+    assert terminal.shows(None)
+    assert terminal.process.wait(60) == 0, terminal.sent
+    assert "loading PyTorch" in terminal.sent.splitlines()[0]
+    assert re.findall(EPOCH, terminal.sent, re.MULTILINE) == []
+    assert re.search(r"[\r\n]best .*%", terminal.sent.rpartition("━")[2])
 
 
 @pytest.mark.slow(seconds=10)
 def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=12", "activation=raises,selu", "sweep.workers=1")
-    status, sent = on_a_terminal(*line, "engine=torch", outputs=ready)  # slow enough to be seen
-    assert status == 1, sent
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    terminal = Terminal(*line, "engine=torch", outputs=ready, cold=True)  # slow enough to be seen
+    assert terminal.shows(None)
+    plain = terminal.sent
+    assert terminal.process.wait(60) == 1, plain
     assert re.search(r"sweep [━╸╺ ]+ +\d+% 0/2 runs", plain)
     assert re.search(r"sweep [━╸╺ ]+ +\d+% 1/2 runs, 1 failed +\d:\d\d:\d\d", plain)  # time left
     assert re.search(r"selu [━╸╺ ]+ +\d+% \d/12 done", plain)
