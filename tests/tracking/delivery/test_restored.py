@@ -38,15 +38,6 @@ def test_restored_mlflow_run_is_marked_as_replaced(folder, store, ready, restore
     assert deliver(folder, restart(store)) == second
 
 
-def test_restored_mlflow_run_is_reused_if_replacement_is_deleted(folder, store, ready, restored):
-    first, second = restored
-    deliver(folder, restart(store))
-    store.client.delete_run(second)
-    assert deliver(folder, restart(store)) == first
-    (run,) = runs(client(ready))
-    assert (run.info.run_id, run.info.status) == (first, "FINISHED")
-
-
 def test_uploaded_run_stays_in_existing_sweeps(folder, store, ready):
     sweeps = [store.client.create_run(store.experiment_id, tags={"kind": "sweep"}).info.run_id for _ in "ab"]
     for sweep in sweeps:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import resource
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +12,6 @@ from lenet_exp.tracking.models.model import EXPORTED, write_model_files
 from lenet_exp.training.check import check_config
 from lenet_exp.training.network import build_network, network_of, rebuild
 from lenet_exp.training.trained.weights import as_arrays
-from tests.tools.commands import end, start
 from tests.training.small import configure
 
 
@@ -32,23 +27,6 @@ def test_exported_network_computes_same_logits(activation, tmp_path):
         assert torch.equal(loaded.module()(images), network(images))
     model = Model.load(str(tmp_path / "model"))
     assert (model.model_id, model.run_id) == ("m-1", "run1")
-
-
-def main() -> None:
-    """Write the files of a model with a limit of 100 kB per file; exit with the error number."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    sys.dont_write_bytecode = True  # other processes would read truncated bytecode
-    config = configure()
-    weights = as_arrays(build_network(config.activation, 0.0).state_dict())
-    try:
-        write_model_files(Path(sys.argv[1]), config, weights, "m-1", "run1")
-    except OSError as e:
-        sys.exit(e.errno)
-
-
-def test_full_disk_raises_oserror_and_does_not_crash_process(tmp_path):
-    done = end(start(str(tmp_path / "model"), outputs=tmp_path, module="tests.tracking.models.test_model_files"))
-    assert done.returncode == errno.EFBIG, done.stderr
 
 
 def test_network_that_torch_cannot_export_has_no_files_for_serving(tmp_path, caplog):

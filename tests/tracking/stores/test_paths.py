@@ -13,15 +13,15 @@ from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.stores.usable import HEADER
 from tests.tools.commands import SMALL
 from tests.tools.configs import compose
+from tests.tools.endings import refused, succeeded
 from tests.tools.stores import files, runs
 
 NAMES = ("a#b", "a;b'c", "Über/größe = x", "a+b", "a:b@c", "a b")
 LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 
 
-@pytest.mark.parametrize("name", ["a#b;c'd/Über = x"])
-def test_store_is_in_outputs_folder_with_special_characters(main, tmp_path, monkeypatch, name):
-    outputs = tmp_path / "here" / name / "outputs"
+def test_store_is_in_outputs_folder_with_special_characters(main, tmp_path, monkeypatch):
+    outputs = tmp_path / "here" / "a#b;c'd" / "Über = x" / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     done = main(*LINE)
     assert (done.returncode, "tracking.uri" in done.stderr) == (0, False), done.stderr
@@ -31,8 +31,7 @@ def test_store_is_in_outputs_folder_with_special_characters(main, tmp_path, monk
     (folder,) = (outputs / "runs").iterdir()
     assert [entry.store for entry in RunFolder(folder).delivered().mlflow_runs] == [store.name]
     assert lenet_exp.load("lenet5-digits").training is False
-    again = main(*LINE, f"tracking.uri='{store.uri}'" if "'" not in name else "seed=0")
-    assert again.returncode == 0, again.stderr
+    succeeded(main(*LINE))
     assert len(runs(store.client)) == 1
     assert {path.name for path in outputs.iterdir() if path.name[0] != "."} == {"mlflow.db", "mlartifacts", "runs"}
 
@@ -43,13 +42,13 @@ def test_address_of_database_maps_back_to_path(name):
     uri = sqlite_uri(database)
     assert sqlite_path(uri) == database
     assert frozen_uri(uri) == uri
+    assert name != "a b" or uri == f"{SQLITE}/some/a b/mlflow.db"  # the same address as in older releases
 
 
 @pytest.mark.parametrize("name", ["what?", "50%"])
 def test_path_with_reserved_character_gives_one_line_error(main, tmp_path, monkeypatch, name):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / name))
-    done = main(*LINE)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    refused(main(*LINE))
     assert not (tmp_path / name).exists()
 
 
@@ -60,9 +59,7 @@ def test_database_that_sqlite_cannot_open_gives_one_line_error(main, tmp_path, m
     if ready:
         outputs.mkdir(parents=True)
         (outputs / "mlflow.db").write_bytes(HEADER)
-    done = main(*LINE)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert " 500 " in done.stderr
+    refused(main(*LINE), " 500 ")
     assert not (outputs / "runs").exists()
 
 
@@ -72,12 +69,6 @@ def test_dangling_symbolic_link_as_folder_gives_one_line_error(main, tmp_path, m
     link.symlink_to(tmp_path / "gone")
     if len(flags) != 1:
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(link))
-    done = main(*flags[1:], *LINE, *(flag.format(link) for flag in flags[:1]))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert str(link) in done.stderr
-    assert "corrupt" not in done.stderr
-    assert len(flags) == 1 or "symbolic link" in done.stderr
-
-
-def test_ordinary_path_has_same_address_as_in_older_releases():
-    assert sqlite_uri(Path("/a b/ü/c#d/mlflow.db")) == f"{SQLITE}/a b/ü/c#d/mlflow.db"
+    line = refused(main(*flags[1:], *LINE, *(flag.format(link) for flag in flags[:1])), str(link))
+    assert "corrupt" not in line
+    assert len(flags) == 1 or "symbolic link" in line

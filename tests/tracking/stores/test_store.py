@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
-from lenet_exp.errors import StoreError
-from lenet_exp.tracking.stores.store import StoreUnavailable, connect, open_store
+from lenet_exp.addresses import SQLITE, hide_password, store_name
+from lenet_exp.tracking.stores.database import driver_uri
+from lenet_exp.tracking.stores.store import open_store
 from tests.tools.commands import SECRET, SMALL, end, lenet_train, start
 from tests.tools.configs import compose
+from tests.tools.endings import refused, succeeded
 from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
@@ -47,46 +49,24 @@ def test_database_of_another_mlflow_version_gives_one_line_error(ready, revision
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     uri = f"{SQLITE}{ready / 'mlflow.db'}"
     for arguments in (QUICK, ("-m", *QUICK, "seed=0,1")):
-        done = lenet_train(*arguments, outputs=ready)
-        assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
+        line = refused(lenet_train(*arguments, outputs=ready), f"mlflow db upgrade {uri}")
         assert line.startswith(f"lenet-train: tracking.uri={uri}: ")
-        assert f"mlflow db upgrade {uri}" in line
-        assert not (ready / "runs").exists()
-        assert not (ready / "sweeps").exists()
-
-
-@pytest.mark.parametrize("name", ["mlflow.db", ".mlflow.db.lock"])
-def test_named_pipe_as_store_file_does_not_block(outputs, name):
-    outputs.mkdir()
-    os.mkfifo(outputs / name)
-    for opened in (lambda: open_store(compose().tracking), lambda: connect(store_uri(None))):
-        with pytest.raises((StoreUnavailable, StoreError), match=r"mlflow\.db"):
-            opened()
-
-
-def test_invalid_mlflow_environment_variable_is_named(ready, monkeypatch):
-    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "x")
-    with pytest.raises(StoreError, match="MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"):
-        open_store(compose().tracking)
+        assert [name for name in ("runs", "sweeps") if (ready / name).exists()] == []
 
 
 def test_deleted_experiment_gives_one_line_error_with_restore_command(ready):
     store = open_store(compose(["tracking.experiment=gone"]).tracking)
     store.client.delete_experiment(store.experiment_id)
     done = lenet_train(*QUICK, "tracking.experiment=gone", outputs=ready)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert f"mlflow experiments restore --experiment-id {store.experiment_id}" in line
+    refused(done, f"mlflow experiments restore --experiment-id {store.experiment_id}")
 
 
 @pytest.mark.slow(seconds=3)
 def test_concurrent_first_runs_create_store_once(tmp_path):
     outputs = tmp_path / "outputs"
     started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(2)]
-    for done in map(end, started):
-        assert done.returncode == 0, done.stderr
-        assert "tracking.uri" not in done.stderr
+    for process in started:
+        assert "tracking.uri" not in succeeded(end(process)).stderr
     found = runs(client(outputs))
     assert sorted(run.data.params["seed"] for run in found) == ["0", "1"]
     assert {run.info.status for run in found} == {"FINISHED"}
@@ -157,3 +137,27 @@ def test_store_name_ignores_credentials_and_differs_by_store():
     for name in set.union(*names):
         assert (store_name(name), hide_password(name)) == (name, name)
     assert not any(re.search(r"\b(me|you|pw|token|host=|options)\b", n) for n in set.union(*names) if "sqlite" not in n)
+
+
+@pytest.mark.parametrize("uri", ["http://me:pw@host", "sqlite:////home/me/mlflow.db", "postgresql+pg8000://host/db"])
+def test_addresses_of_other_stores_are_unchanged(uri):
+    assert driver_uri(uri, 6) == uri
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_postgres_address_keeps_all_parts(scheme):
+    pytest.importorskip("psycopg")
+    url = make_url(driver_uri(f"{scheme}://me:p%40%2Fw@host:5433/a%20b?sslmode=require", 6))
+    assert url.drivername == "postgresql+psycopg"
+    assert (url.username, url.password, url.host, url.port) == ("me", "p@/w", "host", 5433)
+    assert url.query == {"sslmode": "require", "connect_timeout": "6"}
+    assert make_url(driver_uri(f"{scheme}://host/db?connect_timeout=60", 6)).query == {"connect_timeout": "60"}
+
+
+def test_missing_postgres_driver_names_extra_to_install(main, outputs, monkeypatch):
+    for driver in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    done = main("dataset=digits", "num_epoch=1", f"tracking.uri=postgresql://me:{SECRET}@host/db")
+    line = refused(done, "tracking.uri=postgresql://***@host/db")
+    assert line.endswith("pip install 'lenet_exp[postgres]'\n")
+    assert not outputs.exists()
