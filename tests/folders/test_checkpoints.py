@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,19 +191,7 @@ def test_run_without_usable_checkpoint_starts_over_with_warning(tmp_path, caplog
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
-def replace_by_pipe(path: Path) -> None:
-    """Replace a file by a pipe, on which readers would wait forever."""
-    path.unlink()
-    os.mkfifo(path)
-
-
-def edit_accuracy(path: Path) -> None:
-    history = json.loads(path.read_text())
-    history["epochs"][0]["val_accuracy"] += 0.125
-    write_json(path, history)
-
-
-@pytest.mark.parametrize("how", [damage, lambda path: path.write_text("[" * 100_000), replace_by_pipe, edit_accuracy])
+@pytest.mark.parametrize("how", [damage, lambda path: path.write_text("[" * 100_000)])
 def test_run_with_corrupt_history_starts_over_with_warning(tmp_path, caplog, how):
     with_checkpoints(tmp_path, 2)
     how(tmp_path / "history.json")

@@ -13,7 +13,7 @@ import torch
 import lenet_exp
 from lenet_exp.api import load, train
 from lenet_exp.data.images import load_training_data
-from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.errors import UserError
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Outcome, Record, record_from_json, record_to_json
 from lenet_exp.folders.results import RunResult
@@ -47,12 +47,6 @@ def test_improvement_replaces_only_model_file_of_same_run(tmp_path):
         weights, metadata = load_weights(path)
         assert torch.equal(weights["w"], WEIGHTS["w"])
         assert record_from_json(json.loads(metadata["record"])) == record
-
-
-def test_model_path_that_is_a_file_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"model_path=.*file: "):
-        ModelFile(str(tmp_path / "file"), "digits", RUN_ID)
 
 
 @pytest.fixture(scope="module")

@@ -51,20 +51,6 @@ def elsewhere(folder: Path, seconds_ago: float) -> Owner:
     return Owner("another", 7)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
-def test_lock_that_is_not_a_file_is_reported_without_waiting(tmp_path, make):
-    make(tmp_path / "lock")
-    assert owner_of(tmp_path) is None
-    with pytest.raises(DamagedError, match="lock is corrupt"), own(tmp_path, "it"):
-        pass
-
-
-def test_file_in_place_of_folder_is_reported(tmp_path):
-    (tmp_path / "run").write_text("")
-    with pytest.raises(DamagedError, match="run is corrupt"), own(tmp_path / "run", "it"):
-        pass
-
-
 def test_link_in_place_of_folder_is_reported_and_target_unchanged(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "home")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,8 @@ import pytest
 import torch
 
 from lenet_exp.folders.checkpoints import Checkpoints
-from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
-from lenet_exp.machine import host
 from lenet_exp.training.lane import Best
 from tests.tools.records import a_record
 
@@ -60,16 +57,6 @@ def test_only_regular_files_count_as_pictures(folder):
     assert folder.pictures() == [folder.path / "mistakes.png"]
 
 
-def test_modified_best_weights_are_corrupt(folder, caplog):
-    folder.start(BEGUN).write_results(BEST)
-    (weights,) = folder.path.glob("best-*")
-    held = bytearray(weights.read_bytes())
-    held[-1] ^= 1
-    weights.write_bytes(held)
-    assert folder.best_weights() is None
-    assert f"{weights.name} is corrupt" in caplog.text
-
-
 def test_restart_empties_folder_but_keeps_log_and_mlflow_runs(folder):
     entries = [DeliveredRun("sqlite:///x", str(n) * 32) for n in range(2)]
     for entry in entries:
@@ -106,24 +93,9 @@ def test_finished_run_keeps_record_history_and_best_model(folder):
     assert content(folder) == ["best-2.safetensors", "history.json", "record.json"]
 
 
-@pytest.mark.parametrize("name", ["record.json", "job.json", "delivered.json"])
-def test_corrupt_file_counts_as_missing(folder, name):
-    (folder.path / name).write_text('{"outcome": "fini')
-    assert [folder.record(), folder.result(), folder.begun()] == [None] * 3
-    assert folder.delivered() == Delivered()
-
-
 def test_run_folder_knows_whether_mlflow_has_metrics(folder):
     assert folder.has_no_metrics()
     folder.set_delivered(DeliveredRun("a", "1", epochs=0))
     assert folder.has_no_metrics()
     folder.set_delivered(DeliveredRun("b", "2", epochs=1))
     assert not folder.has_no_metrics()
-
-
-def test_claim_holds_a_kernel_lock(folder):
-    with folder.claim(), (folder.path / "lock").open() as lock:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert owner_of(folder.path) == Owner(host(), os.getpid())
-    assert owner_of(folder.path) is None
