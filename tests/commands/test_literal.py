@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import sys
 
 import pytest
 
 from lenet_exp.commands.compare import BY
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import parse
 from lenet_exp.comparison.group import CompareBy
 from lenet_exp.errors import ConfigError
 
@@ -41,45 +40,6 @@ def test_unknown_argument_is_reported_with_known_flags(typed, meant):
     assert problem.endswith("sweep=, output=")
     assert hint.endswith(meant)
     assert bool(hint) == bool(meant)
-    with pytest.raises(ConfigError, match=r"^sweep=last: .*no flags"):
-        parse(["sweep=last"], {})
-
-
-def _wrong(arguments: list[str]) -> int:
-    raise ConfigError("x=1: allowed is\n2")
-
-
-def _interrupted(arguments: list[str]) -> int:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(
-    ("typed", "main", "status", "out", "err"),
-    [
-        (["--help"], _wrong, 0, "how to use it\n", ""),
-        (["x=1"], _wrong, 2, "", "lenet-x: x=1: allowed is 2\n"),
-        (["x=1"], _interrupted, 130, "", "lenet-x: stopped\n"),
-        (["x=1"], len, 1, "", ""),
-    ],
-)
-def test_result_and_errors_of_command_determine_exit_status(typed, main, status, out, err, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lenet-x", *typed])
-    with pytest.raises(SystemExit) as left:
-        run_command("lenet-x", "\nhow to use it\n", main)
-    assert left.value.code == status
-    assert capsys.readouterr() == (out, err)
-
-
-def test_closed_pipe_causes_no_traceback():
-    code = (
-        "from lenet_exp.commands.literal import run_command\n"
-        "run_command('lenet-x', '', lambda a: [print('line') for _ in range(100_000)] and 0)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(60) == 0
 
 
 COMPLETED = {
