@@ -17,11 +17,10 @@ from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
-from lenet_exp.comparison.statistics import Difference
-from lenet_exp.comparison.verdict import Relation, relation_of
+from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.words.next_steps import next_step, notes
-from lenet_exp.reports.words.phrases import against_leader, best_lines, remark, verdict
+from lenet_exp.reports.words.phrases import best_lines, remark, verdict
 from tests.comparison.made_up import made, many
 
 SWEEP = Design(8, 0, sweep="1f3a")
@@ -117,13 +116,6 @@ def test_result_is_described_in_words(comparison):
     assert WINS not in text
     assert next_step(comparison) is not None
     assert best_lines(comparison) == ["The best is one of 2 of 4 configurations (95% confidence): selu, tanh."]
-
-
-def test_interval_wider_than_50_points_is_omitted(comparison):
-    lead = Difference(0.0104, 3, "paired", 0.01, 0.004, 2, 0.0031, 0.0211, differs=True)
-    group, behind = comparison.groups[1], Relation.behind
-    assert against_leader(comparison, group, lead, behind).endswith("(0.31 to 2.11)")
-    assert against_leader(comparison, group, replace(lead, low=-0.4, high=0.4), behind).endswith("points")
 
 
 def test_unstable_configuration_is_listed_separately():
