@@ -69,6 +69,8 @@ def test_markdown_escapes_arbitrary_text(text):
 def test_plain_text_is_unchanged_and_commands_are_code():
     usual = "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21% (n=3), 'seed=range(5)'; ahead by 0.69"
     assert inline(usual) == usual.replace("[", "\\[").replace("]", "\\]")
+    for plain in ("Friedman's test: [0, 1]", "-", "+4.94 (above 0, up to +9.98)", "a-b?"):
+        assert in_tex(plain) == plain
     assert code("lenet-train -m 'seed=range(5)'") == "`lenet-train -m 'seed=range(5)'`"
     assert Page(MARKDOWN.render(code("a `b` <c>"))).tags == ["p"]
 

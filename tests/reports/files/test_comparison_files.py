@@ -19,11 +19,10 @@ from lenet_exp.comparison.group import CompareBy
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.columns import records
-from lenet_exp.reports.escape import inline
 from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures, paper_figure
-from lenet_exp.reports.files.comparison_tex import escaped, tex
+from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.files.comparison_xarray import to_xarray
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
@@ -81,14 +80,6 @@ def test_terminal_shows_verdict_and_details_on_request(comparison, capsys):
     assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
 
 
-def test_diverged_configuration_ranks_last_with_reason(capsys):
-    diverging = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
-    (found,) = compare_runs([*diverging, *many([0.9, 0.91, 0.9], activation="selu")])
-    print_comparison(found)
-    out = capsys.readouterr().out
-    assert re.search(r"2 +relu +95.05 .* diverged on 1 of 3 .* 2 finished, 1 diverged", out)
-
-
 def test_every_report_names_configurations_at_chance(capsys, tmp_path):
     low = a_record(outcome=Outcome.finished, best_val_accuracy=0.1, confusion_matrix=[[25] + [0] * 9] * 10)
     relu = many([0.1, 0.11, 0.9], activation="relu")
@@ -128,18 +119,6 @@ def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkey
     assert "best val" in head
     assert "seconds" not in head
     assert "91.47 ± 0.50" in "\n".join(lines)
-
-
-def test_markdown_table_escapes_values_and_can_be_truncated(comparison):
-    text = markdown([comparison], SOURCE)
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 5
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
-    assert "a\\|b" in text
-    assert text.startswith(f"**{inline(verdict(comparison))}**")
-    cut = markdown([comparison], SOURCE, rows=2)
-    assert [line for line in cut.splitlines() if line.startswith("| 3")] == []
-    assert "\n3 more\n" in cut
 
 
 def test_csv_and_json_have_one_row_per_configuration_without_nan(comparison, tmp_path):
@@ -252,15 +231,6 @@ def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
     assert [arrow[along] for arrow in arrows] == [low, low]
 
 
-def test_leaderboard_figure_marks_seed_beyond_axis():
-    runs = [*many([0.98, 0.981, 0.982], activation="selu"), *many([0.97, 0.971, 0.972], activation="elu"),
-            *many([*[0.96] * 19, 0.8], activation="relu")]  # fmt: skip
-    (axes,) = paper_figure(compare_runs(runs)[0], "leaderboard").axes
-    low, _ = axes.get_xlim()
-    assert 0.8 < low < 0.95
-    assert [text.get_text() for text in axes.texts] == ["80.00%"]
-
-
 def test_labels_in_parameters_figure_do_not_overlap():
     sizes = {"0.25": 4_157, "0.5": 15_738, "1.0": 61_706, "2.0": 244_362}
     runs = [
@@ -294,24 +264,6 @@ def test_axis_of_curves_contains_every_seed_of_leader():
     (found,) = compare_runs([low, high])
     (axes,) = paper_figure(found, "curves").axes
     assert axes.get_ylim()[1] > 0.95
-
-
-def test_latex_table_has_verdict_and_separate_columns_for_test_results():
-    better = scored(many([0.95, 0.951, 0.952], activation="selu"), {0: 0.94, 1: 0.941, 2: 0.942})
-    worse = scored(many([0.90, 0.902, 0.901], activation="relu"), {0: 0.89, 1: 0.891, 2: 0.892})
-    (found,) = compare_runs([*better, *worse])
-    text = tex([found], SOURCE)
-    assert escaped(verdict(found)) in text
-    (row,) = [line for line in text.splitlines() if line.lstrip().startswith("relu")]
-    cells = [cell.strip() for cell in row.rstrip("\\ ").split("&")]
-    assert cells[:2] == ["relu", r"90.10 $\pm$ 0.10"]
-    assert cells[-2] == r"89.10 $\pm$ 0.10"
-    assert cells[-1] == "+5.00"
-    caption = next(line for line in text.splitlines() if "caption" in line)
-    assert r"Best validation accuracy on mnist, in \%: mean $\pm$ standard deviation over $n$ seeds" in caption
-    for plain in ("Friedman's test: [0, 1]", "-", "+4.94 (above 0, up to +9.98)", "a-b?"):
-        assert escaped(plain) == plain
-    assert [escaped(text) for text in ("[0]", "*", "--", "''a", "?`")] == ["{[}0]", "{*}", "-{-}", "'{'}a", "?{`}"]
 
 
 def test_interaction_figure_has_line_per_value_of_first_flag():

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import lenet_exp
 from lenet_exp.reports.terminal import progress
-from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.commands import MINE, SMALL, lenet_train
 from tests.tools.terminals import Terminal
 
 QUICK = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
@@ -82,14 +82,6 @@ def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
     assert re.search(r"selu: \d\d\.\d\d%", plain)
     assert re.search(r"raises: .*broken on purpose", plain)
     assert "1 finished, 1 failed" in plain.rpartition("━")[2]
-
-
-@pytest.mark.slow(seconds=2)
-def test_sweep_prints_plain_lines_if_stdout_is_not_terminal(ready):
-    done = end(start("-m", *QUICK, "num_epoch=1", "seed=0,1", "hydra/launcher=basic", outputs=ready))
-    assert done.returncode == 0
-    assert control_characters(done.stdout + done.stderr) == set()
-    assert {"seed=0", "seed=1"} <= {line.partition(":")[0] for line in done.stderr.splitlines()}
 
 
 def test_notebook_shows_log_lines_below_cell(ready, capsys, monkeypatch):
