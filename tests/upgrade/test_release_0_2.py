@@ -4,7 +4,7 @@ release_0_2.tar.xz contains what release 0.2.0 left: a grid over two datasets (o
 activation and label noise), runs of a user's own network that converged and diverged, a sweep with a confirmation and
 a test of equivalence, test results and ensembles, a search that was killed in a trial, and a single run that was
 killed. release_0_2.json contains what the commands of that release printed about it, and the results of both killed
-commands when nothing interrupts them. make_release_0_2.py made both files.
+commands when nothing interrupts them. tests/upgrade/make_release_0_2.py in commit e3dffcdf made both files.
 
 An issue that changes one of these values on purpose names the change here and in CHANGELOG.md. P-values, intervals,
 sentences, and the decisions of a resumed seed race are not compared.
