@@ -1,6 +1,6 @@
-"""Jobs are submitted to an executor in order, until too many fail.
+"""Jobs are submitted to an executor in order, until too many fail, and to places until too many never start.
 
-The executor here has no processes. The tests of sweeps cover the executor of the pool.
+The executor here has no processes. tests/sweeps/test_schedules.py tests all orders of events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.config.schema import Config
+from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
+from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, Places, ReportEnd, StartJob
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
@@ -84,3 +86,44 @@ def test_executor_that_raises_is_closed():
     with pytest.raises(ZeroDivisionError):
         drive(executor, jobs(1), max_failures=None, on_done=print)
     assert executor.left
+
+
+def places(*numbers: int, retries: int = 1) -> Places:
+    """Return places with these jobs waiting."""
+    made = Places("hydra/launcher=cluster", retries=retries)
+    for number in numbers:
+        made.submit(jobs(number + 1)[number])
+    return made
+
+
+def test_uncounted_loss_costs_no_retry_but_time_limit_ends_job():
+    made = places(0, retries=0)
+    for turn in (1, 2, 3):
+        made.fill(1)
+        made.ready(turn)
+        made.fill(1)
+        if turn < 3:
+            assert made.lost(turn, "its time was up", counts=False) == [ClosePlace(turn)]
+    over = JobEnd(0, lost="over the time limit of 3 s", over_limit=True)
+    assert made.ended(3, 3, over) == [ReportEnd(over)]
+
+
+def test_places_that_never_start_are_one_line_unless_another_works():
+    made = places(0, 1)
+    made.fill(1)
+    made.ready(1)
+    made.fill(1)
+    for _ in range(MOST_UNREADY):
+        (opened,) = made.fill(2)
+        made.lost(opened.place, "no memory")
+    assert made.fill(2) == []  # the working place may run both
+    assert made.ended(1, 1, JobEnd(0, value=0.9)) == [ReportEnd(JobEnd(0, value=0.9))]
+    assert made.fill(2) == [StartJob(1, 2, jobs(2)[1])]
+    made.lost(1, "its node was lost")
+    for _ in range(MOST_UNREADY):
+        (opened,) = made.fill(2)
+        made.lost(opened.place, "no memory")
+    with pytest.raises(UserError) as ended:
+        made.fill(2)
+    assert str(ended.value).startswith("hydra/launcher=cluster: ")
+    assert "no memory" in str(ended.value)

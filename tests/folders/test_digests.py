@@ -61,13 +61,6 @@ def test_digest_ignores_order_of_keys_and_checkpoints(folder):
     assert folder.record() == RECORD
 
 
-def test_record_without_digest_is_accepted(folder):
-    value = {k: v for k, v in content_of(folder).items() if k not in {"digest", "history_digest"}}
-    (folder.path / "record.json").write_text(json.dumps(value | {"best_val_accuracy": 0.3}))
-    assert folder.record() == replace(RECORD, best_val_accuracy=0.3)
-    assert folder.record().digest is None
-
-
 def test_concurrent_restart_of_run_is_not_corruption(folder):
     value = content_of(folder)
     folder.start(BEGUN)  # between the reads of record.json and history.json

@@ -24,6 +24,7 @@ from lenet_exp.folders.owner import Owner, move_away, own, owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from lenet_exp.sweeps.stop import stop_sweep
+from tests.tools.until import until
 
 HOLD = (
     "import sys; from pathlib import Path; from lenet_exp.folders.owner import own\n"
@@ -31,11 +32,15 @@ HOLD = (
 )
 
 
+def holding(folder: Path) -> subprocess.Popen[str]:
+    """Another process that waits for the folder, and then owns it until its stdin ends."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], **pipes)
+
+
 def holder(folder: Path) -> subprocess.Popen[str]:
     """Another process that owns the folder until its stdin ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = holding(folder)
     assert process.stdout is not None
     assert process.stdout.readline() == "mine\n"
     return process
@@ -141,10 +146,7 @@ def test_owner_sends_heartbeats(tmp_path, monkeypatch):
     monkeypatch.setattr(owner_module, "HEARTBEAT_SECONDS", 0.05)
     with own(tmp_path, "it"):
         os.utime(tmp_path / "owner.json", (1, 1))
-        deadline = time.monotonic() + 30
-        while (tmp_path / "owner.json").stat().st_mtime < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: (tmp_path / "owner.json").stat().st_mtime >= 2)
 
 
 def test_reading_the_owner_does_not_prevent_owning(tmp_path):
@@ -171,12 +173,8 @@ def test_process_waiting_for_moved_folder_owns_a_new_folder(tmp_path):
     folder.mkdir()
     with open_lock(folder / "lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        waits = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        while str(folder / "lock") not in opened(waits.pid):
-            assert waits.poll() is None
-            time.sleep(0.05)
+        waits = holding(folder)
+        until(lambda: str(folder / "lock") in opened(waits.pid), waits)
         os.rename(folder, moved)
     assert waits.stdout is not None
     assert waits.stdout.readline() == "mine\n"

@@ -16,7 +16,6 @@ from lenet_exp.folders.records import (
     FINAL_FIELDS,
     Delivered,
     History,
-    Outcome,
     record_from_json,
     record_to_json,
 )
@@ -91,21 +90,11 @@ def test_invalid_record_is_a_value_error(name, value):
         FILES[name][0](value)
 
 
-def test_unknown_outcome_is_a_value_error():
-    with pytest.raises(ValueError, match="lost in space"):
-        record_from_json(stored_by_0_1("record.json") | {"outcome": "lost in space"})
-
-
 def test_unfinished_run_is_stored_without_final_fields():
     ended = record_from_json(stored_by_0_1("record.json"))
     assert set(record_to_json(ended)) >= FINAL_FIELDS
     assert not set(record_to_json(ended.begun)) & FINAL_FIELDS
     assert record_from_json(record_to_json(ended.begun)) == ended.begun
-
-
-def test_outcomes_are_stored_as_words():
-    assert [str(outcome) for outcome in Outcome if outcome.is_result] == ["finished", "diverged"]
-    assert json.dumps(to_json(SweepPlan(created_ms=1, outcome=Outcome.not_started))["outcome"]) == '"not started"'
 
 
 def test_environments_differ_only_in_properties_of_both_records():

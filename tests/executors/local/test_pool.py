@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lenet_exp.executors.local.pool import Pool
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.stopping import Terminated
 from tests.executors.local import tasks
+from tests.tools.until import alive, until
 
 pytestmark = pytest.mark.slow(seconds=3)
 
@@ -43,21 +43,6 @@ def test_worker_imports_no_file_of_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run((tasks.double, 4))[0].value == 8
     assert not (tmp_path / "ran").exists()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process runs and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_each_job_runs_once_and_each_worker_is_prepared_once():
@@ -129,7 +114,7 @@ def test_job_that_ignores_sigterm_is_killed_with_child_processes(tmp_path, monke
     run_over_limit(file, (tasks.never_end, str(file)))
     pids = [int(pid) for pid in file.read_text().split()]
     assert len(pids) == 2
-    wait_until(lambda: not any(alive(pid) for pid in pids))
+    until(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
@@ -138,7 +123,7 @@ def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
         pool.call(0, tasks.wait_for_the_end, str(file))
         pool.call(1, tasks.double, 1)
         assert pool.next_done(0.01) is None
-        wait_until(lambda: file.exists() and file.read_text() != "")
+        until(lambda: file.exists() and file.read_text() != "")
         assert pool.running == {0: int(file.read_text())}
         pool.stop()
         done = pool.next_done()
@@ -154,33 +139,30 @@ def test_closing_the_pool_kills_running_jobs(tmp_path):
     with Pool(1) as pool:
         pool.call(0, tasks.never_end, str(file))
         pool.next_done(0.01)
-        wait_until(lambda: len(file.read_text().split()) == 2 if file.exists() else False)
-    wait_until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
+        until(lambda: len(file.read_text().split()) == 2 if file.exists() else False)
+    until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
+
+
+def kill_pool(*files: Path) -> None:
+    """Run a pool whose job waits, kill its process once the last file has the worker's ID, and wait for the worker."""
+    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting(*{[str(f) for f in files]!r})"
+    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    until(lambda: files[-1].exists() and files[-1].read_text() != "")
+    worker = int(files[-1].read_text())
+    owner.kill()
+    owner.wait()
+    until(lambda: not alive(worker))
 
 
 @pytest.mark.slow(seconds=4)
 def test_job_ends_cleanly_when_process_of_pool_is_killed(tmp_path):
-    file = tmp_path / "file"
-    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
-    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    wait_until(lambda: file.exists() and file.read_text() != "")
-    worker = int(file.read_text())
-    owner.kill()
-    owner.wait()
-    wait_until(lambda: not alive(worker))
-    assert file.read_text() == "ended cleanly"
+    kill_pool(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "ended cleanly"
 
 
 def test_starting_worker_of_killed_pool_begins_no_job(tmp_path):
-    file, started = tmp_path / "file", tmp_path / "started"
-    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r}, {str(started)!r})"
-    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    wait_until(lambda: started.exists() and started.read_text() != "")
-    owner.kill()
-    owner.wait()
-    worker = int(started.read_text())
-    wait_until(lambda: not alive(worker))
-    assert not file.exists()
+    kill_pool(tmp_path / "file", tmp_path / "started")
+    assert not (tmp_path / "file").exists()
 
 
 def test_worker_output_is_appended_to_a_file(tmp_path):

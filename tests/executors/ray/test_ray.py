@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.executors.slurm.slurm_cluster import kill_all
 from tests.tools.commands import SMALL, end, free_port, lenet_train, start
+from tests.tools.endings import succeeded
 from tests.tools.stores import client, points, runs
+from tests.tools.until import until
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
@@ -42,48 +43,31 @@ class Cluster:
             f"+hydra.launcher.init._node_ip_address={HEAD}",
         )
 
-    def ray(self, *arguments: str, path: str = "") -> None:
-        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(p for p in [path, *sys.path] if p)}
+    def ray(self, *arguments: str) -> None:
+        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-m", "ray.scripts.scripts", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def start_node(self, address: str, path: str = "") -> None:
-        """Start a node that imports modules from the folder `path` first."""
+    def start_node(self, address: str) -> None:
         self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
-                 "--object-store-memory", "100000000", path=path)  # fmt: skip
+                 "--object-store-memory", "100000000")  # fmt: skip
 
     def daemon(self, address: str) -> psutil.Process:
         """Return the daemon of a node."""
         of_node = {"raylet", f"--node_ip_address={address}"}
-        (found,) = (p for p in psutil.process_iter() if of_node <= {Path(word).name for word in _command(p)})
+        listed = psutil.process_iter(["cmdline"])
+        (found,) = (p for p in listed if of_node <= {Path(word).name for word in p.info["cmdline"] or []})
         return found
 
     def lose_node(self) -> int:
         """Kill a node's daemon and all its processes, as in a power failure, and return their number."""
         daemon = self.daemon(NODE)
-        lost = [daemon, *daemon.children(recursive=True)]
-        for process in lost:
-            _kill(process)
-        return len(lost)
+        return kill_all({daemon, *daemon.children(recursive=True)}.__contains__)
 
     def end(self) -> None:
         """Kill the processes of this cluster only, because the user may run others."""
-        for process in psutil.process_iter():
-            if str(self.folder) in " ".join(_command(process)) and process.pid != os.getpid():
-                _kill(process)
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _kill(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.Error):
-        process.kill()
+        kill_all(lambda process: str(self.folder) in " ".join(process.cmdline()))
 
 
 @pytest.fixture
@@ -106,9 +90,7 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
         return start("-m", *LINE, *cluster.line, *more, outputs=ready, cold=True, env=ENVIRONMENT)
 
     def wait_for(records: int, process: subprocess.Popen[str]) -> None:
-        while len(list(ready.glob("runs/*/record.json"))) < records:
-            assert process.poll() is None, end(process).stderr
-            time.sleep(0.1)
+        until(lambda: len(list(ready.glob("runs/*/record.json"))) >= records, process)
 
     killed = begun()
     next(text for text in killed.stderr if "waiting for a node" in text)
@@ -125,8 +107,7 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
     refused = end(begun("hydra.launcher.cpus=64", "seed=9"))
     assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), refused.stderr
     assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1  # the refused sweep leaves nothing
-    local = lenet_train("-m", *LINE, outputs=tmp_path / "local")
-    assert local.returncode == 0, local.stderr
+    succeeded(lenet_train("-m", *LINE, outputs=tmp_path / "local"))
     assert {run.info.status for run in runs(client(ready), "sweep")} == {"FINISHED"}
     on_ray, on_this_machine = (
         {run.data.tags["fingerprint"]: run for run in runs(client(o))} for o in (ready, tmp_path / "local")
@@ -146,16 +127,13 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
 
 
 @pytest.mark.by_hand
-def test_joining_node_with_other_version_is_left_out(cluster, ready, tmp_path):
-    line = (*SMALL, "num_epoch=400", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=range(4)")
-    cluster.start_node(NODE)
-    process = start("-m", *line, *cluster.line, outputs=ready, cold=True, env=ENVIRONMENT)
-    while not list(ready.glob("runs/*/record.json")):
-        assert process.poll() is None, end(process).stderr
-        time.sleep(0.1)
-    (tmp_path / "torch-0.1.dist-info").mkdir()
-    (tmp_path / "torch-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
-    cluster.start_node(OTHER, str(tmp_path))
-    done = end(process)
-    assert (done.returncode, done.stderr.count("PyTorch 0.1")) == (0, 1), done.stderr
-    assert [run.info.status for run in runs(client(ready))] == ["FINISHED"] * 4
+def test_run_on_drained_node_resumes_without_costing_a_retry(cluster, ready):
+    for address in (NODE, OTHER):
+        cluster.start_node(address)
+    line = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=1,2")
+    process = start("-m", *line, *cluster.line, "hydra.launcher.retries=0", outputs=ready, cold=True, env=ENVIRONMENT)
+    until(lambda: len(list(ready.glob("runs/*/history.json"))) >= 2, process)
+    cluster.daemon(NODE).terminate()
+    succeeded(end(process))
+    resumed = sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready)))
+    assert resumed == ["0", "1"]

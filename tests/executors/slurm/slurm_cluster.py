@@ -97,7 +97,7 @@ class Slurm:
 
         The controller is informed, because it would need half a minute to notice.
         """
-        lost = _kill_all(lambda process: self._is_of(process, node))
+        lost = kill_all(lambda process: self._is_of(process, node))
         self.command("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
         return lost
 
@@ -112,7 +112,7 @@ class Slurm:
         return self.command("squeue", "--noheader", "--array", "--format=%F_%K %T %N").splitlines()
 
     def end(self) -> None:
-        _kill_all(self._is_mine)
+        kill_all(self._is_mine)
 
     def _start_munge(self) -> None:
         munge = self.folder / "munge"
@@ -166,7 +166,7 @@ def _path() -> str:
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
-def _kill_all(which: Callable[[psutil.Process], bool]) -> int:
+def kill_all(which: Callable[[psutil.Process], bool]) -> int:
     """Kill processes and their new child processes until none is left, and return their number."""
     killed: set[int] = set()
     while True:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from tests.executors.slurm.slurm_cluster import Slurm, slurm, why_not
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
 from tests.tools.stores import client, runs
+from tests.tools.until import until
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -28,13 +28,6 @@ ON_SLURM = ("hydra/launcher=cluster_slurm", "hydra.launcher.lost_after=10", "hyd
 def cluster() -> Iterator[Slurm]:
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm(Path(folder)) as found:
         yield found
-
-
-def until(holds: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def ended(outputs: Path) -> list[tuple[str, str, str]]:
@@ -81,7 +74,7 @@ def test_detached_search_survives_node_loss_and_stop_like_local_sweep(cluster, r
     assert trained() < TRIALS
     done = typed(*line)
     assert done.returncode == 0, done.stdout + done.stderr
-    until(lambda: not cluster.living(), 30)
+    until(lambda: not cluster.living())
     local = lenet_train("-m", *SEARCH, outputs=tmp_path / "local")
     assert local.returncode == 0, local.stderr
     assert ended(ready) == ended(tmp_path / "local")
