@@ -11,6 +11,7 @@ import pytest
 
 from tests.tools.commands import MINE, SMALL, Done, lenet_train
 from tests.tools.counts import counts
+from tests.tools.endings import succeeded
 from tests.tools.stores import client, everything, models, points, runs
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", "hydra/launcher=basic")
@@ -38,8 +39,7 @@ def stages(outputs_of_all: Path) -> dict[str, Stage]:
     outputs, found = outputs_of_all, {}
     mores = {"first": (), "again": ("tracking.tags.group=c",), "more": ("seed=0,1",), "force": ("sweep.force=true",)}
     for name, more in mores.items():
-        done = lenet_train(*LINE, *more, outputs=outputs)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(lenet_train(*LINE, *more, outputs=outputs))
         store = client(outputs)
         found[name] = Stage(done, everything(store), runs(store, "sweep"), runs(store))
     return found
@@ -129,8 +129,7 @@ def test_failed_run_resumes_from_last_checkpoint_in_same_mlflow_run(ready):
 def test_tracking_models_best_uploads_only_best_model(ready):
     line = (*QUICK, "optimizer.lr=0.01,0.0001", "tracking.models=best")
     for _ in "ab":  # the rerun adds no model
-        done = lenet_train("-m", *line, outputs=ready)
-        assert done.returncode == 0, done.stderr
+        succeeded(lenet_train("-m", *line, outputs=ready))
         (model,) = models(client(ready))
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
     assert model.source_run_id == best.info.run_id

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import pytest
 from lenet_exp.commands import train
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, start
+from tests.tools.endings import succeeded
 from tests.tools.stores import client, models, runs
+from tests.tools.until import until
 
 LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 
@@ -51,8 +52,7 @@ def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(left_kb: int,
     assert "Traceback" not in full.stderr
     assert os.strerror(errno.ENOSPC) in full.stderr + full.stdout
     other.unlink()
-    done = end(start(*LINE, outputs=outputs))
-    assert done.returncode == 0, done.stderr
+    succeeded(end(start(*LINE, outputs=outputs)))
     assert [run.info.status for run in runs(client(outputs))] == ["FINISHED"] * 2
 
 
@@ -66,13 +66,11 @@ def main() -> None:
 def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: Path, ready: Path, main: Cli):
     fill(disk, 100)
     full = {"TMPDIR": str(disk), "HOME": str(disk)}
-    done = end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk"))
-    assert done.returncode == 0, done.stderr
+    done = succeeded(end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk")))
     assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
     store = client(ready)
     assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
-    synced = main(program="sync")
-    assert synced.returncode == 0, synced.stderr
+    succeeded(main(program="sync"))
     assert [str(model.status) for model in models(store)] == ["READY"] * 2
 
 
@@ -80,9 +78,7 @@ def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: P
 def test_moved_outputs_folder_ends_sweep_with_one_line_error(ready: Path, tmp_path: Path):
     line = ("-m", *SMALL, "tracking.plots=false", "tracking.models=none", "seed=1,2", "sweep.workers=1")
     process = start(*line, "num_epoch=100000", outputs=ready)
-    while not list(ready.glob("runs/*/history.json")):
-        assert process.poll() is None
-        time.sleep(0.05)
+    until(lambda: list(ready.glob("runs/*/history.json")), process)
     ready.rename(tmp_path / "moved")
     done = end(process)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tools.commands import SMALL, end, lenet_train, start
 from tests.tools.counts import counts
-from tests.tools.endings import refused
+from tests.tools.endings import refused, succeeded
 from tests.tools.spies import FOLDER
 from tests.tools.stores import client, everything, runs
 
@@ -32,8 +32,8 @@ def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (folder,), (parent,) = (kept / "sweeps").iterdir(), runs(client(kept), "sweep")
     named = {"last": "last", "run id": parent.info.run_id, "folder": str(folder)}[which]
-    done = lenet_train("-m", HERE, f"sweep.resume={named}", outputs=kept)
-    assert done.returncode == 0, done.stderr
+    elsewhere = tmp_path / "outputs" if which == "folder" else kept
+    done = succeeded(lenet_train("-m", HERE, f"sweep.resume={named}", outputs=elsewhere))
     assert counts(done) == ({"finished": 2}, 0, 2)
     assert len(runs(client(kept), "sweep")) == 1
     assert not (tmp_path / "outputs").exists()
@@ -61,8 +61,7 @@ def test_unresumable_sweep_gives_one_line_error(kept, line, named):
 
 def test_dry_run_counts_jobs_and_writes_nothing(kept):
     before = everything(client(kept)), sorted(kept.rglob("*"))
-    done = lenet_train(*QUICK, "seed=0,1,2,3,3", "sweep.dry_run=true", outputs=kept)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(lenet_train(*QUICK, "seed=0,1,2,3,3", "sweep.dry_run=true", outputs=kept))
     assert ": 5 jobs" in done.stdout
     assert [int(n) for n in re.findall(r"(\d+) (?:already|dup|to train)", done.stdout)] == [2, 1, 2]
     alone = lenet_train(*SMALL, "sweep.dry_run=true", outputs=kept)
@@ -77,8 +76,7 @@ def test_swept_threads_of_torch_engine_are_separate_runs(ready):
     found = runs(client(ready))
     assert sorted(run.data.params["num_threads"] for run in found) == ["1", "2"]
     assert len({run.data.tags["fingerprint"] for run in found}) == 1
-    alone = lenet_train(*SMALL, "num_epoch=1", "num_threads=2", outputs=ready)
-    assert alone.returncode == 0, alone.stderr
+    succeeded(lenet_train(*SMALL, "num_epoch=1", "num_threads=2", outputs=ready))
     assert len(runs(client(ready))) == 2  # a finished fingerprint is not trained again
 
 
@@ -97,13 +95,11 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     reached.read_text()
     option.write_text("negative_slope: [broken")
     go.write_text("go")
-    done = end(process)
-    assert done.returncode == 0, done.stderr
+    succeeded(end(process))
     (run,) = [run for run in runs(client(ready)) if run.info.run_name == "edited"]
     assert run.data.params["activation.negative_slope"] == "0.25"
     option.write_text("_target_: torch.nn.LeakyReLU\nmonotone: true\nnegative_slope: 0.5\n")
-    changed = end(start(*line, outputs=ready))
-    assert changed.returncode == 0, changed.stderr
+    changed = succeeded(end(start(*line, outputs=ready)))
     old, new = runs(client(ready), "sweep")
     (note,) = [line for line in changed.stderr.splitlines() if old.info.run_id in line]
     assert old.data.tags["sweep"] in note

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
-from mlflow.entities import Run
 
 from lenet_exp.machine import host
 from tests.tools.commands import end, start
 from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
 from tests.tools.terminals import Terminal
+from tests.tools.until import until
 from tests.tools.waiting import WAITS, waiting
-
-
-def parent_when(outputs: Path, holds: Callable[[Run], bool]) -> Run:
-    """Return the sweep's parent run as soon as the condition holds."""
-    for _ in range(600):
-        (parent,) = runs(client(outputs), "sweep")
-        if holds(parent):
-            return parent
-        time.sleep(0.2)
-    raise AssertionError(f"MLflow shows {parent.data.tags}, {parent.data.metrics}")
 
 
 @pytest.mark.slow(seconds=20)
 def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_path):
     with waiting("-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path) as process:
-        live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
+        parents = partial(runs, client(ready), "sweep")
+        until(lambda: "1 training" in parents()[0].data.tags.get("sweep_progress", ""), process)
+        (live,) = parents()
         assert live.info.status == "RUNNING"
         assert live.data.metrics["runs"] == live.data.metrics["runs_missing"] == 2
         assert "0 of 2" in live.data.tags["mlflow.note.content"]

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import signal
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
-from tests.sweeps.layers import REACHED
-from tests.tools.commands import MINE, SMALL, end, start
+from tests.tools.commands import MINE, end, start
 from tests.tools.counts import counts
+from tests.tools.spies import FOLDER
 from tests.tools.stores import client, runs
-from tests.tools.waiting import wait_until_left
+from tests.tools.waiting import QUICK, wait_until_left
 
-LINE = (*SMALL, "num_epoch=3", "num_threads=1", "activation=waits", "tracking.plots=false", "tracking.models=none")
+LINE = ("-m", f"--config-dir={MINE}", "hydra/launcher=sloppy", *QUICK, "num_epoch=100000", "activation=dies")
 SLOPPY = """
 import os
 
@@ -58,58 +50,30 @@ class SloppyLauncher(Launcher):
 """
 
 
-@contextmanager
-def two_waiting(
-    *arguments: str, outputs: Path, tmp_path: Path
-) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
-    """Yield a sweep whose two runs wait in their second epoch, and their process IDs by name."""
-    reached = tmp_path / "reached"
-    os.mkfifo(reached)
-    process = start(
-        "-m", f"--config-dir={MINE}", *arguments, outputs=outputs, cwd=tmp_path, env={REACHED: str(reached)}
-    )
-    running: dict[str, int] = {}
-    try:
-        pipe, received = os.open(reached, os.O_RDONLY | os.O_NONBLOCK), b""
-        while received != b"herehere":
-            assert process.poll() is None, process.communicate()
-            assert select.select([pipe], [], [], 60)[0], "training did not get there"
-            received += os.read(pipe, 8)
-            time.sleep(0.02)
-        os.close(pipe)
-        (sweep,) = [SweepFolder(path) for path in (outputs / "sweeps").iterdir()]
-        jobs = sweep.jobs()
-        running = {jobs[n].name: owner_of(jobs[n].folder.path).pid for n in sweep.active()}
-        yield process, running
-    finally:
-        for pid in (process.pid, *running.values()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate()
-
-
 @pytest.mark.by_hand
 def test_killed_run_is_closed_when_launcher_fails(ready, tmp_path):
+    """One of two runs kills its process, and the other trains on."""
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "sloppy_launcher.py").write_text(SLOPPY)
-    with two_waiting("hydra/launcher=sloppy", *LINE, "seed=0,1", outputs=ready, tmp_path=tmp_path) as (
-        process,
-        running,
-    ):
-        os.kill(running["seed=0"], signal.SIGKILL)
-        done = end(process)
+    (tmp_path / "die-0").touch()
+    done = end(start(*LINE, "seed=0,1", outputs=ready, cwd=tmp_path, env={FOLDER: str(tmp_path)}))
+    (folder,) = (path for path in (ready / "runs").iterdir() if owner_of(path) is not None)
+    pid = owner_of(folder).pid
+    try:
+        found = {run.data.tags["run_folder"] == folder.name: run.info for run in runs(client(ready))}
+        dead, living = (found[is_alive] for is_alive in (False, True))
         assert done.returncode == 1
         assert [line for line in done.stderr.splitlines() if line.startswith("SloppyLauncher ")]
-        (line,) = [line for line in done.stderr.splitlines() if line.startswith("seed=1: ")]
-        assert f"process {running['seed=1']} on {host()}" in line
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"{living.run_name}: ")]
+        assert f"process {pid} on {host()}" in line
         assert (counts(done)[0], "Traceback" in done.stderr) == ({"killed": 1, "running": 1}, False)
-        assert "killed: seed=0: " in done.stdout
-        found = {run.info.run_name: run for run in runs(client(ready))}
-        assert {name: run.info.status for name, run in found.items()} == {"seed=0": "KILLED", "seed=1": "RUNNING"}
+        assert f"killed: {dead.run_name}: " in done.stdout
+        assert (dead.status, living.status) == ("KILLED", "RUNNING")
         (parent,) = runs(client(ready), "sweep")
         assert (parent.info.status, parent.data.metrics["runs_killed"]) == ("FAILED", 1)
-        os.kill(running["seed=1"], signal.SIGTERM)
-        wait_until_left(ready / "runs" / found["seed=1"].data.tags["run_folder"])
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until_left(folder)
     (sweep,) = (ready / "sweeps").iterdir()
     wait_until_left(sweep)  # the forked process inherited the sweep's lock
     listed = end(start("list", outputs=ready, program="sweep"))

@@ -12,6 +12,7 @@ import pytest
 
 from tests.tools.commands import MINE, SMALL, Done, end, start
 from tests.tools.counts import counts
+from tests.tools.endings import succeeded
 from tests.tools.stores import client, models, points, runs
 from tests.tools.waiting import wait_until_left, waiting
 
@@ -61,8 +62,7 @@ def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(stopped,
     counted = dict.fromkeys(("runs_finished", "runs_diverged", "runs_failed"), 0)
     assert parent.data.metrics == counted | {"runs": 3, "runs_killed": 1, "runs_missing": 2}
 
-    again = end(start(*line, outputs=ready))
-    assert again.returncode == 0, again.stderr
+    again = succeeded(end(start(*line, outputs=ready)))
     assert counts(again) == ({"finished": 3}, 3, 0)
     (after,), children = runs(client(ready), "sweep"), runs(client(ready))
     assert after.info.run_id == parent.info.run_id
@@ -88,8 +88,7 @@ def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
         assert (first.data.tags["outcome"], first.data.tags["reason"]) == ("killed", "SIGINT")
         assert [step for step, _, _ in points(client(ready), first.info.run_id)["val_accuracy"]] == [1]
     assert models(client(ready)) == []
-    again = end(start(*WAITS, outputs=ready))
-    assert again.returncode == 0, again.stderr
+    again = succeeded(end(start(*WAITS, outputs=ready)))
     (steps,) = re.findall(r"epoch 2 after (\d+) steps", again.stderr)
     # SIGINT ends the step and writes a checkpoint; SIGKILL leaves no checkpoint in this epoch.
     assert int(steps) in {signal.SIGINT: range(1, 40), signal.SIGKILL: [0]}[which]
@@ -107,8 +106,7 @@ def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
 def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
     line = ("-m", f"--config-dir={MINE}", *WAITS[1:-2], "tracking.plots=false", "activation=relu,waits,selu")
     stopped(signal.SIGKILL, *line, "sweep.workers=1")
-    again = end(start(*line, outputs=ready))
-    assert again.returncode == 0, again.stderr
+    again = succeeded(end(start(*line, outputs=ready)))
     assert counts(again) == ({"finished": 3}, 2, 1)
     (parent,) = runs(client(ready), "sweep")
     assert (parent.info.status, parent.data.tags["starts"]) == ("FINISHED", "2")
@@ -128,8 +126,7 @@ def test_second_signal_ends_sweep_at_once_and_rerun_resumes(stopped, ready):
     assert "Traceback" not in done.stderr
     (folder,) = (ready / "runs").iterdir()
     wait_until_left(folder)  # the killed worker may still be exiting
-    again = end(start(*SWEEP, "activation.stubborn=true", outputs=ready))
-    assert again.returncode == 0, again.stderr
+    again = succeeded(end(start(*SWEEP, "activation.stubborn=true", outputs=ready)))
     assert counts(again) == ({"finished": 3}, 3, 0)
     assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"FINISHED"}
     assert len(runs(client(ready))) == 3

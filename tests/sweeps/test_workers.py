@@ -10,6 +10,7 @@ import pytest
 from lenet_exp.executors.local import pool
 from tests.tools.commands import MINE, SMALL, Done, end, lenet_train, start
 from tests.tools.counts import counts
+from tests.tools.endings import succeeded
 from tests.tools.spies import FOLDER
 from tests.tools.stores import client, points, runs
 
@@ -49,8 +50,7 @@ def test_run_fails_alone_after_retry_of_dead_worker(ready, tmp_path):
     assert counts(done)[0] == {"finished": 1, "failed": 1}
     states = {run.info.run_name: run.info.status for run in runs(client(ready))}
     assert states == {"seed=0": "FAILED", "seed=1": "FINISHED"}
-    again = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path)
-    assert again.returncode == 0, again.stderr
+    again = succeeded(sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path))
     assert counts(again)[1:] == (1, 1)
     found = runs(client(ready))
     assert [run.info.status for run in found] == ["FINISHED"] * 2
@@ -94,8 +94,7 @@ def test_diverged_run_counts_as_failure_for_fail_fast(ready, tmp_path):
 @pytest.mark.slow(seconds=1)
 def test_other_launchers_warn_about_unsupported_flags(ready):
     line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
-    done = lenet_train(*line, outputs=ready)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(lenet_train(*line, outputs=ready))
     (message,) = [text for text in done.stderr.splitlines() if "sweep.workers, sweep.time_limit" in text]
     assert "hydra/launcher=local" in message
 

@@ -37,18 +37,9 @@ def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trac
     """Return a run with three epochs of Adam on digits and user tags; tests must not change it."""
     outputs = tmp_path_factory.mktemp("tracked") / "outputs"
     shutil.copytree(empty_store, outputs)
-    done = lenet_train(
-        *SMALL,
-        "num_epoch=3",
-        "optimizer=adam",
-        "optimizer.lr=0.002",
-        "num_threads=1",
-        "num_iter_echo=30",
-        "+tracking.tags.x=1",
-        "tracking.tags.note=first",
-        "tracking.tags.checked=true",
-        outputs=outputs,
-    )
+    tags = ("+tracking.tags.x=1", "tracking.tags.note=first", "tracking.tags.checked=true")
+    line = (*SMALL, "num_epoch=3", "optimizer=adam", "optimizer.lr=0.002", "num_threads=1", "num_iter_echo=30", *tags)
+    done = lenet_train(*line, outputs=outputs)
     assert done.returncode == 0, done.stderr
     (folder,) = (outputs / "runs").iterdir()
     store = client(outputs)

@@ -1,21 +1,14 @@
-"""A store that is unreachable, hangs or is locked costs little time; the last line reports missing uploads."""
+"""A store that is unreachable or hangs costs little time; the last line reports missing uploads."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
-from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.tools.commands import SECRET, SMALL, end, free_port, lenet_train, start
 from tests.tools.servers import erring_server, flooding_server, silent_server
-from tests.tools.stores import client, runs
-from tests.tools.waiting import WAITS, waiting
 from tests.tracking.stores.test_store import counts, leaks
 
 LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
@@ -85,40 +78,3 @@ def test_unreachable_server_warns_once_and_leaks_no_secret(tmp_path, typed):
     assert SECRET not in done.stdout + done.stderr
     assert leaks(tmp_path) == []
     assert len(list((tmp_path / "runs").glob("*/record.json"))) == 2
-
-
-@contextmanager
-def locked(database):
-    """Lock the database as by a process that never finishes writing."""
-    with sqlite3.connect(database, isolation_level=None) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            connection.execute("ROLLBACK")
-
-
-@pytest.mark.by_hand
-def test_locked_database_gives_one_line_and_is_updated_later(ready, tmp_path):
-    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
-    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
-        deadline = time.monotonic() + 60
-        while not (client(ready).get_experiment_by_name("lenet_exp") and runs(client(ready))):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        with locked(ready / "mlflow.db"):
-            process.send_signal(signal.SIGTERM)
-            done = end(process)
-    assert done.returncode == 143
-    assert len(done.stderr.splitlines()) < 10, done.stderr
-    assert done.stderr.count("database is locked") == 1  # SQLite's message
-    assert [counts(line) for line in done.stderr.splitlines() if "lenet-sync sweep=" in line] == [[1, 1]]
-    (parent,) = runs(client(ready), "sweep")
-    (sweep,) = all_sweeps(ready)
-    assert (sweep.started().outcome, parent.info.status) == ("killed", "RUNNING")
-    assert sweep.id in end(start("list", outputs=ready, program="sweep")).stderr  # reports that MLflow was updated
-    for kind in ("run", "sweep"):
-        ended = [(run.info.status, run.data.tags["outcome"]) for run in runs(client(ready), kind)]
-        assert set(ended) == {("KILLED", "killed")}
-    assert end(start("list", outputs=ready, program="sweep")).stderr == ""
-    assert os.listdir(sweep.path / "active") == []

@@ -135,18 +135,3 @@ def test_run_that_starts_over_closes_old_mlflow_run_and_gets_new(folder, store, 
     put_back(folder, whole)
     assert deliver(folder, store, model=False) == after
     assert [step for step, _, _ in points(client(ready), after)["val_loss"]] == [1, 2, 3]
-
-
-def test_model_can_be_uploaded_later(folder, store, ready):
-    run_id = deliver(folder, store, model=False)
-    assert models(client(ready)) == []
-    before = client(ready).get_run(run_id)
-    assert before.info.status == "FINISHED"
-    assert deliver(folder, store, model=True) == run_id
-    (model,) = models(client(ready))
-    assert model.source_run_id == run_id
-    after = client(ready).get_run(run_id)
-    assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
-    assert points(client(ready), run_id)["best_val_accuracy"] == [
-        (0, folder.record().best_val_accuracy, folder.record().ended_ms)
-    ]

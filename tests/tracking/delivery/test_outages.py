@@ -22,7 +22,9 @@ from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 from tests.tools.commands import SMALL, end, free_port, start
 from tests.tools.configs import compose
+from tests.tools.endings import succeeded
 from tests.tools.stores import champions, content, differences, points, runs
+from tests.tools.until import until
 from tests.tracking.delivery.test_deliver import contents, cut, put_back
 
 pytestmark = pytest.mark.slow(seconds=7)
@@ -39,8 +41,7 @@ def undisturbed(main, empty_store, tmp_path):
 
     def deliver(experiment: str) -> Counter[str]:
         other = Path(shutil.copytree(empty_store, tmp_path / "undisturbed")) / "mlflow.db"
-        done = main(f"tracking.uri=sqlite:///{other}", program="sync")
-        assert done.returncode == 0, done.stderr
+        succeeded(main(f"tracking.uri=sqlite:///{other}", program="sync"))
         return content(MlflowClient(f"sqlite:///{other}"), experiment)
 
     return deliver
@@ -50,13 +51,6 @@ def copied(source: Path, target: Path) -> None:
     """Copy a SQLite database over another that a server has open."""
     with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
         old.backup(new)
-
-
-def wait_for(process, happened) -> None:
-    """Wait until `happened` returns True; the process must stay alive."""
-    while not happened():
-        assert process.poll() is None
-        time.sleep(0.05)
 
 
 def well_crowned(store: MlflowClient) -> bool:
@@ -96,8 +90,7 @@ def test_hanging_store_delays_no_epoch_and_end_uploads_the_rest(outputs, server,
     proxy.set("hang")
     next(text for text in process.stderr if text.startswith("epoch 40/"))
     proxy.set("pass")
-    done = end(process)
-    assert done.returncode == 0, done.stderr
+    succeeded(end(process))
     (run,) = runs(MlflowClient(server[1]), experiment="hangs")
     assert run.info.status == "FINISHED"
     assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
@@ -121,11 +114,11 @@ def test_run_with_slow_store_ends_soon_and_sync_uploads_the_rest(main, outputs, 
 def test_second_signal_ends_sweep_while_store_hangs(outputs, proxy):
     line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
     process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
-    wait_for(process, lambda: list((outputs / "runs").glob("*/history.json")))
+    until(lambda: list((outputs / "runs").glob("*/history.json")), process)
     proxy.set("hang")
     proxy.wait_for_requests(1)
     process.send_signal(signal.SIGINT)
-    wait_for(process, lambda: list((outputs / "runs").glob("*/record.json")))
+    until(lambda: list((outputs / "runs").glob("*/record.json")), process)
     process.send_signal(signal.SIGINT)
     assert end(process).returncode == 130
     (record,) = (outputs / "runs").glob("*/record.json")
@@ -176,7 +169,6 @@ def test_random_faults_leave_content_of_undisturbed_upload(
     for backup in (None, backups[0], backups[-1]):  # finally without concurrent writes
         if backup is not None:
             copied(backup, database)
-        done = main(f"tracking.uri={proxy.address}", program="sync")
-        assert done.returncode == 0, done.stderr
+        succeeded(main(f"tracking.uri={proxy.address}", program="sync"))
         assert differences(content(store, experiment), expected) == [], backup
         assert well_crowned(store)

@@ -7,27 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.tools.commands import SMALL, end, start
+from tests.tools.endings import succeeded
 from tests.tools.stores import client, files, models, points, runs
+from tests.tools.until import alive, until
 
 pytestmark = pytest.mark.slow(seconds=7)
 
 QUICK = (*SMALL, "num_epoch=2", "engine=native", "num_threads=1")
 LONG = (*SMALL, "num_epoch=2000", "num_threads=1")
-
-
-def until(found):
-    """Wait for a true result of `found`, and return it."""
-    deadline = time.monotonic() + 60
-    while not (value := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
 
 
 def uploader_of(process: subprocess.Popen[str]) -> int:
@@ -42,18 +34,6 @@ def uploader_of(process: subprocess.Popen[str]) -> int:
         return None
 
     return until(found)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-
-
-def committed(outputs: Path) -> None:
-    """Wait for the first checkpoint."""
-    until(lambda: list(outputs.glob("runs/*/history.json")))
 
 
 def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
@@ -77,10 +57,9 @@ def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
 def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
     process = start(*SMALL, "num_epoch=60", "num_threads=1", outputs=ready, cold=True)
     pid = uploader_of(process)
-    committed(ready)
+    until(lambda: list(ready.glob("runs/*/history.json")))
     os.kill(pid, signal.SIGKILL)
-    done = end(process)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(end(process))
     assert [line for line in done.stderr.splitlines() if "lenet-sync" in line and "-9" in line]
     assert end(start(outputs=ready, program="sync")).returncode == 0
     (run,) = runs(client(ready))
@@ -93,13 +72,13 @@ def test_ended_run_leaves_no_uploading_process(ready, which):
     """SIGTERM goes to the whole process group, which must end the run like SIGTERM to the run's process."""
     process = start(*LONG, outputs=ready, cold=True, start_new_session=True)
     pid = uploader_of(process)
-    committed(ready)
+    until(lambda: list(ready.glob("runs/*/history.json")))
     if which == signal.SIGTERM:
         os.killpg(process.pid, which)
     else:
         process.kill()
     done = end(process)
-    until(lambda: is_gone(pid))
+    until(lambda: not alive(pid))
     if which == signal.SIGTERM:
         assert done.returncode == 143, done.stderr
         (run,) = runs(client(ready))
@@ -115,8 +94,7 @@ def test_impossible_store_gives_one_line_error_and_is_not_created(outputs):
 
 
 def test_unreachable_store_gives_one_warning_and_run_finishes(outputs):
-    done = end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True))
-    assert done.returncode == 0, done.stderr
+    done = succeeded(end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True)))
     warning, last = [line for line in done.stderr.splitlines() if "127.0.0.1:9" in line]
     assert warning.startswith("tracking.uri=http://127.0.0.1:9")
     assert "lenet-sync run=" in last

@@ -38,17 +38,6 @@ def test_restored_mlflow_run_is_marked_as_replaced(folder, store, ready, restore
     assert deliver(folder, restart(store)) == second
 
 
-def test_uploaded_run_stays_in_existing_sweeps(folder, store, ready):
-    sweeps = [store.client.create_run(store.experiment_id, tags={"kind": "sweep"}).info.run_id for _ in "ab"]
-    for sweep in sweeps:
-        run_id = deliver(folder, store, parent=sweep)
-    store.client.delete_run(run_id)
-    store.client.delete_run(sweeps[0])
-    deliver(folder, restart(store))
-    (run,) = runs(client(ready))
-    assert (run.data.tags["sweeps"], run.data.tags["mlflow.parentRunId"]) == (sweeps[1], sweeps[1])
-
-
 def test_epochs_missing_in_backup_are_uploaded_again(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)

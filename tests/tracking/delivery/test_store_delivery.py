@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-
 import pytest
 
 from lenet_exp.config.schema import Tracking
@@ -68,9 +66,10 @@ def test_failing_store_gets_only_last_uploads_and_one_warning(world, caplog):
     assert warnings(caplog) == 1
 
 
-def test_store_that_timed_out_is_skipped_even_for_last_uploads(world):
+@pytest.mark.parametrize("words", ["Read timed out", "database is locked"])
+def test_store_that_timed_out_is_skipped_even_for_last_uploads(world, words):
     delivery = StoreDelivery(Tracking())
-    fails(world, delivery, "Read timed out")
+    fails(world, delivery, words)
     assert not world.asks(delivery, last=True)
     world.now += WAITED_SECONDS
     assert not world.asks(delivery, last=False)
@@ -93,24 +92,3 @@ def test_recovered_store_opens_parent_run(world):
     world.away = None
     assert world.asks(delivery, last=True)
     assert delivery.parent == "its run"
-
-
-def test_full_disk_warns_once_and_keeps_store_available(world, caplog):
-    delivery = StoreDelivery(Tracking())
-    for run in range(2):
-        assert world.asks(delivery, last=False, error=OSError(errno.ENOSPC, "No space left on device", f"/tmp/{run}"))
-    assert warnings(caplog) == 1
-
-
-def test_database_is_not_recreated_in_moved_folder(world, tmp_path):
-    outputs = tmp_path / "outputs"
-    outputs.mkdir()
-    delivery, opened = StoreDelivery(Tracking(), outputs), world.opened
-
-    def action(store: object) -> None:
-        outputs.rename(tmp_path / "moved")
-        raise ValueError("unable to open database file")
-
-    delivery.attempt("this", action)
-    assert not world.asks(delivery, last=True)
-    assert world.opened == opened == 1

@@ -37,11 +37,3 @@ def test_single_run_logs_each_system_metric_sample_once(ready):
     for name, logged in points(client(ready), run.info.run_id).items():
         steps = [step for step, _, _ in logged]
         assert len(steps) == len(set(steps)), name
-
-
-@pytest.mark.slow(seconds=1)
-def test_invalid_system_metrics_setting_gives_one_warning(ready):
-    done = lenet_train(*LINE, "num_epoch=1", outputs=ready, **ON | {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "perhaps"})
-    (run,) = runs(client(ready))
-    assert (done.returncode, system_names(run)) == (0, set())
-    assert done.stderr.count("perhaps") == 1

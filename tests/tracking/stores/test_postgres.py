@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from mlflow import MlflowClient
 
@@ -12,6 +10,7 @@ from tests.commands.test_cli import is_one_line
 from tests.tools.commands import SECRET, SMALL, end, start
 from tests.tools.lab import certificate, database, postgres
 from tests.tools.stores import models, points, runs
+from tests.tools.until import until
 from tests.tracking.stores.test_store import leaks
 
 ONE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
@@ -52,10 +51,8 @@ def test_concurrent_sweeps_survive_crash_of_new_database(main, outputs, tmp_path
             start(*line, f"seed=range({SEEDS * n},{SEEDS * (n + 1)})", outputs=tmp_path / f"folder{n}")
             for n in range(FOLDERS)
         ]
-        while "runs" not in cluster.sql("SELECT tablename FROM pg_tables", "direct").split():
-            time.sleep(0.2)
-        while int(cluster.sql("SELECT count(*) FROM runs WHERE status = 'FINISHED'", "direct")) < 2:
-            time.sleep(0.2)
+        until(lambda: "runs" in cluster.sql("SELECT tablename FROM pg_tables", "direct").split())
+        until(lambda: int(cluster.sql("SELECT count(*) FROM runs WHERE status = 'FINISHED'", "direct")) >= 2)
         cluster.stop()
         cluster.start()
         for done in map(end, started):
