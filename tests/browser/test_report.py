@@ -17,7 +17,6 @@ from lenet_exp.reports.columns import accuracy
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.words.next_steps import next_command
-from lenet_exp.reports.words.phrases import verdict
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.report import SIZES, VISIBLE, Report
 from tests.comparison.made_up import made, many, scored
@@ -65,14 +64,6 @@ def searched() -> Comparison:
     return replace(found, searched=of(*trials))
 
 
-def small() -> Comparison:
-    """A search of five trials: the first is at chance, and the third is worse than the others."""
-    reached = [0.1, 0.98, 0.963, 0.979, 0.978]
-    trials = [trial(i, [value - 0.02, value], "finished", lr=f"{0.01 * (1 + i)}") for i, value in enumerate(reached)]
-    (found,) = compare_runs([made(0, run.value, optimizer__lr=run.flags["optimizer.lr"]) for run in trials])
-    return replace(found, searched=of(*trials))
-
-
 def clear() -> Comparison:
     """A grid in which the learning rate has an effect and the activation has none."""
     runs = [
@@ -88,7 +79,7 @@ def clear() -> Comparison:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages of comparisons, by name."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, comparison in {"grid": grid(), "search": searched(), "small": small(), "clear": clear()}.items():
+    for name, comparison in {"grid": grid(), "search": searched(), "clear": clear()}.items():
         write_comparison(folder / f"{name}.html", [comparison], SOURCE)
     stored = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in clear().groups[:1] for run in g.runs]
     write_comparison(folder / "linked.html", compare_runs(stored), replace(SOURCE, store="mlflow.db"))
@@ -201,15 +192,6 @@ def test_points_beyond_an_axis_are_marked_with_arrows(alone, files):
     ]
 
 
-def test_axis_of_small_search_covers_good_trials(alone, files):
-    report = Report(alone).open(files["small"])
-    trials = report.option("trials")
-    low, points = trials["yAxis"][0]["min"], trials["series"][0]["data"]
-    assert [at["value"] for at in points] == [[0, low], [1, 0.98], [2, 0.963], [3, 0.979], [4, 0.978]]
-    assert [at["symbol"][:6] for at in points] == ["arrow", "path:/", *["circle"] * 3]
-    assert alone.locator("[data-chart=trials] .note").inner_text().endswith("axis.")
-
-
 def test_effects_have_intervals_and_are_pale_if_not_significant(alone, files):
     report = Report(alone).open(files["clear"])
     bars, whiskers = report.option("effects")["series"]
@@ -275,16 +257,6 @@ def test_page_fits_any_window_width(alone, files, scheme, name):
         )
         assert max(rows) - min(rows) < 3  # all rows of charts are equally wide
     alone.screenshot(path=SCREENSHOTS / f"report_{name}_{scheme}.png", full_page=True)
-
-
-def test_page_shows_table_and_verdict_without_javascript(chromium, files):
-    context = chromium.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(files["grid"].as_uri())
-    assert page.locator("tbody tr").count() == 7
-    assert page.locator("p.verdict").inner_text() == verdict(grid())
-    assert page.get_by_text("require JavaScript").is_visible()
-    context.close()
 
 
 def test_command_can_be_copied_and_rows_expand_to_runs(alone, files):

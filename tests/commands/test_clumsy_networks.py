@@ -23,13 +23,6 @@ def line(folder: Path, target: str) -> tuple[str, ...]:
     return (f"--config-dir={folder}", *SMALL, "model=net")
 
 
-@pytest.mark.parametrize("target", ["networks.ExitInForward", "networks.ExitInInit", "module_that_exits.Net"])
-def test_exit_before_training_is_an_error(target, outputs, tmp_path):
-    done = lenet_train(*line(tmp_path, target), outputs=outputs)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "SystemExit: 0" in done.stderr
-
-
 @pytest.mark.parametrize("target", ["ExitInTraining", "BaseInTraining"])
 def test_exit_in_training_is_a_failed_run(target, ready, tmp_path):
     done = lenet_train(*line(tmp_path, f"networks.{target}"), outputs=ready)

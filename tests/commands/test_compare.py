@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from lenet_exp.sweeps.comparisons import load_comparisons
 from tests.tools.commands import SMALL, lenet_train, start
 from tests.tools.endings import refused, succeeded
 from tests.tools.stores import client, runs
+from tests.tools.until import until
 
 HERE = "hydra/launcher=basic"  # in the test's own process
 BARE = ("num_epoch=2", "tracking.models=none")
@@ -210,8 +210,7 @@ def test_every_command_that_a_report_suggests_runs(line, following, tmp_path, em
     def run(program: str, *arguments: str, stop: bool = False) -> str:
         process = start(*arguments, outputs=outputs, program=program, cwd=tmp_path)
         if stop:
-            while not list(outputs.glob("runs/*/history.json")):
-                time.sleep(0.05)
+            until(lambda: list(outputs.glob("runs/*/history.json")), process)
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=300)
         assert process.returncode in (0, 1, *([130] if stop else [])), (program, arguments, err)

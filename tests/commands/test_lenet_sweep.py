@@ -27,6 +27,7 @@ def lenet_sweep(*arguments: str, outputs: Path) -> Done:
         (["status", "--sweep=last"], "mean sweep=?"),
         (["status"], "sweep=last: "),
         (["stop", "sweep=abcd"], "abcd: "),
+        (["du"], "outputs"),
         (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
     ],
 )

@@ -16,7 +16,9 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from tests.prediction.test_export import READERS, needs_onnx
 from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.endings import succeeded
 from tests.tools.stores import champions, client, runs
+from tests.tools.until import until
 
 TRUST = "trust=tests.tools.networks.Residual"
 LINE = (
@@ -41,10 +43,7 @@ def uninterrupted(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_killed_run_of_own_network_resumes_bit_for_bit(uninterrupted, ready):
     for stop in (signal.SIGTERM, signal.SIGKILL):
         process = start(*LINE, outputs=ready)
-        deadline = time.monotonic() + 60
-        while not list(ready.glob("runs/*/history.json")):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: list(ready.glob("runs/*/history.json")), process)
         time.sleep(0.5)
         process.send_signal(stop)
         end(process)
@@ -84,8 +83,7 @@ def test_edited_network_code_is_reported_by_every_command(cli, main, ready, tmp_
     code.write_text(NETWORK.replace("1.0", "-1.0"))
     monkeypatch.syspath_prepend(tmp_path)
     for line in (one, ("-m", *one, "hydra/launcher=basic")):
-        again = main(*line)
-        assert again.returncode == 0, again.stderr
+        again = succeeded(main(*line))
         assert "code of" in again.stderr
         assert "sweep.force=true" in again.stderr
     (folder,) = ready.glob("runs/*")
@@ -109,8 +107,7 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
     dataset = ("dataset=folder", "dataset.name=colors", f"dataset.folder={colors}")
     shape = ("dataset.channels=3", "dataset.val_size=100", "dataset.stratified=true", "augmentation=affine")
     grid = ("-m", *LINE, *dataset, *shape, "dataset.train_size=null", "model.maps=2,4", "seed=0,1", "num_epoch=3")
-    done = lenet_train(*grid, "tracking.plots=true", outputs=outputs)
-    assert done.returncode == 0, done.stderr
+    succeeded(lenet_train(*grid, "tracking.plots=true", outputs=outputs))
     assert lenet_train(*grid, outputs=outputs).stdout.count("; 0 trained") == 1
     table = lenet_exp.compare()
     maps = table["model.maps"]
@@ -128,17 +125,14 @@ def test_every_command_accepts_own_network_on_color_images(ready, tmp_path, main
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert TRUST in refused.stderr
     for selected in (named, "sweep=last"):
-        scored = main(*dataset, selected, TRUST, program="predict")
-        assert scored.returncode == 0, scored.stderr
+        succeeded(main(*dataset, selected, TRUST, program="predict"))
     picture = main("sweep=last", f"images={colors / 'test' / 'red_line' / '00.png'}", TRUST, program="predict")
     assert any(name in picture.stdout for name in COLOR_CLASSES), picture.stderr
-    again = main(f"run={next(outputs.glob('runs/*'))}", TRUST, program="reproduce")
-    assert again.returncode == 0, again.stdout
+    succeeded(main(f"run={next(outputs.glob('runs/*'))}", TRUST, program="reproduce"))
     network = lenet_exp.load("tests_tools_networks_Residual-colors", trust="tests.tools.networks.Residual")
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for form in ("onnx", "pt2"):
         file = tmp_path / f"net.{form}"
-        exported = main(named, f"format={form}", f"output={file}", TRUST, program="export")
-        assert exported.returncode == 0, exported.stderr
+        succeeded(main(named, f"format={form}", f"output={file}", TRUST, program="export"))
         with torch.inference_mode():
             torch.testing.assert_close(READERS[form](file, images), network(images), rtol=0, atol=1e-4)

@@ -19,6 +19,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, Done, lenet_train
+from tests.tools.endings import refused, succeeded
 
 QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
 LINE = ("-m", "hydra/launcher=basic", *QUICK, "optimizer.lr=0.05,0.02")
@@ -28,8 +29,7 @@ LINE = ("-m", "hydra/launcher=basic", *QUICK, "optimizer.lr=0.05,0.02")
 def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs folder of two configurations with one seed each."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("swept") / "outputs"))
-    done = lenet_train(*LINE, outputs=outputs)
-    assert done.returncode == 0, done.stderr
+    succeeded(lenet_train(*LINE, outputs=outputs))
     return outputs
 
 
@@ -44,12 +44,10 @@ def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable
 def test_command_trains_leader_and_baseline_and_names_the_better(swept, compare):
     (source,) = all_sweeps(swept)
     asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
-    planned = compare(*asked)
-    assert planned.returncode == 0, planned.stderr
+    planned = succeeded(compare(*asked))
     assert re.search(r"\b3 new seeds\b", planned.stdout)
     (line,) = re.findall(r"^  lenet-train (.*)$", planned.stdout, re.MULTILINE)
-    done = lenet_train(*shlex.split(line), "hydra/launcher=basic", outputs=swept)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(lenet_train(*shlex.split(line), "hydra/launcher=basic", outputs=swept))
     test = next(s for s in all_sweeps(swept) if s.id != source.id)
     first, second = test.jobs()[:2]  # both configurations train each seed before the next seed
     assert [job.config.seed for job in test.jobs()] == [1000, 1000, 1001, 1001, 1002, 1002]
@@ -77,9 +75,7 @@ REFUSED = {  # arguments: text in the error
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_invalid_baseline_is_one_line(line, compare):
-    done = compare(*line.split())
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-    assert REFUSED[line] in done.stderr
+    refused(compare(*line.split()), REFUSED[line], program="compare")
 
 
 def test_baseline_must_differ_and_accept_the_fixed_flags():

@@ -40,13 +40,6 @@ def by_du(outputs: Path) -> int:
     return du(outputs) - own
 
 
-def test_du_of_missing_folder_gives_one_line_error(main, outputs):
-    done = main("du", program="sweep")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert str(outputs) in done.stderr
-    assert not outputs.exists()
-
-
 def test_du_total_equals_disk_usage_and_removable_items_have_commands(trained, main):
     done = main("du", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")

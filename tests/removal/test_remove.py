@@ -24,6 +24,7 @@ from tests.commands.test_lenet_sweep import lenet_sweep
 from tests.sweeps.test_sync import NOTHING
 from tests.tools.commands import SMALL, Done, end, free_port, lenet_train, start
 from tests.tools.counts import counts
+from tests.tools.endings import refused, succeeded
 from tests.tools.stores import client, everything, models, runs
 from tests.tools.strikes import STRIKE, TRACE
 from tests.tools.waiting import WAITS, waiting
@@ -43,8 +44,7 @@ class Swept:
         self._kept = folder / "kept"
         shutil.copytree(empty_store, self.outputs)
         for line in (CHAMPION, FIRST, SECOND):
-            done = lenet_train(*line, outputs=self.outputs)
-            assert done.returncode == 0, done.stderr
+            succeeded(lenet_train(*line, outputs=self.outputs))
         self.second, self.first = all_sweeps(self.outputs)
         self.runs = {job.config.seed: job.run for sweep in (self.first, self.second) for job in sweep.jobs()}
         shutil.copytree(self.outputs, self._kept)
@@ -101,8 +101,7 @@ def lines_that(verb: str, done: Done) -> list[str]:
 
 def test_rm_is_dry_run_by_default(swept, main):
     before, shown = tree(swept.outputs), everything(client(swept.outputs))
-    done = main("rm", "sweep=last", program="sweep")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(main("rm", "sweep=last", program="sweep"))
     assert swept.second.id in done.stdout.splitlines()[0]
     here, there = lines_that("would remove", done)
     assert re.search(r"1 run folder, 0\.\d\d MB", here)
@@ -118,8 +117,7 @@ def test_rm_is_dry_run_by_default(swept, main):
 def test_rm_sweep_keeps_runs_shared_with_another_sweep(swept, main):
     first, shared = (swept.mlflow()[f"seed={seed}"].info.run_id for seed in (0, 1))
     (parent,) = {run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"}
-    done = main(*swept.line, program="sweep")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(main(*swept.line, program="sweep"))
     assert "1 run folder, " in lines_that("removed", done)[0]
     assert not (swept.outputs / "sweeps" / swept.first.id).exists()
     assert {path.name for path in (swept.outputs / "runs").iterdir()} >= {swept.runs[1], swept.runs[2]}
@@ -152,8 +150,7 @@ def test_rm_sweep_with_no_store_keeps_shared_runs(swept, main):
 
 def test_rm_experiment_keeps_only_champion(swept, main):
     champion = next(run for run in swept.mlflow().values() if run.data.params["seed"] == "9")
-    done = main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep"))
     folder = champion.data.tags["run_folder"]
     (stays,) = lines_that("kept", done)
     assert stays.startswith(folder[:8])
@@ -188,8 +185,7 @@ def test_rm_keeps_mlflow_run_of_adopted_run(swept, main):
     folder.log_file.unlink()  # as tracking/delivery/adopt.py leaves it
     write_history(folder.path, History(best=folder.history().best))
     folder.finish(record)
-    done = main(*swept.line, program="sweep")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(main(*swept.line, program="sweep"))
     assert f"  kept: MLflow run {run.info.run_id}: " in done.stdout
     assert not folder.path.exists()
     tags = swept.mlflow()["seed=0"].data.tags
@@ -210,16 +206,11 @@ def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
         (("experiment=lenet",), "experiment=lenet"),
         ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # the second sweep confirms the first
     ):
-        done = main("rm", *typed, program="sweep")
-        assert (done.returncode, done.stdout) == (2, ""), typed
-        assert names in done.stderr
-        assert done.stderr.count("\n") == 1
+        refused(main("rm", *typed, program="sweep"), names, program="sweep")
     assert tree(swept.outputs) == before
     swept.second.save(confirms=None)
     (swept.second.path / "jobs.jsonl").unlink()  # the sweep's runs are unknown
-    done = main(*swept.line, program="sweep")
-    assert done.returncode == 2
-    assert f"{swept.second.path / 'jobs.jsonl'} is corrupt" in done.stderr
+    refused(main(*swept.line, program="sweep"), f"{swept.second.path / 'jobs.jsonl'} is corrupt", program="sweep")
     assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
 
 
@@ -239,8 +230,7 @@ def test_rm_sweep_keeps_run_trained_before_sweep_until_rm_run(swept, main):
         assert lenet_train(*line, outputs=swept.outputs).returncode == 0
     sweep = all_sweeps(swept.outputs)[0]
     alone, other = (job.folder for job in sweep.jobs())
-    done = main("rm", f"sweep={sweep.id}", "dry_run=false", program="sweep")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(main("rm", f"sweep={sweep.id}", "dry_run=false", program="sweep"))
     (stays,) = lines_that("kept", done)
     assert stays.startswith(alone.id[:8])
     assert f"lenet-sweep rm run={alone.id[:8]}" in stays
@@ -257,11 +247,7 @@ def test_rm_with_unreachable_store_changes_nothing(swept, main):
     folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
     folder.set_delivered(DeliveredRun(away, "0" * 32))
     before = tree(swept.outputs)
-    done = main(*swept.line, program="sweep")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"lenet-sweep: tracking.uri={away}: ")
-    assert "mlflow=false" in done.stderr
-    assert done.stderr.count("\n") == 1
+    refused(main(*swept.line, program="sweep"), f"lenet-sweep: tracking.uri={away}: ", "mlflow=false", program="sweep")
     assert tree(swept.outputs) == before
     done = main(*swept.line, "mlflow=false", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")
@@ -271,8 +257,7 @@ def test_rm_with_unreachable_store_changes_nothing(swept, main):
 def test_rm_keeps_mlflow_run_tagged_with_another_folder(swept, main):
     mine = swept.mlflow()["seed=0"].info.run_id
     client(swept.outputs).set_tag(mine, "run_folder", "0" * 32)
-    done = main(*swept.line, program="sweep")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(main(*swept.line, program="sweep"))
     assert f"  kept: MLflow run {mine}: " in done.stdout
     assert not (swept.outputs / "runs" / swept.runs[0]).exists()
     assert swept.mlflow()["seed=0"].info.run_id == mine
@@ -282,8 +267,7 @@ def test_interrupted_removal_must_finish_before_another_removal(swept, main):
     (swept.outputs / "removing" / swept.first.id / "sweeps").mkdir(parents=True)
     swept.first.path.rename(swept.outputs / "removing" / swept.first.id / "sweeps" / swept.first.id)
     done = main("rm", f"sweep={swept.second.id}", "dry_run=false", program="sweep")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert f"lenet-sweep rm sweep={swept.first.id} dry_run=false" in done.stderr
+    refused(done, f"lenet-sweep rm sweep={swept.first.id} dry_run=false", program="sweep")
     assert main("rm", "sweep=last", "dry_run=false", program="sweep").returncode == 0
     assert not (swept.outputs / "runs" / swept.runs[0]).exists()
     assert swept.second.path.exists()
@@ -294,14 +278,10 @@ def test_rm_refuses_live_sweep_and_live_run(ready, tmp_path):
     with waiting("-m", *WAITS, "seed=0,1", "sweep.workers=1", outputs=ready, tmp_path=tmp_path) as process:
         (folder,) = (ready / "sweeps").iterdir()
         done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.count("\n") == 1
-        assert f"process {process.pid})" in done.stderr
-        assert f"lenet-sweep stop sweep={folder.name}" in done.stderr
+        refused(done, f"process {process.pid})", f"lenet-sweep stop sweep={folder.name}", program="sweep")
     with waiting(*WAITS, "seed=5", outputs=ready, tmp_path=tmp_path) as process:
         done = lenet_sweep("rm", "experiment=lenet_exp", "dry_run=false", outputs=ready)
-        assert done.returncode == 2
-        assert f"process {process.pid})" in done.stderr
+        refused(done, f"process {process.pid})", program="sweep")
     assert len(list((ready / "sweeps").iterdir())) == 1
 
 
@@ -324,8 +304,7 @@ def test_rerun_finishes_removal_killed_at_any_point(swept, main, tmp_path):
         says = f"lenet-sweep rm sweep={swept.first.id} dry_run=false" if begun else ""
         assert says in main("list", program="sweep").stderr
         if begun or swept.first.path.exists():
-            done = main(*swept.line, program="sweep")
-            assert done.returncode == 0, (points[number], done.stderr)
+            succeeded(main(*swept.line, program="sweep"))
         assert state(swept) == expected, points[number]
 
 

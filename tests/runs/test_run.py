@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,25 +16,24 @@ from lenet_exp.errors import DataError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.runs.jobs import freeze_jobs, lone_job
+from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
 from tests.tools.commands import MINE, SMALL, end, lenet_train, start
 from tests.tools.configs import compose
 from tests.tools.stores import client, models, points, runs
+from tests.tools.until import until
 
 MODEL = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
 LINE = (*MODEL, "tracking.models=none")
 TORCH = (*LINE, "engine=torch")  # torch's bits depend on the CPU
 
 
-def trained(
-    prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE, forced_ms: int = 0
-) -> RunResult:
+def trained(prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE) -> RunResult:
     config = compose(list(line))
     job, delivery = lone_job(config), StoreDelivery(config.tracking)
-    return run(job, delivery, default_threads=1, forced_ms=forced_ms, prune=prune)
+    return run(job, delivery, default_threads=1, prune=prune)
 
 
 def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
@@ -58,28 +56,12 @@ def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monk
     assert trained().record.weights_digest == whole.record.weights_digest
 
 
-def test_retrained_run_resumes_if_clock_is_behind(ready, caplog):
-    forced_ms = int(time.time() * 1000) + 3_600_000
-    assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == forced_ms
-    caplog.set_level(logging.INFO)
-    assert trained(forced_ms=forced_ms).outcome is Outcome.finished
-    assert "in epoch 3" in caplog.text
-    assert trained(forced_ms=forced_ms).repeated
-
-
 def test_integer_and_float_values_identify_same_run(ready):
     config = compose([*LINE, "num_epoch=1", "training.clip_norm=1", "augmentation.rotate=10"])
     whole = replace(config, training=replace(config.training, clip_norm=1), augmentation=config.augmentation)
     whole.augmentation.rotate = 10
     assert lenet_exp.train(whole).outcome is Outcome.finished
     assert lenet_exp.train(config).repeated
-
-
-def test_job_name_has_swept_flags_or_main_options(ready):
-    config = compose(["dataset=digits", "activation=relu", "seed=3"])
-    for swept, overrides, name in ((["seed"], ["seed=3"], "seed=3"), ([], [], "digits relu sgd")):
-        (job,) = freeze_jobs(swept, [overrides], [config])
-        assert job.name == name
 
 
 def test_last_epoch_cannot_be_pruned(ready):
@@ -111,9 +93,7 @@ def test_run_of_another_cpu_capability_starts_over_with_one_line(empty_store, tm
     line = (*SMALL, "engine=torch", "num_epoch=8", "num_threads=1", "tracking.plots=false", "tracking.models=none")
     places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]
     process = start(*line, outputs=places[0], cold=True, env={"ATEN_CPU_CAPABILITY": "default"})
-    while not list(places[0].glob("runs/*/history.json")):
-        assert process.poll() is None
-        time.sleep(0.02)
+    until(lambda: list(places[0].glob("runs/*/history.json")), process)
     process.kill()
     end(process)
     again, calm = (end(start(*line, outputs=place, cold=True)) for place in places)

@@ -39,12 +39,10 @@ def ask(app: ASGIApp, url: str, method: str = "GET", kind: str = "http", **heade
         "http_version": "1.1",
         "scheme": "ws" if kind == "websocket" else "http",
         "path": parts.path,
-        "raw_path": parts.path.encode(),
         "root_path": "",
         "query_string": parts.query.encode(),
         "headers": [(name.encode(), text.encode()) for name, text in ({"host": HOST} | headers).items()],
         "server": ("127.0.0.1", 5000),
-        "client": ("127.0.0.1", 40000),
     }
     if kind == "http":
         scope["method"] = method
