@@ -15,13 +15,27 @@ from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchedFlag, SearchedRun, SearchSummary, searched
 from lenet_exp.config.schema import Objective
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.results import job_results
+from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
+from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.words.search_words import search_lines
+from lenet_exp.reports.words.search_words import (
+    best_words,
+    counts_line,
+    counts_words,
+    ended_of,
+    ended_words,
+    progress_line,
+    progress_words,
+    search_line,
+    search_lines,
+    trials_words,
+)
 from tests.comparison.made_up import made as a_run
 from tests.reports.page.pages import data_of, page
 from tests.searches.searched import LINE, SPACE, only_sweep
@@ -178,3 +192,62 @@ def test_search_history_is_drawn_for_any_outcomes(tmp_path):
             write_comparison(tmp_path / f"x.{ending}", [found], RunSource("lenet-train"))
         assert "NaN" not in (tmp_path / "x.json").read_text()
         data_of(page(tmp_path / "x.html"))
+
+
+PLAN = SearchPlan(sampler="tpe", pruner="asha", objective="accuracy", n_trials=40, trials=3, epochs=1, seconds=2.0)
+
+
+def results(*outcomes: str, seeds_of: tuple[int, ...] = ()) -> list[JobResult]:
+    """Return a trial for each outcome, followed by further seeds of these trials, all finished."""
+    trials = [*range(len(outcomes)), *seeds_of]
+    said = [*map(Outcome, outcomes), *[Outcome.finished] * len(seeds_of)]
+    jobs = [Job(n, f"lr=0.{n}", {}, [], {}, "", str(n), trial=trial) for n, trial in enumerate(trials)]
+    return [JobResult(job, outcome, "", None, False) for job, outcome in zip(jobs, said, strict=True)]
+
+
+def counted(words: str) -> list[str]:
+    """Return each number with the word after it."""
+    return re.findall(r"\d+ (?:of \d+ )?[a-z]+", words)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (results(), ["0 of 40 trials"]),
+        (results("finished", "pruned", "killed"), ["2 of 40 trials", "1 finished", "1 pruned", "1 killed"]),
+        (results(*["finished"] * 40), ["40 trials", "40 finished"]),
+        (
+            results("finished", "pruned", "running", seeds_of=(0, 0)),
+            ["2 of 40 trials", "1 finished", "1 pruned", "1 running", "2 runs", "2 finished"],
+        ),
+    ],
+)
+def test_ended_trial_counts_once_for_any_number_of_seeds(found, words):
+    assert counted(trials_words(PLAN, found)) == words
+
+
+def test_search_without_n_trials_counts_started_trials():
+    plan = SearchPlan(sampler="tpe", pruner="asha", objective="accuracy", max_epochs=9)
+    assert counted(trials_words(plan, results("finished"))) == ["1 trial", "1 finished"]
+    assert counted(trials_words(plan, results("finished", "running"))) == ["1 of 2 trials", "1 finished", "1 running"]
+    assert (counted(ended_of(plan, 39, 39)), ended_of(PLAN, 2, 3)) == (["39 trials"], "2/40 trials")
+
+
+def test_summary_starts_with_best_trial_and_does_not_count_runs():
+    found = results("finished", "pruned", "running")
+    counts = trials_words(PLAN, found)
+    searching = SweepPlan(command="", overrides=[], swept=[], experiment="", created_ms=0, search=PLAN)
+    progress = SweepProgress(searching, found, [], 0, 0, 0, 1.0)
+    assert ended_words(searching, found) == counts
+    assert progress_words(progress).startswith(counts)
+    assert search_line(PLAN, found).startswith(f"search (tpe, asha): {counts}; 1 epoch, 2.0 s")
+    assert progress_line(progress).startswith(search_line(PLAN, found))
+    assert "runs" not in progress_line(progress)
+    assert counts_words(progress) == "2/40 trials, 1 pruned"
+    plan = replace(PLAN, best_trial=0, best_job=0, best_value=0.984, best_seeds=3, left=[0, 1])
+    best = best_words(replace(searching, search=plan), found)
+    assert best.startswith("98.40%")
+    assert best.endswith("trial 0: lr=0.0")
+    assert progress_line(replace(progress, plan=replace(searching, search=plan))).startswith(f"best {best}; ")
+    assert counted(counts_line(plan, found))[-1] == "2 configurations"
+    assert f"best {best}" in search_line(plan, found)

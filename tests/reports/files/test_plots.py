@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 from omegaconf import OmegaConf
 
 from lenet_exp.config.package_files import CONF_DIR
@@ -91,11 +90,3 @@ def test_characters_missing_in_default_font_use_installed_font(caplog):
     first, second = figure.axes[0].get_yticklabels()
     assert len(first.get_fontfamily()) == len(second.get_fontfamily()) + 1
     assert caplog.records == []
-
-
-def test_characters_without_a_font_are_reported_once(caplog, monkeypatch):
-    monkeypatch.setattr(fontManager, "ttflist", [f for f in fontManager.ttflist if f.name == "DejaVu Sans"])
-    with warnings.catch_warnings(action="error"):
-        for _ in range(2):
-            png(confusion_figure([[2, 1], [0, 3]], ["\u732b", "\u72ac"], "animals"))
-    assert [record.args for record in caplog.records] == [("\u72ac\u732b",)]
