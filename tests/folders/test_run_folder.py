@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,13 +47,6 @@ def test_edited_job_file_is_corrupt(folder, caplog):
     (folder.path / "job.json").write_text(text.replace('"name": "n"', '"name": "m"'))
     assert folder.begun() is None
     assert "job.json is corrupt" in caplog.text
-
-
-def test_only_regular_files_count_as_pictures(folder):
-    folder.save_picture("mistakes", b"png")
-    os.mkfifo(folder.path / "pipe.png")
-    (folder.path / "device.png").symlink_to("/dev/zero")
-    assert folder.pictures() == [folder.path / "mistakes.png"]
 
 
 def test_restart_empties_folder_but_keeps_log_and_mlflow_runs(folder):

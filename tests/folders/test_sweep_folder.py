@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 import pytest
@@ -23,9 +22,9 @@ def job(number: int, run: str = "") -> Job:
     return Job(number, name, {"seed": str(number)}, overrides, Config(seed=number), "f" * 64, run or f"{number:032}")
 
 
-def without_digest(text: str, **changed: int) -> str:
-    """Return the JSON object of an older release, with these values."""
-    value = json.loads(text) | changed
+def without_digest(text: str) -> str:
+    """Return the JSON object as an older release wrote it."""
+    value = json.loads(text)
     del value["digest"]
     return json.dumps(value)
 
@@ -129,20 +128,13 @@ def test_sweep_file_corrupted_during_sweep_is_rewritten_by_owner(tmp_path, caplo
     assert caplog.text.count("sweep.json is corrupt") == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("jobs.jsonl", lambda text: text.replace('"run": "0', '"run": "1')),
-        *(("jobs.jsonl", lambda _, text=text: text) for text in ("", "[" * 100_000, '{"number": NaN}')),
-        *(("sweep.json", partial(without_digest, **{key: n})) for key, n in (("started_ms", -1), ("runs", 2**70))),
-    ],
-)
-def test_edited_or_invalid_file_is_corrupt(tmp_path, name, change):
+def test_edited_job_is_corrupt(tmp_path):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **REQUEST, runs=1)
-    (tmp_path / name).write_text(change((tmp_path / name).read_text()))
-    with pytest.raises(DamagedError, match=rf"{name} is corrupt"):
-        sweep.jobs() if name == "jobs.jsonl" else sweep.started()
+    text = (tmp_path / "jobs.jsonl").read_text()
+    (tmp_path / "jobs.jsonl").write_text(text.replace('"run": "0', '"run": "1'))
+    with pytest.raises(DamagedError, match=r"jobs\.jsonl is corrupt"):
+        sweep.jobs()
 
 
 def test_job_of_older_release_without_digest_is_accepted(tmp_path):
