@@ -1,4 +1,4 @@
-"""Tests of whether the effect of a flag depends on another flag, and how reports state it."""
+"""Effects of single flags, and tests of whether the effect of a flag depends on another flag."""
 
 from __future__ import annotations
 
@@ -170,12 +170,8 @@ ACTIVATIONS, LRS, SEEDS = ("selu", "relu"), ("0.01", "0.1", "1"), range(4)
 
 
 def grid(accuracy):
-    return grouped(
-        [
-            made(seed, accuracy(a, lr, seed), activation=a, optimizer__lr=lr)
-            for a, lr, seed in itertools.product(ACTIVATIONS, LRS, SEEDS)
-        ]
-    )
+    cells = itertools.product(ACTIVATIONS, LRS, SEEDS)
+    return grouped([made(seed, accuracy(a, lr, seed), activation=a, optimizer__lr=lr) for a, lr, seed in cells])
 
 
 def test_effects_are_deviations_from_overall_mean():

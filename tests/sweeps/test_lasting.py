@@ -1,14 +1,17 @@
-"""Sweeps can be resumed and extended, also after changes to conf/."""
+"""Sweeps can be resumed and extended, also after changes to conf/, and their duration is estimated."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lenet_exp.sweeps import estimate
+from lenet_exp.training.native.library import kernels
 from tests.tools.commands import SMALL, end, lenet_train, start
 from tests.tools.counts import counts
 from tests.tools.endings import refused, succeeded
@@ -105,3 +108,36 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     assert old.data.tags["sweep"] in note
     assert new.info.run_id != old.info.run_id
     assert counts(changed) == ({"finished": 2}, 1, 1)
+
+
+def test_makespan_assigns_jobs_to_first_free_worker():
+    assert [estimate.makespan([2.0, 1.0, 1.0, 1.0], places) for places in (1, 2, 4)] == [5.0, 3.0, 2.0]
+    assert estimate.makespan([], 2) == 0
+
+
+@pytest.fixture
+def minutes(main, outputs, monkeypatch) -> Callable[..., float]:
+    """Return a function that estimates the minutes of a sweep with slow steps on two cores."""
+    monkeypatch.setattr(estimate, "_seconds_an_image", lambda config, threads: 10.0)
+    monkeypatch.setattr(estimate, "cpu_count", lambda: 2)
+
+    def estimated(*line: str) -> float:
+        done = main("-m", *SMALL, "num_epoch=1", "sweep.dry_run=true", *line)
+        return float(re.findall(r"about ([\d.]+) h ", done.stdout)[0]) * 60
+
+    return estimated
+
+
+def test_estimate_counts_whole_runs_per_worker(minutes):
+    one = minutes("seed=0")
+    assert one > 60
+    assert minutes("seed=0,1,2") == pytest.approx(2 * one, abs=7)
+    assert minutes("seed=0,1,2,3", "sweep.workers=4") == pytest.approx(2 * one, abs=7)  # on two cores
+
+
+@pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native engine here: {kernels()}")
+def test_estimate_includes_compilation_of_uncached_shapes(minutes, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(estimate, "COMPILE_SECONDS", 3600.0)
+    line = ("model.channels=[1,2],[2,4],[3,8]", "seed=0,1")
+    assert minutes(*line, "engine=native") - minutes(*line, "engine=torch") == pytest.approx(120, abs=7)

@@ -1,4 +1,4 @@
-"""A sweep with runs that finish, diverge and fail."""
+"""A sweep with runs that finish, diverge and fail, and a sweep over all activations and optimizers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.folders.sweep_folder import SweepFolder
 from tests.tools.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
 from tests.tools.counts import counts
@@ -65,15 +66,9 @@ def test_parent_run_has_request_outcome_and_best_result(swept):
     assert (tags["x"], tags["sweep"]) == ("1", swept.folder.id)
     assert (swept.parent.info.status, tags["outcome"]) == ("FINISHED", "finished")
     best = swept.children[BEST]
-    assert swept.parent.data.metrics == {
-        "runs": 4,
-        "runs_finished": 1,
-        "runs_diverged": 1,
-        "runs_failed": 2,
-        "runs_killed": 0,
-        "runs_missing": 0,
-        "best_val_accuracy": best.data.metrics["best_val_accuracy"],
-    }
+    counted = {"runs": 4, "runs_finished": 1, "runs_diverged": 1, "runs_failed": 2, "runs_killed": 0, "runs_missing": 0}
+    reached = {"best_val_accuracy": best.data.metrics["best_val_accuracy"]}
+    assert swept.parent.data.metrics == counted | reached
     link = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
     assert link in tags["mlflow.note.content"]
 
@@ -133,15 +128,10 @@ def test_plan_and_jobs_are_stored_in_sweep_folder_and_mlflow(swept):
         assert job["swept"]["activation"] == run.data.params["activation"]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "swept"),
-    [
-        ("dataset=kmnist", ["dataset=digits,kmnist"]),
-        ("dataset.val_size=2000", ["dataset=digits", "dataset.val_size=250,2000"]),
-    ],
-)
-def test_sweep_with_unavailable_data_is_refused_before_training(wrong, swept, ready, tmp_path):
-    line = ("-m", *swept, "batch_size=32", f"data_root={tmp_path / 'none'}", "tracking.plots=false")
+@pytest.mark.parametrize(("wrong", "digits"), [("dataset=kmnist", []), ("dataset.val_size=2000", ["dataset=digits"])])
+def test_sweep_with_unavailable_data_is_refused_before_training(wrong, digits, ready, tmp_path):
+    swept = wrong.replace("=", "=250," if digits else "=digits,")
+    line = ("-m", *digits, swept, "batch_size=32", f"data_root={tmp_path / 'none'}", "tracking.plots=false")
     done = lenet_train(*line, outputs=ready, **NO_NETWORK)
     assert (done.returncode, done.stdout) == (2, "")
     (message,) = [text for text in done.stderr.splitlines() if text.startswith("lenet-train: ")]
@@ -151,3 +141,26 @@ def test_sweep_with_unavailable_data_is_refused_before_training(wrong, swept, re
     store = client(ready)
     assert store.get_experiment_by_name("lenet_exp") is None or [*runs(store), *runs(store, "sweep")] == []
     assert [name for name in ("runs", "sweeps") if (ready / name).exists()] == []
+
+
+ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
+OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))
+SMALLEST = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.models=none", "tracking.plots=false")
+
+
+@pytest.mark.slow(seconds=4)
+def test_every_activation_and_optimizer_trains_in_one_sweep(ready):
+    optimizers = [OPTIMIZERS[n % len(OPTIMIZERS)] for n in range(len(ACTIVATIONS))]
+    swept = (f"activation={','.join(ACTIVATIONS)}", f"optimizer={','.join(optimizers)}")
+    line = ("-m", "hydra/launcher=basic", *SMALLEST, "sweep.zip=[activation,optimizer]", *swept)
+    done = lenet_train(*line, outputs=ready)
+    (parent,) = runs(client(ready), "sweep")
+    children = runs(client(ready))
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    pairs = {(run.data.params["activation"], run.data.params["optimizer"]) for run in children}
+    assert pairs == set(zip(ACTIVATIONS, optimizers, strict=True))
+    outcomes = {run.data.tags["outcome"] for run in children}
+    assert outcomes <= {"finished", "diverged"}
+    assert done.returncode == (1 if "diverged" in outcomes else 0), done.stderr
+    assert parent.info.status == "FINISHED"
+    assert len({run.info.run_name for run in children}) == len(ACTIVATIONS)

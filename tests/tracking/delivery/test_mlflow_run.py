@@ -1,9 +1,10 @@
-"""The params, metrics, tags, inputs and artifacts of a run in MLflow."""
+"""The params, metrics, tags, inputs and artifacts of a run in MLflow, and the params of a sweep."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,13 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.tags import is_own
 from lenet_exp.folders.records import Record, record_from_json, record_to_json
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.machine import git_state, host, versions
+from lenet_exp.runs.jobs import freeze_jobs
 from lenet_exp.tracking.delivery.class_accuracy import class_points, metric_names
+from lenet_exp.tracking.sweep_runs.swept_params import swept_params
 from tests.tools.commands import SMALL, lenet_train
+from tests.tools.configs import compose
 from tests.tools.stores import client, files, points, runs
 from tests.tracking.conftest import ITERATIONS, Tracked
 
@@ -31,24 +36,11 @@ def artifact(tracked: Tracked, name: str, to: Path) -> Path:
 
 def test_params_are_flags_with_an_effect(tracked):
     params = tracked.run.data.params
-    shown = {
-        "dataset": "digits",
-        "dataset.val_size": "250",
-        "dataset.train_size": "null",
-        "activation": "selu",
-        "optimizer": "adam",
-        "optimizer.lr": "0.002",
-        "optimizer.betas": "[0.9, 0.999]",
-        "optimizer.eps": "1e-08",
-        "optimizer.amsgrad": "false",
-        "schedule.shape": "constant",
-        "augmentation.flip": "0.0",
-        "training.patience": "null",
-        "num_epoch": "3",
-        "parameters": "61706",
-        "multiply_adds": "416520",
-        "engine": tracked.folder.record().engine,
-    }
+    shown = {"dataset": "digits", "dataset.val_size": "250", "dataset.train_size": "null", "activation": "selu"}
+    shown |= {"optimizer": "adam", "optimizer.lr": "0.002", "optimizer.betas": "[0.9, 0.999]", "optimizer.eps": "1e-08"}
+    shown |= {"optimizer.amsgrad": "false", "schedule.shape": "constant", "augmentation.flip": "0.0"}
+    shown |= {"training.patience": "null", "num_epoch": "3", "parameters": "61706", "multiply_adds": "416520"}
+    shown |= {"engine": tracked.folder.record().engine}
     assert shown.items() <= params.items()
     assert len(params) == 45
     assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
@@ -219,3 +211,26 @@ def test_metric_names_of_classes_are_valid_and_unique(names, ready):
     stored = points(store, run_id)
     assert set(stored) == {f"val_accuracy_{name}" for name in metric_names(names)}
     assert all(len(found) == 1 for found in stored.values())
+
+
+(JOB,) = freeze_jobs(["seed"], [[*SMALL, "seed=0"]], [compose([*SMALL, "seed=0"])])
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (["relu", "selu"], "relu, selu"),
+        (["0", "2", "4"], "0, 2, 4"),
+        ([f"0.{n}" for n in range(1, 26)], ", ".join(f"0.{n}" for n in range(1, 21)) + ", and 5 more"),
+    ],
+)
+def test_params_of_grid_list_each_value_once(values, shown):
+    jobs = [replace(JOB, swept={"flag": value}) for value in [*values, *values]]
+    assert swept_params(SweepPlan(created_ms=0, swept=["+flag"]), jobs) == {"flag": shown}
+
+
+def test_params_of_search_show_space_as_typed():
+    search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
+    overrides = ["dataset=digits", "optimizer.lr=interval(0.01,1)"]
+    plan = SweepPlan(created_ms=0, swept=["optimizer.lr"], overrides=overrides, search=search)
+    assert swept_params(plan, [replace(JOB, swept={"optimizer.lr": "0.5"})]) == {"optimizer.lr": "interval(0.01,1)"}
