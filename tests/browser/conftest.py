@@ -26,16 +26,8 @@ if TYPE_CHECKING:
 
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+NO_REQUESTS = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
+QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", *NO_REQUESTS)
 # MLflow opens its assistant's panel over half of the page on a first visit.
 QUIET_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 LINE = "dataset=digits batch_size=32 num_epoch=2 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"

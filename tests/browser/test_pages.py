@@ -31,9 +31,8 @@ def experiment(served, sweep) -> str:
 @pytest.fixture
 def best(sweep):
     """The run with the best validation accuracy of those that finished."""
-    return max(
-        (run for run in sweep.runs if run.info.status == "FINISHED"), key=lambda r: r.data.metrics["best_val_accuracy"]
-    )
+    finished = [run for run in sweep.runs if run.info.status == "FINISHED"]
+    return max(finished, key=lambda run: run.data.metrics["best_val_accuracy"])
 
 
 def test_table_of_sweep_lists_runs_best_first_with_swept_flags(page, served, sweep, screenshot):

@@ -184,13 +184,9 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "--resolve"], ["-sc", "query=bash"]])
 def test_help_and_completion_import_no_heavy_library(workdir, arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER.format(arguments=arguments)],
-        capture_output=True,
-        text=True,
-        cwd=workdir,
-        env=os.environ | {"COMP_LINE": "lenet-train dataset=", "COMP_POINT": "20"},
-    )
+    command = [sys.executable, "-c", DRIVER.format(arguments=arguments)]
+    completed = os.environ | {"COMP_LINE": "lenet-train dataset=", "COMP_POINT": "20"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=workdir, env=completed)
     assert done.returncode == 0, done.stderr
     assert "heavy: []" in done.stderr
     assert list(workdir.iterdir()) == []
@@ -268,10 +264,8 @@ def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups
     assert flags - {*listed(everything)} == first - {*listed(page)} == set()
     assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {"activation", "model", "optimizer"}
     assert [flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))] == []
-    assert [len(found) for found in map(listed, (page, everything))] == [
-        len({*listed(page)}),
-        len({*listed(everything)}),
-    ]
+    for text in (page, everything):
+        assert len(listed(text)) == len({*listed(text)})
     assert len(page.splitlines()) <= 90
     assert "--config-dir" in page
     options = [f.stem for f in CONF_DIR.glob("dataset/*.yaml")]
@@ -323,11 +317,8 @@ def test_relative_folders_start_from_working_directory(main, workdir, empty_stor
 def test_installed_wheel_works_without_the_checkout(tmp_path):
     root = CONF_DIR.parent
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(root)],
-        check=True,
-        capture_output=True,
-    )
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(root)]
+    subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
@@ -339,7 +330,8 @@ def test_installed_wheel_works_without_the_checkout(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     sweep = ("-m", "dataset=digits", "num_epoch=1", "seed=1,2", "sweep.workers=1")
     run = [str(tmp_path / "venv" / "bin" / "lenet-train"), *sweep]
-    done = subprocess.run(run, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
+    there = {"cwd": tmp_path / "elsewhere", "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(run, **there)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "elsewhere").glob("outputs/runs/*/record.json"))) == 2
     (page,) = (tmp_path / "elsewhere").glob("outputs/mlartifacts/**/comparison.html")
@@ -347,7 +339,5 @@ def test_installed_wheel_works_without_the_checkout(tmp_path):
     if not isinstance(kernels(), str):  # their sources are in the wheel
         assert "engine: native" in done.stderr
     where = "import lenet_exp.config.package_files as c; print(c.CONF_DIR)"
-    found = subprocess.run(
-        [python, "-c", where], cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True
-    )
+    found = subprocess.run([python, "-c", where], **there)
     assert Path(found.stdout.strip()) == site / "lenet_exp" / "conf"

@@ -100,9 +100,8 @@ def test_filter_uses_syntax_of_mlflow(here):
 
 def test_swept_splits_count_as_replicates_and_diverged_ranks_last(ready):
     plain = ("num_epoch=1", "tracking.plots=false", "tracking.models=none")
-    done = lenet_train(
-        "-m", HERE, *SMALL, *plain, "optimizer.lr=1e30,0.05", "seed=0,1", "split_seed=0,1", outputs=ready
-    )
+    grid = ("optimizer.lr=1e30,0.05", "seed=0,1", "split_seed=0,1")
+    done = lenet_train("-m", HERE, *SMALL, *plain, *grid, outputs=ready)
     assert {"4 finished", "4 diverged"} <= set(re.findall(r"\d (?:[a-z]+)", done.stdout))
     table = lenet_exp.compare()
     assert (list(table["n"]), list(table["diverged"])) == ([4, 0], [0, 4])
@@ -194,12 +193,8 @@ TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/
         pytest.param((*SEARCH, LR, "seeds=3"), None, id="accuracy over seeds"),
         pytest.param((*SEARCH, LR, "search.objective=loss"), "seeds=5", id="loss"),
         pytest.param((*SEARCH, NAMES, "search.objective=front"), "search.objective=front", id="Pareto front"),
-        pytest.param(
-            (*SEARCH, NAMES, "search.objective=epochs", "search.target=0.6"), "search.target=0.6", id="epochs"
-        ),
-        pytest.param(
-            (*SEARCH, NAMES, "search.objective=seconds", "search.target=0.6"), "search.target=0.6", id="seconds"
-        ),
+        pytest.param((*SEARCH, NAMES, "search.objective=epochs", REACHED), REACHED, id="epochs"),
+        pytest.param((*SEARCH, NAMES, "search.objective=seconds", REACHED), REACHED, id="seconds"),
         pytest.param((*GRID, "seed=0,1", "num_epoch=30"), "num_epoch=30", id="interrupted"),
         pytest.param((*GRID, "seed=0,1,2", "confirmed"), None, id="confirmed"),
     ],

@@ -9,33 +9,18 @@ from typing import Any
 
 from lenet_exp.comparison.runs import ComparedRun
 
-BASE = {
-    "dataset": "mnist",
-    "dataset.val_size": "10000",
-    "activation": "selu",
-    "optimizer": "sgd",
-    "optimizer.lr": "0.01",
-    "num_epoch": "3",
-    "split_seed": "0",
-}
+BASE = {"dataset": "mnist", "dataset.val_size": "10000", "activation": "selu", "optimizer": "sgd"}
+BASE |= {"optimizer.lr": "0.01", "num_epoch": "3", "split_seed": "0"}
 
 
 def made(seed: int, accuracy: float | None, outcome: str = "finished", **more: Any) -> ComparedRun:
     """Return a run whose last epoch is a point worse than its best; `optimizer__lr="0.1"` sets optimizer.lr."""
     flags = BASE | {k.replace("__", "."): v for k, v in more.items()}
     curve = [] if accuracy is None else [accuracy - 0.02, accuracy, accuracy - 0.01]
-    known = accuracy is not None
-    return ComparedRun(
-        f"{sorted(flags.items())} {seed}",
-        flags,
-        seed,
-        outcome,
-        accuracy,
-        2 if known else None,
-        1.5 if known else None,
-        lambda: curve,
-        lambda: curve[-1] if curve else None,
-    )
+    last = curve[-1] if curve else None
+    best = (2, 1.5) if curve else (None, None)  # the epoch, and seconds to it
+    name = f"{sorted(flags.items())} {seed}"
+    return ComparedRun(name, flags, seed, outcome, accuracy, *best, lambda: curve, lambda: last)
 
 
 def many(accuracies: Mapping[int, float] | Iterable[float], **flags: Any) -> list[ComparedRun]:

@@ -78,9 +78,8 @@ def test_seeds_for_equivalence_depend_on_margin_and_rivals():
 
 
 def test_leader_not_ahead_of_every_other_is_not_confirmed():
-    yes, words = answer_and_verdict(
-        confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu"))
-    )
+    groups = [many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu")]
+    yes, words = answer_and_verdict(confirming(*groups))
     assert yes is False
     assert words.index("tanh") < words.index("relu")  # the configuration that prevents it comes first
     assert numbers(words)[:2] == ["6", "0.01"]
@@ -98,14 +97,9 @@ def test_confirmation_keeps_original_leader_even_if_worse():
 
 @pytest.mark.parametrize(("who", "yes"), [("selu", False), ("relu", True)])
 def test_divergence_prevents_confirmation_only_of_the_leader(who, yes):
-    found, words = answer_and_verdict(
-        confirming(
-            *(
-                many(values, activation=name) + [made(9, 0.99, "diverged", activation=name)] * (name == who)
-                for name, values in (("selu", SELU), ("relu", RELU))
-            )
-        )
-    )
+    runs = {name: many(values, activation=name) for name, values in (("selu", SELU), ("relu", RELU))}
+    runs[who].append(made(9, 0.99, "diverged", activation=who))
+    found, words = answer_and_verdict(confirming(*runs.values()))
     assert found is yes
     assert f"{who} diverged" in words
 
@@ -119,9 +113,8 @@ def test_confirmation_is_open_while_a_run_is_missing(outcome):
 
 
 def test_plan_covers_leader_and_configurations_that_may_be_best():
-    (found,) = compare_runs(
-        [*many(RELU, activation="relu"), *many(TANH, activation="tanh"), *many(SELU, activation="selu")]
-    )
+    groups = many(RELU, activation="relu"), many(TANH, activation="tanh"), many(SELU, activation="selu")
+    (found,) = compare_runs([run for group in groups for run in group])
     wanted = plan(found, 0.002)
     assert [found.name(g) for g in wanted.groups] == ["selu", "tanh"]
     assert wanted.seeds < plan(found, 0.0005).seeds

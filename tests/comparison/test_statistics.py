@@ -25,9 +25,8 @@ SEEDED = st.dictionaries(st.tuples(st.integers(0, 7), st.just(0)), ACCURACY, min
 
 def by_seed(values):
     """Return accuracies by seed and split, from a dictionary by seed or for seeds from 0."""
-    return {
-        (seed, 0): value for seed, value in (values if isinstance(values, dict) else dict(enumerate(values))).items()
-    }
+    pairs = values.items() if isinstance(values, dict) else enumerate(values)
+    return {(seed, 0): value for seed, value in pairs}
 
 
 def best_first(groups):
@@ -259,9 +258,8 @@ def test_crossed_design_keeps_the_error_rate(seeds, splits, sizes):
     """The simulated groups do not differ; the seed, the split, and their combination have effects."""
     rng, sweeps = np.random.default_rng(2), 4000
     shapes = [(sweeps, 1, seeds, 1), (sweeps, 1, 1, splits), (sweeps, 1, seeds, splits)]
-    x = np.broadcast_to(
-        sum(size * rng.normal(size=shape) for size, shape in zip(sizes, shapes, strict=True)), shapes[2]
-    )
+    effects = [size * rng.normal(size=shape) for size, shape in zip(sizes, shapes, strict=True)]
+    x = np.broadcast_to(sum(effects), shapes[2])
     seed, split = np.divmod(np.arange(seeds * splits), splits)
     found = means(x.reshape(sweeps, 1, -1), AccuracyTable(x, seed, split))
     p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(found.variance), found.df)

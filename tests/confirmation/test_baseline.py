@@ -52,9 +52,8 @@ def test_command_trains_leader_and_baseline_and_names_the_better(swept, compare)
     first, second = test.jobs()[:2]  # both configurations train each seed before the next seed
     assert [job.config.seed for job in test.jobs()] == [1000, 1000, 1001, 1001, 1002, 1002]
     assert configuration(first.config) in [configuration(job.config) for job in source.jobs()]
-    assert configuration(second.config) == configuration(
-        compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # without the swept values
-    )
+    baseline = compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # without the swept values
+    assert configuration(second.config) == configuration(baseline)
     assert re.search(r"onfirmed on 3 ", done.stdout)
     assert f"sweep {test.id}" in compare(*asked, "run=true").stdout  # has already tested this
     other = compare("confirm=50", "against=baseline", "seeds=3")

@@ -73,9 +73,8 @@ def test_printed_command_tests_leader_on_new_seeds(swept, compare):
     assert first == str(max((configuration(job.config) for job in source.jobs()), key=lambda c: mean_of(source, c)))
 
     answer = "yes" if test.started().confirmed else "no"
-    of_test, of_source = (
-        next(r for r in runs(client(swept), "sweep") if r.data.tags["sweep"] == s.id) for s in (test, source)
-    )
+    parents = {run.data.tags["sweep"]: run for run in runs(client(swept), "sweep")}
+    of_test, of_source = parents[test.id], parents[source.id]
     assert of_test.data.tags["confirms"] == of_source.info.run_id
     assert of_test.data.tags["confirmed"] == answer
     assert of_source.data.tags["confirmed"].startswith(f"digits {answer} ")

@@ -39,14 +39,11 @@ def edit(folder: RunFolder, name: str, **values: object) -> None:
     (folder.path / name).write_text(json.dumps(content_of(folder, name) | values))
 
 
+EDITS = ({"best_val_accuracy": 0.99}, {"added": 1}, {"history_digest": None})
+
+
 @pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("record.json", {"best_val_accuracy": 0.99}),
-        ("record.json", {"added": 1}),
-        ("record.json", {"history_digest": None}),
-        ("history.json", {"resumed": 3}),
-    ],
+    ("name", "values"), [*(("record.json", values) for values in EDITS), ("history.json", {"resumed": 3})]
 )
 def test_edited_file_is_ignored_and_reported_once(folder, caplog, name, values):
     edit(folder, name, **values)

@@ -55,10 +55,8 @@ class Swept:
             if path.name != DATABASE:
                 remove(path)
         shutil.copytree(self._kept, self.outputs, ignore=shutil.ignore_patterns(DATABASE), dirs_exist_ok=True)
-        with (
-            closing(sqlite3.connect(self._kept / DATABASE)) as kept,
-            closing(sqlite3.connect(self.outputs / DATABASE)) as db,
-        ):
+        kept, db = (sqlite3.connect(folder / DATABASE) for folder in (self._kept, self.outputs))
+        with closing(kept), closing(db):
             kept.backup(db)
 
     def mlflow(self, kind: str = "run") -> dict[str, Any]:

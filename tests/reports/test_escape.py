@@ -77,12 +77,9 @@ def test_plain_text_is_unchanged_and_commands_are_code():
 
 def compared(text: str) -> Comparison:
     """Return the comparison of a sweep in which every name is this text."""
-    (found,) = compare_runs(
-        [
-            *many([0.91, 0.92], dataset=text, activation=text, **{text: text}),
-            *many([0.90, 0.91], dataset=text, activation=f"{text} 2", **{text: f"{text} 2"}),
-        ]
-    )
+    one = many([0.91, 0.92], dataset=text, activation=text, **{text: text})
+    other = many([0.90, 0.91], dataset=text, activation=f"{text} 2", **{text: f"{text} 2"})
+    (found,) = compare_runs([*one, *other])
     return found
 
 

@@ -113,9 +113,8 @@ def test_commands_continue_and_report_corrupt_file_in_one_line(copy: Copy, main:
             lenet_exp.compare(sweep=copy.sweep.id)
     else:
         table = lenet_exp.compare(sweep=copy.sweep.id)
-        assert dict(zip(table["activation"], table["n"], strict=True))["relu"] == (
-            name not in {"record.json", "history.json"}
-        )
+        finished = dict(zip(table["activation"], table["n"], strict=True))
+        assert finished["relu"] == (name not in {"record.json", "history.json"})
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "record.json", "delivered.json"])

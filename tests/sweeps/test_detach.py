@@ -22,18 +22,13 @@ def test_detached_sweep_refuses_password_in_command(outputs, monkeypatch):
         raise AssertionError("the sweep was submitted")
 
     monkeypatch.setattr(SlurmLauncher, "detach", submit)
+    launcher = SlurmLauncher(workers=None, retries=1, time_limit=None, fail_fast=False, max_failures=None)
     config = compose(["dataset=digits"])
     job = lone_job(config)
     sweep = sweep_of("lenet_exp", [job])
     monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "seed=1,2", "tracking.uri=http://me:secret@host:5000"])
     with pytest.raises(ConfigError) as error:
-        detach(
-            SlurmLauncher(workers=None, retries=1, time_limit=None, fail_fast=False, max_failures=None),
-            sweep,
-            [job],
-            config,
-            SweepRequest("", [], []),
-        )
+        detach(launcher, sweep, [job], config, SweepRequest("", [], []))
     assert "secret" not in str(error.value)
     assert "MLFLOW_TRACKING_URI" in str(error.value)
     assert not outputs.exists()
@@ -43,9 +38,7 @@ def test_detached_sweep_refuses_password_in_command(outputs, monkeypatch):
     ("driver", "state", "named"), [("7", "PENDING", True), ("7", "RUNNING", False), (None, "PENDING", False)]
 )
 def test_status_names_core_of_driver_job_while_allocations_wait(monkeypatch, tmp_path, driver, state, named):
-    jobs = (
-        QueuedJob(driver, "driver", "RUNNING") if driver else None,
-        [QueuedJob("8_0", "allocation", state, "Resources")],
-    )
-    monkeypatch.setattr(follow, "queued", lambda _: jobs)
+    job = QueuedJob(driver, "driver", "RUNNING") if driver else None
+    allocations = [QueuedJob("8_0", "allocation", state, "Resources")]
+    monkeypatch.setattr(follow, "queued", lambda _: (job, allocations))
     assert ("Slurm job 7" in follow.allocation_status(SweepFolder(tmp_path))) is named

@@ -26,21 +26,10 @@ RUN = (*QUICK, "num_epoch=3", "tracking.models=none")
 MODEL = (*QUICK, "num_epoch=1")
 SWEEP = ("-m", "hydra/launcher=basic", *QUICK, "num_epoch=1", "tracking.models=none", "seed=0,1")
 EPOCHS = 16
-OPTIONS = (
-    *SMALL,
-    "tracking.plots=false",
-    "tracking.models=none",
-    f"num_epoch={EPOCHS}",
-    "activation=prelu,rrelu",
-    "optimizer=sgd,adam",
-    "regularization.dropout_rate=0.2",
-    "schedule=one_cycle",
-    "augmentation=[shift,flip,elastic,erase]",
-    "training.ema_decay=0.95",
-    "training.label_smoothing=0.1",
-    "training.clip_norm=1",
-    "training.patience=3",
-)
+TRAINING = ("training.ema_decay=0.95", "training.label_smoothing=0.1", "training.clip_norm=1", "training.patience=3")
+NETWORK = ("activation=prelu,rrelu", "regularization.dropout_rate=0.2", "augmentation=[shift,flip,elastic,erase]")
+BARE = ("tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}")
+OPTIONS = (*SMALL, *BARE, "optimizer=sgd,adam", "schedule=one_cycle", *NETWORK, *TRAINING)
 MEASURED = {"epoch_seconds", "images_per_second", "seconds_to_best"}  # only their steps are compared
 
 

@@ -10,6 +10,7 @@ from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "tracking.models=none")
 FEW = "dataset.train_size=96"
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 HYDRAS = ("-m", "hydra/sweeper=basic", "hydra/launcher=basic")
 
 
@@ -25,13 +26,7 @@ def test_hydra_basic_sweeper_trains_runs_and_reports_failure(ready):
     assert len({run.info.run_name for run in found}) == 2
 
 
-@pytest.mark.parametrize(
-    ("plugin", "flags"),
-    [
-        ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
-        ("submitit", ("hydra/launcher=submitit_local",)),
-    ],
-)
+@pytest.mark.parametrize(("plugin", "flags"), [("joblib", JOBLIB), ("submitit", ("hydra/launcher=submitit_local",))])
 @pytest.mark.by_hand
 def test_rerun_resumes_killed_job_of_hydra_launcher(ready, tmp_path, plugin, flags):
     """See the table in docs/reference/launchers.md."""

@@ -27,22 +27,8 @@ OUTPUTS = PLACE / "outputs"
 EXPECTED: dict[str, Any] = json.loads((HERE / "release_0_2.json").read_text())
 
 # Tags, params, and metrics that differ each time a run is trained, by the start of their names.
-VOLATILE = (
-    "command",
-    "created_ms",
-    "epoch_seconds",
-    "git_",
-    "host",
-    "images_per_",
-    "mlflow.",
-    "owner",
-    "resumed",
-    "seconds",
-    "starts",
-    "sweep_shown",
-    "sweeps",
-    "version.",
-)
+OF_TRAINING = ("created_ms", "epoch_seconds", "images_per_", "resumed", "seconds", "starts", "sweep_shown", "sweeps")
+VOLATILE = (*OF_TRAINING, "command", "git_", "host", "mlflow.", "owner", "version.")
 
 
 @contextlib.contextmanager

@@ -12,15 +12,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RELEASES = ("0.1", "0.2")
-FILES = {
-    "job.json": "Record",
-    "record.json": "Record",
-    "history.json": "History",
-    "delivered.json": "Delivered",
-    "test.json": "TestResult",
-    "sweep.json": "SweepPlan",
-    "jobs.jsonl": "Job",
-}
+FILES = {"job.json": "Record", "record.json": "Record", "history.json": "History", "delivered.json": "Delivered"}
+FILES |= {"test.json": "TestResult", "sweep.json": "SweepPlan", "jobs.jsonl": "Job"}
 
 
 @cache

@@ -34,17 +34,8 @@ MADE: dict[str, str] = EXPECTED["made"]
 COMMANDS: dict[str, list[str]] = EXPECTED["commands"]
 FINISHED = ("grid", "own", "base", "confirmation", "equivalence")
 COUNTS = ("n", "runs", "diverged", "failed", "killed", "running", "not_started")
-RESULTS = (
-    "mean",
-    "sd",
-    "best_epoch",
-    "seconds_to_best",
-    "parameters",
-    "multiply_adds",
-    "test_n",
-    "test_mean",
-    "test_sd",
-)
+RESULTS = ("mean", "sd", "best_epoch", "seconds_to_best", "parameters", "multiply_adds")
+ON_TEST = ("test_n", "test_mean", "test_sd")
 FLAGS = ("dataset", "activation", "optimizer.lr", "optimizer.momentum", "run_ids")
 
 
@@ -72,12 +63,8 @@ def folder_of(name: str) -> str:
 
 def in_mlflow(folder: str) -> Any:
     """Return the MLflow run of a run folder or sweep folder."""
-    (found,) = (
-        run
-        for kind, tag in (("run", "run_folder"), ("sweep", "sweep"))
-        for run in runs(store(), kind)
-        if run.data.tags[tag] == folder
-    )
+    tags = {"run": "run_folder", "sweep": "sweep"}
+    (found,) = (run for kind in tags for run in runs(store(), kind) if run.data.tags[tags[kind]] == folder)
     return found
 
 
@@ -98,7 +85,7 @@ def compared(comparisons: list[dict[str, Any]]) -> dict[str, Any]:
         found[comparison["dataset"]] = {name: comparison[name] for name in ("margin", "margin_fixed")}
         for group in comparison["groups"]:
             flags = " ".join(str(group[flag]) for flag in FLAGS if flag in group)
-            found[flags] = {name: group[name] for name in (*COUNTS, *RESULTS) if name in group}
+            found[flags] = {name: group[name] for name in (*COUNTS, *RESULTS, *ON_TEST) if name in group}
         for effect in comparison["effects"]:
             for level in effect["levels"]:
                 key = f"{comparison['dataset']} {effect['flag']}={level['value']}"

@@ -109,9 +109,8 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
     assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1  # the refused sweep leaves nothing
     succeeded(lenet_train("-m", *LINE, outputs=tmp_path / "local"))
     assert {run.info.status for run in runs(client(ready), "sweep")} == {"FINISHED"}
-    on_ray, on_this_machine = (
-        {run.data.tags["fingerprint"]: run for run in runs(client(o))} for o in (ready, tmp_path / "local")
-    )
+    stores = [client(outputs) for outputs in (ready, tmp_path / "local")]
+    on_ray, on_this_machine = ({run.data.tags["fingerprint"]: run for run in runs(store)} for store in stores)
     assert on_ray.keys() == on_this_machine.keys()
     assert {run.info.status for run in on_ray.values()} == {"FINISHED"}
     assert {run.data.tags["outcome"] for run in on_ray.values()} == {"finished", "pruned"}

@@ -74,10 +74,8 @@ class Slurm:
         self.folder.chmod(0o755)
         ports = [free_port() for _ in range(3)]
         host = os.uname().nodename
-        nodes = [
-            f"NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1"
-            for n, port in enumerate(ports[1:])
-        ]
+        line = "NodeName=n{} NodeHostname={} NodeAddr=127.0.0.1 Port={} CPUs=1"
+        nodes = [line.format(n, host, port) for n, port in enumerate(ports[1:])]
         conf = CONF.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(nodes))
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")

@@ -23,15 +23,8 @@ OPTIONS = SlurmOptions(allocations=2, tasks=8, cpus=1, partition="main", time="1
 
 
 def test_flags_of_the_launcher_become_options_of_sbatch():
-    assert allocation_arguments(OPTIONS) == [
-        "--ntasks=8",
-        "--cpus-per-task=1",
-        "--signal=USR2@60",
-        "--open-mode=append",
-        "--partition=main",
-        "--time=1:00:00",
-        "--requeue",
-    ]
+    typed = "--ntasks=8 --cpus-per-task=1 --signal=USR2@60 --open-mode=append --partition=main --time=1:00:00 --requeue"
+    assert " ".join(allocation_arguments(OPTIONS)) == typed
 
 
 def test_sbatch_options_of_user_replace_and_remove_defaults():
@@ -43,9 +36,8 @@ def test_sbatch_options_of_user_replace_and_remove_defaults():
 
 def test_driver_job_has_one_core_and_separate_time_limit():
     assert "--time=1:00:00" not in driver_arguments(OPTIONS, {})
-    assert {"--ntasks=1", "--partition=main", "--time=2-0", "--requeue"} <= set(
-        driver_arguments(OPTIONS, {"time": "2-0"})
-    )
+    arguments = driver_arguments(OPTIONS, {"time": "2-0"})
+    assert {"--ntasks=1", "--partition=main", "--time=2-0", "--requeue"} <= set(arguments)
 
 
 def test_scripts_pass_every_argument_unchanged(tmp_path):
@@ -58,9 +50,8 @@ def test_scripts_pass_every_argument_unchanged(tmp_path):
         allocation_script(SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd]),
         driver_script(SlurmOptions(1, 2, 1, before=["export A=1"]), folder, folder, ["printf", "%s|", *odd]),
     ):
-        done = subprocess.run(
-            ["bash", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True
-        )
+        path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        done = subprocess.run(["bash", "-c", script], env=path, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
     elsewhere = driver_script(SlurmOptions(1, 2, 1), folder, tmp_path / "not shared", ["echo", "trained"])
     done = subprocess.run(["bash", "-c", elsewhere], capture_output=True, text=True)

@@ -18,14 +18,8 @@ from lenet_exp.training.epoch import EpochResult
 
 FASHION = list(OmegaConf.load(CONF_DIR / "dataset" / "fashion_mnist.yaml").class_names)
 DIGITS = [str(i) for i in range(10)]
-NOT_DRAWN: dict[str, Any] = {
-    "lr": 0.01,
-    "epoch_seconds": 1.0,
-    "images_per_second": 1250.0,
-    "step_losses": [],
-    "time_ms": 1,
-    "improved": True,
-}
+NOT_DRAWN: dict[str, Any] = {"lr": 0.01, "epoch_seconds": 1.0, "images_per_second": 1250.0, "time_ms": 1}
+NOT_DRAWN |= {"step_losses": [], "improved": True}
 
 
 def epochs(accuracies: list[float]) -> list[EpochResult]:

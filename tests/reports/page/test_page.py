@@ -63,9 +63,8 @@ def test_page_and_terminal_have_same_rows(comparison, capsys, tmp_path):
     printed = capsys.readouterr().out
     head, *rows = written(comparison, tmp_path / "x.html").rows
     assert head == [column.title for column in columns(comparison)]
-    assert rows == [
-        [column.text(comparison, n) for column in columns(comparison)] for n in range(len(comparison.groups))
-    ]
+    shown = columns(comparison)
+    assert rows == [[column.text(comparison, n) for column in shown] for n in range(len(comparison.groups))]
     for row in rows:
         line = next(text for text in printed.splitlines() if text.split()[:1] == row[:1])
         assert all(cell in line for cell in row)
@@ -141,9 +140,8 @@ def test_page_shows_provenance_of_runs(tmp_path):
     for told in (*made.values(), COMMAND, "lenet-reproduce run=id1", "c" * 40, "node7, EPYC <9>"):
         assert told in text
     stored = [replace(run, mlflow_runs=lambda: {SERVER: "b" * 32}) for run in runs]
-    assert (
-        f"run={'b' * 32}" in written(*compare_runs(stored), tmp_path / "x.html", RunSource("filter", store=SERVER)).text
-    )
+    read = written(*compare_runs(stored), tmp_path / "x.html", RunSource("filter", store=SERVER))
+    assert f"run={'b' * 32}" in read.text
 
 
 def test_inseparable_effects_are_not_drawn(comparison, tmp_path):

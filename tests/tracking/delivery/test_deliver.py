@@ -79,8 +79,8 @@ def test_crash_between_points_and_delivered_json_creates_no_duplicates(folder, s
 
 def test_partial_model_upload_is_completed(folder, store, ready, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(store.client, "log_model_artifacts", _away)
-        with pytest.raises(ConnectionError):
+        patch.setattr(store.client, "log_model_artifacts", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
             deliver(folder, store)
     deliver(folder, store)
     (model,) = models(client(ready))
@@ -88,10 +88,6 @@ def test_partial_model_upload_is_completed(folder, store, ready, monkeypatch):
     assert str(model.status) == "READY"
     assert [o.model_id for o in run.outputs.model_outputs] == [model.model_id]
     assert run.info.status == "FINISHED"
-
-
-def _away(*_: object) -> None:
-    raise ConnectionError("the store went away")
 
 
 def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
@@ -113,11 +109,7 @@ def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     assert deliver(folder, restart(store)) == run_id
     (run,) = runs(client(ready))
     assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)
-    assert {name: run.data.tags[name] for name in ("outcome", "reason", "resumed")} == {
-        "outcome": "finished",
-        "reason": "",
-        "resumed": "1",
-    }
+    assert [run.data.tags[name] for name in ("outcome", "reason", "resumed")] == ["finished", "", "1"]
     logged = points(client(ready), run_id)
     assert [step for step, _, _ in logged["val_loss"]] == [1, 2, 3]
     assert logged["best_val_accuracy"] == [(0, record.best_val_accuracy, record.ended_ms)]

@@ -127,9 +127,7 @@ def test_second_signal_ends_sweep_while_store_hangs(outputs, proxy):
 
 # CI runs the test of a sweep whose store fails halfway, and tests of single faults (test_away.py).
 @pytest.mark.by_hand
-def test_random_faults_leave_content_of_undisturbed_upload(
-    main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path
-):
+def test_random_faults_leave_undisturbed_content(main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path):
     """Two runs are uploaded repeatedly at random epochs, while requests fail, the process restarts, and backups
     replace the database."""
     database = server[0] / "server.db"

@@ -166,9 +166,8 @@ def race(store, tmp_path, seed, candidates, killed):
         own = replace(store, outputs=tmp_path / str(name))
         for killed_at, answered in ([killed[name]] if name in killed else []) + [(None, False)]:
             with contextlib.suppress(Killed):
-                register_if_best(
-                    replace(own, client=Client(store.client, turns, name, killed_at, answered)), *candidates[name]
-                )
+                turn = Client(store.client, turns, name, killed_at, answered)
+                register_if_best(replace(own, client=turn), *candidates[name])
                 break
         turns.leave(name)
 

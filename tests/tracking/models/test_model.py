@@ -31,13 +31,9 @@ def logged(tracked: Tracked) -> LoggedModel:
 @pytest.fixture(scope="module")
 def saved(tracked: Tracked, logged: LoggedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the model as downloaded from MLflow."""
-    return Path(
-        artifacts.download_artifacts(
-            artifact_uri=logged.artifact_location,
-            dst_path=str(tmp_path_factory.mktemp("model")),
-            tracking_uri=f"sqlite:///{tracked.outputs / 'mlflow.db'}",
-        )
-    )
+    to, uri = tmp_path_factory.mktemp("model"), f"sqlite:///{tracked.outputs / 'mlflow.db'}"
+    where = logged.artifact_location
+    return Path(artifacts.download_artifacts(artifact_uri=where, dst_path=str(to), tracking_uri=uri))
 
 
 @pytest.fixture

@@ -80,11 +80,7 @@ def test_predict_and_export_refuse_invalid_dataset_name(main, outputs, program, 
     refused(done, f"{flag}=../x", program=program)
 
 
-ANSWERS = {
-    "an empty object": b"{}",
-    "a login page": b"<html>log in</html>",
-    "an experiment of another shape": b'{"experiment": 5}',
-}
+ANSWERS = {"an object": b"{}", "a login page": b"<html>log in</html>", "another experiment": b'{"experiment": 5}'}
 ASK = {"compare": ["filter="], "ui": ["sweep=all"], "predict": [], "export": ["format=pt2"]}
 
 

@@ -33,9 +33,8 @@ def test_environment_variable_or_flag_selects_store(ready, tmp_path, empty_store
     places = {name: Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("environment", "flag")}
     uris = {name: f"{SQLITE}{place / 'mlflow.db'}" for name, place in places.items()}
     by_environment = lenet_train(*QUICK, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
-    by_flag = lenet_train(
-        *QUICK, "seed=1", f"tracking.uri={uris['flag']}", outputs=ready, MLFLOW_TRACKING_URI=uris["environment"]
-    )
+    flag = f"tracking.uri={uris['flag']}"
+    by_flag = lenet_train(*QUICK, "seed=1", flag, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
     assert (by_environment.returncode, by_flag.returncode) == (0, 0)
     assert [run.data.params["seed"] for run in runs(client(places["environment"]))] == ["0"]
     assert [run.data.params["seed"] for run in runs(client(places["flag"]))] == ["1"]
@@ -97,10 +96,7 @@ def counts(line: str) -> list[int]:
         ("postgresql+psycopg2://me:p%2Fw@host/db", "postgresql+psycopg2://***@host/db"),
         ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?***"),
         (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://***@127.0.0.1\:9"),
-        (
-            "['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']",
-            "['a=http://***@a', 'b=http://***@b,http://***@c']",
-        ),
+        ("['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']", "['a=http://***@a', 'b=http://***@b,http://***@c']"),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
         ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
     ],
