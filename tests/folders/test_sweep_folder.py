@@ -13,7 +13,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 from lenet_exp.folders.sweep_plan import SweepPlan
-from lenet_exp.folders.sweep_progress import END_SECONDS, RUN_SECONDS, UPLOADS_BEGIN, SweepProgress
+from lenet_exp.folders.sweep_progress import RUN_SECONDS, SweepProgress
 from lenet_exp.reports.terminal.sweep_status import print_status
 
 REQUEST: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
@@ -154,21 +154,13 @@ def test_incomplete_last_job_of_killed_sweep_is_left_out(tmp_path):
     assert sweep.jobs() == [job(0)]
 
 
-def left(*, spent: float = 4.0, **known: object) -> float | None:
-    """Return the time left in a sweep that started 100 s ago and has trained two epochs."""
-    values = {"trained": 2, "done": 2, "left": 5, "seconds": 100.0} | known
-    return SweepProgress(SweepPlan(created_ms=0), [], [], spent=spent, **values).seconds_left
+def left(**known: object) -> float | None:
+    """Return the time left in a sweep that started 100 s ago and has trained two epochs in 4 s."""
+    values = {"trained": 2, "done": 2, "left": 5, "seconds": 100.0, "spent": 4.0} | known
+    return SweepProgress(SweepPlan(created_ms=0), [], [], **values).seconds_left
 
 
 def test_time_left_depends_on_epochs_but_not_on_startup():
-    assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2 + END_SECONDS)
-    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS + END_SECONDS)  # the other place is idle
+    assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2)
+    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)  # the other place is idle
     assert left(runs_left=3, trained=0) is None
-
-
-def test_time_left_includes_uploads():
-    assert left(runs_left=2, places=2, upload=0.5) == pytest.approx(5 + RUN_SECONDS + 0.5 + END_SECONDS)
-    assert left(runs=200, runs_left=40, places=40, upload=1.0) == UPLOADS_BEGIN + 200 - 100 + END_SECONDS
-    assert left(left=0, upload=0.5) == 0.5 + END_SECONDS
-    behind = left(left=0, upload=0.5, runs=30, uploaded=19, waiting=11)  # 19 uploads took 95 s
-    assert behind == pytest.approx(11 * 5 / 2 + END_SECONDS)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.sweeps import estimate
-from lenet_exp.training.native.library import kernels
 from tests.tools.commands import SMALL, end, lenet_train, start
 from tests.tools.counts import counts
 from tests.tools.endings import refused, succeeded
@@ -35,8 +34,7 @@ def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (folder,), (parent,) = (kept / "sweeps").iterdir(), runs(client(kept), "sweep")
     named = {"last": "last", "run id": parent.info.run_id, "folder": str(folder)}[which]
-    elsewhere = tmp_path / "outputs" if which == "folder" else kept
-    done = succeeded(lenet_train("-m", HERE, f"sweep.resume={named}", outputs=elsewhere))
+    done = succeeded(lenet_train("-m", HERE, f"sweep.resume={named}", outputs=kept))
     assert counts(done) == ({"finished": 2}, 0, 2)
     assert len(runs(client(kept), "sweep")) == 1
     assert not (tmp_path / "outputs").exists()
@@ -133,11 +131,3 @@ def test_estimate_counts_whole_runs_per_worker(minutes):
     assert one > 60
     assert minutes("seed=0,1,2") == pytest.approx(2 * one, abs=7)
     assert minutes("seed=0,1,2,3", "sweep.workers=4") == pytest.approx(2 * one, abs=7)  # on two cores
-
-
-@pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native engine here: {kernels()}")
-def test_estimate_includes_compilation_of_uncached_shapes(minutes, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(estimate, "COMPILE_SECONDS", 3600.0)
-    line = ("model.channels=[1,2],[2,4],[3,8]", "seed=0,1")
-    assert minutes(*line, "engine=native") - minutes(*line, "engine=torch") == pytest.approx(120, abs=7)

@@ -221,7 +221,6 @@ def test_metric_names_of_classes_are_valid_and_unique(names, ready):
     [
         (["relu", "selu"], "relu, selu"),
         (["0", "2", "4"], "0, 2, 4"),
-        ([f"0.{n}" for n in range(1, 26)], ", ".join(f"0.{n}" for n in range(1, 21)) + ", and 5 more"),
     ],
 )
 def test_params_of_grid_list_each_value_once(values, shown):

@@ -111,7 +111,7 @@ def test_exported_network_computes_same_logits(activation, tmp_path):
 
 
 def test_network_that_torch_cannot_export_has_no_files_for_serving(tmp_path, caplog):
-    config = replace(configure(), model={"_target_": "tests.tools.networks.Wrong", "mistake": "branch"})
+    config = replace(configure(), model={"_target_": "tests.tools.networks.Branch"})
     check_config(config)
     write_model_files(tmp_path / "model", config, as_arrays(network_of(config).state_dict()), "m-1", "run1")
     assert list((tmp_path / "model").iterdir()) == []
