@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import io
 import sys
 import sysconfig
@@ -31,6 +32,7 @@ from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, first_line
 
 MOST_FILES, MOST_BYTES = 200, 2**20
+IMPORTING = ("importlib._bootstrap", "importlib._bootstrap_external", "importlib")  # modules that call finders
 UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
 
@@ -60,46 +62,53 @@ class OwnCode:
         return found
 
     def import_module(self, name: str) -> ModuleType:
-        """Import a module from these files.
+        """Import a module from these files, also if a module with its name was imported from other files.
 
-        Modules with the same name and other content, which were imported from other files, are replaced if they are
-        from another `OwnCode`. If the user's own process imported them, they are put back afterward.
+        Modules that the user's own process imported stay in `sys.modules`.
         """
-        modules, theirs = self.modules, {}
-        for known in modules:
-            loaded = sys.modules.get(known)
-            loader = getattr(loaded, "__loader__", None)
-            if loaded is None or (isinstance(loader, _Loader) and loader.code.content(known) == self.content(known)):
-                continue
+        theirs = {}
+        for known in self.modules.keys() & sys.modules.keys():
+            loader = getattr(sys.modules[known], "__loader__", None)
             if not isinstance(loader, _Loader):
-                theirs[known] = loaded
-            del sys.modules[known]
-        sys.meta_path.insert(0, _Finder(self))
+                theirs[known] = sys.modules.pop(known)
+            elif loader.code != self:
+                del sys.modules[known]
+        finder = next((f for f in sys.meta_path if isinstance(f, _Finder) and f.code == self), _Finder(self))
+        sys.meta_path[:] = [finder, *(f for f in sys.meta_path if f is not finder)]
+        finder.importing = True
         try:
             return import_module(name)
         finally:
+            finder.importing = False
             sys.modules.update(theirs)
 
-    def content(self, module: str) -> bytes | None:
-        """Return the content of a module's file; None if the module has no file."""
-        return self.files.get(self.modules.get(module, ""))
+    def content(self, module: str) -> bytes:
+        """Return the content of a module's file."""
+        return self.files[self.modules[module]]
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules of an `OwnCode` before other modules with their names."""
+    """Finds the modules of an `OwnCode`, for `OwnCode.import_module` and for imports in these modules.
+
+    Other code, such as a notebook, keeps importing the current files.
+    """
 
     def __init__(self, code: OwnCode) -> None:
-        self.code, self.modules = code, code.modules
-        for other in [f for f in sys.meta_path if isinstance(f, _Finder) and f.code == code]:
-            sys.meta_path.remove(other)
+        self.code, self.importing = code, False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the specification of a module, or None if these files do not contain the module."""
-        if name not in self.modules:
+        """Return the specification of a module; None if these files do not contain it, or if other code imports it."""
+        if name not in self.code.modules or not (self.importing or self._is_imported_by_copy()):
             return None
-        if not self.modules[name]:
-            return ModuleSpec(name, None, is_package=True)
-        return spec_from_loader(name, _Loader(self.code))
+        loader = _Loader(self.code) if self.code.modules[name] else None
+        return spec_from_loader(name, loader) if loader is not None else ModuleSpec(name, None, is_package=True)
+
+    def _is_imported_by_copy(self) -> bool:
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_globals.get("__name__") in {__name__, *IMPORTING}:
+            frame = frame.f_back
+        loader = frame.f_globals.get("__loader__") if frame is not None else None
+        return isinstance(loader, _Loader) and loader.code == self.code
 
 
 class _Loader(ExecutionLoader):
@@ -110,7 +119,7 @@ class _Loader(ExecutionLoader):
 
     def get_source(self, name: str) -> str:
         """Return the text of a module."""
-        return (self.code.content(name) or b"").decode("utf-8-sig")
+        return self.code.content(name).decode("utf-8-sig")
 
     def get_filename(self, name: str) -> str:
         """Return the path of a module's file, for tracebacks."""
@@ -121,17 +130,7 @@ class _Loader(ExecutionLoader):
         return self.code.modules[name].endswith("__init__.py")
 
 
-_known: dict[str, OwnCode] = {}  # by digest; equal digests have equal content
-
-
-def know(code: OwnCode) -> None:
-    """Make files available to `import_class_module` in this process. The caller has checked that they may run."""
-    _known.setdefault(code.digest, code)
-
-
-def known_code(digest: str) -> OwnCode | None:
-    """Return files that are available in this process."""
-    return _known.get(digest)
+KNOWN: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
 
 
 def import_class_module(target: str, identity: str) -> ModuleType:
@@ -143,10 +142,9 @@ def import_class_module(target: str, identity: str) -> ModuleType:
     """
     module = target.rpartition(".")[0]
     if is_copied(identity):
-        code = _known.get(identity)
-        if code is None:
+        if identity not in KNOWN:
             raise ImportError(f"its code (sha256:{identity}) is not available")
-        return code.import_module(module)
+        return KNOWN[identity].import_module(module)
     return import_module(module)
 
 
@@ -174,7 +172,12 @@ def with_code(config: Config, pinned: Mapping[str, str] | None = None) -> Config
 
 def without_code(config: Config) -> Config:
     """Return a configuration without the identities of code, as in records of releases before 0.3."""
-    return with_options(config, lambda option: {k: v for k, v in option.items() if k != CODE_KEY})
+    return with_options(config, without_identity)
+
+
+def without_identity(option: Option) -> Option:
+    """Return an option without the identity of its code."""
+    return {key: value for key, value in option.items() if key != CODE_KEY}
 
 
 def with_options(config: Config, change: Callable[..., Option]) -> Config:
@@ -212,8 +215,7 @@ def identity_of(target: str) -> str:
         return f"{names[0]} {version(names[0])}" if names else f"{top} of Python {sys.version_info[0]}"
     root = place.parent.parent if place.name == "__init__.py" else place.parent
     code = _collected(target, root)
-    know(code)
-    return code.digest
+    return KNOWN.setdefault(code.digest, code).digest
 
 
 def refresh() -> None:

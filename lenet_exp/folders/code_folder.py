@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lenet_exp.cache import is_ours
-from lenet_exp.config.own_code import OwnCode, blanked, codes, digest_of, know, known_code
+from lenet_exp.config.own_code import KNOWN, OwnCode, blanked, codes, digest_of
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -28,7 +28,7 @@ def save_code(configs: Iterable[Config], outputs: Path) -> None:
         ConfigError: other users can write to the outputs folder.
         OSError: the files cannot be written.
     """
-    for code in (code for digest in sorted({*codes(*configs).values()}) if (code := known_code(digest)) is not None):
+    for code in (KNOWN[digest] for digest in {*codes(*configs).values()} & KNOWN.keys()):
         place = outputs / FOLDER / code.digest
         if not place.exists():
             for folder in (outputs, outputs / FOLDER):
@@ -61,12 +61,12 @@ def load_code(wanted: Mapping[str, str], outputs: Path) -> None:
         ConfigError: a copy is missing, is corrupt, or could have been changed by another user.
     """
     for target, digest in wanted.items():
-        if known_code(digest) is None:
+        if digest not in KNOWN:
             place = outputs / FOLDER / digest
             if not place.is_dir():
                 raise ConfigError(f"_target_={target}: its code {place} was not found")
             _check_ours((outputs, outputs / FOLDER, place, *place.rglob("*")))
-            know(read_code(place, digest))
+            KNOWN[digest] = read_code(place, digest)
 
 
 def code_of(sweep: SweepFolder) -> dict[str, str]:

@@ -10,6 +10,8 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 
+RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # flags allowed besides `sweep.resume=`
+
 
 def config_dir_of(plan: SweepPlan) -> list[str]:
     """Return a sweep's `--config-dir` arguments with an absolute path, or an empty list if the sweep had none.

@@ -117,9 +117,8 @@ def _as_executed(
         UserError: this machine or release cannot execute the configuration, or the record specifies an untrusted class.
     """
     had = record.execution
-    outputs = None if recorded.folder is None else recorded.folder.path.absolute().parent.parent
-    run = next(iter(recorded.mlflow_runs), None)
-    kept = with_trusted_code(recorded.name, record.config, trust, outputs, run=run)
+    folder = recorded.folder.path.absolute().parent.parent if recorded.folder is not None else None
+    kept = with_trusted_code(recorded.name, record.config, trust, folder or next(iter(recorded.mlflow_runs), None))
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)

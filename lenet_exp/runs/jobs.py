@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
+from lenet_exp.amounts import number_of
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
@@ -125,12 +125,14 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
             overrides.
     """
-    groups, frozen = set(config_groups()), []
+    groups, frozen, old = set(config_groups()), [], 0
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
-            config = with_class_names(given)
-            config = _as_in_0_2(config, data_digests(config))
-            digest = fingerprint(config, data_digests(config))
+            named = with_class_names(given)
+            digests = data_digests(named)
+            config = _as_in_0_2(named, digests)
+            old += config is not named
+            digest = fingerprint(config, digests)
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
@@ -148,6 +150,8 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
                 engine_why=chosen.why,
             )
         )
+    if old:
+        log.info("an earlier release trained %s with this code", number_of(old, "run"))
     return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
 
 
@@ -164,14 +168,7 @@ def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
     if begun is None or changed_code(before, begun.execution):
         return config
-    warn_of_old_run(begun.name)
     return before
-
-
-@cache
-def warn_of_old_run(name: str) -> None:
-    """Log that a run of release 0.2 is reused."""
-    log.info("%s: an earlier release trained this run, so it has no copy of your code", name)
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:

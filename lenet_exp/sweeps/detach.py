@@ -13,6 +13,8 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.queues import queued
+from lenet_exp.folders.code_folder import save_code
+from lenet_exp.folders.config_dir import RESUMABLE
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -41,7 +43,9 @@ def check_detachable(launcher: Launcher) -> ExecutorLauncher:
 
 
 def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
-    """Submit the user's command as a Slurm job, unless the sweep is already running or queued.
+    """Submit a command that resumes the sweep as a Slurm job, unless the sweep is already running or queued.
+
+    The job runs the configurations and the code of now, even if they change before it starts.
 
     Args:
         launcher: launcher that submits the command.
@@ -64,11 +68,19 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
         log.info("sweep %s is already running %s", sweep.id, where)
         return
     if sweep.kept_plan() is None:
+        save_code((job.config for job in jobs), sweep.outputs)
         with sweep.claim():
             known = [] if request.search is not None else list(jobs)
             sweep.start(known, runs=len(known), **plan_fields(request, config, again=False))
             sweep.save(outcome=Outcome.not_started, starts=0)
-    typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
-    job = detaching.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
+    words = [w for w in _kept(sys.argv[1:]) if not w.lstrip("+").startswith("sweep.detach=")]
+    command = [sys.executable, "-m", "lenet_exp", "train", *words, f"sweep.resume={sweep.id}"]
+    job = detaching.detach(sweep.path, command, cores_of(jobs))
     follow = f"lenet-sweep watch sweep={sweep.id}"
     log.info("sweep %s: submitted as Slurm job %s, which takes a core; to watch it, run: %s", sweep.id, job, follow)
+
+
+def _kept(words: Sequence[str]) -> list[str]:
+    """Return the words of a command that may accompany `sweep.resume=`: options with their values, and some flags."""
+    pairs = zip(words, ["", *words], strict=False)
+    return [w for w, before in pairs if w.startswith(("-", *RESUMABLE)) or before in {"--config-dir", "-cd"}]

@@ -11,7 +11,7 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
-from lenet_exp.folders.config_dir import config_dir_of, resume_command
+from lenet_exp.folders.config_dir import RESUMABLE, config_dir_of, resume_command
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import command_line
@@ -20,7 +20,6 @@ from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
 from lenet_exp.sweeps.session import SweepRequest
 
-RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # flags allowed besides `sweep.resume=`
 OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # also allowed for a search
 
 

@@ -213,7 +213,7 @@ def sweep_session(
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
-        again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
+        again = (kept := sweep.kept_plan()) is not None and (kept.starts > 0 or not request.overrides)
         if not again:
             _log_earlier_sweep(request, config.tracking.experiment, sweep)
         elif request.overrides and kept is not None and config.sweep.margin not in {None, kept.margin}:

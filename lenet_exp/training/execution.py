@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -107,7 +106,6 @@ def _own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str,
     return {f"{group}{CODE}": _code_digest(group, target) for group, target in own.items()}
 
 
-@cache
 def _code_digest(group: str, target: str) -> str:
     try:
         file = inspect.getsourcefile(option_class(group, {"_target_": target}))

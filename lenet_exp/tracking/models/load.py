@@ -29,7 +29,7 @@ from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.champion import ALIAS, champion, passed_over
-from lenet_exp.tracking.models.code import with_trusted_code
+from lenet_exp.tracking.models.code import Source, with_trusted_code
 from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
@@ -125,7 +125,7 @@ def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
     client, name = connect(uri), f"runs:/{run_id}"
     with store_errors(name, uri):
         weights, record = logged_model(client, uri, client.get_run(run_id))
-    return TrainedModel(_of_record(name, record, weights, trust, run=(uri, run_id)), name, record, run_id)
+    return TrainedModel(_of_record(name, record, weights, trust, source=(uri, run_id)), name, record, run_id)
 
 
 def load_registered(name: str, alias: str, uri: str, trust: Trust = None) -> TrainedModel:
@@ -194,7 +194,7 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
     shipped = its is not None and its.weights_digest == record.weights_digest
     how = ", bundled with lenet_exp" if shipped else ""
     label = f"{version.name}@{alias} (version {version.version}{how})"
-    network = _of_record(label, record, weights, trust, run=(uri, str(version.run_id)))
+    network = _of_record(label, record, weights, trust, source=(uri, str(version.run_id)))
     return TrainedModel(network, label, record, version.run_id, shipped=shipped)
 
 
@@ -212,7 +212,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None
     if weights is None:
         raise UserError(f"{name}: its weights are missing or corrupt; rerun lenet-train with the same flags")
     run_id = folder.delivered().run_id(store_name(uri))
-    network = _of_record(name, record, weights, trust, outputs=folder.path.absolute().parent.parent)
+    network = _of_record(name, record, weights, trust, source=folder.path.absolute().parent.parent)
     return TrainedModel(network, name, record, run_id)
 
 
@@ -253,16 +253,8 @@ def _check_normalization(name: str, record: Record) -> None:
         raise UserError(f"{name}: the mean and standard deviation in its record do not fit {shape}")
 
 
-def _of_record(
-    name: str,
-    record: Record,
-    weights: Weights,
-    trust: Trust,
-    *,
-    outputs: Path | None = None,
-    run: tuple[str, str] | None = None,
-) -> nn.Module:
-    config = with_trusted_code(name, record.config, trust, outputs, run=run)
+def _of_record(name: str, record: Record, weights: Weights, trust: Trust, source: Source = None) -> nn.Module:
+    config = with_trusted_code(name, record.config, trust, source)
     network = _checked(name, config, record.weights_digest, weights, trust=trust)
     _check_normalization(name, record)
     if _code_changed(record):

@@ -1,0 +1,178 @@
+"""A user edits and deletes the code of a network; trained runs keep theirs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import lenet_exp
+from lenet_exp.errors import UserError
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.runs import jobs
+from lenet_exp.runs.run import run_alone
+from tests.conftest import Cli
+from tests.tools.commands import Done, end, start
+from tests.tools.configs import compose
+from tests.tools.endings import refused, succeeded
+from tests.tools.stores import client, runs
+from tests.tools.until import until
+
+NET = '''
+import torch
+from parts import WIDTH
+
+class Net(torch.nn.Module):
+    """A network."""
+
+    def __init__(self, in_channels, num_classes, image_size, maps: int = 1):
+        super().__init__()
+        self.fc = torch.nn.Linear(in_channels * image_size**2, WIDTH * maps)
+        self.out = torch.nn.Linear(WIDTH * maps, num_classes)
+
+    def forward(self, x):
+        return self.out(self.fc(x.flatten(1)).relu())
+'''
+LINE = ("dataset=digits", "batch_size=32", "num_epoch=2", "optimizer.lr=0.05", "model=net")
+MORE = ("num_threads=1", "tracking.plots=false")
+Train = Callable[..., Done]
+
+
+@pytest.fixture
+def nets(workdir: Path) -> Path:
+    """A folder with a network, the file that it imports, and its option file."""
+    (workdir / "nets" / "model").mkdir(parents=True)
+    (workdir / "nets" / "mine.py").write_text(NET)
+    (workdir / "nets" / "parts.py").write_text("WIDTH = 8\n")
+    (workdir / "nets" / "model" / "net.yaml").write_text("_target_: mine.Net\nmaps: 1\n")
+    return workdir / "nets"
+
+
+@pytest.fixture
+def train(cli: Cli, nets: Path, ready: Path) -> Train:
+    """Return a function that trains the network in `ready` with more arguments."""
+
+    def train(*more: str) -> Done:
+        options = [word for word in more if word == "-m"]
+        flags = [word for word in more if word != "-m"]
+        return cli(*options, "--config-dir=nets", *LINE, *MORE, *flags, env={"PYTHONPATH": "nets"})
+
+    return train
+
+
+def widths(outputs: Path) -> list[int]:
+    """Return the width of each trained network, read from its weights."""
+    return sorted(len(RunFolder(path).best_arrays()["fc.bias"]) for path in (outputs / "runs").iterdir())
+
+
+@pytest.mark.slow(seconds=30)
+def test_edit_of_imported_file_makes_new_runs_and_one_comparison(train, nets, ready, cli):
+    succeeded(train("-m", "seed=0,1,2"))
+    (nets / "parts.py").write_text("WIDTH = 8  # neurons\n")
+    (nets / "mine.py").write_text(NET.replace("A network.", "A small network."))
+    assert "3 reused" in succeeded(train("-m", "seed=0,1,2")).stdout
+    (nets / "parts.py").write_text("WIDTH = 16\n")
+    edited = succeeded(train("-m", "seed=0,1,2"))
+    assert widths(ready) == [8] * 3 + [16] * 3
+    (command,) = re.findall(r"lenet-compare (sweep=\w+,\w+)", edited.stdout.splitlines()[-1])
+    table = succeeded(cli(command, program="compare")).stdout
+    newest, before = (sweep.started().code["mine.Net"][:12] for sweep in all_sweeps(ready))
+    assert "code" in table.splitlines()[2].split()
+    rows = [line.split()[1:3] for line in table.splitlines() if re.match(r" \d ", line)]
+    assert sorted(rows) == sorted([[newest, "(newest)"], [before, *rows[[r[0] for r in rows].index(before)][1:]]])
+    (parent, _) = runs(client(ready), "sweep")
+    copies = client(ready).list_artifacts(parent.info.run_id, "code")
+    assert {Path(copy.path).name for copy in copies} <= {path.name for path in (ready / "code").iterdir()}
+    assert len(copies) == 1
+
+
+@pytest.mark.slow(seconds=45)
+def test_trained_code_is_used_after_files_are_deleted(train, nets, ready, cli, workdir):
+    succeeded(train("-m", "seed=0,1"))
+    search = ("-m", "hydra/sweeper=search", "model.maps=1,2", "n_trials=2", "search.sampler=grid")
+    succeeded(train(*search))
+    (nets / "mine.py").unlink()
+    (nets / "parts.py").unlink()
+    first, second = all_sweeps(ready)[::-1]
+    run = first.jobs()[0].folder.path
+    for program, *typed in (
+        ("predict", f"sweep={first.id}", "ensemble=true"),
+        ("predict", f"trained_model={run}"),
+        ("export", f"trained_model={run}", "output=net.pt2"),
+        ("reproduce", f"run={run}"),
+        ("train", "-m", f"sweep.resume={first.id}"),
+    ):
+        succeeded(cli(*typed, program=program))
+    succeeded(cli("-m", "--config-dir=nets", f"sweep.resume={second.id}", "seeds=2"))
+    assert len(SweepFolder(second.path).jobs()) > 2
+    assert set(widths(ready)) == {8, 16}
+    refused(train("seed=9"), "mine.Net")
+
+
+@pytest.mark.slow(seconds=15)
+def test_edit_during_sweep_does_not_change_its_runs(nets, ready, workdir):
+    env = {"PYTHONPATH": str(nets)}
+    line = ("-m", f"--config-dir={nets}", *LINE, *MORE, "seed=range(4)", "sweep.workers=1")
+    process = start(*line, outputs=ready, cold=True, env=env)
+    until(lambda: list(ready.glob("runs/*/record.json")), process)
+    (nets / "parts.py").write_text("WIDTH = 16\n")
+    succeeded(end(process))
+    assert widths(ready) == [8] * 4
+
+
+@pytest.mark.slow(seconds=12)
+def test_copy_of_another_folder_runs_only_with_its_digest(train, nets, ready, tmp_path, monkeypatch):
+    (nets / "parts.py").write_text("WIDTH = 7\n")  # code that this process does not know from another test
+    succeeded(train())
+    (run,) = runs(client(ready))
+    store = f"sqlite:///{ready / 'mlflow.db'}"
+    theirs = Path(shutil.copytree(ready, tmp_path / "theirs"))
+    (path,) = (theirs / "runs").iterdir()
+    (digest,) = (p.name for p in (theirs / "code").iterdir())
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "own"))
+    for name in (str(path), f"runs:/{run.info.run_id}"):
+        with pytest.raises(UserError, match=f"trust=sha256:{digest}"):
+            lenet_exp.load(name, tracking_uri=store)
+    with pytest.raises(UserError, match="trust="):
+        lenet_exp.load(str(path), trust=f"sha256:{digest[:-1]}")
+    parts = theirs / "code" / digest / "parts.py"
+    parts.write_text("WIDTH = 9\n")
+    with pytest.raises(UserError, match="is corrupt"):
+        lenet_exp.load(str(path), trust=f"sha256:{digest}")
+    network = lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=store, trust=f"sha256:{digest}")
+    assert network.fc.out_features == 7
+
+
+@pytest.mark.slow(seconds=20)
+def test_copy_that_others_can_change_is_refused(train, nets, ready, cli):
+    succeeded(train())
+    (place,), (run,) = (ready / "code").iterdir(), (ready / "runs").iterdir()
+    assert [path.stat().st_mode & 0o777 for path in (place, place / "mine.py")] == [0o755, 0o644]
+    for path in (ready, ready / "code", place, place / "parts.py"):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o020)
+        refused(cli(f"trained_model={run}", program="predict"), f"{path}: must be yours", program="predict")
+        path.chmod(mode)
+
+
+def test_run_of_release_0_2_with_unchanged_code_is_reused(nets, ready, workdir, monkeypatch):
+    """Release 0.2 recorded only a digest of the file that defines the class."""
+    monkeypatch.syspath_prepend(str(nets))
+    config = compose(["dataset=digits", "num_epoch=1", "batch_size=32", *MORE])
+    config = replace(config, model={"_target_": "mine.Net", "maps": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "with_code", lambda config: config)
+        before = run_alone(config)
+    assert "model_code" in before.record.execution
+    assert not list(ready.glob("code/*"))
+    again = run_alone(config)
+    assert (again.folder, again.repeated) == (before.folder, True)
+    (nets / "mine.py").write_text(NET.replace("relu", "tanh"))
+    edited = run_alone(config)
+    assert (edited.folder != before.folder, edited.repeated) == (True, False)
+    assert len(list(ready.glob("code/*"))) == 1
