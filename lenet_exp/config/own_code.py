@@ -180,7 +180,7 @@ def without_identity(option: Option) -> Option:
     return {key: value for key, value in option.items() if key != CODE_KEY}
 
 
-def with_options(config: Config, change: Callable[..., Option]) -> Config:
+def with_options(config: Config, change: Callable[..., object]) -> Config:
     """Return a configuration with changed options of classes."""
     changed = {g: change(option) for g in CLASS_GROUPS if isinstance(option := getattr(config, g), dict) and option}
     return replace(config, **changed)  # type: ignore[arg-type]

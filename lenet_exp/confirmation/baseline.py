@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
-from lenet_exp.config.schema import Config, Option, knobs, value_of
+from lenet_exp.config.schema import Config, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
@@ -120,7 +120,7 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
     choices, config = node.hydra.runtime.choices, typed(node)
     found = {group: str(choices[group]) for group in CLASS_GROUPS}
     for group in CLASS_GROUPS:
-        option: Option = getattr(config, group)
+        option = getattr(config, group)
         found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OWN_KEYS}
     leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *CLASS_GROUPS}]
     return found | {f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)}

@@ -12,10 +12,12 @@ from dataclasses import replace
 from omegaconf import OmegaConf
 
 from lenet_exp.addresses import HIDDEN, hide_password
+from lenet_exp.config.own_code import codes
 from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
 from lenet_exp.config.tags import merged
 from lenet_exp.files import Json, read_regular
+from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.class_accuracy import class_points, class_table
@@ -158,6 +160,7 @@ def _log_end(
     if record.is_result and record.best_epoch is not None:  # a killed run could be resumed and improve
         model_id = None
         if weights is not None:
+            load_code(codes(record.config), store.outputs)
             model_id = log_model(weights, record, store, run_id)
         log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
         if model_id is not None:
