@@ -20,7 +20,7 @@
   output=         output file (default: in the working directory, <model>-<dataset>.<format> for the champion and
                   <model>-<dataset>-<first characters of the weights' digest>.<format> for other models)
   trust=          your own class or module that the model may use as its network or activation, for example
-                  trust=mine.Swish; separate multiple names with commas
+                  trust=mine.Swish, or sha256:<digest> of the code of someone else; separate several with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
 The exported model accepts float32 images of shape (n, 1, 32, 32), for any n, with values from -1 to 1, and returns

@@ -9,8 +9,8 @@
 
   data_root=      folder with the datasets (default: the folder named in the record, if it exists,
                   else $LENET_EXP_DATA, else data)
-  trust=          your own class or module that the record may use, for example trust=mine.Swish; separate
-                  multiple names with commas
+  trust=          your own class or module that the record may use, for example trust=mine.Swish, or
+                  sha256:<digest> of the code of someone else; separate several with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
 The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and is
