@@ -21,7 +21,7 @@ from lenet_exp.config.schema import Config, PredictConfig, knobs
 from lenet_exp.machine import versions
 from lenet_exp.training.native.library import kernels
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
-from tests.tools.endings import refused, succeeded
+from tests.tools.commands import refused, succeeded
 from tests.training.trained.test_ancestor import Call
 
 # Invalid commands whose error repeats the typed text ...

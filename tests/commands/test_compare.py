@@ -17,8 +17,7 @@ import pytest
 import lenet_exp
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.sweeps.comparisons import load_comparisons
-from tests.tools.commands import SMALL, lenet_train, start
-from tests.tools.endings import refused, succeeded
+from tests.tools.commands import SMALL, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, runs
 from tests.tools.until import until
 

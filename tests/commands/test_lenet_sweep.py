@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.commands import MINE, Done, end, lenet_train, start
-from tests.tools.endings import refused, succeeded
+from tests.tools.commands import MINE, Done, end, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, points, runs
 from tests.tools.waiting import QUICK, WAITS, wait_until_left, waiting
 

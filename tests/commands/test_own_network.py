@@ -15,8 +15,7 @@ from benchmarks.samples import COLOR_CLASSES, own_set
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from tests.prediction.test_export import READERS, needs_onnx
-from tests.tools.commands import MINE, SMALL, end, lenet_train, start
-from tests.tools.endings import succeeded
+from tests.tools.commands import MINE, SMALL, end, lenet_train, start, succeeded
 from tests.tools.stores import champions, client, runs
 from tests.tools.until import until
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.config.grid import expand_grid
 from lenet_exp.folders.sweep_folder import all_sweeps
-from tests.tools.commands import check_refused
+from tests.tools.commands import refused
 
 # Refused commands, and texts in the error: a number of jobs, the invalid value, or the nearest name.
 REFUSED = {
@@ -37,13 +37,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_impossible_grid_is_refused_at_once_in_one_line(line, main, outputs):
-    check_refused(main("-m", "dataset=digits", *line.split()), *REFUSED[line])
+    refused(main("-m", "dataset=digits", *line.split()), *REFUSED[line])
     assert not outputs.exists()
 
 
 @pytest.mark.parametrize("values", ["range(1000000000)", "range(nan)"])
 def test_impossible_grid_of_lenet_predict_is_one_line(values, main, outputs):
-    check_refused(main("-m", f"batch_size={values}", program="predict"), f"batch_size={values}")
+    refused(main("-m", f"batch_size={values}", program="predict"), f"batch_size={values}")
 
 
 TWO = "optimizer=sgd,adam optimizer.lr=0.1,0.001"

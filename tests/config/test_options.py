@@ -11,7 +11,7 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.targets import keywords
-from tests.tools.commands import check_refused
+from tests.tools.commands import refused
 
 FILES = sorted(CONF_DIR.glob("*/*.yaml"))
 OPTIONS = {group: [f.stem for f in FILES if f.parent.name == group] for group in sorted({f.parent.name for f in FILES})}
@@ -73,7 +73,7 @@ def test_invalid_option_file_is_named(main, workdir, outputs, given, content):
     file = workdir / "mine" / "activation" / "large.yaml"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    check_refused(main(given, "activation=large", "dataset=digits"), "mine/activation/large.yaml")
+    refused(main(given, "activation=large", "dataset=digits"), "mine/activation/large.yaml")
     assert not outputs.exists()
 
 
@@ -89,7 +89,7 @@ def test_invalid_option_file_is_named(main, workdir, outputs, given, content):
     ],
 )
 def test_null_unknown_network_or_other_main_configuration_is_refused(typed, named, main, outputs):
-    check_refused(main(*typed.split(), "dataset=digits"), named)
+    refused(main(*typed.split(), "dataset=digits"), named)
 
 
 @pytest.mark.parametrize("sweeper", ["grid", "search"])

@@ -18,8 +18,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, Done, lenet_train
-from tests.tools.endings import refused, succeeded
+from tests.tools.commands import SMALL, Done, lenet_train, refused, succeeded
 
 QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
 LINE = ("-m", "hydra/launcher=basic", *QUICK, "optimizer.lr=0.05,0.02")

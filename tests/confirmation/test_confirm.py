@@ -18,8 +18,7 @@ from lenet_exp.folders.config_dir import config_dir_of, resume_command
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, Done, lenet_train
-from tests.tools.endings import refused, succeeded
+from tests.tools.commands import SMALL, Done, lenet_train, refused, succeeded
 from tests.tools.stores import client, runs
 
 HERE = "hydra/launcher=basic"  # in this process

@@ -15,7 +15,7 @@ from lenet_exp.prediction.score import BINS, Temperature, measure_calibration
 from lenet_exp.prediction.temperature import fit_temperature
 from lenet_exp.tracking.models.load import load_run
 from tests.prediction.test_export import METADATA, READERS, without_record
-from tests.tools.commands import SMALL, check_refused
+from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, files, runs
 
 
@@ -101,7 +101,7 @@ def test_calibrated_results_are_printed_written_logged_and_exported(outputs_of_o
     with torch.inference_mode():
         torch.testing.assert_close(answer, network(images) / scaled["temperature"])
     assert float(METADATA["pt2"](workdir / "m.pt2")["temperature"]) == scaled["temperature"]
-    check_refused(main("dataset=digits", "format=safetensors", "calibrate=true", program="export"))
+    refused(main("dataset=digits", "format=safetensors", "calibrate=true", program="export"))
 
 
 def test_model_without_record_cannot_be_calibrated(main, workdir, tmp_path):

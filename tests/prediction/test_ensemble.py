@@ -12,7 +12,7 @@ import lenet_exp
 from lenet_exp.prediction.ensemble import mean_log_probabilities
 from lenet_exp.tracking.models.load import load_file, load_run
 from tests.prediction.test_export import METADATA, READERS, needs_onnx
-from tests.tools.commands import SMALL, check_refused
+from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, runs
 
 pytestmark = pytest.mark.slow(seconds=3)
@@ -93,12 +93,12 @@ def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):
         ("export", "format=pt2 sweep=none"),
         ("export", "format=pt2 sweep=last dataset=mnist"),
     ):
-        check_refused(main(*line.split(), program=program))
+        refused(main(*line.split(), program=program))
     assert list(workdir.iterdir()) == []
 
 
 def test_ensemble_of_single_seed_is_refused(main, ready, workdir):
     assert main(*SWEEP, "num_epoch=1", "activation=relu,selu").returncode == 0
     for program, more in (("predict", ()), ("export", ("format=pt2",))):
-        check_refused(main("sweep=last", "ensemble=true", *more, program=program))
+        refused(main("sweep=last", "ensemble=true", *more, program=program))
     assert not any("test_opened" in run.data.tags for run in runs(client(ready)))

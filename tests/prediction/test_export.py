@@ -27,7 +27,7 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
 from lenet_exp.training.trained.weights import load_weights
-from tests.tools.commands import ROOT, SMALL, check_refused, end, start
+from tests.tools.commands import ROOT, SMALL, end, refused, start
 from tests.tools.stores import client, runs
 
 needs_onnx = pytest.mark.skipif(
@@ -171,7 +171,7 @@ WRONG = {
 
 @pytest.mark.parametrize("typed", WRONG)
 def test_invalid_export_gives_one_line_error_and_writes_nothing(typed, main, workdir, outputs):
-    check_refused(main(*typed.split(), program="export"), WRONG[typed])
+    refused(main(*typed.split(), program="export"), WRONG[typed])
     assert list(workdir.iterdir()) == []
     assert not outputs.exists()
 
@@ -179,7 +179,7 @@ def test_invalid_export_gives_one_line_error_and_writes_nothing(typed, main, wor
 @pytest.mark.parametrize("package", portable.ONNX_PACKAGES)
 def test_missing_onnx_package_names_extra_to_install(package, main, workdir, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    check_refused(main("format=onnx", program="export"), package, "pip install 'lenet_exp[onnx]'\n")
+    refused(main("format=onnx", program="export"), package, "pip install 'lenet_exp[onnx]'\n")
     assert list(workdir.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ from scipy import stats
 from lenet_exp.folders import records
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
-from tests.tools.commands import SMALL, check_refused
+from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, runs
 
 pytestmark = pytest.mark.slow(seconds=3)
@@ -155,11 +155,11 @@ def test_leader_and_baseline_are_scored_after_confirmation(main, ready, workdir)
 
 
 def test_sweep_without_results_to_score_gives_one_line_error(main, ready):
-    check_refused(main("sweep=last", program="predict"), "sweep=last")
+    refused(main("sweep=last", program="predict"), "sweep=last")
     assert main(*SWEEP, "seed=5,6", "optimizer.lr=1e30").returncode == 1
     for more, named in (
         ([], "sweep=last"),
         (["dataset=mnist"], "digits"),
         (["trained_model=x.pkl"], "trained_model=x.pkl"),
     ):
-        check_refused(main("sweep=last", *more, program="predict"), named)
+        refused(main("sweep=last", *more, program="predict"), named)

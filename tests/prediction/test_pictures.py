@@ -14,7 +14,7 @@ from PIL import Image
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures.classify import Picture, read_pictures
 from tests.prediction.drawn import STYLES, draw
-from tests.tools.commands import check_refused
+from tests.tools.commands import refused
 from tests.tools.configs import compose
 
 
@@ -93,4 +93,4 @@ def test_single_picture_is_classified_without_training_or_store(drawings, main, 
 
 @pytest.mark.parametrize("named", ["nope.png", "scans/*.jpg", "", 'it\'s "this".png', "a\\b.png"])
 def test_missing_picture_gives_one_line_error(named, drawings, main):
-    check_refused(main(f"images={named}", program="predict"), "lenet-predict: images=")
+    refused(main(f"images={named}", program="predict"), "lenet-predict: images=")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tools.commands import SMALL, check_refused
+from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, files, runs
 
 
@@ -101,7 +101,7 @@ WRONG = {
 @pytest.mark.parametrize("typed", WRONG)
 def test_invalid_request_gives_one_line_error(typed, main, outputs, workdir):
     (workdir / "seven.png").touch()
-    check_refused(main(*typed.split(), program="predict"), *WRONG[typed])
+    refused(main(*typed.split(), program="predict"), *WRONG[typed])
 
 
 @pytest.mark.slow(seconds=4)

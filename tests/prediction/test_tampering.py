@@ -33,7 +33,7 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import Store, open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.data.test_download import serve
-from tests.tools.commands import SMALL, Done, check_refused
+from tests.tools.commands import SMALL, Done, refused
 from tests.tools.configs import compose
 from tests.tools.records import changed_model
 from tests.tools.stores import client, models, runs
@@ -132,12 +132,12 @@ def test_replaced_weights_are_refused_even_if_record_matches(logged, main):
     weights, metadata = load_weights(logged.model_files / WEIGHTS)
     weights["fc3.bias"] = weights["fc3.bias"] + 1e-6
     save_weights(logged.model_files / WEIGHTS, weights, metadata)
-    check_refused(predict(main, logged), "weights")
+    refused(predict(main, logged), "weights")
     with pytest.raises(UserError, match="weights"):
         lenet_exp.load(f"runs:/{logged.run_id}")
     path = logged.run_files / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_digest": weights_digest(weights)}))
-    check_refused(predict(main, logged), "record.json")  # the run's tag has another digest
+    refused(predict(main, logged), "record.json")  # the run's tag has another digest
 
 
 def make_pipe(path: Path) -> None:
@@ -165,7 +165,7 @@ def enlarge(path: Path) -> None:
 )
 def test_invalid_model_file_gives_one_line_error(name, damage, texts, logged, main):
     damage((logged.model_files if name == WEIGHTS else logged.run_files) / name)
-    check_refused(predict(main, logged), *texts)
+    refused(predict(main, logged), *texts)
 
 
 def shared(outputs: Path) -> Store:

@@ -22,9 +22,8 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.removal.pending import pending_removals
 from tests.commands.test_lenet_sweep import lenet_sweep
 from tests.sweeps.test_sync import NOTHING
-from tests.tools.commands import SMALL, Done, end, free_port, lenet_train, start
+from tests.tools.commands import SMALL, Done, end, free_port, lenet_train, refused, start, succeeded
 from tests.tools.counts import counts
-from tests.tools.endings import refused, succeeded
 from tests.tools.stores import client, everything, models, runs
 from tests.tools.strikes import STRIKE, TRACE
 from tests.tools.waiting import WAITS, waiting

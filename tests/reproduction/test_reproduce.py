@@ -24,7 +24,7 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.delivery.reproduced import tag_runs
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, check_refused, end, lenet_train, start
+from tests.tools.commands import SMALL, end, lenet_train, refused, start
 from tests.tools.stores import client, runs
 from tests.training.test_resume import OPTIONS
 
@@ -310,5 +310,5 @@ def test_killed_reproduction_resumes_with_same_result(ready):
     ],
 )
 def test_invalid_request_gives_one_line_error(typed, named, main, outputs):
-    check_refused(main(*typed.split(), program="reproduce"), named)
+    refused(main(*typed.split(), program="reproduce"), named)
     assert not outputs.exists()

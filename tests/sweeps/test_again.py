@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.tools.commands import MINE, SMALL, Done, lenet_train
+from tests.tools.commands import MINE, SMALL, Done, lenet_train, succeeded
 from tests.tools.counts import counts
-from tests.tools.endings import succeeded
 from tests.tools.stores import client, everything, models, points, runs
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", "hydra/launcher=basic")

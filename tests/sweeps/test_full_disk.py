@@ -14,8 +14,7 @@ import pytest
 
 from lenet_exp.commands import train
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, end, start
-from tests.tools.endings import succeeded
+from tests.tools.commands import SMALL, end, start, succeeded
 from tests.tools.stores import client, models, runs
 from tests.tools.until import until
 

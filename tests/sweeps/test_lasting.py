@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.sweeps import estimate
-from tests.tools.commands import SMALL, end, lenet_train, start
+from tests.tools.commands import SMALL, end, lenet_train, refused, start, succeeded
 from tests.tools.counts import counts
-from tests.tools.endings import refused, succeeded
 from tests.tools.spies import FOLDER
 from tests.tools.stores import client, everything, runs
 

@@ -17,9 +17,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs import jobs
 from lenet_exp.runs.run import run_alone
 from tests.conftest import Cli
-from tests.tools.commands import Done, end, start
+from tests.tools.commands import Done, end, refused, start, succeeded
 from tests.tools.configs import compose
-from tests.tools.endings import refused, succeeded
 from tests.tools.stores import client, runs
 from tests.tools.until import until
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.commands import MINE, SMALL, Done, end, start
+from tests.tools.commands import MINE, SMALL, Done, end, start, succeeded
 from tests.tools.counts import counts
-from tests.tools.endings import succeeded
 from tests.tools.stores import client, models, points, runs
 from tests.tools.waiting import wait_until_left, waiting
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.commands import SMALL, Done, end, free_port, start
-from tests.tools.endings import refused
+from tests.tools.commands import SMALL, Done, end, free_port, refused, start
 from tests.tools.stores import client, models, runs
 from tests.tools.waiting import WAITS, wait_until_left, waiting
 

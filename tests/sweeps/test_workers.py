@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.executors.local import pool
-from tests.tools.commands import MINE, SMALL, Done, end, lenet_train, start
+from tests.tools.commands import MINE, SMALL, Done, end, lenet_train, start, succeeded
 from tests.tools.counts import counts
-from tests.tools.endings import succeeded
 from tests.tools.spies import FOLDER
 from tests.tools.stores import client, points, runs
 

@@ -91,11 +91,19 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def check_refused(done: Done, *texts: str) -> None:
-    """Check that a command has printed only one line, with these texts, to stderr, and has exited with status 2."""
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stdout + done.stderr
-    assert done.stderr.startswith("lenet-")
-    assert [text for text in texts if text not in done.stderr] == [], done.stderr
+def succeeded(done: Done) -> Done:
+    """Check that a command succeeded, and return its output."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def refused(done: Done, *named: str, program: str = "") -> str:
+    """Check that a command ended with one line, which names these texts, and with status 2; return the line."""
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith(f"lenet-{program}"), done.stderr
+    assert (done.stderr.count("\n"), "Traceback" in done.stderr) == (1, False), done.stderr
+    assert [text for text in named if text not in done.stderr] == [], done.stderr
+    return done.stderr
 
 
 @contextlib.contextmanager

@@ -18,8 +18,7 @@ import requests
 from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
 from lenet_exp.ui.links import MOST_COLUMNS, View, _differing
 from tests.browser.served import Served, lenet_ui, links_in
-from tests.tools.commands import SMALL, end, free_port, lenet_train, start
-from tests.tools.endings import refused, succeeded
+from tests.tools.commands import SMALL, end, free_port, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, files, runs
 from tests.tools.until import until
 

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from tests.executors.slurm.slurm_cluster import kill_all
-from tests.tools.commands import SMALL, end, free_port, lenet_train, start
-from tests.tools.endings import succeeded
+from tests.tools.commands import SMALL, end, free_port, lenet_train, start, succeeded
 from tests.tools.stores import client, points, runs
 from tests.tools.until import until
 

@@ -20,9 +20,8 @@ from mlflow import MlflowClient
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweep_runs.live_report import LiveReport
-from tests.tools.commands import SMALL, end, free_port, start
+from tests.tools.commands import SMALL, end, free_port, start, succeeded
 from tests.tools.configs import compose
-from tests.tools.endings import succeeded
 from tests.tools.stores import champions, content, differences, points, runs
 from tests.tools.until import until
 from tests.tracking.delivery.test_deliver import contents, cut, put_back

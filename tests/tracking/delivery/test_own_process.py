@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.commands import SMALL, end, start
-from tests.tools.endings import succeeded
+from tests.tools.commands import SMALL, end, start, succeeded
 from tests.tools.stores import client, files, models, points, runs
 from tests.tools.until import alive, until
 

@@ -11,9 +11,8 @@ from lenet_exp.addresses import SQLITE, frozen_uri, sqlite_path, sqlite_uri
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.stores.usable import HEADER
-from tests.tools.commands import SMALL
+from tests.tools.commands import SMALL, refused, succeeded
 from tests.tools.configs import compose
-from tests.tools.endings import refused, succeeded
 from tests.tools.stores import files, runs
 
 NAMES = ("a#b", "a;b'c", "Über/größe = x", "a+b", "a:b@c", "a b")

@@ -6,8 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lenet_exp.tracking.stores.database import driver_uri
-from tests.tools.commands import SECRET, SMALL, end, start
-from tests.tools.endings import refused
+from tests.tools.commands import SECRET, SMALL, end, refused, start
 from tests.tools.lab import certificate, database, postgres
 from tests.tools.stores import models, points, runs
 from tests.tools.until import until

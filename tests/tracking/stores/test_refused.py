@@ -8,9 +8,8 @@ import pytest
 
 from lenet_exp.errors import printable
 from lenet_exp.tracking.stores.store import open_store
-from tests.tools.commands import SECRET, SMALL
+from tests.tools.commands import SECRET, SMALL, refused
 from tests.tools.configs import compose
-from tests.tools.endings import refused
 from tests.tools.servers import erring_server
 from tests.tracking.stores.test_store import counts
 

@@ -6,8 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lenet_exp.folders.run_folder import RunFolder
-from tests.tools.commands import SMALL, lenet_train
-from tests.tools.endings import succeeded
+from tests.tools.commands import SMALL, lenet_train, succeeded
 from tests.tools.stores import runs
 
 LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.models=none")

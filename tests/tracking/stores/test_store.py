@@ -14,9 +14,8 @@ from sqlalchemy.engine import make_url
 from lenet_exp.addresses import SQLITE, hide_password, store_name
 from lenet_exp.tracking.stores.database import driver_uri
 from lenet_exp.tracking.stores.store import open_store
-from tests.tools.commands import SECRET, SMALL, end, lenet_train, start
+from tests.tools.commands import SECRET, SMALL, end, lenet_train, refused, start, succeeded
 from tests.tools.configs import compose
-from tests.tools.endings import refused, succeeded
 from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
