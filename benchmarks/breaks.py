@@ -55,6 +55,7 @@ COMMITTED = "An interrupted run resumes from its last checkpoint"
 DAMAGE = "A corrupt or edited file"
 SIGNALS = "On Ctrl-C or SIGTERM"
 NATIVE = "The native engine produces bit-identical results"
+CODE = "A run of your own network"
 TRUTH = "MLflow shows the true state"
 AWAY = "An unavailable, slow, or failing MLflow store"
 BACKUP = "When you rerun the sweep or run `lenet-sync`, a store"
@@ -69,6 +70,20 @@ FINISHED = "When you rerun a sweep"
 COMMITS = "tests/folders/test_checkpoints.py"
 DELIVER = "tests/tracking/delivery/test_deliver.py"
 BREAKS = {
+    "own code": Break(
+        promise=CODE,
+        file="lenet_exp/config/own_code.py",
+        old="if is_copied(identity):",
+        new="if False:",
+        tests="tests/config/test_own_code.py",
+    ),
+    "own code in fingerprint": Break(
+        promise=CODE,
+        file="lenet_exp/config/fingerprint.py",
+        old='named |= {"code": option[CODE_KEY]} if CODE_KEY in option else {}',
+        new="",
+        tests="tests/sweeps/test_own_code.py",
+    ),
     "once": Break(
         promise=ONCE,
         file="lenet_exp/runs/run.py",
