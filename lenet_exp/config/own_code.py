@@ -8,13 +8,9 @@ Not covered are data files next to a class, and modules that are imported by a c
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import inspect
-import io
 import sys
 import sysconfig
-import tokenize
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +23,7 @@ from importlib.util import spec_from_loader
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
+from lenet_exp.code_text import blanked, digest_of, imported_names
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET, is_own
 from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, first_line
@@ -204,12 +201,10 @@ def identity_of(target: str) -> str:
     """
     top = target.partition(".")[0]
     spec = PathFinder.find_spec(top)
-    places = (
-        [spec.origin] if spec is not None and spec.origin else list((spec and spec.submodule_search_locations) or [])
-    )
+    places = [p for p in (spec.origin, *(spec.submodule_search_locations or ())) if p] if spec is not None else []
     if top == "__main__" or not places:
         return f"{UNSAVED}{uuid.uuid4().hex}"
-    place = Path(str(places[0]))
+    place = Path(places[0])
     if _is_installed(place):
         names = packages_distributions().get(top)
         return f"{names[0]} {version(names[0])}" if names else f"{top} of Python {sys.version_info[0]}"
@@ -257,7 +252,7 @@ def _collected(target: str, root: Path) -> OwnCode:
                 waiting += imported_names(files[relative].decode("utf-8-sig"), relative)
             except UnicodeDecodeError as e:
                 raise refuse(f"{path} must be encoded in UTF-8") from e
-            except (SyntaxError, ValueError, RecursionError, OSError, tokenize.TokenError) as e:
+            except (SyntaxError, ValueError, RecursionError, OSError) as e:
                 where = f", line {e.lineno}" if isinstance(e, SyntaxError) and e.lineno else ""
                 raise refuse(f"{path}{where}: cannot be read ({first_line(e)})") from e
             if len(files) > MOST_FILES or sum(map(len, files.values())) > MOST_BYTES:
@@ -265,18 +260,6 @@ def _collected(target: str, root: Path) -> OwnCode:
                 raise refuse(f"it imports more than {most} from {root}; install the rest as a package")
         seen.add(name)
     return OwnCode(digest_of(texts), files, root)
-
-
-def digest_of(texts: Mapping[str, str]) -> str:
-    """Return the digest of files.
-
-    Args:
-        texts: text of each file, as returned by `blanked`, by its path.
-    """
-    digest = hashlib.sha256()
-    for path, text in sorted(texts.items()):
-        digest.update(f"{path} {len(text)}\n{text}".encode())
-    return digest.hexdigest()
 
 
 def _files_of(module: str, root: Path) -> Iterator[Path]:
@@ -295,62 +278,3 @@ def _hides_library(path: str, target: str, root: Path) -> bool:
         return False
     elsewhere = PathFinder.find_spec(top, [p for p in sys.path if Path(p or ".").resolve() != root.resolve()])
     return elsewhere is not None and elsewhere.origin is not None and _is_installed(Path(elsewhere.origin))
-
-
-def imported_names(text: str, path: str) -> list[str]:
-    """Return the names of the modules that a Python file may import.
-
-    Args:
-        path: path of the file in its folder, with which relative imports are resolved.
-    """
-    package = PurePosixPath(path).parent.parts
-    names = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            before = package[: len(package) - node.level + 1] if node.level else ()
-            module = ".".join([*before, *([node.module] if node.module else [])])
-            names += [name for name in (module, *(f"{module}.{alias.name}" for alias in node.names)) if name]
-    return names
-
-
-def blanked(text: str) -> str:
-    """Return Python code without comments, docstrings, and blank lines. Other strings stay unchanged.
-
-    The result does not depend on the version of Python, unlike a dump of the syntax tree.
-
-    Raises:
-        SyntaxError, tokenize.TokenError: the text is not valid Python.
-    """
-    text = io.StringIO(text, newline=None).read()
-    tree, lines = ast.parse(text), text.split("\n")
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    firsts = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented) and node.body]
-    docstrings = [
-        e.value
-        for e in firsts
-        if isinstance(e, ast.Expr) and isinstance(e.value, ast.Constant) and isinstance(e.value.value, str)
-    ]
-    cuts = []
-    for node in docstrings:
-        start, end = ((line, _column(lines[line - 1], column)) for line, column in _ends(node))
-        cuts.append((start, end))
-    comments = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
-    cuts += [(t.start, t.end) for t in comments if not any(start < t.start < end for start, end in cuts)]
-    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant | ast.JoinedStr) and n not in docstrings]
-    kept = {line for node in strings for line in range(node.lineno, node.end_lineno or 0)}  # all lines but the last
-    for (first, begin), (last, stop) in sorted(cuts, reverse=True):
-        joined = lines[first - 1][:begin] + lines[last - 1][stop:]
-        lines[first - 1 : last] = [joined, *[""] * (last - first)]
-    numbered = [(n in kept, line) for n, line in enumerate(lines, 1)]
-    return "\n".join(line if keep else line.rstrip() for keep, line in numbered if keep or line.strip())
-
-
-def _ends(node: ast.expr) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)
-
-
-def _column(line: str, offset: int) -> int:
-    """Return the column in characters, given the column in bytes of UTF-8."""
-    return len(line.encode()[:offset].decode())

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lenet_exp.cache import is_ours
-from lenet_exp.config.own_code import KNOWN, OwnCode, blanked, codes, digest_of
+from lenet_exp.code_text import blanked, digest_of
+from lenet_exp.config.own_code import KNOWN, OwnCode, codes
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.sweep_folder import SweepFolder

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.config.own_code import KNOWN, UNSAVED, blanked, identity_of, refresh
+from lenet_exp.code_text import blanked
+from lenet_exp.config.own_code import KNOWN, UNSAVED, identity_of, refresh
 from lenet_exp.config.targets import find_class
 from lenet_exp.errors import ConfigError
 
