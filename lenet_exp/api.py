@@ -300,8 +300,9 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
         tracking_uri: address of the MLflow store; by default, the value of MLFLOW_TRACKING_URI or, if that is unset,
             mlflow.db in the outputs folder.
         trust: your own classes or modules, separated by commas, that the model is allowed to use for its network or
-            activation. Classes from torch and lenet_exp are always allowed. All other classes must be listed, because
-            loading a class runs its code.
+            activation, or the digests of their copied code, as `sha256:<digest>`. Classes from torch and lenet_exp, and
+            copies in your own outputs folder, are always allowed. All other classes must be listed, because loading a
+            class runs its code.
 
     Raises:
         UserError: the model is not found, its weights do not match its record, or its classes are not trusted.

@@ -62,6 +62,7 @@ def blanked(text: str) -> str:
     for (first, begin), (last, stop) in sorted(cuts, reverse=True):
         joined = lines[first - 1][:begin] + lines[last - 1][stop:]
         lines[first - 1 : last] = [joined, *[""] * (last - first)]
+    kept |= {n for n, before in enumerate(lines, 2) if before.endswith("\\")}  # a blank line ends the statement
     numbered = [(n in kept, line) for n, line in enumerate(lines, 1)]
     return "\n".join(line if keep else line.rstrip() for keep, line in numbered if keep or line.strip())
 

@@ -16,7 +16,7 @@ from lenet_exp.files import Json
 TRAINING_VERSION = 1
 
 
-def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
+def fingerprint(config: Config, data_digests: dict[str, str], *, code: bool = True) -> str:
     """Return the fingerprint of a configuration.
 
     The fingerprint is the SHA-256 digest (hex) of `TRAINING_VERSION`, the data digests, the shape of the images if it
@@ -26,12 +26,13 @@ def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
 
     Args:
         data_digests: SHA-256 digest of the images and labels in each split.
+        code: whether the code of the user's own classes counts; it did not before release 0.3.
     """
-    text = json.dumps(fingerprinted(config, data_digests), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(fingerprinted(config, data_digests, code=code), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Json]:
+def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = True) -> dict[str, Json]:
     """Return the values that `fingerprint` hashes."""
     settings: dict[str, Json] = {}
     config = effective(config)
@@ -39,7 +40,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Jso
         value = value_of(config, flag)
         if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
             continue
-        found = _option(flag, value) if isinstance(value, dict) else value
+        found = _option(flag, value, code=code) if isinstance(value, dict) else value
         if found is not None:
             settings[flag] = found
     shape = ImageShape.of(config.dataset).differences
@@ -47,7 +48,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Jso
     return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings, **images}
 
 
-def _option(group: str, option: Option) -> Option | None:
+def _option(group: str, option: Option, *, code: bool) -> Option | None:
     """Return an option's class and effective arguments, or None if the run is the same without the option's group."""
     if not option:
         return None
@@ -55,5 +56,5 @@ def _option(group: str, option: Option) -> Option | None:
     named = {"class": f"{cls.__module__}.{cls.__qualname__}", "keywords": effective_keywords(group, option)}
     if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
         return None
-    named |= {"code": option[CODE_KEY]} if CODE_KEY in option else {}
+    named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}
     return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

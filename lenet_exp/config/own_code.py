@@ -3,33 +3,36 @@
 The files are read once, when jobs are created. From then on, the class is imported from this copy, in every process, so
 that edits during a sweep have no effect. `folders/code_folder.py` stores the copy in the outputs folder.
 
-Not covered are data files next to a class, and modules that are imported by a computed name.
+Not covered are data files next to a class, and modules that are imported by a computed name or from another folder.
 """
 
 from __future__ import annotations
 
-import inspect
+import builtins
+import re
 import sys
-import sysconfig
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.abc import ExecutionLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
 from importlib.util import spec_from_loader
 from pathlib import Path, PurePosixPath
+from threading import RLock
 from types import ModuleType
 
 from lenet_exp.code_text import blanked, digest_of, imported_names
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET, is_own
 from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.outputs import outputs_dir
 
 MOST_FILES, MOST_BYTES = 200, 2**20
-IMPORTING = ("importlib._bootstrap", "importlib._bootstrap_external", "importlib")  # modules that call finders
+FOLDER = "code"  # subfolder of the outputs folder that contains the copies
 UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
 
@@ -40,87 +43,93 @@ class OwnCode:
     Attributes:
         digest: SHA-256 digest of the files' names and texts, without comments, docstrings, and blank lines.
         files: content of each file, by its path in the folder from which the class was imported.
-        root: folder that contains the files.
     """
 
     digest: str
     files: Mapping[str, bytes]
-    root: Path = field(compare=False)
+    _loaded: dict[str, ModuleType] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def modules(self) -> dict[str, str]:
         """The path of each module's file, by the module's name; empty for a folder without `__init__.py`."""
-        found = {}
+        found: dict[str, str] = {}
         for path in map(PurePosixPath, self.files):
-            parts = path.parent.parts if path.name == "__init__.py" else (*path.parent.parts, path.stem)
-            found[".".join(parts)] = str(path)
+            package = path.name == "__init__.py"
+            parts = path.parent.parts if package else (*path.parent.parts, path.stem)
+            if package or not found.get(".".join(parts)):  # Python prefers a package to a file of the same name
+                found[".".join(parts)] = str(path)
             for n in range(1, len(parts)):
                 found.setdefault(".".join(parts[:n]), "")
         return found
 
     def import_module(self, name: str) -> ModuleType:
-        """Import a module from these files, also if a module with its name was imported from other files.
-
-        Modules that the user's own process imported stay in `sys.modules`.
-        """
-        theirs = {}
-        for known in self.modules.keys() & sys.modules.keys():
-            loader = getattr(sys.modules[known], "__loader__", None)
-            if not isinstance(loader, _Loader):
-                theirs[known] = sys.modules.pop(known)
-            elif loader.code != self:
-                del sys.modules[known]
-        finder = next((f for f in sys.meta_path if isinstance(f, _Finder) and f.code == self), _Finder(self))
-        sys.meta_path[:] = [finder, *(f for f in sys.meta_path if f is not finder)]
-        finder.importing = True
-        try:
+        """Import a module from these files, even if a module with its name was imported from other files."""
+        with self._first():
             return import_module(name)
-        finally:
-            finder.importing = False
-            sys.modules.update(theirs)
 
-    def content(self, module: str) -> bytes:
-        """Return the content of a module's file."""
-        return self.files[self.modules[module]]
+    @contextmanager
+    def _first(self) -> Iterator[None]:
+        """Let imports find these modules instead of others with the same names, which are put back afterwards."""
+        with _IMPORTING:
+            if any(isinstance(finder, _Loader) and finder.code is self for finder in sys.meta_path):
+                yield
+                return
+            others = {name: sys.modules.pop(name) for name in self.modules.keys() & sys.modules.keys()}
+            sys.modules.update(self._loaded)
+            loader = _Loader(self)
+            sys.meta_path.insert(0, loader)
+            try:
+                yield
+            finally:
+                sys.meta_path.remove(loader)
+                self._loaded.update({n: sys.modules.pop(n) for n in self.modules.keys() & sys.modules.keys()})
+                sys.modules.update(others)
+
+    def imported(
+        self,
+        name: str,
+        scope: Mapping[str, object] | None = None,
+        local: Mapping[str, object] | None = None,
+        names: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Do what `__import__` does, for the modules of these files."""
+        if not level and name.partition(".")[0] not in self.modules:
+            return builtins.__import__(name, scope, local, names, level)
+        with self._first():
+            return builtins.__import__(name, scope, local, names, level)
 
 
-class _Finder(MetaPathFinder):
-    """Finds the modules of an `OwnCode`, for `OwnCode.import_module` and for imports in these modules.
+_IMPORTING = RLock()  # held while `sys.modules` contains the modules of an `OwnCode`
 
-    Other code, such as a notebook, keeps importing the current files.
+
+class _Loader(MetaPathFinder, ExecutionLoader):
+    """Finds and loads the modules of an `OwnCode`.
+
+    Only their own imports find these modules. Other code, such as a notebook, keeps importing the current files.
     """
-
-    def __init__(self, code: OwnCode) -> None:
-        self.code, self.importing = code, False
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the specification of a module; None if these files do not contain it, or if other code imports it."""
-        if name not in self.code.modules or not (self.importing or self._is_imported_by_copy()):
-            return None
-        loader = _Loader(self.code) if self.code.modules[name] else None
-        return spec_from_loader(name, loader) if loader is not None else ModuleSpec(name, None, is_package=True)
-
-    def _is_imported_by_copy(self) -> bool:
-        frame = inspect.currentframe()
-        while frame is not None and frame.f_globals.get("__name__") in {__name__, *IMPORTING}:
-            frame = frame.f_back
-        loader = frame.f_globals.get("__loader__") if frame is not None else None
-        return isinstance(loader, _Loader) and loader.code == self.code
-
-
-class _Loader(ExecutionLoader):
-    """Loads the modules of an `OwnCode`."""
 
     def __init__(self, code: OwnCode) -> None:
         self.code = code
 
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return the specification of a module; None if these files do not contain it."""
+        if self.code.modules.get(name):
+            return spec_from_loader(name, self)
+        return ModuleSpec(name, None, is_package=True) if name in self.code.modules else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run a module's code. Its `import` statements, also those in functions, find the modules of the same copy."""
+        vars(module)["__builtins__"] = vars(builtins) | {"__import__": self.code.imported}
+        super().exec_module(module)
+
     def get_source(self, name: str) -> str:
         """Return the text of a module."""
-        return self.code.content(name).decode("utf-8-sig")
+        return self.code.files[self.code.modules[name]].decode("utf-8-sig")
 
     def get_filename(self, name: str) -> str:
-        """Return the path of a module's file, for tracebacks."""
-        return str(self.code.root / self.code.modules[name])
+        """Return the path of a module's file in the copy."""
+        return str(outputs_dir() / FOLDER / self.code.digest / self.code.modules[name])
 
     def is_package(self, name: str) -> bool:
         """Return whether a module is a package."""
@@ -138,16 +147,23 @@ def import_class_module(target: str, identity: str) -> ModuleType:
         identity: identity of the class's code; see `identity_of`.
     """
     module = target.rpartition(".")[0]
-    if is_copied(identity):
-        if identity not in KNOWN:
-            raise ImportError(f"its code (sha256:{identity}) is not available")
-        return KNOWN[identity].import_module(module)
-    return import_module(module)
+    if not is_copied(identity):
+        return import_module(module)
+    if not is_available(target, identity):
+        raise ImportError(f"its code (sha256:{identity}) is not available")
+    return KNOWN[identity].import_module(module)
 
 
-def is_copied(identity: str) -> bool:
+def is_copied(identity: object) -> bool:
     """Return whether an identity is the digest of copied files."""
-    return len(identity) == 64 and " " not in identity
+    return isinstance(identity, str) and re.fullmatch("[0-9a-f]{64}", identity) is not None
+
+
+def is_available(target: str, identity: object) -> bool:
+    """Return whether a copy that may run in this process contains the module of a class."""
+    return (
+        is_copied(identity) and identity in KNOWN and bool(KNOWN[str(identity)].modules.get(target.rpartition(".")[0]))
+    )
 
 
 def stamped(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
@@ -157,7 +173,9 @@ def stamped(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
         pinned: identities to use instead of those of the current files, by the path of the class.
     """
     target = str(option.get(TARGET))
-    if not is_own(target) or CODE_KEY in option:
+    if not is_own(target):
+        return without_identity(option)
+    if is_copied(option.get(CODE_KEY)):
         return option
     return option | {CODE_KEY: (pinned or {}).get(target) or identity_of(target)}
 
@@ -186,7 +204,7 @@ def with_options(config: Config, change: Callable[..., object]) -> Config:
 def codes(*configs: Config) -> dict[str, str]:
     """Return the digest of the copied files of each own class of configurations, by the path of the class."""
     options = [o for config in configs for group in CLASS_GROUPS if isinstance(o := getattr(config, group), dict)]
-    return {str(o[TARGET]): o[CODE_KEY] for o in options if is_copied(str(o.get(CODE_KEY, "")))}
+    return {str(o[TARGET]): o[CODE_KEY] for o in options if is_copied(o.get(CODE_KEY))}
 
 
 @cache
@@ -199,18 +217,18 @@ def identity_of(target: str) -> str:
     Raises:
         ConfigError: the files of the class cannot be copied.
     """
-    top = target.partition(".")[0]
-    spec = PathFinder.find_spec(top)
-    places = [p for p in (spec.origin, *(spec.submodule_search_locations or ())) if p] if spec is not None else []
-    if top == "__main__" or not places:
-        return f"{UNSAVED}{uuid.uuid4().hex}"
-    place = Path(places[0])
-    if _is_installed(place):
-        names = packages_distributions().get(top)
-        return f"{names[0]} {version(names[0])}" if names else f"{top} of Python {sys.version_info[0]}"
-    root = place.parent.parent if place.name == "__init__.py" else place.parent
-    code = _collected(target, root)
-    return KNOWN.setdefault(code.digest, code).digest
+    top, module = target.partition(".")[0], target.rpartition(".")[0]
+    found = (finder.find_spec(top, None) for finder in sys.meta_path if top not in {"", "__main__"})
+    spec = next((spec for spec in found if spec is not None), None)
+    places = [Path(p) for p in (spec.submodule_search_locations or [spec.origin or ""])] if spec is not None else []
+    if top in sys.stdlib_module_names:
+        return f"{top} of Python {sys.version_info[0]}"
+    if any(map(_is_installed, places)) and (names := packages_distributions().get(top)):
+        return f"{names[0]} {version(names[0])}"
+    for place in places:
+        if (code := _collected(target, place.parent)).modules.get(module):
+            return KNOWN.setdefault(code.digest, code).digest
+    return f"{UNSAVED}{uuid.uuid4().hex}"
 
 
 def refresh() -> None:
@@ -219,8 +237,7 @@ def refresh() -> None:
 
 
 def _is_installed(place: Path) -> bool:
-    installed = {"site-packages", "dist-packages"} & set(place.parts)
-    return bool(installed) or place.is_relative_to(sysconfig.get_path("stdlib")) or place.suffix not in {".py", ""}
+    return not {"site-packages", "dist-packages"}.isdisjoint(place.parts)
 
 
 def _collected(target: str, root: Path) -> OwnCode:
@@ -252,14 +269,15 @@ def _collected(target: str, root: Path) -> OwnCode:
                 waiting += imported_names(files[relative].decode("utf-8-sig"), relative)
             except UnicodeDecodeError as e:
                 raise refuse(f"{path} must be encoded in UTF-8") from e
-            except (SyntaxError, ValueError, RecursionError, OSError) as e:
-                where = f", line {e.lineno}" if isinstance(e, SyntaxError) and e.lineno else ""
-                raise refuse(f"{path}{where}: cannot be read ({first_line(e)})") from e
+            except SyntaxError as e:
+                raise refuse(f"{path}, line {e.lineno}: cannot be read ({e.msg})") from e
+            except (ValueError, RecursionError, MemoryError, OSError) as e:
+                raise refuse(f"{path}: cannot be read ({first_line(e)})") from e
             if len(files) > MOST_FILES or sum(map(len, files.values())) > MOST_BYTES:
-                most = f"{MOST_FILES} files and {MOST_BYTES >> 20} MB"
+                most = f"{MOST_FILES} files or {MOST_BYTES >> 20} MB"
                 raise refuse(f"it imports more than {most} from {root}; install the rest as a package")
         seen.add(name)
-    return OwnCode(digest_of(texts), files, root)
+    return OwnCode(digest_of(texts), files)
 
 
 def _files_of(module: str, root: Path) -> Iterator[Path]:

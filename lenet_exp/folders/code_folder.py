@@ -14,29 +14,25 @@ from pathlib import Path
 
 from lenet_exp.cache import is_ours
 from lenet_exp.code_text import blanked, digest_of
-from lenet_exp.config.own_code import KNOWN, OwnCode, codes
+from lenet_exp.config.own_code import FOLDER, KNOWN, OwnCode, codes
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.sweep_folder import SweepFolder
-
-FOLDER = "code"  # subfolder of the outputs folder
 
 
 def save_code(configs: Iterable[Config], outputs: Path) -> None:
     """Copy the own code of configurations to the outputs folder, unless the folder already contains it.
 
     Raises:
-        ConfigError: other users can write to the outputs folder.
+        ConfigError: other users can write to the outputs folder, or `code` is not a folder.
         OSError: the files cannot be written.
     """
     for code in (KNOWN[digest] for digest in {*codes(*configs).values()} & KNOWN.keys()):
         place = outputs / FOLDER / code.digest
         if not place.exists():
-            for folder in (outputs, outputs / FOLDER):
-                if not folder.exists():
-                    folder.mkdir(parents=True)
-                    folder.chmod(0o755)
-            _check_ours((outputs, outputs / FOLDER))
+            outputs.mkdir(mode=0o755, parents=True, exist_ok=True)
+            (outputs / FOLDER).mkdir(mode=0o755, exist_ok=True)
+            _check_ours(outputs, place)
             aside = Path(tempfile.mkdtemp(prefix=".", dir=outputs / FOLDER))
             try:
                 for name, content in code.files.items():
@@ -46,14 +42,16 @@ def save_code(configs: Iterable[Config], outputs: Path) -> None:
                     file.chmod(0o644)
                 for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
                     folder.chmod(0o755)
-                if not place.exists():  # another process may have copied it in the meantime
-                    os.rename(aside, place)
+                os.rename(aside, place)
+            except OSError:
+                if not place.exists():  # otherwise, another process has copied it in the meantime
+                    raise
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
 def load_code(wanted: Mapping[str, str], outputs: Path) -> None:
-    """Make copies in the user's outputs folder available in this process.
+    """Check the copies in the user's outputs folder, and make them available in this process.
 
     Args:
         wanted: digest of each copy, by the path of the class.
@@ -62,12 +60,12 @@ def load_code(wanted: Mapping[str, str], outputs: Path) -> None:
         ConfigError: a copy is missing, is corrupt, or could have been changed by another user.
     """
     for target, digest in wanted.items():
-        if digest not in KNOWN:
-            place = outputs / FOLDER / digest
-            if not place.is_dir():
-                raise ConfigError(f"_target_={target}: its code {place} was not found")
-            _check_ours((outputs, outputs / FOLDER, place, *place.rglob("*")))
-            KNOWN[digest] = read_code(place, digest)
+        place = outputs / FOLDER / digest
+        _check_ours(outputs, place)
+        if os.path.lexists(place):
+            KNOWN.setdefault(digest, read_code(place, digest))
+        elif digest not in KNOWN:
+            raise ConfigError(f"_target_={target}: its code {place} was not found")
 
 
 def code_of(sweep: SweepFolder) -> dict[str, str]:
@@ -87,14 +85,28 @@ def read_code(place: Path, digest: str) -> OwnCode:
         paths = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix == ".py")
         files = {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}
         if digest_of({name: blanked(content.decode("utf-8-sig")) for name, content in files.items()}) == digest:
-            return OwnCode(digest, files, place)
+            return OwnCode(digest, files)
         why = "its digest is different"
     except (OSError, ValueError, SyntaxError) as e:
         why = first_line(e)
     raise ConfigError(f"{place} is corrupt ({why}); to copy the current code again, remove this folder")
 
 
-def _check_ours(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if not is_ours(path.lstat()):
-            raise ConfigError(f"{path}: must be yours, and not writable by other users; run: chmod go-w {path}")
+def _check_ours(outputs: Path, place: Path) -> None:
+    """Check that only this user can write to a copy and the folders above it, as far as they exist.
+
+    The outputs folder and the folder `code` may be links.
+    """
+    for path in filter(Path.exists, (outputs, place.parent)):
+        if not path.is_dir():
+            raise ConfigError(f"{path}: must be a folder, not a file")
+        _check_status(path, path.stat(), f"chmod go-w {path}")
+    for path in [place, *place.rglob("*")] if os.path.lexists(place) else []:
+        _check_status(path, path.lstat(), f"chmod -R go-w {place}")
+
+
+def _check_status(path: Path, status: os.stat_result, repair: str) -> None:
+    if status.st_uid != os.geteuid():
+        raise ConfigError(f"{path}: must belong to you, because it contains code that would run")
+    if not is_ours(status):
+        raise ConfigError(f"{path}: must not be writable by other users, because it contains code; run: {repair}")

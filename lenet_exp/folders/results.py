@@ -117,8 +117,9 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
         again: whether an earlier job in the sweep has the same run.
     """
     record = job.folder.record()
-    error = sweep.error(job.number) if record is None or not record.is_result else None
-    if record is not None and record.outcome is not None and (error is None or record.outcome != Outcome.killed):
+    before = record is not None and record.ended_ms < since_ms
+    error = sweep.error(job.number) if record is None or not record.is_result or before else None
+    if record is not None and record.outcome and (error is None or not (before or record.outcome == Outcome.killed)):
         outcome, reason = record.outcome, record.reason
     elif error is not None:
         outcome, reason = Outcome.failed, error
@@ -126,7 +127,7 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
         outcome, reason = Outcome.running, ""
     else:
         outcome, reason = Outcome.not_started, "the sweep ended before"
-    earlier = record is not None and record.outcome is outcome and record.ended_ms < since_ms
+    earlier = before and record is not None and record.outcome is outcome
     return JobResult(job, outcome, reason, record, repeated=(earlier and outcome in REUSED) or again, earlier=earlier)
 
 

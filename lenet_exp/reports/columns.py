@@ -18,6 +18,7 @@ from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.comparison.verdict import relation_of
+from lenet_exp.config.class_groups import VERSION
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.phrases import remark
@@ -179,6 +180,8 @@ def interval(group: Group) -> str:
 def short(flag: str) -> str:
     """Return the last part of a flag's name, or the full name if that part alone is unclear."""
     group, _, leaf = flag.rpartition(".")
+    if leaf == VERSION and group != "model":
+        return flag
     return leaf if group in {"model", "optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
 

@@ -14,7 +14,7 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.names import job_name, swept_values
-from lenet_exp.config.own_code import UNSAVED, refresh, with_code, without_code
+from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, without_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import LENET5, Config, EngineName, Tracking, value_of
@@ -22,6 +22,7 @@ from lenet_exp.config.targets import keywords, option_name, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
+from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
@@ -63,8 +64,10 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
         configs: configuration of each job.
 
     Raises:
-        ConfigError: a job is invalid; the message contains the overrides of the first invalid job.
+        ConfigError: a job is invalid; the message contains the overrides of the first invalid job. Or the copied code
+            is corrupt, or could have been changed by another user.
     """
+    load_code(codes(*configs), outputs_dir())
     for overrides, config in zip(jobs, configs, strict=True):
         try:
             check_config(config)
@@ -163,12 +166,10 @@ def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:
     identities = [o[CODE_KEY] for group in CLASS_GROUPS if CODE_KEY in (o := getattr(config, group))]
     if not identities or any(identity.startswith(UNSAVED) for identity in identities):
         return config
-    before = without_code(config)
-    run = run_id(config.tracking.experiment, fingerprint(before, digests))
+    run = run_id(config.tracking.experiment, fingerprint(config, digests, code=False))
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
-    if begun is None or changed_code(before, begun.execution):
-        return config
-    return before
+    before = without_code(config)
+    return config if begun is None or changed_code(before, begun.execution) else before
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:

@@ -68,6 +68,7 @@ def run_alone(
     job = lone_job(config, name)
     check_outputs(job.outputs)
     _model_file(job)  # report an unwritable path before creating a store
+    save_code([job.config], job.outputs)
     delivery = deliver(config.tracking, job.outputs)
     forced_ms = now_ms() if config.sweep.force else 0
     threads = default_threads or cpu_count()

@@ -61,6 +61,7 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
     """
     detaching = check_detachable(launcher)
     check_outputs(sweep.outputs)
+    save_code((job.config for job in jobs), sweep.outputs)
     StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
     owner, (driver, _) = sweep.owner(), queued(sweep.path)
     if owner is not None or driver is not None:
@@ -68,7 +69,6 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
         log.info("sweep %s is already running %s", sweep.id, where)
         return
     if sweep.kept_plan() is None:
-        save_code((job.config for job in jobs), sweep.outputs)
         with sweep.claim():
             known = [] if request.search is not None else list(jobs)
             sweep.start(known, runs=len(known), **plan_fields(request, config, again=False))

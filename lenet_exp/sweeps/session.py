@@ -209,6 +209,7 @@ def sweep_session(
     """
     outputs = sweep.outputs
     check_outputs(outputs)
+    save_code([config, *(job.config for job in (jobs if isinstance(jobs, list) else []))], outputs)
     # The store is opened first, so that nothing is written if it cannot be used.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, CODE_KEY, is_own
+from lenet_exp.config.own_code import KNOWN, identity_of
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import option_class
 from lenet_exp.errors import ConfigError
@@ -107,6 +108,8 @@ def _own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str,
 
 
 def _code_digest(group: str, target: str) -> str:
+    if (code := KNOWN.get(identity_of(target))) is not None:
+        return hashlib.sha256(code.files[code.modules[target.rpartition(".")[0]]]).hexdigest()[:12]
     try:
         file = inspect.getsourcefile(option_class(group, {"_target_": target}))
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else ""

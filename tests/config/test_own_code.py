@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenet_exp.code_text import blanked
-from lenet_exp.config.own_code import KNOWN, UNSAVED, identity_of, refresh
+from lenet_exp.config.own_code import KNOWN, UNSAVED, identity_of, import_class_module, refresh
 from lenet_exp.config.targets import find_class
 from lenet_exp.errors import ConfigError
 
@@ -59,20 +59,39 @@ def test_class_is_imported_from_copy_and_each_version_stays_available(root):
 
 
 def test_import_in_a_function_uses_the_same_copy(root):
-    net = find_class("mine.Net", object, identity_of("mine.Net"))
-    write(root, {"late.py": "Y = 7\n"})
-    assert net.deep.er.later() == 2
+    write(root, {"late.py": "Y = 1\n"})
+    import late
+
+    nets = []
+    for y in (2, 3):
+        write(root, {"late.py": f"Y = {y}\n"})
+        nets.append(find_class("mine.Net", object, identity_of("mine.Net")))
+    assert [net.deep.er.later() for net in (*nets, *nets)] == [2, 3, 2, 3]
+    assert (sys.modules.pop("late"), late.Y) == (late, 1)  # the user's own import stays
 
 
-def test_modules_that_the_user_imported_stay_loaded(root):
-    for name in ("mine", "parts", "parts.shared"):
-        sys.modules.pop(name, None)
-    import mine
+def test_copy_imports_no_module_that_it_does_not_contain(root):
+    with pytest.raises(ImportError, match="not available"):
+        import_class_module("this.Net", identity_of("mine.Net"))
 
-    write(root, {"parts/shared.py": SHARED.format(5)})
-    assert find_class("mine.Net", object, identity_of("mine.Net")).width == 5
-    assert sys.modules["mine"] is mine
-    assert mine.Net.width == 2
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "first/space/other.py": "",
+            "second/space/net.py": "from space.part import X\n",
+            "second/space/part.py": "X = 1\n",
+        },
+        {"first/space/net.py": "import part\nX = part.X\n", "first/part/__init__.py": "X = 1\n", "first/part.py": ""},
+    ],
+)
+def test_files_are_found_where_python_finds_them(tmp_path, monkeypatch, files):
+    write(tmp_path, files)
+    for folder in ("second", "first"):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    code = KNOWN[identity_of("space.net.Net")]
+    assert code.import_module("space.net").X == 1
 
 
 CODE = 'def f():\n    """Return x."""\n    x = """a\n\n  # no comment"""  # why\n    return f"{x}#"\n'
@@ -81,7 +100,6 @@ CODE = 'def f():\n    """Return x."""\n    x = """a\n\n  # no comment"""  # why\
 @pytest.mark.parametrize(
     "same",
     [
-        CODE.replace("  # why", ""),
         CODE.replace("# why", "# because"),
         CODE.replace("Return x.", "Return a text.\n\n    It has several lines.\n    "),
         CODE.replace('    """Return x."""\n', ""),
@@ -96,6 +114,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(same):
 @pytest.mark.parametrize("part", ["a\n\n", "# no comment", "}#", "return", "    x"])
 def test_other_text_counts(part):
     assert blanked(CODE.replace(part, f"{part} ", 1)) != blanked(CODE)
+    assert blanked("x = 1 \\\n\n+ 2\n") != blanked("x = 1 \\\n+ 2\n")
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=20))

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from lenet_exp.folders.results import job_result
+from lenet_exp.folders.sweep_folder import all_sweeps
+from lenet_exp.machine import now_ms
 from tests.tools.commands import MINE, SMALL, Done, lenet_train, succeeded
 from tests.tools.counts import counts
 from tests.tools.stores import client, everything, models, points, runs
@@ -102,6 +105,14 @@ def test_forced_rerun_gives_same_weights(stages):
         assert run.data.tags["mlflow.parentRunId"] == stages["first"].parents[0].info.run_id
     assert {run.info.status for run in stages["force"].children} == {"FINISHED"}
     assert len(stages["force"].parents) == 2
+
+
+def test_error_of_forced_job_counts_instead_of_its_earlier_result(stages, outputs_of_all):
+    (sweep, *_) = all_sweeps(outputs_of_all)
+    job = sweep.jobs()[0]
+    sweep.end_job(job.number, "lost")
+    found = [job_result(sweep, job, since, running=False, again=False).outcome for since in (0, now_ms())]
+    assert found == ["finished", "failed"]
 
 
 def test_failed_run_resumes_from_last_checkpoint_in_same_mlflow_run(ready):

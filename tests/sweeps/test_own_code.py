@@ -155,8 +155,11 @@ def test_copy_that_others_can_change_is_refused(train, nets, ready, cli):
     for path in (ready, ready / "code", place, place / "parts.py"):
         mode = path.stat().st_mode
         path.chmod(mode | 0o020)
-        refused(cli(f"trained_model={run}", program="predict"), f"{path}: must be yours", program="predict")
+        refused(cli(f"trained_model={run}", program="predict"), f"{path}: must not be writable", program="predict")
         path.chmod(mode)
+    (place / "parts.py").write_text("WIDTH = 9\n")
+    refused(train("seed=3"), f"{place} is corrupt")
+    assert len(list((ready / "runs").iterdir())) == 1
 
 
 def test_run_of_release_0_2_with_unchanged_code_is_reused(nets, ready, workdir, monkeypatch):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.config.class_groups import TARGET
-from lenet_exp.config.own_code import KNOWN, codes, with_options, without_identity
+from lenet_exp.config.own_code import FOLDER, KNOWN, codes, with_options, without_identity
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
-from lenet_exp.folders.code_folder import FOLDER, load_code, read_code
+from lenet_exp.folders.code_folder import load_code, read_code
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.store import Store, connect
 from lenet_exp.training.trained.trust import Trust, is_trusted, names
@@ -52,6 +52,10 @@ def with_trusted_code(of: str, config: Config, trust: Trust, source: Source) -> 
                 raise UserError(f"{of}: the code of {target} ({SHA}{digest}) was not found")
         elif is_trusted(target, trust):
             local.add(target)
+        elif isinstance(source, Path) and not place.exists():
+            raise UserError(
+                f"{of}: the code of {target} ({place}) was not found; to use your own version, add trust={target}"
+            )
         else:
             raise UserError(
                 f"{of}: loading it would run code that is not part of lenet_exp or torch: {target} ({place}); if you "

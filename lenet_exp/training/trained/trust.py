@@ -16,7 +16,7 @@ from typing import Any
 from lenet_exp.config.check import check_image_shape
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, OWN_KEYS, TARGET
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.own_code import KNOWN, codes
+from lenet_exp.config.own_code import KNOWN, codes, is_available
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, UserError
 
@@ -95,7 +95,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust)
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
         raise UserError(f"{of}: its record does not specify a class for its {what}")
-    if target not in known and not is_trusted(target, trust) and option.get(CODE_KEY) not in KNOWN:
+    if target not in known and not is_trusted(target, trust) and not is_available(target, option.get(CODE_KEY)):
         raise UserError(
             f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
             f"if you trust it, add {f'{target} to trust=' if trust else f'trust={target}'}"
