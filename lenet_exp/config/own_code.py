@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import re
 import sys
+import sysconfig
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -221,11 +222,9 @@ def identity_of(target: str) -> str:
     found = (finder.find_spec(top, None) for finder in sys.meta_path if top not in {"", "__main__"})
     spec = next((spec for spec in found if spec is not None), None)
     places = [Path(p) for p in (spec.submodule_search_locations or [spec.origin or ""])] if spec is not None else []
-    if top in sys.stdlib_module_names:
-        return f"{top} of Python {sys.version_info[0]}"
     if any(map(_is_installed, places)) and (names := packages_distributions().get(top)):
         return f"{names[0]} {version(names[0])}"
-    for place in places:
+    for place in (place for place in places if not _is_installed(place)):
         if (code := _collected(target, place.parent)).modules.get(module):
             return KNOWN.setdefault(code.digest, code).digest
     return f"{UNSAVED}{uuid.uuid4().hex}"
@@ -237,7 +236,8 @@ def refresh() -> None:
 
 
 def _is_installed(place: Path) -> bool:
-    return not {"site-packages", "dist-packages"}.isdisjoint(place.parts)
+    known = {"site-packages", "dist-packages"} & set(place.parts)
+    return bool(known) or place.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _collected(target: str, root: Path) -> OwnCode:
