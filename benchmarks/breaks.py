@@ -73,14 +73,14 @@ BREAKS = {
     "own code": Break(
         promise=CODE,
         file="lenet_exp/config/own_code.py",
-        old="if is_copied(identity):",
-        new="if False:",
+        old="if not is_copied(identity):",
+        new="if True:",
         tests="tests/config/test_own_code.py",
     ),
     "own code in fingerprint": Break(
         promise=CODE,
         file="lenet_exp/config/fingerprint.py",
-        old='named |= {"code": option[CODE_KEY]} if CODE_KEY in option else {}',
+        old='named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}',
         new="",
         tests="tests/sweeps/test_own_code.py",
     ),

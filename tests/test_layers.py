@@ -44,7 +44,19 @@ LAYERS = (
     "config",
     "ground",
 )
-GROUND = {"addresses", "amounts", "cache", "errors", "files", "machine", "outputs", "seeds", "stopping", "waiting"}
+GROUND = {
+    "addresses",
+    "amounts",
+    "cache",
+    "code_text",
+    "errors",
+    "files",
+    "machine",
+    "outputs",
+    "seeds",
+    "stopping",
+    "waiting",
+}
 MOST_FILES = 20
 MOST_OF_A_NAME = 2
 MOST_UNTYPED = 30
