@@ -32,7 +32,7 @@ def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_pa
         assert "1 running" in shown
         assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", shown, re.MULTILINE)
         terminal = Terminal("watch", outputs=ready, program="sweep")
-        assert terminal.shows(r"\d+% 0/2 runs +\S*:\S*")
+        assert terminal.shows(r"\d+% 0 of 2 runs ended +\S*:\S*")
         assert terminal.shows(r"seed=0 .*\d+% 1/3 .* \d\d\.\d\d%")
         assert f"lenet-train -m sweep.resume={folder.name}\n" in main("stop", program="sweep").stdout
         assert terminal.shows(None)

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import time
 from typing import Any
 
 from tests.tools.commands import start
@@ -29,8 +30,9 @@ class Terminal:
 
     def shows(self, pattern: str | None) -> bool:
         """Read until the output matches the pattern; None reads to the end."""
+        end = time.monotonic() + 300  # a progress bar never stops drawing
         while pattern is None or not re.search(pattern, self.sent):
-            if not select.select([self._ours], [], [], 300)[0]:
+            if time.monotonic() > end or not select.select([self._ours], [], [], 300)[0]:
                 return False
             try:
                 part = os.read(self._ours, 65536)
