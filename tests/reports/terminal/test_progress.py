@@ -76,8 +76,8 @@ def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
     assert terminal.shows(None)
     plain = terminal.sent
     assert terminal.process.wait(60) == 1, plain
-    assert re.search(r"sweep [━╸╺ ]+ +\d+% 0/2 runs", plain)
-    assert re.search(r"sweep [━╸╺ ]+ +\d+% 1/2 runs, 1 failed +\d:\d\d:\d\d", plain)  # time left
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 0 of 2 runs ended", plain)
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 1 of 2 runs ended \(1 failed\) +\d:\d\d:\d\d", plain)  # time left
     assert re.search(r"selu [━╸╺ ]+ +\d+% \d/12 done", plain)
     assert re.search(r"selu: \d\d\.\d\d%", plain)
     assert re.search(r"raises: .*broken on purpose", plain)
