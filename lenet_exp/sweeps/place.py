@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.own_code import codes
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, DataError
 from lenet_exp.executors.host import Host, PlaceInfo, PortableWork
 from lenet_exp.executors.queues import serve_place
 from lenet_exp.executors.work import RemoteWork
+from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.workers import remote_task
@@ -52,6 +54,7 @@ def _other_data(like: list[Job]) -> str:
     for job in like:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:
+            load_code(codes(job.config), job.outputs)
             if fingerprint(job.executed, data_digests(job.executed)) != job.fingerprint:
                 return f"{named} differs from the data on the submitting machine"
         except (DataError, ConfigError) as e:
