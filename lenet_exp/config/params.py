@@ -10,10 +10,10 @@ from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
 # Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml contains them.
-SHOWN = 12  # number of characters of the digest of own code in params
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
 # Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
+_DIGITS = 12  # number of digits of the digest of own code
 # Flags that are logged only if they differ from these values.
 _DATASET_CHANGED = {"channels": 1, "image_size": None, "exact_classes": False, "stratified": False}
 
@@ -28,7 +28,7 @@ def params(config: Config) -> dict[str, str]:
     options = {group: option for group in CLASS_GROUPS if (option := getattr(config, group))}
     found = {"dataset": config.dataset.name} | {group: str(option["name"]) for group, option in options.items()}
     found |= {f"{group}.{TARGET}": str(o[TARGET]) for group, o in options.items() if is_own(str(o[TARGET]))}
-    found |= {f"{group}.{VERSION}": str(o[CODE_KEY])[:SHOWN] for group, o in options.items() if CODE_KEY in o}
+    found |= {f"{group}.{VERSION}": str(o[CODE_KEY])[:_DIGITS] for group, o in options.items() if CODE_KEY in o}
     for key, value in plain(config).items():
         if key in _NOT_PARAMS:
             continue

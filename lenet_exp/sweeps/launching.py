@@ -172,6 +172,11 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
         jobs: jobs to run.
         in_this_process: whether the launcher runs jobs in the sweep's own process.
     """
+    flags = session.config.sweep
+    ignored = [f for f in ("workers", "fail_fast", "max_failures", "time_limit") if getattr(flags, f)]
+    if ignored:
+        names = ", ".join(f"sweep.{flag}" for flag in ignored)
+        log.warning("%s ignores %s; to use them, set hydra/launcher=local", type(launcher).__name__, names)
     marked = [[*job.overrides, f"job_number={job.number}"] for job in jobs]
     with session.display.sweep(), session.watching(in_this_process=in_this_process):
         try:

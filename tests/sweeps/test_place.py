@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from lenet_exp.config.own_code import KNOWN
+from lenet_exp.config.targets import find_class
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.work import RemoteWork
+from lenet_exp.folders.code_folder import save_code
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
@@ -134,3 +137,12 @@ def test_slurm_worker_reports_data_that_differs_from_submission(job, tmp_path):
     nothing = tmp_path / "nothing"
     config = compose(["dataset=folder", "dataset.class_names=[a]", f"data_root={nothing}"])
     assert str(nothing) in _other_data([replace(job, config=config)])
+
+
+def test_slurm_worker_checks_data_with_copied_code(ready):
+    config = replace(compose(["dataset=digits"]), model={"_target_": "tests.tools.networks.Residual"})
+    job = lone_job(config)
+    save_code([job.config], ready)
+    KNOWN.clear()  # as in a process on another machine
+    find_class.cache_clear()
+    assert _other_data([job]) == ""

@@ -101,23 +101,6 @@ def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
     assert [model.source_run_id for model in models(client(ready))] == [run.info.run_id]
 
 
-@pytest.mark.by_hand  # tests/commands/test_lenet_sweep.py covers this, too
-def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
-    line = ("-m", f"--config-dir={MINE}", *WAITS[1:-2], "tracking.plots=false", "activation=relu,waits,selu")
-    stopped(signal.SIGKILL, *line, "sweep.workers=1")
-    again = succeeded(end(start(*line, outputs=ready)))
-    assert counts(again) == ({"finished": 3}, 2, 1)
-    (parent,) = runs(client(ready), "sweep")
-    assert (parent.info.status, parent.data.tags["starts"]) == ("FINISHED", "2")
-    children = runs(client(ready))
-    found = {run.info.run_name: (run.info.status, run.data.tags.get("resumed")) for run in children}
-    assert found == {"relu": ("FINISHED", None), "waits": ("FINISHED", "1"), "selu": ("FINISHED", None)}
-    assert len(children) == 3
-    for run in children:
-        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert [step for step, _, _ in points(client(ready), run.info.run_id)["step_loss"]] == STEPS
-
-
 @pytest.mark.slow(seconds=14)
 def test_second_signal_ends_sweep_at_once_and_rerun_resumes(stopped, ready):
     done = stopped(signal.SIGTERM, *SWEEP, "activation.stubborn=true", times=2)

@@ -90,6 +90,13 @@ def test_diverged_run_counts_as_failure_for_fail_fast(ready, tmp_path):
     assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
 
 
+@pytest.mark.slow(seconds=1)
+def test_other_launchers_name_flags_that_they_ignore(ready):
+    line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
+    done = succeeded(lenet_train(*line, outputs=ready))
+    assert "sweep.workers, sweep.time_limit" in done.stderr
+
+
 def test_concurrent_equal_sweeps_train_each_run_once(ready):
     line = ("-m", *SMALL, *QUIET, "num_epoch=3", "seed=range(4)", "sweep.workers=1")
     both = [end(process) for process in [start(*line, outputs=ready) for _ in range(2)]]
