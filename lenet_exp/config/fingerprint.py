@@ -7,6 +7,7 @@ import json
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
 from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.own_code import without_package
 from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective, effective_keywords, option_class
 from lenet_exp.files import Json
@@ -53,7 +54,8 @@ def _option(group: str, option: Option, *, code: bool) -> Option | None:
     if not option:
         return None
     cls = option_class(group, option)
-    named = {"class": f"{cls.__module__}.{cls.__qualname__}", "keywords": effective_keywords(group, option)}
+    name = without_package(f"{cls.__module__}.{cls.__qualname__}")
+    named = {"class": name, "keywords": effective_keywords(group, option)}
     if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
         return None
     named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}

@@ -1,7 +1,9 @@
 """The code of the user's own classes: the file of a class and the files that it imports from its folder.
 
 The files are read once, when jobs are created. From then on, the class is imported from this copy, in every process, so
-that edits during a sweep have no effect. `folders/code_folder.py` stores the copy in the outputs folder.
+that edits during a sweep have no effect. Each copy is a package of its own, such as `lenet_exp_code_<digest>.mine`, so
+that several versions and the user's own imports do not mix. `folders/code_folder.py` stores the copy in the outputs
+folder.
 
 Not covered are data files next to a class, and modules that are imported by a computed name or from another folder.
 """
@@ -14,8 +16,7 @@ import sys
 import sysconfig
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.abc import ExecutionLoader, MetaPathFinder
@@ -23,7 +24,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
 from importlib.util import spec_from_loader
 from pathlib import Path, PurePosixPath
-from threading import RLock
 from types import ModuleType
 
 from lenet_exp.code_text import blanked, digest_of, imported_names
@@ -34,6 +34,7 @@ from lenet_exp.outputs import outputs_dir
 
 MOST_FILES, MOST_BYTES = 200, 2**20
 FOLDER = "code"  # subfolder of the outputs folder that contains the copies
+PACKAGE = "lenet_exp_code_"  # start of the name of a copy's package
 UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
 
@@ -48,7 +49,6 @@ class OwnCode:
 
     digest: str
     files: Mapping[str, bytes]
-    _loaded: dict[str, ModuleType] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def modules(self) -> dict[str, str]:
@@ -63,28 +63,14 @@ class OwnCode:
                 found.setdefault(".".join(parts[:n]), "")
         return found
 
-    def import_module(self, name: str) -> ModuleType:
-        """Import a module from these files, even if a module with its name was imported from other files."""
-        with self._first():
-            return import_module(name)
+    @property
+    def package(self) -> str:
+        """The name of the package that contains these modules, so that versions and other modules stay apart."""
+        return f"{PACKAGE}{self.digest}"
 
-    @contextmanager
-    def _first(self) -> Iterator[None]:
-        """Let imports find these modules instead of others with the same names, which are put back afterwards."""
-        with _IMPORTING:
-            if any(isinstance(finder, _Loader) and finder.code is self for finder in sys.meta_path):
-                yield
-                return
-            others = {name: sys.modules.pop(name) for name in self.modules.keys() & sys.modules.keys()}
-            sys.modules.update(self._loaded)
-            loader = _Loader(self)
-            sys.meta_path.insert(0, loader)
-            try:
-                yield
-            finally:
-                sys.meta_path.remove(loader)
-                self._loaded.update({n: sys.modules.pop(n) for n in self.modules.keys() & sys.modules.keys()})
-                sys.modules.update(others)
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module from these files."""
+        return import_module(f"{self.package}.{name}")
 
     def imported(
         self,
@@ -94,30 +80,19 @@ class OwnCode:
         names: Sequence[str] = (),
         level: int = 0,
     ) -> ModuleType:
-        """Do what `__import__` does, for the modules of these files."""
-        if not level and name.partition(".")[0] not in self.modules:
+        """Do what `__import__` does, but find the modules of these files before others."""
+        top = name.partition(".")[0]
+        if level or top not in self.modules:
             return builtins.__import__(name, scope, local, names, level)
-        with self._first():
-            return builtins.__import__(name, scope, local, names, level)
+        found = builtins.__import__(f"{self.package}.{name}", scope, local, names)
+        return found if names else sys.modules[f"{self.package}.{top}"]
 
 
-_IMPORTING = RLock()  # held while `sys.modules` contains the modules of an `OwnCode`
-
-
-class _Loader(MetaPathFinder, ExecutionLoader):
-    """Finds and loads the modules of an `OwnCode`.
-
-    Only their own imports find these modules. Other code, such as a notebook, keeps importing the current files.
-    """
+class _Loader(ExecutionLoader):
+    """Loads the modules of an `OwnCode`."""
 
     def __init__(self, code: OwnCode) -> None:
         self.code = code
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the specification of a module; None if these files do not contain it."""
-        if self.code.modules.get(name):
-            return spec_from_loader(name, self)
-        return ModuleSpec(name, None, is_package=True) if name in self.code.modules else None
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code. Its `import` statements, also those in functions, find the modules of the same copy."""
@@ -126,17 +101,35 @@ class _Loader(MetaPathFinder, ExecutionLoader):
 
     def get_source(self, name: str) -> str:
         """Return the text of a module."""
-        return self.code.files[self.code.modules[name]].decode("utf-8-sig")
+        return self.code.files[self._path(name)].decode("utf-8-sig")
 
     def get_filename(self, name: str) -> str:
         """Return the path of a module's file in the copy."""
-        return str(outputs_dir() / FOLDER / self.code.digest / self.code.modules[name])
+        return str(outputs_dir() / FOLDER / self.code.digest / self._path(name))
 
     def is_package(self, name: str) -> bool:
         """Return whether a module is a package."""
-        return self.code.modules[name].endswith("__init__.py")
+        return self._path(name).endswith("__init__.py")
+
+    def _path(self, name: str) -> str:
+        return self.code.modules[name.partition(".")[2]]
 
 
+class _Finder(MetaPathFinder):
+    """Finds the packages of known copies and their modules."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return the specification of a module; None if no known copy contains it."""
+        package, _, module = name.partition(".")
+        code = KNOWN.get(package.removeprefix(PACKAGE)) if package.startswith(PACKAGE) else None
+        if code is None or (module and module not in code.modules):
+            return None
+        if code.modules.get(module):
+            return spec_from_loader(name, _Loader(code))
+        return ModuleSpec(name, None, is_package=True)
+
+
+sys.meta_path.append(_Finder())
 KNOWN: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
 
 
@@ -153,6 +146,11 @@ def import_class_module(target: str, identity: str) -> ModuleType:
     if not is_available(target, identity):
         raise ImportError(f"its code (sha256:{identity}) is not available")
     return KNOWN[identity].import_module(module)
+
+
+def without_package(text: str) -> str:
+    """Return a text with the names of modules as in the user's files, without the packages of copies."""
+    return re.sub(rf"{PACKAGE}[0-9a-f]+[.]", "", text)
 
 
 def is_copied(identity: object) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, is_own
 from lenet_exp.config.explain import sweep_hint
-from lenet_exp.config.own_code import identity_of, import_class_module
+from lenet_exp.config.own_code import identity_of, import_class_module, without_package
 from lenet_exp.config.schema import Config, Option, within
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 from lenet_exp.stopping import raise_stop
@@ -39,7 +39,7 @@ def find_class(target: str, base: type, code: str = "") -> type:
         raise_stop(e)
         missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
         hint = "; set PYTHONPATH to the folder that contains it" if missing else ""
-        raise ConfigError(f"_target_={target}: cannot be imported ({first_line(e)}){hint}") from e
+        raise ConfigError(f"_target_={target}: cannot be imported ({without_package(first_line(e))}){hint}") from e
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
     return found

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lenet_exp.config.image_shape import LENET5_SHAPE, ImageShape
+from lenet_exp.config.own_code import without_package
 from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.data.images import image_shape
@@ -95,7 +96,7 @@ def build_network(
             raise
         except BaseException as e:  # the user's own class can raise any exception
             raise_stop(e)
-            why = first_line(e)
+            why = without_package(first_line(e))
             if why.partition("=")[0] in given:
                 raise ConfigError(f"model.{why}") from e
             shown = ", ".join(f"{k}={v}" for k, v in given.items())

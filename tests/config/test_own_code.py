@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given
@@ -68,6 +70,13 @@ def test_import_in_a_function_uses_the_same_copy(root):
         nets.append(find_class("mine.Net", object, identity_of("mine.Net")))
     assert [net.deep.er.later() for net in (*nets, *nets)] == [2, 3, 2, 3]
     assert (sys.modules.pop("late"), late.Y) == (late, 1)  # the user's own import stays
+
+
+def test_module_of_copy_can_be_looked_up_by_its_classes(root):
+    write(root, {"mine.py": "from __future__ import annotations\nclass Kind: ...\nclass Net:\n    kind: Kind\n"})
+    net = find_class("mine.Net", object, identity_of("mine.Net"))
+    assert [kind.__name__ for kind in get_type_hints(net).values()] == ["Kind"]
+    assert pickle.loads(pickle.dumps(net)) is net
 
 
 def test_copy_imports_no_module_that_it_does_not_contain(root):
