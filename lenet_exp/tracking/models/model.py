@@ -91,7 +91,7 @@ def registered_name(dataset: str, model: Option = LENET5) -> str:
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
     """Create the folder from which MLflow serves a model: the exported network, its signature, and an input example.
 
-    The contents are the same as those from `mlflow.pytorch.save_model`, except that `export_archive` writes the
+    The contents are the same as those from `mlflow.pytorch.save_model`, except that `export_trained` writes the
     exported network. If torch cannot export the network, log a warning and leave the folder empty.
 
     Raises:
@@ -103,16 +103,14 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        from lenet_exp.training.network import rebuild
-        from lenet_exp.training.trained.exported import export_archive
+        from lenet_exp.training.trained.exported import export_trained
 
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
             # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
             mlflow.tracing.disable()
         shape = ImageShape.of(config.dataset)
-        network = rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()})
         try:
-            archive = export_archive(network, shape)
+            archive = export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
         except (OSError, MemoryError):
             raise
         except Exception as e:  # torch cannot export every network of a user's own

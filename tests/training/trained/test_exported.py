@@ -1,0 +1,76 @@
+"""Export of trained networks: the weights of a traced program are replaced, bit for bit."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lenet_exp.config.schema import Config
+from lenet_exp.training.network import network_of, rebuild
+from lenet_exp.training.trained.exported import export_trained
+from tests.training.small import configure
+
+
+class Numbered(nn.Module):
+    """A linear network whose logits also depend on how many such networks were made before."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Numbered.made += 1
+        self.number, self.fc = float(Numbered.made), nn.Linear(1024, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(images.flatten(1)) + self.number
+
+
+class Traces:
+    """Counts calls of torch.export.export."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self._export = 0, torch.export.export
+        monkeypatch.setattr(torch.export, "export", self._counted)
+
+    def _counted(self, *arguments: object, **keywords: object) -> object:
+        self.count += 1
+        return self._export(*arguments, **keywords)  # type: ignore[arg-type]
+
+
+def random_weights(config: Config, seed: int) -> dict[str, Tensor]:
+    """Return weights and statistics that differ from the initial ones."""
+    generator = torch.Generator().manual_seed(seed)
+    state = network_of(config).state_dict()
+    return {
+        k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v + seed for k, v in state.items()
+    }
+
+
+@pytest.mark.parametrize("model", ["lenet5", "lenet5_1998", "lenet_300_100", "linear", "Residual"])
+def test_each_network_is_traced_once_and_has_weights_of_each_run(model, monkeypatch):
+    if model == "Residual":  # a network of one's own with batch norm
+        config = replace(configure(), model={"_target_": "tests.tools.networks.Residual"})
+    else:
+        config = configure(f"model={model}")
+    images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    export_trained(config, random_weights(config, 1))
+    traces = Traces(monkeypatch)
+    for seed in (2, 3):
+        weights = random_weights(config, seed)
+        loaded = torch.export.load(io.BytesIO(export_trained(config, weights)))
+        with torch.inference_mode():
+            assert torch.equal(loaded.module()(images), rebuild(config, weights)(images))
+        assert all(torch.equal(loaded.state_dict[name], value) for name, value in weights.items())
+    assert traces.count == 0
+
+
+def test_network_whose_logits_depend_on_more_than_its_weights_is_traced_again(monkeypatch):
+    config = replace(configure(), model={"_target_": "tests.training.trained.test_exported.Numbered"})
+    export_trained(config, random_weights(config, 1))
+    traces = Traces(monkeypatch)
+    torch.export.load(io.BytesIO(export_trained(config, random_weights(config, 2))))
+    assert traces.count == 1
