@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.data.readers import read_images
@@ -18,7 +17,8 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.corrupted import check_images, corruptions_figure, corruptions_table, score_corrupted
 from lenet_exp.prediction.score import BINS, TestOutputs, dataset_for, logits_of, score_of
 from lenet_exp.prediction.temperature import validation_logits, validation_temperature
-from lenet_exp.reports.files.plots import MOST_COUNTS, confusion_figure, png, reliability_figure
+from lenet_exp.reports.files.plots import png, reliability_figure
+from lenet_exp.reports.files.run_charts import MOST_COUNTS, confusion_svg
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
@@ -36,7 +36,7 @@ class TestedModel:
 
     Attributes:
         outputs: the model's outputs.
-        pictures: path of each saved figure, by what it shows.
+        pictures: path of each saved picture, by what it shows.
         logged: the logged result; None if nothing was logged.
     """
 
@@ -63,15 +63,15 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
         check_images(dataset, raw)
     outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device))
     score = score_of(outputs, temperature)
-    drawn = test_figures(score, f"{model.name}: {dataset.name}")
+    drawn = test_pictures(score, f"{model.name}: {dataset.name}")
     if config.corrupted:
         accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device=device)
         score = replace(score, corrupted=accuracies)
-        drawn["corruptions"] = corruptions_figure(outputs, score, score.data_digest)
-    pngs = {f"{name.replace(' ', '_')}.png": png(figure) for name, figure in drawn.items()}
-    paths = [save_figure(config, model, name, content) for name, content in pngs.items()]
-    logged = log_test_result(config, model, score, pngs)
-    return TestedModel(score, outputs, dict(zip(drawn, paths, strict=True)), logged)
+        drawn["corruptions.png"] = png(corruptions_figure(outputs, score, score.data_digest))
+    paths = {name: save_picture(config, model, name, content) for name, content in drawn.items()}
+    logged = log_test_result(config, model, score, drawn)
+    shown = {Path(name).stem.replace("_", " "): path for name, path in paths.items()}
+    return TestedModel(score, outputs, shown, logged)
 
 
 def _check_code(model: TrainedModel, data_root: str, batch_size: int, device: torch.device) -> None:
@@ -90,13 +90,14 @@ def _check_code(model: TrainedModel, data_root: str, batch_size: int, device: to
         )
 
 
-def test_figures(score: Score, title: str) -> dict[str, Figure]:
-    """Return the confusion matrix and the reliability diagram of a test result, by what they show."""
+def test_pictures(score: Score, title: str) -> dict[str, bytes]:
+    """Return files with the confusion matrix and the reliability diagram of a test result, by name."""
     calibrations = {"test": score.calibration}
     if score.scaled is not None:
         calibrations[f"T = {score.scaled.temperature:.3f}"] = score.scaled
-    matrix = confusion_figure(score.confusion_matrix, [c.name for c in score.classes], title, "test")
-    return {"confusion matrix": matrix, "reliability diagram": reliability_figure(calibrations, f"{title}: test")}
+    matrix = confusion_svg(score.confusion_matrix, [c.name for c in score.classes], title, "test")
+    diagram = png(reliability_figure(calibrations, f"{title}: test"))
+    return {"confusion_matrix.svg": matrix.encode(), "reliability_diagram.png": diagram}
 
 
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
@@ -161,8 +162,8 @@ def calibration_text(measures: Mapping[str, float]) -> str:
     return f"ECE {measures['ece']:.4f} ({BINS} bins), NLL {measures['nll']:.4f}, Brier score {measures['brier']:.4f}"
 
 
-def save_figure(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
-    """Save a PNG in the outputs folder, under the names of the dataset and of the model, and return its path."""
+def save_picture(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
+    """Save a picture in the outputs folder, under the names of the dataset and of the model, and return its path."""
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
     safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
     path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"

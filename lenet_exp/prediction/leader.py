@@ -21,13 +21,12 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.prediction.ensemble import EnsembleModel, ensemble_of, ensemble_outputs
-from lenet_exp.prediction.evaluation import print_score, score_and_log, test_figures
+from lenet_exp.prediction.evaluation import print_score, score_and_log, test_pictures
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.prediction.predict import check_places, predict_pictures, predict_test_set
 from lenet_exp.prediction.score import score_of
 from lenet_exp.prediction.sweep_results import ScoredConfiguration, ScoredRun, heading, print_means, run_line
 from lenet_exp.reports.columns import on_test
-from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
@@ -101,9 +100,9 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: l
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     title = f"{first.name}, {len(first.tested)} models: {first.comparison.dataset}"
-    drawn = test_figures(first.ensemble, title) if first.ensemble is not None else {}
-    pngs = {f"{name.replace(' ', '_')}_ensemble.png": png(figure) for name, figure in drawn.items()}
-    logged = log_sweep_test(sweep, config.tracking.uri, results, leader, metrics=first.metrics, pictures=pngs)
+    drawn = test_pictures(first.ensemble, title) if first.ensemble is not None else {}
+    pictures = {name.replace(".", "_ensemble."): content for name, content in drawn.items()}
+    logged = log_sweep_test(sweep, config.tracking.uri, results, leader, metrics=first.metrics, pictures=pictures)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # the sweep's own process uploads the report at the end
@@ -112,9 +111,9 @@ def _log(config: PredictConfig, sides: Sequence[ScoredConfiguration], results: l
     with or_warned(uri), sweep.claim():
         jobs = job_results(sweep, sweep.jobs(), since_ms=0)
         tracking = jobs[0].job.config.tracking
-        pictures = tracking.plots and sweep.started().outcome is Outcome.finished
+        with_pictures = tracking.plots and sweep.started().outcome is Outcome.finished
         store = open_store(replace(tracking, uri=uri), sweep.outputs)
-        report_sweep(store, sweep, jobs, compare_sweep(sweep, jobs), with_pictures=pictures)
+        report_sweep(store, sweep, jobs, compare_sweep(sweep, jobs), with_pictures=with_pictures)
 
 
 def _score(

@@ -16,7 +16,7 @@ from lenet_exp.config.schema import Dataset, PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, DataError, RunsFailed, printable
 from lenet_exp.files import Json, output_path
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.prediction.evaluation import print_score, save_figure, score_and_log, times
+from lenet_exp.prediction.evaluation import print_score, save_picture, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures.classify import Classification, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.pictures.seen import seen_figure, short_name
@@ -81,7 +81,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, datas
     shown = [
         (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
     ]
-    saved = save_figure(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
+    saved = save_picture(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
     first = f" (the first {MOST_SHOWN} of {len(shown)})" if len(shown) > MOST_SHOWN else ""
     print(printable(f"network input: {saved}{first}"))
     rows = pictures_table(answers, names)

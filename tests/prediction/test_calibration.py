@@ -92,7 +92,7 @@ def test_calibrated_results_are_printed_written_logged_and_exported(outputs_of_o
     (from_python,) = lenet_exp.predict(["dataset=digits", "calibrate=true", "num_threads=1"])
     assert from_python["scaled"] == scaled
     assert metrics["temperature"] == scaled["temperature"] != 1
-    assert files(store, run.info.run_id) >= {"test_reliability_diagram.png", "test_confusion_matrix.png"}
+    assert files(store, run.info.run_id) >= {"test_reliability_diagram.png", "test_confusion_matrix.svg"}
 
     main("dataset=digits", "format=pt2", "calibrate=true", "output=m.pt2", program="export", status=0)
     images = torch.rand(5, 1, 32, 32) * 2 - 1

@@ -52,7 +52,7 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
     metrics = runs(store, "sweep")[0].data.metrics
     assert metrics["test_accuracy_ensemble"] == ensemble["accuracy"]
     artifacts = {artifact.path for artifact in store.list_artifacts(runs(store, "sweep")[0].info.run_id)}
-    assert {"test_reliability_diagram_ensemble.png", "test_confusion_matrix_ensemble.png"} <= artifacts
+    assert {"test_reliability_diagram_ensemble.png", "test_confusion_matrix_ensemble.svg"} <= artifacts
     for name in ("ece", "nll", "brier"):
         assert metrics[f"test_{name}_ensemble"] == ensemble["calibration"][name]
     # The negative log-likelihood and the Brier score are convex in the probabilities.

@@ -51,9 +51,9 @@ def test_test_results_are_printed_written_and_logged_to_run(trained, main, workd
         assert row["support"] == int(matrix[i].sum())
         assert row["recall"] == pytest.approx(true_positive / int(matrix[i].sum()))
         assert row["precision"] == pytest.approx(true_positive / max(int(matrix[:, i].sum()), 1))
-    (png,) = {line.partition(": ")[2] for line in done.stdout.splitlines() if line.startswith("confusion matrix:")}
-    assert Path(png).read_bytes().startswith(b"\x89PNG")
-    assert files(store, run_id) >= {"test_confusion_matrix.png", "test_score.json"}
+    (chart,) = {line.partition(": ")[2] for line in done.stdout.splitlines() if line.startswith("confusion matrix:")}
+    assert Path(chart).read_text().startswith("<svg")
+    assert files(store, run_id) >= {"test_confusion_matrix.svg", "test_score.json"}
     run = store.get_run(run_id).data
     assert run.metrics["test_accuracy"] == written["accuracy"]
     assert (run.tags["test_opened"], run.tags["test_digest"]) == ("1", written["data_digest"])

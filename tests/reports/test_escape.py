@@ -18,7 +18,7 @@ from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.comparison_tex import SIGNS
 from lenet_exp.reports.files.comparison_tex import escaped as in_tex
 from lenet_exp.reports.files.description import final_description
-from lenet_exp.reports.files.plots import confusion_figure, png
+from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from tests.comparison.made_up import many
@@ -141,7 +141,3 @@ def test_latex_escapes_arbitrary_text(text):
     assert not re.search(r"--|``|''|,,|[?!]`", told)
     plain = "".join("" if word == "{}" else signs.get(word, word) for word in read)
     assert plain == printable(text)
-
-
-def test_confusion_matrix_accepts_any_class_names():
-    assert png(confusion_figure([[1] * 10] * 10, ["$\\frac{$", "<b>", "a$b$", *"3456789"], "$\\x$"))

@@ -1,11 +1,11 @@
-"""Figures for a run, drawn without pyplot, which would use global state and could open windows."""
+"""Figures drawn with matplotlib but without pyplot, which would use global state and could open windows."""
 
 from __future__ import annotations
 
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -14,19 +14,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from lenet_exp.reports.escape import no_math
-from lenet_exp.training.confusion import named_matrix
-from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.score import Calibration
 
 DPI = 110
 COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
-MOST_COUNTS = 20  # maximum number of classes in a confusion matrix with numbers
-MOST_NAMES = 64  # maximum number of names on an axis
-LONGEST_NAME = 16  # maximum number of characters of a class name on an axis
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 log = logging.getLogger("lenet_exp")
@@ -74,31 +68,6 @@ def _font_with(characters: str) -> str:
     return name
 
 
-def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
-    """Draw training and validation loss and accuracy versus epoch, with the best epoch marked."""
-    # Margins are set manually, here and below, because an automatic layout would double the drawing time.
-    figure = Figure(figsize=(9, 3.6))
-    left, right = figure.subplots(
-        1, 2, gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.84, "wspace": 0.22}
-    )
-    x = [e.epoch for e in epochs]
-    marker = "." if len(x) < 30 else ""
-    for axes, what in ((left, "loss"), (right, "accuracy")):
-        train, validation = ([getattr(e, f"{part}_{what}") for e in epochs] for part in ("train", "val"))
-        axes.plot(x, train, color=TRAIN, marker=marker, label="training (running mean)")
-        axes.plot(x, validation, color=VALIDATION, marker=marker, label="validation")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(what)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch))
-    right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    right.plot([best.epoch], [best.val_accuracy], "o", color=VALIDATION, fillstyle="none", markersize=9)
-    right.set_title(f"best {best.val_accuracy:.2%}, epoch {best.epoch}", fontsize=10)
-    left.legend(frameon=False, fontsize=9)
-    style(figure, title)
-    return figure
-
-
 def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> Figure:
     """Draw reliability diagrams: the accuracy in each bin of the highest probability, and the number of images.
 
@@ -123,39 +92,4 @@ def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> F
     bottom.set_xlabel("highest probability (mean of the bin)")
     top.legend(frameon=False, fontsize=9)
     style(figure, title)
-    return figure
-
-
-def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
-    """Draw a confusion matrix, with counts as text if there are at most 20 classes.
-
-    Only errors are colored, because the diagonal would dominate the color scale.
-
-    Args:
-        part: name of the dataset split, for the title.
-    """
-    class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
-    many = len(class_names) > MOST_COUNTS
-    figure = Figure(figsize=(10.2, 8.4) if many else (6.8, 5.6))
-    axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
-    share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
-    top = max(max(row) for row in share) or 0.01
-    shown = axes.imshow(share, cmap="Reds", vmin=0, vmax=top)
-    for i, row in enumerate(counts):
-        for j, n in enumerate(row):
-            if n and not many:
-                color = "white" if share[i][j] > 0.6 * top else "black"
-                weight = "bold" if i == j else "normal"
-                axes.text(j, i, str(n), ha="center", va="center", color=color, fontsize=8, fontweight=weight)
-    ticks = range(0, len(class_names), -(-len(class_names) // MOST_NAMES))
-    names = [f"{class_names[i]:.{LONGEST_NAME}}" for i in ticks]
-    slant = max(map(len, names)) > 2
-    angle = 90 if many else 45 if slant else 0
-    axes.set_xticks(ticks, names, rotation=angle, ha="right" if angle == 45 else "center", fontsize=7 if many else 9)
-    axes.set_yticks(ticks, names, fontsize=7 if many else 9)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1 if top < 0.1 else 0))
-    bar.set_label("fraction of the true class", fontsize=9)
-    figure.suptitle(no_math(f"{title}: {part}"), fontsize=11)
     return figure

@@ -20,6 +20,7 @@ from lenet_exp.files import Json, read_regular
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.reports.files.run_charts import confusion_svg, curves_svg
 from lenet_exp.tracking.delivery.class_accuracy import class_points, class_table
 from lenet_exp.tracking.models.champion import passed_over, register_if_best
 from lenet_exp.tracking.models.code import log_code
@@ -174,7 +175,7 @@ def _log_end(
     if (table := class_table(record)) is not None:
         store.client.log_text(run_id, table, "class_accuracy.csv")
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
-        _log_plots(folder, record, store, run_id)
+        _log_pictures(folder, record, store, run_id)
     for path in (folder.path / "record.json", *([folder.log_file] if folder.log_file.is_file() else [])):
         store.client.log_text(run_id, hide_password(read_regular(path).decode(errors="backslashreplace")), path.name)
     tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
@@ -195,13 +196,11 @@ def _how_to_load(store: Store, run_id: str) -> str:
     return f'```python\nimport lenet_exp\n\nnetwork = lenet_exp.load("runs:/{run_id}"{address})\n```'
 
 
-def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:
-    from lenet_exp.reports.files.plots import confusion_figure, curves_figure, png
-
+def _log_pictures(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:
     title = record.name if record.dataset in record.name else f"{record.dataset}: {record.name}"
-    pictures = {"learning_curves.png": png(curves_figure(folder.history().epochs, title))}
+    pictures = {"learning_curves.svg": curves_svg(folder.history().epochs, title).encode()}
     if record.confusion_matrix:
         names = record.config.dataset.class_names or []
-        pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
+        pictures["confusion_matrix.svg"] = confusion_svg(record.confusion_matrix, names, title).encode()
     pictures |= {path.name: path.read_bytes() for path in folder.pictures()}
     log_files(store.client, run_id, pictures)

@@ -161,8 +161,6 @@ def _serve(pipe: Connection, back: _PipeHandler) -> None:
 
 def _prepare_end(tracking: Tracking) -> None:
     """Import the modules that are required to upload the final results of a run."""
-    if tracking.plots:
-        import lenet_exp.reports.files.plots  # noqa: F401
     if tracking.models is not LoggedModels.none:
         warm_up()
 

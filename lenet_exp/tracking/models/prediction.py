@@ -51,7 +51,7 @@ def log_test_result(
     a different dataset, nothing is logged, because the result would look like a result on the model's own dataset.
 
     Args:
-        pictures: content of PNG files by name.
+        pictures: content of picture files by name.
 
     Returns:
         The logged result; None if nothing was logged.
@@ -90,7 +90,7 @@ def log_sweep_test(
         result: all results, for test_result.json.
         leader: name of the leader; None if the sweep has several datasets and therefore several leaders.
         metrics: test metrics of the leader.
-        pictures: content of the leader's PNG files by name.
+        pictures: content of the leader's picture files by name.
 
     Returns:
         The ID of the sweep's MLflow run; None if there is no such run or the upload failed.

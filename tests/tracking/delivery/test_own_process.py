@@ -49,7 +49,7 @@ def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
     assert run.info.run_id in done.stdout
     assert (run.info.status, run.data.metrics.keys() >= {"best_val_accuracy", "lr"}) == ("FINISHED", True)
     assert len(points(client(ready), run.info.run_id)["val_accuracy"]) == 2
-    assert files(client(ready), run.info.run_id) >= {"learning_curves.png", "confusion_matrix.png", "record.json"}
+    assert files(client(ready), run.info.run_id) >= {"learning_curves.svg", "confusion_matrix.svg", "record.json"}
     assert len(models(client(ready))) == 1
 
 
