@@ -41,8 +41,8 @@ MARKS = {
     "waiting for mlflow and the store": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery._ask",
     "data set read, resized, split": "lenet_exp.runs.run:load_training_data",
     "the run's folder and its record": "lenet_exp.runs.run:begin",
-    "training and validation": "lenet_exp.runs.training:Training.train",
-    "mistakes drawn": "lenet_exp.runs.training:Training._show_mistakes",
+    "training and validation": "lenet_exp.runs.training:RunTraining.train",
+    "mistakes drawn": "lenet_exp.runs.training:RunTraining._show_mistakes",
     "waiting for delivery": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery.send",
     "the end": "lenet_exp.reports.terminal.run_summary:print_run",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 from omegaconf import DictConfig
@@ -71,15 +72,28 @@ def train_alone(
     Raises:
         RunsFailed: the run did not finish.
     """
-    from lenet_exp.reports.terminal.run_summary import print_failure, print_run
+    from lenet_exp.reports.terminal.progress import uploading
+    from lenet_exp.reports.terminal.run_summary import print_failure, print_result, print_view
     from lenet_exp.runs.run import run_alone
 
     started: list[Any] = []
+    answered: list[Any] = []
+
+    def answer(result: Any) -> None:
+        print_result(result)
+        sys.stdout.flush()
+        answered.append(result)
+        uploads.enter_context(uploading())
+
     try:
-        who = {} if deliver is None else {"deliver": deliver}
-        result = run_alone(config, name=name, default_threads=default_threads, on_start=started.append, **who)
+        with ExitStack() as uploads:
+            given = {} if deliver is None else {"deliver": deliver}
+            given |= {"on_start": started.append, "on_result": answer}
+            result = run_alone(config, name=name, default_threads=default_threads, **given)
     except (KeyboardInterrupt, Terminated):
-        if started and name is None:
+        if answered:
+            print(f"to upload the result to MLflow, run: lenet-sync run={answered[0].folder.name[:8]}")
+        elif started and name is None:
             print(f"to resume, rerun the same command{' without sweep.force=true' if config.sweep.force else ''}")
         raise
     except Exception as e:
@@ -87,7 +101,7 @@ def train_alone(
             raise
         print_failure(e, started[0])  # the traceback is in the run's log
         raise RunsFailed from e
-    print_run(result, config)
+    print_view(result, config)
     if not result.outcome.ended_well:
         raise RunsFailed
     return result.value

@@ -164,6 +164,10 @@ class SweepFolder:
         self._known = {line: known.get(line) or self._job(line) for line in lines}
         return [self._known[line] for line in lines]
 
+    def has_jobs(self, jobs: Sequence[Job]) -> bool:
+        """Return whether exactly these jobs are saved, without parsing the file."""
+        return read_regular(self.path / "jobs.jsonl") == b"".join(map(_line, jobs))
+
     def job(self, number: int) -> Job:
         """Return the job with the given number without parsing other jobs."""
         return self._job("".join(self._lines()[number : number + 1]))

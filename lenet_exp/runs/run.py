@@ -39,6 +39,7 @@ from lenet_exp.training.lane import Lane, new_lane
 log = logging.getLogger("lenet_exp")
 
 OnStart = Callable[[RunFolder], None]
+OnResult = Callable[[RunResult], None]
 
 
 def run_alone(
@@ -47,6 +48,7 @@ def run_alone(
     name: str | None = None,
     default_threads: int | None = None,
     on_start: OnStart = lambda folder: None,
+    on_result: OnResult = lambda result: None,
     prune: Callable[[EpochResult], bool] = lambda result: False,
     deliver: Callable[[Tracking, Path], Delivery] = open_background_delivery,
 ) -> RunResult:
@@ -56,7 +58,7 @@ def run_alone(
         config: configuration to train.
         name: name of the MLflow run; by default, the dataset, activation, and optimizer.
         default_threads: number of threads for `num_threads=null`; by default, the number of cores.
-        on_start, prune: see `run`.
+        on_start, on_result, prune: see `run`.
         deliver: function that opens the MLflow store; called after all checks have passed. By default, this process
             uploads the run in the background.
 
@@ -72,7 +74,15 @@ def run_alone(
     delivery = deliver(config.tracking, job.outputs)
     forced_ms = now_ms() if config.sweep.force else 0
     threads = default_threads or cpu_count()
-    return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)
+    return run(
+        job,
+        delivery,
+        default_threads=threads,
+        forced_ms=forced_ms,
+        on_start=on_start,
+        on_result=on_result,
+        prune=prune,
+    )
 
 
 def run(
@@ -82,6 +92,7 @@ def run(
     default_threads: int,
     forced_ms: int = 0,
     on_start: OnStart = lambda folder: None,
+    on_result: OnResult = lambda result: None,
     prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
 ) -> RunResult:
@@ -93,6 +104,7 @@ def run(
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
         forced_ms: time in milliseconds since 1970; a run that started before this time is retrained.
         on_start: function called with the run folder once it is ready, before training.
+        on_result: function called with the result before it is uploaded to MLflow.
         prune: function called with the result of every epoch except the last, and again with the results of epochs from
             an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
         display: display of the sweep, if the run trains in the sweep's own process; by default, the run has its own
@@ -123,7 +135,9 @@ def run(
             elif model_file is not None and record.best_epoch is not None:
                 log.warning("%s: weights for model_path are missing; to retrain, set sweep.force=true", job.name)
             _tell_other_execution(job.config, device, record)
-            return RunResult(folder.path, record, delivery.send(folder), repeated=True)
+            result = RunResult(folder.path, record, None, repeated=True)
+            on_result(result)
+            return replace(result, mlflow_run_id=delivery.send(folder))
         threads = earlier.execution.get("num_threads") if earlier is not None else None
         threads = use_threads(config.num_threads, threads if isinstance(threads, int) else None, default_threads)
         chosen = _engine(job, earlier, device, threads)
@@ -135,28 +149,29 @@ def run(
                 "started; rerun its command without sweep.resume="
             )
         lane = new_lane(config, device)
-        with graceful():
-            try:
-                with log_to_file(folder.log_file):
-                    new = begin(job, config, data, device, engine_why=chosen.why)
-                    new = replace(new, created_ms=max(new.created_ms, forced_ms))  # this machine's clock can be behind
-                    begun, checkpoints = _begin(folder, earlier, new, lane)
-                    log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
-                    on_start(folder)
-                    record = RunTraining(
-                        folder=folder,
-                        begun=begun,
-                        lane=lane,
-                        data=data,
-                        checkpoints=checkpoints,
-                        delivery=delivery,
-                        model_file=model_file,
-                        display=display,
-                        prune=prune,
-                    ).train()
-            finally:
-                mlflow_run_id = delivery.send(folder)
-    return RunResult(folder.path, record, mlflow_run_id, repeated=False)
+        try:
+            with graceful(), log_to_file(folder.log_file):
+                new = begin(job, config, data, device, engine_why=chosen.why)
+                new = replace(new, created_ms=max(new.created_ms, forced_ms))  # this machine's clock can be behind
+                begun, checkpoints = _begin(folder, earlier, new, lane)
+                log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
+                on_start(folder)
+                record = RunTraining(
+                    folder=folder,
+                    begun=begun,
+                    lane=lane,
+                    data=data,
+                    checkpoints=checkpoints,
+                    delivery=delivery,
+                    model_file=model_file,
+                    display=display,
+                    prune=prune,
+                ).train()
+            result = RunResult(folder.path, record, None, repeated=False)
+            on_result(result)
+        finally:
+            mlflow_run_id = delivery.send(folder)
+    return replace(result, mlflow_run_id=mlflow_run_id)
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:

@@ -1,23 +1,30 @@
-"""Ends a sweep: uploads and prints its results, saves its outcome, and closes its MLflow run."""
+"""Ends a sweep: saves its outcome, prints its results, uploads them, and closes its MLflow run, in this order."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 
+from lenet_exp.addresses import store_uri
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, LoggedModels
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.results import JobResult, best_of
+from lenet_exp.folders.results import JobResult, best_of, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import now_ms
+from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
 from lenet_exp.sweeps.repair import OWN_RUN
 from lenet_exp.tracking.delivery.remaining import remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.stores.usable import database_state
 from lenet_exp.tracking.sweep_runs.parent import close_parent, remaining_sweep_uploads
 from lenet_exp.tracking.sweep_runs.report import report_sweep
 
+VIEW = "view in MLflow: lenet-ui sweep={}"
 MANY = 50  # number of runs whose upload takes so long that it is announced
 
 log = logging.getLogger("lenet_exp")
@@ -35,6 +42,9 @@ def end_sweep(
 ) -> bool:
     """End a sweep, and return whether all its runs ended as intended (finished or pruned).
 
+    The results are printed before the uploads. If a signal interrupts the uploads, the sweep keeps its outcome, and
+    `lenet-sync` uploads the rest.
+
     Args:
         sweep: folder of the sweep.
         results: results of all jobs; no job may still be training.
@@ -44,22 +54,55 @@ def end_sweep(
         stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
         seconds: duration of this session, in seconds.
     """
-    _deliver(results, delivery, config)
     sweep.end(outcome, stopped_by)
     comparisons = compare_sweep(sweep, results)
     save_confirmed(sweep, comparisons)
+    print_sweep(results, seconds, sweep, comparisons)
+    sys.stdout.flush()
 
     def report(with_pictures: bool) -> None:
         delivery.attempt(
             OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=with_pictures)
         )
 
-    report(False)  # before the run is closed, so that a closed run never shows a running sweep
-    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
-    print_sweep(results, seconds, sweep, comparisons)
-    if config.tracking.plots and outcome is Outcome.finished:
-        report(True)
-    delivery.warn_remaining(remaining_sweep_uploads(sweep, delivery.name, results), f" sweep={sweep.id}")
+    sweep.save(database="")
+    try:
+        _deliver(results, delivery, config)
+        report(False)  # before the run is closed, so that a closed run never shows a running sweep
+        delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+        if config.tracking.plots and outcome is Outcome.finished:
+            report(True)
+    finally:
+        left = remaining_sweep_uploads(sweep, delivery.name, results)
+        delivery.warn_remaining(left, f" sweep={sweep.id}")
+    if not left:
+        sweep.save(database=database_state(delivery.uri))
+    print(VIEW.format(sweep.id))
+    return all(r.outcome.ended_well for r in results)
+
+
+def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrides: Sequence[str]) -> bool:
+    """Return whether a sweep with exactly these jobs has finished and its uploads are complete.
+
+    The result is False unless the store is a SQLite database that has not changed since the uploads.
+
+    Args:
+        jobs: jobs of the sweep, all of which have a result.
+        config: configuration of one job; its `tracking.*` flags apply to the sweep.
+        overrides: overrides that define the sweep.
+    """
+    plan = sweep.kept_plan()
+    if plan is None or plan.outcome is not Outcome.finished or plan.overrides != overrides or sweep.owner() is not None:
+        return False
+    unchanged = plan.database == database_state(store_uri(config.tracking.uri, sweep.outputs)) != ""
+    return unchanged and sweep.has_jobs(jobs)
+
+
+def print_complete(sweep: SweepFolder, jobs: Sequence[Job]) -> bool:
+    """Print the results of a complete sweep again, and return whether all its runs ended as intended."""
+    results = job_results(sweep, jobs, now_ms())
+    print_sweep(results, 0.0, sweep, compare_sweep(sweep, results))
+    print(VIEW.format(sweep.id))
     return all(r.outcome.ended_well for r in results)
 
 
@@ -69,8 +112,10 @@ def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Conf
     waiting = sum(remaining_uploads(r.job.folder, delivery.name, model=False).runs for r in runs.values())
     if delivery.store is not None and waiting >= MANY:
         log.info("uploading %d runs to MLflow", waiting)
-    for n, result in enumerate(runs.values()):
-        delivery.send(result.job.folder, last=n == 0)
+    with uploading() as show:
+        for n, result in enumerate(runs.values()):
+            show(f"{n} of {len(runs)}")
+            delivery.send(result.job.folder, last=n == 0)
     best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
     if best is not None:
         delivery.send(best.job.folder, model=True)

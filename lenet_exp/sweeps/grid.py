@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.amounts import number_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.own_code import codes, refresh, with_code
@@ -27,9 +28,10 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_effect
 from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.detach import check_detachable, detach
+from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
-from lenet_exp.sweeps.session import SweepRequest, sweep_session
+from lenet_exp.sweeps.session import SweepRequest, missing_jobs, sweep_session
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
 
@@ -104,10 +106,18 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
         return
     check_outputs(plan.sweep.outputs)
-    if plan.config.sweep.force or any(job.folder.checked_result() is None for job in plan.jobs):
+    no_missing = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
+    if not no_missing:
         launching.check(plan.jobs)
     if plan.config.sweep.detach:
         detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, request=plan.request)
+        return
+    if no_missing and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
+        log.info(
+            "sweep of %s; all already trained; outputs in %s", number_of(len(plan.jobs), "run"), plan.sweep.outputs
+        )
+        if not print_complete(plan.sweep, plan.jobs):
+            raise RunsFailed
         return
     with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request) as session:
         if missing := session.missing():

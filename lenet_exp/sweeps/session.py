@@ -85,13 +85,7 @@ class Session:
 
     def missing(self) -> list[Job]:
         """Return the jobs that still have to be trained, one for each run."""
-        forced_ms = self.sweep.started().forced_ms
-        found: dict[str, Job] = {}
-        for job in self.jobs:
-            record = job.folder.checked_result()
-            if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
-                found.setdefault(job.run, job)
-        return list(found.values())
+        return missing_jobs(self.jobs, self.sweep.started().forced_ms)
 
     def job_lost(self, number: int, reason: str) -> None:
         """Mark a job as failed because its process died too often or exceeded the time limit."""
@@ -251,6 +245,20 @@ def sweep_session(
             )
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
+
+
+def missing_jobs(jobs: Iterable[Job], forced_ms: int) -> list[Job]:
+    """Return the jobs without a result, one for each run.
+
+    Args:
+        forced_ms: results of runs that began before this time, in milliseconds since 1970, do not count.
+    """
+    found: dict[str, Job] = {}
+    for job in jobs:
+        record = job.folder.checked_result()
+        if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
+            found.setdefault(job.run, job)
+    return list(found.values())
 
 
 def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:

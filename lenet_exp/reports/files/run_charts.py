@@ -98,25 +98,29 @@ class _Axis:
         length: length in pixels; negative for an axis that points up.
         most: maximum number of ticks.
         whole: whether ticks must be whole numbers.
+
+    Attributes:
+        low: value at the start.
+        ticks: values of the ticks.
     """
 
     def __init__(self, values: Sequence[float], start: float, length: float, *, most: int, whole: bool = False) -> None:
         finite = list(filter(math.isfinite, values)) or [0.0]
         margin = 0.05 * (max(finite) - min(finite)) or 0.05 * abs(max(finite)) or 0.05
-        self._low, self._high = min(finite) - margin, max(finite) + margin
+        self.low, self._high = min(finite) - margin, max(finite) + margin
         self._start, self._length = start, length
-        power = 10.0 ** math.floor(math.log10((self._high - self._low) / most))
+        power = 10.0 ** math.floor(math.log10((self._high - self.low) / most))
         steps = (max(power * factor, float(whole)) for factor in (1, 2, 5, 10, 20))
-        step = next(step for step in steps if (self._high - self._low) / step <= most)
-        self.ticks = [n * step for n in range(math.ceil(self._low / step), math.floor(self._high / step) + 1)]
+        step = next(step for step in steps if (self._high - self.low) / step <= most)
+        self.ticks = [n * step for n in range(math.ceil(self.low / step), math.floor(self._high / step) + 1)]
 
     def at(self, value: float) -> float:
         """Return the coordinate of a value in pixels."""
-        return self._start + (value - self._low) / (self._high - self._low) * self._length
+        return self._start + (value - self.low) / (self._high - self.low) * self._length
 
 
 def _grid(x: _Axis, y: _Axis, label: str, unit: str) -> Iterator[str]:
-    left, low, (width, height) = x.at(x._low), y.at(y._low), PANEL
+    left, low, (width, height) = x.at(x.low), y.at(y.low), PANEL
     for tick in x.ticks:
         yield f'<path d="M{x.at(tick):.1f} {low:.1f}v{-height}" stroke="#e5e7eb"/>'
         yield _text(x.at(tick), low + 18, f"{tick:.6g}")

@@ -97,6 +97,17 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
         handler.close()
 
 
+@contextmanager
+def uploading() -> Iterator[Callable[[str], None]]:
+    """In a terminal, show that results are being uploaded, for the duration of a `with` block.
+
+    Call the returned function to show how many results have been uploaded.
+    """
+    end = "press Ctrl-C to quit, and run lenet-sync later"
+    with console.status(f"uploading to MLflow; {end}") as status:
+        yield lambda count: status.update(f"uploading to MLflow: {count}; {end}")
+
+
 class _TimeLeft(TimeRemainingColumn):
     """A column that shows the time left: the task's estimate or, if the task has no estimate, Rich's estimate."""
 

@@ -12,8 +12,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.words.phrases import AT_CHANCE
 
 
-def print_run(result: RunResult, config: Config) -> None:
-    """Print the outcome of a run, its accuracy, its run folder, and the command that opens MLflow's UI."""
+def print_result(result: RunResult) -> None:
+    """Print the outcome of a run, its accuracy, and its run folder."""
     record = result.record
     if result.repeated:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
@@ -27,6 +27,10 @@ def print_run(result: RunResult, config: Config) -> None:
     if result.outcome is not Outcome.finished:
         print(printable(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}"))
     print(f"run folder: {result.folder}")
+
+
+def print_view(result: RunResult, config: Config) -> None:
+    """Print a run's ID in MLflow, and the command that opens MLflow's UI."""
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
     uri = store_uri(config.tracking.uri)

@@ -1,4 +1,4 @@
-"""Prints the summary of a sweep at its end: the table, failed runs, and the command that opens MLflow's UI."""
+"""Prints the summary of a sweep at its end: the table, failed runs, and the command that resumes the sweep."""
 
 from __future__ import annotations
 
@@ -62,7 +62,6 @@ def print_sweep(
         console.lines(search_line(search, results), f"to continue, rerun the same command with {more_of(search)}")
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in results):
         console.lines(resume_line(sweep))
-    console.lines(f"view in MLflow: lenet-ui sweep={sweep.id}")
     if plan is not None and (before := _before_edit(sweep, plan)) is not None:
         console.lines(f"your code has changed; compare both versions: lenet-compare sweep={before.id},{sweep.id}")
 

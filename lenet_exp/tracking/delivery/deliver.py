@@ -52,12 +52,15 @@ MOST = 100  # maximum number of MLflow runs for a run folder
 NOTE = "mlflow.note.content"  # tag that contains a run's description in MLflow's UI
 
 
-def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
+def deliver(
+    folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True, archive: bytes | None = None
+) -> str:
     """Upload all results in a run folder that have not been uploaded yet, up to its last checkpoint.
 
     Args:
         parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
         model: whether to also upload the best model, if the run is finished and its folder contains the weights.
+        archive: the best model as another process has exported it; None to export it here.
 
     Returns:
         The ID of the MLflow run.
@@ -94,7 +97,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :]))
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
-        entry = _log_end(folder, record, store, entry, weights=weights)
+        entry = _log_end(folder, record, store, entry, weights=weights, archive=archive)
     folder.set_delivered(entry)
     return entry.run_id
 
@@ -153,7 +156,13 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
 
 
 def _log_end(
-    folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, weights: Arrays | None
+    folder: RunFolder,
+    record: Record,
+    store: Store,
+    entry: DeliveredRun,
+    *,
+    weights: Arrays | None,
+    archive: bytes | None,
 ) -> DeliveredRun:
     """Upload the final results of a run and, if given, its best weights as a model. Return the updated entry."""
     run_id = entry.run_id
@@ -161,8 +170,9 @@ def _log_end(
     if record.is_result and record.best_epoch is not None:  # a killed run could be resumed and improve
         model_id = None
         if weights is not None:
-            load_code(codes(record.config), store.outputs)
-            model_id = log_model(weights, record, store, run_id)
+            if archive is None:
+                load_code(codes(record.config), store.outputs)
+            model_id = log_model(weights, record, store, run_id, archive=archive)
         log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
         if model_id is not None:
             link_model(store, run_id, model_id, record)

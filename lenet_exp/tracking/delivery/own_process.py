@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from logging.handlers import QueueHandler
 from multiprocessing import Pipe
@@ -21,12 +20,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.addresses import SQLITE, store_name, store_uri
 from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.background import open_background_delivery
-from lenet_exp.tracking.models.model import warm_up
+from lenet_exp.tracking.delivery.remaining import remaining_uploads
+from lenet_exp.tracking.models.model import exported
 from lenet_exp.tracking.stores.store import import_mlflow
+from lenet_exp.tracking.stores.usable import check_store
 
 log = logging.getLogger("lenet_exp")
 
@@ -34,11 +36,13 @@ log = logging.getLogger("lenet_exp")
 class SubprocessDelivery:
     """A `Delivery` that uploads in a separate process.
 
-    The process starts immediately, but it does not access the store until `opened` is called.
+    The process starts immediately, but it does not access the store until `opened` is called. Training does not wait
+    for a SQLite database to be opened. The models are exported in the training process, which has imported torch.
     """
 
     def __init__(self) -> None:
         self._lost = False
+        self._uri, self._models = "", LoggedModels.none
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -63,39 +67,73 @@ class SubprocessDelivery:
     def opened(self, tracking: Tracking, outputs: Path) -> SubprocessDelivery:
         """Open the store in the upload process and return this object.
 
+        If the store is a SQLite database, this method only checks the file. The upload process logs a warning if MLflow
+        cannot use the database.
+
         Raises:
             StoreError: the store responds but cannot be used.
         """
-        self._ask("open", tracking, outputs)
+        self._uri, self._models = store_uri(tracking.uri, outputs), tracking.models
+        if self._is_file:
+            check_store(self._uri)
+            with self._warn_if_lost():
+                self._pipe.send(("open", (tracking, outputs), {}, False))
+        else:
+            self._ask("open", tracking, outputs)
         return self
+
+    @property
+    def _is_file(self) -> bool:
+        return self._uri.startswith(SQLITE)
 
     def adopt(self, job: Job) -> None:
         """Reuse another user's finished run instead of training the job, if a shared store contains such a run."""
-        self._ask("adopt", job)
+        if not self._is_file:  # a database file has no runs of other users, and `send` checks what it has lost
+            self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
         """Request an upload of the last checkpoint. The request is ignored if the previous upload is too recent."""
         with self._warn_if_lost():
-            self._pipe.send(("live", (folder,)))
+            self._pipe.send(("live", (folder,), {}, False))
             while self._pipe.poll():
                 log.handle(self._pipe.recv())
 
     def send(self, folder: RunFolder) -> str | None:
-        """Upload a run that has ended and return its MLflow run ID, or None on failure."""
-        sent = self._ask("send", folder)
-        return None if sent is None else str(sent)
+        """Upload a run that has ended and return its MLflow run ID, or None on failure.
 
-    def _ask(self, what: str, *arguments: object) -> Any:
+        This process exports the best model while the other results are uploaded.
+        """
+        sent: str | None = None
+        with self._warn_if_lost():
+            self._pipe.send(("send", (folder,), {"model": False}, True))
+            archive = self._exported(folder)
+            sent = self._answer()
+            if sent is not None and archive is not None:
+                sent = self._ask("send", folder, archive=archive)
+        return sent
+
+    def _exported(self, folder: RunFolder) -> bytes | None:
+        """Return the best model as a `.pt2` archive, or None if it need not be uploaded."""
+        model, record = self._models is not LoggedModels.none, folder.record()
+        if record is None or not remaining_uploads(folder, store_name(self._uri), model=model).models:
+            return None
+        weights = folder.best_arrays()
+        return exported(record.config, weights) if weights is not None else None
+
+    def _ask(self, what: str, *arguments: object, **keywords: object) -> Any:
         """Call a method in the upload process and return its result, or return None if the process has exited."""
         with self._warn_if_lost():
-            self._pipe.send((what, arguments))
-            while isinstance(heard := self._pipe.recv(), logging.LogRecord):
-                log.handle(heard)
-            value, error = heard
-            if error is not None:
-                raise error
-            return value
+            self._pipe.send((what, arguments, keywords, True))
+            return self._answer()
         return None
+
+    def _answer(self) -> Any:
+        while isinstance(heard := self._pipe.recv(), logging.LogRecord):
+            log.handle(heard)
+        value, error = heard
+        if error is not None:
+            raise error
+        return value
 
     @contextlib.contextmanager
     def _warn_if_lost(self) -> Iterator[None]:
@@ -136,33 +174,27 @@ def main() -> None:
 
 def _serve(pipe: Connection, back: _PipeHandler) -> None:
     import_mlflow()
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import mlflow.store.tracking.sqlalchemy_store
 
     delivery: Any = None
     while True:
-        what, arguments = pipe.recv()
+        what, arguments, keywords, waits = pipe.recv()
         value, error = None, None
         try:
             if what == "open":
                 delivery = open_background_delivery(*arguments)
-            else:
-                value = getattr(delivery, what)(*arguments)
+            elif delivery is not None:
+                value = getattr(delivery, what)(*arguments, **keywords)
         except Exception as e:
             error = e
-        if what != "live":
+        if waits:
             assert back.lock is not None
             with back.lock:  # the upload thread logs to the same pipe
                 pipe.send((value, error))
-        if what == "open":
-            tracking = arguments[0]
-        elif what == "adopt":  # the training process starts training now
-            threading.Thread(target=_prepare_end, args=(tracking,), daemon=True).start()
-
-
-def _prepare_end(tracking: Tracking) -> None:
-    """Import the modules that are required to upload the final results of a run."""
-    if tracking.models is not LoggedModels.none:
-        warm_up()
+        elif error is not None:
+            log.warning("%s (results are saved in the outputs folder; to upload them later, run lenet-sync)", error)
+        if what == "open" and arguments[0].models is not LoggedModels.none:
+            import mlflow.pyfunc  # noqa: F401
 
 
 if __name__ == "__main__":

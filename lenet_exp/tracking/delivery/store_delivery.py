@@ -174,17 +174,20 @@ class StoreDelivery:
             return None
         return self._send(folder, model=False, last=False)
 
-    def send(self, folder: RunFolder, *, model: bool | None = None, last: bool = False) -> str | None:
+    def send(
+        self, folder: RunFolder, *, model: bool | None = None, last: bool = False, archive: bytes | None = None
+    ) -> str | None:
         """Upload the last checkpoint and return the MLflow run ID, or None on failure.
 
         Args:
             model: whether to also upload the best model; by default, as `tracking.models` specifies.
+            archive: see `deliver`.
             last: whether this is the last chance to upload the run. Outside a sweep, this is always true.
         """
         if model is None:
             models = self._tracking.models
             model = models is LoggedModels.all or (models is LoggedModels.best and not self.in_sweep)
-        sent = self._send(folder, model=model, last=last or not self.in_sweep)
+        sent = self._send(folder, model=model, last=last or not self.in_sweep, archive=archive)
         if sent is None and not self.in_sweep:
             self.warn_remaining(remaining_uploads(folder, self.name, model=model), f" run={folder.id[:8]}")
         if sent is not None and not self.in_sweep:
@@ -235,12 +238,12 @@ class StoreDelivery:
         if left:
             log.warning("missing in MLflow (%s): %s; to upload them, run: lenet-sync%s", self.name, left, which)
 
-    def _send(self, folder: RunFolder, *, model: bool, last: bool) -> str | None:
+    def _send(self, folder: RunFolder, *, model: bool, last: bool, archive: bytes | None = None) -> str | None:
         def send(store: Store) -> str:
             reset_lost([folder], store)
             with folder.delivery_lock():
                 try:
-                    return deliver(folder, store, parent=self.parent, model=model)
+                    return deliver(folder, store, parent=self.parent, model=model, archive=archive)
                 except OSError as e:
                     if model and e.errno in DISK_ERRORS:  # upload the end of the run without its model
                         deliver(folder, store, parent=self.parent, model=False)

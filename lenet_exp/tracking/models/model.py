@@ -14,6 +14,7 @@ import logging
 import re
 import tempfile
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,13 @@ log = logging.getLogger("lenet_exp")
 EXPORTING = threading.Lock()  # lets only one thread at a time import torch and export a network
 
 
-def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
+def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, archive: bytes | None = None) -> str:
     """Upload a run's best weights as a logged model, and return the ID of the logged model.
 
     If a crash interrupted an earlier upload, complete that upload.
+
+    Args:
+        archive: result of `exported` for these weights; None to export the network here.
     """
     from mlflow.entities import LoggedModelStatus
 
@@ -53,7 +57,9 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str
     model = found[0] if found else _create(record, store, run_id)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
-        write_model_files(path, record.config, weights, model.model_id, run_id=run_id)
+        path.mkdir()
+        if archive := exported(record.config, weights) if archive is None else archive:
+            write_model_files(path, record.config, archive, model.model_id, run_id=run_id)
         save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_to_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
@@ -88,36 +94,48 @@ def registered_name(dataset: str, model: Option = LENET5) -> str:
     return f"{name}-{dataset}"
 
 
-def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
+def exported(config: Config, weights: Arrays) -> bytes:
+    """Return a `.pt2` archive of a configuration's network with these weights.
+
+    If torch cannot export the network, log a warning and return no bytes.
+    """
+    with EXPORTING:
+        import torch
+
+        from lenet_exp.training.trained.exported import export_trained
+
+        try:
+            return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
+        except (OSError, MemoryError):
+            raise
+        except Exception as e:  # torch cannot export every network of a user's own
+            log.warning(
+                "MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e)
+            )
+            return b""
+
+
+def write_model_files(path: Path, config: Config, archive: bytes, model_id: str, run_id: str) -> None:
     """Create the folder from which MLflow serves a model: the exported network, its signature, and an input example.
 
-    The contents are the same as those from `mlflow.pytorch.save_model`, except that `export_trained` writes the
-    exported network. If torch cannot export the network, log a warning and leave the folder empty.
+    The contents are the same as those from `mlflow.pytorch.save_model`, except for the exported network. This function
+    does not import torch.
+
+    Args:
+        archive: the exported network; see `exported`.
 
     Raises:
         OSError: the folder cannot be written to, for example because the disk is full.
     """
     with EXPORTING:
         import mlflow.pyfunc
-        import torch
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
-
-        from lenet_exp.training.trained.exported import export_trained
 
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
             # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
             mlflow.tracing.disable()
-        shape = ImageShape.of(config.dataset)
-        try:
-            archive = export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
-        except (OSError, MemoryError):
-            raise
-        except Exception as e:  # torch cannot export every network of a user's own
-            name = option_name(config.model)
-            log.warning("MLflow cannot serve model=%s (run %s): torch.export failed: %s", name, run_id, first_line(e))
-            path.mkdir(parents=True, exist_ok=True)
-            return
+        shape, torch_version = ImageShape.of(config.dataset), version("torch")
         model = Model(run_id=run_id, model_id=model_id)
         mlflow.pyfunc.save_model(
             str(path),
@@ -132,24 +150,15 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
             input_example=np.zeros(shape.batch(EXAMPLE_SIZE), np.float32),
             pip_requirements=[
                 f"mlflow=={mlflow.__version__}",
-                f"torch=={torch.__version__.partition('+')[0]}",
+                f"torch=={torch_version.partition('+')[0]}",
                 "numpy",
             ],
         )
         write_atomic(path / EXPORTED, archive)
         model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = DATA
-        model.add_flavor("pytorch", model_data=DATA, pytorch_version=str(torch.__version__), code=None)
+        model.add_flavor("pytorch", model_data=DATA, pytorch_version=torch_version, code=None)
         model.model_size_bytes = (model.model_size_bytes or 0) + len(archive)
         model.save(str(path / "MLmodel"))
-
-
-def warm_up() -> None:
-    """Import the modules that are required to export a model, which takes a few seconds in a new process."""
-    with EXPORTING:
-        import mlflow.pyfunc  # noqa: F401
-        import torch
-
-        torch.export.export(torch.nn.Identity(), (torch.zeros(2),))
 
 
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:

@@ -76,6 +76,14 @@ def open_sqlite(uri: str, database: Path) -> None:
             _refuse(uri, f"cannot be opened ({e}){fix}")
 
 
+def database_state(uri: str) -> str:
+    """Return the times of the last change and the sizes of a SQLite database's files; empty if there are none."""
+    database = sqlite_path(uri)
+    files = [database, database.with_name(f"{database.name}-wal")] if database is not None else []
+    stats = [path.stat() for path in files if path.exists()]
+    return " ".join(f"{found.st_mtime_ns}:{found.st_size}" for found in stats)
+
+
 def _check_driver(uri: str) -> None:
     """Check that SQLAlchemy's driver for a database server is installed."""
     from sqlalchemy.engine import make_url

@@ -60,7 +60,7 @@ def table(text: str) -> list[str]:
 
 def test_summary_shows_counts_reasons_and_resume_command(results, capsys):
     print_sweep(results, 12.34, SWEEP)
-    counts, *reasons, again, look = table(capsys.readouterr().out)
+    counts, *reasons, again = table(capsys.readouterr().out)
     assert re.findall(r"[\d.]+", counts) == ["8", "3", "1", "2", "1", "1", "6", "1", "12.3"]
     log = "/outputs/runs/run.log"
     told = [
@@ -74,7 +74,6 @@ def test_summary_shows_counts_reasons_and_resume_command(results, capsys):
         assert said.endswith(ends)
     assert "[red]no[/red] markup" in reasons[0]
     assert again.endswith("lenet-train -m sweep.resume=0123456789abcdef")
-    assert look.endswith("lenet-ui sweep=0123456789abcdef")
 
 
 def test_unreached_jobs_of_earlier_start_do_not_count_as_trained(capsys):

@@ -68,7 +68,7 @@ def test_each_network_is_traced_once_and_has_weights_of_each_run(model, monkeypa
     assert traces.count == 0
 
 
-def test_network_whose_logits_depend_on_more_than_its_weights_is_traced_again(monkeypatch):
+def test_network_that_depends_on_more_than_weights_is_traced_again(monkeypatch):
     config = replace(configure(), model={"_target_": "tests.training.trained.test_exported.Numbered"})
     export_trained(config, random_weights(config, 1))
     traces = Traces(monkeypatch)
