@@ -4,15 +4,13 @@
   lenet-export format=pt2 dataset=fashion_mnist   export a different champion, for use with torch.export.load
   lenet-export format=safetensors trained_model=runs:/<MLflow run id> output=/tmp/model.safetensors
                                                   export the model of a run to a file of your choice
-  lenet-export format=onnx sweep=last ensemble=true
-                                                  export the ensemble of all seeds of a sweep's leader as one file
+  lenet-export format=onnx sweep=last             export the best seed of a sweep's leader
 
   format=         file format: onnx, pt2, or safetensors (default: the extension of output=)
   trained_model=  registered name or name@alias, runs:/<MLflow run id>, a run folder, a .safetensors file, or a .pkl
                   file from the original script (default: the champion of dataset=)
-  sweep=          sweep whose leader is exported: last, its ID, or its folder (default: none)
-  ensemble=       true: export all seeds of the leader as one model, whose logits are the logarithm of the mean
-                  probabilities; false: export the seed with the best validation accuracy (default: false)
+  sweep=          sweep whose leader is exported, with the seed that has the best validation accuracy: last, its ID, or
+                  its folder (default: none)
   dataset=        dataset whose champion is exported (default: mnist); with sweep=, dataset of the leader
   calibrate=      true: divide the logits by a temperature that is fitted on the validation images of the run's dataset
                   (default: false; not for safetensors, which contains only weights)
@@ -54,7 +52,6 @@ FLAGS: dict[str, str | None] = {
     "format": None,
     "output": None,
     "sweep": None,
-    "ensemble": "false",
     "dataset": "mnist",
     "calibrate": "false",
     "data_root": None,
@@ -74,12 +71,9 @@ def run(arguments: list[str]) -> int:
     if dataset_is_set and trained_model is not None:
         raise ConfigError(f"dataset={values['dataset']} and trained_model={trained_model} are both set; set only one")
     calibrate = values["calibrate"] == "true"
-    ensemble, sweep = values["ensemble"] == "true", values["sweep"]
-    for flag, is_set in (("calibrate", calibrate), ("ensemble", ensemble)):
-        if is_set and chosen == "safetensors":
-            raise ConfigError(f"{flag}=true: not for format=safetensors; expected one of: onnx, pt2")
-    if ensemble and (sweep is None or calibrate):
-        raise ConfigError("ensemble=true: requires sweep= and cannot be combined with calibrate=true")
+    sweep = values["sweep"]
+    if calibrate and chosen == "safetensors":
+        raise ConfigError("calibrate=true: not for format=safetensors; expected one of: onnx, pt2")
     path = None if output is None else output_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
@@ -92,14 +86,13 @@ def run(arguments: list[str]) -> int:
     if sweep is None:
         model = load_model(trained_model, uri, str(values["dataset"]), values["trust"])
     else:
-        model = _leader(values, ensemble, dataset_is_set)
+        model = _leader(values, dataset_is_set)
     if path is None:
         record = model.record
         # The names of files from the original script contain the dataset.
         stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
         if record is not None and (sweep is not None or trained_model is not None):  # the name without it: the champion
             stem += f"-{str(record.weights_digest)[:8]}"
-        stem += "-ensemble" if ensemble else ""
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     if calibrate:
         from lenet_exp.prediction.temperature import scale_network
@@ -119,18 +112,17 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _leader(values: dict[str, str | None], ensemble: bool, dataset_is_set: bool) -> TrainedModel:
-    """Return the model of a sweep's leader: the ensemble of its seeds, or the best seed."""
+def _leader(values: dict[str, str | None], dataset_is_set: bool) -> TrainedModel:
+    """Return the model of the best seed of a sweep's leader."""
     from lenet_exp.config.compose import compose_prediction
-    from lenet_exp.prediction.leader import best_of_leader, ensemble_of_leader
+    from lenet_exp.prediction.leader import best_of_leader
 
     config = compose_prediction([f"dataset={values['dataset']}"] if dataset_is_set else [])
     tracking = replace(config.tracking, uri=values["tracking.uri"])
     config = replace(
         config, sweep=values["sweep"], trained_model=values["trained_model"], trust=values["trust"], tracking=tracking
     )
-    find = ensemble_of_leader if ensemble else best_of_leader
-    return find(config, dataset_is_set=dataset_is_set)
+    return best_of_leader(config, dataset_is_set=dataset_is_set)
 
 
 def main() -> None:

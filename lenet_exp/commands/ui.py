@@ -6,11 +6,6 @@ import os
 import re
 import secrets
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import completions, parse, run_command
@@ -31,7 +26,6 @@ lenet-ui: start the MLflow UI and print links to the runs of a sweep. Press Ctrl
   lenet-ui sweep=<which>       show a different sweep; give its ID (or its first few characters), its MLflow run ID, or
                                its folder
   lenet-ui sweep=all           show all runs of the experiment
-  lenet-ui open=true           open the first link in a browser
   lenet-ui port=5000           set the port to listen on; if it is in use, a free port is used instead
   lenet-ui host=127.0.0.1      set the address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all addresses)
   lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
@@ -47,7 +41,6 @@ The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 
 KNOWN: dict[str, str | None] = {
     "sweep": None,
-    "open": "false",
     "host": "127.0.0.1",
     "port": "5000",
     "token": None,
@@ -61,7 +54,7 @@ ALL = "all"
 def run(arguments: list[str]) -> int:
     """Run `lenet-ui <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
-    browser, port, host = values["open"] == "true", _port(values["port"]), str(values["host"])
+    port, host = _port(values["port"]), str(values["host"])
     if values["token"]:
         _token(values["token"])
     from lenet_exp.addresses import hide_password, sqlite_path, store_name
@@ -98,22 +91,17 @@ def run(arguments: list[str]) -> int:
         return parent is not None and (shown is None or parent.info.run_id != shown.info.run_id)
 
     if uri.startswith(("http://", "https://")):
-        found = links(store_name(uri).rstrip("/"))
-        _print(found)
-        if browser:
-            _open(found[0].url)
+        _print(links(store_name(uri).rstrip("/")))
         return 0
     taken = free_port(port, host)
     if port and taken != port:
         print(f"port {port} is in use; using port {taken} instead", file=sys.stderr)
     print(f"starting the MLflow UI for {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
-    with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
+    with graceful(), serving(uri, host, taken, token) as server:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
         if server.wait(server.answers):
             _print(found)
-            if browser:
-                _open(stack.enter_context(_redirect(found[0].url)) if token else found[0].url)
             if not token or not is_local(host):
                 some = "any user of" if is_local(host) else "anyone who can reach"
                 who = "anyone with these links" if token else f"{some} this machine"
@@ -132,29 +120,6 @@ def run(arguments: list[str]) -> int:
 def _print(links: list[Link]) -> None:
     for link in links:
         print_secret(f"{printable(link.shows)}:\n  {printable(link.url)}")
-
-
-def _open(url: str) -> None:
-    import webbrowser
-
-    if not webbrowser.open(url):
-        print("open=true: no browser found", file=sys.stderr)
-
-
-@contextmanager
-def _redirect(url: str) -> Iterator[str]:
-    """Yield the address of a temporary HTML file that redirects to `url` and that only this user can read.
-
-    The file keeps the token in `url` secret, because all users of a machine can see the arguments of a browser. If
-    possible, the file is created in the outputs folder, because some browsers cannot read the temporary folder.
-    """
-    from lenet_exp.outputs import outputs_dir
-
-    folder = outputs_dir() if os.access(outputs_dir(), os.W_OK) else None
-    with tempfile.NamedTemporaryFile("w", prefix="lenet-ui-", suffix=".html", dir=folder) as page:
-        page.write(f'<meta http-equiv="refresh" content="0;url={escape(url)}">')
-        page.flush()
-        yield Path(page.name).as_uri()
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:

@@ -317,9 +317,6 @@ class Search:
         neutral=Objective.accuracy,
     )
     seed: int = setting("seed for the sampler", ge=0, lt=2**63, neutral=0)
-    storage: str | None = setting(
-        "SQLAlchemy URL of the Optuna study's database (null: study.db in the sweep folder)", neutral=None
-    )
     cost: Cost = setting(
         "cost if search.objective=front: seconds (time to the best epoch) or parameters", neutral=Cost.seconds
     )

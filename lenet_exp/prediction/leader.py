@@ -20,7 +20,7 @@ from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.prediction.ensemble import EnsembleModel, ensemble_of, ensemble_outputs
+from lenet_exp.prediction.ensemble import ensemble_outputs
 from lenet_exp.prediction.evaluation import print_score, score_and_log, test_pictures
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.prediction.predict import check_places, predict_pictures, predict_test_set
@@ -152,18 +152,6 @@ def best_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> TrainedMod
     leader = _only_leader(config, dataset_is_set)
     best = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
     return _load(_with_store(config, leader.sweep), *best)
-
-
-def ensemble_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> EnsembleModel:
-    """Return the ensemble of the models of all finished runs of the leader.
-
-    Raises:
-        UserError: see `best_of_leader`.
-        ConfigError: the leader has only one finished run.
-    """
-    leader = _only_leader(config, dataset_is_set)
-    models = [_load(_with_store(config, leader.sweep), *run) for run in leader.runs]
-    return ensemble_of(models, f"{leader.name} (sweep {leader.sweep.id}, {len(models)} models)")
 
 
 def _only_leader(config: PredictConfig, dataset_is_set: bool) -> ScoredConfiguration:

@@ -2,8 +2,8 @@
 
 A file is kept only if the format's own reader can read the file and the outputs match those of the network. The input
 is `images`, with shape (n, channels, size, size) for any n and float32 values, scaled as in training. The output is
-`logits`, with shape (n, classes). A calibrated model divides them by its temperature. The logits of an ensemble are the
-logarithm of the mean probabilities. The file's metadata contains the record of the run or those of all members.
+`logits`, with shape (n, classes). A calibrated model divides them by its temperature. The file's
+metadata contains the record of the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
 from lenet_exp.folders.records import record_to_json
-from lenet_exp.prediction.ensemble import EnsembleModel
 from lenet_exp.prediction.temperature import ScaledNetwork
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.trained.ancestor import activation_option
@@ -132,10 +131,6 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     if config.activation:
         about["activation"] = option_name(config.activation)
     about["class_names"] = json.dumps(config.dataset.class_names)
-    if isinstance(model, EnsembleModel):
-        facts["output"] += f": log of the mean probabilities of {len(model.members)} models"
-        records = [record_to_json(m.record) for m in model.members if m.record is not None]
-        return facts | about | {"records": json.dumps(records)}
     known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
     return facts | about | known | {"record": json.dumps(record_to_json(model.record))}
 

@@ -236,7 +236,7 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
     Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the search space, and
     the runs of the corners.
     """
-    how = {key: value for key, value in asdict(search).items() if key != "storage" and LATER.get(key, ...) != value}
+    how = {key: value for key, value in asdict(search).items() if LATER.get(key, ...) != value}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
     text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)

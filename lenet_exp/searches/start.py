@@ -23,7 +23,7 @@ from lenet_exp.reports.words.search_words import best_result
 from lenet_exp.searches.epoch_counts import HAD, RUN
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
-from lenet_exp.searches.study import StudyDatabase, check_storage, open_database
+from lenet_exp.searches.study import StudyDatabase, open_database
 from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
@@ -67,8 +67,6 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     """
     if planned.config.sweep.detach:
         check_detachable(launching.launcher(planned.sweep, planned.config)[0])
-    if planned.search.storage is not None:
-        check_storage(planned.search.storage)
     if planned.config.sweep.dry_run:
         print(*plan_lines(planned), sep="\n")
         return
@@ -83,8 +81,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     databases: list[StudyDatabase] = []
 
     def open_jobs() -> list[Job]:
-        directions, storage = planned.objective.directions, planned.search.storage
-        databases.append(open_database(planned.sweep.path, planned.study_name, directions, storage))
+        databases.append(open_database(planned.sweep.path, planned.study_name, planned.objective.directions))
         return known_jobs(planned, databases[0].trials)
 
     with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:

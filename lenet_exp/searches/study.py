@@ -4,9 +4,8 @@ A trial is stored with all its values before its job starts. A thread writes the
 database commit can take longer than an epoch. Data that is lost because the process is killed is restored from the run
 folder. A trial's state is written last. The database contains no pickles.
 
-If the database becomes unavailable during a search, for example because the disk is full or the server is unreachable,
-runs do not wait for the database. Writes are retried in order until the search ends. The next session adds the missing
-data without retraining.
+If the database becomes unavailable during a search, for example because the disk is full, runs do not wait for the
+database. Writes are retried in order until the search ends. The next session adds the missing data without retraining.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.errors import ConfigError, first_line
@@ -35,8 +32,7 @@ from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-# Attributes of the study: its outputs folder, the seconds spent searching, and the version of the defaults (`RULES`).
-OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"
+SECONDS, DEFAULTS = "seconds", "rules"  # attributes of the study: seconds spent searching, version of the defaults
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 # Errors that contain one of these texts do not mean that the file is corrupt.
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
@@ -52,17 +48,15 @@ class StudyDatabase:
     Args:
         storage: Optuna's storage.
         study: ID of the study in the storage.
-        where: name of the database in messages.
 
     Attributes:
         trials: the trials that existed when the database was opened, in order.
         seconds: time spent searching in earlier sessions, in seconds.
     """
 
-    def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:
+    def __init__(self, storage: optuna.storages.RDBStorage, study: int) -> None:
         self._storage = storage
         self._study = study
-        self._where = where
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
         if not self.trials:
@@ -113,9 +107,7 @@ class StudyDatabase:
         self._storage.remove_session()
         self._storage.engine.dispose()
         if self._lost:
-            log.warning(
-                "%s: the last trials of this search are missing; rerun the same command to add them", self._where
-            )
+            log.warning("%s: the last trials of this search are missing; rerun the same command to add them", FILE)
 
     def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
         if self._wrong:  # the failed attempt may have written the trial
@@ -158,12 +150,12 @@ class StudyDatabase:
         except BROKEN as e:
             why = hide_password(first_line(_cause(e)))
             if not self._wrong:
-                log.warning("%s cannot be written (%s); the search continues", self._where, why)
+                log.warning("%s cannot be written (%s); the search continues", FILE, why)
             self._wrong = why or type(e).__name__
             return False
         if self._wrong and not self._lost:
             self._wrong = ""
-            log.info("%s can be written again", self._where)
+            log.info("%s can be written again", FILE)
         return True
 
 
@@ -173,31 +165,8 @@ def _cause(error: Exception) -> Exception:
     return cause if isinstance(cause, SQLAlchemyError) else error
 
 
-def check_storage(url: str) -> None:
-    """Check that the user's own database can be used, without creating data in it.
-
-    Raises:
-        ConfigError: the database cannot be used.
-    """
-    try:
-        database = make_url(url)
-        if database.get_backend_name() == "sqlite" and not Path(database.database or "").exists():
-            database.get_dialect().import_dbapi()
-            parent = Path(database.database or "").absolute().parent
-            if not os.access(parent, os.W_OK):
-                raise ValueError(f"{parent} is not a writable folder")
-            return
-        create_engine(database, poolclass=NullPool).connect().close()
-    except (*BROKEN, ImportError) as e:
-        raise _unusable(url, e) from e
-
-
-def _unusable(url: str, error: Exception) -> ConfigError:
-    return ConfigError(f"search.storage={hide_password(url)}: cannot be used ({hide_password(first_line(error))})")
-
-
-def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> StudyDatabase:
-    """Open the study of a search; create it if it does not exist.
+def open_database(folder: Path, name: str, directions: Sequence[str]) -> StudyDatabase:
+    """Open the study of a search in study.db in the sweep folder; create it if it does not exist.
 
     A corrupt study.db is renamed with a warning, and its trials are recreated without retraining.
 
@@ -205,20 +174,13 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         folder: the sweep folder.
         name: name of the study.
         directions: direction of each objective.
-        url: address of the user's own database; None for study.db in the sweep folder.
 
     Raises:
-        ConfigError: the user's database cannot be used, its study belongs to a different outputs folder, or study.db is
-            intact but cannot be used at the moment or with this release of Optuna.
+        ConfigError: study.db is intact but cannot be used at the moment or with this release of Optuna.
     """
-    if url is not None:
-        try:
-            return _opened(url, name, directions, str(folder.resolve()))
-        except (*BROKEN, ImportError) as e:
-            raise _unusable(url, e) from e
     path = folder / FILE
     try:
-        return _opened(f"sqlite:///{path}", name, directions, None)
+        return _opened(path, name, directions)
     except BROKEN as e:
         if not path.exists():
             raise
@@ -228,18 +190,13 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         os.replace(path, folder / f"{FILE}.damaged")
         for left in folder.glob(f"{FILE}-*"):  # journals of the renamed database
             left.unlink()
-        return _opened(f"sqlite:///{path}", name, directions, None)
+        return _opened(path, name, directions)
 
 
-def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> StudyDatabase:
-    storage = optuna.storages.RDBStorage(url)
+def _opened(path: Path, name: str, directions: Sequence[str]) -> StudyDatabase:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     try:
         study = storage.create_new_study([StudyDirection[direction.upper()] for direction in directions], name)
     except DuplicatedStudyError:
         study = storage.get_study_id_from_name(name)
-    if of is not None:
-        whose = storage.get_study_user_attrs(study).get(OF)
-        if whose not in (None, of):
-            raise ValueError(f"study {name} belongs to {whose}")
-        storage.set_study_user_attr(study, OF, of)
-    return StudyDatabase(storage, study, FILE if of is None else hide_password(url))
+    return StudyDatabase(storage, study)

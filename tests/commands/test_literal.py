@@ -40,7 +40,7 @@ COMPLETED = {
     "compare": {"sweep=", "sweep=last", "by=best", "by=last", "run=true", "run=false", "output=", "tracking.uri="},
     "sweep": {"list", "rm", "sweep=last", "dry_run=true", "dry_run=false", "mlflow=false"},
     "sync": {"sweep=last", "run=", "tracking.uri="},
-    "ui": {"sweep=all", "open=true", "port=", "host=", "token="},
+    "ui": {"sweep=all", "port=", "host=", "token="},
     "reproduce": {"run=", "check=true", "data_root="},
     "export": {"format=onnx", "format=pt2", "dataset=mnist", "output="},
 }

@@ -185,7 +185,7 @@ def metrics_of_sweep() -> set[str]:
 
 def test_metrics_match_the_code():
     of_tests = {"test_accuracy_sd", "test_<measure>_ensemble"}
-    assert set(names_in(table("metric"))) == metrics_of_run() | metrics_of_sweep() | of_tests | {"system/*"}
+    assert set(names_in(table("metric"))) == metrics_of_run() | metrics_of_sweep() | of_tests
     on_sweeps = [row for row in table("metric") if "sweep" in row.cells["on"]]
     assert metrics_of_sweep() <= set(names_in(on_sweeps))
     on_runs = [row for row in table("metric") if "run" in row.cells["on"]]
@@ -196,7 +196,7 @@ def test_attributes_of_studies_match_the_code():
     pytest.importorskip("optuna")
     from lenet_exp.searches import epoch_counts, search, study, trials
 
-    of_study = {study.OF, study.SECONDS, study.DEFAULTS}
+    of_study = {study.SECONDS, study.DEFAULTS}
     of_trial = {epoch_counts.HAD, epoch_counts.EPOCHS, epoch_counts.RUN, search.OUTCOME, search.REASON, trials.DRAWN}
     found = {(name, row.cells["of"]) for row in table("attribute") for name in row.names}
     assert found == {(name, "study") for name in of_study} | {(name, "trial") for name in of_trial}

@@ -80,7 +80,9 @@ def test_objects_of_0_2_0_are_read_without_unknown_keys_and_written_back(name):
     assert stored("0.2")[name]
     for value in stored("0.2")[name]:
         assert unknown(of(value)) <= {"digest"}
-        assert within({k: v for k, v in value.items() if k != "digest"}, json.loads(json.dumps(to(of(value)))))
+        again = json.loads(json.dumps(to(of(value))))
+        value.get("config", {}).get("search", {}).pop("storage", None)  # a flag of that release
+        assert within({k: v for k, v in value.items() if k != "digest"}, again)
 
 
 def test_unfinished_run_is_stored_without_final_fields():

@@ -1,9 +1,8 @@
-"""lenet-predict and lenet-export with ensemble=true."""
+"""lenet-predict with ensemble=true, and lenet-export with sweep=."""
 
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ import torch
 import lenet_exp
 from lenet_exp.prediction.ensemble import mean_log_probabilities
 from lenet_exp.tracking.models.load import load_file, load_run
-from tests.prediction.test_export import METADATA, READERS, needs_onnx
 from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, runs
 
@@ -64,19 +62,6 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
     assert again["ensemble"]["accuracy"] == ensemble["accuracy"]
 
 
-@pytest.mark.parametrize("name", [pytest.param("onnx", marks=needs_onnx), "pt2"])
-def test_exported_ensemble_returns_mean_probabilities_of_members(name, swept, main, workdir):
-    main("sweep=last", "ensemble=true", f"format={name}", program="export", status=0)
-    (path,) = workdir.iterdir()
-    assert re.fullmatch(rf"lenet5-digits-\w{{8}}-ensemble\.{name}", path.name)
-    images = torch.rand(50, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    with torch.inference_mode():
-        mean = torch.stack([network(images).softmax(1) for network in swept]).mean(0)
-        torch.testing.assert_close(READERS[name](path, images).softmax(1), mean, rtol=0, atol=1e-6)
-    records = json.loads(METADATA[name](path)["records"])
-    assert sorted(record["config"]["seed"] for record in records) == [0, 1, 2]
-
-
 def test_exported_sweep_is_best_seed_of_leader(swept, main, workdir, outputs_of_three):
     assert main("sweep=last", "format=safetensors", "output=one.safetensors", program="export").returncode == 0
     seed = load_file(workdir / "one.safetensors").record.config.seed
@@ -87,9 +72,6 @@ def test_exported_sweep_is_best_seed_of_leader(swept, main, workdir, outputs_of_
 def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):
     for program, line in (
         ("predict", "ensemble=true dataset=digits"),
-        ("export", "ensemble=true format=pt2"),
-        ("export", "ensemble=true format=pt2 sweep=last calibrate=true"),
-        ("export", "ensemble=true format=safetensors sweep=last"),
         ("export", "format=pt2 sweep=none"),
         ("export", "format=pt2 sweep=last dataset=mnist"),
     ):
@@ -99,6 +81,5 @@ def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):
 
 def test_ensemble_of_single_seed_is_refused(main, ready, workdir):
     assert main(*SWEEP, "num_epoch=1", "activation=relu,selu").returncode == 0
-    for program, more in (("predict", ()), ("export", ("format=pt2",))):
-        refused(main("sweep=last", "ensemble=true", *more, program=program))
+    refused(main("sweep=last", "ensemble=true", program="predict"))
     assert not any("test_opened" in run.data.tags for run in runs(client(ready)))

@@ -185,20 +185,15 @@ def _stored_trials(sweep: SweepFolder) -> list[tuple[int, str, float]]:
 
 
 @pytest.mark.slow(seconds=5)
-def test_loss_is_minimized_in_user_database(ready, tmp_path):
-    line = ("n_trials=3", "search.objective=loss", f"search.storage=sqlite:///{tmp_path / 'mine.db'}")
-    done = search(ready, *line, "sweep.workers=1")
+def test_loss_is_minimized(ready):
+    done = search(ready, "n_trials=3", "search.objective=loss", "sweep.workers=1")
     assert done.returncode in {0, 1}, done.stderr
-    assert not (only_sweep(ready).path / "study.db").exists()
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'mine.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{only_sweep(ready).path / 'study.db'}")
     assert study.direction.name == "MINIMIZE"
     assert study.trials[0].params == {"optimizer.lr": 0.01}  # the values without the search
     for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
         if trial.state.name == "COMPLETE" and job.folder.record().outcome is Outcome.finished:
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
-    other = search(Path(shutil.copytree(ready, tmp_path / "elsewhere")), *line)
-    assert (other.returncode, len(other.stderr.splitlines())) == (2, 1), other.stderr
-    assert "mine.db" in other.stderr
 
 
 @pytest.mark.slow(seconds=3)
@@ -215,7 +210,7 @@ def test_too_many_failed_trials_end_search(ready, main):
 
 @pytest.mark.slow(seconds=12)
 def test_stopped_search_resumes_running_trial(ready, main):
-    line = (*LINE, SPACE[0], "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
+    line = (*LINE, SPACE[0], "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=150")
     process = start(*line, outputs=ready)
     deadline = time.monotonic() + 60
     while not list(ready.glob("runs/*/history.json")) and time.monotonic() < deadline:
@@ -263,12 +258,11 @@ def test_dry_run_shows_budgets_and_writes_nothing(main, outputs):
     [
         (("sweep.detach=true",), "cluster_slurm"),
         (("sweep.against=true",), "sweep.against=True"),
-        (("search.storage=postgresql+psycopg://me:hunter2@127.0.0.1:9/none",), "127.0.0.1"),
     ],
 )
 def test_dry_run_refuses_invalid_search(main, outputs, more, named):
     done = main(*LINE, SPACE[0], "n_trials=3", "sweep.dry_run=true", *more)
-    assert (done.returncode, named in done.stderr, "hunter2" in done.stderr) == (2, True, False), done.stderr
+    assert (done.returncode, named in done.stderr) == (2, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not outputs.exists()
 

@@ -37,7 +37,7 @@ def impatient(monkeypatch):
 
 def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
     caplog.set_level(logging.INFO, "lenet_exp")
-    database = open_database(tmp_path, "mine", ["maximize"], None)
+    database = open_database(tmp_path, "mine", ["maximize"])
     database.add(trial(0))
     rename(tmp_path, "trials", "away")
     database.add(trial(1))  # returns despite the error
@@ -48,7 +48,7 @@ def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
     rename(tmp_path, "away", "trials")
     database.end(trial(1, TrialState.COMPLETE))
     database.close()
-    again = open_database(tmp_path, "mine", ["maximize"], None)
+    again = open_database(tmp_path, "mine", ["maximize"])
     assert [(t.state, t.value, t.intermediate_values) for t in again.trials] == [
         (TrialState.COMPLETE, 0.5, {1: 0.4}),
         (TrialState.COMPLETE, 0.5, {1: 0.4}),
@@ -57,11 +57,11 @@ def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
 
 
 def test_study_of_another_optuna_release_is_not_corrupt(tmp_path):
-    open_database(tmp_path, "mine", ["maximize"], None).close()
+    open_database(tmp_path, "mine", ["maximize"]).close()
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.z'")
         connection.execute("UPDATE version_info SET schema_version = 999")
     connection.close()
     with pytest.raises(ConfigError, match=r"study\.db: "):
-        open_database(tmp_path, "mine", ["maximize"], None)
+        open_database(tmp_path, "mine", ["maximize"])
     assert not list(tmp_path.glob("*.damaged"))

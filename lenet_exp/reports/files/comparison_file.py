@@ -58,14 +58,12 @@ def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> l
     from matplotlib import rc_context
 
     from lenet_exp.reports.files.comparison_plots import paper_figure
-    from lenet_exp.reports.files.plots import choose_fonts
 
     several = len(comparisons) > 1
     drawn = {
         path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(c, kind) for c in comparisons
     }
     for to, figure in drawn.items():
-        choose_fonts(figure)
         content = io.BytesIO()
         suffix = to.suffix.lower()
         with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}):  # fonts that journals accept

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import io
-import logging
-import warnings
 from collections.abc import Mapping
-from functools import cache
 
 import numpy as np
-from matplotlib import rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
-from matplotlib.text import Text
 from PIL import Image
 
 from lenet_exp.reports.escape import no_math
@@ -23,12 +17,9 @@ DPI = 110
 COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
-log = logging.getLogger("lenet_exp")
-
 
 def png(figure: Figure) -> bytes:
     """Convert a figure to a PNG with a palette of 256 colors, which reduces the file size to about a third."""
-    choose_fonts(figure)
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -45,27 +36,6 @@ def style(figure: Figure, title: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     if title:
         figure.suptitle(no_math(title), fontsize=11)
-
-
-def choose_fonts(figure: Figure) -> None:
-    """Add an installed font for characters that the default font lacks, such as those of Chinese class names."""
-    default, texts = get_font(findfont(FontProperties())), figure.findobj(Text)
-    characters = {c for t in texts for c in t.get_text() if c.isprintable()}
-    if missing := "".join(sorted(c for c in characters if not default.get_char_index(ord(c)))):
-        for text in texts:
-            if set(missing).intersection(text.get_text()):
-                text.set_fontfamily([*rcParams["font.family"], _font_with(missing)])
-
-
-@cache
-def _font_with(characters: str) -> str:
-    """Return the name of the font with most of these characters. If no font has all, warn once."""
-    fonts = {f.name: get_font(f.fname) for f in fontManager.ttflist if not f.name.startswith("Last Resort")}  # boxes
-    lacking, name = min((sum(not f.get_char_index(ord(c)) for c in characters), name) for name, f in fonts.items())
-    if lacking:
-        log.warning("plots: no installed font has all of %.20s; install one, such as Noto Sans CJK", characters)
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a warning for each of them
-    return name
 
 
 def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> Figure:

@@ -18,7 +18,6 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.delivery.system_metrics import log_system_metrics
 
 SHARE = 0.05  # maximum fraction of the machine's time for uploads during training
 EXPORT_SECONDS = 30.0  # time before the first export of a model, which imports modules for over a second
@@ -43,7 +42,6 @@ class BackgroundDelivery:
         self._waiting: dict[object, Callable[[], object]] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._samples = False  # whether system metrics are being logged
         self._started = time.monotonic()
         # A daemon thread cannot delay the exit of the process, even if the store hangs.
         self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
@@ -54,7 +52,7 @@ class BackgroundDelivery:
 
     def live(self, folder: RunFolder) -> None:
         """Request an upload of the last checkpoint. The request is ignored if the previous upload is too recent."""
-        self.ask(folder.path, partial(self._live, folder))
+        self.ask(folder.path, partial(self._delivery.live, folder))
 
     def send(self, folder: RunFolder, *, model: bool | None = None, archive: bytes | None = None) -> str | None:
         """Upload a run that has ended and return its MLflow run ID, or None on failure.
@@ -105,12 +103,6 @@ class BackgroundDelivery:
                 log.debug("uploading", exc_info=True)
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, rests * (time.monotonic() - start))
-
-    def _live(self, folder: RunFolder) -> None:
-        run_id, store = self._delivery.live(folder), self._delivery.store
-        if run_id is not None and store is not None and not self._samples:
-            self._samples = True
-            log_system_metrics(store, self._delivery.parent or run_id)
 
 
 def open_background_delivery(tracking: Tracking, outputs: Path) -> BackgroundDelivery:
