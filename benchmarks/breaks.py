@@ -58,6 +58,7 @@ NATIVE = "The native engine produces bit-identical results"
 CODE = "A run of your own network"
 TRUTH = "MLflow shows the true state"
 AWAY = "An unavailable, slow, or failing MLflow store"
+ANSWER = "Results are saved and printed before their upload"
 BACKUP = "When you rerun the sweep or run `lenet-sync`, a store"
 REMOVAL = "`lenet-sweep rm` removes nothing"
 STORES = "Any number of outputs folders"
@@ -83,6 +84,20 @@ BREAKS = {
         old='named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}',
         new="",
         tests="tests/sweeps/test_own_code.py",
+    ),
+    "answer before uploads": Break(
+        promise=ANSWER,
+        file="lenet_exp/sweeps/end.py",
+        old="print_sweep(results, seconds, sweep, comparisons)\n",
+        new="pass\n",
+        tests="tests/sweeps/test_answer.py -k sync_closes_it",
+    ),
+    "uploads after answer": Break(
+        promise=ANSWER,
+        file="lenet_exp/sweeps/end.py",
+        old='plan.database == database_state(store_uri(config.tracking.uri, sweep.outputs)) != ""',
+        new="True",
+        tests="tests/sweeps/test_answer.py -k rerun_of_sweep_killed",
     ),
     "once": Break(
         promise=ONCE,

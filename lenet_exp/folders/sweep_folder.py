@@ -119,7 +119,7 @@ class SweepFolder:
         Args:
             stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
         """
-        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms())
+        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms(), database="")
 
     def mark_reported(self, store: str) -> None:
         """Record that the end of the sweep was reported to an MLflow store."""

@@ -167,11 +167,12 @@ def run(
                     display=display,
                     prune=prune,
                 ).train()
-            result = RunResult(folder.path, record, None, repeated=False)
-            on_result(result)
-        finally:
-            mlflow_run_id = delivery.send(folder)
-    return replace(result, mlflow_run_id=mlflow_run_id)
+        except BaseException:
+            delivery.send(folder)
+            raise
+        result = RunResult(folder.path, record, None, repeated=False)
+        on_result(result)
+        return replace(result, mlflow_run_id=delivery.send(folder))
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:

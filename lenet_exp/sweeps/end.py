@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lenet_exp.addresses import store_uri
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.folders.job import Job
@@ -17,12 +18,11 @@ from lenet_exp.machine import now_ms
 from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
-from lenet_exp.sweeps.repair import OWN_RUN
+from lenet_exp.sweeps.repair import close_in_store
 from lenet_exp.tracking.delivery.remaining import remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.usable import database_state
-from lenet_exp.tracking.sweep_runs.parent import close_parent, remaining_sweep_uploads
-from lenet_exp.tracking.sweep_runs.report import report_sweep
+from lenet_exp.tracking.sweep_runs.parent import remaining_sweep_uploads
 
 VIEW = "view in MLflow: lenet-ui sweep={}"
 MANY = 50  # number of runs whose upload takes so long that it is announced
@@ -57,21 +57,12 @@ def end_sweep(
     sweep.end(outcome, stopped_by)
     comparisons = compare_sweep(sweep, results)
     save_confirmed(sweep, comparisons)
-    print_sweep(results, seconds, sweep, comparisons)
-    sys.stdout.flush()
-
-    def report(with_pictures: bool) -> None:
-        delivery.attempt(
-            OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=with_pictures)
-        )
-
-    sweep.save(database="")
     try:
-        _deliver(results, delivery, config)
-        report(False)  # before the run is closed, so that a closed run never shows a running sweep
-        delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
-        if config.tracking.plots and outcome is Outcome.finished:
-            report(True)
+        print_sweep(results, seconds, sweep, comparisons)
+        sys.stdout.flush()
+        with uploading() as show:
+            _deliver(results, delivery, config, show)
+            close_in_store(delivery, sweep, results, comparisons)
     finally:
         left = remaining_sweep_uploads(sweep, delivery.name, results)
         delivery.warn_remaining(left, f" sweep={sweep.id}")
@@ -106,16 +97,17 @@ def print_complete(sweep: SweepFolder, jobs: Sequence[Job]) -> bool:
     return all(r.outcome.ended_well for r in results)
 
 
-def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
+def _deliver(
+    results: Sequence[JobResult], delivery: StoreDelivery, config: Config, show: Callable[[str], None]
+) -> None:
     """Upload the runs. With `tracking.models=best`, upload only the model of the best run."""
     runs = {r.job.run: r for r in results if r.record is not None}
     waiting = sum(remaining_uploads(r.job.folder, delivery.name, model=False).runs for r in runs.values())
     if delivery.store is not None and waiting >= MANY:
         log.info("uploading %d runs to MLflow", waiting)
-    with uploading() as show:
-        for n, result in enumerate(runs.values()):
-            show(f"{n} of {len(runs)}")
-            delivery.send(result.job.folder, last=n == 0)
+    for n, result in enumerate(runs.values()):
+        show(f"{n} of {number_of(len(runs), 'run')}")
+        delivery.send(result.job.folder, last=n == 0)
     best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
     if best is not None:
         delivery.send(best.job.folder, model=True)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lenet_exp.comparison.compare import compare_sweep
+from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.errors import DamagedError, UserError
 from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.results import conclude_dead_run, job_results
+from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SweepPlan
@@ -75,11 +75,7 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
-            comparisons = compare_sweep(sweep, results)
-            delivery.attempt(
-                OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=False)
-            )
-            delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+            close_in_store(delivery, sweep, results, compare_sweep(sweep, results))
     if died:
         log.info(
             "sweep %s: its process died, so the sweep and its runs were marked as killed; you can resume the sweep",
@@ -88,6 +84,18 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
     elif not _needs_repair(sweep.started(), stores):
         log.info("sweep %s: its outcome is now in MLflow", sweep.id)
     return True
+
+
+def close_in_store(
+    delivery: StoreDelivery, sweep: SweepFolder, results: Sequence[JobResult], comparisons: Sequence[Comparison]
+) -> None:
+    """Upload the report of a sweep that has ended, and end the sweep's own MLflow run.
+
+    The report is uploaded first, so that an ended MLflow run never shows a running sweep.
+    """
+    pictures = sweep.started().outcome is Outcome.finished and any(r.job.config.tracking.plots for r in results[:1])
+    delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=pictures))
+    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:

@@ -14,18 +14,16 @@ from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.sweeps.repair import OWN_RUN, end_killed_run, end_killed_sweep
+from lenet_exp.sweeps.repair import OWN_RUN, close_in_store, end_killed_run, end_killed_sweep
 from lenet_exp.sweeps.stores import Stores
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads, uploaded_between
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import alive
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweep_runs.parent import close_parent, is_whole, models_of, open_parent, remaining_sweep_uploads
-from lenet_exp.tracking.sweep_runs.report import report_sweep
+from lenet_exp.tracking.sweep_runs.parent import is_whole, models_of, open_parent, remaining_sweep_uploads
 
 DAMAGED = (OSError, ValueError, UserError)  # errors of a corrupt folder, which must not affect others
 
@@ -133,13 +131,8 @@ class Sync:
         if not untold and self.delivered == before:
             return
         sweep.mark_unreported(delivery.name)
-        delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+        close_in_store(delivery, sweep, results, compare_sweep(sweep, results))
         self.delivered += UploadCount(sweeps=int(untold and delivery.name not in sweep.started().untold))
-        comparisons = compare_sweep(sweep, results)
-        pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
-        delivery.attempt(
-            OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=pictures)
-        )
 
     def _run(self, folder: RunFolder, tracking: Tracking) -> None:
         sweep = self._swept.get(folder.path)

@@ -78,7 +78,7 @@ def test_edit_of_imported_file_makes_new_runs_and_one_comparison(train, nets, re
     (nets / "parts.py").write_text("WIDTH = 16\n")
     edited = succeeded(train("-m", "seed=0,1,2"))
     assert widths(ready) == [8] * 3 + [16] * 3
-    (command,) = re.findall(r"lenet-compare (sweep=\w+,\w+)", edited.stdout.splitlines()[-1])
+    (command,) = re.findall(r"lenet-compare (sweep=\w+,\w+)", edited.stdout)
     table = succeeded(cli(command, program="compare")).stdout
     newest, before = (sweep.started().code["mine.Net"][:12] for sweep in all_sweeps(ready))
     assert "code" in table.splitlines()[2].split()

@@ -13,7 +13,6 @@ import json
 import logging
 import re
 import tempfile
-import threading
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +37,6 @@ WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
 EXAMPLE_SIZE = 2  # number of images in the example; a single image would fix the exported batch size at 1
 log = logging.getLogger("lenet_exp")
-EXPORTING = threading.Lock()  # lets only one thread at a time import torch and export a network
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, archive: bytes | None = None) -> str:
@@ -99,20 +97,17 @@ def exported(config: Config, weights: Arrays) -> bytes:
 
     If torch cannot export the network, log a warning and return no bytes.
     """
-    with EXPORTING:
-        import torch
+    import torch
 
-        from lenet_exp.training.trained.exported import export_trained
+    from lenet_exp.training.trained.exported import export_trained
 
-        try:
-            return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
-        except (OSError, MemoryError):
-            raise
-        except Exception as e:  # torch cannot export every network of a user's own
-            log.warning(
-                "MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e)
-            )
-            return b""
+    try:
+        return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
+    except (OSError, MemoryError):
+        raise
+    except Exception as e:  # torch cannot export every network of a user's own
+        log.warning("MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e))
+        return b""
 
 
 def write_model_files(path: Path, config: Config, archive: bytes, model_id: str, run_id: str) -> None:
@@ -127,38 +122,37 @@ def write_model_files(path: Path, config: Config, archive: bytes, model_id: str,
     Raises:
         OSError: the folder cannot be written to, for example because the disk is full.
     """
-    with EXPORTING:
-        import mlflow.pyfunc
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
-        if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
-            # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
-            mlflow.tracing.disable()
-        shape, torch_version = ImageShape.of(config.dataset), version("torch")
-        model = Model(run_id=run_id, model_id=model_id)
-        mlflow.pyfunc.save_model(
-            str(path),
-            loader_module="mlflow.pytorch",
-            model_config={"device": None},
-            uv_project_path=path,  # by default, MLflow would copy uv's files from the working directory
-            mlflow_model=model,
-            signature=ModelSignature(
-                inputs=Schema([TensorSpec(np.dtype("float32"), shape.batch(-1))]),
-                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, shape.num_classes))]),
-            ),
-            input_example=np.zeros(shape.batch(EXAMPLE_SIZE), np.float32),
-            pip_requirements=[
-                f"mlflow=={mlflow.__version__}",
-                f"torch=={torch_version.partition('+')[0]}",
-                "numpy",
-            ],
-        )
-        write_atomic(path / EXPORTED, archive)
-        model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = DATA
-        model.add_flavor("pytorch", model_data=DATA, pytorch_version=torch_version, code=None)
-        model.model_size_bytes = (model.model_size_bytes or 0) + len(archive)
-        model.save(str(path / "MLmodel"))
+    if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
+        # After saving, MLflow 3.11 would enable tracing and create a store in the working directory.
+        mlflow.tracing.disable()
+    shape, torch_version = ImageShape.of(config.dataset), version("torch")
+    model = Model(run_id=run_id, model_id=model_id)
+    mlflow.pyfunc.save_model(
+        str(path),
+        loader_module="mlflow.pytorch",
+        model_config={"device": None},
+        uv_project_path=path,  # by default, MLflow would copy uv's files from the working directory
+        mlflow_model=model,
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("float32"), shape.batch(-1))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, shape.num_classes))]),
+        ),
+        input_example=np.zeros(shape.batch(EXAMPLE_SIZE), np.float32),
+        pip_requirements=[
+            f"mlflow=={mlflow.__version__}",
+            f"torch=={torch_version.partition('+')[0]}",
+            "numpy",
+        ],
+    )
+    write_atomic(path / EXPORTED, archive)
+    model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = DATA
+    model.add_flavor("pytorch", model_data=DATA, pytorch_version=torch_version, code=None)
+    model.model_size_bytes = (model.model_size_bytes or 0) + len(archive)
+    model.save(str(path / "MLmodel"))
 
 
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
