@@ -166,7 +166,8 @@ class SweepFolder:
 
     def has_jobs(self, jobs: Sequence[Job]) -> bool:
         """Return whether exactly these jobs are saved, without parsing the file."""
-        return read_regular(self.path / "jobs.jsonl") == b"".join(map(_line, jobs))
+        path = self.path / "jobs.jsonl"
+        return path.is_file() and read_regular(path) == b"".join(map(_line, jobs))
 
     def job(self, number: int) -> Job:
         """Return the job with the given number without parsing other jobs."""
