@@ -103,8 +103,8 @@ def test_exit_collects_garbage_only_if_triton_is_loaded(modules, output):
     """triton's nanobind lists objects on stderr that were not collected."""
     lines = [
         "import weakref",
-        "from lenet_exp.stopping import skip_gc_at_exit",
-        "skip_gc_at_exit()",
+        "from lenet_exp.stopping import limit_gc",
+        "limit_gc()",
         "class Cycle: pass",
         "cycle = Cycle()",
         "cycle.itself = cycle",

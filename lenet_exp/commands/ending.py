@@ -16,7 +16,7 @@ from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.stopping import SIGNALS, Terminated, end_threads_at_exit, raise_terminated, skip_gc_at_exit
+from lenet_exp.stopping import SIGNALS, Terminated, end_threads_at_exit, limit_gc, raise_terminated
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -42,7 +42,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         work: function that runs the command.
         full_error: whether to print a traceback instead of a one-line error.
     """
-    skip_gc_at_exit()
+    limit_gc()
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("default")  # a library's deprecation warning must not end the command
     signal.signal(signal.SIGTERM, raise_terminated)

@@ -76,8 +76,7 @@ def train_alone(
     from lenet_exp.reports.terminal.run_summary import print_failure, print_result, print_view
     from lenet_exp.runs.run import run_alone
 
-    started: list[Any] = []
-    answered: list[Any] = []
+    started, answered = list[Any](), list[Any]()
 
     def answer(result: Any) -> None:
         print_result(result)
@@ -87,8 +86,7 @@ def train_alone(
 
     try:
         with ExitStack() as uploads:
-            given = {} if deliver is None else {"deliver": deliver}
-            given |= {"on_start": started.append, "on_result": answer}
+            given = {"on_start": started.append, "on_result": answer} | ({"deliver": deliver} if deliver else {})
             result = run_alone(config, name=name, default_threads=default_threads, **given)
     except (KeyboardInterrupt, Terminated):
         if answered:

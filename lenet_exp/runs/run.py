@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -148,6 +149,7 @@ def run(
                 f"dataset={config.dataset.name}: the data ({data.source}) or the program has changed since this sweep "
                 "started; rerun its command without sweep.resume="
             )
+        gc.set_threshold(700, 10, 10)  # the default, because a network can leave large tensors in reference cycles
         lane = new_lane(config, device)
         try:
             with graceful(), log_to_file(folder.log_file):

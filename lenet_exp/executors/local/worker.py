@@ -16,13 +16,14 @@ from typing import Any
 
 import cloudpickle
 
-from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated
+from lenet_exp.stopping import SIGNALS, Terminated, limit_gc, raise_terminated
 
 GRACE_SECONDS = 30.0  # maximum time for a job to end after the pool's process has died
 
 
 def main() -> None:
     """Run jobs from the pipe until the pipe closes or a signal (SIGTERM, or SIGINT from the pool) arrives."""
+    limit_gc()
     for which in SIGNALS:
         signal.signal(which, raise_terminated)
     pipe = Connection(int(sys.argv[1]))

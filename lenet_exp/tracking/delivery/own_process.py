@@ -24,6 +24,7 @@ from lenet_exp.addresses import SQLITE, store_name, store_uri
 from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.stopping import limit_gc
 from lenet_exp.tracking.delivery.background import open_background_delivery
 from lenet_exp.tracking.delivery.remaining import remaining_uploads
 from lenet_exp.tracking.models.model import exported
@@ -42,7 +43,7 @@ class SubprocessDelivery:
 
     def __init__(self) -> None:
         self._lost = False
-        self._uri, self._models = "", LoggedModels.none
+        self._uri, self._is_file, self._models = "", False, LoggedModels.none
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -74,6 +75,7 @@ class SubprocessDelivery:
             StoreError: the store responds but cannot be used.
         """
         self._uri, self._models = store_uri(tracking.uri, outputs), tracking.models
+        self._is_file = self._uri.startswith(SQLITE)
         if self._is_file:
             check_store(self._uri)
             with self._warn_if_lost():
@@ -81,10 +83,6 @@ class SubprocessDelivery:
         else:
             self._ask("open", tracking, outputs)
         return self
-
-    @property
-    def _is_file(self) -> bool:
-        return self._uri.startswith(SQLITE)
 
     def adopt(self, job: Job) -> None:
         """Reuse another user's finished run instead of training the job, if a shared store contains such a run."""
@@ -160,6 +158,7 @@ def main() -> None:
 
     The upload process ignores SIGINT and SIGTERM, which the training process handles.
     """
+    limit_gc()
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
