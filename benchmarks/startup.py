@@ -8,6 +8,7 @@ and the engine is compiled. Each command runs in a separate process, and the ben
     python -m benchmarks.startup
     python -m benchmarks.startup --only answers --repeats 5
     python -m benchmarks.startup --only many --repeats 1      # 300 runs of one epoch, trained and tracked
+    python -m benchmarks.startup --only beside --repeats 5    # training with and without uploads beside it
 """
 
 from __future__ import annotations
@@ -45,12 +46,30 @@ SMALL = ["dataset=digits", "batch_size=32", "num_epoch=10"]
 README = ["-m", *SMALL, "activation=relu,selu,tanh", "seed=range(5)"]
 MANY = ["-m", "dataset=digits", "batch_size=32", "num_epoch=1", "activation=relu,selu,tanh", "seed=range(100)"]
 RESULT, VERDICT = "best validation accuracy", r"\S+ wins|\d+ of \d+|no significant|next:"
+BESIDE = """\
+import sys, time
+from lenet_exp.commands.train import main
+from lenet_exp.sweeps import session
+from lenet_exp.tracking.delivery.background import BackgroundDelivery
+
+def timed(*arguments, **keywords):
+    start = time.perf_counter()
+    drive(*arguments, **keywords)
+    print(f"{time.perf_counter() - start:.3f} s of training", file=sys.stderr)
+
+if sys.argv.pop(1) == "without":
+    BackgroundDelivery.ask = lambda self, what, action: None
+drive, session.drive = session.drive, timed
+sys.argv[0] = "lenet-train"
+main()
+"""
 ANSWERS = [  # what is timed, and the goal for its ratio to the imports
     ("one run: result printed", "<= 1.1"),
     ("one run: prompt back", "<= 1.5"),
     ("README's sweep: verdict printed", "<= 3.3"),
     ("README's sweep: prompt back", "<= 4.2"),
     ("finished sweep again: prompt back", "<= 0.7"),
+    ("with uploads", "<= 1.05"),
 ]
 TYPED = "lenet-train opt"  # command line to complete with Tab, for which the configuration must be composed
 
@@ -100,15 +119,14 @@ def answer(line: list[str], outputs: Path, begins: str) -> tuple[float, float]:
 
 def time_answers(repeats: int) -> Seconds:
     """Time a run, the sweep in README.md, and a finished sweep, each until its answer and until the prompt."""
-    seconds: Seconds = {name: [] for name in (IMPORTS, *(name for name, _ in ANSWERS))}
+    seconds: Seconds = {name: [] for name in (IMPORTS, *(name for name, _ in ANSWERS[:-1]))}
     with tempfile.TemporaryDirectory() as folder:
         warm, fresh = Path(folder) / "warm", count()
         answer([*SMALL, "seed=99"], warm, RESULT)
         for repeat in range(repeats + 1):  # the first round is a warm-up
             outputs = Path(folder) / f"outputs{next(fresh)}"
             outputs.mkdir()
-            for file in ("mlflow.db",):  # a store with the experiment and without the runs
-                shutil.copy(warm / file, outputs / file)
+            shutil.copy(warm / "mlflow.db", outputs)
             found = [seconds_of([sys.executable, "-c", IMPORTS], folder)]
             found += answer(SMALL, outputs, RESULT)
             found += answer(README, outputs, VERDICT)
@@ -117,6 +135,22 @@ def time_answers(repeats: int) -> Seconds:
                 if repeat:
                     values.append(value)
     return seconds
+
+
+def time_beside(repeats: int) -> Seconds:
+    """Time the training of README's sweep with and without uploads during the training."""
+
+    def training(how: str) -> float:
+        with tempfile.TemporaryDirectory() as outputs:
+            shutil.copy(Path(warm) / "mlflow.db", outputs)
+            environment = os.environ | {"LENET_EXP_OUTPUTS": outputs}
+            command = [sys.executable, "-c", BESIDE, how, *README]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            return float(re.findall(r"([\d.]+) s of training", done.stderr)[0])
+
+    with tempfile.TemporaryDirectory() as warm:
+        answer([*SMALL, "seed=99"], Path(warm), RESULT)
+        return interleave({how: partial(training, how) for how in ("without", "with uploads")}, repeats)
 
 
 def time_many(repeats: int) -> Seconds:
@@ -131,16 +165,20 @@ def time_many(repeats: int) -> Seconds:
     return seconds
 
 
+ONLY = {"answers": time_answers, "many": time_many, "beside": time_beside}
+
+
 def main() -> None:
     """Time the commands alternately, and print the ratios."""
     options = parser(__doc__, repeats=15)
-    options.add_argument("--only", choices=["answers", "many"], help="time only these commands")
+    options.add_argument("--only", choices=ONLY, help="time only these commands")
     asked = options.parse_args()
     if asked.only is not None:
-        seconds = time_answers(asked.repeats) if asked.only == "answers" else time_many(asked.repeats)
+        seconds = ONLY[asked.only](asked.repeats)
         show_seconds(seconds, "seconds")
-        for name, values in list(seconds.items())[1:]:
-            show_ratio(f"{name} / imports", values, seconds[IMPORTS], dict(ANSWERS).get(name, "none"))
+        (first, base), *others = seconds.items()
+        for name, values in others:
+            show_ratio(f"{name} / {first}", values, base, dict(ANSWERS).get(name, "none"))
         print(f"{asked.repeats} rounds")
         keep(asked, f"startup {asked.only}", seconds)
         return

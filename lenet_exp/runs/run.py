@@ -149,6 +149,7 @@ def run(
                 f"dataset={config.dataset.name}: the data ({data.source}) or the program has changed since this sweep "
                 "started; rerun its command without sweep.resume="
             )
+        rarely = gc.get_threshold()
         gc.set_threshold(700, 10, 10)  # the default, because a network can leave large tensors in reference cycles
         lane = new_lane(config, device)
         try:
@@ -172,6 +173,7 @@ def run(
         except BaseException:
             delivery.send(folder)
             raise
+        gc.set_threshold(*rarely)
         result = RunResult(folder.path, record, None, repeated=False)
         on_result(result)
         return replace(result, mlflow_run_id=delivery.send(folder))

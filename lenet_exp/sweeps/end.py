@@ -85,8 +85,7 @@ def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrid
     plan = sweep.kept_plan()
     if plan is None or plan.outcome is not Outcome.finished or plan.overrides != overrides or sweep.owner() is not None:
         return False
-    unchanged = plan.database == database_state(store_uri(config.tracking.uri, sweep.outputs)) != ""
-    return unchanged and sweep.has_jobs(jobs)
+    return plan.database == database_state(store_uri(config.tracking.uri, sweep.outputs)) != "" and sweep.has_jobs(jobs)
 
 
 def print_complete(sweep: SweepFolder, jobs: Sequence[Job]) -> bool:

@@ -113,10 +113,9 @@ class SubprocessDelivery:
     def _exported(self, folder: RunFolder) -> bytes | None:
         """Return the best model as a `.pt2` archive, or None if it need not be uploaded."""
         model, record = self._models is not LoggedModels.none, folder.record()
-        if record is None or not remaining_uploads(folder, store_name(self._uri), model=model).models:
-            return None
-        weights = folder.best_arrays()
-        return exported(record.config, weights) if weights is not None else None
+        missing = remaining_uploads(folder, store_name(self._uri), model=model).models
+        weights = folder.best_arrays() if missing else None
+        return exported(record.config, weights) if record is not None and weights is not None else None
 
     def _ask(self, what: str, *arguments: object, **keywords: object) -> Any:
         """Call a method in the upload process and return its result, or return None if the process has exited."""
