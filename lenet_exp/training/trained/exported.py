@@ -37,7 +37,14 @@ def export_trained(config: Config, weights: Mapping[str, Tensor]) -> bytes:
     network, shape = rebuild(config, weights), ImageShape.of(config.dataset)
     options = [config.model, config.activation, config.regularization.dropout_rate, asdict(shape)]
     program, module = _template(json.dumps(options, sort_keys=True, default=str))
-    return _saved(program if _replace_weights(module, network, shape) else _traced(network, shape))
+    images = torch.rand(shape.batch(2), generator=torch.Generator().manual_seed(0))
+    same = {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in weights.items()}
+    if same:
+        module.load_state_dict(weights)
+        with torch.inference_mode():
+            same = torch.equal(module(images), network(images))
+        module.load_state_dict(weights)  # a network of the user's own can change its buffers
+    return _saved(program if same else _traced(network, shape))
 
 
 @lru_cache(maxsize=8)  # the runs of a sweep share a few networks
@@ -47,17 +54,6 @@ def _template(options: str) -> tuple[ExportedProgram, nn.Module]:
     shape = ImageShape(**images)
     program = _traced(build_network(activation, dropout_rate, model=model, shape=shape).eval(), shape)
     return program, program.module()
-
-
-def _replace_weights(module: nn.Module, network: nn.Module, shape: ImageShape) -> bool:
-    """Copy the weights of a network to a module, and return whether the logits of both are identical."""
-    weights = network.state_dict()
-    if module.state_dict().keys() != weights.keys():
-        return False
-    module.load_state_dict(weights)
-    images = torch.rand(shape.batch(2), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        return torch.equal(module(images), network(images))
 
 
 def _traced(network: nn.Module, shape: ImageShape) -> ExportedProgram:

@@ -14,6 +14,9 @@ from lenet_exp.training.network import network_of, rebuild
 from lenet_exp.training.trained.exported import export_trained
 from tests.training.small import configure
 
+OURS = ("lenet5", "lenet5_1998", "lenet_300_100", "linear")
+OWN = ("tests.tools.networks.Residual", "tests.training.trained.test_exported.Counting")  # the first has batch norm
+
 
 class Numbered(nn.Module):
     """A linear network whose logits also depend on how many such networks were made before."""
@@ -27,6 +30,19 @@ class Numbered(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.fc(images.flatten(1)) + self.number
+
+
+class Counting(nn.Module):
+    """A linear network that counts its calls in a buffer, even in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(1024, 10)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return self.fc(images.flatten(1))
 
 
 class Traces:
@@ -50,21 +66,18 @@ def random_weights(config: Config, seed: int) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("model", ["lenet5", "lenet5_1998", "lenet_300_100", "linear", "Residual"])
+@pytest.mark.parametrize("model", [*OURS, *OWN])
 def test_each_network_is_traced_once_and_has_weights_of_each_run(model, monkeypatch):
-    if model == "Residual":  # a network of one's own with batch norm
-        config = replace(configure(), model={"_target_": "tests.tools.networks.Residual"})
-    else:
-        config = configure(f"model={model}")
+    config = configure(f"model={model}") if model in OURS else replace(configure(), model={"_target_": model})
     images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     export_trained(config, random_weights(config, 1))
     traces = Traces(monkeypatch)
     for seed in (2, 3):
         weights = random_weights(config, seed)
         loaded = torch.export.load(io.BytesIO(export_trained(config, weights)))
+        assert all(torch.equal(loaded.state_dict[name], value) for name, value in weights.items())
         with torch.inference_mode():
             assert torch.equal(loaded.module()(images), rebuild(config, weights)(images))
-        assert all(torch.equal(loaded.state_dict[name], value) for name, value in weights.items())
     assert traces.count == 0
 
 
