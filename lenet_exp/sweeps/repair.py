@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
@@ -94,7 +95,9 @@ def close_in_store(
     The report is uploaded first, so that an ended MLflow run never shows a running sweep.
     """
     pictures = sweep.started().outcome is Outcome.finished and any(r.job.config.tracking.plots for r in results[:1])
-    delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures=pictures))
+    report = partial(report_sweep, sweep=sweep, results=results, comparisons=comparisons)
+    for with_pictures in (False, True)[: 1 + pictures]:  # if a picture cannot be drawn, the text is there
+        delivery.attempt(OWN_RUN, partial(report, with_pictures=with_pictures))
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
 
 
