@@ -34,10 +34,11 @@ class BackgroundDelivery:
     Attributes:
         models: whether to also upload the best models, after 30 seconds. False if this process trains networks, because
             exporting a model changes state that all networks in a process share.
+        rests: whether to rest between uploads. False if the runs train on other machines.
     """
 
     def __init__(self, delivery: StoreDelivery) -> None:
-        self.models = False
+        self.models, self.rests = False, True
         self._delivery = delivery
         self._waiting: dict[object, Callable[[], object]] = {}
         self._changed = threading.Condition()
@@ -89,7 +90,7 @@ class BackgroundDelivery:
         return None if self.models and time.monotonic() - self._started > EXPORT_SECONDS else False
 
     def _run(self) -> None:
-        rests = max(0.0, 1 / (SHARE * cpu_count()) - 1)  # ratio of the pause after an upload to its duration
+        rests = self.rests * max(0.0, 1 / (SHARE * cpu_count()) - 1)  # ratio of a pause to the upload before it
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting)

@@ -39,7 +39,7 @@ from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
 from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavailable, open_store, request_seconds
 
-LIVE_SECONDS = 5.0  # minimum time between two uploads of a run that is being trained; MLflow's curves lag by it
+LIVE_SECONDS = 5.0  # minimum time between two uploads of a run that is being trained
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
 QUICK_SECONDS = 1.0  # an upload that fails within this time is retried once, in case the server closed the connection

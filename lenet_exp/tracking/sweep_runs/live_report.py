@@ -23,7 +23,7 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweep_runs.parent import counts
 from lenet_exp.tracking.sweep_runs.report import LONGEST, links_of
 
-TELL_SECONDS = 8.0  # time between reports; with other uploads by the same thread, MLflow is at most 10 s behind
+TELL_SECONDS = 8.0  # minimum time between reports; after other uploads, the thread rests first
 RESTS = 100  # ratio of the pause after a comparison to its duration, because comparing 10,000 runs is slow
 
 
