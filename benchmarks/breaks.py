@@ -95,7 +95,7 @@ BREAKS = {
     "uploads after answer": Break(
         promise=ANSWER,
         file="lenet_exp/sweeps/end.py",
-        old='plan.database == database_state(store_uri(config.tracking.uri, sweep.outputs)) != ""',
+        old='plan.database == database_state(uri) != ""',
         new="True",
         tests="tests/sweeps/test_answer.py -k rerun_of_sweep_killed",
     ),

@@ -80,7 +80,6 @@ def train_alone(
 
     def answer(result: Any) -> None:
         print_result(result)
-        sys.stdout.flush()
         answered.append(result)
         uploads.enter_context(uploading())
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 
-from lenet_exp.addresses import store_uri
+from lenet_exp.addresses import store_name, store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, LoggedModels
@@ -19,15 +17,9 @@ from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
 from lenet_exp.sweeps.repair import close_in_store
-from lenet_exp.tracking.delivery.remaining import remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.usable import database_state
 from lenet_exp.tracking.sweep_runs.parent import remaining_sweep_uploads
-
-VIEW = "view in MLflow: lenet-ui sweep={}"
-MANY = 50  # number of runs whose upload takes so long that it is announced
-
-log = logging.getLogger("lenet_exp")
 
 
 def end_sweep(
@@ -59,7 +51,6 @@ def end_sweep(
     save_confirmed(sweep, comparisons)
     try:
         print_sweep(results, seconds, sweep, comparisons)
-        sys.stdout.flush()
         with uploading() as show:
             _deliver(results, delivery, config, show)
             close_in_store(delivery, sweep, results, comparisons)
@@ -68,7 +59,7 @@ def end_sweep(
         delivery.warn_remaining(left, f" sweep={sweep.id}")
     if not left:
         sweep.save(database=database_state(delivery.uri))
-    print(VIEW.format(sweep.id))
+    print(f"view in MLflow: lenet-ui sweep={sweep.id}")
     return all(r.outcome.ended_well for r in results)
 
 
@@ -85,14 +76,15 @@ def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrid
     plan = sweep.kept_plan()
     if plan is None or plan.outcome is not Outcome.finished or plan.overrides != overrides or sweep.owner() is not None:
         return False
-    return plan.database == database_state(store_uri(config.tracking.uri, sweep.outputs)) != "" and sweep.has_jobs(jobs)
+    uri = store_uri(config.tracking.uri, sweep.outputs)
+    return plan.database == database_state(uri) != "" and store_name(uri) in plan.mlflow_runs and sweep.has_jobs(jobs)
 
 
 def print_complete(sweep: SweepFolder, jobs: Sequence[Job]) -> bool:
     """Print the results of a complete sweep again, and return whether all its runs ended as intended."""
     results = job_results(sweep, jobs, now_ms())
     print_sweep(results, 0.0, sweep, compare_sweep(sweep, results))
-    print(VIEW.format(sweep.id))
+    print(f"view in MLflow: lenet-ui sweep={sweep.id}")
     return all(r.outcome.ended_well for r in results)
 
 
@@ -101,9 +93,6 @@ def _deliver(
 ) -> None:
     """Upload the runs. With `tracking.models=best`, upload only the model of the best run."""
     runs = {r.job.run: r for r in results if r.record is not None}
-    waiting = sum(remaining_uploads(r.job.folder, delivery.name, model=False).runs for r in runs.values())
-    if delivery.store is not None and waiting >= MANY:
-        log.info("uploading %d runs to MLflow", waiting)
     for n, result in enumerate(runs.values()):
         show(f"{n} of {number_of(len(runs), 'run')}")
         delivery.send(result.job.folder, last=n == 0)

@@ -99,10 +99,14 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 
 @contextmanager
 def uploading() -> Iterator[Callable[[str], None]]:
-    """In a terminal, show that results are being uploaded, for the duration of a `with` block.
+    """Flush stdout, and in a terminal, show that results are being uploaded, for the duration of a `with` block.
 
     Call the returned function to show how many results have been uploaded.
     """
+    sys.stdout.flush()  # readers of a pipe need the results before the upload, too
+    if not console.is_terminal:  # a notebook would show the status, too
+        yield lambda count: None
+        return
     end = "press Ctrl-C to quit, and run lenet-sync later"
     with console.status(f"uploading to MLflow; {end}") as status:
         yield lambda count: status.update(f"uploading to MLflow: {count}; {end}")
