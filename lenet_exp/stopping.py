@@ -20,7 +20,6 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK_SECONDS = 0.1  # interval between checks for signals to forward
-OBJECTS = 100_000  # number of new objects after which the garbage collector runs
 THREAD_SECONDS = 3.0  # maximum time for other threads to end after the main thread
 
 _asked: signal.Signals | None = None
@@ -29,11 +28,12 @@ _before_leaving: list[Callable[[], None]] = []
 
 
 def limit_gc() -> None:
-    """Run Python's garbage collector rarely until training starts, which makes imports a tenth faster, and not at exit.
+    """Run Python's garbage collector rarely, which makes imports a tenth faster, and skip it at exit.
 
-    The final collection would take over a second once torch and mlflow are loaded.
+    The final collection would take over a second once torch and mlflow are loaded. While a run trains, the usual
+    thresholds apply.
     """
-    gc.set_threshold(OBJECTS)
+    gc.set_threshold(100_000)  # new objects
     atexit.register(_freeze)
 
 

@@ -150,7 +150,7 @@ def run(
                 "started; rerun its command without sweep.resume="
             )
         rarely = gc.get_threshold()
-        gc.set_threshold(700, 10, 10)  # the default, because a network can leave large tensors in reference cycles
+        gc.set_threshold(700, 10, 10)  # as usual, because a network can leave large tensors in reference cycles
         lane = new_lane(config, device)
         try:
             with graceful(), log_to_file(folder.log_file):
@@ -173,7 +173,8 @@ def run(
         except BaseException:
             delivery.send(folder)
             raise
-        gc.set_threshold(*rarely)
+        finally:
+            gc.set_threshold(*rarely)
         result = RunResult(folder.path, record, None, repeated=False)
         on_result(result)
         return replace(result, mlflow_run_id=delivery.send(folder))
