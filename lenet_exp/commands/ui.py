@@ -99,9 +99,8 @@ def run(arguments: list[str]) -> int:
     print(f"starting the MLflow UI for {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
     with graceful(), serving(uri, host, taken, token) as server:
-        found = [link.with_token(token) for link in links(web_address(host, taken))]
         if server.wait(server.answers):
-            _print(found)
+            _print([link.with_token(token) for link in links(web_address(host, taken))])
             if not token or not is_local(host):
                 some = "any user of" if is_local(host) else "anyone who can reach"
                 who = "anyone with these links" if token else f"{some} this machine"
