@@ -76,13 +76,7 @@ def run_alone(
     forced_ms = now_ms() if config.sweep.force else 0
     threads = default_threads or cpu_count()
     return run(
-        job,
-        delivery,
-        default_threads=threads,
-        forced_ms=forced_ms,
-        on_start=on_start,
-        on_result=on_result,
-        prune=prune,
+        job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, on_result=on_result, prune=prune
     )
 
 

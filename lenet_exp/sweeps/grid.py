@@ -106,13 +106,13 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
         return
     check_outputs(plan.sweep.outputs)
-    no_missing = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
-    if not no_missing:
+    all_trained = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
+    if not all_trained:
         launching.check(plan.jobs)
     if plan.config.sweep.detach:
         detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, request=plan.request)
         return
-    if no_missing and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
+    if all_trained and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
         log.info(
             "sweep of %s; all already trained; outputs in %s", number_of(len(plan.jobs), "run"), plan.sweep.outputs
         )

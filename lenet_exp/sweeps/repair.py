@@ -96,8 +96,9 @@ def close_in_store(
     """
     pictures = sweep.started().outcome is Outcome.finished and any(r.job.config.tracking.plots for r in results[:1])
     report = partial(report_sweep, sweep=sweep, results=results, comparisons=comparisons)
-    for with_pictures in (False, True)[: 1 + pictures]:  # if a picture cannot be drawn, the text is there
-        delivery.attempt(OWN_RUN, partial(report, with_pictures=with_pictures))
+    delivery.attempt(OWN_RUN, partial(report, with_pictures=False))
+    if pictures:  # separately, because the text is needed even if a picture cannot be drawn
+        delivery.attempt(OWN_RUN, partial(report, with_pictures=True))
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
 
 

@@ -143,7 +143,8 @@ class Session:
             record = self.jobs[done.job].folder.record() if done.error is None else None
             return record is not None and record.outcome is Outcome.diverged
 
-        all_known, self.background.rests = jobs is like, launcher.on_this_machine
+        all_known = jobs is like
+        self.background.rests = launcher.on_this_machine
         with self.display.sweep():
             if launcher.on_this_machine:
                 if all_known:

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lenet_exp.reports.escape import no_math
+from lenet_exp.reports.files.run_charts import TRAIN, VALIDATION
 from lenet_exp.training.score import Calibration
 
 DPI = 110
 COLORS = 256  # number of palette colors; pixel values differ from the original by at most 6 of 255, on average by 0.3
-TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
 def png(figure: Figure) -> bytes:

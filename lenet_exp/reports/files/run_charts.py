@@ -14,7 +14,7 @@ from lenet_exp.errors import printable
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
 
-TRAIN, VALIDATION, BEST = "#6b7280", "#2563eb", 5  # colors, and the radius of the circle around the best epoch
+TRAIN, VALIDATION = "#6b7280", "#2563eb"
 PANEL = 368, 254  # width and height of a chart in pixels
 MOST_MARKERS = 30  # maximum number of epochs that are drawn as points
 MOST_COUNTS = 20  # maximum number of classes in a confusion matrix with numbers
@@ -40,7 +40,7 @@ def curves_svg(epochs: Sequence[EpochResult], title: str) -> str:
             if len(points) < MOST_MARKERS:
                 parts += [_circle(*point, 2.5, f'fill="{color}"') for point in points]
     marked = f'fill="none" stroke="{VALIDATION}"'
-    parts.append(_circle(xs.at(best.epoch), ys.at(100 * best.val_accuracy), BEST, marked))
+    parts.append(_circle(xs.at(best.epoch), ys.at(100 * best.val_accuracy), 5, marked))
     parts.append(_text(514 + PANEL[0] / 2, 46, f"best {best.val_accuracy:.2%}, epoch {best.epoch}", size=13))
     for at, name, color in ((90, "training (running mean)", TRAIN), (290, "validation", VALIDATION)):
         parts.append(f'<path d="M{at - 28} 42h22" stroke="{color}" stroke-width="2"/>' + _text(at, 46, name, "start"))

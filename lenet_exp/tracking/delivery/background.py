@@ -38,7 +38,8 @@ class BackgroundDelivery:
     """
 
     def __init__(self, delivery: StoreDelivery) -> None:
-        self.models, self.rests = False, True
+        self.models = False
+        self.rests = True
         self._delivery = delivery
         self._waiting: dict[object, Callable[[], object]] = {}
         self._changed = threading.Condition()

@@ -44,7 +44,9 @@ class SubprocessDelivery:
 
     def __init__(self) -> None:
         self._lost = False
-        self._uri, self._is_file, self._models = "", False, LoggedModels.none
+        self._uri = ""
+        self._is_file = False
+        self._models = LoggedModels.none
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
