@@ -100,7 +100,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
             clock.time(Checkpoints, name, "commits")
         clock.time(BackgroundDelivery, "live", "live: curves")
         clock.time(BackgroundDelivery, "send", "final: metrics, tags, files")
-        clock.time(deliver, "_log_plots", "final: plots")
+        clock.time(deliver, "_log_pictures", "final: plots")
         clock.time(deliver, "log_model", EXPORT)
         start = time.perf_counter()
         result = lenet_run.run(lone_job(config), BackgroundDelivery(delivery), default_threads=cpu_count())
