@@ -123,3 +123,15 @@ def test_signal_hidden_by_an_error_of_a_library_is_raised(which):
     with pytest.raises(RAISED[which]):
         explain_hydra(error)
     assert explain_hydra(KeyError("nope")) == "nope: not found"
+
+
+def test_signal_in_generated_code_of_library_leaves_exit_status(tmp_path):
+    """Python marks a KeyboardInterrupt in exec() as unhandled, although it is handled later."""
+    (tmp_path / "stopped.py").write_text(
+        "from lenet_exp.commands.ending import run_and_exit\n"
+        "run_and_exit('stopped', lambda: exec('raise KeyboardInterrupt'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stopped"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "stopped: stopped\n")

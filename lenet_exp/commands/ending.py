@@ -80,6 +80,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     discard_rest(out, 1)
     discard_rest(err, 2)
     end_threads_at_exit(program, status)
+    exec("")  # otherwise `python -m` ends with SIGINT if exec() raised a KeyboardInterrupt, for example in a dataclass
     sys.exit(status)
 
 
