@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from typing import cast
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
 from lenet_exp.config.image_shape import ImageShape
@@ -29,8 +31,20 @@ def fingerprint(config: Config, data_digests: dict[str, str], *, code: bool = Tr
         data_digests: SHA-256 digest of the images and labels in each split.
         code: whether the code of the user's own classes counts; it did not before release 0.3.
     """
-    text = json.dumps(fingerprinted(config, data_digests, code=code), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _digest(fingerprinted(config, data_digests, code=code))
+
+
+def shorter_fingerprints(config: Config, data_digests: dict[str, str]) -> Iterator[str]:
+    """Yield the fingerprint of the configuration with each smaller `num_epoch`, in descending order."""
+    values = fingerprinted(config, data_digests)
+    settings = cast(dict[str, Json], values["settings"])
+    for num_epoch in range(config.num_epoch - 1, 0, -1):
+        settings["num_epoch"] = num_epoch
+        yield _digest(values)
+
+
+def _digest(values: dict[str, Json]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = True) -> dict[str, Json]:

@@ -358,6 +358,10 @@ class Config:
     model_path: str | None = setting(
         "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
+    keep_state: bool = setting(
+        "keep the final training state, 0.5 MB or more per run, so that a run with a larger num_epoch can continue",
+        neutral=True,
+    )
     n_trials: int | None = setting(
         "search: total number of trials in all sessions (null: no limit)", ge=1, neutral=None
     )

@@ -14,6 +14,7 @@ NAMES = (
     "outcome",
     "reason",
     "resumed",
+    "continued_from",
     "stopped_early",
     "run_folder",
     "created_ms",

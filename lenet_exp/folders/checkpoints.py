@@ -3,6 +3,8 @@
 history.json             epochs so far, the best epoch, and the two newest checkpoints (key `commits`); written last
 state-<epoch>-<steps>.safetensors   network, optimizer, random generators, and position in training
 best-<epoch>.safetensors            the best weights
+end.safetensors          training state after the last epoch, from which a run with a larger num_epoch continues; its
+                         digest is in record.json
 
 A checkpoint exists once history.json lists its files and their digests.
 """
@@ -23,7 +25,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.digests import AGAIN, verified, with_digest
-from lenet_exp.folders.records import BestWeights, Checkpoint, History
+from lenet_exp.folders.records import BestWeights, Checkpoint, History, Record
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.trained.weights import load_weights, save_weights
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from lenet_exp.training.lane import Best, Lane
 
 CHECKPOINT_SECONDS = 2.0  # minimum interval, because fsync after every epoch would slow down runs with short epochs
+END = "end.safetensors"
 KEPT = 2  # number of checkpoints kept: the newest and, in case it is corrupt, the previous one
 
 log = logging.getLogger("lenet_exp")
@@ -89,6 +92,19 @@ class Checkpoints:
         self._remove({c.state for c in self._checkpoints} | {c.best.weights for c in self._checkpoints if c.best})
         self._written_at = time.monotonic()
 
+    def write_end(self, lane: Lane) -> str:
+        """Write the training state after the last epoch, and return the digest of the file."""
+        from lenet_exp.training.snapshot import snapshot
+
+        tensors, values = snapshot(lane)
+        save_weights(self.path / END, tensors, {"values": values})
+        return file_sha256(self.path / END)
+
+    def inherit(self, other: Checkpoints, lane: Lane) -> None:
+        """Write the epochs and the state that another run's checkpoints restored as this run's first checkpoint."""
+        self._epochs, self.seconds = other.epochs, other.seconds
+        self.write(lane, self.seconds)
+
     def write_results(self, best: Best | None) -> History:
         """Write the epochs' results and the best weights at the end of training, and return the stored history.
 
@@ -96,20 +112,24 @@ class Checkpoints:
         """
         return self._write_history(self._write_best(best))
 
-    def restore(self, lane: Lane) -> bool:
+    def restore(self, lane: Lane, record: Record | None = None) -> bool:
         """Restore a run's training state from the newest intact checkpoint; return whether such a checkpoint was found.
 
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 
         Args:
             lane: initial training state of the run, which is updated in place.
+            record: record of a finished run, whose state after the last epoch is restored; None for checkpoints.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
-        for checkpoint in history.commits if history is not None else []:
+        checkpoints = history.commits if history is not None else []
+        if history is not None and record is not None and record.end_state:
+            checkpoints = [Checkpoint(END, record.end_state, history.best, record.seconds)]
+        for checkpoint in checkpoints:
             try:
                 best = self._restore(lane, checkpoint)
             except CorruptCheckpoint as e:
-                log.warning("%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e)
+                log.warning("%s: a checkpoint is corrupt (%s); trying an earlier one", self.path, e)
                 continue
             lane.best = best
             assert history is not None

@@ -25,6 +25,7 @@ def final_record(
     seconds: float,
     reason: str,
     stopped_early: bool = False,
+    end_state: str = "",
     best: Best | None = None,
     data: TrainingData | None = None,
 ) -> Record:
@@ -33,6 +34,7 @@ def final_record(
     Args:
         begun: record from the start of the run.
         history: history of the run, as stored in its folder.
+        end_state: digest of the final training state; empty if it is not kept.
         best: best weights and their validation results; None if they are not available.
         data: training data of the run, for the confusion matrix; None if the data is not available.
     """
@@ -50,6 +52,7 @@ def final_record(
         seconds_to_best=None if seconds_to_best is None else round(seconds_to_best, 3),
         resumed=history.resumed,
         stopped_early=stopped_early,
+        end_state=end_state,
         best_epoch=best_epoch,
         best_val_accuracy=history.best.val_accuracy if history.best else None,
         weights_digest=weights_digest(best.weights) if best else None,

@@ -56,6 +56,8 @@ class Record(Stored):
         source_digest: digest of lenet_exp's own files (see `package_files.source_digest`), for information only.
         execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end times of the run, in milliseconds since 1970.
+        continued_from: ID of the run with a smaller `num_epoch` whose final state the run started from; empty if none.
+        inherited_epochs: number of epochs that the other run had trained.
         outcome: outcome of the run; None while the run is being trained.
         reason: one-line reason why the run did not finish; empty if the run finished.
         epochs: number of completed epochs.
@@ -65,6 +67,7 @@ class Record(Stored):
         parameters, multiply_adds: size of the network (`NetworkSize`); None in records from older releases.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run before the last epoch.
+        end_state: SHA-256 digest (hex) of end.safetensors, the training state after the last epoch; empty if not kept.
         best_epoch: number of the best epoch, counted from 1.
         best_val_accuracy: validation accuracy after the best epoch, as a fraction.
         weights_digest: digest of the weights after the best epoch.
@@ -92,6 +95,8 @@ class Record(Stored):
     parameters: int | None = None
     multiply_adds: int | None = None
     created_ms: int = 0
+    continued_from: str = ""
+    inherited_epochs: int = 0
     outcome: Outcome | None = None
     reason: str = ""
     epochs: int = 0
@@ -99,6 +104,7 @@ class Record(Stored):
     seconds_to_best: float | None = None
     resumed: int = 0
     stopped_early: bool = False
+    end_state: str = ""
     best_epoch: int | None = None
     best_val_accuracy: float | None = None
     weights_digest: str | None = None

@@ -141,6 +141,11 @@ class RunFolder:
         started = read_or_none(self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN)
         return started or self.record()
 
+    def inherited_epochs(self) -> int:
+        """Return the number of epochs that the run inherited from a run with a smaller `num_epoch`."""
+        begun = self.begun()
+        return begun.inherited_epochs if begun is not None else 0
+
     def history(self) -> History:
         """Return the history of the run, which is empty if the run has no checkpoint."""
         return read_history(self.path)

@@ -11,12 +11,14 @@ from lenet_exp.addresses import sqlite_uri
 from lenet_exp.amounts import megabytes, number_of
 from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.errors import printable
+from lenet_exp.folders.checkpoints import END
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.removal.pending import FOLDER as REMOVING
 from lenet_exp.removal.references import trained_alone, users_of
 
 FEW = 10  # maximum number of sweeps to list
+STATES = "training states, which runs with more epochs continue"
 KINDS = {"runs": "runs", "sweeps": "sweeps", "mlartifacts": "MLflow artifacts", REMOVING: "being removed"}
 WIDTH = 70  # columns for the description, followed by nine for megabytes
 
@@ -33,11 +35,21 @@ def print_usage(outputs: Path) -> None:
     print("\ncan be removed")
     for words, size, how in removable(outputs):
         _line(words, size, f"\n  {how}")
+    _line(STATES, kinds[STATES], "\n  lenet-sweep clean")
     _line("interrupted removal", kinds["being removed"], "\n  lenet-sweep list (prints the command that finishes it)")
     if kinds["MLflow database"]:
         uri = sqlite_uri(outputs / "mlflow.db")
         how = f"mlflow gc --tracking-uri {uri} --backend-store-uri {uri}"
         print(f"to permanently remove runs that were deleted in MLflow, run:\n  {how}")
+
+
+def remove_end_states(outputs: Path) -> None:
+    """Remove the final training states of all runs, and print how many there were."""
+    states = _end_states(outputs)
+    size = sum(map(_size, states))
+    for state in states:
+        state.unlink(missing_ok=True)
+    print(f"removed {number_of(len(states), 'training state')}, {megabytes(size)} MB")
 
 
 def kinds_of(outputs: Path) -> Counter[str]:
@@ -46,7 +58,13 @@ def kinds_of(outputs: Path) -> Counter[str]:
     for path in outputs.iterdir():
         other = "MLflow database" if path.name.startswith("mlflow.db") else path.name
         kinds[KINDS.get(path.name, other)] += size_of(path)
-    return kinds
+    kinds[STATES] = sum(map(_size, _end_states(outputs)))
+    kinds["runs"] -= kinds[STATES]
+    return +kinds
+
+
+def _end_states(outputs: Path) -> list[Path]:
+    return list((outputs / "runs").glob(f"*/{END}"))
 
 
 def removable(outputs: Path) -> list[tuple[str, int, str]]:

@@ -211,7 +211,7 @@ def _run_ids(jobs: Sequence[Job]) -> list[str]:
     settings has its own run. The first combination uses the default folder, unless that folder already contains a run
     with one of the other combinations. The number of threads matters only if the exact weights depend on it.
     """
-    executions = [_execution(job.executed) for job in jobs]
+    executions = [execution_of(job.executed) for job in jobs]
     several = Counter(f for f, _ in {(job.fingerprint, e) for job, e in zip(jobs, executions, strict=True)})
     usual: dict[str, tuple[object, ...]] = {}
     ids = []
@@ -224,7 +224,12 @@ def _run_ids(jobs: Sequence[Job]) -> list[str]:
     return ids
 
 
-def _execution(config: Config) -> tuple[object, ...]:
+def execution_of(config: Config) -> tuple[object, ...]:
+    """Return the execution settings that distinguish the runs of a sweep with equal fingerprints.
+
+    Args:
+        config: configuration with the engine already chosen.
+    """
     threads = [config.num_threads or SWEEP_THREADS] if threads_count(config) else []
     return choose_device(config.device).type, *threads, *_named(config.engine)
 

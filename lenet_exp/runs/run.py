@@ -26,6 +26,7 @@ from lenet_exp.machine import cpu_count, now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.runs.begin import begin
+from lenet_exp.runs.continuation import continue_shorter_run
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import RunTraining
 from lenet_exp.stopping import graceful
@@ -150,7 +151,7 @@ def run(
             with graceful(), log_to_file(folder.log_file):
                 new = begin(job, config, data, device, engine_why=chosen.why)
                 new = replace(new, created_ms=max(new.created_ms, forced_ms))  # this machine's clock can be behind
-                begun, checkpoints = _begin(folder, earlier, new, lane)
+                begun, checkpoints = _begin(job, earlier, new, lane, forced_ms=forced_ms)
                 log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                 on_start(folder)
                 record = RunTraining(
@@ -218,19 +219,21 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
         log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
 
 
-def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:
-    """Resume an earlier attempt if the exact weights will be the same; if not, start over."""
-    if earlier is None:
-        return new, folder.start(new)
-    other = earlier.execution_differences(new)
-    if not other:
+def _begin(job: Job, earlier: Record | None, new: Record, lane: Lane, *, forced_ms: int) -> tuple[Record, Checkpoints]:
+    """Resume an earlier attempt if the weights will be identical; if not, continue a shorter run, or start over."""
+    folder, other = job.folder, earlier.execution_differences(new) if earlier is not None else {}
+    if earlier is not None and not other:
         checkpoints = folder.resume()
         if checkpoints.restore(lane):
             log.info("%s: resuming in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
             return earlier.begun, checkpoints
-        if folder.has_no_metrics():
+        if folder.has_no_metrics() and not earlier.continued_from:
             return earlier.begun, checkpoints
-    else:
+    elif earlier is not None:
         was = describe_differences(other)
         log.info("%s: starting over, because results would differ: the run was started with %s", new.name, was)
-    return new, folder.start(new)
+    new, shorter = continue_shorter_run(job, new, lane, forced_ms)
+    checkpoints = folder.start(new)
+    if shorter is not None:
+        checkpoints.inherit(shorter, lane)
+    return new, checkpoints

@@ -22,6 +22,7 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.network import in_training_format, rebuild
+from lenet_exp.training.schedule import depends_on_length
 
 log = logging.getLogger("lenet_exp")
 
@@ -63,10 +64,13 @@ class RunTraining:
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
-        outcome, reason = Outcome.failed, ""
+        outcome, reason, end_state = Outcome.failed, "", ""
         try:
             with self.display.run(name, self.num_epoch, self.steps):
                 outcome, reason = self._epochs()
+            config = self.lane.config
+            if outcome is Outcome.finished and config.keep_state and not depends_on_length(config.schedule):
+                end_state = self.checkpoints.write_end(self.lane)
         except (KeyboardInterrupt, Terminated) as e:
             outcome, reason = Outcome.killed, type(e).__name__
             raise
@@ -84,6 +88,7 @@ class RunTraining:
                 self.checkpoints.write_results(best),
                 seconds=time.perf_counter() - self.start,
                 stopped_early=self.lane.stopped_early,
+                end_state=end_state,
                 best=best,
                 data=self.data,
                 reason=reason,

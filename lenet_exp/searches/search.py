@@ -228,7 +228,7 @@ class SearchRun:
         number, epochs = job.trial_number, job.folder.history().epochs
         for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as reported by a running job
             self._note(number, epoch.epoch, epoch)
-        trained = epochs_of_trial(number, len(epochs), self.trials.all())
+        trained = epochs_of_trial(number, job.folder, self.trials.all())
         self._fruitless = 0 if trained else self._fruitless + 1
         self.trials.note(number, EPOCHS, trained)
         self.trials.note(number, OUTCOME, outcome.value)

@@ -123,7 +123,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         if missing := session.missing():
             for words in engine_words(missing):
                 log.info("%s", words)
-            launching.train(session, missing)
+            launching.train(session, sorted(missing, key=lambda job: job.config.num_epoch))  # longer runs continue
         elif allocations := queued(plan.sweep.path)[1]:  # left by a session whose process died
             cancel(plan.sweep.path, allocations)
             log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(job.id for job in allocations))

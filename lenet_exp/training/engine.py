@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenet_exp.config.schema import Config, EngineName, ScheduleShape
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import background
 from lenet_exp.errors import ConfigError
@@ -24,7 +24,7 @@ from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import describe_kernels, kernels, why_no_kernels
 from lenet_exp.training.native.options import native_shape, why_unsupported
-from lenet_exp.training.schedule import lr_factor
+from lenet_exp.training.schedule import depends_on_length, lr_factor
 
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -49,7 +49,7 @@ class TorchEngine:
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
-        changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(augmentation)
+        changing, augmenting = depends_on_length(schedule), augments(augmentation)
         parameters, black = list(model.parameters()), background(data.normalization).to(data.images.device)
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:

@@ -49,9 +49,14 @@ def lr_factor(
     return power(schedule.final, math.floor(done * (schedule.drops + 1)) / schedule.drops)
 
 
+def depends_on_length(schedule: Schedule) -> bool:
+    """Return whether the learning rate of a step depends on the total number of steps."""
+    return schedule.shape is not ScheduleShape.constant
+
+
 def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
     """Return the first epoch (counted from 1) without warm-up steps."""
-    if schedule.shape is ScheduleShape.constant:
+    if not depends_on_length(schedule):
         return 1
     return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.07 * 100 is slightly more than 7
 

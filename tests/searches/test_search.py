@@ -427,3 +427,17 @@ def test_search_killed_at_any_point_ends_with_same_trials(empty_store, tmp_path)
         assert (parent.info.status, parent.data.metrics["trials"]) == ("FINISHED", 3)
         assert all(run.info.status != "RUNNING" for run in runs(client(outputs)))
     assert differ == []
+
+
+@pytest.mark.slow(seconds=5)
+def test_search_over_epochs_does_not_charge_inherited_epochs(ready):
+    grid = ("search.sampler=grid", "search.pruner=none", "sweep.workers=1", "num_epoch=2,3,4,5", "activation=relu,selu")
+    assert lenet_train("-m", "hydra/sweeper=search", *QUICK, *grid, outputs=ready).returncode == 0
+    sweep = only_sweep(ready)
+    records = [job.folder.record() for job in sweep.jobs()]
+    inherited = sum(record.inherited_epochs for record in records)
+    assert inherited > 0
+    assert sum(record.epochs for record in records) == 28
+    plan = sweep.started().search
+    assert plan is not None
+    assert plan.epochs == 28 - inherited

@@ -191,6 +191,7 @@ def _log_end(
     tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
     told: dict[str, Json] = {k: v for k, v in tags.items() if v or entry.reason}
     told |= {"resumed": record.resumed} if record.resumed else {}
+    told |= {"continued_from": record.continued_from} if record.continued_from else {}
     told |= {"stopped_early": record.epochs} if record.stopped_early else {}
     set_tags(store, run_id, told)
     if not entry.sweeps:  # a sweep's own MLflow run has the code

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lenet_exp.config.schema import ScheduleShape
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import background
 from lenet_exp.training.augmentation import augments
@@ -23,7 +22,7 @@ from lenet_exp.training.native.arithmetic import cosine, power
 from lenet_exp.training.native.library import Kernels, Options
 from lenet_exp.training.native.options import augment_options, needs_random_numbers, network_options
 from lenet_exp.training.native.rule import OptimizerRule
-from lenet_exp.training.schedule import lr_factor
+from lenet_exp.training.schedule import depends_on_length, lr_factor
 
 
 class NativeEngine:
@@ -48,7 +47,7 @@ class NativeEngine:
         # This variable keeps the array alive for as long as the kernels can write to its address.
         average_weights = None if average is None else layout.move_parameters(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
-        changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(config.augmentation)
+        changing, augmenting = depends_on_length(schedule), augments(config.augmentation)
         black = float(background(data.normalization)[0, 0, 0])
         changes = augment_options(config.augmentation, options.threads, black)
         everything = torch.arange(config.batch_size)

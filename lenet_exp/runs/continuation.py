@@ -1,0 +1,60 @@
+"""Continues the run of an equal configuration with a smaller `num_epoch`, so that no epoch is trained twice."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from lenet_exp.config.fingerprint import shorter_fingerprints
+from lenet_exp.folders.checkpoints import END, Checkpoints
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.run_folder import RunFolder, run_id
+from lenet_exp.runs.jobs import execution_of
+from lenet_exp.training.lane import Lane
+from lenet_exp.training.schedule import depends_on_length
+
+log = logging.getLogger("lenet_exp")
+
+
+def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tuple[Record, Checkpoints | None]:
+    """Restore the final state of the run with the most epochs that the new run can continue.
+
+    The results are bit-identical to those of an uninterrupted run.
+
+    Args:
+        job: job of the new run.
+        new: record of the new run.
+        lane: initial training state of the new run, which is updated in place.
+        since_ms: time in milliseconds since 1970; runs that started before this time are ignored.
+
+    Returns:
+        The record of the new run, which contains the ID of the other run, and the other run's restored checkpoints;
+        None instead of checkpoints if the new run starts from the beginning.
+    """
+    for folder, record in _shorter_runs(job, new, since_ms):
+        what = f"{folder.id[:8]} (num_epoch={record.config.num_epoch})"
+        if depends_on_length(job.config.schedule):
+            shape = job.config.schedule.shape
+            log.info("%s: not continuing run %s, because schedule.shape=%s depends on num_epoch", new.name, what, shape)
+            break
+        checkpoints = Checkpoints(folder.path)
+        if (record.outcome is Outcome.pruned or (folder.path / END).exists()) and checkpoints.restore(lane, record):
+            epochs = len(checkpoints.epochs)
+            log.info("%s: continuing run %s after epoch %d", new.name, what, epochs)
+            return replace(new, continued_from=folder.id, inherited_epochs=epochs), checkpoints
+    return new, None
+
+
+def _shorter_runs(job: Job, new: Record, since_ms: int) -> list[tuple[RunFolder, Record]]:
+    """Return the finished and pruned runs that differ only in a smaller `num_epoch`, most epochs first."""
+    found, experiment = [], job.config.tracking.experiment
+    for fingerprint in shorter_fingerprints(job.config, new.data_digests):
+        for execution in ((), execution_of(job.executed)):
+            folder = RunFolder(job.outputs / "runs" / run_id(experiment, fingerprint, *execution))
+            record = folder.record() if (folder.path / "record.json").exists() else None
+            if record is None or record.outcome not in {Outcome.finished, Outcome.pruned}:
+                continue
+            if record.created_ms >= since_ms and not record.execution_differences(new):
+                found.append((folder, record))
+    return sorted(found, key=lambda run: -run[1].epochs)

@@ -1,0 +1,205 @@
+"""A run with a larger `num_epoch` continues the final state of a shorter run, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_exp.config.fingerprint import fingerprint, shorter_fingerprints
+from lenet_exp.config.schema import Option
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import RunResult
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.runs.run import run
+from lenet_exp.tracking.delivery.store_delivery import NoDelivery
+from lenet_exp.training.epoch import EpochResult
+from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
+from tests.tools.configs import compose
+from tests.tools.until import until
+
+LINE = (*SMALL, "dataset.train_size=320", "num_threads=1", "tracking.plots=false", "tracking.models=none")
+NOISY = (
+    "optimizer.momentum=0.9",
+    "training.ema_decay=0.9",
+    "training.label_noise=0.1",
+    "regularization.dropout_rate=0.2",
+    "augmentation.shift=1",
+)
+OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
+
+
+def trained(
+    *line: str,
+    model: Option | None = None,
+    forced_ms: int = 0,
+    prune: Callable[[EpochResult], bool] = lambda result: False,
+) -> RunResult:
+    """Train a run without MLflow."""
+    config = compose([*LINE, *line])
+    job = lone_job(replace(config, model=model or config.model))
+    return run(job, NoDelivery(), default_threads=1, forced_ms=forced_ms, prune=prune)
+
+
+def epochs(result: RunResult) -> list[tuple[float | str, ...]]:
+    """Return what each epoch of a run computed."""
+    found = RunFolder(result.folder).history().epochs
+    return [(e.epoch, e.train_loss, e.train_accuracy, e.val_loss, e.lr, e.weights_digest) for e in found]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunResult]:
+    """Return a function that trains a run in an empty outputs folder, so that it cannot continue another run."""
+
+    def train(*line: str, model: Option | None = None) -> RunResult:
+        with monkeypatch.context() as patch:
+            patch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
+            return trained(*line, model=model)
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("line", "model"),
+    [
+        (("engine=native", *NOISY), None),
+        (("engine=torch", *NOISY, "optimizer=adam"), None),
+        (("engine=torch", "training.ema_decay=0.9"), OWN),
+    ],
+    ids=["native", "torch", "own network"],
+)
+def test_longer_run_equals_uninterrupted_run(line, model, outputs, elsewhere):
+    first, second, third = (trained(*line, f"num_epoch={n}", model=model) for n in (2, 3, 5))
+    assert [r.record.inherited_epochs for r in (first, second, third)] == [0, 2, 3]
+    assert third.record.continued_from == second.folder.name
+    assert third.record.resumed == 0
+    whole = elsewhere(*line, "num_epoch=5", model=model)
+    assert whole.record.continued_from == ""
+    assert epochs(third) == epochs(whole)
+    assert (third.record.weights_digest, third.record.best_epoch) == (
+        whole.record.weights_digest,
+        whole.record.best_epoch,
+    )
+    assert third.record.confusion_matrix == whole.record.confusion_matrix
+
+
+def test_run_continues_early_stopped_run(outputs, elsewhere):
+    line = ("optimizer.lr=1e-9", "training.patience=2")
+    assert trained(*line, "num_epoch=6").record.stopped_early
+    longer, whole = trained(*line, "num_epoch=9"), elsewhere(*line, "num_epoch=9")
+    assert (longer.record.inherited_epochs, longer.record.epochs) == (whole.record.epochs, whole.record.epochs)
+    assert longer.record.stopped_early
+    assert epochs(longer) == epochs(whole)
+
+
+def test_run_that_would_have_stopped_early_ends_at_same_epoch(outputs, elsewhere):
+    line = ("optimizer.lr=1e-9", "training.patience=2")
+    stopped_at = elsewhere(*line, "num_epoch=9").record.epochs
+    assert not trained(*line, f"num_epoch={stopped_at}").record.stopped_early
+    longer = trained(*line, "num_epoch=9").record
+    assert (longer.inherited_epochs, longer.epochs, longer.stopped_early) == (stopped_at, stopped_at, True)
+
+
+def test_run_continues_longest_run_even_if_it_was_pruned(outputs, elsewhere):
+    trained("num_epoch=2")
+    pruned = trained("num_epoch=6", prune=lambda result: result.epoch == 3)
+    assert pruned.outcome is Outcome.pruned
+    longer = trained("num_epoch=8")
+    assert (longer.record.continued_from, longer.record.inherited_epochs) == (pruned.folder.name, 3)
+    assert epochs(longer) == epochs(elsewhere("num_epoch=8"))
+    assert trained("num_epoch=6").record.epochs == 6  # the pruned run can still resume
+
+
+@pytest.mark.parametrize("line", ["schedule=linear", "schedule=one_cycle", "schedule=cosine"])
+def test_schedule_that_depends_on_length_starts_over_with_reason(line, outputs, caplog):
+    caplog.set_level(logging.INFO)
+    first = trained(line, "num_epoch=2")
+    assert first.record.end_state == ""
+    assert list(first.folder.glob("end*")) == []
+    assert trained(line, "num_epoch=3").record.continued_from == ""
+    (message,) = [text for text in caplog.messages if "not continuing" in text]
+    assert f"schedule.shape={line.partition('=')[2]}" in message
+
+
+@pytest.mark.parametrize("damage", ["changed", "foreign", "truncated", "missing"])
+def test_unusable_state_starts_over(damage, outputs, elsewhere, caplog):
+    caplog.set_level(logging.INFO)
+    first = trained("num_epoch=2")
+    state = first.folder / "end.safetensors"
+    if damage == "missing":
+        state.unlink()
+    elif damage == "foreign":
+        state.write_bytes((trained("seed=1", "num_epoch=2").folder / state.name).read_bytes())
+    else:
+        content = state.read_bytes()
+        state.write_bytes(content[:-1] + b"x" if damage == "changed" else content[:100])
+    longer = trained("num_epoch=3")
+    assert (longer.record.continued_from, longer.record.inherited_epochs) == ("", 0)
+    assert epochs(longer) == epochs(elsewhere("num_epoch=3"))
+    assert any("end.safetensors" in text for text in caplog.messages) == (damage != "missing")
+
+
+def test_run_continues_only_in_equal_environment(outputs):
+    trained("engine=torch", "num_epoch=2")
+    assert trained("engine=torch", "num_threads=2", "num_epoch=3").record.continued_from == ""
+    torch.set_num_threads(1)
+    assert trained("engine=native", "num_epoch=3").repeated
+
+
+def test_forced_run_does_not_continue_earlier_run(outputs):
+    first = trained("num_epoch=2")
+    assert trained("num_epoch=3", forced_ms=first.record.created_ms + 1).record.continued_from == ""
+
+
+def test_state_is_not_kept_with_keep_state_false(outputs):
+    first = trained("num_epoch=2", "keep_state=false")
+    assert list(first.folder.glob("end*")) == []
+    assert trained("num_epoch=3").record.continued_from == ""
+
+
+def test_process_killed_before_first_checkpoint_continues_again(outputs):
+    trained("num_epoch=2")
+    longer = trained("num_epoch=3")
+    folder = RunFolder(longer.folder)
+    with folder.claim():
+        folder.start(longer.record.begun)  # removes all checkpoints
+    again = trained("num_epoch=3")
+    assert (again.record.inherited_epochs, again.record.weights_digest) == (2, longer.record.weights_digest)
+
+
+def test_sweep_over_epochs_in_one_worker_trains_no_epoch_twice(ready):
+    done = lenet_train("-m", *LINE, "num_epoch=6,2,4", "seed=0,1", "sweep.workers=1", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    records = [RunFolder(path).record() for path in (ready / "runs").iterdir()]
+    assert sorted((r.config.num_epoch, r.inherited_epochs) for r in records) == [
+        (2, 0), (2, 0), (4, 2), (4, 2), (6, 4), (6, 4),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow(seconds=14)
+def test_killed_continued_run_resumes_and_is_reproduced(ready):
+    succeeded(end(start(*LINE, "num_epoch=2", outputs=ready)))
+    process = start(*LINE, "num_epoch=800", outputs=ready)
+    until(lambda: len(list((ready / "runs").glob("*/state-*"))) > 1, process)  # one checkpoint after the inherited one
+    process.kill()
+    end(process)
+    succeeded(end(start(*LINE, "num_epoch=800", outputs=ready)))
+    folders = [RunFolder(path) for path in (ready / "runs").iterdir()]
+    (folder,) = [folder for folder in folders if folder.record().config.num_epoch == 800]
+    record = folder.record()
+    assert (record.inherited_epochs, record.resumed, record.epochs) == (2, 1, 800)
+    done = succeeded(end(start(f"run={folder.id}", outputs=ready, program="reproduce")))
+    assert "identical" in done.stdout
+
+
+def test_fingerprints_of_shorter_runs_equal_their_own(outputs):
+    config = compose([*LINE, "num_epoch=4"])
+    digests = {"train": "0", "val": "1"}
+    expected = [fingerprint(compose([*LINE, f"num_epoch={n}"]), digests) for n in (3, 2, 1)]
+    assert list(shorter_fingerprints(config, digests)) == expected
+    assert len(set(expected)) == 3
