@@ -56,6 +56,8 @@ def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = 
         if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
             continue
         found = _option(flag, value, code=code) if isinstance(value, dict) else value
+        if flag == "init_from":  # the name of the weights does not count, only their digest
+            found = str(value).rpartition("@")[2]
         if found is not None:
             settings[flag] = found
     shape = ImageShape.of(config.dataset).differences

@@ -10,7 +10,7 @@ from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
 # Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml contains them.
-_NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
+_NOT_PARAMS = ("tracking", "sweep", "search", "keep_state", *AT_THE_TOP)
 # Flags that are logged in addition to the dataset's name. The name represents all other flags of the dataset.
 _DATASET_SHOWN = {"val_size", "train_size"}
 _DIGITS = 12  # number of digits of the digest of own code
@@ -30,7 +30,7 @@ def params(config: Config) -> dict[str, str]:
     found |= {f"{group}.{TARGET}": str(o[TARGET]) for group, o in options.items() if is_own(str(o[TARGET]))}
     found |= {f"{group}.{VERSION}": str(o[CODE_KEY])[:_DIGITS] for group, o in options.items() if CODE_KEY in o}
     for key, value in plain(config).items():
-        if key in _NOT_PARAMS:
+        if key in _NOT_PARAMS or (key == "init_from" and value is None):
             continue
         if isinstance(value, dict):
             changed = {k for k, neutral in _DATASET_CHANGED.items() if value.get(k, neutral) != neutral}

@@ -344,6 +344,10 @@ class Config:
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: Training = field(default_factory=Training)
+    init_from: str | None = knob(
+        "trained weights to start from: run, champion, champion:<dataset>, or .safetensors file (null: random)",
+        neutral=None,
+    )
     num_epoch: int = knob("number of passes over the training set", ge=1)
     batch_size: int = knob("number of images per step", ge=1, lt=2**63)
     num_iter_echo: int = setting("number of steps between logged values of step_loss", ge=1)
@@ -359,7 +363,7 @@ class Config:
         "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
     keep_state: bool = setting(
-        "keep the final training state, 0.5 MB or more per run, so that a run with a larger num_epoch can continue",
+        "keep the final training state (0.5 MB), which a run with a larger num_epoch continues",
         neutral=True,
     )
     n_trials: int | None = setting(

@@ -134,7 +134,7 @@ def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """
     columns: dict[str, list[str]] = {}
     for job in jobs:
-        own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
+        own = {key + sign: _as_trained(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
         for key, value in own.items():  # the last of repeated overrides counts
             columns.setdefault(key, []).append(value)
     return columns
@@ -163,12 +163,14 @@ def _names(keys: Iterable[str]) -> str:
     return f"[{','.join(key.rstrip('=').lstrip('+') for key in keys)}]"
 
 
-def _absolute(job: Job, key: str, value: str) -> str:
-    """Replace a relative path with the job's absolute path, and return any other value unchanged.
+def _as_trained(job: Job, key: str, value: str) -> str:
+    """Return the job's absolute path instead of a relative path, the digest of its weights instead of their name, and
+    any other value unchanged.
 
-    The job may have been created in a different working directory.
+    The job may have been created in a different working directory, and a champion can change.
     """
-    path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
-    if path is None:
+    config = job.config
+    own = {"data_root": config.data_root, "model_path": config.model_path, "init_from": config.init_from}.get(key)
+    if own is None:
         return value
-    return path if re.fullmatch(r"[\w./+-]+", path) else "'" + path.replace("'", r"\'") + "'"
+    return own if re.fullmatch(r"[\w./+-]+", own) else "'" + own.replace("'", r"\'") + "'"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
 from lenet_exp.amounts import number_of
@@ -23,6 +25,7 @@ from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.code_folder import load_code
+from lenet_exp.folders.given_weights import frozen_weights, given_weights, read_weights_file
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
@@ -31,7 +34,10 @@ from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device, threads_count
+from lenet_exp.training.network import load_given, network_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
 
@@ -129,9 +135,10 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
             overrides.
     """
     groups, frozen, old = set(config_groups()), [], 0
+    find_weights = cache(_find_weights)  # jobs often start from the same weights
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
-            named = with_class_names(given)
+            named = _with_given_weights(with_class_names(given), find_weights)
             digests = data_digests(named)
             config = _as_in_0_2(named, digests)
             old += config is not named
@@ -156,6 +163,37 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
     if old:
         log.info("an earlier release trained %s with this code", number_of(old, "run"))
     return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
+
+
+def _with_given_weights(config: Config, find: Callable[[str, str], dict[str, Tensor]]) -> Config:
+    """Copy the weights that `init_from` specifies, and return the configuration with their digest.
+
+    Raises:
+        ConfigError: the weights were not found or do not fit the network.
+    """
+    if config.init_from is None:
+        return config
+    which = f"champion:{config.dataset.name}" if config.init_from == "champion" else config.init_from
+    try:
+        weights = given_weights(config, outputs_dir()) or find(which, store_uri(config.tracking.uri))
+        fresh = load_given(network_of(config), weights)
+    except UserError as e:
+        raise ConfigError(f"init_from={config.init_from}: {str(e).removeprefix(f'run={which}: ')}") from e
+    if fresh:
+        log.info("init_from=%s: %s keep random weights: their shapes differ", config.init_from, " and ".join(fresh))
+    return replace(config, init_from=frozen_weights(which, weights, None if config.sweep.dry_run else outputs_dir()))
+
+
+def _find_weights(which: str, uri: str) -> dict[str, Tensor]:
+    path = user_path(which)
+    if path.suffix == ".safetensors":
+        return read_weights_file(path)
+    from lenet_exp.tracking.models.recorded import find_recorded
+
+    found = find_recorded(which, uri)
+    if found.altered or found.weights is None:
+        raise ConfigError(found.altered or "the run has no weights")
+    return found.weights
 
 
 def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:

@@ -17,6 +17,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.code_folder import load_code, save_code
+from lenet_exp.folders.given_weights import given_weights
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Record, describe_differences
@@ -146,7 +147,7 @@ def run(
             )
         rarely = gc.get_threshold()
         gc.set_threshold(700, 10, 10)  # as usual, because a network can leave large tensors in reference cycles
-        lane = new_lane(config, device)
+        lane = new_lane(config, device, given_weights(config, job.outputs))
         try:
             with graceful(), log_to_file(folder.log_file):
                 new = begin(job, config, data, device, engine_why=chosen.why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
 from lenet_exp.training.native.initial import initialize
-from lenet_exp.training.network import in_training_format, network_of
+from lenet_exp.training.network import in_training_format, load_given, network_of
 from lenet_exp.training.optimizer import build_optimizer
 
 
@@ -102,11 +103,15 @@ class Lane:
             self.progress = (epoch, val_accuracy)
 
 
-def new_lane(config: Config, device: torch.device) -> Lane:
-    """Return the state of a run at the start of training. The run's random numbers derive from `config.seed`."""
+def new_lane(config: Config, device: torch.device, given: Mapping[str, Tensor] | None = None) -> Lane:
+    """Return the state of a run at the start of training. The run's random numbers derive from `config.seed`.
+
+    Args:
+        given: trained weights to start from; see `load_given`.
+    """
     noise = generator(config.seed, "noise", device)
-    model = _network(config, device, noise)
-    average = None if config.training.ema_decay is None else _network(config, device, noise)
+    model = _network(config, device, noise, given)
+    average = None if config.training.ema_decay is None else _network(config, device, noise, given)
     optimizer = build_optimizer(config, model.parameters())
     return Lane(
         config=config,
@@ -120,8 +125,12 @@ def new_lane(config: Config, device: torch.device) -> Lane:
     )
 
 
-def _network(config: Config, device: torch.device, noise: torch.Generator) -> nn.Module:
+def _network(
+    config: Config, device: torch.device, noise: torch.Generator, given: Mapping[str, Tensor] | None
+) -> nn.Module:
     model = network_of(config, generator(config.seed, "weights"), noise).to(device)
     if config.engine is EngineName.native:
         initialize(model, config.seed)
+    if given is not None:
+        load_given(model, given)
     return in_training_format(model)

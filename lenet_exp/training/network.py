@@ -135,6 +135,26 @@ def rebuild(config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     return network.eval()
 
 
+def load_given(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Load trained weights into a network, and return the names of the tensors that keep their initial values.
+
+    Only tensors of the last layer keep them, if their shapes differ, as with another number of classes.
+
+    Raises:
+        ConfigError: other tensors differ in name or shape.
+    """
+    own = network.state_dict()
+    last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0]
+    for name in [*own, *weights]:
+        shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (weights, own)]
+        if shapes[0] != shapes[1] and (None in shapes or name.rpartition(".")[0] != last):
+            had, needs = (f"has shape {shape}" if shape is not None else "does not exist" for shape in shapes)
+            raise ConfigError(f"the weights do not fit the model: {name} {had}, but in the model it {needs}")
+    fitting = {name: tensor for name, tensor in weights.items() if tensor.shape == own[name].shape}
+    network.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting]
+
+
 def network_size(config: Config) -> NetworkSize:
     """Return the size of a configuration's network. The configuration must have been checked."""
     return _size(_network_options(config))
