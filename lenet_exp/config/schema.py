@@ -398,7 +398,6 @@ class PredictConfig:
     )
     calibrate: bool = knob("also show test results after temperature scaling, fitted on validation images")
     ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
-    corrupted: bool = knob("also evaluate on the test set with each of 15 corruptions")
     trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
     several: bool = knob("look for several digits in each picture, in reading order (false: expect one digit)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +14,6 @@ from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError, printable
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.prediction.corrupted import check_images, corruptions_figure, corruptions_table, score_corrupted
 from lenet_exp.prediction.score import BINS, TestOutputs, dataset_for, logits_of, score_of
 from lenet_exp.prediction.temperature import validation_logits, validation_temperature
 from lenet_exp.reports.files.plots import png, reliability_figure
@@ -59,15 +58,9 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
         _check_code(model, *given)
     temperature = validation_temperature(model, *given) if config.calibrate else None
     raw = read_images(dataset, config.data_root, "test")
-    if config.corrupted:
-        check_images(dataset, raw)
     outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device))
     score = score_of(outputs, temperature)
     drawn = test_pictures(score, f"{model.name}: {dataset.name}")
-    if config.corrupted:
-        accuracies = score_corrupted(model, outputs, score.data_digest, config.batch_size, device=device)
-        score = replace(score, corrupted=accuracies)
-        drawn["corruptions.png"] = png(corruptions_figure(outputs, score, score.data_digest))
     paths = {name: save_picture(config, model, name, content) for name, content in drawn.items()}
     logged = log_test_result(config, model, score, drawn)
     shown = {Path(name).stem.replace("_", " "): path for name, path in paths.items()}
@@ -126,8 +119,6 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
         console.print(
             f"shown: {MOST_COUNTS} of {len(score.classes)} classes, lowest F1 first; set output= to save all classes"
         )
-    if score.corrupted:
-        console.print(corruptions_table(score.accuracy, score.corrupted))
     if len(score.classes) > MOST_IN_MATRIX:
         return
     matrix = PlainTable("confusion matrix (row: true, column: predicted)")

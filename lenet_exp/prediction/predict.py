@@ -159,7 +159,7 @@ def check_places(config: PredictConfig) -> None:
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
     if config.ensemble and config.sweep is None:
         raise ConfigError("ensemble=true: requires sweep=")
-    for flag in ("ensemble", "calibrate", "corrupted"):
+    for flag in ("ensemble", "calibrate"):
         if getattr(config, flag) and config.images:
             raise ConfigError(f"{flag}=true: requires a test set and cannot be combined with images=")
     if config.output is not None:

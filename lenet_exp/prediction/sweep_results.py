@@ -14,10 +14,8 @@ from lenet_exp.files import Json
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.prediction.corrupted import corruptions_table
 from lenet_exp.prediction.evaluation import calibration_lines, calibration_text, times
 from lenet_exp.reports.columns import behind
-from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.tracking.models.prediction import LoggedTest
 from lenet_exp.training.score import Score
 
@@ -142,15 +140,13 @@ def run_line(tested: ScoredRun, with_split: bool) -> str:
 
 
 def print_means(scored: ScoredConfiguration) -> None:
-    """Print the mean results over seeds: accuracy, calibration, and, if evaluated, corruptions and the ensemble."""
+    """Print the mean results over seeds: accuracy, calibration, and, if evaluated, the ensemble."""
     scores = [t.score for t in scored.tested]
     n, mean, images = len(scores), scored.metrics["test_accuracy"], scores[0].total
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
     print(f"test accuracy {mean * 100:.2f} ± {(scored.sd or 0.0) * 100:.2f}% (n = {n}){luck}")
     print(*calibration_lines(scores), sep="\n")
-    if corrupted := {name: statistics.fmean(s.corrupted[name] for s in scores) for name in scores[0].corrupted}:
-        PlainConsole().print(corruptions_table(mean, corrupted))
     if scored.ensemble is not None:
         measures = calibration_text(scored.ensemble.calibration.measures)
         print(f"ensemble of {n} models: test accuracy {scored.ensemble.accuracy * 100:.2f}%, {measures}")

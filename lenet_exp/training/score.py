@@ -68,7 +68,6 @@ class Score:
         calibration: calibration of the model's probabilities.
         scaled: calibration after temperature scaling; None if no temperature was fitted.
         files: SHA-256 digest of each file that was read.
-        corrupted: accuracy on the test set with each corruption, by the name of the corruption; empty if not evaluated.
     """
 
     correct: int
@@ -80,17 +79,11 @@ class Score:
     calibration: Calibration
     scaled: Calibration | None = None
     files: dict[str, str] = field(default_factory=dict)
-    corrupted: dict[str, float] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
         """Fraction of correct predictions."""
         return self.correct / self.total
-
-    @property
-    def corrupted_mean(self) -> float | None:
-        """The mean accuracy over the corruptions; None if they were not evaluated."""
-        return sum(self.corrupted.values()) / len(self.corrupted) if self.corrupted else None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -100,11 +93,8 @@ class Score:
         if self.scaled is not None:
             found |= {f"test_{name}_scaled": value for name, value in self.scaled.measures.items()}
             found["temperature"] = self.scaled.temperature
-        found |= {f"test_accuracy_{name}": accuracy for name, accuracy in self.corrupted.items()}
-        if self.corrupted_mean is not None:
-            found["test_accuracy_corrupted_mean"] = self.corrupted_mean
         return found
 
     def as_json(self) -> dict[str, Json]:
-        """Return the accuracy, the mean accuracy over the corruptions, and all fields as JSON values."""
-        return {"accuracy": self.accuracy, **asdict(self), "corrupted_mean": self.corrupted_mean}
+        """Return the accuracy and all fields as JSON values."""
+        return {"accuracy": self.accuracy, **asdict(self)}
