@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
+from lenet_exp.config.params import shown
 from lenet_exp.config.schema import (
     OPTIMIZER_LIMITS,
     WORDS,
@@ -49,6 +50,7 @@ def check_flags(config: Config) -> None:
     _check_schedule(config)
     _check_optimizer(config)
     check_tags(config.tracking.tags)
+    _check_cuda_devices(config.sweep.devices)
 
 
 def check_ranges(config: Config | PredictConfig) -> None:
@@ -152,6 +154,11 @@ def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
         expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(device, DEVICES)}"
         raise ConfigError(f"device={device}: {expected}")
+
+
+def _check_cuda_devices(devices: list[int]) -> None:
+    if min(devices, default=0) < 0 or len(set(devices)) < len(devices):
+        raise ConfigError(f"sweep.devices={shown(devices)}: must be distinct numbers of at least 0")
 
 
 def _check_threads(threads: int | None) -> None:

@@ -25,6 +25,7 @@ from lenet_exp.config.package_files import source_digest
 from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
+from lenet_exp.executors.local.devices import prepare_worker
 from lenet_exp.executors.local.pool import Pool
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
@@ -194,7 +195,7 @@ class Host:
         return Pool(
             1,
             time_limit=work.time_limit,
-            prepare=partial(work.prepare, sets),
+            prepare=partial(prepare_worker, partial(work.prepare, sets), ()),  # the cluster assigns GPUs
             inherit=[d for shared in sets for d in shared.descriptors],
             output=work.output.with_name(f"workers-{host()}.log"),
             answer=self._ask if work.asks else None,

@@ -81,6 +81,7 @@ class WorkSpec:
         answer: function that `next_done` calls in the sweep's own process, with each report; it returns whether to
             prune the run. It can receive the same report twice, for example after the loss of a process.
         remote: description of the work as plain data, for executors that cannot send Python objects to their processes.
+        devices: CUDA devices that processes on this machine use in turn; empty if they do not select a device.
     """
 
     task: Callable[..., object]
@@ -91,3 +92,4 @@ class WorkSpec:
     output: Path
     answer: Ask | None = None
     remote: RemoteWork | None = None
+    devices: Sequence[int] = ()

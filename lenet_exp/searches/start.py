@@ -70,7 +70,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     if planned.config.sweep.dry_run:
         print(*plan_lines(planned), sep="\n")
         return
-    launching.check(planned.corners)
+    launching.check(planned.corners, planned.config)
     swept = [flag.name for flag in planned.flags]
     code = codes(*(job.config for job in planned.corners))
     request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan, code=code)

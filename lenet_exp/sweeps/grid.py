@@ -108,7 +108,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
     check_outputs(plan.sweep.outputs)
     all_trained = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
     if not all_trained:
-        launching.check(plan.jobs)
+        launching.check(plan.jobs, plan.config)
     if plan.config.sweep.detach:
         detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, request=plan.request)
         return

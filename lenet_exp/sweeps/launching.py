@@ -19,9 +19,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lenet_exp.config.params import shown
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.executors.local.devices import worker_devices
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -37,8 +39,9 @@ log = logging.getLogger("lenet_exp")
 class LocalLaunching:
     """Launches jobs in processes on this machine, as specified by the `sweep.*` flags."""
 
-    def check(self, jobs: Sequence[Job]) -> None:
-        """Do nothing, because any job can be launched locally."""
+    def check(self, jobs: Sequence[Job], config: Config) -> None:
+        """Check that the devices in `sweep.devices` exist; see `HydraLaunching.check`."""
+        worker_devices((job.config.device for job in jobs), config.sweep.devices)
 
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
@@ -81,16 +84,23 @@ class HydraLaunching:
                 "hydra/launcher=local, cluster_ray, or cluster_slurm"
             )
 
-    def check(self, jobs: Sequence[Job]) -> None:
+    def check(self, jobs: Sequence[Job], config: Config) -> None:
         """Check that jobs can be launched. A sweep calls this method before it writes any files.
 
         Args:
             jobs: jobs of the sweep, or examples of them.
+            config: configuration of one job; its `sweep.*` flags apply to the sweep.
 
         Raises:
             ConfigError: the jobs cannot be launched.
         """
-        if not str(self.config.hydra.launcher._target_).startswith(OURS):
+        devices, name = config.sweep.devices, str(self.config.hydra.launcher._target_)
+        if devices and name != f"{OURS}launcher.LocalLauncher":
+            raise ConfigError(
+                f"sweep.devices={shown(devices)}: requires hydra/launcher=local; Ray and Slurm assign GPUs"
+            )
+        worker_devices((job.config.device for job in jobs), devices)
+        if not name.startswith(OURS):
             return
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=hydra_task, config=self.config

@@ -17,6 +17,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.executors.local.devices import worker_devices
 from lenet_exp.executors.work import Ask, JobEnd
 from lenet_exp.folders.code_folder import save_code
 from lenet_exp.folders.find import find_sweep
@@ -145,13 +146,15 @@ class Session:
 
         all_known = jobs is like
         self.background.rests = launcher.on_this_machine
+        devices: list[int] = []
         with self.display.sweep():
             if launcher.on_this_machine:
+                devices = worker_devices((job.config.device for job in like), self.config.sweep.devices)
                 if all_known:
                     compile_ahead(native_shapes(job.executed for job in like))
                 else:
                     jobs = _compile_as_created(jobs)
-            work = work_spec(self.sweep, like, environment, all_known=all_known, answer=answer)
+            work = work_spec(self.sweep, like, environment, all_known=all_known, answer=answer, devices=devices)
             executor = launcher.executor(work)
             with self.watching():
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)

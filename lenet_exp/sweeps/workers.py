@@ -27,6 +27,7 @@ def work_spec(
     *,
     all_known: bool,
     answer: Ask | None = None,
+    devices: Sequence[int] = (),
 ) -> WorkSpec:
     """Return a sweep's work for an executor. Each dataset of the jobs is loaded only once for all processes.
 
@@ -36,6 +37,7 @@ def work_spec(
         environment: environment variables in `hydra.job.env_set`.
         all_known: whether `jobs` are all jobs of the sweep.
         answer: function called after each epoch of a job to decide whether to prune the run; None to never prune.
+        devices: see `WorkSpec`.
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
     sets = share_datasets(job.executed for job in like)
@@ -47,6 +49,7 @@ def work_spec(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
+        devices=devices,
         remote=RemoteWork(list(map(hide_password, sys.argv)), dict(environment), [job_to_json(job) for job in like]),
     )
 

@@ -37,6 +37,7 @@ STOP_SECONDS = 30.0  # maximum time for a job to end after SIGTERM
 class _Worker:
     process: subprocess.Popen[bytes]
     pipe: Connection
+    slot: int
     job: int | None = None
     since: float = 0.0
     stop_by: float | None = None
@@ -51,7 +52,8 @@ class Pool:
         retries: number of times to retry a job whose worker died.
         time_limit: maximum duration of a job, in seconds; None for no limit. If a job exceeds it, its worker receives
             SIGTERM, and the job counts as lost.
-        prepare: function called in each new worker, before its first job.
+        prepare: function called in each new worker, before its first job, with the worker's slot, which is the smallest
+            number from 0 that no other worker has. The slot of a dead worker is free again.
         inherit: file descriptors that the workers keep open.
         output: file to which the workers' stdout and stderr are appended; None to use the streams of this process.
         answer: function that `next_done` calls with a job's question; it returns the answer.
@@ -63,7 +65,7 @@ class Pool:
         *,
         retries: int = 0,
         time_limit: float | None = None,
-        prepare: Callable[[], object] | None = None,
+        prepare: Callable[[int], object] | None = None,
         inherit: Sequence[int] = (),
         output: Path | None = None,
         answer: Callable[[Any], Any] | None = None,
@@ -172,12 +174,13 @@ class Pool:
                 worker.pipe.send_bytes(self._tasks[job])
 
     def _start(self) -> _Worker:
+        slot = min(set(range(self._size)) - {w.slot for w in self._workers})
         mine, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as stack:
             output = stack.enter_context(self._output.open("ab")) if self._output else None
             process = subprocess.Popen(
                 # Without -P, a torch.py in the working directory would be imported first.
-                [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno()), str(slot)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -188,7 +191,7 @@ class Pool:
         pipe = Connection(mine.detach())
         with contextlib.suppress(OSError):
             pipe.send_bytes(self._prepare)
-        return _Worker(process, pipe)
+        return _Worker(process, pipe, slot)
 
     def _receive(self, worker: _Worker) -> JobEnd | None:
         """Handle a worker's message. Return the end of its job, or None if the job continues or is retried."""

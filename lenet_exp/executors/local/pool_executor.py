@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from lenet_exp.executors.local.devices import prepare_worker
 from lenet_exp.executors.local.pool import Pool
 from lenet_exp.executors.work import WorkSpec
 from lenet_exp.folders.job import Job
@@ -25,7 +26,7 @@ class PoolExecutor(Pool):
             self.capacity,
             retries=retries,
             time_limit=time_limit,
-            prepare=partial(work.prepare, work.sets),
+            prepare=partial(prepare_worker, partial(work.prepare, work.sets), work.devices),
             inherit=[d for shared in work.sets for d in shared.descriptors],
             output=work.output,
             answer=work.answer,

@@ -1,4 +1,7 @@
-"""A worker process, which a `Pool` starts: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`."""
+"""A worker process, which a `Pool` starts: `python -m lenet_exp.executors.local.worker <descriptor> <slot>`.
+
+The descriptor is the worker's end of its pipe.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def main() -> None:
     try:
         prepare = cloudpickle.loads(pipe.recv_bytes())
         if prepare is not None:
-            prepare()
+            prepare(int(sys.argv[2]))
         threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
         while (job := jobs.get()) is not None:
             _busy.set()

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +18,42 @@ from lenet_exp.stopping import Terminated, graceful, stop_signal
 if TYPE_CHECKING:
     from lenet_exp.folders.job import Job
 
-prepared: list[int] = []
+prepared: list[int] = []  # the slot of this worker, once for each call of `prepare`
+selected: list[int] = []  # CUDA devices that this process selected
 
 
-def prepare() -> None:
-    """Count the calls in this process."""
-    prepared.append(os.getpid())
+def prepare(slot: int) -> None:
+    """Record the call in this process."""
+    prepared.append(slot)
+
+
+def prepare_with_gpus(devices: Sequence[int], slot: int) -> None:
+    """Prepare as a sweep's worker does, on a machine with these CUDA devices."""
+    import torch
+
+    from lenet_exp.executors.local.devices import prepare_worker
+
+    torch.cuda.set_device = selected.append
+    prepare_worker(partial(prepare, slot), devices, slot)
 
 
 def where(n: int) -> tuple[int, int, int, int]:
     """Return `n`, the process, its session, and the number of calls of `prepare` in it."""
     return n, os.getpid(), os.getsid(0), len(prepared)
+
+
+def meet(folder: Path, n: int, others: int) -> tuple[int, list[int]]:
+    """Wait until so many other jobs have started, and return the slot and the selected devices of this worker."""
+    (folder / f"met-{n}").touch()
+    while len(list(folder.glob("met-*"))) <= others:
+        time.sleep(0.01)
+    return prepared[0], selected
+
+
+def die_and_meet(folder: Path, n: int, others: int) -> tuple[int, list[int]]:
+    """Die in the first attempt; in the second, `meet`."""
+    die(-signal.SIGKILL, str(folder))
+    return meet(folder, n, others)
 
 
 def double(n: int) -> int:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ def test_each_job_runs_once_and_each_worker_is_prepared_once():
     assert all(pid == session != os.getsid(0) for pid, session, _ in origins)
     assert {times for _, _, times in origins} == {1}
     assert not any(alive(pid) for pid, _, _ in origins)
+
+
+def test_each_worker_selects_its_own_gpu(tmp_path):
+    prepare = partial(tasks.prepare_with_gpus, [1, 3])
+    done = run(*[(tasks.meet, tmp_path, n, 2) for n in range(3)], workers=3, prepare=prepare)
+    assert sorted(d.value for d in done.values()) == [(0, [1]), (1, [3]), (2, [1])]
+
+
+def test_retried_job_gets_gpu_of_dead_worker(tmp_path):
+    prepare = partial(tasks.prepare_with_gpus, [1, 3])
+    jobs = [(task, tmp_path, n, 1) for n, task in enumerate((tasks.meet, tasks.die_and_meet))]
+    done = run(*jobs, workers=2, retries=1, prepare=prepare)
+    assert [done[n].value for n in range(2)] == [(0, [1]), (1, [3])]
+
+
+def test_worker_of_cpu_runs_makes_no_cuda_call(tmp_path):
+    done = run((tasks.meet, tmp_path, 0, 0), prepare=partial(tasks.prepare_with_gpus, []))
+    assert done[0].value == (0, [])
 
 
 def test_exception_of_job_is_returned_with_traceback():

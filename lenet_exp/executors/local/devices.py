@@ -1,0 +1,50 @@
+"""Assigns the CUDA devices of this machine to the workers of a sweep, round robin.
+
+A run with `device=cuda` or `device=auto` uses the current CUDA device of its process. A run with `device=cuda:<number>`
+does not depend on its worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+
+from lenet_exp.config.params import shown
+from lenet_exp.errors import ConfigError
+
+
+def worker_devices(flags: Iterable[str], allowed: Sequence[int]) -> list[int]:
+    """Return the CUDA devices for the workers of a sweep, or an empty list if no run uses the device of its worker.
+
+    Args:
+        flags: value of `device` in each run.
+        allowed: value of `sweep.devices`; empty for all CUDA devices.
+
+    Raises:
+        ConfigError: a device in `allowed` was not found.
+    """
+    count = torch.cuda.device_count()  # does not initialize CUDA
+    if missing := [number for number in allowed if number >= count]:
+        problem = f"CUDA device {missing[0]} not found; this machine has {count or 'none'}"
+        raise ConfigError(f"sweep.devices={shown(allowed)}: {problem}")
+    return list(allowed or range(count)) if {"auto", "cuda"} & set(flags) else []
+
+
+def device_of_worker(slot: int, devices: Sequence[int]) -> int | None:
+    """Return the CUDA device of the worker in a slot; None if there are no devices."""
+    return devices[slot % len(devices)] if devices else None
+
+
+def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
+    """Select the CUDA device of this worker process, unless there are no devices, and then call `prepare`.
+
+    Args:
+        prepare: function to call.
+        devices: see `WorkSpec`.
+        slot: slot of the worker; see `Pool`.
+    """
+    device = device_of_worker(slot, devices)
+    if device is not None:
+        torch.cuda.set_device(device)
+    prepare()
