@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import shlex
@@ -70,6 +71,14 @@ def let_waiting_threads_sleep() -> None:
 def now_ms() -> int:
     """Return the current time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def user() -> str:
+    """Return the name of the current user, or `unknown` if the name cannot be determined."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # this machine has no user with this ID, as in some containers
+        return "unknown"
 
 
 @cache

@@ -3,9 +3,9 @@
   lenet-compare                          compare the configurations of the last sweep
   lenet-compare sweep=<id>,<id>          compare several sweeps together; give 'last', IDs (or their first few
                                          characters), MLflow run IDs, or folders
-  lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
-                                         compare all runs in the store that match an MLflow filter; an empty filter=
-                                         matches every run
+  lenet-compare filter="params.model = 'lenet5' and tags.users LIKE '%ada%' and tags.note = 'first'"
+                                         compare all runs in the store that match an MLflow filter, here on the model,
+                                         the users, and a custom tag; an empty filter= matches every run
   lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
                                          0.2 percentage points with 80% power; run=true also runs that command
   lenet-compare confirm=0.2 against=baseline

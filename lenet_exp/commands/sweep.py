@@ -1,6 +1,8 @@
 """lenet-sweep: list, watch, stop, and remove sweeps.
 
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
+    user=ada model=lenet5 tag=note=first
+                                   list only the sweeps of a user, with a model, or with a tag (tag=note: any value)
   lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
   lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
@@ -34,7 +36,7 @@ OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
 REMOVED = ("sweep", "experiment", "run")  # flags that select what rm removes; exactly one must be set
 OF_REMOVAL: dict[str, str | None] = {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"}
 FLAGS: dict[str, dict[str, str | None]] = {
-    "list": {},
+    "list": {"user": None, "model": None, "tag": None},
     "status": OF_SWEEP,
     "watch": OF_SWEEP,
     "stop": OF_SWEEP,
@@ -65,7 +67,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.records import Outcome
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.target import log_unfinished
-    from lenet_exp.reports.terminal.sweep_status import print_list, print_status
+    from lenet_exp.reports.terminal.sweep_status import matches, print_list, print_status
     from lenet_exp.sweeps.follow import allocation_status, driver_status, follow
     from lenet_exp.sweeps.repair import repair, repair_all, try_repair
     from lenet_exp.sweeps.stop import stop_sweep
@@ -73,7 +75,11 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
 
     if action == "list":
         log_unfinished(outputs_dir())
-        print_list(repair_all(outputs_dir()))
+        sweeps = repair_all(outputs_dir())
+        found = [sweep for sweep in sweeps if matches(sweep, **values)]
+        if sweeps and not found:
+            raise ConfigError(f"no sweep in {outputs_dir()} matches; run lenet-sweep list without flags")
+        print_list(found)
         return 0
     sweep = find_sweep(str(values["sweep"]))
     stores = Stores(sweep.outputs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from lenet_exp.config.params import text
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import Json
 
@@ -18,6 +19,7 @@ NAMES = (
     "stopped_early",
     "run_folder",
     "created_ms",
+    "users",
     "host",
     "owner",
     "command",
@@ -46,7 +48,7 @@ def check_tags(tags: Mapping[str, Json]) -> None:
     Raises:
         ConfigError: a name is reserved.
     """
-    for name, value in _flat(tags):
+    for name, value in flat(tags).items():
         if is_own(name):
             raise ConfigError(
                 f"tracking.tags.{name}={value}: this name is reserved, as are {', '.join(NAMES)}, "
@@ -64,13 +66,13 @@ def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json
         own: tags that lenet_exp sets.
         users: tags that the user set.
     """
-    return {**{name: value for name, value in users.items() if not is_own(name)}, **own}
+    return {**{name: value for name, value in flat(users).items() if not is_own(name)}, **own}
 
 
-def _flat(tags: Mapping[str, Json], before: str = "") -> Iterator[tuple[str, Json]]:
-    """Yield each tag with its dotted name, because Hydra splits `tracking.tags.mlflow.note=1` into nested dicts."""
+def flat(tags: Mapping[str, Json]) -> dict[str, str]:
+    """Return the values of tags by dotted name; Hydra splits `tracking.tags.mlflow.note=1` into nested dicts."""
+    found: dict[str, str] = {}
     for key, value in tags.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
+        inner = flat(value) if isinstance(value, Mapping) else None
+        found |= {key: text(value)} if inner is None else {f"{key}.{name}": its for name, its in inner.items()}
+    return found

@@ -291,6 +291,7 @@ class DeliveredRun(Stored):
         former: IDs of earlier MLflow runs that a user deleted, and of surplus ones for the same folder; they are
             ignored even if they are restored.
         begun: whether the store has received the data from the run's start: parameters, datasets, and sweeps.
+        users: users whom the MLflow run names.
     """
 
     store: str
@@ -302,6 +303,7 @@ class DeliveredRun(Stored):
     reason: str = ""
     former: list[str] = field(default_factory=list)
     begun: bool = True
+    users: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ class SweepPlan(Stored):
         directory: working directory of the command; empty in files from older releases.
         search: settings and progress of the search; None for a grid.
         code: digest of the copied code of each own class (see `code_folder`), by the path of the class.
+        users: users who have started the sweep.
+        tags: values of `tracking.tags` at all starts, keyed by dotted name.
         database: state of the SQLite database (see `database_state`) when all uploads were complete; empty if they are
             not complete.
     """
@@ -124,4 +126,6 @@ class SweepPlan(Stored):
     search: SearchPlan | None = None
     counted: dict[str, dict[str, float]] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
+    users: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
     database: str = ""

@@ -8,11 +8,12 @@ from lenet_exp.addresses import store_name, store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, LoggedModels
+from lenet_exp.config.tags import flat
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.machine import now_ms
+from lenet_exp.machine import now_ms, user
 from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
@@ -75,6 +76,8 @@ def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrid
     """
     plan = sweep.kept_plan()
     if plan is None or plan.outcome is not Outcome.finished or plan.overrides != overrides or sweep.owner() is not None:
+        return False
+    if user() not in plan.users or not flat(config.tracking.tags).items() <= plan.tags.items():
         return False
     uri = store_uri(config.tracking.uri, sweep.outputs)
     return plan.database == database_state(uri) != "" and store_name(uri) in plan.mlflow_runs and sweep.has_jobs(jobs)

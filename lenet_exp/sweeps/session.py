@@ -14,6 +14,7 @@ from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.params import text
 from lenet_exp.config.schema import Config
+from lenet_exp.config.tags import flat
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
@@ -27,9 +28,9 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.folders.sweep_plan import SearchPlan
+from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import OPEN
-from lenet_exp.machine import now_ms
+from lenet_exp.machine import now_ms, user
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, signal_from
@@ -223,8 +224,7 @@ def sweep_session(
             )
         save_code((job.config for job in jobs), outputs)
         forced_ms = now_ms() if config.sweep.force else 0
-        had = kept.search if kept is not None else None
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, had=had))
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, kept=kept))
         sweep.mark_unreported(delivery.name)
         delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
@@ -303,26 +303,30 @@ def _is_pruned(job: Job) -> bool:
     return record is not None and record.outcome is Outcome.pruned
 
 
-def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
+def plan_fields(request: SweepRequest, config: Config, *, again: bool, kept: SweepPlan | None = None) -> dict[str, Any]:
     """Return the fields of sweep.json that depend on the request: the command, and the destination of the results.
 
     Args:
         request: sweep as requested by the user.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         again: whether the sweep is resumed. With `sweep.resume=`, the stored command is not replaced.
-        had: plan of the search at the end of the previous session; None if there was no previous session.
+        kept: plan at the end of the previous session; None if there was no previous session.
     """
-    kept: dict[str, Any] = {"experiment": config.tracking.experiment}
-    kept["tracking_uri"] = frozen_uri(config.tracking.uri)
+    found: dict[str, Any] = {"experiment": config.tracking.experiment}
+    found["tracking_uri"] = frozen_uri(config.tracking.uri)
+    found["users"] = list(dict.fromkeys([*(kept.users if kept is not None else ()), user()]))
+    found["tags"] = (kept.tags if kept is not None else {}) | flat(config.tracking.tags)
     if again and not request.overrides:
-        return kept
+        return found
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
-    kept |= {"confirms": confirms, "points": config.sweep.points}
+    found |= {"confirms": confirms, "points": config.sweep.points}
     if not again or config.sweep.margin is not None:
-        kept["margin"] = config.sweep.margin
-    kept["directory"] = str(Path.cwd())
-    kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}
-    return kept | ({"search": request.search.resumed_from(had)} if request.search is not None else {})
+        found["margin"] = config.sweep.margin
+    found["directory"] = str(Path.cwd())
+    found |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}
+    if request.search is not None:
+        found["search"] = request.search.resumed_from(kept.search if kept is not None else None)
+    return found
 
 
 def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from lenet_exp.config.tags import is_own
 from lenet_exp.files import Json
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ MOST_RUNS = 1000  # maximum number of runs that are searched for differing param
 CURVES = ("val_accuracy", "val_loss", "train_loss", "train_accuracy", "step_loss", "lr")
 LOSSES = ("val_loss", "train_loss", "step_loss")
 SEED_FLAGS = ("seed", "split_seed")  # not part of a configuration
-OF_EXPERIMENT = ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
+OF_EXPERIMENT = ("dataset", "model", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"
 # MLflow's page shows "Something went wrong" if one of these keys is missing.
 AS_IT_BEGINS: dict[str, Json] = {
@@ -69,6 +70,7 @@ class View:
         key: name of the view in a link; a new view with the same key replaces an existing view.
         search: filter that selects the runs, in MLflow's syntax.
         params: params that are shown as columns before the metrics and as axes of the parallel-coordinates chart.
+        tags: tags that are shown as columns after the params.
         grouped: params that define a configuration, whose runs are drawn as a single line with a band; empty to draw a
             line for each run.
         parallel: whether a parallel-coordinates chart is shown before the curves; MLflow cannot show this chart for
@@ -80,13 +82,14 @@ class View:
     key: str
     search: str
     params: Sequence[str]
+    tags: Sequence[str] = ()
     grouped: Sequence[str] = ()
     parallel: bool = False
     least_accuracy: float = 0.0
 
     def tag_value(self) -> str:
         """Return the value of the experiment's tag that stores the view."""
-        columns = [f"params.`{name}`" for name in self.params]
+        columns = [f"params.`{name}`" for name in self.params] + [f"tags.`{name}`" for name in self.tags]
         columns += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
         # A parallel-coordinates chart needs the full width.
@@ -127,7 +130,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     columns = _differing(swept, [run.data.params for run in runs])
     configuration = [name for name in columns if name not in SEED_FLAGS] or ["dataset"]
     several = len({tuple(run.data.params.get(name) for name in configuration) for run in runs}) < len(runs)
-    table = View(f"sweep-{sweep[:12]}", search, columns)
+    table = View(f"sweep-{sweep[:12]}", search, list(dict.fromkeys(["model", *columns])), _tags_of(runs))
     least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
     grouped = configuration if several else ()
     curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))
@@ -145,7 +148,9 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
 
 def experiment_links(client: MlflowClient, address: str, experiment: str) -> list[Link]:
     """Return links to the pages with all runs of an experiment, given the experiment's ID."""
-    view = View("all-runs", 'tags.kind = "run"', OF_EXPERIMENT, parallel=True)
+    search = 'tags.kind = "run"'
+    runs = client.search_runs([experiment], search, max_results=MOST_RUNS)
+    view = View("all-runs", search, OF_EXPERIMENT, _tags_of(runs), parallel=True)
     return [
         _link(client, address, experiment, "runs, best first", view=view),
         _link(client, address, experiment, "curves", view=view, mode=CHARTS),
@@ -162,6 +167,11 @@ def _link(client: MlflowClient, address: str, experiment: str, shows: str, view:
     except MlflowException:  # the server is read-only, so the user has to select the columns
         page += f"&searchFilter={quote(view.search)}&orderByKey={quote(f'metrics.`{BEST}`')}&orderByAsc=false"
     return Link(shows, page + mode)
+
+
+def _tags_of(runs: Sequence[Run]) -> list[str]:
+    """Return the names of the tags to show: the list of users, and the users' own tags."""
+    return ["users", *sorted({name for run in runs for name in run.data.tags if not is_own(name)})]
 
 
 def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from lenet_exp.amounts import number_of
+from lenet_exp.config.targets import option_name
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, job_results
@@ -16,6 +17,21 @@ from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.terminal.sweep_table import resume_line, went_wrong
 from lenet_exp.reports.words.search_words import left_words, search_line
+
+
+def matches(sweep: SweepFolder, user: str | None, model: str | None, tag: str | None) -> bool:
+    """Return whether a sweep has a user, a model, and a tag.
+
+    Args:
+        user, model: names; None for any.
+        tag: name of the tag, or `name=value`; None for any.
+    """
+    plan, (name, _, value) = sweep.started(), (tag or "").partition("=")
+    return (
+        (user is None or user in plan.users)
+        and (model is None or any(option_name(job.config.model) == model for job in sweep.jobs()))
+        and (tag is None or (name in plan.tags and value in ("", plan.tags[name])))
+    )
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:

@@ -27,6 +27,7 @@ from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.models.model import link_model, log_model, registered_name
 from lenet_exp.tracking.stores.mlflow_runs import (
     REPLACED,
+    add_user,
     alive,
     close_abandoned,
     close_former,
@@ -53,13 +54,20 @@ NOTE = "mlflow.note.content"  # tag that contains a run's description in MLflow'
 
 
 def deliver(
-    folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True, archive: bytes | None = None
+    folder: RunFolder,
+    store: Store,
+    *,
+    parent: str | None = None,
+    model: bool = True,
+    user: str | None = None,
+    archive: bytes | None = None,
 ) -> str:
     """Upload all results in a run folder that have not been uploaded yet, up to its last checkpoint.
 
     Args:
         parent: MLflow run ID of the sweep that contains the run; None if the run is not part of a sweep.
         model: whether to also upload the best model, if the run is finished and its folder contains the weights.
+        user: user who trains the run or reuses its result, for the run's list of users; None if there is no such user.
         archive: the best model as another process has exported it; None to export it here.
 
     Returns:
@@ -84,6 +92,10 @@ def deliver(
     if parent is not None and parent not in entry.sweeps:
         entry = replace(entry, sweeps=[*entry.sweeps, parent])
         join_sweeps(store, entry.run_id, entry.sweeps)
+        folder.set_delivered(entry)
+    if user is not None and user not in entry.users:
+        add_user(store, entry.run_id, user)
+        entry = replace(entry, users=[*entry.users, user])
         folder.set_delivered(entry)
     record = folder.record()
     finished = record is not None and record.outcome is Outcome.finished

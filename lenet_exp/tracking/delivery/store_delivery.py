@@ -31,6 +31,7 @@ from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.machine import user
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.delivery.deliver import deliver, passed_over_run
@@ -239,14 +240,16 @@ class StoreDelivery:
             log.warning("missing in MLflow (%s): %s; to upload them, run: lenet-sync%s", self.name, left, which)
 
     def _send(self, folder: RunFolder, *, model: bool, last: bool, archive: bytes | None = None) -> str | None:
+        name = None if self._patient else user()  # lenet-sync also uploads the runs of other users
+
         def send(store: Store) -> str:
             reset_lost([folder], store)
             with folder.delivery_lock():
                 try:
-                    return deliver(folder, store, parent=self.parent, model=model, archive=archive)
+                    return deliver(folder, store, parent=self.parent, model=model, archive=archive, user=name)
                 except OSError as e:
                     if model and e.errno in DISK_ERRORS:  # upload the end of the run without its model
-                        deliver(folder, store, parent=self.parent, model=False)
+                        deliver(folder, store, parent=self.parent, model=False, user=name)
                     raise
 
         try:

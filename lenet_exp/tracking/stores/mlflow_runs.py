@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.machine import user
 from lenet_exp.tracking.stores.store import Store, ignored
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN = "sweep_shown"  # tag of a sweep's MLflow run that contains a digest of the run's description
 LIVE = "live"  # value of the tag `sweep_shown` while the sweep is running
+USERS = "users"  # tag with the names of all users of a run or sweep, separated by commas
 REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by another run
 
 
@@ -67,6 +68,13 @@ def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplu
 def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
     """Tag an MLflow run with the sweeps that contain it. MLflow nests the run under the first sweep."""
     set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
+
+
+def add_user(store: Store, run_id: str, name: str) -> None:
+    """Add a user to the list of users of an MLflow run, unless the list already contains the user."""
+    users = [known for known in store.client.get_run(run_id).data.tags.get(USERS, "").split(",") if known]
+    if name not in users:
+        set_tags(store, run_id, {USERS: ",".join([*users, name])})
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
@@ -120,7 +128,8 @@ def strings(tags: Mapping[str, Json]) -> dict[str, str]:
 
 def origin_tags(command: str, versions: Mapping[str, str], git: Mapping[str, str]) -> dict[str, Json]:
     """Return the tags for the origin of a new MLflow run: its command, program, user, versions, and git commit."""
-    source = {"mlflow.source.name": _program(command), "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+    source = {"mlflow.source.name": _program(command), "mlflow.source.type": "LOCAL"}
+    source |= {"mlflow.user": user(), USERS: user()}
     return {"command": command, **source, **{f"version.{name}": v for name, v in versions.items()}, **git}
 
 
@@ -133,11 +142,3 @@ def _program(command: str) -> str:
     if words[:2] == ["python", "-m"]:
         return words[2].replace("lenet_exp.", "lenet-")
     return words[0].strip("'") or "python"  # an interactive session has no command
-
-
-def _user() -> str:
-    """Return the name of the current user, or `unknown` if the name cannot be determined."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # this machine has no user with this ID, as in some containers
-        return "unknown"
