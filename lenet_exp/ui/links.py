@@ -134,7 +134,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
     grouped = configuration if several else ()
     curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))
-    parallel = replace(table, key=f"{table.key}-parallel", parallel=True)
+    parallel = replace(table, key=f"{table.key}-parallel", params=columns, parallel=True)
     bands = ", with a band for each configuration" if several else ""
     return [
         _link(client, address, experiment, "runs, best first", view=table),
