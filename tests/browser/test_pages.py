@@ -45,7 +45,14 @@ def test_table_of_sweep_lists_runs_best_first_with_swept_flags(page, served, swe
     assert shown[len(known) :] == ["-"] * (len(sweep.runs) - len(known))
     swept = {tuple(run.data.params[flag] for flag in SWEPT) for run in sweep.runs}
     assert {tuple(row[f"params.{flag}"] for flag in SWEPT) for row in table} == swept
-    others = ["metrics.best_val_accuracy", "metrics.best_epoch", "duration", "tags.outcome"]
+    others = [
+        "params.model",
+        "metrics.best_val_accuracy",
+        "metrics.best_epoch",
+        "duration",
+        "tags.outcome",
+        "tags.users",
+    ]
     assert set(table[0]) == {*(f"params.{flag}" for flag in SWEPT), *others}
     screenshot("table")
 
