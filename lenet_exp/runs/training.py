@@ -68,9 +68,7 @@ class RunTraining:
         try:
             with self.display.run(name, self.num_epoch, self.steps):
                 outcome, reason = self._epochs()
-            config = self.lane.config
-            if outcome is Outcome.finished and config.keep_state and not depends_on_length(config.schedule):
-                end_state = self.checkpoints.write_end(self.lane)
+            end_state = self._keep_state() if outcome is Outcome.finished else ""
         except (KeyboardInterrupt, Terminated) as e:
             outcome, reason = Outcome.killed, type(e).__name__
             raise
@@ -99,6 +97,17 @@ class RunTraining:
         if self.model_file is not None and best is not None:
             self.model_file.replace(best.weights, record)
         return record
+
+    def _keep_state(self) -> str:
+        """Save the final training state, which a run with a larger `num_epoch` continues, and return its digest."""
+        config = self.lane.config
+        if not config.keep_state or depends_on_length(config.schedule):
+            return ""
+        try:
+            return self.checkpoints.write_end(self.lane)
+        except OSError as e:  # the result is more important
+            log.warning("%s: final training state not kept (%s)", self.begun.name, e.strerror)
+            return ""
 
     def _show_mistakes(self, best: Best) -> None:
         """Save a picture of the images that the best weights misclassify.
