@@ -7,7 +7,6 @@ measures commands that users run before or after a sweep: a dry run, the same co
 command at a time. CPU times are more reliable than wall times.
 
     python -m benchmarks.scale --json scale.jsonl               # with SQLite; writes a line after each size
-    python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
     python -m benchmarks.scale --show scale.jsonl --plot benchmarks/scale.png
 
 The sweep sets `tracking.models=best tracking.plots=false`. To measure the cost of a model and plots for each run, add
@@ -35,7 +34,6 @@ from benchmarks.kills import environment, started_by
 from benchmarks.measure import positive
 from benchmarks.scale_show import show
 from benchmarks.search_table import EPOCHS, FLAGS
-from lenet_exp.tracking.stores.database import driver_uri
 
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
@@ -65,7 +63,7 @@ class Scale:
 
     Attributes:
         runs: number of runs in the sweep.
-        store: type of the store: sqlite, postgresql, or http.
+        store: type of the store: sqlite, http, or https.
         commands: costs keyed by command, such as `sweep`, `again`, and `dry run`.
         phases: CPU times in seconds. `jobs`, `runs`, and `end` refer to the main process while it creates the jobs,
             while the jobs run (mostly uploads), and at the end. `workers` refers to all workers.
@@ -122,7 +120,7 @@ def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
 
 def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> Scale:
     """Run the sweep and the other commands for one size, and return the measurements."""
-    found = Scale(size, (uri or "sqlite").partition(":")[0].partition("+")[0])
+    found = Scale(size, (uri or "sqlite").partition(":")[0])
     train = ["-m", "benchmarks.scale_recorded", *line(size, uri, more)]
     found.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
     found.commands["sweep"], found.phases = sweep(train, outputs)
@@ -135,8 +133,6 @@ def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> S
     ):
         found.commands[name] = command(["-m", "lenet_exp", program, *words], outputs)
     found.bytes = {name: tree(outputs / name) for name in ("runs", "sweeps", "mlartifacts", "mlflow.db")}
-    if uri and uri.startswith("postgresql"):
-        found.bytes["mlflow.db"] = database_bytes(uri)
     found.page = page_seconds(outputs, uri)
     return found
 
@@ -194,17 +190,6 @@ def of_process(pid: int) -> tuple[float, float]:
 def tree(path: Path) -> int:
     """Return the size in bytes of a file, or the total size of all files in a folder."""
     return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
-
-
-def database_bytes(uri: str) -> int:
-    """Return the size in bytes of a PostgreSQL database, including tables and indexes."""
-    from sqlalchemy import create_engine, text
-
-    engine = create_engine(driver_uri(uri, 60))
-    with engine.connect() as connection:
-        found = connection.execute(text("select pg_database_size(current_database())")).scalar_one()
-    engine.dispose()
-    return int(found)
 
 
 def page_seconds(outputs: Path, uri: str | None) -> float | None:

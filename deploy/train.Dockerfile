@@ -9,7 +9,7 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY conf /src/conf
 COPY lenet_exp /src/lenet_exp
 COPY hydra_plugins /src/hydra_plugins
-RUN pip install --no-cache-dir '/src[postgres,search]'
+RUN pip install --no-cache-dir '/src[search]'
 RUN useradd --create-home lenet && mkdir /outputs /data && chown lenet /outputs /data
 USER lenet
 WORKDIR /home/lenet

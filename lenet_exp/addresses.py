@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
@@ -68,29 +65,21 @@ def frozen_uri(uri: str | None) -> str | None:
 def store_name(uri: str) -> str:
     """Return the name that identifies a store in files and messages: the store's address without secrets.
 
-    The name of an HTTP server contains neither a user nor a query. In a database address, the user and the query can
-    select the database, so the name contains a digest of both instead. Passwords are not part of the digest. A store
-    name that is passed as `uri` is returned unchanged.
+    The name contains no query, and the name of an HTTP server contains no user. A store name that is passed as `uri` is
+    returned unchanged, even if release 0.2 recorded it for a database, as in `postgresql://***@host/db#1a2b3c4d`.
     """
-    hidden = hide_password(uri)
-    address = hidden.partition("?")[0]
+    address = hide_password(uri).partition("?")[0]
     if uri.startswith(("http://", "https://")):
         address = address.replace(f"{HIDDEN}@", "", 1)
         return uri if address == uri else address.rstrip("/")
-    if hidden == uri or uri.startswith(SQLITE):
-        return address
-    user, query = _DATABASE.match(uri).groups("")  # type: ignore[union-attr]  # the pattern matches any text
-    options = [(key, _PWD.sub("", value)) for key, value in parse_qsl(query) if not _SECRET.search(key)]
-    digest = hashlib.sha256(json.dumps([unquote(user), sorted(options)]).encode()).hexdigest()[:8]
-    address = re.sub(r"://(?:\*\*\*@)?", f"://{HIDDEN}@", address, count=1)
-    return f"{address}#{digest}" if user or options else address
+    return address
 
 
 def full_uri(name: str, *known: str | None) -> str:
     """Return the full address of the store with the given name.
 
     If neither an address in `known` nor MLFLOW_TRACKING_URI has this name, the name itself is returned. A name contains
-    `***` in place of each secret.
+    no secrets.
 
     Args:
         name: name of the store, from `store_name`.
@@ -109,6 +98,3 @@ def hide_password(text: str) -> str:
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
 # Errors from requests show the address without the server: `url: /path?query`.
 _QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")
-_DATABASE = re.compile(r"[^:]*://(?:([^:/@]*)(?::[^@]*)?@)?[^?]*(?:\?(.*))?", re.DOTALL)  # same groups as in SQLAlchemy
-_SECRET = re.compile("pass|pwd|token|secret|key$|auth", re.IGNORECASE)
-_PWD = re.compile(r"\b(pwd|password)=[^;]*", re.IGNORECASE)  # in the value of `odbc_connect`

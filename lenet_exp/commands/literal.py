@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,8 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         known: default values, keyed by flag.
 
     Raises:
-        ConfigError: an argument is not `flag=value` with a known flag, or the value of a Boolean flag is neither true
-            nor false.
+        ConfigError: an argument is not `flag=value` with a known flag, the value of a Boolean flag is neither true nor
+            false, or the address in `tracking.uri=` or MLFLOW_TRACKING_URI is invalid.
     """
     values = dict(known)
     for argument in arguments:
@@ -42,6 +43,11 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         if known[key] in YES_OR_NO:
             one_of(key, value, YES_OR_NO)
         values[key] = value
+    uri = values.get("tracking.uri") or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        from lenet_exp.config.check import check_address
+
+        check_address(uri)
     return values
 
 

@@ -56,12 +56,9 @@ def run(arguments: list[str]) -> int:
         )
     checking = checks == "true"
     from lenet_exp.addresses import default_uri
-    from lenet_exp.config.check import check_store
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.waiting import print_waiting
 
-    if uri is not None:
-        check_store(uri)
     print_waiting("loading PyTorch")
     log_to_console()
     options = {"data_root": values["data_root"], "trust": values["trust"]}

@@ -30,21 +30,19 @@ def run(arguments: list[str]) -> int:
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
     if len(given := [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]) > 1:
         raise ConfigError(f"{' and '.join(f'{flag}=' for flag in given)} are set; set only one of them")
-    from lenet_exp.config.check import check_store
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.sweeps.stores import Stores
     from lenet_exp.sweeps.sync import Sync
-    from lenet_exp.tracking.stores import usable
+    from lenet_exp.tracking.stores.usable import check_store
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
     print_waiting("uploading results that MLflow missed; waiting if the store is restarting")
     if uri is not None:
         check_store(uri)
-        usable.check_store(uri)
     if values["champion"] is not None:
         return _make_champion(values["champion"], uri)
     if which is not None:

@@ -70,8 +70,9 @@ def run(arguments: list[str]) -> int:
     which = values["sweep"]
     sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
     uri = _store(values["tracking.uri"], sweep)
-    database = sqlite_path(uri) if sweep is None and not values["tracking.uri"] else None
-    if database is not None and database.parent.is_dir() and not database.exists():
+    database = sqlite_path(uri)
+    is_default = sweep is None and not values["tracking.uri"]
+    if is_default and database is not None and database.parent.is_dir() and not database.exists():
         open_store(StoreAddress(uri=uri, experiment=EXPERIMENT))
     client = connect(uri)
     with answering(uri):
@@ -90,7 +91,7 @@ def run(arguments: list[str]) -> int:
         shown, parent = parent, (_parent(client, uri, latest, None) if latest is not None else None) or parent
         return parent is not None and (shown is None or parent.info.run_id != shown.info.run_id)
 
-    if uri.startswith(("http://", "https://")):
+    if database is None:
         _print(links(store_name(uri).rstrip("/")))
         return 0
     taken = free_port(port, host)
@@ -98,7 +99,7 @@ def run(arguments: list[str]) -> int:
         print(f"port {port} is in use; using port {taken} instead", file=sys.stderr)
     print(f"starting the MLflow UI for {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
-    with graceful(), serving(uri, host, taken, token) as server:
+    with graceful(), serving(database, host, taken, token) as server:
         if server.wait(server.answers):
             _print([link.with_token(token) for link in links(web_address(host, taken))])
             if not token or not is_local(host):
@@ -148,23 +149,12 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
 
 
 def _store(uri: str | None, sweep: SweepFolder | None) -> str:
-    """Return the address of the store to show.
-
-    Raises:
-        ConfigError: the sweep's store requires a password that was not saved.
-    """
-    from lenet_exp.addresses import HIDDEN, default_uri, full_uri, store_uri
+    """Return the address of the store to show."""
+    from lenet_exp.addresses import default_uri, full_uri, store_uri
 
     if uri or sweep is None:
         return uri or default_uri()
-    plan = sweep.started()
-    kept = full_uri(store_uri(plan.tracking_uri, sweep.outputs))
-    if HIDDEN in kept:
-        raise ConfigError(
-            f"tracking.uri={kept}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI to this URI "
-            "with the password"
-        )
-    return kept
+    return full_uri(store_uri(sweep.started().tracking_uri, sweep.outputs))
 
 
 def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:

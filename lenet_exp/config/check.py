@@ -30,8 +30,8 @@ from lenet_exp.config.tags import check_tags
 from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.machine import cpu_count
 
-# URI schemes that MLflow supports, except the scheme of its deprecated plain-file store
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+STORES = ("sqlite:///", "http://", "https://")
+DATABASES = ("postgresql", "mysql", "mssql")  # databases that only an MLflow server can use
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LONGEST_NAME = 200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
@@ -63,7 +63,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
     _check_device(config.device)
     _check_threads(config.num_threads)
-    check_store(config.tracking.uri)
+    check_address(config.tracking.uri)
     check_name("dataset.name", config.dataset.name)
     _check_experiment(config.tracking.experiment)
     _check_dataset(config.dataset)
@@ -168,7 +168,7 @@ def _check_threads(threads: int | None) -> None:
         raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
 
 
-def check_store(uri: str | None) -> None:
+def check_address(uri: str | None) -> None:
     """Check the address of an MLflow store.
 
     Raises:
@@ -188,13 +188,15 @@ def check_store(uri: str | None) -> None:
             f"{shown}: invalid host or port; the port must be from 1 to 65535, and / in a user name or password must "
             "be written as %2F"
         ) from None
-    scheme = parts.scheme.partition("+")[0]
-    if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
-        folder = "; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"
-        moved = folder if scheme in ("", "file") else ""
-        servers = ", ".join(f"{name}://..." for name in STORES[3:])
-        raise ConfigError(f"{shown}: expected one of: http(s)://..., sqlite:///FILE, {servers}{moved}")
-    if (scheme.startswith("http") and (not host or re.search(r"\s", uri))) or port == 0:
+    scheme = parts.scheme
+    if not uri.startswith(STORES):
+        fix = ""
+        if scheme in ("", "file"):
+            fix = "; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"
+        elif scheme.partition("+")[0] in DATABASES:
+            fix = "; for a database, run mlflow server --backend-store-uri and set tracking.uri to its address"
+        raise ConfigError(f"{shown}: must start with sqlite:///, http://, or https://{fix}")
+    if scheme != "sqlite" and (not host or port == 0 or re.search(r"\s", uri)):
         raise ConfigError(f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
 
 

@@ -73,7 +73,7 @@ def make_plan(target: RemovalTarget, *, mlflow: bool) -> Plan:
     Raises:
         ConfigError: the target is in use, or it includes a sweep that another sweep confirms.
         DamagedError: another sweep is corrupt, so its runs are unknown.
-        StoreError: a store does not respond, or its password is not stored.
+        StoreError: a store does not respond or is not supported.
     """
     plan = Plan(target, list(target.sweeps))
     for sweep in target.sweeps:
@@ -82,7 +82,7 @@ def make_plan(target: RemovalTarget, *, mlflow: bool) -> Plan:
     if mlflow:
         try:
             _ask_stores(plan)
-        except StoreError as e:
+        except (ConfigError, StoreError) as e:
             raise StoreError(f"{e}; nothing was removed. To remove only the folders, set mlflow=false.") from e
     return plan
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import HIDDEN, full_uri, sqlite_path
-from lenet_exp.errors import StoreError
+from lenet_exp.addresses import full_uri, sqlite_path
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.mlflow_runs import join_sweeps
@@ -59,13 +58,10 @@ def open_stored(name: str, outputs: Path) -> Store:
     """Open the store with the given name, as recorded in run and sweep folders.
 
     Raises:
-        StoreError: the store does not respond or cannot be written to, or its password is not stored.
+        ConfigError: release 0.2 recorded the name for a database without a server.
+        StoreError: the store does not respond or cannot be written to.
     """
     uri = full_uri(name)
-    if HIDDEN in uri:
-        raise StoreError(
-            f"tracking.uri={name}: its password is not stored; set MLFLOW_TRACKING_URI to the URI with the password"
-        )
     check_store(uri)
     return Store(uri, connect(uri), experiment_id="", outputs=outputs)
 

@@ -51,8 +51,7 @@ class Stores:
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
         """Open a store if needed, and return an object that uploads results to it, or None if the store cannot be used.
 
-        A warning is logged once if the store cannot be used, for example because it needs a password. Passwords are
-        never stored.
+        A warning is logged once if the store cannot be used.
 
         Args:
             tracking, kept: see `place`.
@@ -67,9 +66,6 @@ class Stores:
 
     def _opened(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
         uri = self._uri or kept or tracking.uri
-        if uri is not None and "***" in uri:
-            log.warning("tracking.uri=%s: its password is not stored; include it in MLFLOW_TRACKING_URI", uri)
-            return None
         try:
             return StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True, patient=True)
         except UserError as e:

@@ -18,12 +18,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
-from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri
+from lenet_exp.addresses import hide_password, sqlite_uri
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import stop_signal
-from lenet_exp.tracking.stores.database import driver_uri
 
 APP = "lenet-ui"
 TOKEN = "LENET_EXP_UI_TOKEN"  # an environment variable, because all users can see the arguments of a process
@@ -114,11 +114,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
+def serving(database: Path, host: str, port: int, token: str) -> Iterator[Server]:
     """Run MLflow's server for the duration of a `with` block. On exit, stop the server and its child processes.
 
     Args:
-        uri: address of the store.
+        database: absolute path of the SQLite database.
         host: address or name of this machine on which the server listens; 0.0.0.0 means all addresses.
         port: port on which the server listens.
         token: token that each request must contain; empty if no token is required.
@@ -126,17 +126,14 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--app-name", APP]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
-    database = sqlite_path(uri)
-    if database is not None:
-        uri = sqlite_uri(database)  # valid in any directory
-        command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
+    command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=subprocess.STDOUT,
-            env=_environment(uri, token),
+            env=_environment(database, token),
             cwd="/",  # uvicorn imports from the working directory first
             start_new_session=True,  # a Ctrl-C in the terminal reaches only lenet-ui
         )
@@ -163,9 +160,9 @@ def _allowed(host: str, port: int) -> list[str]:
     return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
 
 
-def _environment(uri: str, token: str) -> dict[str, str]:
+def _environment(database: Path, token: str) -> dict[str, str]:
     return os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # can contain a password; arguments are visible to all
+        "MLFLOW_BACKEND_STORE_URI": sqlite_uri(database),
         TOKEN: token,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners need 1.5 GB and are unused here
         "MLFLOW_DISABLE_TELEMETRY": "true",

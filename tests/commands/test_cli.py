@@ -72,7 +72,7 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "num_epoch": ["name=value"],
     "-m dataset=digits hydra.launcher.worker=3": ["hydra.launcher.worker"],
     "device=CUDA": ["cuda"],
-    "tracking.uri=foo": ["sqlite:///FILE"],
+    "tracking.uri=foo": ["sqlite:///"],
     "dataset=digits dataset.val_size=5000": ["dataset.val_size=5000", "1500"],
     "--config-dir /no/such/folder": ["/no/such/folder"],
     "dataset=digits -m seed=1,2": ["seed=1,2"],

@@ -36,18 +36,14 @@ class Postgres:
     def start(self) -> None:
         self._ctl("-l", f"{self.folder}/log", "-o", f"-p {self.port}", "start")
 
-    def stop(self, how: str = "immediate") -> None:
-        """Stop the cluster; for clients, `immediate` looks like a crash."""
-        self._ctl("-m", how, "stop")
+    def stop(self) -> None:
+        self._ctl("-m", "immediate", "stop")
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run a statement as the superuser over the socket in the folder, and return the output of psql."""
         tool = str(postgres_tool("psql"))
         line = [tool, "-h", str(self.folder), "-p", str(self.port), "-U", SUPERUSER, "-d", database]
         return self.run(*line, "-v", "ON_ERROR_STOP=1", "-Atc", statement)
-
-    def uri(self, database: str, user: str = "lab", password: str = "hunter2") -> str:
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, *command: str) -> str:
         """Run a command as the cluster's owner, because PostgreSQL's server refuses to run as root."""
@@ -70,7 +66,7 @@ def _owner() -> Mapping[str, object]:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Yield a new cluster with a user `lab` and passwords over TCP, or skip the test without PostgreSQL."""
+    """Yield a new cluster with passwords over TCP, or skip the test without PostgreSQL."""
     if postgres_tool("initdb") is None:
         pytest.skip("no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql")
     # Not pytest's folder, because another user cannot enter it, and the path of a socket is limited to 107 bytes.
@@ -81,32 +77,18 @@ def postgres() -> Iterator[Postgres]:
         cluster = Postgres(folder, free_port())
         initdb = [str(postgres_tool("initdb")), "-D", f"{folder}/data", "-U", SUPERUSER, "-E", "UTF8", "--no-sync"]
         cluster.run(*initdb, "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256")
-        certificate(folder / "tls")
-        for path in (folder / "tls", *(folder / "tls").iterdir()):
-            os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
         settings = {
-            "ssl": "on",
-            "ssl_cert_file": f"'{folder}/tls/server.crt'",
-            "ssl_key_file": f"'{folder}/tls/server.key'",
             "listen_addresses": "'127.0.0.1'",
             "unix_socket_directories": f"'{folder}'",
             "fsync": "off",  # a test's data need not survive a crash of the machine
-            "max_connections": "200",
         }
         with (folder / "data" / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = {value}\n" for name, value in settings.items())
         cluster.start()
         try:
-            cluster.sql("CREATE ROLE lab LOGIN PASSWORD 'hunter2'")
             yield cluster
         finally:
             cluster.stop()
-
-
-def database(cluster: Postgres, name: str) -> str:
-    """Create an empty database owned by `lab`, and return its address."""
-    cluster.sql(f"CREATE DATABASE {name} OWNER lab")
-    return cluster.uri(name)
 
 
 def certificate(folder: Path) -> None:

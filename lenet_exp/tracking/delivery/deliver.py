@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from omegaconf import OmegaConf
 
-from lenet_exp.addresses import HIDDEN, hide_password
+from lenet_exp.addresses import hide_password
 from lenet_exp.config.own_code import codes
 from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
@@ -215,8 +215,8 @@ def _log_end(
 
 def _how_to_load(store: Store, run_id: str) -> str:
     """Return a Markdown description for MLflow's UI: Python code that loads the run's model."""
-    address = "" if HIDDEN in store.name else f", tracking_uri={json.dumps(store.name)}"
-    return f'```python\nimport lenet_exp\n\nnetwork = lenet_exp.load("runs:/{run_id}"{address})\n```'
+    arguments = f'"runs:/{run_id}", tracking_uri={json.dumps(store.name)}'
+    return f"```python\nimport lenet_exp\n\nnetwork = lenet_exp.load({arguments})\n```"
 
 
 def _log_pictures(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lenet_exp.addresses import full_uri, hide_password
-from lenet_exp.errors import StoreError, first_line, printable
+from lenet_exp.errors import UserError, first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
@@ -43,7 +43,7 @@ def tag_runs(
             client.set_tag(run_id, tag, value)
         except Exception as e:  # the result must be reported even if a store is unreachable
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
-            all_reached = all_reached and not isinstance(e, StoreError)  # for other errors, only the run is missing
+            all_reached = all_reached and not isinstance(e, UserError)  # for other errors, only the run is missing
         else:
             say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:

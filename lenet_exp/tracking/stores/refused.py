@@ -1,4 +1,4 @@
-"""Explains errors from servers and databases that persist until the user fixes their cause."""
+"""Explains errors from servers that persist until the user fixes their cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.errors import first_line, printable
-from lenet_exp.tracking.stores.database import is_postgres, refusal
 
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 LOGIN = (
@@ -28,8 +27,6 @@ def why_refused(uri: str, error: Exception) -> str | None:
     Args:
         error: error that a request to the store raised.
     """
-    if is_postgres(uri) and refusal(error) is not None:
-        return refusal(error)
     code, text = getattr(error, "error_code", None), str(error)
     if TOKEN_REQUIRED in text:
         return TOKEN_REQUIRED

@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar, cast
-from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password, missing_database, sqlite_path, sqlite_uri, store_name, store_uri
 from lenet_exp.config.schema import StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
 from lenet_exp.tracking.stores.patience import TimedClient
 from lenet_exp.tracking.stores.refused import why_refused
-from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store, open_sqlite
+from lenet_exp.tracking.stores.usable import check_artifacts, check_store, open_sqlite
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,8 +87,8 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     with _explained(uri):
         if database is not None:
             _create_sqlite(database)
-        client = _client(uri, outputs, write=True)
-        experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
+        client = _client(uri)
+        experiment_id = _experiment_id(client, tracking.experiment, uri)
         return Store(uri, client, experiment_id, outputs)
 
 
@@ -104,21 +102,13 @@ def connect(uri: str) -> MlflowClient:
         raise StoreError(f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
     with answering(uri):
-        client = _client(uri, outputs_dir(), write=False)
+        client = _client(uri)
         client.search_experiments(max_results=1)
         return client
 
 
-def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
-    """Check that a store responds and that its tables exist, and return a client for it.
-
-    Without the check, MLflow would wait a long time for a store that does not respond.
-    """
-    mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
-    check_answers(address, REQUEST_SECONDS)
-    if is_postgres(uri):
-        check_database(address, hide_password(uri), _artifacts_uri(outputs / "mlflow.db"), write=write)
-    return cast("MlflowClient", TimedClient(mlflow.MlflowClient(tracking_uri=address)))
+def _client(uri: str) -> MlflowClient:
+    return cast("MlflowClient", TimedClient(import_mlflow().MlflowClient(tracking_uri=uri)))
 
 
 @contextmanager
@@ -179,7 +169,7 @@ def import_mlflow() -> ModuleType:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
+    for noisy in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # This logger prints tracebacks for errors that are also raised: more than 100 lines if SQLite is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -232,14 +222,12 @@ def _artifacts_uri(database: Path) -> str:
     return (database.absolute().parent / "mlartifacts").as_uri()
 
 
-def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> str:
+def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
+    found, database = client.get_experiment_by_name(name), sqlite_path(uri)
     if found is None:
-        location = None
-        if not urlsplit(uri).scheme.startswith("http"):  # a database server does not store files
-            location = f"{_artifacts_uri(sqlite_path(uri) or outputs / 'mlflow.db')}/{_path_safe(name)}"
+        location = None if database is None else f"{_artifacts_uri(database)}/{_path_safe(name)}"
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
@@ -254,7 +242,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
             f"mlflow experiments restore --experiment-id {found.experiment_id}"
         )
     check_artifacts(name, found.artifact_location)
-    if urlsplit(uri).scheme.startswith("http"):
+    if database is None:
         _check_writable(client, name, uri, found.experiment_id)
     return found.experiment_id
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -12,9 +11,9 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from lenet_exp.addresses import SQLITE, hide_password, sqlite_path
-from lenet_exp.errors import StoreError, first_line
+from lenet_exp.config.check import check_address
+from lenet_exp.errors import StoreError
 from lenet_exp.files import check_regular
-from lenet_exp.tracking.stores.database import EXTRA, driver_uri, is_postgres
 
 HEADER = b"SQLite format 3\0"
 
@@ -26,13 +25,13 @@ def check_store(uri: str, *, write: bool = True) -> None:
         write: whether runs will be written to the store, rather than only read from it.
 
     Raises:
-        StoreError: the database file or its folder cannot be used, or the database's driver is missing.
+        ConfigError: the address is invalid.
+        StoreError: the database file or its folder cannot be used.
     """
+    check_address(uri)
     database = sqlite_path(uri)
     if database is not None:
         _check_database(uri, database, write)
-    elif not uri.startswith(("http://", "https://")):
-        _check_driver(uri)
 
 
 def _check_database(uri: str, database: Path, write: bool) -> None:
@@ -84,18 +83,6 @@ def database_state(uri: str) -> str:
     return " ".join(f"{found.st_mtime_ns}:{found.st_size}" for found in stats)
 
 
-def _check_driver(uri: str) -> None:
-    """Check that SQLAlchemy's driver for a database server is installed."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        make_url(driver_uri(uri)).get_dialect().import_dbapi()
-    except (ArgumentError, ImportError) as e:
-        how = EXTRA if is_postgres(uri) else "install its driver in the same environment"
-        _refuse(uri, f"no SQLAlchemy driver found ({first_line(e)}); {how}")
-
-
 def check_artifacts(experiment: str, location: str) -> None:
     """Check that the artifact folder of an experiment is writable, if it is on this machine.
 
@@ -109,23 +96,6 @@ def check_artifacts(experiment: str, location: str) -> None:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise StoreError(f"tracking.experiment={experiment}: its artifact folder {folder} is not writable")
-
-
-def check_answers(uri: str, seconds: float) -> None:
-    """Check that a database server accepts connections, because MLflow itself would retry for 100 seconds.
-
-    Raises:
-        OSError: the server does not accept connections.
-    """
-    if uri.startswith(("http://", "https://", SQLITE)):
-        return
-    from sqlalchemy.engine import make_url
-
-    url = make_url(uri)
-    port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name())
-    if url.host and port:  # other addresses specify a socket file or a service that only the driver can resolve
-        with socket.create_connection((url.host, port), timeout=seconds):
-            pass
 
 
 def _refuse(uri: str, why: str) -> NoReturn:

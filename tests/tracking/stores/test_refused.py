@@ -6,9 +6,11 @@ import sqlite3
 
 import pytest
 
-from lenet_exp.errors import printable
+import lenet_exp
+from lenet_exp.errors import UserError, printable
+from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.stores.store import open_store
-from tests.tools.commands import SECRET, SMALL, refused
+from tests.tools.commands import SECRET, SMALL, refused, succeeded
 from tests.tools.configs import compose
 from tests.tools.servers import erring_server
 from tests.tracking.stores.test_store import counts
@@ -22,12 +24,14 @@ REFUSED = {  # what is typed, and a part of the message
     "tracking.uri=http://host:99999": "65535",
     "tracking.uri=http://host:port": "65535",
     "tracking.uri='http://a b'": "http://HOST",
-    "tracking.uri=ftp://host": "sqlite:///FILE",
+    "tracking.uri=ftp://host": "sqlite:///",
+    "tracking.uri=sqlite://mlflow.db": "sqlite:///",
+    "tracking.uri=mlruns": "mlflow migrate-filestore",
     "tracking.uri=sqlite:///:memory:": "lost",
     "tracking.uri=sqlite:////etc/passwd": "tracking.uri=sqlite:////etc/passwd",
     "tracking.uri=sqlite:////tmp": "folder",
     "tracking.uri=sqlite:////proc/mlflow.db": "tracking.uri=sqlite:////proc/mlflow.db",
-    "tracking.uri=postgresql+nosuch://host/db": "driver",
+    "tracking.uri=mysql+pymysql://host/db": "mlflow server --backend-store-uri",
     "dataset.name=a/b": "dataset.name=a/b",
     "dataset.name=../x": "dataset.name=../x",
     "dataset.name=": "dataset.name=",
@@ -96,3 +100,48 @@ def test_server_with_foreign_answers_gives_one_line_error(answer, main, outputs)
     assert uri in last
     assert "lenet-sync run=" in last
     assert counts(last) == [1, 1]
+
+
+DATABASE = f"postgresql://me:{SECRET}@host/db"
+COMMANDS = {
+    "train": ["dataset=digits"],
+    "predict": ["dataset=digits"],
+    "compare": [],
+    "export": ["format=pt2"],
+    "reproduce": ["run=champion:digits"],
+    "sync": [],
+    "ui": [],
+    "sweep": ["list"],
+}
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_database_without_server_gives_one_line_error(program, main, outputs, monkeypatch):
+    typed = [main(*COMMANDS[program], f"tracking.uri={DATABASE}", program=program)] if program != "sweep" else []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", DATABASE)
+    for done in (*typed, main(*COMMANDS[program], program=program)):
+        line = refused(done, "mlflow server --backend-store-uri", program=program)
+        assert line.startswith(f"lenet-{program}: tracking.uri=postgresql://***@host/db: must start with sqlite:///, ")
+        assert SECRET not in line
+    assert not outputs.exists()
+
+
+def test_functions_refuse_database_without_server(ready):
+    for function in (lenet_exp.load, lambda name, **more: lenet_exp.compare(filter=name, **more)):
+        with pytest.raises(UserError, match="mlflow server --backend-store-uri"):
+            function("lenet5-digits", tracking_uri=DATABASE)
+
+
+def test_outputs_uploaded_to_database_by_release_0_2_stay_readable(main, ready):
+    name = "postgresql://***@host/db#1a2b3c4d"  # as that release recorded it
+    succeeded(main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.models=none"))
+    (sweep,) = all_sweeps(ready)
+    ((store, run_id),) = sweep.started().mlflow_runs.items()
+    for path in ready.glob("runs/*/delivered.json"):
+        path.write_text(path.read_text().replace(store, name))
+    sweep.save(tracking_uri=name, mlflow_runs={name: run_id})
+    for program, *arguments in (["compare"], ["sweep", "list"], ["predict", "sweep=last"], ["sync"]):
+        succeeded(main(*arguments, program=program))
+    for program, *arguments in (["ui"], ["sweep", "rm", "sweep=last"], ["train", "-m", "sweep.resume=last"]):
+        line = refused(main(*arguments, program=program), "mlflow server --backend-store-uri", program=program)
+        assert line.startswith(f"lenet-{program}: tracking.uri={name}: ")
