@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch
     from lenet_exp.sweeps.launching import HydraLaunching
 
-OF_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
+OF_CONFIRMATION = ("hydra/launcher", "hydra.launcher.", "sweep.on_end=", "sweep.webhook=")  # flags passed on to it
 
 
 @dataclass
@@ -160,7 +160,8 @@ class GridSweeper(Sweeper):
             train_search(planned, command, self.launching)
         except RunsFailed:  # some trials failed
             failed = True
-        where = [o for o in self.config.hydra.overrides.hydra if o.lstrip("+").startswith(OF_LAUNCHER)]
+        given = cast(Mapping[str, list[str]], OmegaConf.to_container(self.config.hydra.overrides))  # not resolved
+        where = [o for o in (*given["hydra"], *given["task"]) if o.lstrip("+").startswith(OF_CONFIRMATION)]
         if confirm_search(planned, where) or failed:
             raise RunsFailed
 

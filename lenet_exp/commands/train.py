@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import typed
+from lenet_exp.config.schema import HOOKS, value_of
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
 from lenet_exp.stopping import Terminated
 from lenet_exp.waiting import print_waiting
@@ -34,9 +35,10 @@ def train(cfg: DictConfig) -> float:
     log_to_console()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
-    if config.sweep.resume is not None:
-        which = f"sweep.resume={shlex.quote(config.sweep.resume)}"
-        raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")
+    for flag in ("sweep.resume", *HOOKS):
+        if (value := value_of(config, flag)) is not None:
+            which = f"{flag}={shlex.quote(value)}"
+            raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")
     if config.sweep.dry_run:
         estimate_alone(config)
         return math.nan

@@ -32,6 +32,7 @@ from lenet_exp.machine import cpu_count
 
 STORES = ("sqlite:///", "http://", "https://")
 DATABASES = ("postgresql", "mysql", "mssql")  # databases that only an MLflow server can use
+WEBHOOK = r"https?://[a-z0-9.:[\]_-]+([/?#][!#-&(-)+-~]*)?"
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LONGEST_NAME = 200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
@@ -51,6 +52,10 @@ def check_flags(config: Config) -> None:
     _check_optimizer(config)
     check_tags(config.tracking.tags)
     _check_cuda_devices(config.sweep.devices)
+    if config.sweep.webhook is not None and not re.fullmatch(WEBHOOK, config.sweep.webhook, re.IGNORECASE):
+        raise ConfigError(  # without the address, which can be a secret
+            "sweep.webhook: must start with http:// or https://, and must not contain a user, spaces, quotes, or *"
+        )
 
 
 def check_ranges(config: Config | PredictConfig) -> None:

@@ -295,6 +295,11 @@ class Sweep:
     detach: bool = setting(
         "submit the sweep to the cluster and exit (requires hydra/launcher=cluster_slurm)", neutral=False
     )
+    on_end: str | None = setting("shell command to run at the end, with a report on stdin (null: none)", neutral=None)
+    webhook: str | None = setting("http(s) address to send a report to at the end (null: none)", neutral=None)
+
+
+HOOKS = ("sweep.on_end", "sweep.webhook")  # configurations of jobs omit them; only the present command can set them
 
 
 @dataclass

@@ -19,7 +19,7 @@ from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, without_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import LENET5, Config, EngineName, Tracking, value_of
+from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Tracking, value_of
 from lenet_exp.config.targets import keywords, option_name, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
@@ -152,7 +152,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
                 number=number,
                 name=job_name(number, values, groups) if values else _described(config),
                 swept=values,
-                overrides=[hide_password(o) for o in overrides],
+                overrides=[hide_password(o) for o in overrides if not o.lstrip("+").startswith(HOOKS)],
                 config=_frozen(config),
                 fingerprint=digest,
                 run="",
@@ -287,10 +287,11 @@ def _named(engine: str) -> list[str]:
 
 
 def _frozen(config: Config) -> Config:
-    """Return a copy of the configuration with absolute paths and without passwords."""
+    """Return a copy of the configuration with absolute paths, without passwords, and without hooks."""
     return replace(
         config,
         data_root=str(user_path(config.data_root).absolute()),
         model_path=config.model_path and str(user_path(config.model_path).absolute()),
         tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)),
+        sweep=replace(config.sweep, on_end=None, webhook=None),
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hydra.plugins.launcher import Launcher
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import HOOKS, Config, value_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.queues import queued
@@ -24,6 +24,7 @@ from lenet_exp.sweeps.workers import cores_of
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
 BY_ENVIRONMENT = "set MLFLOW_TRACKING_URI instead, which sbatch passes to the job"
+BY_VARIABLE = "set sweep.webhook='${oc.env:NAME}' and the environment variable NAME, which sbatch passes to the job"
 
 log = logging.getLogger("lenet_exp")
 
@@ -32,13 +33,15 @@ def check_detachable(launcher: Launcher) -> ExecutorLauncher:
     """Check that a sweep can be submitted to the cluster, and return its launcher.
 
     Raises:
-        ConfigError: the launcher cannot submit sweeps, or the command contains a password, which would be stored.
+        ConfigError: the launcher cannot submit sweeps, or the command contains a password or the address of a webhook,
+            which would be stored.
     """
     if not (isinstance(launcher, ExecutorLauncher) and launcher.detaches):
         raise ConfigError("sweep.detach=true: requires hydra/launcher=cluster_slurm")
     for word in sys.argv[1:]:  # the command is stored in the sweep folder and by Slurm
-        if hide_password(word) != word:
-            raise ConfigError(f"{hide_password(word)}: its password would be stored; {BY_ENVIRONMENT}")
+        if (shown := hide_password(word)) != word:
+            secret, instead = ("address", BY_VARIABLE) if "webhook" in shown else ("password", BY_ENVIRONMENT)
+            raise ConfigError(f"{shown}: its {secret} would be stored; {instead}")
     return launcher
 
 
@@ -60,6 +63,10 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
         StoreError: the MLflow store cannot be used.
     """
     detaching = check_detachable(launcher)
+    words = [w for w in _kept(sys.argv[1:]) if not w.lstrip("+").startswith("sweep.detach=")]
+    for hook in HOOKS:  # the driver resumes the sweep, without option files
+        if value_of(config, hook) and not any(word.startswith(f"{hook}=") for word in words):
+            raise ConfigError(f"{hook}: must be set on the command line with sweep.detach=true")
     check_outputs(sweep.outputs)
     save_code((job.config for job in jobs), sweep.outputs)
     StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
@@ -73,7 +80,6 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
             known = [] if request.search is not None else list(jobs)
             sweep.start(known, runs=len(known), **plan_fields(request, config, again=False))
             sweep.save(outcome=Outcome.not_started, starts=0)
-    words = [w for w in _kept(sys.argv[1:]) if not w.lstrip("+").startswith("sweep.detach=")]
     command = [sys.executable, "-m", "lenet_exp", "train", *words, f"sweep.resume={sweep.id}"]
     job = detaching.detach(sweep.path, command, cores_of(jobs))
     follow = f"lenet-sweep watch sweep={sweep.id}"

@@ -17,6 +17,7 @@ from lenet_exp.machine import now_ms, user
 from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
+from lenet_exp.sweeps.hooks import run_hooks
 from lenet_exp.sweeps.repair import close_in_store
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.usable import database_state
@@ -60,7 +61,7 @@ def end_sweep(
         delivery.warn_remaining(left, f" sweep={sweep.id}")
     if not left:
         sweep.save(database=database_state(delivery.uri))
-    print(f"view in MLflow: lenet-ui sweep={sweep.id}")
+    print(f"view in MLflow: lenet-ui sweep={sweep.id}", flush=True)  # readers of a pipe need it before the hooks end
     return all(r.outcome.ended_well for r in results)
 
 
@@ -83,11 +84,15 @@ def is_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config, overrid
     return plan.database == database_state(uri) != "" and store_name(uri) in plan.mlflow_runs and sweep.has_jobs(jobs)
 
 
-def print_complete(sweep: SweepFolder, jobs: Sequence[Job]) -> bool:
-    """Print the results of a complete sweep again, and return whether all its runs ended as intended."""
+def print_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config) -> bool:
+    """Print the results of a complete sweep again, and run its hooks.
+
+    Return whether all its runs ended as intended.
+    """
     results = job_results(sweep, jobs, now_ms())
     print_sweep(results, 0.0, sweep, compare_sweep(sweep, results))
-    print(f"view in MLflow: lenet-ui sweep={sweep.id}")
+    print(f"view in MLflow: lenet-ui sweep={sweep.id}", flush=True)
+    run_hooks(sweep, results, config, outcome=Outcome.finished, seconds=0.0)
     return all(r.outcome.ended_well for r in results)
 
 

@@ -77,14 +77,14 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     lines = [str(o.input_line) for o in overrides]
     for note in without_effect(configs):
         log.info("%s", note)
-    kept = [hide_password(line) for line in lines if line.startswith(MAKES_JOBS) or not line.startswith("sweep.")]
+    of_runs = [o for o in lines if not o.lstrip("+").startswith("sweep.") or o.lstrip("+").startswith(MAKES_JOBS)]
     return GridPlan(
         sweep=sweep_of(configs[0].tracking.experiment, frozen),
         jobs=frozen,
         config=configs[0],
         request=SweepRequest(
             command=command_line(),
-            overrides=kept,
+            overrides=[*map(hide_password, of_runs)],
             swept=swept,
             code=codes(*(job.config for job in frozen)),
         ),
@@ -116,7 +116,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         log.info(
             "sweep of %s; all already trained; outputs in %s", number_of(len(plan.jobs), "run"), plan.sweep.outputs
         )
-        if not print_complete(plan.sweep, plan.jobs):
+        if not print_complete(plan.sweep, plan.jobs, plan.config):
             raise RunsFailed
         return
     with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request) as session:

@@ -6,11 +6,11 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
@@ -19,6 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.config.params import shown
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
@@ -123,7 +124,10 @@ class HydraLaunching:
         OmegaConf.set_readonly(composed.hydra, False)
         with open_dict(composed):
             composed.hydra.sweep.dir = str(sweep.path)
-            composed.sweep = OmegaConf.structured(config.sweep)
+            composed.sweep = OmegaConf.structured(replace(config.sweep, on_end=None, webhook=None))
+            raw = cast(Any, OmegaConf.to_container(composed.hydra))  # interpolations can contain secrets
+            composed.hydra.overrides.task = [hide_password(o) for o in raw["overrides"]["task"]]  # launchers store it
+            composed.hydra.job.override_dirname = hide_password(raw["job"]["override_dirname"])
         loader = cast(ConfigLoader, JobLoader(sweep.path))
         context = HydraContext(config_loader=loader, callbacks=self.context.callbacks)
         task: TaskFunction = hydra_task

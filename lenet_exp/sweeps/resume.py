@@ -90,7 +90,8 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         )
     now = [o for o in now if _key(o) != "sweep.resume"]
     replaced = {_key(o) for o in now}
-    kept = [o for o in plan.overrides if _key(o) not in replaced | {"tracking.uri"}]
+    # Stored overrides are without flags of the sweep, unless somebody changed the file.
+    kept = [o for o in plan.overrides if _key(o) not in replaced | {"tracking.uri"} and not _key(o).startswith("sweep")]
     if "tracking.uri" not in replaced and (uri := _uri(given, plan.tracking_uri)) is not None:
         kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
     hidden = next((o for o in kept if "***" in o), None)

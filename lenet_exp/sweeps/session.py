@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
+from lenet_exp.sweeps.hooks import run_hooks
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watcher import watching
@@ -211,7 +212,7 @@ def sweep_session(
     save_code([config, *(job.config for job in (jobs if isinstance(jobs, list) else []))], outputs)
     # The store is opened first, so that nothing is written if it cannot be used.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
-    with sweep.claim():
+    with ExitStack() as after, sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None and (kept.starts > 0 or not request.overrides)
         if not again:
@@ -229,6 +230,9 @@ def sweep_session(
         delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
         start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
+        seconds, results = 0.0, list[JobResult]()
+        # The hooks run while no process owns the sweep, so that they can start other commands.
+        after.callback(lambda: run_hooks(sweep, results, config, outcome=outcome, seconds=seconds))
         try:
             _begin(session, again)
             yield session

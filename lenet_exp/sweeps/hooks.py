@@ -1,0 +1,139 @@
+"""Reports the end of a sweep to a command (`sweep.on_end`) and to a web server (`sweep.webhook`).
+
+Both receive the same report, a JSON object. A failure is one warning, and has no other effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from http.client import responses
+from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
+from threading import Thread
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from lenet_exp.addresses import hide_password, store_name, store_uri
+from lenet_exp.comparison.compare import compare_sweep
+from lenet_exp.config.schema import HOOKS, Config, value_of
+from lenet_exp.errors import first_line, printable
+from lenet_exp.files import Json
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import command_line
+from lenet_exp.reports.words.phrases import verdict
+
+COMMAND_SECONDS = 60.0  # time limit of the command
+KILLED_SECONDS = 1.0  # maximum time for a killed command to end, and to read the last line of a failed command
+POST_SECONDS = 10.0  # time limit of the request
+SHOWN = 200  # maximum number of bytes that are shown of the command's output
+
+log = logging.getLogger("lenet_exp")
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A handler that follows no redirects, which become errors."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Return None instead of a request."""
+
+
+def run_hooks(
+    sweep: SweepFolder, results: Sequence[JobResult], config: Config, *, outcome: Outcome, seconds: float
+) -> None:
+    """Run the command in `sweep.on_end`, and send a report to the address in `sweep.webhook`; log a line if one fails.
+
+    Args:
+        sweep: folder of the sweep, which has ended.
+        results: results of all jobs.
+        config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
+        outcome: outcome of the sweep: finished, failed, or killed.
+        seconds: duration of this session, in seconds.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal arrived. The command has been killed.
+    """
+    report: dict[str, Json] = {}
+    for flag, hook in zip(HOOKS, (_run, _post), strict=True):
+        if not (value := value_of(config, flag)):
+            continue
+        try:
+            report = report or _report(sweep, results, config, outcome=outcome, seconds=seconds)
+            failure = hook(value, report)
+        except Exception as e:
+            failure = first_line(e)
+        if failure:
+            log.warning("%s: %s", hide_password(f"{flag}={value}") if hook is _post else flag, printable(failure))
+
+
+def _report(
+    sweep: SweepFolder, results: Sequence[JobResult], config: Config, *, outcome: Outcome, seconds: float
+) -> dict[str, Json]:
+    """Return the report on a sweep, which both hooks receive."""
+    plan, store = sweep.started(), store_name(store_uri(config.tracking.uri, sweep.outputs))
+    run_id = plan.mlflow_runs.get(store) if store.startswith("http") else None
+    # The terminal shows no verdict for a stopped search, either.
+    compared = [] if plan.search is not None and plan.stopped_by else compare_sweep(sweep, results)
+    said = [f"{c.dataset}: {verdict(c)}" if len(compared) > 1 else verdict(c) for c in compared]
+    link = f"{store.rstrip('/')}/#/runs/{run_id}" if run_id is not None else f"lenet-ui sweep={sweep.id}"
+    report: dict[str, Json] = {"sweep": sweep.id, "experiment": plan.experiment, "outcome": outcome}
+    report |= {"counts": Counter(result.outcome for result in results), "verdict": " ".join(said), "link": link}
+    return report | {"seconds": round(seconds, 1), "command": command_line()}
+
+
+def _run(command: str, report: Mapping[str, Json]) -> str:
+    """Run a shell command. Return why it failed, or an empty string if it succeeded."""
+    own = {f"LENET_EXP_{key.upper()}": str(report[key]) for key in ("sweep", "outcome", "verdict", "link")}
+    process = Popen(
+        command, shell=True, env={**os.environ, **own}, stdin=PIPE, stdout=PIPE, stderr=STDOUT, start_new_session=True
+    )
+    output = bytearray()
+
+    def talk() -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(OSError), process.stdin as pipe:  # the command may not read the report
+            pipe.write(json.dumps(report).encode())
+        while chunk := process.stdout.read(1 << 12):
+            output[:] = (output + chunk)[-SHOWN:]
+
+    # A process that the command leaves behind can keep the pipes open, so another thread reads and writes.
+    talking = Thread(target=talk, daemon=True)
+    try:
+        talking.start()
+        status = process.wait(COMMAND_SECONDS)
+        talking.join(KILLED_SECONDS if status else 0)
+    except TimeoutExpired:
+        return f"stopped after {COMMAND_SECONDS:g} s"
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(OSError, TimeoutExpired):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(KILLED_SECONDS)
+    last = "".join(f" ({line})" for line in output.decode(errors="replace").strip().splitlines()[-1:])
+    return f"exit status {status if status > 0 else 128 - status}{last}" if status else ""
+
+
+def _post(url: str, report: Mapping[str, Json]) -> str:
+    """Send a report to an address. Return why it failed, without the address, or an empty string if it succeeded."""
+    headers = {"Content-Type": "application/json", "User-Agent": "lenet_exp"}
+    request, ended = Request(url, json.dumps(report).encode(), headers), list[str]()
+
+    def send() -> None:
+        try:
+            build_opener(_NoRedirects).open(request, timeout=2 * POST_SECONDS)
+            ended.append("")
+        except Exception as e:  # its text can contain the address
+            status, cause = getattr(e, "code", None), getattr(e, "reason", e)
+            why = getattr(cause, "strerror", None) or type(cause).__name__
+            ended.append(why if status is None else f"{status} {responses.get(status, '')}")
+
+    sending = Thread(target=send, daemon=True)  # a server that sends a byte a second never lets a read time out
+    sending.start()
+    sending.join(POST_SECONDS)
+    return ended[0] if ended else f"no response within {POST_SECONDS:g} s"

@@ -1,0 +1,373 @@
+"""`sweep.on_end` and `sweep.webhook` receive a report at the end of a sweep, and cannot change how the sweep ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.errors import ConfigError
+from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import job_results
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.sweeps import hooks
+from lenet_exp.sweeps.detach import check_detachable, detach
+from lenet_exp.sweeps.session import SweepRequest
+from tests.searches.searched import only_sweep
+from tests.tools.commands import SMALL, end, free_port, lenet_train, refused, start, succeeded
+from tests.tools.configs import compose
+from tests.tools.servers import answering, erring_server, flooding_server, send, served, silent_server
+from tests.tools.waiting import WAITS, waiting
+
+HERE = "hydra/launcher=basic"  # in this process
+TINY = (*SMALL, "dataset.train_size=320", "num_epoch=1", "num_threads=1")
+BARE = ("tracking.plots=false", "tracking.models=none")
+SECRET = "T0ken"
+NOTES = """
+import json, os, sqlite3, sys
+
+report = json.load(sys.stdin)
+variables = [os.environ[f"LENET_EXP_{key.upper()}"] for key in ("sweep", "outcome", "verdict", "link")]
+states = sqlite3.connect(os.environ["LENET_EXP_OUTPUTS"] + "/mlflow.db").execute("select distinct status from runs")
+with open(sys.argv[1], "a") as file:
+    file.write(json.dumps([report, variables, [state for state, in states]]) + "\\n")
+"""
+
+
+class Notes:
+    """A command that adds what it receives to a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "notes.jsonl"
+        (folder / "notes.py").write_text(NOTES)
+        self.flag = f'sweep.on_end="{sys.executable} {folder / "notes.py"} {self._file}"'
+
+    def read(self) -> list[tuple[dict[str, Any], list[str], list[str]]]:
+        """Return the report, the variables, and the states of the runs in MLflow, for each call of the command."""
+        return [tuple(json.loads(line)) for line in self._file.read_text().splitlines()] if self._file.exists() else []
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    return Notes(tmp_path)
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Run a server, and yield the address of a webhook and the list of the reports that it has received."""
+    reports: list[dict[str, Any]] = []
+
+    def answer(request: Any) -> None:
+        reports.append(json.loads(request.rfile.read(int(request.headers["Content-Length"]))))
+        send(request, 200, {}, b"")
+
+    with served(answering(answer)) as address:
+        yield f"{address}/{SECRET}", reports
+
+
+@pytest.fixture
+def ended(outputs: Path, caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
+    """Return a function that runs the given hooks of an ended sweep, and returns the warnings."""
+    job = lone_job(compose(TINY))
+    sweep = sweep_of("lenet_exp", [job])
+    sweep.path.mkdir(parents=True)
+    sweep.start([job], runs=1)
+
+    def run(**flags: str) -> list[str]:
+        config = compose(TINY)
+        for flag, value in flags.items():
+            setattr(config.sweep, flag, value)
+        caplog.clear()
+        results = job_results(sweep, [job], 0)
+        hooks.run_hooks(sweep, results, config, outcome=Outcome.failed, seconds=1.0)
+        return [record.getMessage() for record in caplog.records]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "warnings"),
+    [
+        ("cat > /dev/null", []),
+        ("exit 0", []),
+        ("sleep 60 &", []),
+        ("echo one; echo two >&2; exit 3", ["sweep.on_end: exit status 3 (two)"]),
+        ("kill -9 $$", ["sweep.on_end: exit status 137"]),
+        ("seq 1000000; exit 1", ["sweep.on_end: exit status 1 (1000000)"]),
+        ("printf '\\033[2J\\007no'; exit 1", ["sweep.on_end: exit status 1 ( [2J no)"]),
+    ],
+)
+def test_command_that_fails_is_one_warning(ended, command, warnings):
+    assert ended(on_end=command) == warnings
+
+
+@pytest.mark.parametrize("command", ["sleep 60 & sleep 60", "yes", "yes | tr -d '\\n'", "exec >&- 2>&-; sleep 60"])
+def test_command_is_killed_at_time_limit(ended, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "COMMAND_SECONDS", 0.2)
+    began = time.monotonic()
+    assert ended(on_end=f"(sleep 0.6; touch {tmp_path}/late) & {command}") == ["sweep.on_end: stopped after 0.2 s"]
+    assert time.monotonic() - began < 5
+    time.sleep(0.5)
+    assert not (tmp_path / "late").exists()  # the whole process group is killed
+
+
+def test_signal_kills_command(ended, monkeypatch, tmp_path):
+    def interrupt(process: Any, timeout: float) -> int:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hooks.Popen, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ended(on_end=f"sleep 0.3; touch {tmp_path}/late")
+    time.sleep(0.5)
+    assert not (tmp_path / "late").exists()
+
+
+def redirecting(address: str) -> Any:
+    return served(answering(lambda request: send(request, 302, {"Location": address}, b"")))
+
+
+def test_webhook_that_fails_is_one_warning_without_its_path(ended, monkeypatch):
+    monkeypatch.setattr(hooks, "POST_SECONDS", 0.3)
+    with receiving() as (elsewhere, reports):
+        cases = [
+            (redirecting(elsewhere), "302 Found"),
+            (erring_server(500), "500 Internal Server Error"),
+            (erring_server(404), "404 Not Found"),
+            (contextlib.nullcontext(f"http://127.0.0.1:{free_port()}"), "Connection refused"),
+            (silent_server(), "no response within 0.3 s"),
+            (served(answering(lambda request: request.wfile.write(request.path.encode()))), "BadStatusLine"),
+        ]
+        for server, why in cases:
+            with server as address:
+                assert ended(webhook=f"{address}/{SECRET}?a={SECRET}") == [f"sweep.webhook={address}/***: {why}"]
+    assert reports == []
+
+
+def test_webhook_that_drips_or_floods_takes_bounded_time(ended, monkeypatch):
+    monkeypatch.setattr(hooks, "POST_SECONDS", 0.3)
+
+    def drip(request: Any) -> None:
+        with contextlib.suppress(OSError):
+            request.wfile.write(b"HTTP/1.0 200 OK\r\nA: ")
+            while True:
+                request.wfile.write(b"a")
+                time.sleep(0.05)
+
+    began = time.monotonic()
+    with served(answering(drip)) as address:
+        assert ended(webhook=f"{address}/{SECRET}") == [f"sweep.webhook={address}/***: no response within 0.3 s"]
+    with flooding_server(b"x" * 100_000, 0.0) as address:
+        assert ended(webhook=address) == []
+    assert time.monotonic() - began < 3
+
+
+def test_failed_report_is_one_warning_per_hook(ended, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(hooks, "compare_sweep", fail)
+    warnings = ended(on_end="/bin/true", webhook="http://127.0.0.1:9/x")
+    assert warnings == ["sweep.on_end: disk full", "sweep.webhook=http://127.0.0.1:9/***: disk full"]
+
+
+HIDDEN = [
+    ("sweep.webhook=https://h.org/a/b?c=d", "sweep.webhook=https://h.org/***"),
+    ("++sweep.webhook=https://h.org:80?c", "++sweep.webhook=https://h.org:80/***"),
+    ("sweep.webhook='https\\://h.org/a'", "sweep.webhook='https\\://h.org/***'"),
+    ("sweep.webhook=https://h.org/a@b: requires -m", "sweep.webhook=https://h.org/***: requires -m"),
+    ("sweep.webhook=${oc.env:HOOK,https://h.org/a", "sweep.webhook=${oc.env:HOOK,https://h.org/***"),
+    ("sweep.webhook=h.org/a", "sweep.webhook=h.org/***"),
+    ("sweep={on_end: a, webhook: 'https://h.org/a'}", "sweep={on_end: a, webhook: 'https://h.org/***'}"),
+    *(
+        (shown, shown)
+        for shown in ("sweep.webhook=https://h.org/", "sweep.webhook=${oc.env:HOOK}", "webhook=http://h/a")
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), HIDDEN)
+def test_path_of_webhook_is_hidden(text, shown):
+    assert hide_password(text) == hide_password(shown) == shown
+    line = shlex.join(["lenet-train", text, "seed=1"])
+    assert shlex.split(hide_password(line)) == ["lenet-train", shown, "seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("sweep.on_end=./notify",), "sweep.on_end=./notify: requires -m"),
+        ((f"sweep.webhook=http://h.org/{SECRET}",), "sweep.webhook=http://h.org/***: requires -m"),
+        (("-m", f"sweep.webhook=h.org/{SECRET}"), "sweep.webhook: must start with http://"),
+        (("-m", f"sweep.webhook=file:///{SECRET}"), "sweep.webhook: must start with http://"),
+        (("-m", f"sweep.webhook=http://me:{SECRET}@h.org/x"), "sweep.webhook: must start with http://"),
+        (("-m", "sweep.webhook=https://h.org/***"), "sweep.webhook: must start with http://"),  # from a record
+        (("-m", "sweep.webhook=${oc.env:NOT_SET}"), "Environment variable 'NOT_SET' not found"),
+        (("-m", "sweep.on_end=a,b"), "sweep.*: must be the same"),
+    ],
+)
+def test_invalid_hooks_are_refused_before_training(main, outputs, flags, named):
+    assert SECRET not in refused(main(*flags, *TINY), named)
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([f"sweep.webhook=https://h.org/{SECRET}"], "sweep.webhook='${oc.env:NAME}'"),
+        ([], "sweep.on_end: must be set on the command line"),  # it is in an option file
+    ],
+)
+def test_detached_sweep_refuses_hooks_that_its_driver_cannot_have(outputs, monkeypatch, words, named):
+    launcher = SlurmLauncher(workers=None, retries=1, time_limit=None, fail_fast=False, max_failures=None)
+    monkeypatch.setattr("sys.argv", ["lenet-train", "-m", *words, "sweep.webhook=${oc.env:HOOK}"])
+    config = compose([*TINY, "sweep.on_end=/bin/true"])
+    with pytest.raises(ConfigError) as error:
+        detach(launcher, sweep_of("lenet_exp", [job := lone_job(config)]), [job], config, SweepRequest("", [], []))
+    assert named in str(error.value)
+    assert SECRET not in str(error.value)
+    assert not outputs.exists()
+    monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "sweep.webhook=${oc.env:HOOK}", "sweep.on_end=/bin/true"])
+    assert check_detachable(launcher) is launcher
+
+
+def contain(folder: Path, text: str) -> list[Path]:
+    """Return the files that contain a text."""
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+@pytest.mark.slow(seconds=4)
+def test_command_receives_report_after_uploads_and_again_from_rerun(ready, notes):
+    line = ("-m", *TINY, *BARE, "activation=relu,selu", "seed=0,1", notes.flag)
+    done = succeeded(end(start(*line, outputs=ready)))
+    assert done.stderr.count("sweep.on_end") == 0
+    again = succeeded(end(start(*line, outputs=ready)))
+    (report, variables, states), (repeated, *_) = notes.read()
+    sweep = only_sweep(ready)
+    assert (report["sweep"], report["experiment"], report["outcome"]) == (sweep.id, "lenet_exp", "finished")
+    assert (report["counts"], states) == ({"finished": 4}, ["FINISHED"])
+    assert report["verdict"] in done.stdout.splitlines()
+    assert report["link"] == f"lenet-ui sweep={sweep.id}"
+    assert report["command"] == sweep.started().command
+    assert 0 < report["seconds"] < 60
+    assert variables == [report[key] for key in ("sweep", "outcome", "verdict", "link")]
+    assert "already trained" in again.stderr
+    assert repeated == report | {"seconds": 0.0}
+
+
+@pytest.mark.slow(seconds=3)
+def test_diverged_sweep_calls_hooks_keeps_status_1_and_stores_no_secret(ready, notes):
+    line = ("-m", *TINY, "seed=0,1", "optimizer.lr=1e10", notes.flag)
+    with erring_server(503) as address:
+        done = end(start(*line, f"sweep.webhook={address}/{SECRET}", outputs=ready))
+    assert done.returncode == 1
+    assert f"sweep.webhook={address}/***: 503 Service Unavailable" in done.stderr.splitlines()
+    ((report, *_),) = notes.read()
+    assert (report["outcome"], report["counts"]) == ("finished", {"diverged": 2})
+    assert report["verdict"].startswith("No run finished: ")
+    assert SECRET not in str(report) + done.stdout + done.stderr
+    assert contain(ready, SECRET) == []
+
+
+@pytest.mark.slow(seconds=3)
+def test_other_launchers_store_no_secret(ready):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="hydra-submitit-launcher is not installed")
+    flags = ("hydra/launcher=submitit_local", f"sweep.webhook=http://127.0.0.1:{free_port()}/{SECRET}")
+    done = end(start("-m", *TINY, *BARE, "seed=0", *flags, outputs=ready))
+    assert "Connection refused" in done.stderr
+    assert list(ready.rglob("*.pkl"))
+    assert contain(ready, SECRET) == []
+
+
+@pytest.mark.slow(seconds=3)
+def test_stopped_sweep_calls_command_and_keeps_status_130(ready, notes, tmp_path):
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1", notes.flag)
+    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        assert end(process).returncode == 130
+    ((report, _, states),) = notes.read()
+    assert (report["outcome"], report["counts"]) == ("killed", {"killed": 1, "not started": 1})
+    assert states == ["KILLED"]
+
+
+def edit(sweep: SweepFolder, name: str, change: Callable[[Any], None]) -> None:
+    """Change each line of a file of a sweep, and remove the digests, as a file from release 0.1 has none."""
+    path, lines = sweep.path / name, []
+    text = path.read_text()
+    for value in map(json.loads, text.splitlines() if name.endswith("l") else [text]):
+        value.pop("digest")
+        change(value)
+        lines.append(json.dumps(value) + "\n")
+    path.write_text("".join(lines))
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> tuple[str, Path]:
+    """Return a hook for a stored file, and the file that it would create."""
+    return f"sweep.on_end='touch {tmp_path}/ran'", tmp_path / "ran"
+
+
+@pytest.mark.slow(seconds=2)
+def test_hooks_in_stored_files_of_grid_never_run(ready, trap, main, monkeypatch):
+    """Resuming and confirming use the stored jobs."""
+    flag, ran = trap
+    line = ("-m", HERE, *TINY, *BARE, "activation=relu,selu", "seed=0,1")
+    succeeded(lenet_train(*line, "sweep.on_end=/bin/true", outputs=ready))
+    sweep = only_sweep(ready)
+    assert "/bin/true" not in (sweep.path / "jobs.jsonl").read_text()
+
+    def change(job: Any) -> None:
+        job["config"]["sweep"] |= {"on_end": f"touch {ran}", "webhook": "http://h.org/x"}
+        job["overrides"] += [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
+
+    edit(sweep, "jobs.jsonl", change)
+    edit(sweep, "sweep.json", lambda plan: plan.update(on_end=f"touch {ran}", overrides=[*plan["overrides"], flag]))
+    succeeded(lenet_train("-m", HERE, "sweep.resume=last", outputs=ready))
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
+    edit(sweep, "jobs.jsonl", change)
+    assert "on_end" not in main("confirm=90", program="compare", status=0).stdout
+    with receiving() as (address, reports):
+        given = ("sweep.webhook=${oc.env:HOOK}", "sweep.resume=last")
+        succeeded(lenet_train("-m", HERE, *given, outputs=ready, HOOK=address))
+    assert [report["counts"] for report in reports] == [{"finished": 4}]
+    assert not ran.exists()
+    assert contain(ready, SECRET) == []
+
+
+@pytest.mark.slow(seconds=4)
+def test_hooks_of_search_report_its_confirmation_too(ready):
+    line = ("-m", "hydra/sweeper=search", *TINY, *BARE, "n_trials=4", "seeds=2", "confirm=50", "activation=relu,selu")
+    hook = "sweep.webhook=${oc.env:HOOK}"
+    with receiving() as (address, reports):
+        succeeded(end(start(*line, hook, outputs=ready, env={"HOOK": address})))
+    confirmation, search = all_sweeps(ready)
+    assert [report["sweep"] for report in reports] == [search.id, confirmation.id]
+    assert all(hook in report["command"] for report in reports)
+    assert reports[1]["verdict"].startswith(("Confirmed", "Not confirmed"))
+    assert contain(ready, SECRET) == []
+
+
+@pytest.mark.slow(seconds=3)
+def test_hooks_in_stored_files_of_search_never_run(ready, trap):
+    flag, ran = trap
+    line = ("-m", "hydra/sweeper=search", *TINY, *BARE, "n_trials=2", "sweep.workers=1", "activation=relu,selu,tanh")
+    with receiving() as (address, reports):
+        hook = ("sweep.webhook=${oc.env:HOOK}",)
+        succeeded(end(start(*line, *hook, outputs=ready, env={"HOOK": address})))
+        stored = [flag, f"++{flag}", f"sweep={{on_end:'touch {ran}'}}"]
+        edit(only_sweep(ready), "sweep.json", lambda plan: plan["overrides"].extend(stored))
+        succeeded(end(start("-m", "sweep.resume=last", "n_trials=3", *hook, outputs=ready, env={"HOOK": address})))
+    assert [report["counts"] for report in reports] == [{"finished": 2}, {"finished": 3}]
+    assert not ran.exists()
+    assert contain(ready, SECRET) == []
