@@ -76,7 +76,7 @@ def train(
     return result
 
 
-def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.DataFrame:
+def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare the runs.
 
     Call `sweep` again with the same overrides to train only the missing runs. In a script, call it under
@@ -85,7 +85,6 @@ def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.Data
     Args:
         overrides: list of overrides, such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string is
             treated as a list with a single item.
-        as_xarray: whether to return the runs as a dataset instead; see `compare`.
 
     Returns:
         The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints what would be
@@ -104,7 +103,7 @@ def sweep(overrides: str | Sequence[str], *, as_xarray: bool = False) -> pd.Data
         done = sweep_here(_listed(overrides))
     if done is None:
         return pd.DataFrame()
-    return compare(sweep=done.id, as_xarray=as_xarray)
+    return compare(sweep=done.id)
 
 
 def search(
@@ -163,7 +162,6 @@ def compare(
     experiment: str = "lenet_exp",
     by: str = "best",
     margin: float | None = None,
-    as_xarray: bool = False,
 ) -> pd.DataFrame:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
@@ -177,8 +175,6 @@ def compare(
         by: epoch whose validation accuracy is compared: "best" or "last".
         margin: margin of equivalence, in percentage points; by default, the margin set by `sweep.margin` when the sweep
             was started, if any.
-        as_xarray: whether to return an `xarray.Dataset` of the individual runs instead, with a dimension for each flag
-            that differs and one for the seeds; requires `pip install 'lenet_exp[xarray]'`. A search has no such form.
 
     Returns:
         One row per configuration, best first within each dataset; configurations with diverged runs come last. Columns:
@@ -212,13 +208,10 @@ def compare(
 
     from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.columns import ranked_records
-    from lenet_exp.reports.files.comparison_xarray import to_xarray
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
     found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=epoch, margin=margin)
-    if as_xarray:
-        return to_xarray(found)
     table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])

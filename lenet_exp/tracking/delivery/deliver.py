@@ -15,7 +15,6 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.config.own_code import codes
 from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
-from lenet_exp.config.tags import merged
 from lenet_exp.files import Json, read_regular
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
@@ -33,10 +32,9 @@ from lenet_exp.tracking.stores.mlflow_runs import (
     close_former,
     join_sweeps,
     log_files,
-    origin_tags,
+    new_tags,
     replacement_entry,
     set_tags,
-    strings,
 )
 from lenet_exp.tracking.stores.points import DIGEST, best_points, epoch_points, log_metrics, step_points
 from lenet_exp.tracking.stores.store import Store
@@ -143,13 +141,12 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
         "run_folder": folder.id,
         "created_ms": begun.created_ms,
         "host": begun.host,
-        **origin_tags(begun.command, begun.versions, begun.git),
     }
     run = store.client.create_run(
         store.experiment_id,
         start_time=begun.created_ms,
         run_name=begun.name,
-        tags=strings(merged(own, begun.config.tracking.tags)),
+        tags=new_tags(own, begun.config.tracking.tags, command=begun.command, versions=begun.versions, git=begun.git),
     )
     return str(run.info.run_id)
 

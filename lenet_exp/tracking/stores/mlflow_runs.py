@@ -126,11 +126,18 @@ def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     return {str(k): text(v) for k, v in tags.items()}
 
 
-def origin_tags(command: str, versions: Mapping[str, str], git: Mapping[str, str]) -> dict[str, Json]:
-    """Return the tags for the origin of a new MLflow run: its command, program, user, versions, and git commit."""
+def new_tags(
+    own: Mapping[str, Json],
+    users: Mapping[str, Json],
+    *,
+    command: str,
+    versions: Mapping[str, str],
+    git: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the tags of a new MLflow run, with its origin: its command, program, user, versions, and git commit."""
     source = {"mlflow.source.name": _program(command), "mlflow.source.type": "LOCAL"}
-    source |= {"mlflow.user": user(), USERS: user()}
-    return {"command": command, **source, **{f"version.{name}": v for name, v in versions.items()}, **git}
+    source |= {"mlflow.user": user(), USERS: user()} | {f"version.{name}": v for name, v in versions.items()}
+    return strings(merged({**own, "command": command, **source, **git}, users))
 
 
 def _program(command: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, LoggedModels
-from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of
@@ -19,16 +18,7 @@ from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.models.code import log_code
-from lenet_exp.tracking.stores.mlflow_runs import (
-    LIVE,
-    SHOWN,
-    add_user,
-    alive,
-    origin_tags,
-    set_tags,
-    shows_report,
-    strings,
-)
+from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, add_user, alive, new_tags, set_tags, shows_report
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweep_runs.swept_params import log_swept
@@ -154,13 +144,12 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         "swept": " ".join(plan.swept),
         **({"sweep_search": how(plan.search)} if plan.search is not None else {}),
         "host": host(),
-        **origin_tags(plan.command, versions(), git_state()),
     }
     run = store.client.create_run(
         store.experiment_id,
         start_time=plan.created_ms,
         run_name=_name(plan),
-        tags=strings(merged(own, config.tracking.tags)),
+        tags=new_tags(own, config.tracking.tags, command=plan.command, versions=versions(), git=git_state()),
     )
     return str(run.info.run_id)
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import cycle
 from random import Random
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,14 +22,13 @@ from lenet_exp.reports.files.comparison_file import write_comparison, write_figu
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures, paper_figure
 from lenet_exp.reports.files.comparison_tex import tex
-from lenet_exp.reports.files.comparison_xarray import to_xarray
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.reports.words.next_steps import notes
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, remark, verdict
-from tests.comparison.made_up import made, many, scored
+from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 
 SOURCE = RunSource("lenet-train -m 'activation=selu,relu' <b>")
@@ -264,18 +262,3 @@ def test_interaction_figure_has_line_per_value_of_first_flag():
     lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
     assert lines == {row: pytest.approx(list(means)) for row, means in zip(
         found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip
-
-
-def test_xarray_has_dimension_per_flag_and_for_seeds():
-    runs = [*scored(many([0.9, 0.95], optimizer__lr="0.1", activation="selu"), {0: 0.91}),
-            *many([0.8], optimizer__lr="0.01", activation="selu"),
-            made(1, None, "failed", optimizer__lr="0.01", activation="relu"),
-            *many([0.7], optimizer__lr="0.1", activation="relu", dataset="kmnist")]  # fmt: skip
-    found = to_xarray(compare_runs(runs, ["dataset", "activation", "optimizer.lr"]))
-    assert dict(found.sizes) == {"dataset": 2, "activation": 2, "optimizer.lr": 2, "seed": 2}
-    selu = found.sel({"dataset": "mnist", "activation": "selu", "optimizer.lr": 0.1})
-    assert selu.val_accuracy.values.tolist() == [0.9, 0.95]
-    assert selu.test_accuracy.values.tolist() == [0.91, pytest.approx(float("nan"), nan_ok=True)]
-    failed = found.sel({"dataset": "mnist", "activation": "relu", "optimizer.lr": 0.01, "seed": 1})
-    assert (str(failed.outcome.values), bool(np.isnan(failed.val_accuracy))) == ("failed", True)
-    assert str(found.outcome.sel({"dataset": "kmnist", "activation": "selu"}).values[0, 0]) == ""
