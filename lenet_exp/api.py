@@ -262,7 +262,7 @@ def predict(overrides: str | Sequence[str]) -> list[dict[str, Any]]:
     Each evaluation counts in the tag `test_opened` of the model's MLflow run, as for the command.
 
     Args:
-        overrides: list of overrides, such as `["sweep=last", "calibrate=true"]`; a string is treated as a list with a
+        overrides: list of overrides, such as `["sweep=last", "ensemble=true"]`; a string is treated as a list with a
             single item.
 
     Returns:

@@ -12,9 +12,6 @@
   sweep=          sweep whose leader is exported, with the seed that has the best validation accuracy: last, its ID, or
                   its folder (default: none)
   dataset=        dataset whose champion is exported (default: mnist); with sweep=, dataset of the leader
-  calibrate=      true: divide the logits by a temperature that is fitted on the validation images of the run's dataset
-                  (default: false; not for safetensors, which contains only weights)
-  data_root=      folder with the datasets, for calibrate= (default: $LENET_EXP_DATA, else data)
   output=         output file (default: in the working directory, <model>-<dataset>.<format> for the champion and
                   <model>-<dataset>-<first characters of the weights' digest>.<format> for other models)
   trust=          your own class or module that the model may use as its network or activation, for example
@@ -30,7 +27,6 @@ lenet-predict and lenet_exp.load can read .safetensors files.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -53,8 +49,6 @@ FLAGS: dict[str, str | None] = {
     "output": None,
     "sweep": None,
     "dataset": "mnist",
-    "calibrate": "false",
-    "data_root": None,
     "trust": None,
     "tracking.uri": None,
 }
@@ -70,10 +64,7 @@ def run(arguments: list[str]) -> int:
     dataset_is_set = any(argument.startswith("dataset=") for argument in arguments)
     if dataset_is_set and trained_model is not None:
         raise ConfigError(f"dataset={values['dataset']} and trained_model={trained_model} are both set; set only one")
-    calibrate = values["calibrate"] == "true"
     sweep = values["sweep"]
-    if calibrate and chosen == "safetensors":
-        raise ConfigError("calibrate=true: not for format=safetensors; expected one of: onnx, pt2")
     path = None if output is None else output_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
@@ -94,11 +85,6 @@ def run(arguments: list[str]) -> int:
         if record is not None and (sweep is not None or trained_model is not None):  # the name without it: the champion
             stem += f"-{str(record.weights_digest)[:8]}"
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
-    if calibrate:
-        from lenet_exp.prediction.temperature import scale_network
-
-        model, found = scale_network(model, values["data_root"] or os.environ.get("LENET_EXP_DATA", "data"))
-        print(f"temperature {found.value:.3f}, fitted on {found.val_images:,} validation images")
     replaced = ", replaced" if path.exists() else ""
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES

@@ -402,7 +402,6 @@ class PredictConfig:
     configurations: ScoredConfigurations = knob(
         "with sweep=: fixed (the leader or the configurations in a confirmation) or all"
     )
-    calibrate: bool = knob("also show test results after temperature scaling, fitted on validation images")
     ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
     trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from lenet_exp.config.schema import PredictConfig
+from lenet_exp.data.images import pixels_digest
 from lenet_exp.data.readers import read_images
-from lenet_exp.errors import UserError, printable
+from lenet_exp.data.split import split_indices, split_of
+from lenet_exp.errors import DataError, UserError, printable
 from lenet_exp.files import write_atomic
+from lenet_exp.folders.records import Record
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.score import BINS, TestOutputs, dataset_for, logits_of, score_of
-from lenet_exp.prediction.temperature import validation_logits, validation_temperature
 from lenet_exp.reports.files.plots import png, reliability_figure
 from lenet_exp.reports.files.run_charts import MOST_COUNTS, confusion_svg
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
 from lenet_exp.training.confusion import named_matrix
-from lenet_exp.training.score import Calibration, Score
+from lenet_exp.training.score import Score
 
 DRAWN = "predictions"  # subfolder of the outputs folder
 LONGEST_NAME = 150  # maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes
@@ -46,20 +47,18 @@ class TestedModel:
 
 
 def score_and_log(config: PredictConfig, device: torch.device, model: TrainedModel) -> TestedModel:
-    """Evaluate a model on the test set, and save and log the results. With `calibrate`, first fit a temperature.
+    """Evaluate a model on the test set, and save and log the results.
 
     Raises:
-        UserError: the test set does not fit the model, the test set or the validation images are not available, or the
-            code of the network has changed its results.
+        UserError: the test set does not fit the model or is not available, or the code of the network has changed and
+            its validation accuracy differs or cannot be measured.
     """
     dataset = dataset_for(model, config.dataset)
-    given = (config.data_root, config.batch_size, device)
-    if model.code_changed:
-        _check_code(model, *given)
-    temperature = validation_temperature(model, *given) if config.calibrate else None
+    if model.record is not None and model.code_changed:
+        _check_code(config, device, model, model.record)
     raw = read_images(dataset, config.data_root, "test")
     outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device))
-    score = score_of(outputs, temperature)
+    score = score_of(outputs)
     drawn = test_pictures(score, f"{model.name}: {dataset.name}")
     paths = {name: save_picture(config, model, name, content) for name, content in drawn.items()}
     logged = log_test_result(config, model, score, drawn)
@@ -67,15 +66,20 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     return TestedModel(score, outputs, shown, logged)
 
 
-def _check_code(model: TrainedModel, data_root: str, batch_size: int, device: torch.device) -> None:
+def _check_code(config: PredictConfig, device: torch.device, model: TrainedModel, record: Record) -> None:
     """Check that a network whose code has changed still has its recorded validation accuracy.
 
     Raises:
         UserError: it has another one, so test results would be those of another network.
+        DataError: the validation images are not available or differ from those in the record.
     """
-    recorded = model.record.best_val_accuracy if model.record is not None else None
-    logits, labels = validation_logits(model, data_root, batch_size, device)
-    reached = float((logits.argmax(1) == labels).double().mean())
+    raw = read_images(record.config.dataset, config.data_root, "train")
+    _, chosen = split_indices(raw.labels, split_of(record.config))
+    images, labels = raw.images[chosen], raw.labels[chosen]
+    if record.data_digests.get("validation") not in (None, pixels_digest(images, labels, raw.white)):
+        raise DataError(f"{model.name}: the validation images in {raw.source} are not those of its run")
+    logits = logits_of(model, images, raw.white, config.batch_size, device=device)
+    reached, recorded = float((logits.argmax(1) == labels).double().mean()), record.best_val_accuracy
     if recorded is not None and abs(reached - recorded) > max(1 / len(labels), 0.001):  # devices round differently
         raise UserError(
             f"{model.name}: with the changed code, its validation accuracy is {reached:.2%} instead of {recorded:.2%}; "
@@ -85,11 +89,8 @@ def _check_code(model: TrainedModel, data_root: str, batch_size: int, device: to
 
 def test_pictures(score: Score, title: str) -> dict[str, bytes]:
     """Return files with the confusion matrix and the reliability diagram of a test result, by name."""
-    calibrations = {"test": score.calibration}
-    if score.scaled is not None:
-        calibrations[f"T = {score.scaled.temperature:.3f}"] = score.scaled
     matrix = confusion_svg(score.confusion_matrix, [c.name for c in score.classes], title, "test")
-    diagram = png(reliability_figure(calibrations, f"{title}: test"))
+    diagram = png(reliability_figure(score.calibration, f"{title}: test"))
     return {"confusion_matrix.svg": matrix.encode(), "reliability_diagram.png": diagram}
 
 
@@ -104,8 +105,7 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     if model.record is not None and not model.shipped and model.record.name not in model.name:
         console.print(printable(f"trained by the run {model.record.name}"), soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
-    for line in calibration_lines([score]):
-        console.print(line, soft_wrap=True)
+    console.print(f"calibration: {calibration_text(score.metrics)}", soft_wrap=True)
     table = PlainTable()
     table.add_column("class")
     for title in ("precision", "recall", "F1", "images"):
@@ -131,26 +131,10 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     console.print(matrix)
 
 
-def calibration_lines(scores: Sequence[Score]) -> list[str]:
-    """Return a line with the mean calibration and, if all scores have a temperature, one for after scaling."""
-
-    def mean(every: Sequence[Calibration]) -> str:
-        return calibration_text({name: statistics.fmean(c.measures[name] for c in every) for name in every[0].measures})
-
-    several = len(scores) > 1
-    lines = [f"{'mean ' if several else ''}calibration: {mean([s.calibration for s in scores])}"]
-    scaled = [s.scaled for s in scores if s.scaled is not None]
-    if len(scaled) == len(scores):
-        low, high = min(s.temperature for s in scaled), max(s.temperature for s in scaled)
-        fitted = f"temperature {low:.3f}, fitted on {scaled[0].val_images:,} validation images"
-        how = f"after scaling by temperatures from {low:.3f} to {high:.3f}" if several else fitted
-        lines.append(f"{how}: {mean(scaled)}")
-    return lines
-
-
-def calibration_text(measures: Mapping[str, float]) -> str:
-    """Return the measures of a calibration as text; see `Calibration.measures`."""
-    return f"ECE {measures['ece']:.4f} ({BINS} bins), NLL {measures['nll']:.4f}, Brier score {measures['brier']:.4f}"
+def calibration_text(metrics: Mapping[str, float]) -> str:
+    """Return the calibration in test metrics as text; see `Score.metrics`."""
+    ece, nll, brier = (metrics[f"test_{name}"] for name in ("ece", "nll", "brier"))
+    return f"ECE {ece:.4f} ({BINS} bins), NLL {nll:.4f}, Brier score {brier:.4f}"
 
 
 def save_picture(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:

@@ -2,8 +2,7 @@
 
 A file is kept only if the format's own reader can read the file and the outputs match those of the network. The input
 is `images`, with shape (n, channels, size, size) for any n and float32 values, scaled as in training. The output is
-`logits`, with shape (n, classes). A calibrated model divides them by its temperature. The file's
-metadata contains the record of the run.
+`logits`, with shape (n, classes). The file's metadata contains the record of the run.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
 from lenet_exp.folders.records import record_to_json
-from lenet_exp.prediction.temperature import ScaledNetwork
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.trained.ancestor import activation_option
 from lenet_exp.training.trained.exported import export_archive
@@ -118,9 +116,6 @@ def metadata(model: TrainedModel) -> dict[str, str]:
         "input": f"images (n, {size}) float32: p in [0, 1], {resized}, (p - {mean}) / {sd}",
         "output": f"logits (n, {shape.num_classes})",
     }
-    if isinstance(model.network, ScaledNetwork):
-        facts["output"] += ", divided by the temperature"
-        facts["temperature"] = repr(model.network.temperature)
     if model.record is None:
         digest = weights_digest(model.network.state_dict())
         its = {"activation": activation_option(model.network.act1), "regularization": {"dropout_rate": 0.0}}

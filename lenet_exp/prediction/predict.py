@@ -153,15 +153,14 @@ def check_places(config: PredictConfig) -> None:
 
     Raises:
         ConfigError: the file or the folder is not writable, `configurations=all` or `ensemble` is set without `sweep=`,
-            or a flag for test sets is set with `images=`.
+            or one of them is set with `images=`.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
     if config.ensemble and config.sweep is None:
         raise ConfigError("ensemble=true: requires sweep=")
-    for flag in ("ensemble", "calibrate"):
-        if getattr(config, flag) and config.images:
-            raise ConfigError(f"{flag}=true: requires a test set and cannot be combined with images=")
+    if config.ensemble and config.images:
+        raise ConfigError("ensemble=true: requires a test set and cannot be combined with images=")
     if config.output is not None:
         output_path(config.output, FORMATS)
     check_outputs(outputs_dir())

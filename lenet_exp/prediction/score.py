@@ -46,14 +46,6 @@ def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """A temperature by which logits are divided, and the number of validation images on which it was fitted."""
-
-    value: float = 1.0
-    val_images: int = 0
-
-
-@dataclass(frozen=True)
 class TestOutputs:
     """The outputs of a model for a test set.
 
@@ -74,12 +66,8 @@ def logits_of(model: TrainedModel, images: Tensor, white: int, batch_size: int, 
     return predict_logits(model.network.to(device), scaled, batch_size)
 
 
-def score_of(outputs: TestOutputs, temperature: Temperature | None = None) -> Score:
-    """Return the score of a model from its outputs.
-
-    Args:
-        temperature: fitted temperature, which adds the calibration after scaling to the score.
-    """
+def score_of(outputs: TestOutputs) -> Score:
+    """Return the score of a model from its outputs."""
     raw, logits = outputs.raw, outputs.logits
     predictions, num_classes = logits.argmax(1), logits.shape[1]
     precision, recall, f1, support = precision_recall_fscore_support(
@@ -97,19 +85,18 @@ def score_of(outputs: TestOutputs, temperature: Temperature | None = None) -> Sc
         source=raw.source,
         data_digest=pixels_digest(raw.images, raw.labels, raw.white),
         calibration=measure_calibration(logits, raw.labels),
-        scaled=None if temperature is None else measure_calibration(logits, raw.labels, temperature),
         files=raw.files,
     )
 
 
-def measure_calibration(logits: Tensor, labels: Tensor, temperature: Temperature = Temperature()) -> Calibration:
+def measure_calibration(logits: Tensor, labels: Tensor) -> Calibration:
     """Compute the expected calibration error, the negative log-likelihood, and the Brier score.
 
     Args:
-        logits: tensor of shape (n, classes), before scaling.
+        logits: tensor of shape (n, classes).
         labels: true classes, tensor of shape (n,), int64.
     """
-    log_p = F.log_softmax(logits.double() / temperature.value, dim=1)
+    log_p = F.log_softmax(logits.double(), dim=1)
     p = log_p.exp()
     confidence, predicted = p.max(1)
     position = (confidence * BINS).ceil().long().clamp(1, BINS) - 1  # bin m is ((m - 1) / BINS, m / BINS]
@@ -124,6 +111,4 @@ def measure_calibration(logits: Tensor, labels: Tensor, temperature: Temperature
         nll=float(F.nll_loss(log_p, labels)),
         brier=float((p - F.one_hot(labels, logits.shape[1])).square().sum(1).mean()),
         bins=bins,
-        temperature=temperature.value,
-        val_images=temperature.val_images,
     )

@@ -14,7 +14,7 @@ from lenet_exp.files import Json
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.prediction.evaluation import calibration_lines, calibration_text, times
+from lenet_exp.prediction.evaluation import calibration_text, times
 from lenet_exp.reports.columns import behind
 from lenet_exp.tracking.models.prediction import LoggedTest
 from lenet_exp.training.score import Score
@@ -84,9 +84,9 @@ class ScoredConfiguration:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The mean of each metric that all seeds have, the standard deviation of the accuracy, and the ensemble's."""
+        """The mean of each metric over the seeds, the standard deviation of the accuracy, and the ensemble's."""
         every = [t.score.metrics for t in self.tested]
-        found = {name: statistics.fmean(m[name] for m in every) for name in every[0] if all(name in m for m in every)}
+        found = {name: statistics.fmean(m[name] for m in every) for name in every[0]}
         if self.sd is not None:
             found["test_accuracy_sd"] = self.sd
         if self.ensemble is not None:
@@ -141,12 +141,12 @@ def run_line(tested: ScoredRun, with_split: bool) -> str:
 
 def print_means(scored: ScoredConfiguration) -> None:
     """Print the mean results over seeds: accuracy, calibration, and, if evaluated, the ensemble."""
-    scores = [t.score for t in scored.tested]
-    n, mean, images = len(scores), scored.metrics["test_accuracy"], scores[0].total
+    n, means, images = len(scored.tested), scored.metrics, scored.tested[0].score.total
+    mean = means["test_accuracy"]
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; sampling error with {images:,} test images: {error * 100:.2f} points" if error else ""
     print(f"test accuracy {mean * 100:.2f} ± {(scored.sd or 0.0) * 100:.2f}% (n = {n}){luck}")
-    print(*calibration_lines(scores), sep="\n")
+    print(f"mean calibration: {calibration_text(means)}")
     if scored.ensemble is not None:
-        measures = calibration_text(scored.ensemble.calibration.measures)
+        measures = calibration_text(scored.ensemble.metrics)
         print(f"ensemble of {n} models: test accuracy {scored.ensemble.accuracy * 100:.2f}%, {measures}")

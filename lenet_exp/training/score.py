@@ -37,21 +37,12 @@ class Calibration:
         brier: mean squared distance between the probabilities of all classes and the true class (Brier 1950), in
             [0, 2].
         bins: non-empty bins, by increasing probability.
-        temperature: number by which the logits were divided.
-        val_images: number of validation images on which the temperature was fitted; 0 if it was not fitted.
     """
 
     ece: float
     nll: float
     brier: float
     bins: list[ReliabilityBin]
-    temperature: float = 1.0
-    val_images: int = 0
-
-    @property
-    def measures(self) -> dict[str, float]:
-        """The three measures by name: `ece`, `nll`, and `brier`."""
-        return {"ece": self.ece, "nll": self.nll, "brier": self.brier}
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,6 @@ class Score:
         source: source of the test set.
         data_digest: SHA-256 digest of the test set's pixels and labels, in order.
         calibration: calibration of the model's probabilities.
-        scaled: calibration after temperature scaling; None if no temperature was fitted.
         files: SHA-256 digest of each file that was read.
     """
 
@@ -77,7 +67,6 @@ class Score:
     source: str
     data_digest: str
     calibration: Calibration
-    scaled: Calibration | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -87,13 +76,9 @@ class Score:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The MLflow metrics of the score: `test_accuracy`, `test_ece`, and so on."""
-        found = {"test_accuracy": self.accuracy}
-        found |= {f"test_{name}": value for name, value in self.calibration.measures.items()}
-        if self.scaled is not None:
-            found |= {f"test_{name}_scaled": value for name, value in self.scaled.measures.items()}
-            found["temperature"] = self.scaled.temperature
-        return found
+        """The MLflow metrics of the score: `test_accuracy`, `test_ece`, `test_nll`, and `test_brier`."""
+        its = self.calibration
+        return {"test_accuracy": self.accuracy, "test_ece": its.ece, "test_nll": its.nll, "test_brier": its.brier}
 
     def as_json(self) -> dict[str, Json]:
         """Return the accuracy and all fields as JSON values."""

@@ -171,7 +171,7 @@ def test_tags_of_models_match_the_code():
 def metrics_of_run() -> set[str]:
     """The names of the metrics that a run can have."""
     calibration = Calibration(0.0, 0.0, 0.0, [])
-    score = Score(1, 1, [], [], "", "", calibration, scaled=calibration)
+    score = Score(1, 1, [], [], "", "", calibration)
     assert "val_accuracy_" in inspect.getsource(class_accuracy.class_points)
     return {*EPOCH_METRICS, *BEST_METRICS, "step_loss", "val_accuracy_<class>", *score.metrics}
 

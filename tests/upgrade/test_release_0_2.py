@@ -115,7 +115,8 @@ def test_sweeps_are_listed_with_states_and_sizes():
 def test_models_give_same_predictions(name):
     prediction = EXPECTED["predict"][name]
     found = changes(prediction["gives"], written("predict", *prediction["flags"]))
-    assert [change for change in found if not re.search(r"\.corrupted(_mean)? is gone$", change)] == []
+    removed = r"\.(corrupted|corrupted_mean|scaled|calibration\.temperature|calibration\.val_images) is gone$"
+    assert [change for change in found if not re.search(removed, change)] == []
 
 
 def test_exported_models_compute_same_logits():
@@ -224,4 +225,5 @@ def test_sweep_is_removed_except_for_registered_models():
 @pytest.mark.parametrize("program", ["train", "predict"])
 def test_flags_keep_names_and_defaults(program):
     before, now = yaml.safe_load(EXPECTED["flags"][program]), yaml.safe_load(lenet(program, "--cfg", "job").stdout)
-    assert changes(before, now) == [".search.storage is gone" if program == "train" else ".corrupted is gone"]
+    removed = {"train": [".search.storage"], "predict": [".calibrate", ".corrupted"]}
+    assert sorted(changes(before, now)) == [f"{flag} is gone" for flag in removed[program]]

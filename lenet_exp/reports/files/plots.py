@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,12 +37,8 @@ def style(figure: Figure, title: str) -> None:
         figure.suptitle(no_math(title), fontsize=11)
 
 
-def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> Figure:
-    """Draw reliability diagrams: the accuracy in each bin of the highest probability, and the number of images.
-
-    Args:
-        calibrations: calibrations by the name in the legend.
-    """
+def reliability_figure(calibration: Calibration, title: str) -> Figure:
+    """Draw a reliability diagram: the accuracy in each bin of the highest probability, and the number of images."""
     figure = Figure(figsize=(5.6, 5.6))
     top, bottom = figure.subplots(
         2,
@@ -52,10 +47,10 @@ def reliability_figure(calibrations: Mapping[str, Calibration], title: str) -> F
         gridspec_kw={"left": 0.13, "right": 0.97, "bottom": 0.1, "top": 0.91, "hspace": 0.08, "height_ratios": (3, 1)},
     )
     top.plot([0, 1], [0, 1], color=TRAIN, linestyle="--", linewidth=1, label="perfect calibration")
-    for (name, its), color in zip(calibrations.items(), (VALIDATION, "#dc2626"), strict=False):
-        x = [b.confidence for b in its.bins]
-        top.plot(x, [b.accuracy for b in its.bins], "o-", color=color, label=f"{name}: ECE {its.ece:.4f}")
-        bottom.plot(x, [b.images for b in its.bins], "o-", color=color)
+    bins = calibration.bins
+    x = [b.confidence for b in bins]
+    top.plot(x, [b.accuracy for b in bins], "o-", color=VALIDATION, label=f"model: ECE {calibration.ece:.4f}")
+    bottom.plot(x, [b.images for b in bins], "o-", color=VALIDATION)
     top.set_ylabel("accuracy")
     bottom.set_ylabel("images")
     bottom.set_yscale("log")
