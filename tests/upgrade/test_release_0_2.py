@@ -25,6 +25,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from lenet_exp import machine
 from lenet_exp.training.trained.weights import load_weights, weights_digest
 from tests.tools.stores import champions, everything, files, points, runs
 from tests.upgrade.archive import EXPECTED, OUTPUTS, PLACE, changes, lenet, steady, store, unpacked, written
@@ -145,7 +146,7 @@ def test_runs_are_reproduced_and_verified():
         lenet("reproduce", f"run={folder_of(name)}", "check=true", "trust=parts")
 
 
-def test_rerun_of_finished_sweeps_changes_nothing():
+def test_rerun_of_finished_sweeps_only_adds_user():
     before, in_store = texts(), everything(store())
     for name in FINISHED:
         command = json.loads((OUTPUTS / "sweeps" / MADE[name] / "sweep.json").read_text())["overrides"]
@@ -156,6 +157,7 @@ def test_rerun_of_finished_sweeps_changes_nothing():
     after = everything(store())
     assert after.keys() == in_store.keys()
     children = {run.info.run_id for run in runs(store())}
+    assert {after[child][2].pop("users", None) for child in children} == {None, f"user,{machine.user()}"}
     assert {k: after[k] for k in children} == {k: in_store[k] for k in children}
 
 

@@ -72,9 +72,10 @@ def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
 
 def add_user(store: Store, run_id: str, name: str) -> None:
     """Add a user to the list of users of an MLflow run, unless the list already contains the user."""
-    users = [known for known in store.client.get_run(run_id).data.tags.get(USERS, "").split(",") if known]
-    if name not in users:
-        set_tags(store, run_id, {USERS: ",".join([*users, name])})
+    tags = store.client.get_run(run_id).data.tags
+    users = tags.get(USERS, tags.get("mlflow.user", "")).split(",")  # older releases recorded only the first user
+    if USERS not in tags or name not in users:
+        set_tags(store, run_id, {USERS: ",".join(filter(None, dict.fromkeys([*users, name])))})
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
