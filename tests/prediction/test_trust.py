@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import lenet_exp
+from lenet_exp.config.own_code import KNOWN, identity_of, refresh
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import UserError
 from lenet_exp.tracking.models.load import load_file
@@ -66,6 +67,19 @@ def test_untrusted_class_is_refused_before_import(program, target, packages, mai
 def test_trusted_class_is_accepted(trust, packages, workdir):
     path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
     assert type(lenet_exp.load(str(path), trust=trust).act1).__name__ == "Swish"
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_own_version_of_trusted_class_is_compared_with_trained_code(changed, packages, workdir, caplog):
+    refresh()
+    digest = identity_of("mine.sub.Swish")
+    path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "_code_": digest})
+    KNOWN.pop(digest)  # as in a new process
+    if changed:
+        (packages / "mine" / "sub.py").write_text(f"{SWISH}SLOPE = 1\n")
+    refresh()
+    lenet_exp.load(str(path), trust="mine.sub.Swish")
+    assert ["mine.sub.Swish differs" in text for text in caplog.messages] == [True] * changed
 
 
 @pytest.mark.parametrize("trust", ["mine.sub.Swi", "min", "mine.sub.Swish.x", "evil"])

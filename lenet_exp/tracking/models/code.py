@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.config.class_groups import TARGET
-from lenet_exp.config.own_code import FOLDER, KNOWN, codes, with_options, without_identity
+from lenet_exp.config.own_code import FOLDER, KNOWN, codes, identity_of, with_options, without_identity
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.folders.code_folder import load_code, read_code
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SHA = "sha256:"  # start of a digest in trust=
+
+log = logging.getLogger("lenet_exp")
 
 
 Source = Path | tuple[str, str] | None  # an outputs folder, or the address of a store and the ID of an MLflow run
@@ -35,7 +38,8 @@ def with_trusted_code(of: str, config: Config, trust: Trust, source: Source) -> 
         source: place of the record, from which copies of other users are read.
 
     Returns:
-        The configuration. A class that the user trusts by name has no copy and is imported from its current file.
+        The configuration. A class that the user trusts by name has no copy and is imported from its current file; a
+        warning is logged if the code of this file is different.
 
     Raises:
         UserError: the code is not trusted, is not available, or could have been changed by another user.
@@ -52,6 +56,8 @@ def with_trusted_code(of: str, config: Config, trust: Trust, source: Source) -> 
                 raise UserError(f"{of}: the code of {target} ({SHA}{digest}) was not found")
         elif is_trusted(target, trust):
             local.add(target)
+            if identity_of(target) != digest:
+                log.warning("%s: your version of %s differs from the code that trained the model", of, target)
         elif isinstance(source, Path) and not place.exists():
             raise UserError(
                 f"{of}: the code of {target} ({place}) was not found; to use your own version, add trust={target}"
