@@ -7,8 +7,8 @@
   lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
   lenet-sweep du                   show disk usage by file type, and list what can be removed
-  lenet-sweep clean                remove the final training states of all runs, which runs with a larger num_epoch
-                                   continue
+  lenet-sweep clean                show the size of the final training states of all runs, which runs with a larger
+                                   num_epoch continue; dry_run=false removes them
   lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why; instead of sweep=,
                                    you can use experiment=<name> (all runs of an MLflow experiment) or run=<which> (a
                                    run that is not part of a sweep)
@@ -41,7 +41,7 @@ FLAGS: dict[str, dict[str, str | None]] = {
     "watch": OF_SWEEP,
     "stop": OF_SWEEP,
     "du": {},
-    "clean": {},
+    "clean": {"dry_run": "true"},
     "rm": OF_REMOVAL,
 }
 
@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
     if action == "rm":
         return rm(values)
     if action in {"du", "clean"}:
-        return du(clean=action == "clean")
+        return du(values.get("dry_run"))
     return _look_after(action, values)
 
 
@@ -95,16 +95,16 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
 
 
-def du(*, clean: bool) -> int:
-    """Run `lenet-sweep du` or `lenet-sweep clean`, and return its exit status."""
+def du(dry_run: str | None) -> int:
+    """Run `lenet-sweep du`, or `lenet-sweep clean` with its flag `dry_run`, and return the exit status."""
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.usage import print_usage, remove_end_states
 
     outputs = outputs_dir()
     if not outputs.is_dir():
         raise ConfigError(f"outputs folder {outputs}: not found; set LENET_EXP_OUTPUTS to another folder")
-    if clean:
-        remove_end_states(outputs)
+    if dry_run is not None:
+        remove_end_states(outputs, dry_run=dry_run == "true")
     else:
         print_usage(outputs)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -82,9 +83,16 @@ FREE = tuple(
 def allow_new_keys(overrides: list[str]) -> list[str]:
     """Return the overrides, with Hydra's prefix `++` added to each override of a flag that accepts any key.
 
-    Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`.
+    Examples are `tracking.tags.note=first` and `tracking.tags={note: first}`. A run ID such as 1e234567 is quoted,
+    because Hydra would read it as a number.
     """
+    overrides = [re.sub(r"^(init_from|trained_model)=(\d+e\d+)$", r"\1='\2'", o) for o in overrides]
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
+
+
+def quoted(value: str) -> str:
+    """Return a value for an override, in quotes if Hydra requires them."""
+    return value if re.fullmatch(r"[\w./+:@-]+", value) else "'" + value.replace("'", r"\'") + "'"
 
 
 @contextmanager

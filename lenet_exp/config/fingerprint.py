@@ -17,6 +17,7 @@ from lenet_exp.files import Json
 # Increase this number if a change to the code makes the same configuration produce different weights. Tests compare
 # losses with stored values to detect such a change.
 TRAINING_VERSION = 1
+MOST_EPOCHS = 10_000  # hashing more configurations would take longer than a second
 
 
 def fingerprint(config: Config, data_digests: dict[str, str], *, code: bool = True) -> str:
@@ -35,10 +36,10 @@ def fingerprint(config: Config, data_digests: dict[str, str], *, code: bool = Tr
 
 
 def shorter_fingerprints(config: Config, data_digests: dict[str, str]) -> Iterator[str]:
-    """Yield the fingerprint of the configuration with each smaller `num_epoch`, in descending order."""
+    """Yield the fingerprint of the configuration with each smaller `num_epoch` up to `MOST_EPOCHS`, largest first."""
     values = fingerprinted(config, data_digests)
     settings = cast(dict[str, Json], values["settings"])
-    for num_epoch in range(config.num_epoch - 1, 0, -1):
+    for num_epoch in range(min(config.num_epoch - 1, MOST_EPOCHS), 0, -1):
         settings["num_epoch"] = num_epoch
         yield _digest(values)
 

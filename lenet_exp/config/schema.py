@@ -369,7 +369,7 @@ class Config:
         "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
     keep_state: bool = setting(
-        "keep the final training state (0.5 MB), which a run with a larger num_epoch continues",
+        "keep the final training state (0.5 MB for LeNet-5), which a run with a larger num_epoch continues",
         neutral=True,
     )
     n_trials: int | None = setting(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirm import ConfirmationPlan, plan
+from lenet_exp.config.compose import quoted
 from lenet_exp.config.schema import HOOKS
 from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
@@ -135,7 +135,7 @@ def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """
     columns: dict[str, list[str]] = {}
     for job in jobs:
-        own = {key + sign: _as_trained(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
+        own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
         for key, value in own.items():  # the last of repeated overrides counts
             columns.setdefault(key, []).append(value)
     return columns
@@ -164,14 +164,12 @@ def _names(keys: Iterable[str]) -> str:
     return f"[{','.join(key.rstrip('=').lstrip('+') for key in keys)}]"
 
 
-def _as_trained(job: Job, key: str, value: str) -> str:
-    """Return the job's absolute path instead of a relative path, the digest of its weights instead of their name, and
-    any other value unchanged.
+def _absolute(job: Job, key: str, value: str) -> str:
+    """Replace a relative path with the job's absolute path, and return any other value unchanged.
 
-    The job may have been created in a different working directory, and a champion can change.
+    The job may have been created in a different working directory.
     """
-    config = job.config
-    own = {"data_root": config.data_root, "model_path": config.model_path, "init_from": config.init_from}.get(key)
-    if own is None:
+    path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
+    if path is None:
         return value
-    return own if re.fullmatch(r"[\w./+-]+", own) else "'" + own.replace("'", r"\'") + "'"
+    return quoted(path)

@@ -112,24 +112,41 @@ class Checkpoints:
         """
         return self._write_history(self._write_best(best))
 
-    def restore(self, lane: Lane, record: Record | None = None) -> bool:
+    def restore_end(self, lane: Lane, record: Record) -> bool:
+        """Restore the state in which another run ended, and return whether it is intact. Corruption is logged.
+
+        Args:
+            lane: initial training state of a run, which is updated in place.
+            record: record of the other run, which is finished or pruned.
+        """
+        history = read_history(self.path)
+        ends = history.commits
+        if record.end_state:
+            ends = [Checkpoint(END, record.end_state, history.best, record.seconds)]
+        for end in ends:
+            try:
+                lane.best = self._restore(lane, end)
+            except CorruptCheckpoint as e:
+                log.warning("%s: its final training state is corrupt (%s)", self.path, e)
+                continue
+            self._epochs, self.seconds = history.epochs, end.seconds
+            return True
+        return False
+
+    def restore(self, lane: Lane) -> bool:
         """Restore a run's training state from the newest intact checkpoint; return whether such a checkpoint was found.
 
         Corrupt checkpoints are logged. If no checkpoint is intact, the run starts over.
 
         Args:
             lane: initial training state of the run, which is updated in place.
-            record: record of a finished run, whose state after the last epoch is restored; None for checkpoints.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
-        checkpoints = history.commits if history is not None else []
-        if history is not None and record is not None and record.end_state:
-            checkpoints = [Checkpoint(END, record.end_state, history.best, record.seconds)]
-        for checkpoint in checkpoints:
+        for checkpoint in history.commits if history is not None else []:
             try:
                 best = self._restore(lane, checkpoint)
             except CorruptCheckpoint as e:
-                log.warning("%s: a checkpoint is corrupt (%s); trying an earlier one", self.path, e)
+                log.warning("%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e)
                 continue
             lane.best = best
             assert history is not None

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
+from lenet_exp.training.trained.weights import load_arrays, load_weights, save_weights, weights_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,19 +23,22 @@ FOLDER = "weights"
 DIGITS = 16  # of the digest
 
 
-def frozen_weights(which: str, weights: dict[str, Tensor], outputs: Path | None) -> str:
+def frozen_weights(which: str, weights: dict[str, Tensor], *, copy: bool) -> str:
     """Return the value of `init_from` in a frozen configuration.
 
     Args:
         which: the user's value of `init_from`.
-        outputs: outputs folder to which the weights are copied; None to copy nothing.
+        copy: whether to copy the weights to the outputs folder, unless it already contains them.
     """
     digest = weights_digest(weights)[:DIGITS]
-    if outputs is not None and not (path := _path(outputs, digest)).exists():
-        check_outputs(outputs)
+    path, name = _path(outputs_dir(), digest), _split(which)[0]
+    if path.exists():  # a single name, because comparisons distinguish configurations by it
+        name = load_arrays(path)[1].get("name", name)
+    elif copy:
+        check_outputs(outputs_dir())
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(path, weights, {})
-    return f"{_split(which)[0]}@{digest}"
+        save_weights(path, weights, {"name": name})
+    return f"{name}@{digest}"
 
 
 def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
@@ -52,7 +55,9 @@ def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
     if not digest:
         return None
     paths = [_path(place, digest) for place in (outputs, outputs_dir())]
-    path = next((path for path in paths if path.exists()), paths[0])
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise ConfigError(f"{paths[-1]}: not found; copy this folder from the outputs folder of the original run")
     weights = read_weights_file(path)
     if not weights_digest(weights).startswith(digest):
         raise ConfigError(f"{path} is corrupt; remove it, and set init_from= again")
@@ -68,8 +73,8 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
     try:
         return load_weights(path)[0]
     except FileNotFoundError as e:
-        raise ConfigError(f"{path}: not found") from e
-    except (OSError, ValueError, SafetensorError) as e:
+        raise ConfigError("file not found") from e
+    except (OSError, ValueError, TypeError, SafetensorError) as e:  # NumPy has no bfloat16
         raise ConfigError(f"{path}: not a safetensors file ({first_line(e)})") from e
 
 

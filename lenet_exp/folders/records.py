@@ -53,6 +53,7 @@ class Record(Stored):
         config: effective configuration of the run (see `targets.effective`).
         data_digests: SHA-256 digest of the images and labels in each split.
         data_files: SHA-256 digest of each file from which the images and labels were read.
+        user: user who started the run; empty in records from older releases.
         source_digest: digest of lenet_exp's own files (see `package_files.source_digest`), for information only.
         execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end times of the run, in milliseconds since 1970.
@@ -90,6 +91,7 @@ class Record(Stored):
     versions: dict[str, str] = field(default_factory=dict)
     git: dict[str, str] = field(default_factory=dict)
     host: str = ""
+    user: str = ""
     command: str = ""
     normalization: Normalization | None = None
     parameters: int | None = None

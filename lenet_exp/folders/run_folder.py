@@ -112,8 +112,12 @@ class RunFolder:
                 remove(old)
         if abandoned:
             write_json(self.path / "abandoned.json", [to_json(run) for run in abandoned])
-        write_json(self.path / "job.json", with_digest(record_to_json(begun)))
+        self.begin(begun)
         return Checkpoints(self.path)
+
+    def begin(self, begun: Record) -> None:
+        """Write the record of a run that starts."""
+        write_json(self.path / "job.json", with_digest(record_to_json(begun)))
 
     def resume(self) -> Checkpoints:
         """Remove the final record of a run that was killed or failed, so that the run can resume."""

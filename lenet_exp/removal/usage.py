@@ -41,7 +41,7 @@ def print_usage(outputs: Path) -> None:
     print("\ncan be removed")
     for words, size, how in removable(outputs):
         _line(words, size, f"\n  {how}")
-    _line(STATES, kinds[STATES], "\n  lenet-sweep clean")
+    _line(STATES, kinds[STATES], "\n  lenet-sweep clean dry_run=false")
     _line("interrupted removal", kinds["being removed"], "\n  lenet-sweep list (prints the command that finishes it)")
     if kinds["MLflow database"]:
         uri = sqlite_uri(outputs / "mlflow.db")
@@ -49,13 +49,13 @@ def print_usage(outputs: Path) -> None:
         print(f"to permanently remove runs that were deleted in MLflow, run:\n  {how}")
 
 
-def remove_end_states(outputs: Path) -> None:
-    """Remove the final training states of all runs, and print how many there were."""
+def remove_end_states(outputs: Path, *, dry_run: bool) -> None:
+    """Remove the final training states of all runs, or only print how many there are."""
     states = _end_states(outputs)
-    size = sum(map(_size, states))
-    for state in states:
+    print(f"{'would remove' if dry_run else 'removed'} {number_of(len(states), 'final training state')},", end=" ")
+    print(f"{megabytes(sum(map(_size, states)))} MB{'; to remove, add dry_run=false' if dry_run and states else ''}")
+    for state in () if dry_run else states:
         state.unlink(missing_ok=True)
-    print(f"removed {number_of(len(states), 'training state')}, {megabytes(size)} MB")
 
 
 def kinds_of(outputs: Path) -> Counter[str]:

@@ -11,7 +11,7 @@ from lenet_exp.config.targets import effective
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
-from lenet_exp.machine import command_line, git_state, host, now_ms, versions
+from lenet_exp.machine import command_line, git_state, host, now_ms, user, versions
 from lenet_exp.training.execution import describe_execution
 from lenet_exp.training.network import network_size
 
@@ -40,6 +40,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
         versions=versions(),
         git=git_state(),
         host=host(),
+        user=user(),
         command=command_line(),
         normalization=None if data.shape.is_standard else data.normalization,
         parameters=size.parameters,

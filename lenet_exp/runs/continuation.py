@@ -39,7 +39,9 @@ def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tu
             log.info("%s: not continuing run %s, because schedule.shape=%s depends on num_epoch", new.name, what, shape)
             break
         checkpoints = Checkpoints(folder.path)
-        if (record.outcome is Outcome.pruned or (folder.path / END).exists()) and checkpoints.restore(lane, record):
+        if record.outcome is Outcome.finished and not (folder.path / END).exists():
+            log.info("%s: not continuing run %s, because its final training state was not kept", new.name, what)
+        elif checkpoints.restore_end(lane, record):
             epochs = len(checkpoints.epochs)
             log.info("%s: continuing run %s after epoch %d", new.name, what, epochs)
             return replace(new, continued_from=folder.id, inherited_epochs=epochs), checkpoints

@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET
-from lenet_exp.config.compose import typed
+from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, without_code
 from lenet_exp.config.package_files import config_groups
+from lenet_exp.config.params import text
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Tracking, value_of
 from lenet_exp.config.targets import keywords, option_name, taken
@@ -25,19 +25,16 @@ from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
 from lenet_exp.folders.code_folder import load_code
-from lenet_exp.folders.given_weights import frozen_weights, given_weights, read_weights_file
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.runs.initial_weights import Found, find_weights, with_initial_weights
 from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device, threads_count
-from lenet_exp.training.network import load_given, network_of
 
-if TYPE_CHECKING:
-    from torch import Tensor
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
 
@@ -120,7 +117,12 @@ def _check_store(tracking: Tracking) -> None:
         check_store(uri)
 
 
-def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
+def freeze_jobs(
+    swept: list[str],
+    jobs: Sequence[Sequence[str]],
+    configs: Sequence[Config],
+    find: Callable[[str, str], Found] | None = None,
+) -> list[Job]:
     """Return frozen jobs, whose configurations no longer depend on conf/. The configurations must have been checked.
 
     The datasets of the jobs are read, because fingerprints include data digests.
@@ -129,30 +131,35 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         swept: names of the swept flags.
         jobs: overrides of each job.
         configs: configuration of each job.
+        find: function that finds the weights for `init_from`; by default, `find_weights`, called once for each value.
 
     Raises:
         DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
             overrides.
     """
     groups, frozen, old = set(config_groups()), [], 0
-    find_weights = cache(_find_weights)  # jobs often start from the same weights
+    find = find or cache(find_weights)
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
-            named = _with_given_weights(with_class_names(given), find_weights)
+            named = with_class_names(given)
             digests = data_digests(named)
+            named = with_initial_weights(named, digests["validation"], find)
             config = _as_in_0_2(named, digests)
             old += config is not named
             digest = fingerprint(config, digests)
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
-        values, chosen = swept_values(swept, list(overrides)), choose_engine(config)
+        overrides = [o for o in overrides if not o.lstrip("+").startswith((*HOOKS, "init_from="))]
+        overrides += [f"init_from={quoted(config.init_from)}"] if config.init_from else []
+        values, chosen = swept_values(swept, overrides), choose_engine(config)
+        values |= {"init_from": text(config.init_from)} if "init_from" in values else {}
         frozen.append(
             Job(
                 number=number,
                 name=job_name(number, values, groups) if values else _described(config),
                 swept=values,
-                overrides=[hide_password(o) for o in overrides if not o.lstrip("+").startswith(HOOKS)],
+                overrides=[hide_password(o) for o in overrides],
                 config=_frozen(config),
                 fingerprint=digest,
                 run="",
@@ -163,37 +170,6 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
     if old:
         log.info("an earlier release trained %s with this code", number_of(old, "run"))
     return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
-
-
-def _with_given_weights(config: Config, find: Callable[[str, str], dict[str, Tensor]]) -> Config:
-    """Copy the weights that `init_from` specifies, and return the configuration with their digest.
-
-    Raises:
-        ConfigError: the weights were not found or do not fit the network.
-    """
-    if config.init_from is None:
-        return config
-    which = f"champion:{config.dataset.name}" if config.init_from == "champion" else config.init_from
-    try:
-        weights = given_weights(config, outputs_dir()) or find(which, store_uri(config.tracking.uri))
-        fresh = load_given(network_of(config), weights)
-    except UserError as e:
-        raise ConfigError(f"init_from={config.init_from}: {str(e).removeprefix(f'run={which}: ')}") from e
-    if fresh:
-        log.info("init_from=%s: %s keep random weights: their shapes differ", config.init_from, " and ".join(fresh))
-    return replace(config, init_from=frozen_weights(which, weights, None if config.sweep.dry_run else outputs_dir()))
-
-
-def _find_weights(which: str, uri: str) -> dict[str, Tensor]:
-    path = user_path(which)
-    if path.suffix == ".safetensors":
-        return read_weights_file(path)
-    from lenet_exp.tracking.models.recorded import find_recorded
-
-    found = find_recorded(which, uri)
-    if found.altered or found.weights is None:
-        raise ConfigError(found.altered or "the run has no weights")
-    return found.weights
 
 
 def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:

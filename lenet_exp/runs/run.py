@@ -223,18 +223,21 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
 def _begin(job: Job, earlier: Record | None, new: Record, lane: Lane, *, forced_ms: int) -> tuple[Record, Checkpoints]:
     """Resume an earlier attempt if the weights will be identical; if not, continue a shorter run, or start over."""
     folder, other = job.folder, earlier.execution_differences(new) if earlier is not None else {}
+    attempt: Checkpoints | None = None  # an earlier attempt without a checkpoint, whose MLflow run stays
     if earlier is not None and not other:
         checkpoints = folder.resume()
         if checkpoints.restore(lane):
             log.info("%s: resuming in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
             return earlier.begun, checkpoints
-        if folder.has_no_metrics() and not earlier.continued_from:
-            return earlier.begun, checkpoints
+        if folder.has_no_metrics():
+            new, attempt = replace(earlier.begun, continued_from="", inherited_epochs=0), checkpoints
     elif earlier is not None:
         was = describe_differences(other)
         log.info("%s: starting over, because results would differ: the run was started with %s", new.name, was)
     new, shorter = continue_shorter_run(job, new, lane, forced_ms)
-    checkpoints = folder.start(new)
+    if attempt is not None:
+        folder.begin(new)
+    checkpoints = attempt or folder.start(new)
     if shorter is not None:
         checkpoints.inherit(shorter, lane)
     return new, checkpoints

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +23,7 @@ from lenet_exp.config.space import Choice, Flag, FloatRange
 from lenet_exp.config.targets import keywords, taken
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
+from lenet_exp.runs.initial_weights import find_weights
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
 from lenet_exp.searches.trials import Choose, TooLarge
 from lenet_exp.training.network import count_parameters
@@ -57,6 +59,7 @@ class JobMaker:
         self._fixed = list(fixed)
         self.flags = list(flags)
         self._nodes: dict[tuple[str, ...], DictConfig] = {}
+        self._find = cache(find_weights)  # a champion can change during the search
         self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
 
     def values(self, choose: Choose) -> dict[str, str]:
@@ -127,7 +130,7 @@ class JobMaker:
         if seed is not None:
             overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
             config = replace(config, seed=seed)
-        (job,) = freeze_jobs([], [overrides], [config])
+        (job,) = freeze_jobs([], [overrides], [config], self._find)
         short = {flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values}
         name = job_name(job.number, short, set(config_groups()))
         swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}

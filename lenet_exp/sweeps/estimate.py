@@ -25,11 +25,13 @@ from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import is_built
 from lenet_exp.training.network import network_size
+from lenet_exp.training.schedule import depends_on_length
 
 TIMED_STEPS = 12
 # Measured on two cores: time before the first step plus time after the last upload.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
-RUN_BYTES = 1.9e6  # size of a run with its training state, and its model and pictures in MLflow
+RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow
+STATE_BYTES = 8  # size of the final training state per parameter, with momentum
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
@@ -61,8 +63,14 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
     seconds += START_SECONDS["sweep" if sweep is not None else "run"]
     lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} (estimated from a few steps)")
-    lines.append(f"  about {len(todo) * RUN_BYTES / 1e6:,.0f} MB of disk space in {outputs}")
+    lines.append(f"  about {sum(map(_bytes, todo.values())) / 1e6:,.0f} MB of disk space in {outputs}")
     return lines + shows
+
+
+def _bytes(job: Job) -> float:
+    """Return the disk space of a run."""
+    keeps = job.config.keep_state and not depends_on_length(job.config.schedule)
+    return RUN_BYTES + (STATE_BYTES * network_size(job.config).parameters if keeps else 0)
 
 
 def _shows(jobs: Sequence[Job]) -> list[str]:
@@ -101,11 +109,12 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
+    size = runs * statistics.fmean(map(_bytes, corners))
     total, places = duration(seconds), _places(workers, threads)
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
         f"  without pruning: at most about {total} on {places}, {number_of(round(runs), 'run')}",
-        f"  about {runs * RUN_BYTES / 1e6:,.0f} MB of disk space in {outputs}",
+        f"  about {size / 1e6:,.0f} MB of disk space in {outputs}",
     ]
 
 

@@ -25,7 +25,7 @@ from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.stopping import raise_stop
 from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
-from lenet_exp.training.snapshot import optimizer_state
+from lenet_exp.training.snapshot import optimizer_state, restore_optimizer
 from lenet_exp.training.trained.trust import OUR_MODELS, trusted_activations
 
 Build = Callable[[torch.Generator], nn.Module]
@@ -161,15 +161,24 @@ def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def _check_optimizer(config: Config) -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
+    parameter = torch.nn.Parameter(torch.ones(1))
+    parameter.grad = torch.ones(1)
     optimizer = build_optimizer(config, [parameter])
     if "lr" not in optimizer.param_groups[0]:
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: must have an lr, which schedules require")
     if type(optimizer) in KNOWN:  # skip the step, which would load torch's compiler
         return
     try:
+        for _ in range(3):
+            optimizer.step()
+        kept, copied = optimizer_state(optimizer), torch.nn.Parameter(parameter.detach().clone())
+        copied.grad = torch.ones(1)
+        resumed = build_optimizer(config, [copied])
+        restore_optimizer(resumed, kept)
         optimizer.step()
-        optimizer_state(optimizer)
+        resumed.step()
     except Exception as e:  # LBFGS needs a closure; SparseAdam needs sparse gradients
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: cannot be used for training: {e}") from e
+    if not torch.equal(parameter.nan_to_num(), copied.nan_to_num()):
+        problem = "its next step depends on state that its state_dict lacks, so runs could not resume"
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: {problem}")

@@ -74,7 +74,7 @@ def _put(lane: Lane, tensors: dict[str, Tensor], text: str) -> None:
     if augments(lane.config.augmentation):
         lane.distortions.set_state(tensors["distortions"])
     lane.progress = tuple(values["progress"]) if values["progress"] else None
-    _restore_optimizer(lane.optimizer, OptimizerState(tensors, **values["optimizer"]))
+    restore_optimizer(lane.optimizer, OptimizerState(tensors, **values["optimizer"]))
     lane.order.set_state(tensors["order"])
     lane.noise.set_state(tensors["noise"])
     lane.position = Position(
@@ -128,7 +128,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
     return found
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -> None:
+    """Restore the state of an optimizer from `optimizer_state`."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Plain | Tensor]] = {int(index): {**values} for index, values in kept.state.items()}
     for name, value in kept.tensors.items():

@@ -40,6 +40,19 @@ def by_du(outputs: Path) -> int:
     return du(outputs) - own
 
 
+def test_clean_removes_training_states_only_without_dry_run(main, ready):
+    line = (*SMALL, "dataset.train_size=96", "num_epoch=1", "tracking.models=none", "tracking.plots=false")
+    assert main(*line).returncode == 0
+    (state,) = (ready / "runs").glob("*/end.safetensors")
+    size = f"1 final training state, {state.stat().st_size / MILLION:.2f} MB"
+    assert size in main("clean", program="sweep").stdout
+    assert state.exists()
+    assert "lenet-sweep clean dry_run=false" in main("du", program="sweep").stdout
+    assert size in main("clean", "dry_run=false", program="sweep").stdout
+    assert not state.exists()
+    assert "lenet-sweep clean" not in main("du", program="sweep").stdout
+
+
 def test_du_total_equals_disk_usage_and_removable_items_have_commands(trained, main):
     done = main("du", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")

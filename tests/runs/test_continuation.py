@@ -12,6 +12,7 @@ import torch
 
 from lenet_exp.config.fingerprint import fingerprint, shorter_fingerprints
 from lenet_exp.config.schema import Option
+from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
@@ -141,7 +142,8 @@ def test_unusable_state_starts_over(damage, outputs, elsewhere, caplog):
     longer = trained("num_epoch=3")
     assert (longer.record.continued_from, longer.record.inherited_epochs) == ("", 0)
     assert epochs(longer) == epochs(elsewhere("num_epoch=3"))
-    assert any("end.safetensors" in text for text in caplog.messages) == (damage != "missing")
+    said = "was not kept" if damage == "missing" else "end.safetensors"
+    assert len([text for text in caplog.messages if said in text]) == 1
 
 
 def test_run_continues_only_in_equal_environment(outputs):
@@ -170,6 +172,34 @@ def test_process_killed_before_first_checkpoint_continues_again(outputs):
         folder.start(longer.record.begun)  # removes all checkpoints
     again = trained("num_epoch=3")
     assert (again.record.inherited_epochs, again.record.weights_digest) == (2, longer.record.weights_digest)
+
+
+def test_process_killed_at_first_step_continues_run_that_finished_meanwhile(outputs):
+    begun = trained("num_epoch=3")
+    with (folder := RunFolder(begun.folder)).claim():
+        folder.start(begun.record.begun)
+    shorter = trained("num_epoch=2")
+    again = trained("num_epoch=3").record
+    assert (again.continued_from, again.created_ms) == (shorter.folder.name, begun.record.created_ms)
+    assert again.weights_digest == begun.record.weights_digest
+
+
+class Counting(torch.optim.SGD):
+    """An optimizer whose steps depend on a counter that its state dict lacks."""
+
+    count = 0
+
+    def step(self, closure: None = None) -> None:
+        self.count += 1
+        self.param_groups[0]["weight_decay"] = 0.1 * self.count
+        super().step(closure)
+
+
+def test_optimizer_with_unsaved_state_is_refused(outputs):
+    config = compose([*LINE])
+    optimizer = {"_target_": f"{__name__}.Counting", "name": "counting", "lr": 0.1}
+    with pytest.raises(ConfigError, match="state_dict"):
+        lone_job(replace(config, optimizer=optimizer))
 
 
 def test_sweep_over_epochs_in_one_worker_trains_no_epoch_twice(ready):

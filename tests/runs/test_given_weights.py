@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.numpy import save_file
+from safetensors.torch import save as to_bytes
 
+from lenet_exp.config.compose import composed, composing
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.given_weights import FOLDER
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
+from lenet_exp.searches.plan import plan_search
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.network import load_given, network_of
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
@@ -65,6 +69,35 @@ def test_fingerprint_depends_on_weights_but_not_on_their_name(outputs, tmp_path)
     assert len({random, one, other}) == 3
 
 
+def test_same_weights_have_one_name_in_comparisons(outputs, tmp_path):
+    first = weights_file(tmp_path)
+    value = frozen(f"init_from={first}")
+    copy = tmp_path / "other.safetensors"
+    copy.write_bytes(first.read_bytes())
+    assert frozen(f"init_from={copy}") == value
+
+
+def test_weights_of_another_split_are_reported(ready):
+    assert lenet_train(*LINE, "split_seed=1", outputs=ready).returncode == 0
+    (run,) = (ready / "runs").iterdir()
+    line = ("-m", *LINE, f"init_from={run.name}", "sweep.dry_run=true")
+    for split, known in ((1, False), (2, True)):
+        done = lenet_train(*line, f"split_seed={split}", outputs=ready)
+        assert ("another split" in done.stderr) == known
+
+
+def test_search_finds_weights_once(outputs, tmp_path):
+    file = weights_file(tmp_path)
+    with composing():
+        parsed = OverridesParser.create().parse_overrides(
+            [*LINE, f"init_from={file}", "optimizer.lr=0.1,0.01", "n_trials=2"]
+        )
+        planned = plan_search(parsed, composed)
+        file.unlink()  # as if a champion changed
+        jobs = [planned.maker.job({"optimizer.lr": lr}, seed=7) for lr in ("0.1", "0.01")]
+    assert len({job.config.init_from for job in (*jobs, *planned.corners)}) == 1
+
+
 def test_frozen_value_stands_for_same_weights_after_file_changes(outputs, tmp_path):
     file = weights_file(tmp_path)
     value = frozen(f"init_from={file}")
@@ -103,15 +136,20 @@ def test_weights_of_other_network_are_refused(line, named, outputs, tmp_path):
     assert not (outputs / "runs").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not safetensors", None])
+BFLOAT16 = to_bytes({"a": torch.zeros(1, dtype=torch.bfloat16)})
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors", BFLOAT16, None])
 def test_unusable_file_is_one_line(content, ready, tmp_path):
     file = tmp_path / "given.safetensors"
     if content is not None:
         file.write_bytes(content)
-    refused(lenet_train(*LINE, f"init_from={file}", outputs=ready), f"init_from={file}", str(file), program="train")
+    refused(lenet_train(*LINE, f"init_from={file}", outputs=ready), f"init_from={file}: ", program="train")
 
 
-@pytest.mark.parametrize("value", ["champion", "champion:cifar10", "0123456789abcdef", "x@0123456789abcdef"])
+@pytest.mark.parametrize(
+    "value", ["champion", "champion:cifar10", "0123456789abcdef", "x@0123456789abcdef", "1e234567"]
+)
 def test_unknown_weights_are_one_line(value, ready):
     refused(lenet_train(*LINE, f"init_from={value}", outputs=ready), f"init_from={value}", program="train")
 

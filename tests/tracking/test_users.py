@@ -55,3 +55,14 @@ def test_users_and_tags_are_added(shared, main):
     folder = RunFolder(next(iter((shared / "runs").iterdir())))
     (entry,) = folder.delivered().mlflow_runs
     assert entry.users[:2] == ["ada", "grace"]
+
+
+def test_sync_by_another_user_keeps_users(shared, main, monkeypatch):
+    store = client(shared)
+    for run in (*runs(store), *runs(store, "sweep")):
+        store.delete_run(run.info.run_id)
+    monkeypatch.setenv("LOGNAME", "bob")
+    assert main(program="sync").returncode == 0
+    assert {run.data.tags["users"] for run in runs(store)} == {"ada"}
+    (sweep,) = runs(store, "sweep")
+    assert (sweep.data.tags["users"], sweep.data.tags["mlflow.user"]) == ("ada,grace", "ada")

@@ -26,6 +26,7 @@ from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.models.model import link_model, log_model, registered_name
 from lenet_exp.tracking.stores.mlflow_runs import (
     REPLACED,
+    Origin,
     add_user,
     alive,
     close_abandoned,
@@ -146,7 +147,7 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
         store.experiment_id,
         start_time=begun.created_ms,
         run_name=begun.name,
-        tags=new_tags(own, begun.config.tracking.tags, command=begun.command, versions=begun.versions, git=begun.git),
+        tags=new_tags(own, begun.config.tracking.tags, Origin(begun.command, begun.versions, begun.git, [begun.user])),
     )
     return str(run.info.run_id)
 

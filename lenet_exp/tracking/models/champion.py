@@ -41,7 +41,8 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
     """Make a run's model the champion, if the model is better than the current champion.
 
     The first champion to beat is the model that is bundled with the package for the dataset, if such a model exists.
-    Only models from runs that use the default split and the full training set can become the champion. If this user is
+    Only models from runs that use the default split and the full training set, and start from random weights, can
+    become the champion. If this user is
     not allowed to write to the registered model, a single warning is logged. Repeated calls change nothing.
 
     Args:
@@ -105,9 +106,9 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
     if best is None or accuracy <= _accuracy(version):
         return ""
     return (
-        f"{name}: run {best.info.run_id} reached {accuracy:.2%} with other training or validation images than the "
-        f"champion ({_accuracy(version):.2%}, run {version.run_id}), so they cannot be compared. To make it the "
-        f"champion, run: lenet-sync champion={best.info.run_id}"
+        f"{name}: run {best.info.run_id} reached {accuracy:.2%} with other images than the champion "
+        f"({_accuracy(version):.2%}, run {version.run_id}) or from given weights, so they cannot be compared. To make "
+        f"it the champion, run: lenet-sync champion={best.info.run_id}"
     )
 
 
@@ -205,7 +206,8 @@ def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -
 
 
 def _is_comparable(record: Record) -> bool:
-    return record.config.split_seed == 0 and record.config.dataset.train_size is None
+    config = record.config  # given weights may come from a run that was trained on some of the validation images
+    return config.split_seed == 0 and config.dataset.train_size is None and config.init_from is None
 
 
 def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,18 +128,31 @@ def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     return {str(k): text(v) for k, v in tags.items()}
 
 
-def new_tags(
-    own: Mapping[str, Json],
-    users: Mapping[str, Json],
-    *,
-    command: str,
-    versions: Mapping[str, str],
-    git: Mapping[str, str],
-) -> dict[str, str]:
-    """Return the tags of a new MLflow run, with its origin: its command, program, user, versions, and git commit."""
-    source = {"mlflow.source.name": _program(command), "mlflow.source.type": "LOCAL"}
-    source |= {"mlflow.user": user(), USERS: user()} | {f"version.{name}": v for name, v in versions.items()}
-    return strings(merged({**own, "command": command, **source, **git}, users))
+@dataclass(frozen=True)
+class Origin:
+    """The origin of a run or sweep.
+
+    Attributes:
+        command: command that started it.
+        versions: versions of libraries.
+        git: tags for the git commit.
+        users: users who started it, who can be unknown.
+    """
+
+    command: str
+    versions: Mapping[str, str]
+    git: Mapping[str, str]
+    users: Sequence[str]
+
+
+def new_tags(own: Mapping[str, Json], users: Mapping[str, Json], origin: Origin) -> dict[str, str]:
+    """Return the tags of a new MLflow run: those of lenet_exp, of the user, and for its origin."""
+    source = {"mlflow.source.name": _program(origin.command), "mlflow.source.type": "LOCAL", "command": origin.command}
+    names = list(filter(None, origin.users)) or [user()]
+    source |= {"mlflow.user": names[0], USERS: ",".join(names)}
+    return strings(
+        merged({**own, **source, **{f"version.{k}": v for k, v in origin.versions.items()}, **origin.git}, users)
+    )
 
 
 def _program(command: str) -> str:

@@ -51,6 +51,7 @@ def test_only_better_run_becomes_champion(main, ready):
         "num_epoch=1 seed=1",  # not better
         "split_seed=1",  # other validation images
         "dataset.train_size=1200",  # not the whole training set
+        "init_from=champion:mnist",  # weights that could know the validation images
         "tracking.models=none",  # no model to register
     ):
         assert main(*SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()).returncode == 0
