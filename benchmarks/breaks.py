@@ -99,6 +99,20 @@ BREAKS = {
         new="True",
         tests="tests/sweeps/test_answer.py -k rerun_of_sweep_killed",
     ),
+    "continued bits": Break(
+        promise="A run with `schedule=constant` that continues a run",
+        file="lenet_exp/folders/checkpoints.py",
+        old="self._epochs, self.seconds = history.epochs, end.seconds\n",
+        new="self._epochs, self.seconds = history.epochs, end.seconds\n            lane.order.manual_seed(0)\n",
+        tests="tests/runs/test_continuation.py -k equals_uninterrupted",
+    ),
+    "given weights": Break(
+        promise="A run that starts from given weights resumes",
+        file="lenet_exp/folders/given_weights.py",
+        old="    if not weights_digest(weights).startswith(digest):\n",
+        new="    if False:\n",
+        tests="tests/runs/test_given_weights.py -k corrupt",
+    ),
     "once": Break(
         promise=ONCE,
         file="lenet_exp/runs/run.py",

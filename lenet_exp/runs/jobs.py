@@ -150,7 +150,8 @@ def freeze_jobs(
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
-        overrides = [o for o in overrides if not o.lstrip("+").startswith((*HOOKS, "init_from="))]
+        left_out = (*HOOKS, "init_from=") if config.init_from else HOOKS
+        overrides = [o for o in overrides if not o.lstrip("+").startswith(left_out)]
         overrides += [f"init_from={quoted(config.init_from)}"] if config.init_from else []
         values, chosen = swept_values(swept, overrides), choose_engine(config)
         values |= {"init_from": text(config.init_from)} if "init_from" in values else {}

@@ -174,7 +174,7 @@ def test_process_killed_before_first_checkpoint_continues_again(outputs):
     assert (again.record.inherited_epochs, again.record.weights_digest) == (2, longer.record.weights_digest)
 
 
-def test_process_killed_at_first_step_continues_run_that_finished_meanwhile(outputs):
+def test_run_killed_at_first_step_continues_shorter_run(outputs):
     begun = trained("num_epoch=3")
     with (folder := RunFolder(begun.folder)).claim():
         folder.start(begun.record.begun)

@@ -15,7 +15,7 @@ from lenet_exp.config.compose import composed, composing
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.given_weights import FOLDER
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.runs.jobs import lone_job
+from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.searches.plan import plan_search
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.network import load_given, network_of
@@ -84,6 +84,16 @@ def test_weights_of_another_split_are_reported(ready):
     for split, known in ((1, False), (2, True)):
         done = lenet_train(*line, f"split_seed={split}", outputs=ready)
         assert ("another split" in done.stderr) == known
+
+
+def test_overrides_of_jobs_contain_the_frozen_value(outputs, tmp_path):
+    file = weights_file(tmp_path)
+    lines = [[*LINE, "init_from=null"], [*LINE, f"init_from={file}"]]
+    random, given = freeze_jobs(["init_from"], lines, [compose(line) for line in lines])
+    assert "init_from=null" in random.overrides
+    assert given.swept["init_from"] == given.config.init_from
+    assert f"init_from={given.config.init_from}" in given.overrides
+    assert f"init_from={file}" not in given.overrides
 
 
 def test_search_finds_weights_once(outputs, tmp_path):
