@@ -120,10 +120,8 @@ class Checkpoints:
             record: record of the other run, which is finished or pruned.
         """
         history = read_history(self.path)
-        ends = history.commits
-        if record.end_state:
-            ends = [Checkpoint(END, record.end_state, history.best, record.seconds)]
-        for end in ends:
+        kept = Checkpoint(END, record.end_state, history.best, record.seconds)
+        for end in [kept] if record.end_state else history.commits:
             try:
                 lane.best = self._restore(lane, end)
             except CorruptCheckpoint as e:

@@ -150,9 +150,8 @@ def new_tags(own: Mapping[str, Json], users: Mapping[str, Json], origin: Origin)
     source = {"mlflow.source.name": _program(origin.command), "mlflow.source.type": "LOCAL", "command": origin.command}
     names = list(filter(None, origin.users)) or [user()]
     source |= {"mlflow.user": names[0], USERS: ",".join(names)}
-    return strings(
-        merged({**own, **source, **{f"version.{k}": v for k, v in origin.versions.items()}, **origin.git}, users)
-    )
+    source |= {f"version.{name}": version for name, version in origin.versions.items()}
+    return strings(merged({**own, **source, **origin.git}, users))
 
 
 def _program(command: str) -> str:
