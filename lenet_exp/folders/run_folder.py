@@ -147,8 +147,7 @@ class RunFolder:
 
     def inherited_epochs(self) -> int:
         """Return the number of epochs that the run inherited from a run with a smaller `num_epoch`."""
-        begun = self.begun()
-        return begun.inherited_epochs if begun is not None else 0
+        return begun.inherited_epochs if (begun := self.begun()) is not None else 0
 
     def history(self) -> History:
         """Return the history of the run, which is empty if the run has no checkpoint."""

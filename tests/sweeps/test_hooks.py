@@ -341,6 +341,11 @@ def test_hooks_in_stored_files_of_grid_never_run(ready, trap, main, monkeypatch)
         given = ("sweep.webhook=${oc.env:HOOK}", "sweep.resume=last")
         succeeded(lenet_train("-m", HERE, *given, outputs=ready, HOOK=address))
     assert [report["counts"] for report in reports] == [{"finished": 4}]
+    recipe = ready / "experiment" / "trap.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text(f"# @package _global_\nsweep: {{on_end: touch {ran}}}\n")
+    stored = (f"hydra.searchpath=[file://{ready}]", "experiment=trap", f"sweep.confirms={sweep.id}", "sweep.points=90")
+    succeeded(lenet_train(*line[:-1], *stored, "seed=range(1000,1003)", outputs=ready))
     assert not ran.exists()
     assert contain(ready, SECRET) == []
 

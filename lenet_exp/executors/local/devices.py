@@ -44,7 +44,6 @@ def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: 
         devices: see `WorkSpec`.
         slot: slot of the worker; see `Pool`.
     """
-    device = device_of_worker(slot, devices)
-    if device is not None:
+    if (device := device_of_worker(slot, devices)) is not None:
         torch.cuda.set_device(device)
     prepare()
