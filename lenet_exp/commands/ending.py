@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
@@ -72,6 +73,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         status = _say(f"{program}: terminated", 143)
     for which in SIGNALS:  # nothing is left to interrupt
         signal.signal(which, lambda number, _: os._exit(128 + number))
+        atexit.register(signal.signal, which, signal.SIG_IGN)  # Python then resets handlers, so a signal would kill
     out.flush()
     if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
         _say(f"{program}: cannot write to standard output ({out.error.strerror})", EXIT_FAILED)

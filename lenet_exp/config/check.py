@@ -51,7 +51,8 @@ def check_flags(config: Config) -> None:
     _check_schedule(config)
     _check_optimizer(config)
     check_tags(config.tracking.tags)
-    _check_cuda_devices(config.sweep.devices)
+    if min(devices := config.sweep.devices, default=0) < 0 or len(set(devices)) < len(devices):
+        raise ConfigError(f"sweep.devices={shown(devices)}: must be distinct numbers of at least 0")
     if config.sweep.webhook is not None and not re.fullmatch(WEBHOOK, config.sweep.webhook, re.IGNORECASE):
         raise ConfigError(  # without the address, which can be a secret
             "sweep.webhook: must start with http:// or https://, and must not contain a user, spaces, quotes, or *"
@@ -159,11 +160,6 @@ def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
         expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(device, DEVICES)}"
         raise ConfigError(f"device={device}: {expected}")
-
-
-def _check_cuda_devices(devices: list[int]) -> None:
-    if min(devices, default=0) < 0 or len(set(devices)) < len(devices):
-        raise ConfigError(f"sweep.devices={shown(devices)}: must be distinct numbers of at least 0")
 
 
 def _check_threads(threads: int | None) -> None:
