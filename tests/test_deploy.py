@@ -239,7 +239,7 @@ def check_colleague_writes_only_own_experiment(lab, bob, store):
     assert (scored.returncode, "bob" in scored.stderr) == (0, True), scored.stderr
     own = lab.command(bob, "bob", *SWEEP, "num_epoch=12", "seed=0,1", "tracking.experiment=bobs")
     assert own.returncode == 0, own.stderr
-    assert own.stderr.count("lenet5-digits: ") == 1
+    assert own.stderr.count("lenet5-digits: permission denied") == 1
     assert {run.info.status for run in runs(store, experiment="bobs")} == {"FINISHED"}
 
 

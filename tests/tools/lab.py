@@ -99,7 +99,8 @@ def certificate(folder: Path) -> None:
 def substituted(text: str, places: Mapping[str, str]) -> str:
     """Return the text with replaced hosts, ports and paths; the text must contain each of them."""
     assert [name for name in places if name not in text] == []
-    return re.sub("|".join(map(re.escape, places)), lambda found: places[found.group()], text)
+    names = sorted(places, key=len, reverse=True)  # a name can be part of another
+    return re.sub("|".join(map(re.escape, names)), lambda found: places[found.group()], text)
 
 
 @contextlib.contextmanager
