@@ -107,7 +107,7 @@ BREAKS = {
         tests="tests/runs/test_continuation.py -k equals_uninterrupted",
     ),
     "given weights": Break(
-        promise="A run that starts from given weights resumes",
+        promise="A run that started from given weights keeps them",
         file="lenet_exp/folders/given_weights.py",
         old="    if not weights_digest(weights).startswith(digest):\n",
         new="    if False:\n",

@@ -58,7 +58,7 @@ class Record(Stored):
         execution: device, number of threads, and all other properties that exact results depend on.
         created_ms, ended_ms: start and end times of the run, in milliseconds since 1970.
         continued_from: ID of the run with a smaller `num_epoch` whose final state the run started from; empty if none.
-        inherited_epochs: number of epochs that the other run had trained.
+        inherited_epochs: number of epochs that this run did not train, because the other run has them.
         outcome: outcome of the run; None while the run is being trained.
         reason: one-line reason why the run did not finish; empty if the run finished.
         epochs: number of completed epochs.

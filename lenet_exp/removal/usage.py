@@ -18,7 +18,7 @@ from lenet_exp.removal.pending import FOLDER as REMOVING
 from lenet_exp.removal.references import trained_alone, users_of
 
 FEW = 10  # maximum number of sweeps to list
-STATES = "training states, which runs with more epochs continue"
+STATES = "final training states"
 KINDS = {"mlartifacts": "MLflow artifacts", "weights": "given weights", REMOVING: "being removed"}
 WIDTH = 70  # columns for the description, followed by nine for megabytes
 

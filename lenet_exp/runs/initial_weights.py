@@ -65,7 +65,8 @@ def with_initial_weights(config: Config, validation: str, find: Callable[[str, s
         raise ConfigError(f"init_from={config.init_from}: {str(e).removeprefix(f'run={which}: ')}") from e
     if fresh:
         _log_once(f"init_from={config.init_from}: {' and '.join(fresh)} keep random weights: their shapes differ")
-    if record is not None and record.dataset == config.dataset.name and record.data_digests["validation"] != validation:
+    its = record.data_digests.get("validation") if record and record.dataset == config.dataset.name else None
+    if its not in {None, validation}:
         _log_once(f"init_from={config.init_from}: trained on another split, so validation accuracies may be too high")
     return replace(config, init_from=frozen_weights(which, weights, copy=not config.sweep.dry_run))
 
