@@ -368,10 +368,7 @@ class Config:
     model_path: str | None = setting(
         "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
-    keep_state: bool = setting(
-        "keep the final training state (0.5 MB for LeNet-5), which a run with a larger num_epoch continues",
-        neutral=True,
-    )
+    keep_state: bool = setting("keep the final state (0.5 MB), which a run with more epochs continues", neutral=True)
     n_trials: int | None = setting(
         "search: total number of trials in all sessions (null: no limit)", ge=1, neutral=None
     )

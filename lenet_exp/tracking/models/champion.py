@@ -105,10 +105,11 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
     accuracy = best.data.metrics.get("best_val_accuracy", 0.0) if best is not None else 0.0
     if best is None or accuracy <= _accuracy(version):
         return ""
+    why = "from given weights" if "init_from" in best.data.params else "with other training or validation images"
     return (
-        f"{name}: run {best.info.run_id} reached {accuracy:.2%} with other images than the champion "
-        f"({_accuracy(version):.2%}, run {version.run_id}) or from given weights, so they cannot be compared. To make "
-        f"it the champion, run: lenet-sync champion={best.info.run_id}"
+        f"{name}: run {best.info.run_id} reached {accuracy:.2%} {why}, so it cannot be compared with the champion "
+        f"({_accuracy(version):.2%}, run {version.run_id}). To make it the champion, run: "
+        f"lenet-sync champion={best.info.run_id}"
     )
 
 

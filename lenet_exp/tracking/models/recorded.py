@@ -96,7 +96,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
         return of_folder(find_run(which), uri)
     except ConfigError as e:
         if not is_mlflow_run_id(which):
-            raise ConfigError(f"run={e}, an MLflow run ID, or {CHAMPION}<dataset>") from e
+            raise ConfigError(f"run={e}, an MLflow run ID, a .safetensors file, or {CHAMPION}<dataset>") from e
     return _of_mlflow_id(which, uri)
 
 
