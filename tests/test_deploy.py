@@ -254,7 +254,7 @@ def check_unusable_store_is_one_line_error(lab, alice):
         ("use http://", alice | {"MLFLOW_TRACKING_URI": lab.direct.replace("http", "https")}),
         ("MLFLOW_TRACKING_USERNAME", ca | {"MLFLOW_TRACKING_URI": lab.address}),
         ("alice", alice | {"MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-bob"}),
-        ("of the address", ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")}),
+        ("in the store's URI", ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")}),
     ):
         done = lab.command(environment, "nobody", *ONE)
         assert done.returncode == 2, done.stderr
