@@ -81,8 +81,8 @@ def train_alone(
     started, answered = list[Any](), list[Any]()
 
     def answer(result: Any) -> None:
+        answered.append(result)  # first, because a signal can arrive while the result is printed
         print_result(result)
-        answered.append(result)
         uploads.enter_context(uploading())
 
     try:
