@@ -263,8 +263,8 @@ BREAKS = {
     "champion": Break(
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="return same_images and (record.best_val_accuracy or 0.0) > _accuracy(present)",
-        new="return same_images",
+        old="return same and metric.sign * (record.value or 0.0) > _score(present)",
+        new="return same",
         tests="tests/tracking/models/test_champion.py -k better",
     ),
     "rivals": Break(  # if two versions are registered at the same time, the later version becomes the champion

@@ -67,7 +67,7 @@ def test_load_returns_best_weights_bit_for_bit(overrides, ready, monkeypatch, tm
     exec(note.removeprefix("```python\n").removesuffix("```"), namespace)
     assert weights_digest(namespace["network"].state_dict()) == result.record.weights_digest
     data = load_training_data(lenet_exp.compose(SMALL), torch.device("cpu"))
-    _, predictions = evaluate(network, data.images, data.labels, data.val_index)
+    predictions = evaluate(network, data.images, data.labels, data.val_index).predictions
     right = (predictions == data.labels[data.val_index]).double().mean()
     assert float(right) == result.record.best_val_accuracy
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))

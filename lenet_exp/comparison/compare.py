@@ -18,8 +18,10 @@ from lenet_exp.comparison.statistics import Difference, against_chosen, against_
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
+from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -99,6 +101,11 @@ class Comparison:
         return [g for g in found if g.stable and _is_left(g, self.design)]
 
     @property
+    def metric(self) -> Metric:
+        """The metric by which the runs are compared."""
+        return self.groups[0].metric
+
+    @property
     def by(self) -> CompareBy:
         """The epoch whose accuracy is compared: the best or the last epoch."""
         return self.groups[0].by
@@ -125,7 +132,7 @@ class Comparison:
     @cached_property
     def outliers(self) -> list[tuple[Group, Replicate]]:
         """The runs far below the other runs of their configuration, as pairs of group and replicate."""
-        found = far_below([list(group.accuracy.values()) for group in self.groups])
+        found = far_below([list(group.scores.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
     @cached_property
@@ -223,7 +230,12 @@ def compare_runs(
             swept. A swept split does not distinguish configurations; like the seed, it is a source of random variation.
         by: the epoch whose accuracy is compared.
         design: the decisions made before the first result; None if unknown.
+
+    Raises:
+        ConfigError: the runs have several metrics.
     """
+    if len(metrics := {run.metric.name for run in runs}) > 1:
+        raise ConfigError(f"the runs have several metrics ({', '.join(sorted(metrics))}), which cannot be compared")
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
@@ -275,18 +287,18 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
     found: dict[Group, Difference] = {}
     if leader in judged:
         others = [g for g in judged if g is not leader]
-        accuracies = [g.accuracy for g in others]
+        scores = [g.scores for g in others]
         images = {g.images for g in judged} if not leader.on_test else set()
         differences = (
-            against_fixed(leader.accuracy, accuracies)
+            against_fixed(leader.scores, scores)
             if named
-            else against_chosen(leader.accuracy, accuracies, images.pop() if len(images) == 1 else None)
+            else against_chosen(leader.scores, scores, images.pop() if len(images) == 1 else None)
         )
         found = dict(zip(others, differences, strict=True))
     if leader in stable:
         for g in stable:
             if g is not leader and g not in found:  # a group with a single run
-                found[g] = Difference(leader.mean - g.mean, 1)
+                found[g] = Difference(leader.metric.sign * (leader.mean - g.mean), 1)
     return [found.get(g) for g in groups]
 
 

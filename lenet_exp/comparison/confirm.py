@@ -111,7 +111,9 @@ def plan(
             more than 1,000 seeds would be needed.
     """
     flag = "margin" if equivalence else "confirm"
-    asked = f"{flag}={points * 100:g}"
+    asked, metric = f"{flag}={points * 100:g}", comparison.metric
+    if not (metric.larger and metric.percent):
+        raise ConfigError(f"{asked}: requires a metric in percent, of which larger values are better")
     groups = _groups(comparison, asked, baseline)
     power = _power(groups[0], [None] if baseline else groups[1:], comparison.groups, equivalence)
     if seeds is not None:

@@ -196,7 +196,8 @@ def _means(groups: Sequence[Group], members: Mapping[str, Sequence[Group]]) -> l
         half = _half(alone, np.array([g in its for g in with_runs]))
         counts = sum(g.n for g in its), sum(g.replicates for g in its)
         levels.append(Level(value, level, level - mean, *counts, level - mean - half, level - mean + half))
-    return sorted(levels, key=lambda level: (math.isnan(level.mean), -level.mean))
+    sign = groups[0].metric.sign
+    return sorted(levels, key=lambda level: (math.isnan(level.mean), -sign * level.mean))
 
 
 def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from functools import cached_property
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import mean_interval
+from lenet_exp.config.metric import Metric
 from lenet_exp.folders.records import RESULTS, Outcome
 
 ABSENT = "-"  # displayed value of a flag that has no effect in a configuration
@@ -33,7 +35,7 @@ class Group:
     Attributes:
         flags: the flags that all runs share, without the seed.
         runs: the runs of the configuration.
-        by: the epoch whose validation accuracy is compared.
+        by: the epoch whose validation accuracy, or value of another metric, is compared.
         on_test: whether accuracies are test accuracies, which exist only for runs that `lenet-predict` has scored.
     """
 
@@ -62,8 +64,8 @@ class Group:
 
     @property
     def best_run(self) -> ComparedRun | None:
-        """The finished run with the best validation accuracy; None if no run finished."""
-        return max(self.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
+        """The finished run with the best value of the metric; None if no run finished."""
+        return max(self.finished, key=lambda run: self.metric.sign * (run.best or 0.0), default=None)
 
     @property
     def diverged(self) -> int:
@@ -94,14 +96,24 @@ class Group:
 
     @cached_property
     def accuracy(self) -> dict[Replicate, float]:
-        """The validation accuracy of the best or last epoch, or the test accuracy, keyed by replicate."""
+        """The value of the metric in the best or last epoch, or the test accuracy, keyed by replicate."""
         values = {run.replicate: self._accuracy_of(run) for run in self.finished}
         return {replicate: value for replicate, value in values.items() if value is not None}
 
     def _accuracy_of(self, run: ComparedRun) -> float | None:
         if self.on_test:
             return run.test_accuracy()
-        return run.last() if self.by is CompareBy.last else run.best_val_accuracy
+        return run.last() if self.by is CompareBy.last else run.best
+
+    @property
+    def metric(self) -> Metric:
+        """The metric by which the runs are compared."""
+        return Metric() if self.on_test else self.runs[0].metric
+
+    @property
+    def scores(self) -> dict[Replicate, float]:
+        """The values in `accuracy`, negative if smaller is better."""
+        return {replicate: self.metric.sign * value for replicate, value in self.accuracy.items()}
 
     @property
     def n(self) -> int:
@@ -115,8 +127,9 @@ class Group:
 
     @property
     def images(self) -> int | None:
-        """The number of validation images; None if unknown."""
-        return int(self.flags["dataset.val_size"]) if "dataset.val_size" in self.flags else None
+        """The number of images from which each accuracy was computed; None if unknown, or for another metric."""
+        known = "dataset.val_size" in self.flags and self.metric.is_accuracy
+        return int(self.flags["dataset.val_size"]) if known else None
 
     @property
     def mean(self) -> float:
@@ -130,8 +143,8 @@ class Group:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the mean, limited to the range from 0 to 1; NaN for a single replicate."""
-        return mean_interval(self.accuracy)
+        """The 95% confidence interval of the mean; NaN for a single replicate. Accuracies limit it to 0 to 1."""
+        return mean_interval(self.accuracy, limited=self.metric.is_accuracy)
 
     @property
     def best_epoch(self) -> float:
@@ -165,8 +178,10 @@ class Group:
 
 
 def _reached(group: Group) -> float:
-    """Return the mean accuracy or, if no run finished, the best validation accuracy of any run."""
-    return group.mean if group.n else max(run.best_val_accuracy or 0.0 for run in group.runs)
+    """Return the mean or, if no run finished, the best value of any run, negative if smaller is better."""
+    sign = group.metric.sign
+    values = [sign * run.best for run in group.runs if run.best is not None]
+    return sign * group.mean if group.n else max(values, default=-math.inf)
 
 
 def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.config.class_groups import OWN_KEYS
-from lenet_exp.config.params import params, text
-from lenet_exp.config.schema import ALWAYS, LENET5, Config, knobs
+from lenet_exp.config.metric import Metric
+from lenet_exp.config.params import params, params_of, text
+from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, knobs
 from lenet_exp.config.targets import effective
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
@@ -43,11 +43,11 @@ class ComparedRun:
         flags: flags and their values, as returned by `params`, without the seed. Flags that did not exist when the run
             was trained have their neutral values.
         outcome: outcome of the run, such as finished, diverged, failed, killed, running, or `not started`.
-        best_val_accuracy: best validation accuracy (a fraction); None if no epoch finished.
-        best_epoch: number of the epoch with the best validation accuracy; None if no epoch finished.
+        best: best value of the metric; None if no epoch finished.
+        best_epoch: number of the epoch with the best value; None if no epoch finished.
         seconds_to_best: training time, in seconds, up to the end of the best epoch; None if unknown.
-        curve: function that returns the validation accuracy of each epoch.
-        last: function that returns the validation accuracy of the last epoch, or None if no epoch finished.
+        curve: function that returns the metric's value of each epoch.
+        last: function that returns the metric's value of the last epoch, or None if no epoch finished.
         data: digests of the data files; empty if unknown.
         split: the split_seed if it distinguishes replicates; 0 if it distinguishes configurations.
         test_accuracy: function that returns the test accuracy, or None if `lenet-predict` has not scored the run.
@@ -57,13 +57,14 @@ class ComparedRun:
         epochs, seconds: number of finished epochs, and training time in seconds; None if unknown.
         parameters, multiply_adds: size of the network (`NetworkSize`); None if unknown.
         provenance: provenance of the run; None if unknown.
+        metric: metric by which the run is compared.
     """
 
     id: str
     flags: dict[str, str]
     seed: int
     outcome: str
-    best_val_accuracy: float | None
+    best: float | None
     best_epoch: int | None
     seconds_to_best: float | None
     curve: Callable[[], Sequence[float]]
@@ -78,6 +79,7 @@ class ComparedRun:
     parameters: int | None = None
     multiply_adds: int | None = None
     provenance: Provenance | Record | None = None
+    metric: Metric = field(default_factory=Metric)
 
     @property
     def replicate(self) -> Replicate:
@@ -94,9 +96,14 @@ def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
 @cache
 def _neutral(has_model: bool) -> dict[str, str]:
     """Return the neutral values of flags that older releases did not have. If a run has no model, include LeNet-5."""
-    found = {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
-    lenet5 = {"model": "lenet5"} | {f"model.{k}": text(v) for k, v in LENET5.items() if k not in OWN_KEYS}
-    return found | ({} if has_model else lenet5)
+    found: dict[str, str] = {}
+    for flag, _, f in knobs():
+        neutral = f.metadata["neutral"]
+        if neutral in NEUTRAL:
+            found |= {} if has_model and flag == "model" else params_of(flag, neutral)
+        elif neutral is not ALWAYS and neutral != {}:
+            found[flag] = text(neutral)
+    return found
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
@@ -112,14 +119,14 @@ def _from_result(result: JobResult) -> ComparedRun:
     folder = result.job.folder  # evaluated now, because the path depends on the outputs folder
 
     def curve() -> list[float]:
-        return [e.val_accuracy for e in folder.history().epochs]
+        return [e.value for e in folder.history().epochs]
 
     return ComparedRun(
         id=result.job.run,
         flags=flags,
         seed=seed,
         outcome=result.outcome,
-        best_val_accuracy=record.best_val_accuracy if record is not None else None,
+        best=record.value if record is not None else None,
         best_epoch=record.best_epoch if record is not None else None,
         seconds_to_best=_seconds_to_best(record, folder) if record is not None else None,
         curve=curve,
@@ -133,6 +140,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         parameters=record.parameters if record is not None else None,
         multiply_adds=record.multiply_adds if record is not None else None,
         provenance=record,
+        metric=Metric.of(config.metric),
     )
 
 

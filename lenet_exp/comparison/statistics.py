@@ -32,8 +32,8 @@ class Difference:
         p: two-sided p-value, uncorrected; NaN if there is no test.
         spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
         df: degrees of freedom of `spread`, not necessarily an integer.
-        low, high: ends of the simultaneous confidence interval, limited to -1 to 1. It can contain 0 although the
-            difference is significant, because the test is sequential.
+        low, high: ends of the simultaneous confidence interval. It can contain 0 although the difference is
+            significant, because the test is sequential.
         differs: whether the difference is significant.
         error: standard error of `points`.
         excluded: whether the group is not the best, although it may not be significantly behind the leader.
@@ -72,8 +72,12 @@ class Difference:
 Accuracies = Mapping[Replicate, float]
 
 
-def mean_interval(values: Accuracies) -> tuple[float, float]:
-    """Return the 95% confidence interval of the mean (Student's t), limited to 0 to 1; NaN for a single value."""
+def mean_interval(values: Accuracies, *, limited: bool = True) -> tuple[float, float]:
+    """Return the 95% confidence interval of the mean (Student's t); NaN for a single value.
+
+    Args:
+        limited: whether the values are accuracies, so that the interval is limited to 0 to 1.
+    """
     table = AccuracyTable.of([values])
     found = means(table.values, table)
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
@@ -84,7 +88,7 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
     from scipy.special import stdtrit
 
     half = float(stdtrit(df, 0.975)) * error
-    return max(mean - half, 0.0), min(mean + half, 1.0)
+    return (max(mean - half, 0.0), min(mean + half, 1.0)) if limited else (mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -241,8 +245,8 @@ def _differences(found: Pairs, differs: Bools, comparisons: int) -> list[Differe
                 spread=float(found.spread[i]),
                 error=float(found.error[i]),
                 df=float(found.df[i]),
-                low=max(float(low[i]), -1.0),
-                high=min(float(high[i]), 1.0),
+                low=float(low[i]),
+                high=float(high[i]),
                 differs=bool(differs[i]),
             )
         )

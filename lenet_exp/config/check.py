@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 from omegaconf import MISSING
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.config.class_groups import TARGET
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
+from lenet_exp.config.metric import DIRECTIONS, Metric
 from lenet_exp.config.params import shown
 from lenet_exp.config.schema import (
+    ACCURACY,
     OPTIMIZER_LIMITS,
     WORDS,
     Config,
@@ -50,6 +53,7 @@ def check_flags(config: Config) -> None:
     _check_tags(config.tracking.tags)
     _check_schedule(config)
     _check_optimizer(config)
+    _check_metric(config)
     check_tags(config.tracking.tags)
     if min(devices := config.sweep.devices, default=0) < 0 or len(set(devices)) < len(devices):
         raise ConfigError(f"sweep.devices={shown(devices)}: must be distinct numbers of at least 0")
@@ -203,10 +207,28 @@ def check_address(uri: str | None) -> None:
 
 def _check_schedule(config: Config) -> None:
     s = config.schedule
+    if s.own and s.shape is not ScheduleShape.constant:
+        raise ConfigError(f"schedule.shape={s.shape}: must be constant with schedule.own")
     if s.shape is ScheduleShape.constant and s.warmup:
         raise ConfigError(f"schedule.warmup={s.warmup}: must be 0 with schedule=constant; {_WARM}")
     if s.shape is ScheduleShape.step and not s.final:
         raise ConfigError(f"schedule.final={s.final}: must be greater than 0 with schedule=step")
+
+
+def _check_metric(config: Config) -> None:
+    """Check the description of the metric, and that it is in percent if a flag is in percentage points."""
+    option, metric = config.metric, Metric.of(config.metric)
+    if (direction := option.get("direction", DIRECTIONS[0])) not in DIRECTIONS:
+        hint = did_you_mean(str(direction), DIRECTIONS)
+        raise ConfigError(f"metric.direction={direction}: expected one of: {', '.join(DIRECTIONS)}{hint}")
+    if not isinstance(option.get("percent", False), bool):
+        raise ConfigError(f"metric.percent={option['percent']}: must be true or false")
+    check_name("metric.name", metric.name)
+    if metric.is_accuracy != (option.get(TARGET) == ACCURACY[TARGET]):
+        raise ConfigError(f"metric.name={metric.name}: this name is reserved; set another name")
+    for flag in ("confirm", "sweep.points", "sweep.margin"):
+        if not (metric.larger and metric.percent) and (value := value_of(config, flag)) not in (None, MISSING):
+            raise ConfigError(f"{flag}={value}: requires a metric in percent, of which larger values are better")
 
 
 def _check_optimizer(config: Config) -> None:

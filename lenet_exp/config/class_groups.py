@@ -1,24 +1,27 @@
-"""The config groups whose options specify a class (`_target_`) and its keyword arguments."""
+"""The flags whose values specify a class or function (`_target_`) and its keyword arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from lenet_exp.config.schema import Config, Option, value_of
 
 
 @dataclass(frozen=True)
 class ClassGroup:
-    """Rules for a config group whose options specify classes.
+    """Rules for a flag whose values specify classes.
 
     Attributes:
-        base: dotted path of the required base class.
+        base: dotted path of the required base class; empty if a function or the instances of a class are called.
         own: keys that describe the option and are not passed to its class.
         supplied: keyword arguments that an option must not set, each with the flag that sets it instead.
         neutral: dotted path of the class that, with its default arguments, results in the same run as omitting the
             group; None if there is no such class.
     """
 
-    base: str
+    base: str = ""
     own: frozenset[str] = frozenset({"_target_", "name", "_code_"})
     supplied: Mapping[str, str] = field(default_factory=dict)
     neutral: str | None = None
@@ -42,11 +45,37 @@ CLASS_GROUPS = {
         base="torch.optim.Optimizer",
         supplied={"weight_decay": "regularization.weight_decay", **dict.fromkeys(("params", *_EXECUTION), "lenet_exp")},
     ),
+    "loss": ClassGroup(
+        base="torch.nn.Module",
+        supplied={"label_smoothing": "training.label_smoothing", "class_counts": "dataset"},
+        neutral="lenet_exp.training.losses.CrossEntropy",
+    ),
+    "metric": ClassGroup(
+        own=frozenset({"_target_", "name", "_code_", "direction", "percent"}),
+        supplied=dict.fromkeys(("labels", "logits"), "lenet_exp"),
+        neutral="lenet_exp.training.metrics.accuracy",
+    ),
+    "schedule.own": ClassGroup(supplied=dict.fromkeys(("step", "steps"), "lenet_exp")),
+    "augmentation.own": ClassGroup(supplied=dict.fromkeys(("images", "generator"), "lenet_exp")),
 }
 VERSION = "code"  # last part of the params with the short digest of own code, such as `model.code`
 TARGET = "_target_"  # key of an option's class
 CODE_KEY = "_code_"  # key of the identity of the class's code (see `own_code`), which jobs and records contain
-OWN_KEYS = frozenset[str]().union(*(group.own for group in CLASS_GROUPS.values()))
+OWN_KEYS = CLASS_GROUPS["activation"].own
+
+
+def options_of(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, Option]:
+    """Return the options of a configuration that specify classes, by flag, such as `model` or `schedule.own`.
+
+    Flags without a class are omitted, such as the activation of a model that accepts none.
+    """
+    found = {group: value_of(config, group) for group in groups}
+    return {group: option for group, option in found.items() if isinstance(option, dict) and option}
+
+
+def option_name(option: Mapping[str, Any]) -> str:
+    """Return the name of an option; by default, this is the name of its class in lowercase."""
+    return str(option.get("name") or str(option.get(TARGET)).rpartition(".")[2].lower())
 
 
 def is_own(target: str) -> bool:

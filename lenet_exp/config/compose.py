@@ -18,7 +18,7 @@ from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import ALWAYS, LENET5, Config, PredictConfig, knobs
+from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, PredictConfig, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -47,8 +47,8 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         task = OmegaConf.masked_copy(task, [str(k) for k in task if k != "hydra"])
     try:
         OmegaConf.set_struct(task, False)
-        if schema is Config and "model" not in task:
-            task.model = LENET5
+        for flag in (flag for flag in _OPTIONS if schema is Config and flag not in task):
+            task[flag] = _OPTIONS[flag]
         for flag in (flag for flag, kind, _ in knobs(schema) if str(kind).startswith("list[str]")):
             value = OmegaConf.select(task, flag)
             if value is not None and not all(
@@ -70,9 +70,13 @@ def _structured(schema: Hashable) -> DictConfig:
     """Return the schema with neutral values, which apply to flags that a config.yaml from an older release lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
-        if f.metadata["neutral"] is not ALWAYS and flag != "model":  # each model has its own keys
+        if f.metadata["neutral"] is not ALWAYS and flag not in _OPTIONS:  # each model and loss has its own keys
             OmegaConf.update(node, flag, f.metadata["neutral"])
     return node
+
+
+# Whole options that records and files of older releases lack.
+_OPTIONS = {flag: f.metadata["neutral"] for flag, _, f in knobs() if f.metadata["neutral"] in NEUTRAL}
 
 
 FREE = tuple(

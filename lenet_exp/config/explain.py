@@ -11,7 +11,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
-from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
 from lenet_exp.config.package_files import CONF_DIR, config_groups
 from lenet_exp.config.schema import SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
@@ -104,7 +104,7 @@ def _missing_option(error: MissingConfigException) -> str:
         return f"{group}={option}: not installed; run: pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
     hint = did_you_mean(option, options)
-    if group in CLASS_GROUPS:
+    if group in {flag.partition(".")[0] for flag in CLASS_GROUPS}:
         hint += (
             f"{' For' if hint else '; for'} a class of your own, write {group}/{option}.yaml (docs/how-to/options.md)"
         )
@@ -133,6 +133,8 @@ def explain_flag(key: str) -> str:
         return f"{key}: not a flag of the selected {group}" + (
             f"; available only for {', '.join(having)}" if having else ""
         )
+    if key.endswith(f".{TARGET}"):
+        return f"{key}: write a class of your own into an option file (docs/how-to/options.md)"
     if key == "margin" and "hydra/sweeper=search" in sys.argv:  # which refuses sweep.margin
         return "unknown flag 'margin'; after the search, run: lenet-compare margin=..."
     section = key.rpartition(".")[0]

@@ -9,6 +9,7 @@ from typing import cast
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
 from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.metric import DIRECTIONS
 from lenet_exp.config.own_code import without_package
 from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective, effective_keywords, option_class
@@ -56,7 +57,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = 
         value = value_of(config, flag)
         if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
             continue
-        found = _option(flag, value, code=code) if isinstance(value, dict) else value
+        found = _option(flag, value, code=code) if flag in CLASS_GROUPS else value
         if flag == "init_from":  # the name of the weights does not count, only their digest
             found = str(value).rpartition("@")[2]
         if found is not None:
@@ -76,4 +77,6 @@ def _option(group: str, option: Option, *, code: bool) -> Option | None:
     if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
         return None
     named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}
+    if group == "metric":
+        named["direction"] = option.get("direction", DIRECTIONS[0])
     return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

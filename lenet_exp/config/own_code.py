@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.abc import ExecutionLoader, MetaPathFinder
@@ -27,8 +27,8 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from lenet_exp.code_text import blanked, digest_of, imported_names
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET, is_own
-from lenet_exp.config.schema import Config, Option
+from lenet_exp.config.class_groups import CODE_KEY, TARGET, is_own, options_of
+from lenet_exp.config.schema import Config, Option, with_value
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.outputs import outputs_dir
 
@@ -196,13 +196,14 @@ def without_identity(option: Option) -> Option:
 
 def with_options(config: Config, change: Callable[..., object]) -> Config:
     """Return a configuration with changed options of classes."""
-    changed = {g: change(option) for g in CLASS_GROUPS if isinstance(option := getattr(config, g), dict) and option}
-    return replace(config, **changed)  # type: ignore[arg-type]
+    for flag, option in options_of(config).items():
+        config = with_value(config, flag, change(option))
+    return config
 
 
 def codes(*configs: Config) -> dict[str, str]:
     """Return the digest of the copied files of each own class of configurations, by the path of the class."""
-    options = [o for config in configs for group in CLASS_GROUPS if isinstance(o := getattr(config, group), dict)]
+    options = [option for config in configs for option in options_of(config).values()]
     return {str(o[TARGET]): o[CODE_KEY] for o in options if is_copied(o.get(CODE_KEY))}
 
 

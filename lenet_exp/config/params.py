@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import MISSING
 
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, OWN_KEYS, TARGET, VERSION, is_own
+from lenet_exp.config.class_groups import CODE_KEY, OWN_KEYS, TARGET, VERSION, is_own, options_of
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import Config, has_effect, knobs
+from lenet_exp.config.schema import Config, Option, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
 # Flags that are not settings of a run, such as destinations and budgets. The logged config.yaml contains them.
@@ -25,7 +25,7 @@ def params(config: Config) -> dict[str, str]:
         config: effective configuration, such as the one in a record. Flags can be missing in records from older
             releases.
     """
-    options = {group: option for group in CLASS_GROUPS if (option := getattr(config, group))}
+    options = options_of(config)
     found = {"dataset": config.dataset.name} | {group: str(option["name"]) for group, option in options.items()}
     found |= {f"{group}.{TARGET}": str(o[TARGET]) for group, o in options.items() if is_own(str(o[TARGET]))}
     found |= {f"{group}.{VERSION}": str(o[CODE_KEY])[:_DIGITS] for group, o in options.items() if CODE_KEY in o}
@@ -34,12 +34,19 @@ def params(config: Config) -> dict[str, str]:
             continue
         if isinstance(value, dict):
             changed = {k for k, neutral in _DATASET_CHANGED.items() if value.get(k, neutral) != neutral}
-            shown = _DATASET_SHOWN | changed if key == "dataset" else value.keys() - OWN_KEYS
+            shown = _DATASET_SHOWN | changed if key == "dataset" else value.keys() - OWN_KEYS - {"own"}
             found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
             found[key] = text(value)
+    for flag in (flag for flag in options if "." in flag):
+        found |= params_of(flag, options[flag])
     mute = {flag for flag, _, f in knobs() if flag in found and not has_effect(config, f)}
     return {flag: value for flag, value in found.items() if flag not in mute and value != MISSING}
+
+
+def params_of(flag: str, option: Option) -> dict[str, str]:
+    """Return the name and the keyword arguments of an option as parameters."""
+    return {flag: str(option["name"])} | {f"{flag}.{k}": text(v) for k, v in option.items() if k not in OWN_KEYS}
 
 
 def text(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any, cast, get_type_hints
@@ -26,6 +26,13 @@ LENET5: Option = {  # the content of conf/model/lenet5.yaml, for records that la
     "pooling": "max",
     "width": 1.0,
 }
+CROSS_ENTROPY: Option = {  # the content of conf/loss/cross_entropy.yaml
+    "name": "cross_entropy",
+    "_target_": "lenet_exp.training.losses.CrossEntropy",
+    "class_weights": None,
+}
+ACCURACY: Option = {"name": "accuracy", "_target_": "lenet_exp.training.metrics.accuracy"}
+NEUTRAL = (LENET5, CROSS_ENTROPY, ACCURACY)
 ALWAYS = object()  # a neutral value that equals no other value, so the fingerprint always includes the field
 
 
@@ -205,6 +212,7 @@ class Schedule:
         ge=1,
         only_with="schedule.shape=step",
     )
+    own: Option = knob("own function or class: _target_ and keywords; called with (step, steps)", neutral={})
 
 
 @dataclass
@@ -223,6 +231,7 @@ class Augmentation:
     erase_size: int = knob(
         "maximum side length of the erased rectangle, in pixels", ge=1, le=32, only_with="augmentation.erase"
     )
+    own: Option = knob("own function or class: _target_ and keywords; called with (images, generator)", neutral={})
 
 
 @dataclass
@@ -238,10 +247,10 @@ class Training:
         "decay factor per step for the moving average of weights (null: off)", ge=0, lt=1, neutral=None
     )
     patience: int | None = knob(
-        "stop after this many epochs without improvement in accuracy (null: never)", ge=1, neutral=None
+        "stop after this many epochs without improvement in the metric (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "minimum increase in accuracy, as a fraction, that resets patience", ge=0, lt=1, only_with="training.patience"
+        "minimum improvement in the metric that resets patience", ge=0, lt=1, only_with="training.patience"
     )
 
 
@@ -338,14 +347,16 @@ class Search:
 class Config:
     """The configuration of a run.
 
-    `model`, `activation`, and `optimizer` are dicts with the dotted path of a class (`_target_`) and the keyword
-    arguments for the class.
+    `model`, `activation`, `optimizer`, `loss`, and `metric` are dicts with the dotted path of a class or function
+    (`_target_`) and its keyword arguments.
     """
 
     dataset: Dataset = field(default_factory=Dataset)
     model: Option = knob("network: name, _target_ (a torch.nn.Module), and keywords", neutral=LENET5)
     activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, and keywords")
     optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, and keywords")
+    loss: Option = knob("loss function: name, _target_ (a torch.nn.Module), and keywords", neutral=CROSS_ENTROPY)
+    metric: Option = knob("metric: name, _target_ (a function), direction, percent, and keywords", neutral=ACCURACY)
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -446,6 +457,12 @@ def value_of(config: Any, flag: str) -> Any:
     for part in flag.split("."):
         config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config
+
+
+def with_value(config: Any, flag: str, value: Any) -> Any:
+    """Return a copy of a configuration with another value of a flag, given its dotted name."""
+    head, _, rest = flag.partition(".")
+    return replace(config, **{head: with_value(getattr(config, head), rest, value) if rest else value})
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:

@@ -7,24 +7,24 @@ To add an activation or an optimizer, add a YAML file with `_target_`, keyword a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from lenet_exp.addresses import frozen_uri
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, is_own
+from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, is_own, option_name, options_of
 from lenet_exp.config.explain import sweep_hint
 from lenet_exp.config.own_code import identity_of, import_class_module, without_package
-from lenet_exp.config.schema import Config, Option, within
+from lenet_exp.config.schema import Config, Option, with_value, within
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 from lenet_exp.stopping import raise_stop
 
 
 @cache
 def find_class(target: str, base: type, code: str = "") -> type:
-    """Return the class at a dotted path.
+    """Return the class at a dotted path or, if `base` is `object`, the class or function.
 
     Args:
         code: identity of the code of the user's own class; see `own_code.identity_of`.
@@ -40,9 +40,11 @@ def find_class(target: str, base: type, code: str = "") -> type:
         missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
         hint = "; set PYTHONPATH to the folder that contains it" if missing else ""
         raise ConfigError(f"_target_={target}: cannot be imported ({without_package(first_line(e))}){hint}") from e
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if base is object and not callable(found):
+        raise ConfigError(f"_target_={target}: must be a function or a class")
+    if base is not object and not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
-    return found
+    return cast(type, found)
 
 
 def keywords(group: str, option: Option) -> Option:
@@ -77,7 +79,7 @@ def keywords(group: str, option: Option) -> Option:
 
 
 def option_class(group: str, option: Option) -> type:
-    """Return the class that an option specifies as `_target_`.
+    """Return the class (or, if the group has no base class, perhaps the function) that an option's `_target_` names.
 
     Raises:
         ConfigError: `_target_` is missing or does not specify a subclass of the group's base class.
@@ -85,14 +87,15 @@ def option_class(group: str, option: Option) -> type:
     target = option.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{group}: its option file must set _target_ to the dotted path of a class")
-    module, _, name = CLASS_GROUPS[group].base.rpartition(".")
+    module, _, name = (CLASS_GROUPS[group].base or "builtins.object").rpartition(".")
     code = str(option.get(CODE_KEY) or (identity_of(target) if is_own(target) else ""))
     return find_class(target, getattr(import_module(module), name), code)
 
 
-def option_name(option: Option) -> str:
-    """Return the name of an option; by default, this is the name of its class in lowercase."""
-    return str(option.get("name") or str(option["_target_"]).rpartition(".")[2].lower())
+def instance(group: str, option: Option) -> Callable[..., Any]:
+    """Return an instance of an option's class, or the option's function with its keyword arguments."""
+    target, given = option_class(group, option), keywords(group, option)
+    return cast(Callable[..., Any], target(**given) if isinstance(target, type) else partial(target, **given))
 
 
 def effective_keywords(group: str, option: Option) -> Option:
@@ -120,22 +123,17 @@ def effective(config: Config, *, imports: bool = True) -> Config:
     Args:
         imports: whether to import classes to look up the arguments that they accept; if false, all arguments are kept.
     """
-    options: dict[str, Any] = {}
-    for group, known in CLASS_GROUPS.items():
-        option = getattr(config, group)
-        if not option:  # in a record of a run whose model accepts no activation
-            options[group] = {}
-            continue
-        used = keywords(group, option).keys() | known.own if imports else option.keys()
-        options[group] = {"name": option_name(option)} | {k: v for k, v in option.items() if k in used}
-    if imports:  # convert sizes as their class does, because 1 and 1.0 are the same width
-        sizes = keywords("model", config.model)
-        options["model"] |= {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
+    for group, option in options_of(config).items():
+        given = keywords(group, option) if imports else option
+        used = {k: v for k, v in option.items() if k in given or k in CLASS_GROUPS[group].own}
+        if imports and group == "model":  # convert sizes as their class does, because 1 and 1.0 are the same width
+            used |= {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+        config = with_value(config, group, {"name": option_name(option)} | used)
     if imports and "activation" not in taken(config.model):
-        options["activation"] = {}
+        config = replace(config, activation={})
     if imports and "dropout_rate" not in taken(config.model):
-        options["regularization"] = replace(config.regularization, dropout_rate=0.0)
-    return replace(config, **options, tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)))
+        config = with_value(config, "regularization.dropout_rate", 0.0)
+    return replace(config, tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)))
 
 
 def _canonical(value: Any) -> Any:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
+from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, options_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.schema import Config, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
@@ -23,6 +23,7 @@ from lenet_exp.folders.job import Job
 BASELINE = "baseline"  # the sweep's command without the swept flags
 # Flags that are not part of a configuration: prefixes of names, and names.
 NO_CONFIGURATION = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
+GROUPS = [flag for flag in CLASS_GROUPS if "." not in flag]
 NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "device", "num_threads", "engine"}
 
 
@@ -118,11 +119,10 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
     """Return all flags that define a configuration, with their values as typed in a command."""
     node = _composed(overrides, config_dir)
     choices, config = node.hydra.runtime.choices, typed(node)
-    found = {group: str(choices[group]) for group in CLASS_GROUPS}
-    for group in CLASS_GROUPS:
-        option = getattr(config, group)
+    found = {group: str(choices[group]) for group in GROUPS}
+    for group, option in options_of(config, GROUPS).items():
         found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OWN_KEYS}
-    leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *CLASS_GROUPS}]
+    leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *GROUPS}]
     return found | {f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)}
 
 
@@ -139,8 +139,8 @@ def _side(
     alone = [flag for flag in flags if flag not in other]
     if not alone:
         return flags
-    chosen = [f"{group}={flags[group]}" for group in CLASS_GROUPS if flags[group] != other[group]]
-    default = _flags([o for o in fixed if _key(o).partition(".")[0] not in CLASS_GROUPS] + chosen, config_dir)
+    chosen = [f"{group}={flags[group]}" for group in GROUPS if flags[group] != other[group]]
+    default = _flags([o for o in fixed if _key(o).partition(".")[0] not in GROUPS] + chosen, config_dir)
     for flag in alone:
         if default.get(flag) != flags[flag]:
             raise ConfigError(
@@ -156,6 +156,8 @@ def _typed(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_typed(v)}' for key, v in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_typed, value))}]"
     text = str(value)  # keeps all digits of a float

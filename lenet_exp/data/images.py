@@ -99,6 +99,15 @@ def with_class_names(config: Config) -> Config:
     return replace(config, dataset=replace(config.dataset, class_names=list(names)))
 
 
+def class_names(config: Config) -> list[str]:
+    """Return the names of a configuration's classes.
+
+    Raises:
+        DataError: the names are null, and the dataset cannot be read.
+    """
+    return with_class_names(config).dataset.class_names or []
+
+
 def image_shape(config: Config) -> ImageShape:
     """Return the shape of a configuration's images.
 

@@ -36,13 +36,13 @@ class EpochReport:
     Attributes:
         job: number of the job.
         epoch: number of the epoch, counted from 1. When an interrupted job resumes, earlier epochs are reported again.
-        val_accuracy: validation accuracy, as a fraction.
+        value: value of the metric, by default the validation accuracy as a fraction.
         val_loss: validation loss.
     """
 
     job: int
     epoch: int
-    val_accuracy: float
+    value: float
     val_loss: float
 
 

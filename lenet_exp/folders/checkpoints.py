@@ -173,7 +173,8 @@ class Checkpoints:
         if known is not None:
             return known
         save_weights(weights, best.weights, {"epoch": str(best.epoch)})
-        return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
+        sha256 = file_sha256(weights)
+        return BestWeights(best.epoch, best.val_accuracy, weights.name, sha256, val_metric=best.val_metric)
 
     def _write_history(self, best: BestWeights | None) -> History:
         history = History(self._epochs, best, self._checkpoints, self.resumed, diverged=self.diverged)
@@ -196,7 +197,8 @@ class Checkpoints:
         if checkpoint.best is not None:
             weights, _ = self._load(checkpoint.best.weights, checkpoint.best.sha256)
             predictions = tensors["best_predictions"].to(int64)
-            best = Best(checkpoint.best.epoch, checkpoint.best.val_accuracy, weights, predictions)
+            kept = checkpoint.best
+            best = Best(kept.epoch, kept.val_accuracy, weights, predictions, val_metric=kept.val_metric)
         try:
             restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:

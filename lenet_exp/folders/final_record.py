@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import History, Outcome, Record
 from lenet_exp.machine import now_ms
-from lenet_exp.training.confusion import class_accuracies, confusion_matrix
+from lenet_exp.training.score import class_accuracies, confusion_matrix
 from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def final_record(
         end_state=end_state,
         best_epoch=best_epoch,
         best_val_accuracy=history.best.val_accuracy if history.best else None,
+        best_val_metric=history.best.val_metric if history.best else None,
         weights_digest=weights_digest(best.weights) if best else None,
         confusion_matrix=None if large else matrix,
         class_accuracies=class_accuracies(matrix) if matrix is not None and large else None,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from lenet_exp.config.image_shape import Normalization
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.digests import redacted
@@ -71,6 +72,7 @@ class Record(Stored):
         end_state: SHA-256 digest (hex) of end.safetensors, the training state after the last epoch; empty if not kept.
         best_epoch: number of the best epoch, counted from 1.
         best_val_accuracy: validation accuracy after the best epoch, as a fraction.
+        best_val_metric: value of the metric after the best epoch; None if the metric is accuracy.
         weights_digest: digest of the weights after the best epoch.
         confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes. None
             for more than 256 classes.
@@ -109,6 +111,7 @@ class Record(Stored):
     end_state: str = ""
     best_epoch: int | None = None
     best_val_accuracy: float | None = None
+    best_val_metric: float | None = None
     weights_digest: str | None = None
     confusion_matrix: list[list[int]] | None = None
     class_accuracies: list[float | None] | None = None
@@ -120,6 +123,21 @@ class Record(Stored):
     def dataset(self) -> str:
         """The name of the dataset."""
         return self.config.dataset.name
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that chose the best epoch."""
+        return Metric.of(self.config.metric)
+
+    @property
+    def value(self) -> float | None:
+        """The value of the metric after the best epoch."""
+        return self.best_val_accuracy if self.best_val_metric is None else self.best_val_metric
+
+    @property
+    def reached(self) -> str:
+        """The value of the metric after the best epoch as text, such as `98.04%`; `-` if no epoch finished."""
+        return "-" if self.value is None else self.metric.text(self.value)
 
     @property
     def size(self) -> dict[str, str]:
@@ -139,7 +157,7 @@ class Record(Stored):
         Chance level is the accuracy from always predicting the most frequent class, plus two standard errors.
         """
         matrix, accuracy = self.confusion_matrix, self.best_val_accuracy
-        if self.outcome is not Outcome.finished or not matrix or accuracy is None:
+        if self.outcome is not Outcome.finished or not matrix or accuracy is None or self.best_val_metric is not None:
             return False
         n = sum(map(sum, matrix))
         share = max(map(sum, matrix)) / n
@@ -201,15 +219,22 @@ class BestWeights(Stored):
         val_accuracy: validation accuracy after the epoch, as a fraction.
         weights: name of the file.
         sha256: SHA-256 digest (hex) of the file; empty in entries from older releases.
+        val_metric: value of the metric after the epoch; None if the metric is accuracy.
     """
 
     epoch: int
     val_accuracy: float
     weights: str
     sha256: str = ""
+    val_metric: float | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.weights)
+
+    @property
+    def value(self) -> float:
+        """The value of the metric."""
+        return self.val_accuracy if self.val_metric is None else self.val_metric
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
@@ -40,12 +41,12 @@ class RunResult:
 
     @property
     def value(self) -> float:
-        """The best validation accuracy as a fraction, which a sweep optimizes; NaN unless the run finished."""
-        return _accuracy(self.record)
+        """The best value of the metric, which a sweep optimizes; NaN unless the run finished."""
+        return _value(self.record)
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """The best validation accuracy as a fraction, even for a diverged run; None until the first epoch has ended."""
+        """The validation accuracy in the best epoch, as a fraction; None until the first epoch has ended."""
         return self.record.best_val_accuracy
 
     @property
@@ -59,8 +60,7 @@ class RunResult:
         return self.record.seconds
 
     def __repr__(self) -> str:
-        best = self.best_val_accuracy
-        reached = f" {best:.2%} in epoch {self.best_epoch}," if best is not None else ""
+        reached = f" {self.record.reached} in epoch {self.best_epoch}," if self.best_epoch else ""
         how = ", already trained" if self.repeated else ""
         return f"RunResult({self.outcome}:{reached} {self.seconds:.1f} s{how}, {self.folder})"
 
@@ -88,8 +88,8 @@ class JobResult:
 
     @property
     def value(self) -> float:
-        """The best validation accuracy as a fraction; NaN unless the job finished."""
-        return _accuracy(self.record) if self.outcome is Outcome.finished else math.nan
+        """The best value of the metric; NaN unless the job finished."""
+        return _value(self.record) if self.outcome is Outcome.finished else math.nan
 
 
 def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[JobResult]:
@@ -132,9 +132,9 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
-    """Return the finished job with the best validation accuracy (the first in a tie), or None if no job finished."""
+    """Return the finished job with the best value of the metric (the first in a tie), or None if no job finished."""
     finished = [r for r in results if r.outcome is Outcome.finished]
-    return max(finished, key=lambda r: r.value, default=None)
+    return max(finished, key=lambda r: r.value * Metric.of(r.job.config.metric).sign, default=None)
 
 
 def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
@@ -150,11 +150,11 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
     if record is None or record.outcome is None:
         return "ended without a record"
     if record.outcome is not Outcome.finished:
-        known = record.outcome is Outcome.pruned and record.best_val_accuracy is not None
-        best = f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}" if known else ""
+        known = record.outcome is Outcome.pruned and record.best_epoch is not None
+        best = f", best {record.reached} in epoch {record.best_epoch}" if known else ""
         return f"{record.outcome}: {record.reason}{best}"
     how = "already trained" if record.ended_ms < since_ms else f"{record.seconds:.1f} s"
-    return f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
+    return f"{record.reached} in epoch {record.best_epoch}, {how}"
 
 
 def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
@@ -173,7 +173,7 @@ def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
     return begun is not None
 
 
-def _accuracy(record: Record | None) -> float:
-    """Return the best validation accuracy in the record of a finished run; NaN for any other record and for None."""
-    finished = record is not None and record.outcome is Outcome.finished and record.best_val_accuracy is not None
-    return record.best_val_accuracy if finished else math.nan  # type: ignore[union-attr, return-value]
+def _value(record: Record | None) -> float:
+    """Return the best value of the metric in the record of a finished run; NaN for any other record and for None."""
+    value = record.value if record is not None and record.outcome is Outcome.finished else None
+    return math.nan if value is None else value

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Outcome, Record
@@ -30,13 +31,13 @@ class RunningJob:
 
     Attributes:
         epochs: number of epochs up to the last checkpoint.
-        best: best validation accuracy so far, as a fraction; None before the first checkpoint.
+        best: best value of the metric so far, as text; empty before the first checkpoint.
         owner: process that trains the job; None if owners are not looked up.
     """
 
     job: Job
     epochs: int
-    best: float | None
+    best: str
     owner: Owner | None
 
 
@@ -218,7 +219,7 @@ class SweepMonitor:
             self._results[job.number] = JobResult(job, Outcome.running, "", None, repeated=again)
         self._count(job, plan)
         progress = job.folder.progress()
-        best = progress.best.val_accuracy if progress.best is not None else None
+        best = Metric.of(job.config.metric).text(progress.best.value) if progress.best is not None else ""
         return RunningJob(job, progress.epochs, best, owner)
 
     def _count(self, job: Job, plan: SweepPlan) -> None:

@@ -22,8 +22,7 @@ from lenet_exp.reports.files.run_charts import MOST_COUNTS, confusion_svg
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
-from lenet_exp.training.confusion import named_matrix
-from lenet_exp.training.score import Score
+from lenet_exp.training.score import Score, named_matrix
 
 DRAWN = "predictions"  # subfolder of the outputs folder
 LONGEST_NAME = 150  # maximum size in bytes of the model's name in a file name; file names are limited to 255 bytes

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from lenet_exp.files import Json, user_path, write_output_file
 from lenet_exp.prediction.pictures.classify import Classification
 from lenet_exp.reports.escape import csv_text
-from lenet_exp.training.confusion import named_matrix
-from lenet_exp.training.score import Score
+from lenet_exp.training.score import Score, named_matrix
 
 FORMATS = (".json", ".csv")
 Rows = list[dict[str, Json]]

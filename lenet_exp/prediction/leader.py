@@ -150,7 +150,7 @@ def best_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> TrainedMod
             several datasets.
     """
     leader = _only_leader(config, dataset_is_set)
-    best = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
+    best = max(leader.runs, key=lambda run: run[1].metric.sign * (run[1].value or 0.0))
     return _load(_with_store(config, leader.sweep), *best)
 
 

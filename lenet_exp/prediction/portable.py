@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.schema import Reader
-from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
 from lenet_exp.folders.records import record_to_json

@@ -16,9 +16,8 @@ from lenet_exp.data.normalization import normalize
 from lenet_exp.data.readers import RawImages
 from lenet_exp.errors import ConfigError
 from lenet_exp.tracking.models.load import TrainedModel
-from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import predict_logits
-from lenet_exp.training.score import Calibration, ClassScore, ReliabilityBin, Score
+from lenet_exp.training.score import Calibration, ClassScore, ReliabilityBin, Score, confusion_matrix
 
 BINS = 15  # equal-width bins of the highest probability, as in Guo et al. 2017
 

@@ -19,10 +19,12 @@ from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.class_groups import VERSION
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.phrases import remark
 
+ACCURACY = Metric()
 Cell = str | float | bool | None
 ADDS = "multiply-adds per image, in convolutions and linear layers"
 
@@ -59,7 +61,11 @@ def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
     shown = [c for c in COLUMNS if (c.tex if tex else c.title) and c.is_shown(comparison)]
     names = enumerate((flag, short(flag)) for flag in comparison.flags)
     flags = [Column("flag", name, partial(_value, number), name, hint=flag) for number, (flag, name) in names]
-    results = [replace(c, title=c.title.format(by=comparison.by)) for c in shown]
+    metric = comparison.metric
+    said = {"by": comparison.by, "label": metric.label, "name": metric.name.replace("_", " ")}
+    unit, tex_unit = (", %", r", \%") if metric.percent else ("", "")
+    titles = [(c.title.format(unit=unit, **said), c.tex.format(unit=tex_unit, **said)) for c in shown]
+    results = [replace(c, title=title, tex=in_tex) for c, (title, in_tex) in zip(shown, titles, strict=True)]
     rank = [] if tex else [results.pop(0)]
     return [*rank, *flags, *results]
 
@@ -157,24 +163,26 @@ def tested(its: Group) -> str:
     return accuracy(its) + (f" (n = {its.n})" if its.n else "")
 
 
-def difference(lead: Difference | None) -> str:
+def difference(lead: Difference | None, metric: Metric = ACCURACY) -> str:
     """Format the leader's lead in percentage points with its confidence interval: `+0.34 (-0.10 to +0.78)`."""
     if lead is None:
         return "-"
-    return signed(lead.points) + (f" ({signed(lead.low)} to {signed(lead.high)})" if lead.shown else "")
+    ends = f" ({signed(lead.low, metric)} to {signed(lead.high, metric)})" if lead.shown or not metric.percent else ""
+    return signed(lead.points, metric) + ends
 
 
 def accuracy(group: Group) -> str:
     """Format the accuracy of a configuration: `90.92 ± 0.21`, or `90.92` if it has only one seed."""
     if not group.n:
         return "-"
-    return f"{group.mean * 100:.2f}" + (f" ± {group.sd * 100:.2f}" if group.n > 1 else "")
+    number = group.metric.number
+    return number(group.mean) + (f" ± {number(group.sd)}" if group.n > 1 else "")
 
 
 def interval(group: Group) -> str:
     """Format the confidence interval of a configuration: `90.66 to 91.18`, or `-` if it has only one seed."""
     low, high = group.interval
-    return "-" if math.isnan(low) else f"{low * 100:.2f} to {high * 100:.2f}"
+    return "-" if math.isnan(low) else f"{group.metric.number(low)} to {group.metric.number(high)}"
 
 
 def short(flag: str) -> str:
@@ -185,9 +193,9 @@ def short(flag: str) -> str:
     return leaf if group in {"model", "optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
 
-def signed(effect: float) -> str:
+def signed(effect: float, metric: Metric = ACCURACY) -> str:
     """Format an effect in percentage points: `+0.21`."""
-    return "-" if math.isnan(effect) else f"{effect * 100:+.2f}"
+    return "-" if math.isnan(effect) else metric.number(effect, "+")
 
 
 def _number(value: float, form: str) -> str:
@@ -216,7 +224,7 @@ def _of(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
 SIZES_DIFFER, IS_TESTED = attrgetter("sizes_differ"), attrgetter("tested")
 COLUMNS = (
     Column("rank", "#", lambda _, position: str(position + 1)),
-    Column("accuracy", "{by} val, %", _of(accuracy), r"accuracy, \%", hint="mean and standard deviation over seeds"),
+    Column("accuracy", "{by} val{label}{unit}", _of(accuracy), "{name}{unit}", hint="mean ± standard deviation"),
     Column("interval", "95% CI", _of(interval), r"95\% CI", hint="confidence interval of the mean"),
     Column("n", "n", _of(lambda group: str(group.n)), "$n$"),
     Column("epoch", "epoch", _of(lambda group: _number(group.best_epoch, ".0f")), hint="best epoch"),
@@ -225,7 +233,7 @@ COLUMNS = (
     ),
     Column("parameters", "parameters", _of(lambda g: _count(g.parameters)), "parameters", is_shown=SIZES_DIFFER),
     Column("multiply_adds", "multiply-adds", _of(lambda g: _count(g.multiply_adds)), hint=ADDS, is_shown=SIZES_DIFFER),
-    Column("lead", "", lambda c, position: difference(c.leads[position]), "lead"),
+    Column("lead", "", lambda c, position: difference(c.leads[position], c.metric), "lead"),
     Column("test", "test, %", on_test, hint="test accuracy and the leader's lead", is_shown=IS_TESTED, wraps=True),
     Column("test_alone", "", _on_test_alone, r"test, \%", is_shown=IS_TESTED),
     Column("test_lead", "", lambda c, position: difference(c.test_leads[position]), "test lead", is_shown=IS_TESTED),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.training.epoch import EpochResult
 
-FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_metric", "lr")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> 
     Args:
         epochs: epochs of the repeated run that the original run also completed. The best of these epochs is compared.
     """
-    best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch), default=None)
+    best = max(epochs, key=lambda e: (record.metric.sign * e.value, -e.epoch), default=None)
     pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}
     if best is not None:
         pairs["best epoch"] = (record.best_epoch, best.epoch)

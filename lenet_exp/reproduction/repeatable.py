@@ -25,7 +25,7 @@ from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
-from lenet_exp.training.trained.trust import check_network, check_optimizer
+from lenet_exp.training.trained.trust import check_network, check_training
 
 FOLDER = "reproduced"  # subfolder of the outputs folder
 
@@ -121,7 +121,7 @@ def _as_executed(
     kept = with_trusted_code(recorded.name, record.config, trust, folder or next(iter(recorded.mlflow_runs), None))
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
-        check_optimizer(recorded.name, kept.optimizer, trust)
+        check_training(recorded.name, kept, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None, archive=None))
     if record.engine not in {EngineName.torch, EngineName.native}:
         raise UserError(f"engine={record.engine}: not available in this release")

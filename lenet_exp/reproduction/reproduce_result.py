@@ -68,8 +68,8 @@ def compare_trainings(
 
 def _same(record: Record, epochs: int) -> str:
     what = number_of(epochs, "epoch") if epochs else "the result (epochs unknown)"
-    if record.best_val_accuracy is not None:
-        what += f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}"
+    if record.best_epoch is not None:
+        what += f", best {record.reached} in epoch {record.best_epoch}"
     if record.outcome is not Outcome.finished:
         what += f", {record.outcome}: {record.reason}"
     return what + (f", weights {record.weights_digest[:16]}" if record.weights_digest else "")

@@ -12,9 +12,9 @@ from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.recorded import RecordedRun
-from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import predict_logits
 from lenet_exp.training.network import in_training_format, rebuild
+from lenet_exp.training.score import confusion_matrix
 from lenet_exp.training.trained.weights import weights_digest
 
 CLOSE = 1e-4  # fraction of the largest logit; closer logits can swap ranks on a CPU that rounds differently
@@ -43,7 +43,7 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
         return ""
     if len(recorded.epochs) != record.epochs:
         return f"its record has {number_of(record.epochs, 'epoch')}, but its history has {len(recorded.epochs)}"
-    first = max(recorded.epochs, key=lambda e: (e.val_accuracy, -e.epoch))
+    first = max(recorded.epochs, key=lambda e: (record.metric.sign * e.value, -e.epoch))
     if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
         return f"its best epoch is {best} ({record.best_val_accuracy}) in the record, but {first.epoch} in the history"
     if digest is not None and first.weights_digest not in (None, digest):

@@ -10,17 +10,18 @@ from functools import cache
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, TARGET
+from lenet_exp.config.class_groups import CODE_KEY, TARGET, option_name, options_of
 from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, without_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import text
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Tracking, value_of
-from lenet_exp.config.targets import keywords, option_name, taken
+from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Objective, Tracking, value_of
+from lenet_exp.config.targets import keywords, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
@@ -90,10 +91,15 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
     """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
+    if len({str(c.metric) for c in configs}) > 1:
+        raise ConfigError("metric: must be the same for all runs of a sweep")
+    by_loss = Metric.of(configs[0].metric).name == "loss" or configs[0].search.objective is Objective.loss
+    if by_loss and len({str(c.loss) for c in configs}) > 1:
+        raise ConfigError("loss: must be the same for all runs of a sweep that are compared by their loss")
     if any(c.sweep != configs[0].sweep for c in configs):
         raise ConfigError("sweep.*: must be the same for all runs of a sweep")
     classes: dict[tuple[str, str], str] = {}
-    for group, option in ((group, option) for c in configs for group in CLASS_GROUPS if (option := getattr(c, group))):
+    for group, option in ((group, option) for c in configs for group, option in options_of(c).items()):
         other = classes.setdefault((group, option_name(option)), option[TARGET])
         if option[TARGET] != other:
             named = f"{group}: {other} and {option[TARGET]} are both called {option_name(option)}"
@@ -178,7 +184,7 @@ def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:
 
     The fingerprints of such runs do not contain the code.
     """
-    identities = [o[CODE_KEY] for group in CLASS_GROUPS if CODE_KEY in (o := getattr(config, group))]
+    identities = [option[CODE_KEY] for option in options_of(config).values() if CODE_KEY in option]
     if not identities or any(identity.startswith(UNSAVED) for identity in identities):
         return config
     run = run_id(config.tracking.experiment, fingerprint(config, digests, code=False))

@@ -136,13 +136,14 @@ class RunTraining:
                 log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
                 self.checkpoints.diverged = result.step_losses
                 return Outcome.diverged, reason
-            self.display.epoch(result, self.num_epoch, result.epoch * self.steps)
+            self.display.epoch(result, self.num_epoch, result.epoch * self.steps, self.begun.metric)
             self.checkpoints.add(result)
             best = self.lane.best
             assert best is not None
             if self.model_file is not None and result.improved:
                 so_far = replace(self.begun, outcome=Outcome.running, best_epoch=best.epoch)
-                self.model_file.replace(best.weights, replace(so_far, best_val_accuracy=best.val_accuracy))
+                so_far = replace(so_far, best_val_accuracy=best.val_accuracy, best_val_metric=best.val_metric)
+                self.model_file.replace(best.weights, so_far)
             if not self._ended() and self.checkpoints.due():
                 self._commit()
                 self.delivery.live(self.folder)

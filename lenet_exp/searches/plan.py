@@ -15,6 +15,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search.objective import SearchObjective
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.own_code import refresh
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.quick import Compose
@@ -74,7 +75,8 @@ class PlannedSearch:
     @property
     def objective(self) -> SearchObjective:
         """The objective of the search."""
-        return SearchObjective(self.search.objective, self.search.target, self.search.cost)
+        metric = Metric.of(self.config.metric)
+        return SearchObjective(self.search.objective, self.search.target, self.search.cost, metric)
 
     @property
     def study_name(self) -> str:
@@ -190,6 +192,9 @@ def _check_budgets(config: Config) -> None:
 
 def _check_objective(config: Config) -> None:
     objective, target = config.search.objective, config.search.target
+    metric = Metric.of(config.metric)
+    if not metric.is_accuracy and objective is not Objective.accuracy:
+        raise ConfigError(f"search.objective={objective}: must be accuracy, which stands for metric={metric.name}")
     waits = objective in {Objective.epochs, Objective.seconds}
     if waits and target is None:
         raise ConfigError(

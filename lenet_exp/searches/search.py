@@ -304,4 +304,5 @@ def _resumed_trials(planned: PlannedSearch, database: StudyDatabase) -> Trials:
         known=known,
         first=first,
         baseline=baseline,
+        metric=planned.objective.metric,
     )

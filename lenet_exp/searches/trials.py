@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lenet_exp.comparison.search.objective import SearchObjective
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
@@ -69,10 +70,11 @@ class Trials:
         known: Sequence[FrozenTrial] = (),
         first: int = 1,
         baseline: Mapping[str, object] | None = None,
+        metric: Metric | None = None,
     ) -> None:
         self._name = name
         self._search = search
-        self._objective = SearchObjective(search.objective, search.target)
+        self._objective = SearchObjective(search.objective, search.target, metric=metric or Metric())
         self._flags = flags
         self._pruner = new_pruner(search, num_epoch, first)
         self._baseline = baseline

@@ -79,6 +79,6 @@ def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool 
     """Train one job. The sweep's own process uploads the run and decides whether to prune it."""
 
     def prune(epoch: EpochResult) -> bool:
-        return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.val_accuracy, epoch.val_loss)))
+        return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.value, epoch.val_loss)))
 
     return run_job(SweepFolder(Path(sweep)), job, NoDelivery(), prune, interruptible=interruptible)

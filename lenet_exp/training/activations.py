@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.schema import Option
-from lenet_exp.config.targets import keywords, option_class, option_name
+from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.stopping import raise_stop
 

@@ -20,11 +20,13 @@ CONTROL = 16  # number of control points along each axis of the `elastic` displa
 
 def augments(options: Augmentation) -> bool:
     """Return whether any augmentation is enabled."""
-    return _resamples(options) or any((options.shift, options.flip, options.erase))
+    return _resamples(options) or any((options.shift, options.flip, options.erase, options.own))
 
 
 def augment(images: Tensor, options: Augmentation, rng: torch.Generator, background: Tensor) -> Tensor:
     """Return randomly augmented copies of images (n, channels, side, side). Each image is changed independently.
+
+    The changes do not include the user's own ones (`augmentation.own`).
 
     If `rotate`, `scale`, `shear`, or `elastic` is set, images can shift by fractions of a pixel. If not, they shift by
     whole pixels.

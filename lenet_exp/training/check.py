@@ -1,4 +1,4 @@
-"""Checks a configuration's flags, network, and optimizer before training."""
+"""Checks a configuration's flags and classes, such as the network and the optimizer, before training."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ import math
 import os
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import lru_cache, partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lenet_exp.config.check import check_flags
+from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.schema import Config
-from lenet_exp.config.targets import option_name
-from lenet_exp.data.images import image_shape
+from lenet_exp.config.schema import Config, value_of
+from lenet_exp.config.targets import instance
+from lenet_exp.data.images import class_names, image_shape
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.stopping import raise_stop
+from lenet_exp.training.losses import build_loss
 from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state, restore_optimizer
-from lenet_exp.training.trained.trust import OUR_MODELS, trusted_activations
+from lenet_exp.training.trained.trust import OUR_MODELS, OUR_PARTS, trusted_activations
 
 Build = Callable[[torch.Generator], nn.Module]
 
@@ -34,7 +37,7 @@ INSTEAD = "Dropout or RReLU from lenet_exp.training.activations"
 
 
 def check_config(config: Config) -> None:
-    """Check a configuration's flags, network, and optimizer.
+    """Check a configuration's flags, network, optimizer, loss, and own functions.
 
     Raises:
         ConfigError: a value is invalid; the message contains the flag, its value, and the allowed values.
@@ -43,6 +46,15 @@ def check_config(config: Config) -> None:
     check_flags(config)
     _check_network(config)
     _check_optimizer(config)
+    _check_loss(config)
+    if config.metric["_target_"] not in OUR_PARTS:
+        named, outputs = f"metric={option_name(config.metric)}", image_shape(config).num_classes
+        measured = partial(_broken_metric, torch.arange(4) % len(class_names(config)), torch.eye(4, outputs))
+        _try_function(named, partial(instance, "metric", config.metric), measured, image_shape(config))
+    for group, check in (("schedule.own", _broken_schedule), ("augmentation.own", _broken_augmentation)):
+        if option := value_of(config, group):
+            named = f"{group}={option_name(option)}"
+            _try_function(named, partial(instance, group, option), check, image_shape(config))
 
 
 def check_batches(config: Config, images: int) -> None:
@@ -73,13 +85,12 @@ def _check_network(config: Config) -> bool:
 def _try_network(options: str) -> bool:
     model, activation, dropout_rate, images_like = json.loads(options)
     shape = ImageShape(**images_like)
-    before, noise = _global_random(), torch.Generator()
+    noise = torch.Generator()
     build = partial(build_network, activation, dropout_rate, noise=noise, model=model, shape=shape)
-    network = build()
     ours = model["_target_"] in OUR_MODELS
     named = f"activation={option_name(activation)}" if ours and activation else f"model={option_name(model)}"
-    try:
-        images = torch.linspace(-1, 1, math.prod(shape.batch(2))).reshape(shape.batch(2))
+    with _refusing(named, shape):
+        network, images = build(), _images(shape, 2)
         logits = in_training_format(network).train()(images.clone())  # the format that training uses
         if not isinstance(logits, Tensor):
             raise ConfigError(f"{named}: forward must return a tensor with the logits, not a {type(logits).__name__}")
@@ -87,22 +98,41 @@ def _try_network(options: str) -> bool:
             expected = f"[2, {shape.num_classes}] (at least 10 outputs unless dataset.exact_classes=true)"
             raise ConfigError(f"{named}: logits of two images have shape {list(logits.shape)}; expected {expected}")
         known = ours and (not activation or activation["_target_"] in trusted_activations())
-        problem = "" if known else _broken_rule(network, build, noise, images, logits=logits)
-        if drawn := [now[0] for now, then in zip(_global_random(), before, strict=True) if now != then]:
-            problem = f"uses {drawn[0]}'s global random state; use {INSTEAD}, or a `generator` attribute"
-        if problem:
+        if problem := "" if known else _broken_rule(network, build, noise, images, logits=logits):
             raise ConfigError(f"{named}: {problem}")
         with contextlib.suppress(Exception), torch.inference_mode():  # batch normalization can reject a single image
             return known or len(network.train()(images[:1])) == 1
-        return False
-    except ConfigError:
-        raise
+    return False
+
+
+@contextlib.contextmanager
+def _refusing(named: str, shape: ImageShape) -> Iterator[None]:
+    """Report an exception of the user's own code, or its use of global random numbers, as a `ConfigError`.
+
+    Args:
+        named: option that specifies the code, such as `model=mine`.
+        shape: shape of the images, for the message.
+    """
+    before, refused = _global_random(), None
+    try:
+        yield
+    except ConfigError as e:
+        refused = e
     except BaseException as e:  # the user's own class can raise any exception
         raise_stop(e)
         frames = traceback.extract_tb(e.__traceback__)
         where = next((f for f in reversed(frames) if f"{os.sep}torch{os.sep}" not in f.filename), frames[-1])
         place = f"{os.path.basename(where.filename)}, line {where.lineno}"
         raise ConfigError(f"{named}: cannot be used on {shape}: {first_line(e)} ({place})") from e
+    if drawn := [now[0] for now, then in zip(_global_random(), before, strict=True) if now != then]:
+        instead = f"{INSTEAD}, or a `generator` attribute" if named.startswith(("model", "activation")) else "generator"
+        raise ConfigError(f"{named}: uses {drawn[0]}'s global random state; use {instead}") from refused
+    if refused is not None:
+        raise refused
+
+
+def _images(shape: ImageShape, n: int) -> Tensor:
+    return torch.linspace(-1, 1, math.prod(shape.batch(n))).reshape(shape.batch(n))
 
 
 def _global_random() -> list[tuple[str, object]]:
@@ -182,3 +212,69 @@ def _check_optimizer(config: Config) -> None:
     if not torch.equal(parameter.nan_to_num(), copied.nan_to_num()):
         problem = "its next step depends on state that its state_dict lacks, so runs could not resume"
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: {problem}")
+
+
+def _check_loss(config: Config) -> None:
+    named, shape, classes = f"loss={option_name(config.loss)}", image_shape(config), len(class_names(config))
+    build = partial(build_loss, config, torch.ones(classes, dtype=torch.int64))
+    if config.loss["_target_"] in OUR_PARTS:
+        build()
+    else:
+        logits = torch.linspace(-2, 2, 4 * shape.num_classes).reshape(4, -1).requires_grad_()
+        _try_function(named, build, partial(_broken_loss, logits, torch.arange(4) % classes), shape)
+
+
+def _try_function(named: str, build: Callable[[], Any], broken: Callable[..., str], shape: ImageShape) -> None:
+    """Check a loss or an own function.
+
+    Args:
+        named: option that specifies the function, such as `loss=mine`.
+        build: function that returns the loss or the own function.
+        broken: function that returns the rule that it breaks, or an empty string.
+        shape: shape of the images.
+    """
+    with _refusing(named, shape):
+        problem = broken(build(), shape)
+    if problem:
+        raise ConfigError(f"{named}: {problem}")
+
+
+def _broken_loss(logits: Tensor, labels: Tensor, loss: nn.Module, shape: ImageShape) -> str:
+    if any(True for _ in loss.parameters()):
+        return "must not have parameters, because they would not be trained"
+    losses, again = loss(logits, labels), loss(logits, labels)
+    if not isinstance(losses, Tensor) or losses.shape != labels.shape:
+        found = f"shape {list(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+        return f"must return one loss per image, shape [4] for 4 images, not {found}"
+    if not losses.isfinite().all():
+        return f"returns {losses[~losses.isfinite()][0].item()} for logits from -2 to 2; must be finite"
+    if not losses.requires_grad:
+        return "has no gradient; compute the losses from the logits with torch operations"
+    losses.sum().backward()
+    if logits.grad is None or not logits.grad.isfinite().all() or not logits.grad.any():
+        return f"its gradient must be finite and not 0; it is {'missing' if logits.grad is None else 'not'}"
+    return "" if torch.equal(losses, again) else "returns different losses for the same logits; must be deterministic"
+
+
+def _broken_metric(labels: Tensor, logits: Tensor, metric: Callable[..., Any], shape: ImageShape) -> str:
+    found = metric(labels, logits)
+    if not isinstance(found, int | float | Tensor) or not math.isfinite(found):
+        return f"must return a finite number for (labels, logits), not {found}"
+    return ""
+
+
+def _broken_schedule(factor: Callable[[int, int], object], shape: ImageShape) -> str:
+    found, again = ([factor(step, 10) for step in range(10)] for _ in range(2))
+    if wrong := [f for f in found if not (isinstance(f, int | float) and 0 <= f < math.inf)]:
+        return f"must return a fraction of optimizer.lr, at least 0, for (step, steps), not {wrong[0]}"
+    return "" if found == again else "returns different values for the same step; must be deterministic"
+
+
+def _broken_augmentation(change: Callable[[Tensor, torch.Generator], object], shape: ImageShape) -> str:
+    images = _images(shape, 4)
+    found, again = (change(images.clone(), torch.Generator().manual_seed(1)) for _ in range(2))
+    if not isinstance(found, Tensor) or (found.shape, found.dtype) != (images.shape, images.dtype):
+        return f"must return images with shape {list(images.shape)} and type float32 for such images"
+    if not found.isfinite().all():
+        return "returns values that are not finite"
+    return "" if torch.equal(found, cast(Tensor, again)) else "returns different images for the same generator state"

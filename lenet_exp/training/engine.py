@@ -6,19 +6,20 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.config.targets import instance
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import background
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.augmentation import augment, augments
-from lenet_exp.training.average import update_average
-from lenet_exp.training.evaluate import evaluate
-from lenet_exp.training.lane import Lane
+from lenet_exp.training.evaluate import Evaluation, evaluate
+from lenet_exp.training.lane import Lane, update_average
+from lenet_exp.training.losses import build_loss, reduced
 from lenet_exp.training.native.build import BuildError, build
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.layout import NativeShape
@@ -35,6 +36,8 @@ class TorchEngine:
     All engines keep weights, optimizer state, and generators in torch objects.
     """
 
+    _loss: nn.Module | None = None  # as of the last `stepper`
+
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return a function that executes one training step of a run.
 
@@ -50,17 +53,23 @@ class TorchEngine:
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
         changing, augmenting = depends_on_length(schedule), augments(augmentation)
+        factor = instance("schedule.own", schedule.own) if schedule.own else partial(lr_factor, schedule)
+        change = instance("augmentation.own", augmentation.own) if augmentation.own else None
+        classes = data.labels[data.train_index].bincount(minlength=len(data.class_names))
+        loss_of = self._loss = build_loss(lane.config, classes)
         parameters, black = list(model.parameters()), background(data.normalization).to(data.images.device)
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
             images, labels = data.images[batch], data.labels[batch]
             if augmenting:
                 images = augment(images, augmentation, lane.distortions, black)
+            if change is not None:
+                images = change(images, lane.distortions)
             if changing:
                 for group in optimizer.param_groups:
-                    group["lr"] = peak * lr_factor(schedule, number, steps)
+                    group["lr"] = peak * factor(number, steps)
             logits = model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+            loss = reduced(loss_of.train(), logits, labels, "mean")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if options.clip_norm is not None:
@@ -72,9 +81,9 @@ class TorchEngine:
 
         return step
 
-    def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss over the validation images, and their predicted classes, shape (n_val,), on the CPU."""
-        return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
+    def evaluate(self, lane: Lane, data: TrainingData) -> Evaluation:
+        """Evaluate a lane on the validation images."""
+        return evaluate(lane.eval_model, data.images, data.labels, data.val_index, loss=self._loss)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
         """Return an epoch's mean loss.

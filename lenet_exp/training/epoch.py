@@ -20,8 +20,9 @@ class EpochResult:
         step_losses: losses of single steps, every `num_iter_echo` iterations, as (iteration counted from 1, loss,
             milliseconds since 1970).
         time_ms: time at the end of the epoch, in milliseconds since 1970.
-        improved: whether the epoch's validation accuracy is the best so far.
+        improved: whether the epoch's value of the metric is the best so far.
         weights_digest: SHA-256 digest of the validated weights; None in results from older releases.
+        val_metric: value of the metric on the validation images; None if the metric is accuracy.
     """
 
     epoch: int
@@ -36,3 +37,9 @@ class EpochResult:
     time_ms: int
     improved: bool
     weights_digest: str | None = None
+    val_metric: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The value of the metric."""
+        return self.val_accuracy if self.val_metric is None else self.val_metric

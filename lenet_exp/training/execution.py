@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, CODE_KEY, is_own
+from lenet_exp.config.class_groups import CODE, CODE_KEY, TARGET, is_own, options_of
 from lenet_exp.config.own_code import KNOWN, identity_of
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import option_class
@@ -19,6 +19,7 @@ from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
+RECORDED = ("model", "activation", "optimizer")  # groups with digests of own code in records of older releases
 SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for parallel runs
 NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
 NATIVE_ADAPTIVE = "native 2"  # like NATIVE_KERNEL, for optimizers other than SGD
@@ -83,7 +84,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
     }
 
 
-def changed_code(config: Config, execution: Mapping[str, str | int], groups: Iterable[str] = CLASS_GROUPS) -> list[str]:
+def changed_code(config: Config, execution: Mapping[str, str | int], groups: Iterable[str] = RECORDED) -> list[str]:
     """Return the groups, such as `model`, whose class the user defined with different code when a run was trained.
 
     Only the file that defines a class counts, not the modules that this file imports.
@@ -97,14 +98,13 @@ def changed_code(config: Config, execution: Mapping[str, str | int], groups: Ite
     return [key.removesuffix(CODE) for key, digest in now.items() if execution.get(key, digest) != digest]
 
 
-def _own_code(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str, str]:
+def _own_code(config: Config, groups: Iterable[str] = RECORDED) -> dict[str, str]:
     """Return digests of the files that define own classes, such as `{"model_code": "9f86d081884c"}`.
 
     Classes whose code is part of the configuration are omitted.
     """
-    targets = {group: str(option["_target_"]) for group in groups if (option := getattr(config, group))}
-    own = {g: target for g, target in targets.items() if is_own(target) and CODE_KEY not in getattr(config, g)}
-    return {f"{group}{CODE}": _code_digest(group, target) for group, target in own.items()}
+    own = {g: o for g, o in options_of(config, groups).items() if is_own(str(o[TARGET])) and CODE_KEY not in o}
+    return {f"{group}{CODE}": _code_digest(group, str(option[TARGET])) for group, option in own.items()}
 
 
 def _code_digest(group: str, target: str) -> str:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import torch
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.label_noise import with_label_noise
 from lenet_exp.machine import now_ms
 from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.lane import Best, Lane, Position
+from lenet_exp.training.metrics import measure
 from lenet_exp.training.trained.weights import weights_digest
 
 
@@ -53,7 +55,7 @@ def fit(
     """Train a lane through epoch `num_epoch`, and yield its result after each epoch.
 
     Training starts at `lane.position`, and the best weights are kept in `lane.best`. The best epoch has the highest
-    validation accuracy; ties go to the earlier epoch. If the loss is not finite, training yields a `Divergence` and
+    value of the metric; ties go to the earlier epoch. If the loss is not finite, training yields a `Divergence` and
     ends. Early stopping ends training after the epoch that triggers it. The caller can stop iterating after any result;
     `lane.position` is then the start of the next epoch.
 
@@ -162,21 +164,23 @@ def _validate_epoch(
 ) -> EpochResult | Divergence:
     """Validate the lane after an epoch, keep its weights if they are the best so far, and advance to the next epoch."""
     epoch = lane.position.epoch
-    val_loss, predictions = engine.evaluate(lane, data)
-    if not math.isfinite(val_loss):  # the last step made the weights invalid
-        return Divergence(epoch, epoch * steps_an_epoch(lane, data), val_loss, trained.step_losses)
-    val_accuracy = float((predictions == data.labels[data.val_index].cpu()).double().mean())
-    improved = lane.best is None or val_accuracy > lane.best.val_accuracy
+    found, labels = engine.evaluate(lane, data), data.labels[data.val_index].cpu()
+    if not math.isfinite(found.loss):  # the last step made the weights invalid
+        return Divergence(epoch, epoch * steps_an_epoch(lane, data), found.loss, trained.step_losses)
+    val_accuracy, metric = float((found.predictions == labels).double().mean()), Metric.of(lane.config.metric)
+    val_metric = None if metric.is_accuracy else measure(lane.config.metric, labels, found)
+    value = val_accuracy if val_metric is None else val_metric
+    improved = lane.best is None or metric.sign * value > metric.sign * lane.best.value
     if improved:
         copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.eval_model.state_dict().items()}
-        lane.best = Best(epoch, val_accuracy, copied, predictions)
-    lane.note_accuracy(epoch, val_accuracy)
+        lane.best = Best(epoch, val_accuracy, copied, found.predictions, val_metric=val_metric)
+    lane.note_progress(epoch, metric.sign * value)
     lane.position = Position(epoch + 1)
     return EpochResult(
         epoch=epoch,
         train_loss=trained.loss,
         train_accuracy=trained.accuracy,
-        val_loss=val_loss,
+        val_loss=found.loss,
         val_accuracy=val_accuracy,
         lr=lane.optimizer.param_groups[0]["lr"],
         epoch_seconds=time.perf_counter() - start,
@@ -185,4 +189,5 @@ def _validate_epoch(
         time_ms=now_ms(),
         improved=improved,
         weights_digest=weights_digest(lane.eval_model.state_dict()),
+        val_metric=val_metric,
     )

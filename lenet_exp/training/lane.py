@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
@@ -17,19 +18,26 @@ from lenet_exp.training.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch with the best validation accuracy so far.
+    """The epoch with the best value of the metric so far.
 
     Attributes:
         epoch: number of the epoch, counted from 1.
         val_accuracy: validation accuracy at the end of the epoch, as a fraction.
         weights: weights at the end of the epoch, on the CPU.
         predictions: predicted classes of the validation images, shape (n_val,).
+        val_metric: value of the metric; None if the metric is accuracy.
     """
 
     epoch: int
     val_accuracy: float
     weights: dict[str, Tensor]
     predictions: Tensor
+    val_metric: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The value of the metric."""
+        return self.val_accuracy if self.val_metric is None else self.val_metric
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,8 @@ class Lane:
         order, noise, distortions: random number generators for the image order, for dropout masks and random slopes,
             and for augmentation.
         average: network with the moving average of the weights; None if `training.ema_decay` is not set.
-        progress: number of the last epoch (counted from 1) that improved the validation accuracy by more than
-            `training.min_delta`, and its validation accuracy; None before the end of the first epoch.
+        progress: number of the last epoch (counted from 1) that improved the metric by more than
+            `training.min_delta`, and its metric, negative if smaller is better; None before the end of the first epoch.
     """
 
     config: Config
@@ -89,7 +97,7 @@ class Lane:
     def stopped_early(self) -> bool:
         """Whether training stopped early.
 
-        Training stops early after `training.patience` epochs in which validation accuracy did not improve, unless the
+        Training stops early after `training.patience` epochs in which the metric did not improve, unless the
         last epoch is already complete.
         """
         patience, last = self.config.training.patience, self.position.epoch - 1
@@ -97,10 +105,10 @@ class Lane:
             return False
         return last - self.progress[0] >= patience
 
-    def note_accuracy(self, epoch: int, val_accuracy: float) -> None:
-        """Update the early-stopping state with an epoch's validation accuracy."""
-        if self.progress is None or val_accuracy > self.progress[1] + self.config.training.min_delta:
-            self.progress = (epoch, val_accuracy)
+    def note_progress(self, epoch: int, score: float) -> None:
+        """Update the early-stopping state with an epoch's metric, negative if smaller is better."""
+        if self.progress is None or score > self.progress[1] + self.config.training.min_delta:
+            self.progress = (epoch, score)
 
 
 def new_lane(config: Config, device: torch.device, given: Mapping[str, Tensor] | None = None) -> Lane:
@@ -134,3 +142,22 @@ def _network(
     if given is not None:
         load_given(model, given)
     return in_training_format(model)
+
+
+def decay_at(decay: float, step: int) -> float:
+    """Return the effective decay at a step (counted from 1).
+
+    The decay is smaller in early steps, so that the average forgets the initial weights sooner.
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move `average` toward `model` after a step (counted from 1): average = d * average + (1 - d) * model.
+
+    The factor d is `decay_at(decay, step)`, as in TensorFlow's ExponentialMovingAverage. Buffers are copied.
+    """
+    get_ema_multi_avg_fn(decay_at(decay, step))(list(average.parameters()), list(model.parameters()), 0)
+    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(new)

@@ -12,10 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.image_shape import LENET5_SHAPE, ImageShape
 from lenet_exp.config.own_code import without_package
 from lenet_exp.config.schema import LENET5, Config, Option
-from lenet_exp.config.targets import keywords, option_class, option_name
+from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.stopping import raise_stop

@@ -51,7 +51,7 @@ def lr_factor(
 
 def depends_on_length(schedule: Schedule) -> bool:
     """Return whether the learning rate of a step depends on the total number of steps."""
-    return schedule.shape is not ScheduleShape.constant
+    return schedule.shape is not ScheduleShape.constant or bool(schedule.own)
 
 
 def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.tags import is_own
 from lenet_exp.files import Json
 
@@ -77,6 +78,7 @@ class View:
             grouped runs.
         least_accuracy: lower limit of the axis for validation accuracy in a chart with bands, which MLflow would
             start at 0.
+        metric: metric by which the runs are ordered.
     """
 
     key: str
@@ -86,17 +88,22 @@ class View:
     grouped: Sequence[str] = ()
     parallel: bool = False
     least_accuracy: float = 0.0
+    metric: Metric = field(default_factory=Metric)
+
+    @property
+    def _best(self) -> str:
+        return f"best_{self.metric.key}"
 
     def tag_value(self) -> str:
         """Return the value of the experiment's tag that stores the view."""
         columns = [f"params.`{name}`" for name in self.params] + [f"tags.`{name}`" for name in self.tags]
-        columns += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
+        columns += [f"metrics.`{self._best}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
         # A parallel-coordinates chart needs the full width.
         state = AS_IT_BEGINS | {
             "searchFilter": self.search,
-            "orderByKey": f"metrics.`{BEST}`",
-            "orderByAsc": False,
+            "orderByKey": f"metrics.`{self._best}`",
+            "orderByAsc": not self.metric.larger,
             "selectedColumns": columns,
             "compareRunCharts": self._charts(),
             "compareRunSections": [{**section, "columns": 1 if self.parallel else 2}],
@@ -109,10 +116,14 @@ class View:
 
     def _charts(self) -> list[Json]:
         common: dict[str, Json] = {"metricSectionId": SECTION, "deleted": False, "isGenerated": False}
-        axes: dict[str, Json] = {"selectedParams": list(self.params), "selectedMetrics": [BEST], "showAllRuns": True}
+        axes: dict[str, Json] = {
+            "selectedParams": list(self.params),
+            "selectedMetrics": [self._best],
+            "showAllRuns": True,
+        }
         parallel: dict[str, Json] = {"type": "PARALLEL", "uuid": "lenet-parallel", **axes, **common}
         charts: list[Json] = [parallel] if self.parallel else []
-        for name in CURVES:
+        for name in dict.fromkeys([self.metric.key, *CURVES]):
             scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
             named: dict[str, Json] = {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name, **common}
             if self.grouped and name == "val_accuracy":
@@ -131,6 +142,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     configuration = [name for name in columns if name not in SEED_FLAGS] or ["dataset"]
     several = len({tuple(run.data.params.get(name) for name in configuration) for run in runs}) < len(runs)
     table = View(f"sweep-{sweep[:12]}", search, list(dict.fromkeys(["model", *columns])), _tags_of(runs))
+    table = replace(table, metric=Metric.of_params(runs[0].data.params if runs else {}))
     least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
     grouped = configuration if several else ()
     curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))

@@ -262,11 +262,16 @@ def test_help_lists_each_flag_once_and_stays_short(main, program, schema, groups
     flags = {flag for flag, _, _ in knobs(schema)} | groups
     first = {flag for flag in flags if not flag.startswith(("dataset.", "search.", "sweep."))}
     assert flags - {*listed(everything)} == first - {*listed(page)} == set()
-    assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {"activation", "model", "optimizer"}
+    assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {
+        "activation",
+        "loss",
+        "model",
+        "optimizer",
+    }
     assert [flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))] == []
     for text in (page, everything):
         assert len(listed(text)) == len({*listed(text)})
-    assert len(page.splitlines()) <= 92
+    assert len(page.splitlines()) <= 100
     assert "--config-dir" in page
     options = [f.stem for f in CONF_DIR.glob("dataset/*.yaml")]
     assert all(option in page for option in options)

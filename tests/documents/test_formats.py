@@ -13,12 +13,13 @@ from importlib import import_module
 import pytest
 import torch
 
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE
+from lenet_exp.config.class_groups import CODE
 from lenet_exp.config.tags import NAMES, PREFIXES, is_own
 from lenet_exp.executors.host import PlaceInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import PlacePlan
 from lenet_exp.folders import checkpoints, run_folder, sweep_folder
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
@@ -139,7 +140,7 @@ def test_keys_of_execution_and_releases_match_the_code(monkeypatch):
     monkeypatch.setattr(execution, "describe_kernels", lambda: "AVX2, g++")
     config = compose(["engine=native", "augmentation=shift"])
     keys = execution.describe_execution(config, torch.device("cpu"), "it was requested").keys()
-    keys |= {f"{group}{CODE}" for group in CLASS_GROUPS}
+    keys |= {f"{group}{CODE}" for group in execution.RECORDED}
     rows = table("key", "Keys of `execution`")
     assert sorted(names_in(rows)) == sorted(keys)
     old = {key for record in stored("0.1")["Record"] for key in record["execution"]}
@@ -162,7 +163,7 @@ def _model_tags() -> list[Row]:
 
 
 def test_tags_of_models_match_the_code():
-    set_by = {"fingerprint", "weights_digest", "settled", "first"}
+    set_by = {"fingerprint", "weights_digest", "settled", "first", "metric", "score"}
     source = inspect.getsource(import_module("lenet_exp.tracking.models.champion")._register)
     set_by |= set(re.findall(r'^ +"(\w+)": ', source, re.MULTILINE))
     assert set(names_in(_model_tags())) == set_by
@@ -173,13 +174,15 @@ def metrics_of_run() -> set[str]:
     calibration = Calibration(0.0, 0.0, 0.0, [])
     score = Score(1, 1, [], [], "", "", calibration)
     assert "val_accuracy_" in inspect.getsource(class_accuracy.class_points)
-    return {*EPOCH_METRICS, *BEST_METRICS, "step_loss", "val_accuracy_<class>", *score.metrics}
+    own = {"val_<metric>", "best_val_<metric>"}
+    return {*EPOCH_METRICS, *BEST_METRICS, *own, "step_loss", "val_accuracy_<class>", *score.metrics}
 
 
 def metrics_of_sweep() -> set[str]:
     """The names of the metrics that a sweep can have, except those of its system and its test results."""
     search = SearchPlan(sampler="", pruner="", objective="", best_value=1.0)
-    results = [JobResult(None, outcome, "", None, False) for outcome in Outcome]
+    job = Job(0, "", {}, [], compose(), "", "")
+    results = [JobResult(job, outcome, "", None, False) for outcome in Outcome]
     return counts(SweepPlan(created_ms=0, search=search), results).keys()
 
 

@@ -14,6 +14,7 @@ import pytest
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchedFlag, SearchedRun, SearchSummary, searched
+from lenet_exp.config.compose import compose
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
@@ -199,7 +200,7 @@ def results(*outcomes: str, seeds_of: tuple[int, ...] = ()) -> list[JobResult]:
     """Return a trial for each outcome, followed by further seeds of these trials, all finished."""
     trials = [*range(len(outcomes)), *seeds_of]
     said = [*map(Outcome, outcomes), *[Outcome.finished] * len(seeds_of)]
-    jobs = [Job(n, f"lr=0.{n}", {}, [], {}, "", str(n), trial=trial) for n, trial in enumerate(trials)]
+    jobs = [Job(n, f"lr=0.{n}", {}, [], compose(), "", str(n), trial=trial) for n, trial in enumerate(trials)]
     return [JobResult(job, outcome, "", None, False) for job, outcome in zip(jobs, said, strict=True)]
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.evaluate import EVAL_BATCH, evaluate
 from lenet_exp.training.fit import Divergence, fit
+from lenet_exp.training.score import confusion_matrix
 from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import by_hand, configure, digest, first_divergence, start, train
 
@@ -149,11 +149,11 @@ def test_first_of_equally_good_epochs_is_kept():
 def test_evaluation_in_batches_matches_evaluation_at_once(n):
     lane, data = start(configure())
     index = torch.arange(n) % len(data.images)
-    loss, predictions = evaluate(lane.model, data.images, data.labels, index)
+    found = evaluate(lane.model, data.images, data.labels, index)
     with torch.no_grad():
         logits = lane.model(data.images[index])
-    assert loss == pytest.approx(float(F.cross_entropy(logits, data.labels[index])), rel=1e-5)
-    assert torch.equal(predictions, logits.argmax(1))
+    assert found.loss == pytest.approx(float(F.cross_entropy(logits, data.labels[index])), rel=1e-5)
+    assert torch.equal(found.predictions, logits.argmax(1))
 
 
 FAST = ["optimizer.lr=1e6"]  # diverges in the first epoch

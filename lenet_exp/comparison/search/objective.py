@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Cost, Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.training.epoch import EpochResult
@@ -18,8 +19,8 @@ class EpochValidation(Protocol):
     """The validation results of an epoch."""
 
     @property
-    def val_accuracy(self) -> float:
-        """The validation accuracy (a fraction)."""
+    def value(self) -> float:
+        """The value of the metric, by default the validation accuracy (a fraction)."""
 
     @property
     def val_loss(self) -> float:
@@ -28,23 +29,26 @@ class EpochValidation(Protocol):
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """The objective of a search, with an optional target accuracy (a fraction) and the cost of a Pareto front."""
+    """The objective of a search, with an optional target accuracy (a fraction), the cost of a Pareto front, and the
+    metric, which the objective `accuracy` stands for."""
 
     objective: Objective
     target: float | None = None
     cost: Cost = Cost.seconds
+    metric: Metric = field(default_factory=Metric)
 
     @property
     def directions(self) -> list[Direction]:
         """Optuna's name for the direction of each objective."""
         if self.objective is Objective.front:
             return ["maximize", "minimize"]
-        return ["maximize" if self.objective is Objective.accuracy else "minimize"]
+        return ["maximize" if self.objective is Objective.accuracy and self.metric.larger else "minimize"]
 
     @property
     def worst(self) -> list[float]:
         """The values of a diverged trial."""
-        return [0.0 if direction == "maximize" else math.inf for direction in self.directions]
+        lowest = 0.0 if self.metric.is_accuracy else -math.inf
+        return [lowest if direction == "maximize" else math.inf for direction in self.directions]
 
     @property
     def sign(self) -> int:
@@ -61,12 +65,12 @@ class SearchObjective:
         to the target accuracy."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
-        best = max(e.val_accuracy for e in epochs)
+        best = self._best(epochs)
         return best if self.target is None else max(0.0, self.target - best)
 
     def reached(self, epochs: Sequence[EpochValidation]) -> bool:
         """Return whether the target accuracy has been reached and further training is unnecessary."""
-        return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
+        return self.target is not None and any(e.value >= self.target for e in epochs)
 
     def trial_result(
         self, outcome: Outcome, epochs: Sequence[EpochResult], parameters: int | None = None
@@ -92,9 +96,9 @@ class SearchObjective:
         """Return the values of the objectives after these epochs; None if there are no values yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
-        best = max(e.val_accuracy for e in epochs)
+        best = self._best(epochs)
         wanted = best if self.target is None else self.target
-        until = next(n for n, e in enumerate(epochs, 1) if e.val_accuracy >= wanted)
+        until = next(n for n, e in enumerate(epochs, 1) if self.metric.sign * (e.value - wanted) >= 0)
         seconds = math.fsum(e.epoch_seconds for e in epochs[:until])
         return {
             Objective.accuracy: [best],
@@ -103,3 +107,6 @@ class SearchObjective:
             Objective.seconds: [seconds],
             Objective.front: [best, seconds if parameters is None else float(parameters)],
         }[self.objective]
+
+    def _best(self, epochs: Sequence[EpochValidation]) -> float:
+        return max((e.value for e in epochs), key=lambda value: self.metric.sign * value)

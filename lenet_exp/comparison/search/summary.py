@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lenet_exp.comparison.group import ABSENT
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.comparison.search.objective import SearchObjective
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
@@ -52,7 +53,7 @@ class SearchedRun:
         outcome: outcome of the run. With a target accuracy, a run counts as finished if it reached the target, and as
             pruned if it ended before reaching the target.
         value: value of the objective after the last epoch; NaN if there is no value yet.
-        curve: validation accuracy (a fraction) after each epoch, or validation loss if the loss is the objective.
+        curve: value of the metric after each epoch, or validation loss if the loss is the objective.
         epoch_ends: time at which each epoch ended, in milliseconds since 1970.
         ended: time at which the run ended, in milliseconds since 1970; 0 if it has not ended.
         overrides: all overrides from which the run was composed.
@@ -125,6 +126,7 @@ class SearchSummary:
         target: the target accuracy (a fraction); None if there is no target.
         config_dir: command-line arguments that specify the folder of the user's own options; empty if the user has no
             such folder.
+        metric: metric of the runs.
     """
 
     how: str
@@ -133,6 +135,7 @@ class SearchSummary:
     runs: list[SearchedRun]
     begun: int
     target: float | None = None
+    metric: Metric = field(default_factory=Metric)
     config_dir: list[str] = field(default_factory=list)
 
     @property
@@ -141,13 +144,13 @@ class SearchSummary:
         return self.objective is Objective.loss
 
     @property
-    def is_accuracy(self) -> bool:
-        """Whether the objective's values are accuracies, as fractions."""
+    def is_metric(self) -> bool:
+        """Whether the objective's values are those of the metric, by default accuracies as fractions."""
         return self.objective in {Objective.accuracy, Objective.front}
 
     def better(self, value: float) -> float:
         """Return a number that is higher for better values."""
-        return value * SearchObjective(self.objective).sign
+        return value * SearchObjective(self.objective, metric=self.metric).sign
 
     def of(self, dataset: str) -> SearchSummary:
         """Return a summary of the runs that were trained on one dataset."""
@@ -248,15 +251,17 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
     if plan.search is None:
         return None
     objective, target = Objective(plan.search.objective), plan.search.target
-    flags = _flags(plan)
+    flags, metric = _flags(plan), Metric.of(results[0].job.config.metric) if results else Metric()
     first: dict[str, JobResult] = {}
     for result in results:
         first.setdefault(result.job.run, result)
-    runs = [_run(result, flags, SearchObjective(objective, target)) for result in first.values()]
+    runs = [_run(result, flags, SearchObjective(objective, target, metric=metric)) for result in first.values()]
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return SearchSummary(how, objective, flags, runs, begun=begun, target=target, config_dir=config_dir_of(plan))
+    return SearchSummary(
+        how, objective, flags, runs, begun=begun, target=target, metric=metric, config_dir=config_dir_of(plan)
+    )
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
@@ -283,7 +288,7 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: SearchObjective)
         flags={flag.name: swept.get(flag.name, ABSENT) for flag in flags},
         outcome=outcome,
         value=values[0] if values is not None else math.nan,
-        curve=[epoch.val_loss if aim.objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
+        curve=[epoch.val_loss if aim.objective is Objective.loss else epoch.value for epoch in epochs],
         epoch_ends=[epoch.time_ms for epoch in epochs],
         ended=result.record.ended_ms if result.record is not None else 0,
         overrides=job.overrides,

@@ -87,13 +87,13 @@ def _ranks(groups: Sequence[Sequence[Group]]) -> Floats:
     """Return the ranks on each dataset, with shape (datasets, configurations)."""
     from scipy.stats import rankdata
 
-    means = np.array([[g.mean if g.stable else -np.inf for g in its] for its in groups])
+    means = np.array([[g.metric.sign * g.mean if g.stable else -np.inf for g in its] for its in groups])
     return np.asarray(rankdata(-means, axis=1), dtype=np.float64)
 
 
 def _beaten(groups: Sequence[Sequence[Group]]) -> Bools:
     """Return which of the other configurations are significantly worse than the first one on each dataset."""
-    found = [pairs(AccuracyTable.of([{} if g.diverged else g.accuracy for g in its])) for its in groups]
+    found = [pairs(AccuracyTable.of([{} if g.diverged else g.scores for g in its])) for its in groups]
     better = better_on_each(np.array([its.p for its in found]), np.array([its.points for its in found]))
     return better[: len(groups[0]) - 1]
 

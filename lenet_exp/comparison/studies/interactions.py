@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +14,7 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_adjusted
 from lenet_exp.comparison.pairs import NO_SPREAD, Floats
 from lenet_exp.comparison.statistics import mean_interval
 from lenet_exp.comparison.studies.full_grid import LEAST_SEEDS, FullGrid, largest_full_grid
+from lenet_exp.config.metric import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ class Interaction:
     test: InteractionTest
     p: float
     pairs: int = 1
+    metric: Metric = field(default_factory=Metric)
 
     @property
     def significant(self) -> bool:
@@ -89,7 +91,7 @@ class Interaction:
     @property
     def contrast(self) -> Contrast:
         """The two values of each flag between which the effect of the second flag differs most."""
-        means = np.array(self.means)
+        means = self.metric.sign * np.array(self.means)
         steps = means[:, :, None] - means[:, None, :]
         better, worse = np.unravel_index(np.argmax(np.ptp(steps, axis=0)), steps.shape[1:])
         step = steps[:, better, worse]
@@ -132,7 +134,8 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
     grid = largest_full_grid(groups, flags)
     if grid is None:
         return Interactions(pairs=[], no_test="too many combinations of values have missing or diverged runs")
-    tested = [found for pair in combinations(range(len(grid.flags)), 2) if (found := _tested(grid, *pair)) is not None]
+    metric, couples = groups[0].metric, combinations(range(len(grid.flags)), 2)
+    tested = [found for pair in couples if (found := _tested(grid, *pair, metric=metric)) is not None]
     if not tested:
         return Interactions(pairs=[], no_test="seeds show no variation")
     corrected = holm_adjusted(np.array([float(found.test.p) for found in tested]))
@@ -184,7 +187,7 @@ def interaction_test(table: Floats, runs: int) -> InteractionTest:
     return InteractionTest(f=f, df=df, error_df=error_df, p=p, omega_squared=share, low=omega(0.975), high=omega(0.025))
 
 
-def _tested(grid: FullGrid, i: int, j: int) -> Interaction | None:
+def _tested(grid: FullGrid, i: int, j: int, metric: Metric) -> Interaction | None:
     """Test a pair of flags, averaged over all other flags; None if seeds show no variation.
 
     The p-value is not yet corrected.
@@ -203,7 +206,8 @@ def _tested(grid: FullGrid, i: int, j: int) -> Interaction | None:
         second=grid.flags[j],
         levels=(grid.levels[i], grid.levels[j]),
         means=tuple(map(tuple, table.mean(axis=-1).tolist())),
-        intervals=tuple(tuple(map(mean_interval, row)) for row in cells),
+        intervals=tuple(tuple(mean_interval(cell, limited=metric.is_accuracy) for cell in row) for row in cells),
         test=test,
         p=float(test.p),
+        metric=metric,
     )

@@ -116,7 +116,7 @@ def job_message(turn: int, what: EpochReport | JobEnd | None) -> Message:
         what: epoch or end of the job; None if the job was stopped before it started.
     """
     if isinstance(what, EpochReport):
-        figures = {"val_accuracy": repr(what.val_accuracy), "val_loss": repr(what.val_loss)}
+        figures = {"value": repr(what.value), "val_loss": repr(what.val_loss)}
         return {"kind": QUESTION, "turn": turn, "number": what.job, "epoch": what.epoch, **figures}
     if what is None:
         return {"kind": NOT_BEGUN, "turn": turn}
@@ -136,8 +136,8 @@ def read_report(message: Message) -> EpochReport:
     Raises:
         ValueError, KeyError, TypeError: the message is malformed.
     """
-    accuracy, loss = (float(message[name]) for name in ("val_accuracy", "val_loss"))
-    return EpochReport(int(message["number"]), int(message["epoch"]), accuracy, loss)
+    value, loss = (float(message[name]) for name in ("value", "val_loss"))
+    return EpochReport(int(message["number"]), int(message["epoch"]), value, loss)
 
 
 def read_job_end(message: Message) -> JobEnd:

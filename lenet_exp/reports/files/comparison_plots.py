@@ -23,6 +23,7 @@ from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
@@ -105,7 +106,8 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
     """
     groups, may_be_best = [g for g in comparison.groups if g.n][:LEADERS], could_be_best(comparison)
     height = 0.95 + 0.17 * len(groups) if paper else 1.35 + 0.28 * len(groups)
-    low, high = _most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]])
+    values = [v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]
+    low, high = _most(comparison.metric, values)
     names, legend = _names(comparison, groups, paper), {COLOUR: "could be the best", EXCLUDED: "other"}
     shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
     figure, axes = _figure(f"{comparison.dataset}: leaderboard{shown}", height, paper)
@@ -121,8 +123,8 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
     fits = max(map(len, names)) <= PAPER_NAME  # longer names leave less room for the axis
     axes.xaxis.set_major_locator(MaxNLocator((3 if fits else 2) if paper else 6))
     what = "" if paper else ": mean (dot), 95% confidence interval (bar), seeds (ticks)"
-    figure.supxlabel(f"{comparison.by} validation accuracy{what}", fontsize="medium")
-    _accuracy_axis(axes, (low, high), across=True)
+    figure.supxlabel(f"{_label(comparison)}{what}", fontsize="medium")
+    _metric_axis(comparison.metric, axes, (low, high), across=True)
     _legend(figure, paper, lower=False)
     return figure
 
@@ -153,8 +155,9 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None
-    low, _ = _most(late)
-    _accuracy_axis(axes, (low, highest + 0.06 * max(highest - low, 1e-4)), "validation accuracy", last=True)
+    low, _ = _most(comparison.metric, late)
+    limits = low, highest + 0.06 * max(highest - low, 1e-4)
+    _metric_axis(comparison.metric, axes, limits, f"validation {comparison.metric.name}", last=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     _legend(figure, paper)
@@ -182,7 +185,7 @@ def numeric_figure(numeric: NumericFlag, comparison: Comparison, *, paper: bool 
     if len(values) <= TICKS:
         axes.set_xticks(list(values), [rounded(value) for value in values.values()])
         axes.xaxis.set_minor_formatter(NullFormatter())
-    _accuracy_axis(axes, _most(shown_values), f"{comparison.by} validation accuracy")
+    _metric_axis(comparison.metric, axes, _most(comparison.metric, shown_values), _label(comparison))
     axes.set_xlabel(numeric.flag)
     if len(numeric.lines) > 1:
         _legend(figure, paper)
@@ -200,8 +203,8 @@ def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: bool
         axes.errorbar(x, means, bars, color=MANY_COLORS(n % 10), marker="o", markersize=4, linewidth=1.4, capsize=2,
                       label=no_math(rounded(level)))  # fmt: skip
     axes.set_xticks(x, [no_math(rounded(level)) for level in pair.levels[1]])
-    limits = _most([end for row in pair.intervals for ends in row for end in ends])
-    _accuracy_axis(axes, limits, f"{comparison.by} validation accuracy")
+    limits = _most(comparison.metric, [end for row in pair.intervals for ends in row for end in ends])
+    _metric_axis(comparison.metric, axes, limits, _label(comparison))
     axes.set_xlabel(pair.second)
     _legend(figure, paper, pair.first)
     return figure
@@ -224,8 +227,8 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
         labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8))
-    limits = _most([v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10)
-    _accuracy_axis(axes, limits, f"{comparison.by} validation accuracy", named=True)
+    limits = _most(comparison.metric, [v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10)
+    _metric_axis(comparison.metric, axes, limits, _label(comparison), named=True)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -249,7 +252,7 @@ def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: bo
     axes.step([*epochs, searched.epochs], [*bests, bests[-1]], where="post", color=COLOUR, linewidth=1.8)
     axes.plot(epochs, bests, "o", color=COLOUR, markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if searched.is_accuracy:
+    if searched.is_metric and comparison.metric.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("epochs trained")
     axes.set_ylabel(objective_words(searched))
@@ -263,19 +266,25 @@ def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _accuracy_axis(
-    axes: Axes, limits: Limits, label: str = "", *, across: bool = False, last: bool = False, named: bool = False
-) -> None:
-    """Set up the axis of the accuracies. An arrow and the value show each point, or each line's last point, below it.
+def _label(comparison: Comparison) -> str:
+    return f"{comparison.by} validation {comparison.metric.name}"
+
+
+def _metric_axis(
+    metric: Metric, axes: Axes, limits: Limits, label: str = "", *, across: bool = False, last: bool = False,
+    named: bool = False,
+) -> None:  # fmt: skip
+    """Set up the axis of the metric. An arrow and the value show each point, or each line's last point, below it.
 
     Args:
-        across: whether the accuracies are on the x axis.
+        across: whether the metric is on the x axis.
         last: whether to draw arrows only for the last point of each line.
         named: whether to write the name of the line before the value.
     """
     axis, set_limits = (axes.xaxis, axes.set_xlim) if across else (axes.yaxis, axes.set_ylim)
     set_limits(*limits)
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    if metric.percent:
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axis.set_label_text(label)
     low, taken, marker = limits[0], Counter[float](), "<" if across else "v"
     ha, va, dx, dy = ("left", "center", 34, 0) if across else ("center", "bottom", 0, 9)
@@ -284,7 +293,7 @@ def _accuracy_axis(
         for at, value in points[points[:, 1] < low].tolist():
             edge, name = (low, at) if across else (at, low), f"{line.get_label()} " if named else ""
             axes.plot(*edge, marker, color=line.get_color(), markersize=5, clip_on=False)
-            axes.annotate(f"{name}{value:.2%}", edge, (dx * (taken[at] + 0.2), dy * (taken[at] + 0.7)),
+            axes.annotate(f"{name}{metric.plain(value)}", edge, (dx * (taken[at] + 0.2), dy * (taken[at] + 0.7)),
                           textcoords="offset points", color=line.get_color(), fontsize=8, ha=ha, va=va, zorder=2.4,
                           bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})  # fmt: skip
             taken[at] += 1
@@ -322,15 +331,17 @@ def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list
     return list(map(no_math, shortened if len(set(shortened)) == len(set(names)) else names))
 
 
-def _most(values: Sequence[float], times: float = 4) -> Limits:
+def _most(metric: Metric, values: Sequence[float], times: float = 4) -> Limits:
     """Return axis limits that include the best value and most other values.
 
-    Very low values are excluded, so that a few failures do not flatten the plot.
+    Very low values are excluded, so that a few failures do not flatten the plot. If smaller is better, all values are
+    included.
 
     Args:
         times: maximum distance of the lowest value from the best one, as a multiple of the median distance.
     """
     best = max(values)
-    low = max(min(values), best - max(times * (best - float(np.median(values))), 1e-4))
+    least = best - max(times * (best - float(np.median(values))), 1e-4)
+    low = max(min(values), least) if metric.larger else min(values)
     margin = 0.06 * max(best - low, 1e-4)
     return low - margin, best + margin

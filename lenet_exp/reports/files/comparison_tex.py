@@ -48,9 +48,11 @@ def escaped(text: str) -> str:
 
 def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
     shown, may_be_best = shown_rows(comparison), could_be_best(comparison)
-    said = rf"{capital(comparison.by)} validation accuracy on {escaped(comparison.dataset)}, in \%: "
+    name = escaped(comparison.metric.name)
+    unit, points = (r", in \%", ", in points") if comparison.metric.percent else ("", "")
+    said = rf"{capital(comparison.by)} validation {name} on {escaped(comparison.dataset)}{unit}: "
     said += r"mean $\pm$ standard deviation over $n$ seeds, and 95\% confidence interval (CI) of the mean."
-    said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\% intervals."
+    said += rf" Lead: {name} of the leader minus that of the row{points}, with simultaneous 95\% intervals."
     if may_be_best:
         said += " Bold: could be the best."
     if comparison.tested:

@@ -10,10 +10,12 @@ import html
 import math
 from collections.abc import Iterator, Sequence
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.errors import printable
-from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.score import named_matrix
 
+ACCURACY = Metric()
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 PANEL = 368, 254  # width and height of a chart in pixels
 MOST_MARKERS = 30  # maximum number of epochs that are drawn as points
@@ -23,10 +25,10 @@ LONGEST_NAME = 16  # maximum number of characters of a class name on an axis
 DARKEST = 153, 16, 32  # color of the largest fraction: red, green, blue
 
 
-def curves_svg(epochs: Sequence[EpochResult], title: str) -> str:
+def curves_svg(epochs: Sequence[EpochResult], title: str, metric: Metric = ACCURACY) -> str:
     """Return a chart of the training and validation loss and accuracy versus epoch, with the best epoch marked."""
     x = [e.epoch for e in epochs]
-    best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch))
+    best = max(epochs, key=lambda e: (metric.sign * e.value, -e.epoch))
     parts = [_text(450, 22, title, size=15)]
     for left, what, unit in ((62, "loss", 1), (514, "accuracy", 100)):
         lines = {part: [unit * getattr(e, f"{part}_{what}") for e in epochs] for part in ("train", "val")}
@@ -41,7 +43,7 @@ def curves_svg(epochs: Sequence[EpochResult], title: str) -> str:
                 parts += [_circle(*point, 2.5, f'fill="{color}"') for point in points]
     marked = f'fill="none" stroke="{VALIDATION}"'
     parts.append(_circle(xs.at(best.epoch), ys.at(100 * best.val_accuracy), 5, marked))
-    parts.append(_text(514 + PANEL[0] / 2, 46, f"best {best.val_accuracy:.2%}, epoch {best.epoch}", size=13))
+    parts.append(_text(514 + PANEL[0] / 2, 46, f"best {metric.text(best.value)}, epoch {best.epoch}", size=13))
     for at, name, color in ((90, "training (running mean)", TRAIN), (290, "validation", VALIDATION)):
         parts.append(f'<path d="M{at - 28} 42h22" stroke="{color}" stroke-width="2"/>' + _text(at, 46, name, "start"))
     return _svg(900, 360, parts)

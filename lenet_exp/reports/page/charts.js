@@ -27,7 +27,7 @@ function intervalsChart(board, width) {
     return { type: "group", children };
   };
   const option = based({
-    xAxis: { ...x, name: `${board.data.by} validation accuracy`, nameGap: 26 },
+    xAxis: { ...x, name: `${board.data.by} validation ${METRIC.name}`, nameGap: 26 },
     yAxis: { type: "category", inverse: true, data: its.map((g) => g.name), axisLabel: { width: 0.4 * width, overflow: "truncate", interval: 0 }, axisTick: { show: false } },
     series: [{ type: "custom", clip: true, renderItem: draw, data: its.map((g, i) => [g.mean, i]), encode: { x: 0, y: 1 } }],
     tooltip: { trigger: "item", formatter: (p) => groupTip(its[p.dataIndex]) },
@@ -62,7 +62,7 @@ function curvesChart(board) {
   const option = based({
     grid: { bottom: 34 },
     xAxis: epochAxis(epochs),
-    yAxis: { ...y, name: "validation accuracy", nameGap: 52 },
+    yAxis: { ...y, name: `validation ${METRIC.name}`, nameGap: 52 },
     legend: { data: groups.map((g) => g.name) },
     series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "axis", formatter: curvesTip },
@@ -82,6 +82,6 @@ function band(points, color) {
 
 function curvesTip(all) {
   const lines = all.filter((p) => p.seriesType === "line").sort((a, b) => b.value[1] - a.value[1]);
-  const range = ([, , low, high]) => (low < high ? ` (${(low * 100).toFixed(2)} to ${(high * 100).toFixed(2)})` : "");
+  const range = ([, , low, high]) => (low < high ? ` (${percent(low)} to ${percent(high)})` : "");
   return tip(`epoch ${all[0].axisValue}`, ...lines.map((p) => `${p.seriesName}: ${percent(p.value[1])}${range(p.value)}`));
 }

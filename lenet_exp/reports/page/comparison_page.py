@@ -52,8 +52,8 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 <body>
 {sections}
 <footer>
-<p>The table shows mean validation accuracy ± sample standard deviation over seeds, and 95% confidence intervals
-(Student's t). {METHOD}</p>
+<p>The table shows mean validation {escape(comparisons[0].metric.name)} ± sample standard deviation over seeds, and 95%
+confidence intervals (Student's t). {METHOD}</p>
 <p>Created by lenet-compare on {datetime.now():%Y-%m-%d at %H:%M}.</p>
 {_where(source)}</footer>
 <div id="said" role="status" aria-live="polite"></div>
@@ -88,7 +88,8 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
         parts.append(_to_copy(command))
     parts += [f'<p class="small">{escape(capital(note))}.</p>' for note in notes(comparison)]
     lines = "".join(f"<li>{escape(line)}</li>" for line in effect_lines(comparison))
-    head = "Effect of each flag, in points from the overall mean" if comparison.searched is None else "Search summary"
+    unit = ", in points" if comparison.metric.percent else ","
+    head = f"Effect of each flag{unit} from the overall mean" if comparison.searched is None else "Search summary"
     words = f"<details open><summary>{head}</summary><ul>{lines}</ul></details>" if lines else ""
     return f"""<section data-comparison="{number}">
 {"".join(parts)}

@@ -30,12 +30,12 @@ function effectsChart(board, width) {
   if (!shown.length) return null;
   const t = theme();
   const clear = (l) => l.low > 0 || (l.high !== null && l.high < 0);
-  const ends = shown.flatMap((l) => [0, l.effect, l.low ?? 0, l.high ?? 0]).map((v) => v * 100);
+  const ends = shown.flatMap((l) => [0, l.effect, l.low ?? 0, l.high ?? 0]).map((v) => v * unit());
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const room = Math.max(0.15, 110 / width) * (high - low) || 1;
   const interval = (params, api) => {
     const l = shown[params.dataIndex];
-    const at = (v) => api.coord([v * 100, params.dataIndex]);
+    const at = (v) => api.coord([v * unit(), params.dataIndex]);
     const [x1, x2] = [l.low ?? Math.min(l.effect, 0), l.high ?? Math.max(l.effect, 0)].map((v) => at(v)[0]);
     const y = at(0)[1];
     const line = (shape) => ({ type: "line", shape, style: { stroke: t.text, lineWidth: 1.2 } });
@@ -45,11 +45,11 @@ function effectsChart(board, width) {
     return { type: "group", children: [...whisker, { type: "text", style: said }] };
   };
   const option = based({
-    xAxis: { type: "value", name: "points from the overall mean", nameGap: 26, min: low < 0 ? low - room : 0, max: high > 0 ? high + room : 0, axisLabel: { formatter: plain, hideOverlap: true, showMinLabel: false, showMaxLabel: false } },
+    xAxis: { type: "value", name: `${METRIC.percent ? "points" : METRIC.name} from the overall mean`, nameGap: 26, min: low < 0 ? low - room : 0, max: high > 0 ? high + room : 0, axisLabel: { formatter: plain, hideOverlap: true, showMinLabel: false, showMaxLabel: false } },
     yAxis: { type: "category", inverse: true, data: shown.map((l) => `${short.get(l.e.flag)} = ${l.value}`), axisTick: { show: false }, axisLabel: { interval: 0, width: 0.34 * width, overflow: "truncate" } },
     series: [
-      { type: "bar", barMaxWidth: 16, data: shown.map((l) => ({ value: l.effect * 100, itemStyle: { color: COLOURS[l.k % COLOURS.length], opacity: clear(l) ? 1 : 0.3 } })) },
-      { type: "custom", silent: true, renderItem: interval, data: shown.map((l, i) => [l.effect * 100, i]), z: 3 },
+      { type: "bar", barMaxWidth: 16, data: shown.map((l) => ({ value: l.effect * unit(), itemStyle: { color: COLOURS[l.k % COLOURS.length], opacity: clear(l) ? 1 : 0.3 } })) },
+      { type: "custom", silent: true, renderItem: interval, data: shown.map((l, i) => [l.effect * unit(), i]), z: 3 },
     ],
     tooltip: { trigger: "item", formatter: (p) => effectTip(shown[p.dataIndex]) },
   });
@@ -77,7 +77,7 @@ function numericChart(board, state) {
   const option = based({
     grid: { bottom: lines.length > 1 ? 34 : 8 },
     xAxis: flagAxis(board.data.flags[f], all.map((p) => p[4].values[f])),
-    yAxis: { ...y, name: `${board.data.by} validation accuracy`, nameGap: 52 },
+    yAxis: { ...y, name: `${board.data.by} validation ${METRIC.name}`, nameGap: 52 },
     legend: lines.length > 1 ? { data: lines.map((line) => line.name) } : undefined,
     series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "item", formatter: (p) => groupTip(p.value[4]) },
@@ -87,9 +87,9 @@ function numericChart(board, state) {
 }
 
 function signed(effect) {
-  return `${effect < 0 ? "" : "+"}${(effect * 100).toFixed(2)}`;
+  return `${effect < 0 ? "" : "+"}${METRIC.percent ? (effect * 100).toFixed(2) : plain(effect)}`;
 }
 
 function effectTip(level) {
-  return tip(`${level.e.flag} = ${level.value}`, `${level.said} points`, level.low !== null && `95%: ${signed(level.low)} to ${signed(level.high)}`);
+  return tip(`${level.e.flag} = ${level.value}`, `${level.said}${METRIC.percent ? " points" : ""}`, level.low !== null && `95%: ${signed(level.low)} to ${signed(level.high)}`);
 }

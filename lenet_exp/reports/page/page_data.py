@@ -15,6 +15,7 @@ from lenet_exp.comparison.search.summary import SearchedTrial, SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.columns import accuracy, interval, short, signed
@@ -39,12 +40,13 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
             groups[-1]["test"] = comparison.tested[position].mean
     return {
         "dataset": comparison.dataset,
+        "metric": vars(comparison.metric),
         "by": comparison.by.value,
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
         "numeric": [_numeric(comparison, found) for found in numeric_flags(comparison)],
         "sizes": comparison.sizes_differ,
         "groups": groups,
-        "effects": list(map(_effect, comparison.effects.flags)) if told else [],
+        "effects": [_effect(effect, comparison.metric) for effect in comparison.effects.flags] if told else [],
         "interactions": list(map(_interaction, comparison.interactions.pairs)) if comparison.interactions else [],
         "search": _search(comparison.searched) if comparison.searched is not None else None,
     }
@@ -95,12 +97,13 @@ def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str
 
 def _run(run: ComparedRun, source: RunSource) -> dict[str, Json]:
     named = f"{run.seed}" + (f", split {run.split}" if run.split else "")
-    reached = f"{run.best_val_accuracy:.2%}" if run.best_val_accuracy is not None else None
+    reached = run.metric.text(run.best) if run.best is not None else None
     return {"seed": named, "outcome": run.outcome, "reached": reached, "page": source.page_of(run)}
 
 
-def _effect(effect: Effect) -> dict[str, Json]:
-    levels = [vars(level) | {"value": rounded(level.value), "said": signed(level.effect)} for level in effect.levels]
+def _effect(effect: Effect, metric: Metric) -> dict[str, Json]:
+    said = [{"value": rounded(level.value), "said": signed(level.effect, metric)} for level in effect.levels]
+    levels = [vars(level) | words for level, words in zip(effect.levels, said, strict=True)]
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"
     return {"flag": effect.flag, "share": share, "levels": levels}
 
@@ -119,8 +122,9 @@ def _search(searched: SearchSummary) -> dict[str, Json]:
     return {
         "how": searched.how,
         "objective": objective_words(searched),
-        "percent": searched.is_accuracy,
+        "percent": searched.is_metric and searched.metric.percent,
         "loss": searched.is_loss,
+        "less": searched.better(1.0) < 0,
         "epochs": searched.epochs,
         "history": [vars(s) | {"said": value_words(searched, s.best)} for s in searched.improvements],
         "best": searched.best.number if searched.best is not None else None,

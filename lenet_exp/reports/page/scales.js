@@ -3,6 +3,7 @@ const COLOURS = ["#2f6fde", "#e07b00", "#2a9d5c", "#c23b8f", "#7b61d6", "#00919c
 const VIRIDIS = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
 const STATES = { finished: "#2f6fde", pruned: "#8b93a1", diverged: "#e07b00" };
 const BEST = "#d43d3d";
+const METRIC = { name: "accuracy", larger: true, percent: true }; // of all comparisons of the page
 const FEW = 12; // maximum number of values of a flag that fit side by side
 
 function theme() {
@@ -12,13 +13,13 @@ function theme() {
 
 // Return an axis range that includes the best value and most other values, so that a few failures do not compress the
 // chart. The range extends at least to twice the error or loss of the best value.
-function most(values, { less = false, least = 1e-4 } = {}) {
+function most(values, { less = !METRIC.larger, least = 1e-4 } = {}) {
   const sign = less ? -1 : 1;
   const heights = values.filter((v) => v !== null).map((v) => sign * v).sort((a, b) => a - b);
   if (!heights.length) return null;
   const best = heights[heights.length - 1];
   const middle = heights[Math.floor((heights.length - 1) / 2)];
-  const good = less ? Math.abs(best) : 1 - best;
+  const good = less || !METRIC.percent ? Math.abs(best) : 1 - best;
   const worst = Math.max(heights[0], best - Math.max(4 * (best - middle), good, least));
   return less ? [-best, -worst] : [worst, best];
 }
@@ -26,6 +27,7 @@ function most(values, { less = false, least = 1e-4 } = {}) {
 // Extend an axis range of accuracies toward their confidence intervals or ranges over seeds, to at most three times its
 // width.
 function around([worst, best], ranges) {
+  if (!METRIC.larger) return [Math.min(worst, ...ranges.map(([v]) => v)), best];
   const high = ranges.reduce((most, [, v]) => Math.max(most, v), best);
   return [Math.max(ranges.reduce((least, [v]) => Math.min(least, v), worst), high - 3 * (high - worst)), high];
 }
@@ -43,6 +45,7 @@ function marked(series) {
 
 // Return an axis for numbers, with some space at its ends, which have no labels.
 function axis([low, high], { percent = false } = {}) {
+  percent &&= METRIC.percent;
   const room = high > low ? 0.04 * (high - low) : percent ? 2e-3 : 0.02 * Math.abs(high) || 1;
   const [min, max] = percent ? [Math.max(low - room, 0), Math.min(high + room, 1)] : [low - room, high + room];
   const formatter = (v) => (percent ? `${Number((v * 100).toFixed(4))}%` : plain(v));
@@ -73,7 +76,13 @@ function plain(value) {
   return String(Number(Number(value).toPrecision(4)));
 }
 
+// Return the factor with which the values of the metric are shown.
+function unit() {
+  return METRIC.percent ? 100 : 1;
+}
+
 function percent(value) {
+  if (!METRIC.percent) return value === null ? "-" : plain(value);
   return value === null ? "-" : `${(value * 100).toFixed(2)}%`;
 }
 
@@ -83,7 +92,7 @@ function tip(title, ...lines) {
 
 function groupTip(group) {
   const seeds = group.n === 1 ? "one seed" : `n = ${group.n}`;
-  const reached = group.n ? `${group.accuracy}% (${seeds})` + (group.interval === "-" ? "" : `, 95% CI: ${group.interval}`) : "";
+  const reached = group.n ? `${group.accuracy}${METRIC.percent ? "%" : ""} (${seeds})` + (group.interval === "-" ? "" : `, 95% CI: ${group.interval}`) : "";
   return tip(group.name, reached, group.state, group.remark && `vs. leader: ${group.remark}`);
 }
 

@@ -10,7 +10,7 @@ function historyChart(board) {
   const points = search.history;
   if (!points.length) return null;
   const last = points[points.length - 1];
-  const y = searchAxis(search, most(points.map((p) => p.best), { less: !search.percent }));
+  const y = searchAxis(search, most(points.map((p) => p.best), { less: search.less }));
   const ends = marks(points.map((p) => [p.epochs, p.best]), y);
   const option = based({
     xAxis: { type: "value", min: 0, max: Math.max(search.epochs, 1), name: "epochs trained", nameGap: 26, axisLabel: { hideOverlap: true } },
@@ -28,7 +28,7 @@ function historyChart(board) {
 function runsChart(board) {
   const search = board.data.search;
   const runs = search.runs.filter((r) => r.y.length);
-  const range = most(runs.flatMap((r) => r.y), { less: search.loss, least: 0.01 });
+  const range = most(runs.flatMap((r) => r.y), { less: search.loss || !METRIC.larger, least: 0.01 });
   if (!range) return null;
   const y = axis(range, { percent: !search.loss });
   const kind = (r) => (r.trial === search.best ? "best" : r.outcome);
@@ -40,7 +40,7 @@ function runsChart(board) {
   const option = based({
     grid: { bottom: 34 },
     xAxis: epochAxis(Math.max(...runs.map((r) => r.y.length))),
-    yAxis: { ...y, name: search.loss ? "validation loss" : "validation accuracy", nameGap: 52 },
+    yAxis: { ...y, name: `validation ${search.loss ? "loss" : METRIC.name}`, nameGap: 52 },
     legend: { data: series.map((s) => s.name) },
     series: [...series, { type: "scatter", clip: true, symbolSize: 5, z: 20, data: ends }, ...(beyond.data.length ? [beyond] : [])],
     tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${many(p.data.run.y.length, "epoch")}`) },
@@ -54,7 +54,7 @@ function trialsChart(board, width, state) {
   const trials = search.trials.filter((t) => t.value !== null && (!flag || t.flags[flag.name] !== "-"));
   if (!trials.length) return null;
   const well = trials.filter((t) => t.outcome !== "diverged");
-  const y = searchAxis(search, most((well.length ? well : trials).map((t) => t.value), { less: !search.percent }));
+  const y = searchAxis(search, most((well.length ? well : trials).map((t) => t.value), { less: search.less }));
   const inside = (v) => Math.min(Math.max(v, y.min), y.max);
   const point = (t) => {
     const best = t.number === search.best;

@@ -38,6 +38,7 @@ class Card {
 function cards(section, board) {
   const holder = section.querySelector(".charts");
   const search = board.data.search;
+  const accuracy = METRIC.name === "accuracy" ? "Accuracy" : METRIC.name;
   const found = [];
   const add = (...given) => found.push(new Card(holder, ...given));
   if (search) {
@@ -47,13 +48,13 @@ function cards(section, board) {
     add("runs", "Learning curves of all runs", () => runsChart(board));
     add("trials", "Trials", (width) => trialsChart(board, width, state), (draw) => [choice("by", options, "", (value) => ((state.flag = value), draw()))]);
   }
-  add("intervals", "Accuracy", (width) => intervalsChart(board, width));
+  add("intervals", accuracy, (width) => intervalsChart(board, width));
   add("curves", "Learning curves", () => curvesChart(board));
   if (board.data.numeric.length) {
     const state = { flag: board.data.numeric[0].flag };
     const options = board.data.numeric.map((its) => [its.flag, its.flag]);
     const choices = (draw) => (options.length > 1 ? [choice("of", options, state.flag, (value) => ((state.flag = value), draw()))] : []);
-    add("numeric", options.length > 1 ? "Accuracy against a flag" : `Accuracy against ${state.flag}`, () => numericChart(board, state), choices);
+    add("numeric", options.length > 1 ? `${accuracy} against a flag` : `${accuracy} against ${state.flag}`, () => numericChart(board, state), choices);
   }
   add("effects", "Effect of each flag", (width) => effectsChart(board, width));
   const pairs = board.data.interactions;
@@ -65,6 +66,7 @@ function cards(section, board) {
   return found;
 }
 
+Object.assign(METRIC, DATA.comparisons[0].metric);
 document.querySelectorAll("section[data-comparison]").forEach((section) => {
   section.querySelector(".scriptless").remove();
   const drawn = [];

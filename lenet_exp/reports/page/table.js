@@ -102,7 +102,7 @@ class Leaderboard {
       return [...group.values, ...group.shown, group.remark, group.state].some((text) => text.toLowerCase().includes(word.toLowerCase()));
     }
     const f = this.data.flags.findIndex((flag) => [flag.name, flag.short].includes(name));
-    const own = { ...group, accuracy: group.mean === null ? null : group.mean * 100 };
+    const own = { ...group, accuracy: group.mean === null ? null : group.mean * unit() };
     const text = f >= 0 ? group.values[f] : String(own[name] ?? "");
     const [x, y] = [number(text), number(wanted)];
     if (sign === "=") return x !== null && y !== null ? x === y : text.toLowerCase() === wanted.toLowerCase();

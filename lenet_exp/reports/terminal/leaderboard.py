@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.names import rounded
 from lenet_exp.reports.columns import Column, columns, signed
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
@@ -53,7 +54,7 @@ def effect_lines(comparison: Comparison) -> list[str]:
     found = comparison.effects
     if found.aliased:
         return [f"effects of individual flags cannot be estimated: {found.no_shares}"]
-    lines = [_effect_line(effect) for effect in found.flags]
+    lines = [_effect_line(effect, comparison.metric) for effect in found.flags]
     if lines and found.no_shares is not None:
         lines.append(f"fractions of the variance cannot be estimated: {found.no_shares}")
     elif lines:
@@ -66,11 +67,11 @@ def effect_lines(comparison: Comparison) -> list[str]:
     return [*lines, *interaction_lines(comparison.interactions), *numeric_lines(comparison)]
 
 
-def _effect_line(effect: Effect) -> str:
+def _effect_line(effect: Effect, metric: Metric) -> str:
     levels = []
     for level in effect.levels:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
-        levels.append(f"{rounded(level.value)} {signed(level.effect)}{lost}")
+        levels.append(f"{rounded(level.value)} {signed(level.effect, metric)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
     return f"{effect.flag}{share}: {'; '.join(levels)}"
 

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.amounts import number_of
+from lenet_exp.config.metric import Metric
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
 from lenet_exp.reports.words.search_words import best_words, counts_line, ended_words, progress_line
@@ -212,7 +213,7 @@ class Display:
             of = run.job.config.num_epoch
             if number not in self._jobs:
                 self._jobs[number] = self._progress.add_task(printable(run.job.name), total=of, state="")
-            state = f"{run.epochs}/{of} done" + (f"  best {run.best:.2%}" if run.best is not None else "")
+            state = f"{run.epochs}/{of} done" + (f"  best {run.best}" if run.best else "")
             state += f"  {run.owner.host}" if run.owner is not None and not run.owner.here else ""
             self._progress.update(self._jobs[number], completed=run.epochs, state=state)
 
@@ -262,17 +263,18 @@ class Display:
         if self._progress is not None and self._run is not None:
             self._progress.update(self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}")
 
-    def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
+    def epoch(self, result: EpochResult, num_epoch: int, iteration: int, metric: Metric) -> None:
         """Show the result of an epoch."""
+        validation = f"{result.val_accuracy:.2%}" + (f", {metric.text(result.value)}" if metric != Metric() else "")
         line = (
             f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
-            f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
+            f"validation {validation}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
         # In a terminal, the bar shows the result. Elsewhere, a run outside a sweep prints a line per epoch.
         log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
-            self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
+            self._epoch_text = f"{result.epoch}/{num_epoch} done  val {validation}  "
             self._progress.update(self._run, completed=iteration, state=self._epoch_text)
 
     @contextmanager

@@ -19,7 +19,10 @@ def print_result(result: RunResult) -> None:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
     if record.best_val_accuracy is not None:
         remark = f" (at chance: {AT_CHANCE})" if record.at_chance else ""
-        print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
+        what = f"accuracy {record.best_val_accuracy:.2%}"
+        if not record.metric.is_accuracy:
+            what, remark = record.reached, f" ({what})"
+        print(f"best validation {what} in epoch {record.best_epoch}{remark}")
     if record.epochs:
         epochs = RunFolder(result.folder).history().epochs
         loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""

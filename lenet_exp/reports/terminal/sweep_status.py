@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from lenet_exp.amounts import number_of
-from lenet_exp.config.targets import option_name
+from lenet_exp.config.class_groups import option_name
+from lenet_exp.config.metric import Metric
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, job_results
@@ -97,7 +98,7 @@ def _why(plan: SweepPlan) -> str:
 
 def _running(result: JobResult) -> tuple[str, str, str, str]:
     history = result.job.folder.history()
-    best = f"{history.best.val_accuracy:.2%}" if history.best else "-"
+    best = Metric.of(result.job.config.metric).text(history.best.value) if history.best else "-"
     owner = owner_of(result.job.folder.path)
     where = f"{owner.host}, process {owner.pid}" if owner else "-"
     return result.job.name, f"{len(history.epochs)}/{result.job.config.num_epoch}", best, where

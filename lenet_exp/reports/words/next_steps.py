@@ -154,7 +154,7 @@ def _luck(leader: Group) -> str:
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})
         source = f"variation between {number_of(seeds, 'seed')} and {leader.splits} splits ({leader.n} runs)"
-    if images is None:
+    if images is None:  # or the metric is not accuracy
         return f"intervals cover {source} only"
     luck = f"intervals cover {source} only ({images:,} validation images); "
     if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?

@@ -18,8 +18,10 @@ from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.power import detectable
 from lenet_exp.comparison.statistics import UNSTABLE, WIDE, Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, relation_of, verdict_of
+from lenet_exp.config.metric import Metric
 from lenet_exp.folders.records import Outcome, Record
 
+ACCURACY = Metric()
 LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
 SCOPE = "on new seeds, on these validation images"
 AT_CHANCE = "not significantly better than always predicting one class"
@@ -61,27 +63,30 @@ def remark(comparison: Comparison, position: int) -> str:
 
 def against_leader(comparison: Comparison, group: Group, lead: Difference, relation: Relation) -> str:
     """Describe how a configuration compares with the leader, such as `could be the best; 0.23 points lower`."""
-    side = "lower" if lead.points > 0 else "higher"
-    lower = f"{_points(abs(lead.points))} points {side}" if round(lead.points, 4) else "same mean"
+    metric = comparison.metric
+    side = "lower" if (lead.points > 0) is metric.larger else "higher"
+    lower = f"{metric.size(lead.points)} {side}" if float(metric.number(lead.points)) else "same mean"
     if relation is Relation.untested:
         why = "one seed" if lead.n < 2 else f"no variation between {lead.n} seeds, not tested"
         return f"{why}; {lower}"
-    interval = interval_words(*((lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)))
+    ends = (lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)
+    interval = interval_words(*ends, metric=metric)
     if relation is Relation.behind:
-        return f"behind by {_points(lead.points)} points{interval}"
+        return f"behind by {metric.size(lead.points)}{interval}"
     if lead.differs:
-        return f"better by {_points(-lead.points)} points{interval} over {lead.n} common seeds"
+        return f"better by {metric.size(lead.points)}{interval} over {lead.n} common seeds"
     if _is_test(comparison):  # the leader was chosen in advance, so the question is not which one is the best
         return f"not significantly different; {lower}{interval}"
     if comparison.is_dropped(group) and not lead.excluded:
         return f"dropped by the search; {lower}"
-    label = {Relation.excluded: "not the best", Relation.unstable: f"unstable (sd {_points(group.sd)})"}
+    label = {Relation.excluded: "not the best", Relation.unstable: f"unstable (sd {metric.number(group.sd)})"}
     return f"{label.get(relation, 'could be the best')}; {lower}"
 
 
-def interval_words(low: float, high: float) -> str:
+def interval_words(low: float, high: float, metric: Metric = ACCURACY) -> str:
     """Format the interval of a difference: ` (0.38 to 1.62)`; empty if the interval is too wide to say anything."""
-    return "" if math.isnan(low) or high - low > WIDE else f" ({_points(low)} to {_points(high)})"
+    wide = math.isnan(low) or (metric.is_accuracy and high - low > WIDE)
+    return "" if wide else f" ({metric.number(low)} to {metric.number(high)})"
 
 
 def best_lines(comparison: Comparison) -> list[str]:
@@ -101,7 +106,7 @@ def best_lines(comparison: Comparison) -> list[str]:
     of = f"is one of {len(steady)} of {k} configurations (95% confidence): {names}"
     said = [f"The best {of if len(steady) > 1 else f'is {names} (95% confidence)'}{noisy}."]
     if unstable:
-        limit = f"standard deviation more than {UNSTABLE:g} times the typical {_points(found.typical)}"
+        limit = f"standard deviation more than {UNSTABLE:g} times the typical {comparison.metric.number(found.typical)}"
         said.append(f"Unstable: {_names(comparison, unstable)} ({limit}).")
     return said
 
@@ -157,7 +162,7 @@ def unfinished(group: Group) -> str:
     if len(group.runs) > 1 or run.outcome != Outcome.pruned:
         return outcomes([group])
     after = f" after epoch {run.epochs}" if run.epochs else ""
-    return f"pruned{after}" + (f" at {run.best_val_accuracy:.2%}" if run.best_val_accuracy is not None else "")
+    return f"pruned{after}" + (f" at {run.metric.text(run.best)}" if run.best is not None else "")
 
 
 def p_words(p: float) -> str:
@@ -196,7 +201,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     beaten = found.related(Relation.behind)
     if found.wins:
         return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))}: {SCOPE}."
-    single = any(g.mean > leader.mean for g in found.untested(single=True))
+    single = any(_is_better(g, leader) for g in found.untested(single=True))
     among = " among the configurations with several seeds" if single else ""
     tied = [group for group, lead, _ in found.compared if lead.test != "none" and lead.points == 0]
     tie = f", tied with {_names(comparison, tied)}" if tied else ""
@@ -220,10 +225,10 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     if flat := found.untested(single=False):
         clauses.append(f"{_names(comparison, flat)} cannot be tested, because seeds show no variation")
     single = found.untested(single=True)
-    higher = [f"{comparison.name(g)} reaches {g.mean:.2%} with one seed" for g in single if g.mean > leader.mean]
+    higher = [f"{comparison.name(g)} reaches {_reached(g)} with one seed" for g in single if _is_better(g, leader)]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
-    if lower := [g for g in single if not g.mean > leader.mean]:
+    if lower := [g for g in single if not _is_better(g, leader)]:
         clauses.append(f"{_names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed")
     return clauses
 
@@ -246,7 +251,8 @@ def _diverged(comparison: Comparison, group: Group) -> str:
     if group.replicates == 1:
         return f"{name} diverged."
     others = f"its other {group.n} runs reach" if group.n > 1 else "its finished run reaches"
-    return f"{name} {diverged_on(group)}; " + (f"{others} {group.mean:.2%}." if group.n else "none finished.")
+    reached = f"{others} {group.metric.text(group.mean)}" if group.n else "none finished"
+    return f"{name} {diverged_on(group)}; {reached}."
 
 
 def _missing(comparison: Comparison, group: Group) -> str:
@@ -263,8 +269,9 @@ def _missing(comparison: Comparison, group: Group) -> str:
 
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
     """Return a warning about an outlier: `Warning: seed 3 of relu ends at 11.35%, far below its other 4 runs.`"""
-    which = f"seed {replicate[0]} of {comparison.name(group)} ends at {group.accuracy[replicate]:.2%}"
-    return f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs can collapse."
+    which = f"seed {replicate[0]} of {comparison.name(group)} ends at {group.metric.text(group.accuracy[replicate])}"
+    far = f"far {'below' if group.metric.larger else 'above'} its other {group.n - 1} runs"
+    return f"Warning: {which}, {far}. Error rates do not hold if runs can collapse."
 
 
 def _answer(comparison: Comparison, found: Confirmation) -> str:
@@ -291,7 +298,7 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
 
 
 def _against(other: str, lead: Difference, looked_for: float) -> str:
-    by, side = f"{_points(abs(lead.points))} points", "above" if lead.points > 0 else "below"
+    by, side = ACCURACY.size(lead.points), "above" if lead.points > 0 else "below"
     if math.isnan(lead.low):
         return f"{by} {side} {other}, not tested, because seeds show no variation"
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
@@ -300,7 +307,7 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
     small = max(abs(low), abs(high)) < looked_for
     less = f", less than the {points_words(looked_for * 100)} tested for" if small else ""
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
-    interval = f"({_points(-low)} {other_side} to {_points(high)} {side})"
+    interval = f"({ACCURACY.number(-low)} {other_side} to {ACCURACY.number(high)} {side})"
     return f"not significantly different from {other}: {by} {side} it {interval}{less}"
 
 
@@ -350,15 +357,17 @@ def _all(comparison: Comparison, n: int) -> str:
 
 
 def _reached(group: Group) -> str:
+    metric = group.metric
     if group.n == 1:
-        return f"{group.mean:.2%}"
-    return f"{_points(group.mean)} ± {_points(group.sd)}% (n = {group.n})"
+        return metric.text(group.mean)
+    spread = f"{metric.number(group.mean)} ± {metric.number(group.sd)}{'%' * metric.percent}"
+    return f"{metric.label} {spread} (n = {group.n})".lstrip()
+
+
+def _is_better(group: Group, than: Group) -> bool:
+    return group.metric.sign * (group.mean - than.mean) > 0
 
 
 def _unit(group: Group) -> str:
     """Return the word for a configuration's replicates: `seeds` or `runs`."""
     return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
-
-
-def _points(accuracy: float) -> str:
-    return f"{round(accuracy * 100, 2) + 0.0:.2f}"  # not -0.00

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import duration, first_of, number_of
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Cost, Objective, PrunerName
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of
@@ -54,7 +55,8 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     if best is None or plan.best_value is None:
         return ""
     seeds = f" (mean of {plan.best_seeds} seeds)" if plan.best_seeds > 1 else ""
-    return f"{_value(plan, plan.best_value)}{seeds} by trial {plan.best_trial}: {best.job.name}"
+    metric = Metric.of(best.job.config.metric)
+    return f"{_value(plan, plan.best_value, metric)}{seeds} by trial {plan.best_trial}: {best.job.name}"
 
 
 def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -143,15 +145,15 @@ def search_lines(searched: SearchSummary) -> list[str]:
 
 def value_words(searched: SearchSummary, value: float) -> str:
     """Format a value of a search's objective, such as `97.60%` or `loss 0.1234`."""
-    if searched.is_accuracy:
-        return f"{value * 100:.2f}%"
+    if searched.is_metric:
+        return searched.metric.text(value)
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
 
 
 def objective_words(searched: SearchSummary) -> str:
     """Return the axis label for the objective of a search."""
-    if searched.is_accuracy:
-        return "best validation accuracy"
+    if searched.is_metric:
+        return f"best validation {searched.metric.name}"
     return "lowest validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
 
 
@@ -191,7 +193,7 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     if plan.search is not None:
         return best_line(plan.search, results)
     best = best_of(results)
-    return f"{best.value:.2%} by {best.job.name}" if best is not None else ""
+    return f"{Metric.of(best.job.config.metric).text(best.value)} by {best.job.name}" if best is not None else ""
 
 
 def progress_line(progress: SweepProgress) -> str:
@@ -208,11 +210,11 @@ def progress_line(progress: SweepProgress) -> str:
     return "; ".join(filter(None, words))
 
 
-def _value(plan: SearchPlan, value: float) -> str:
+def _value(plan: SearchPlan, value: float, metric: Metric) -> str:
     if plan.objective == Objective.loss:
         return f"loss {value:.4g}"
     if plan.target is None:
-        return f"{value:.2%}"
+        return metric.text(value)
     unit = "s" if plan.objective == Objective.seconds else "epoch" if value == 1 else "epochs"
     return f"{plan.target:.2%} in {value:.4g} {unit}"
 

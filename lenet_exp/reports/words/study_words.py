@@ -106,9 +106,10 @@ def pattern(its: Interaction) -> str:
     """
     found = its.contrast
     better, worse, most, least = map(rounded, (found.better, found.worse, found.most, found.least))
-    points = f"{abs(found.with_least) * 100:.2f} points"
+    points = its.metric.size(found.with_least)
     but = f"only {points} better" if found.with_least >= 0 else f"{points} worse"
-    first = f"{its.second}={better} is {found.with_most * 100:.2f} points better than {worse} with {_named(its, most)}"
+    by = its.metric.size(found.with_most)
+    first = f"{its.second}={better} is {by} better than {worse} with {_named(its, most)}"
     return f"{first}, but {but} with {_named(its, least)}"
 
 

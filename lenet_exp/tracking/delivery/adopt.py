@@ -103,5 +103,6 @@ def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) ->
         return
     name = f"best-{record.best_epoch}.safetensors"
     save_weights(folder.path / name, weights, {"epoch": str(record.best_epoch)})
-    best = BestWeights(record.best_epoch, record.best_val_accuracy, name, file_sha256(folder.path / name))
+    sha256 = file_sha256(folder.path / name)
+    best = BestWeights(record.best_epoch, record.best_val_accuracy, name, sha256, val_metric=record.best_val_metric)
     write_history(folder.path, History(best=best))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Record
 from lenet_exp.reports.escape import csv_text
-from lenet_exp.training.confusion import class_accuracies
+from lenet_exp.training.score import class_accuracies
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

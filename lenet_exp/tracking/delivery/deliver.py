@@ -105,7 +105,7 @@ def deliver(
         store.client.update_run(entry.run_id, status="RUNNING")
         entry = replace(entry, ended_ms=None)
     epochs = folder.history().epochs
-    log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :]))
+    log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :], begun.metric.key))
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
         entry = _log_end(folder, record, store, entry, weights=weights, archive=archive)
@@ -219,7 +219,7 @@ def _how_to_load(store: Store, run_id: str) -> str:
 
 def _log_pictures(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:
     title = record.name if record.dataset in record.name else f"{record.dataset}: {record.name}"
-    pictures = {"learning_curves.svg": curves_svg(folder.history().epochs, title).encode()}
+    pictures = {"learning_curves.svg": curves_svg(folder.history().epochs, title, record.metric).encode()}
     if record.confusion_matrix:
         names = record.config.dataset.class_names or []
         pictures["confusion_matrix.svg"] = confusion_svg(record.confusion_matrix, names, title).encode()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lenet_exp.config.metric import Metric
 from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
+METRIC, SCORE = "metric", "score"  # tags of versions with another metric than accuracy; see `_score`
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # maximum number of versions to query; each champion so far has a version
@@ -91,24 +93,26 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
         name: registered name of the champion.
         run_id: ID of the only run to consider; None for the best run of the champion's experiment.
     """
-    if (version := champion(client, name)) is None:
+    if (version := champion(client, name)) is None or METRIC in version.tags:
         return ""
     its, found = client.get_run(str(version.run_id)), []
     if run_id is not None:
         found = [client.get_run(run_id)]
     elif {"dataset", "model"} <= its.data.params.keys():
         params = " and ".join(f'params.{flag} = "{its.data.params[flag]}"' for flag in ("dataset", "model"))
-        query = f"{params} and tags.outcome = 'finished' and metrics.best_val_accuracy > {_accuracy(version)}"
+        query = f"{params} and tags.outcome = 'finished' and metrics.best_val_accuracy > {_score(version)}"
         with ignored("INVALID_PARAMETER_VALUE"):  # the name of the model contains a quotation mark
             found = client.search_runs([its.info.experiment_id], query, max_results=MOST_RIVALS, order_by=[BEST_FIRST])
     best = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
     accuracy = best.data.metrics.get("best_val_accuracy", 0.0) if best is not None else 0.0
-    if best is None or accuracy <= _accuracy(version):
+    if best is None or accuracy <= _score(version):
         return ""
-    why = "from given weights" if "init_from" in best.data.params else "with other training or validation images"
+    flags = best.data.params
+    why = "from given weights" if "init_from" in flags else "with other training or validation images"
+    why = f"with metric={flags['metric']}" if flags.get("metric", Metric.name) != Metric.name else why
     return (
         f"{name}: run {best.info.run_id} reached {accuracy:.2%} {why}, so it cannot be compared with the champion "
-        f"({_accuracy(version):.2%}, run {version.run_id}). To make it the champion, run: "
+        f"({_score(version):.2%}, run {version.run_id}). To make it the champion, run: "
         f"lenet-sync champion={best.info.run_id}"
     )
 
@@ -174,6 +178,8 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
         "validation_digest": record.data_digests["validation"],
         "run": run_id,
     }
+    if not (metric := record.metric).is_accuracy:
+        tags |= {METRIC: metric.name, SCORE: str(metric.sign * (record.value or 0.0))}
     return store.client.create_model_version(name, source=source, run_id=run_id, model_id=model_id, tags=tags)
 
 
@@ -184,9 +190,9 @@ def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
     """
     while True:
         rivals = [version for version in _versions(store, name) if _is_on(version, mine)]
-        best = max(rivals, key=lambda version: (_accuracy(version), -int(version.version)))
+        best = max(rivals, key=lambda version: (_score(version), -int(version.version)))
         present = champion(store.client, name)
-        if present is not None and (not _is_on(present, mine) or _accuracy(present) >= _accuracy(best)):
+        if present is not None and (not _is_on(present, mine) or _score(present) >= _score(best)):
             store.client.set_model_version_tag(name, mine.version, SETTLED, "true")
             return present
         store.client.set_registered_model_alias(name, ALIAS, best.version)
@@ -212,18 +218,19 @@ def _is_comparable(record: Record) -> bool:
 
 
 def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:
-    """Return whether two versions were validated on the same images."""
-    return bool(version.tags.get("validation_digest") == mine.tags.get("validation_digest"))
+    """Return whether two versions were validated on the same images, by the same metric."""
+    return all(version.tags.get(tag) == mine.tags.get(tag) for tag in ("validation_digest", METRIC))
 
 
-def _accuracy(version: ModelVersion) -> float:
-    """Return a version's validation accuracy, or minus infinity if another program registered the version."""
-    return float(version.tags.get("best_val_accuracy", "-inf"))
+def _score(version: ModelVersion) -> float:
+    """Return a version's metric, negative if smaller is better; minus infinity if another program registered it."""
+    return float(version.tags.get(SCORE, version.tags.get("best_val_accuracy", "-inf")))
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a run beats the champion on the same validation images; true if there is no champion."""
+    """Return whether a run beats the champion by the same metric on the same images; true if there is no champion."""
     if present is None:
         return True
-    same_images = present.tags.get("validation_digest") == record.data_digests["validation"]
-    return same_images and (record.best_val_accuracy or 0.0) > _accuracy(present)
+    metric, same_images = record.metric, present.tags.get("validation_digest") == record.data_digests["validation"]
+    same = same_images and present.tags.get(METRIC, Metric.name) == metric.name
+    return same and metric.sign * (record.value or 0.0) > _score(present)

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lenet_exp.config.class_groups import TARGET, is_own
+from lenet_exp.config.class_groups import TARGET, is_own, option_name
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config, Option
-from lenet_exp.config.targets import option_name
 from lenet_exp.errors import first_line
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_to_json

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import store_name
 from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
+from lenet_exp.config.metric import Metric
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.tracking.stores.store import answering, connect, pages
 
@@ -59,10 +60,10 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
 
 def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
     flags, seed = flags_and_seed(run.data.params)
-    metrics, run_id = run.data.metrics, run.info.run_id
+    metrics, run_id, metric = run.data.metrics, run.info.run_id, Metric.of_params(run.data.params)
 
     def curve() -> Sequence[float]:
-        history = client.get_metric_history(run_id, "val_accuracy")
+        history = client.get_metric_history(run_id, metric.key)
         return [m.value for m in sorted(history, key=lambda m: m.step)]
 
     return ComparedRun(
@@ -70,12 +71,13 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         flags=flags,
         seed=seed,
         outcome="running" if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
-        best_val_accuracy=metrics.get("best_val_accuracy"),
+        metric=metric,
+        best=metrics.get(f"best_{metric.key}"),
         best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
         seconds_to_best=metrics.get("seconds_to_best"),
         curve=curve,
         test_accuracy=lambda: metrics.get("test_accuracy"),
-        last=lambda: metrics.get("val_accuracy"),
+        last=lambda: metrics.get(metric.key),
         mlflow_runs=lambda: {store: run_id},
         parameters=_number(run, "parameters"),
         multiply_adds=_number(run, "multiply_adds"),

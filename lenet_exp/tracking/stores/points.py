@@ -27,11 +27,17 @@ BATCH = 1000  # maximum number of metrics that MLflow accepts in one request
 DIGEST = 36  # number of characters to which MLflow truncates the digest of a dataset
 
 
-def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
-    """Yield the metrics for each epoch and its steps."""
+def epoch_points(epochs: Sequence[EpochResult], key: str) -> Iterator[Metric]:
+    """Yield the metrics for each epoch and its steps.
+
+    Args:
+        key: name of the metric that the run is compared by, such as `val_macro_f1`.
+    """
     from mlflow.entities import Metric
 
     for e in epochs:
+        if key not in EPOCH_METRICS:
+            yield Metric(key, e.value, e.time_ms, e.epoch)
         for name in EPOCH_METRICS:
             yield Metric(name, getattr(e, name), e.time_ms, e.epoch)
         yield from step_points(e.step_losses)
@@ -62,8 +68,8 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
         digest = record.data_digests[split][:DIGEST]
         return {"model_id": model_id, "dataset_name": record.dataset, "dataset_digest": digest}
 
-    for name in BEST_METRICS:
-        value = getattr(record, name)
+    values = {name: getattr(record, name) for name in BEST_METRICS} | {f"best_{record.metric.key}": record.value}
+    for name, value in values.items():
         if value is not None:  # records from older releases lack some values
             yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
     if model_id is not None and record.best_epoch is not None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome
@@ -87,8 +88,8 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
     values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
     values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
     values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
-    finished = [r.value for r in results if r.outcome is Outcome.finished]
-    values |= {"best_val_accuracy": max(finished)} if finished else {}
+    if (best := best_of(results)) is not None:
+        values[f"best_{Metric.of(best.job.config.metric).key}"] = best.value
     if plan.search is not None:
         values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
         values |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.normalization import background
 from lenet_exp.training.augmentation import augments
-from lenet_exp.training.average import decay_at
-from lenet_exp.training.evaluate import EVAL_BATCH
-from lenet_exp.training.lane import Lane
+from lenet_exp.training.evaluate import EVAL_BATCH, Evaluation
+from lenet_exp.training.lane import Lane, decay_at
 from lenet_exp.training.native.arithmetic import cosine, power
 from lenet_exp.training.native.library import Kernels, Options
 from lenet_exp.training.native.options import augment_options, needs_random_numbers, network_options
@@ -72,8 +72,8 @@ class NativeEngine:
 
         return step
 
-    def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss over the validation images, and their predicted classes, shape (n_val,), on the CPU."""
+    def evaluate(self, lane: Lane, data: TrainingData) -> Evaluation:
+        """Evaluate a lane on the validation images."""
         self._check(data)
         options = _options(lane)
         options.training = False
@@ -82,7 +82,9 @@ class NativeEngine:
             loss, classes = self._kernels.evaluate(options, data.images, data.labels, part, weights=weights)
             total += loss * len(part)
             predictions.append(classes)
-        return total / len(data.val_index), torch.cat(predictions)
+        found = torch.cat(predictions)
+        logits = F.one_hot(found, self._kernels.layout.shape.classes).float()
+        return Evaluation(total / len(data.val_index), found, logits)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
         """Return an epoch's mean loss; see `TorchEngine.mean`.

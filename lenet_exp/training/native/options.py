@@ -9,17 +9,20 @@ from functools import lru_cache
 
 import torch
 
+from lenet_exp.config.class_groups import option_name, options_of
 from lenet_exp.config.image_shape import GRAY, ImageShape
 from lenet_exp.config.schema import Augmentation, Config
-from lenet_exp.config.targets import keywords, option_class, option_name
+from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.data.images import image_shape
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.fully_connected import FullyConnected, Linear
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.losses import CrossEntropy
 from lenet_exp.training.native.layout import MOST_LAYERS, NativeShape
 from lenet_exp.training.native.library import Augment, Options
 from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import KNOWN
+from lenet_exp.training.trained.trust import OUR_PARTS
 
 SIDES, KERNEL_SIZES = (28, 32), (3, 5, 7)
 MOST_CHANNELS, MOST_CLASSES = 64, 128
@@ -44,6 +47,8 @@ def why_unsupported(config: Config) -> str | None:
         _unknown_model,
         _unknown_activation,
         _unknown_optimizer,
+        _unknown_loss,
+        _own_functions,
     )
     return next((why for check in checks if (why := check(config)) is not None), None)
 
@@ -75,6 +80,7 @@ def augment_options(options: Augmentation, threads: int, background: float = -1.
         background: value of a black pixel.
     """
     flags = asdict(options)
+    del flags["own"]
     return Augment(sigma=flags.pop("elastic_sigma"), **flags, background=background, threads=threads)
 
 
@@ -145,3 +151,17 @@ def _unknown_activation(config: Config) -> str | None:
 def _unknown_optimizer(config: Config) -> str | None:
     known = option_class("optimizer", config.optimizer) in KNOWN
     return None if known else f"the native engine does not support optimizer={option_name(config.optimizer)}"
+
+
+def _unknown_loss(config: Config) -> str | None:
+    weighted = bool(keywords("loss", config.loss).get("class_weights"))
+    if option_class("loss", config.loss) is CrossEntropy and not weighted:
+        return None
+    return f"the native engine does not support loss{'.class_weights' if weighted else f'={option_name(config.loss)}'}"
+
+
+def _own_functions(config: Config) -> str | None:
+    own = next((group for group in options_of(config) if "." in group), None)
+    if config.metric["_target_"] not in OUR_PARTS:
+        own = f"metric={option_name(config.metric)}"
+    return None if own is None else f"the native engine does not support {own}"

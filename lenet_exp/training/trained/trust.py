@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from lenet_exp.config.check import check_image_shape
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, OWN_KEYS, TARGET
+from lenet_exp.config.class_groups import CODE_KEY, OWN_KEYS, TARGET, options_of
 from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.own_code import KNOWN, codes, is_available
 from lenet_exp.config.schema import Config
@@ -28,6 +28,13 @@ OUR_MODELS = frozenset(
         "lenet_exp.training.fully_connected.FullyConnected",
         "lenet_exp.training.fully_connected.Linear",
     }
+)
+OUR_PARTS = frozenset(
+    f"lenet_exp.training.{name}"
+    for name in (
+        *("losses.CrossEntropy", "losses.Focal"),
+        *("metrics.accuracy", "metrics.loss", "metrics.balanced_accuracy", "metrics.macro_f1"),
+    )
 )
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -82,13 +89,15 @@ def check_network(of: str, config: Config, trust: Trust) -> None:
         _check(of, "activation", config.activation, trusted_activations(), trust=trust)
 
 
-def check_optimizer(of: str, option: Any, trust: str | None) -> None:
-    """Check that the optimizer class named in a file is trusted. Retraining runs the code of this class.
+def check_training(of: str, config: Config, trust: str | None) -> None:
+    """Check that the other classes named in a file, such as the optimizer, are trusted. Retraining runs their code.
 
     Raises:
-        UserError: the class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
+        UserError: a class is not trusted, or a keyword argument is not a number, true, false, null, or a plain word.
     """
-    _check(of, "optimizer", option, trusted_optimizers(), trust=trust)
+    for group, option in options_of(config).items():
+        if group not in {"model", "activation"}:
+            _check(of, group, option, trusted_optimizers() if group == "optimizer" else OUR_PARTS, trust=trust)
 
 
 def _check(of: str, what: str, option: Any, known: frozenset[str], trust: Trust) -> None:
@@ -110,8 +119,8 @@ def foreign_class(config: Config) -> str | None:
 
     A class is foreign if it is not in torch or lenet_exp and its module has not been imported.
     """
-    for target in (str(option.get(TARGET)) for group in CLASS_GROUPS if (option := getattr(config, group))):
-        if target not in OUR_MODELS | {OURS} and not target.startswith(TORCHS):
+    for target in (str(option.get(TARGET)) for option in options_of(config).values()):
+        if target not in OUR_MODELS | OUR_PARTS | {OURS} and not target.startswith(TORCHS):
             copied = codes(config).get(target)
             if copied not in KNOWN if copied is not None else target.rpartition(".")[0] not in sys.modules:
                 return target

@@ -68,7 +68,7 @@ class Cluster:
         (sweep / "active").mkdir(exist_ok=True)
         self.now, self.queue = 1000.0, queue
         self.channel = SlurmMessages(sweep / "slurm")
-        answer = (lambda report: report.val_accuracy < 0.5) if asks else None
+        answer = (lambda report: report.value < 0.5) if asks else None
         work = WorkSpec(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, NOWHERE)
         self.executor = SlurmExecutor(
             work, options, queue, ["python", "-m"], retries=retries, time_limit=None, clock=lambda: self.now

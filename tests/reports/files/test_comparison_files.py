@@ -77,7 +77,7 @@ def test_terminal_shows_verdict_and_details_on_request(comparison, capsys):
 def test_every_report_names_configurations_at_chance(capsys, tmp_path):
     low = a_record(outcome=Outcome.finished, best_val_accuracy=0.1, confusion_matrix=[[25] + [0] * 9] * 10)
     relu = many([0.1, 0.11, 0.9], activation="relu")
-    relu = [replace(run, provenance=low) if run.best_val_accuracy < 0.5 else run for run in relu]
+    relu = [replace(run, provenance=low) if run.best < 0.5 else run for run in relu]
     tanh = [replace(run, provenance=low) for run in many([0.1, 0.11], activation="tanh")]
     (found,) = compare_runs([*many([0.9, 0.91, 0.9], activation="selu"), *relu, *tanh])
     assert [at_chance(group) for group in found.groups] == ["", "at chance on 2 of 3 seeds", "at chance"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lenet_exp.config.image_shape import Normalization
-from lenet_exp.config.schema import Augmentation, Regularization, Schedule, Training
+from lenet_exp.config.schema import CROSS_ENTROPY, Augmentation, Regularization, Schedule, Training
 from lenet_exp.data.normalization import normalize
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.training.lane import new_lane
@@ -73,6 +73,10 @@ def test_unsupported_option_is_named():
         "activation=gelu": {"activation": {"_target_": "torch.nn.GELU"}},
         "optimizer=mine": {"optimizer": {"_target_": "torch.optim.ASGD", "name": "mine"}},
         "device=cuda": {"device": "cuda"},
+        "schedule.own": {"schedule": replace(config.schedule, own={"_target_": "mine.Triangle"})},
+        "augmentation.own": {"augmentation": replace(config.augmentation, own={"_target_": "mine.Noise"})},
+        "loss=focal": {"loss": {"_target_": "lenet_exp.training.losses.Focal", "name": "focal"}},
+        "loss.class_weights": {"loss": CROSS_ENTROPY | {"class_weights": "balanced"}},
         "activation.num_parameters=6": {"activation": {"_target_": "torch.nn.PReLU", "num_parameters": 6}},
     }
     for named, changed in strange.items():
@@ -83,8 +87,8 @@ def test_unsupported_option_is_named():
     ("section", "known"),
     [
         (Regularization, "weight_decay dropout_rate"),
-        (Schedule, "shape warmup start final drops"),
-        (Augmentation, "shift rotate scale shear elastic elastic_sigma flip erase erase_size"),
+        (Schedule, "shape warmup start final drops own"),
+        (Augmentation, "shift rotate scale shear elastic elastic_sigma flip erase erase_size own"),
         (Training, "label_smoothing label_noise clip_norm ema_decay patience min_delta"),
     ],
 )

@@ -7,8 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from lenet_exp.training.average import update_average
-from lenet_exp.training.lane import new_lane
+from lenet_exp.training.lane import new_lane, update_average
 from lenet_exp.training.native.rule import OptimizerRule
 from tests.training.small import configure
 

@@ -1,0 +1,81 @@
+"""The metric of a run: it chooses the best epoch, and runs are compared, pruned, and stopped by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lenet_exp.config.class_groups import option_name
+
+DIRECTIONS = ("maximize", "minimize")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A description of a metric, without its function.
+
+    Attributes:
+        name: name of the metric.
+        larger: whether larger values are better.
+        percent: whether the values are fractions, which are shown as percentages.
+    """
+
+    name: str = "accuracy"
+    larger: bool = True
+    percent: bool = True
+
+    @classmethod
+    def of(cls, option: Mapping[str, Any]) -> Metric:
+        """Return the metric that an option describes."""
+        name = option_name(option)
+        percent = str(option.get("percent", name == cls.name)).lower() == "true"
+        return cls(name, option.get("direction", DIRECTIONS[0]) == DIRECTIONS[0], percent)
+
+    @classmethod
+    def of_params(cls, params: Mapping[str, str]) -> Metric:
+        """Return the metric that the params of a run in MLflow describe."""
+        its = {name.removeprefix("metric."): value for name, value in params.items() if name.startswith("metric.")}
+        return cls.of(its | {"name": params.get("metric", cls.name)})
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether this is the default metric, for which more is known, such as its limits and the chance level."""
+        return self == Metric()
+
+    @property
+    def sign(self) -> int:
+        """1 if larger values are better; -1 if smaller values are better."""
+        return 1 if self.larger else -1
+
+    @property
+    def key(self) -> str:
+        """The name of the metric in MLflow, such as `val_accuracy`."""
+        return f"val_{self.name}"
+
+    @property
+    def label(self) -> str:
+        """Title of a table's column or a figure's axis, without the unit: ` loss`; empty for accuracy."""
+        return "" if self.is_accuracy else f" {self.name}"
+
+    def number(self, value: float, sign: str = "") -> str:
+        """Format a value without its unit: `98.04` for a fraction, or `0.1234`.
+
+        Args:
+            sign: `+` to add a sign to positive values.
+        """
+        if not self.percent:
+            return f"{value + 0.0:{sign}.4g}"
+        return f"{round(value * 100, 2) + 0.0:{sign}.2f}"  # not -0.00
+
+    def text(self, value: float) -> str:
+        """Format a value with the metric's name: `98.04%` for accuracy, `macro_f1 97.13%`, or `loss 0.1234`."""
+        return f"{self.label} {self.plain(value)}".lstrip()
+
+    def plain(self, value: float) -> str:
+        """Format a value with its unit, but without the metric's name: `98.04%`, or `0.1234`."""
+        return self.number(value) + "%" * self.percent
+
+    def size(self, difference: float) -> str:
+        """Format the size of a difference: `0.23 points`, or `0.0123`."""
+        return self.number(abs(difference)) + " points" * self.percent
