@@ -41,7 +41,6 @@ class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
     """Options of `hydra/launcher=cluster_slurm`. The default number of workers is `allocations` times `tasks`."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
-    driver: dict[str, Any] = field(default_factory=dict)  # sbatch options for the job that sweep.detach=true submits
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp")

@@ -156,7 +156,7 @@ def test_sweep_from_python_matches_command_and_returns_numbers(ready, main):
     done = main("-m", *line, "sweep.dry_run=true", status=0)
     assert re.search(r"\b2 already trained\b", done.stdout)
     assert lenet_exp.sweep([*line, "sweep.dry_run=true"]).empty
-    for wrong in ("optimizer.lr=-1,1", "sweep.detach=true", "optimizer.lr=interval(0,1)"):
+    for wrong in ("optimizer.lr=-1,1", "sweep.resume=last", "optimizer.lr=interval(0,1)"):
         with pytest.raises(ConfigError) as caught:
             lenet_exp.sweep([*SMALL, wrong])
         assert "\n" not in str(caught.value)

@@ -68,7 +68,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.target import log_unfinished
     from lenet_exp.reports.terminal.sweep_status import matches, print_list, print_status
-    from lenet_exp.sweeps.follow import allocation_status, driver_status, follow
+    from lenet_exp.sweeps.follow import allocation_status, follow
     from lenet_exp.sweeps.repair import repair, repair_all, try_repair
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.stores import Stores
@@ -90,7 +90,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
         follow(sweep)
     repair(sweep, stores)
     print_status(sweep)
-    for words in filter(None, (driver_status(sweep) if sweep.owner() is None else "", allocation_status(sweep))):
+    if words := allocation_status(sweep):
         print(words)
     return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
 

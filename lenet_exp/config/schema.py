@@ -301,9 +301,6 @@ class Sweep:
     force: bool = setting("retrain finished runs")
     resume: str | None = setting("sweep to resume: last, ID, MLflow run ID, or folder")
     dry_run: bool = setting("train nothing; print the planned runs, estimated time, and required disk space")
-    detach: bool = setting(
-        "submit the sweep to the cluster and exit (requires hydra/launcher=cluster_slurm)", neutral=False
-    )
     on_end: str | None = setting("shell command to run at the end, with a report on stdin (null: none)", neutral=None)
     webhook: str | None = setting("http(s) address to send a report to at the end (null: none)", neutral=None)
 

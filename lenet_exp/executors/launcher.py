@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.plugins.launcher import Launcher
@@ -28,7 +27,6 @@ class ExecutorLauncher(Launcher):
 
     name: str  # the value for hydra/launcher=
     on_this_machine = False  # whether all jobs run on this machine
-    detaches = False  # whether `detach` can submit the command of a sweep
 
     def __init__(
         self,
@@ -62,19 +60,6 @@ class ExecutorLauncher(Launcher):
         Raises:
             ConfigError: the executor is not available, or cannot run jobs with this number of cores.
         """
-
-    def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Submit a job that runs a sweep's command in the background, and return the job's ID, if `detaches` is true.
-
-        Args:
-            sweep: path of the sweep folder.
-            command: command that runs the sweep.
-            cores: number of cores per job of the sweep.
-
-        Raises:
-            ConfigError: the cluster is not available, or refused the job.
-        """
-        raise NotImplementedError
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Do nothing. Hydra requires this method."""

@@ -11,7 +11,7 @@ from lenet_exp.executors.host import Host, PlaceInfo
 from lenet_exp.executors.work import RemoteWork
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-QUEUES = {"slurm": "lenet_exp.executors.slurm.driver"}  # subfolder of a sweep folder, and module with these functions
+QUEUES = {"slurm": "lenet_exp.executors.slurm.sweep_queue"}  # subfolder of a sweep, and module with these functions
 
 
 class QueuedJob(Protocol):
@@ -37,12 +37,12 @@ class QueuedJob(Protocol):
 HostOf = Callable[[RemoteWork, bool, float | None, str], tuple[Host, PlaceInfo]]
 
 
-def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
-    """Return a sweep's jobs in the queue of a cluster: the job that runs its command, or None, and its allocations."""
+def queued(sweep: Path) -> list[QueuedJob]:
+    """Return a sweep's allocations in the queue of a cluster."""
     for folder in QUEUES:
         if (sweep / folder).is_dir():
-            return cast(tuple[QueuedJob | None, list[QueuedJob]], _module(folder).queued(sweep))
-    return None, []
+            return cast(list[QueuedJob], _module(folder).queued(sweep))
+    return []
 
 
 def cancel(sweep: Path, jobs: Sequence[QueuedJob]) -> None:

@@ -125,9 +125,7 @@ def _check(sweep: SweepFolder, target: RemovalTarget) -> None:
             f"sweep {sweep.id} is still running ({owner.host}, process {owner.pid}); stop it first: "
             f"lenet-sweep stop sweep={sweep.id}"
         )
-    driver, allocations = queued(sweep.path)
-    waiting = [*([driver] if driver is not None else []), *allocations]
-    if waiting:
+    if waiting := queued(sweep.path):
         raise ConfigError(
             f"sweep {sweep.id} has jobs {', '.join(job.id for job in waiting)} in Slurm's queue; stop it first: "
             f"lenet-sweep stop sweep={sweep.id}"

@@ -24,7 +24,6 @@ from lenet_exp.searches.epoch_counts import HAD, RUN
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import StudyDatabase, open_database
-from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
@@ -53,8 +52,8 @@ class SearchResult:
 def train_search(planned: PlannedSearch, command: str, launching: Launching) -> None:
     """Run a search until a budget is spent.
 
-    With `sweep.dry_run=true`, only print the plan. With `sweep.detach=true`, only submit the search. Errors in the
-    search or the store are raised before training starts. `RunsFailed` is raised at the end.
+    With `sweep.dry_run=true`, only print the plan. Errors in the search or the store are raised before training starts.
+    `RunsFailed` is raised at the end.
 
     Args:
         command: the command to record.
@@ -65,8 +64,6 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         StoreError: the store cannot be used.
         RunsFailed: at least one run did not finish.
     """
-    if planned.config.sweep.detach:
-        check_detachable(launching.launcher(planned.sweep, planned.config)[0])
     if planned.config.sweep.dry_run:
         print(*plan_lines(planned), sep="\n")
         return
@@ -74,10 +71,6 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
     swept = [flag.name for flag in planned.flags]
     code = codes(*(job.config for job in planned.corners))
     request = SweepRequest(command=command, overrides=planned.overrides, swept=swept, search=planned.plan, code=code)
-    if planned.config.sweep.detach:
-        launcher, _ = launching.launcher(planned.sweep, planned.config)
-        detach(launcher, planned.sweep, planned.corners, planned.config, request=request)
-        return
     databases: list[StudyDatabase] = []
 
     def open_jobs() -> list[Job]:
@@ -85,7 +78,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         return known_jobs(planned, databases[0].trials)
 
     with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:
-        launcher, environment = launching.launcher(session.sweep, session.config, session)
+        launcher, environment = launching.launcher(session)
         SearchRun(planned, session, databases[0]).run(cast(ExecutorLauncher, launcher), environment)
 
 

@@ -27,7 +27,6 @@ from lenet_exp.machine import command_line
 from lenet_exp.outputs import check_outputs
 from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_effect
 from lenet_exp.sweeps.confirms import check_fresh
-from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
@@ -97,14 +96,12 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
 def train_grid(plan: GridPlan, launching: Launching) -> None:
     """Train the missing runs of a grid.
 
-    With `sweep.dry_run=true`, only print the plan. With `sweep.detach=true`, only submit the grid to the cluster.
+    With `sweep.dry_run=true`, only print the plan.
 
     Raises:
         ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has been trained.
         RunsFailed: a run did not finish; the sweep has ended.
     """
-    if plan.config.sweep.detach:
-        check_detachable(launching.launcher(plan.sweep, plan.config)[0])
     if plan.config.sweep.dry_run:
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
         return
@@ -112,9 +109,6 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
     all_trained = not plan.config.sweep.force and not missing_jobs(plan.jobs, 0)
     if not all_trained:
         launching.check(plan.jobs, plan.config)
-    if plan.config.sweep.detach:
-        detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, request=plan.request)
-        return
     if all_trained and is_complete(plan.sweep, plan.jobs, plan.config, plan.request.overrides):
         log.info(
             "sweep of %s; all already trained; outputs in %s", number_of(len(plan.jobs), "run"), plan.sweep.outputs
@@ -127,7 +121,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
             for words in engine_words(missing):
                 log.info("%s", words)
             launching.train(session, sorted(missing, key=lambda job: job.config.num_epoch))  # longer runs continue
-        elif allocations := queued(plan.sweep.path)[1]:  # left by a session whose process died
+        elif allocations := queued(plan.sweep.path):  # left by a session whose process died
             cancel(plan.sweep.path, allocations)
             log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(job.id for job in allocations))
 
@@ -148,9 +142,8 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
     with composing():
         parsed = OverridesParser.create().parse_overrides(allow_new_keys(list(overrides)))
         flags = typed(composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])).sweep
-        for flag in ("resume", "detach"):
-            if getattr(flags, flag):
-                raise ConfigError(f"sweep.{flag}={getattr(flags, flag)}: not available in Python; use lenet-train -m")
+        if flags.resume:
+            raise ConfigError(f"sweep.resume={flags.resume}: not available in Python; use lenet-train -m")
         jobs = expand_grid(parsed, flags.zip, flags.max_jobs, flags.skip)
         configs = compose_jobs(jobs, QuickComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)

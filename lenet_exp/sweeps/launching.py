@@ -27,7 +27,6 @@ from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.devices import worker_devices
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import hydra_task
 from lenet_exp.sweeps.session import Session
 from lenet_exp.sweeps.workers import cores_of
@@ -44,11 +43,9 @@ class LocalLaunching:
         """Check that the devices in `sweep.devices` exist; see `HydraLaunching.check`."""
         worker_devices((job.config.device for job in jobs), config.sweep.devices)
 
-    def launcher(
-        self, sweep: SweepFolder, config: Config, session: Session | None = None
-    ) -> tuple[LocalLauncher, Mapping[str, str]]:
+    def launcher(self, session: Session) -> tuple[LocalLauncher, Mapping[str, str]]:
         """Return a local launcher; see `HydraLaunching.launcher`."""
-        flags = config.sweep
+        flags = session.config.sweep
         launcher = LocalLauncher(
             flags.workers, flags.retries, flags.time_limit, flags.fail_fast, max_failures=flags.max_failures
         )
@@ -56,7 +53,7 @@ class LocalLaunching:
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""
-        launcher, environment = self.launcher(session.sweep, session.config)
+        launcher, environment = self.launcher(session)
         session.train(jobs, launcher, environment, like=jobs)
 
 
@@ -109,29 +106,24 @@ class HydraLaunching:
         if isinstance(launcher, ExecutorLauncher):
             launcher.check(cores_of(jobs))
 
-    def launcher(
-        self, sweep: SweepFolder, config: Config, session: Session | None = None
-    ) -> tuple[Launcher, Mapping[str, str]]:
+    def launcher(self, session: Session) -> tuple[Launcher, Mapping[str, str]]:
         """Return the launcher for the jobs of a sweep, and the environment variables for its processes.
 
         Args:
-            sweep: folder of the sweep.
-            config: configuration of one job; its `sweep.*` flags apply to the sweep.
-            session: open session of the sweep, which uploads and displays runs that train in this process; None if the
-                session is not open yet.
+            session: open session of the sweep, which uploads and displays runs that train in this process.
         """
         composed = copy.deepcopy(self.config)
         OmegaConf.set_readonly(composed.hydra, False)
         with open_dict(composed):
-            composed.hydra.sweep.dir = str(sweep.path)
-            composed.sweep = OmegaConf.structured(replace(config.sweep, on_end=None, webhook=None))
+            composed.hydra.sweep.dir = str(session.sweep.path)
+            composed.sweep = OmegaConf.structured(replace(session.config.sweep, on_end=None, webhook=None))
             raw = cast(Any, OmegaConf.to_container(composed.hydra))  # interpolations can contain secrets
             composed.hydra.overrides.task = [hide_password(o) for o in raw["overrides"]["task"]]  # launchers store it
             composed.hydra.job.override_dirname = hide_password(raw["job"]["override_dirname"])
-        loader = cast(ConfigLoader, JobLoader(sweep.path))
+        loader = cast(ConfigLoader, JobLoader(session.sweep.path))
         context = HydraContext(config_loader=loader, callbacks=self.context.callbacks)
         task: TaskFunction = hydra_task
-        if session is not None and self._in_this_process:
+        if self._in_this_process:
             task = partial(hydra_task, delivery=session.background, display=session.display)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=composed)
         environment = OmegaConf.to_container(composed.hydra.job.env_set, resolve=True)
@@ -139,7 +131,7 @@ class HydraLaunching:
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""
-        launcher, environment = self.launcher(session.sweep, session.config, session)
+        launcher, environment = self.launcher(session)
         if isinstance(launcher, ExecutorLauncher):
             session.train(jobs, launcher, environment, like=jobs)
         else:

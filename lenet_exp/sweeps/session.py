@@ -214,7 +214,7 @@ def sweep_session(
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with ExitStack() as after, sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
-        again = (kept := sweep.kept_plan()) is not None and (kept.starts > 0 or not request.overrides)
+        again = (kept := sweep.kept_plan()) is not None
         if not again:
             _log_earlier_sweep(request, config.tracking.experiment, sweep)
         elif request.overrides and kept is not None and config.sweep.margin not in {None, kept.margin}:
@@ -225,7 +225,7 @@ def sweep_session(
             )
         save_code((job.config for job in jobs), outputs)
         forced_ms = now_ms() if config.sweep.force else 0
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, kept=kept))
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **_plan_fields(request, config, kept))
         sweep.mark_unreported(delivery.name)
         delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
@@ -307,24 +307,24 @@ def _is_pruned(job: Job) -> bool:
     return record is not None and record.outcome is Outcome.pruned
 
 
-def plan_fields(request: SweepRequest, config: Config, *, again: bool, kept: SweepPlan | None = None) -> dict[str, Any]:
+def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) -> dict[str, Any]:
     """Return the fields of sweep.json that depend on the request: the command, and the destination of the results.
 
     Args:
         request: sweep as requested by the user.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
-        again: whether the sweep is resumed. With `sweep.resume=`, the stored command is not replaced.
-        kept: plan at the end of the previous session; None if there was no previous session.
+        kept: plan at the end of the previous session; None if there was no previous session. With `sweep.resume=`, the
+            stored command is not replaced.
     """
     found: dict[str, Any] = {"experiment": config.tracking.experiment}
     found["tracking_uri"] = frozen_uri(config.tracking.uri)
     found["users"] = list(dict.fromkeys([*(kept.users if kept is not None else ()), user()]))
     found["tags"] = (kept.tags if kept is not None else {}) | flat(config.tracking.tags)
-    if again and not request.overrides:
+    if kept is not None and not request.overrides:
         return found
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     found |= {"confirms": confirms, "points": config.sweep.points}
-    if not again or config.sweep.margin is not None:
+    if kept is None or config.sweep.margin is not None:
         found["margin"] = config.sweep.margin
     found["directory"] = str(Path.cwd())
     found |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}

@@ -27,9 +27,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
     """
     owner = sweep.owner()
     if owner is None:
-        driver, allocations = queued(sweep.path)
-        left = [*([driver] if driver is not None else []), *allocations]
-        if not left:
+        if not (left := queued(sweep.path)):
             raise ConfigError(f"sweep {sweep.id} is not running")
         cancel(sweep.path, left)
         print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(job.id for job in left)}")

@@ -81,7 +81,8 @@ def test_objects_of_0_2_0_are_read_without_unknown_keys_and_written_back(name):
     for value in stored("0.2")[name]:
         assert unknown(of(value)) <= {"digest"}
         again = json.loads(json.dumps(to(of(value))))
-        value.get("config", {}).get("search", {}).pop("storage", None)  # a flag of that release
+        for section, flag in (("search", "storage"), ("sweep", "detach")):  # flags of that release
+            value.get("config", {}).get(section, {}).pop(flag, None)
         assert within({k: v for k, v in value.items() if k != "digest"}, again)
 
 

@@ -15,15 +15,11 @@ from typing import Any
 import pytest
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps import hooks
-from lenet_exp.sweeps.detach import check_detachable, detach
-from lenet_exp.sweeps.session import SweepRequest
 from tests.searches.searched import only_sweep
 from tests.tools.commands import SMALL, end, free_port, lenet_train, refused, start, succeeded
 from tests.tools.configs import compose
@@ -220,26 +216,6 @@ def test_path_of_webhook_is_hidden(text, shown):
 def test_invalid_hooks_are_refused_before_training(main, outputs, flags, named):
     assert SECRET not in refused(main(*flags, *TINY), named)
     assert not outputs.exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ([f"sweep.webhook=https://h.org/{SECRET}"], "sweep.webhook='${oc.env:NAME}'"),
-        ([], "sweep.on_end: must be set on the command line"),  # it is in an option file
-    ],
-)
-def test_detached_sweep_refuses_hooks_that_its_driver_cannot_have(outputs, monkeypatch, words, named):
-    launcher = SlurmLauncher(workers=None, retries=1, time_limit=None, fail_fast=False, max_failures=None)
-    monkeypatch.setattr("sys.argv", ["lenet-train", "-m", *words, "sweep.webhook=${oc.env:HOOK}"])
-    config = compose([*TINY, "sweep.on_end=/bin/true"])
-    with pytest.raises(ConfigError) as error:
-        detach(launcher, sweep_of("lenet_exp", [job := lone_job(config)]), [job], config, SweepRequest("", [], []))
-    assert named in str(error.value)
-    assert SECRET not in str(error.value)
-    assert not outputs.exists()
-    monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "sweep.webhook=${oc.env:HOOK}", "sweep.on_end=/bin/true"])
-    assert check_detachable(launcher) is launcher
 
 
 def contain(folder: Path, text: str) -> list[Path]:

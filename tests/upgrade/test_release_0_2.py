@@ -227,5 +227,5 @@ def test_sweep_is_removed_except_for_registered_models():
 @pytest.mark.parametrize("program", ["train", "predict"])
 def test_flags_keep_names_and_defaults(program):
     before, now = yaml.safe_load(EXPECTED["flags"][program]), yaml.safe_load(lenet(program, "--cfg", "job").stdout)
-    removed = {"train": [".search.storage"], "predict": [".calibrate", ".corrupted"]}
+    removed = {"train": [".search.storage", ".sweep.detach"], "predict": [".calibrate", ".corrupted"]}
     assert sorted(changes(before, now)) == [f"{flag} is gone" for flag in removed[program]]

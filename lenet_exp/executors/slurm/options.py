@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 NOTICE = "USR2@60"  # signal that Slurm sends, and number of seconds before the time limit
-DRIVER_NOTICE = "B:USR2@120"  # like NOTICE, for the shell of the job that runs a detached sweep
 
 
 @dataclass
@@ -60,56 +59,11 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
     return _arguments(given | _plain(options.sbatch))
 
 
-def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]) -> list[str]:
-    """Return the `sbatch` arguments for the job that runs the command of a detached sweep.
-
-    Args:
-        options: Slurm options for the sweep.
-        more: additional `sbatch` options for the job, such as `time`.
-    """
-    given = {"ntasks": 1, "cpus-per-task": 1, "signal": DRIVER_NOTICE, "open-mode": "append", **_where(options)}
-    given |= {"time": None, "no-requeue": None, "requeue": True}
-    return _arguments(given | _plain(more))
-
-
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
     """Return the Bash script for an allocation. It executes a command in each task; the tasks end independently."""
     srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
     srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
     return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
-
-
-def driver_script(options: SlurmOptions, directory: Path, sweep: Path, command: Sequence[str]) -> str:
-    """Return the Bash script for the job that runs the command of a detached sweep.
-
-    Shortly before its time limit, the job requeues itself. The restarted job resumes the sweep.
-
-    Args:
-        options: Slurm options for the sweep.
-        directory: working directory of the command.
-        sweep: path of the sweep folder. Without it, the job ends, because the command would start another sweep.
-        command: command that runs the sweep.
-    """
-    missing = shlex.quote(f"{sweep}: not found; all nodes must have access to the outputs folder")
-    return "\n".join(
-        [
-            "#!/bin/bash",
-            *options.before,
-            f"[ -d {shlex.quote(str(sweep))} ] || {{ echo {missing} >&2; exit 2; }}",
-            f"cd {shlex.quote(str(directory))} || exit",
-            "trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR2",
-            f"{shlex.join(command)} &",
-            "driver=$!",
-            'wait "$driver"',
-            "status=$?",
-            'while kill -0 "$driver" 2> /dev/null; do  # a signal ended the wait',
-            '    wait "$driver"',
-            "    status=$?",
-            "done",
-            'exit "$status"',
-            "",
-        ]
-    )
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:

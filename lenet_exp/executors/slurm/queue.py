@@ -84,13 +84,9 @@ class Queue:
         Raises:
             ConfigError: Slurm refused the array, or `sbatch` timed out.
         """
-        job = self.submit_one(script, name, log, [f"--array=0-{count - 1}", *arguments])
+        given = [f"--job-name={name}", f"--output={log}", f"--array=0-{count - 1}", *arguments, str(script)]
+        job = self._sbatch("--parsable", *given).partition(";")[0].strip()
         return [f"{job}_{n}" for n in range(count)]
-
-    def submit_one(self, script: Path, name: str, log: str, arguments: Sequence[str]) -> str:
-        """Submit a single job, and return its job ID. For the arguments and errors, see `submit`."""
-        given = [f"--job-name={name}", f"--output={log}", *arguments, str(script)]
-        return self._sbatch("--parsable", *given).partition(";")[0].strip()
 
     def check(self, script: Path, arguments: Sequence[str]) -> None:
         """Check with `sbatch --test-only` that Slurm would accept a job.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,14 @@ class SlurmLauncher(ExecutorLauncher):
     """Launcher that runs jobs on a Slurm cluster.
 
     Args:
-        given: arguments of `ExecutorLauncher`, fields of `SlurmOptions`, and `driver`: additional `sbatch` options for
-            the job that `sweep.detach=true` submits. If `cpus` is None, each run has one CPU per thread.
+        given: arguments of `ExecutorLauncher`, and fields of `SlurmOptions`. If `cpus` is None, each run has one CPU
+            per thread.
 
     Raises:
         ConfigError: the value of an option is too small.
     """
 
-    name, detaches = "cluster_slurm", True
+    name = "cluster_slurm"
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -66,14 +65,7 @@ class SlurmLauncher(ExecutorLauncher):
         options, command = self._options(work.cores), [sys.executable, "-P", "-m", *PLACE]
         return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
 
-    def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Submit a Slurm job that runs a sweep's command; see `ExecutorLauncher.detach`."""
-        from lenet_exp.executors.slurm.driver import submit_driver
-
-        return submit_driver(sweep, command, self._options(cores), self.options["driver"])
-
     def _options(self, cores: int) -> SlurmOptions:
         from lenet_exp.executors.slurm.options import SlurmOptions
 
-        given = {name: value for name, value in self.options.items() if name != "driver"}
-        return SlurmOptions(**given | {"workers": self.workers, "cpus": given["cpus"] or cores})
+        return SlurmOptions(**self.options | {"workers": self.workers, "cpus": self.options["cpus"] or cores})

@@ -157,7 +157,6 @@ class Display:
         self._epoch_text = ""
         self._jobs: dict[int, TaskID] = {}
         self._said = -math.inf
-        self._waits = ""
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
@@ -186,16 +185,6 @@ class Display:
             self._progress.update(self._sweep, completed=progress.share, state=state, left=left)
             self._show_running([] if self._runs_here else progress.running)
             self._progress.below = self._below(progress)
-
-    def waiting(self, line: str) -> None:
-        """Show a line that explains why no run is being trained."""
-        if not self._console.is_terminal:
-            if line != self._waits:  # print a new reason immediately
-                self._said = -math.inf
-            self._waits = line
-            self._line(line)
-        elif self._progress is not None:
-            self._progress.below = [_one_line(line)]
 
     def _line(self, line: str) -> None:
         if time.monotonic() - self._said >= LINE_SECONDS:

@@ -1,8 +1,10 @@
-"""A detached search on a real Slurm cluster of two nodes loses a node, is stopped, and resumes."""
+"""A search whose command is a Slurm job, on a real cluster of two nodes, loses a node, is stopped, and resumes."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.executors.slurm.slurm_cluster import Slurm, slurm, why_not
-from tests.tools.commands import SMALL, Done, end, lenet_train, start
+from tests.tools.commands import ROOT, SMALL, Done, end, lenet_train, start
 from tests.tools.stores import client, runs
 from tests.tools.until import until
 
@@ -38,8 +40,8 @@ def ended(outputs: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.slow(seconds=35)
-def test_detached_search_survives_node_loss_and_stop_like_local_sweep(cluster, ready, tmp_path):
-    """The driver is a Slurm job on one node, and the runs are on the other."""
+def test_search_in_slurm_job_survives_node_loss_and_stop_like_local_sweep(cluster, ready, tmp_path):
+    """The search's command is a Slurm job on one node, and the runs are on the other."""
 
     def typed(*arguments: str, program: str = "train") -> Done:
         done = end(start(*arguments, outputs=ready, program=program, env=cluster.environment))
@@ -50,24 +52,24 @@ def test_detached_search_survives_node_loss_and_stop_like_local_sweep(cluster, r
         return len(list(ready.glob("runs/*/record.json")))
 
     def node_of_runs() -> str:
-        (node,) = re.findall(rf"^(?!{driver}_)\S+ RUNNING (\w+)$", "\n".join(cluster.living()), re.MULTILINE)
+        (node,) = re.findall(rf"^(?!{job}_)\S+ RUNNING (\w+)$", "\n".join(cluster.living()), re.MULTILINE)
         return node
 
     line = ("-m", *SEARCH, *ON_SLURM)
     refused = typed(*line, "hydra.launcher.partition=nope")
     assert (refused.returncode, "nope" in refused.stderr.splitlines()[-1]) == (2, True)
     assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left behind
-    for _ in range(2):  # running the command twice submits one job
-        done = typed(*line, "sweep.detach=true")
-        assert done.returncode == 0, done.stderr
-    (driver,) = {job.partition("_")[0] for job in cluster.living() if "_N/A" in job}
+    command = f"exec {shlex.join([sys.executable, '-m', 'lenet_exp', 'train', *line])}"
+    export = f"--export=ALL,LENET_EXP_OUTPUTS={ready},PYTHONPATH={ROOT}"
+    options = ("--parsable", "--time=2-0", "--signal=B:TERM@120", f"--output={tmp_path}/log", export)
+    job = cluster.command("sbatch", *options, "--wrap", command).strip()
     until(lambda: trained() >= 2)
     node = node_of_runs()
     assert cluster.lose_node(node) > 2
     had = trained()
     cluster.start_node(node)
     until(lambda: trained() > had)
-    assert driver in typed("status", program="sweep").stdout
+    assert "Slurm allocations: 1 RUNNING" in typed("status", program="sweep").stdout
     stopped = typed("stop", program="sweep")
     assert (stopped.returncode, stopped.stderr) == (0, "")
     until(lambda: not cluster.living())

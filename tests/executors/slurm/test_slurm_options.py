@@ -11,8 +11,6 @@ from lenet_exp.executors.slurm.options import (
     SlurmOptions,
     allocation_arguments,
     allocation_script,
-    driver_arguments,
-    driver_script,
     job_name,
     job_prefix,
 )
@@ -34,28 +32,14 @@ def test_sbatch_options_of_user_replace_and_remove_defaults():
     assert not [word for word in arguments if word.startswith("--signal")]
 
 
-def test_driver_job_has_one_core_and_separate_time_limit():
-    assert "--time=1:00:00" not in driver_arguments(OPTIONS, {})
-    arguments = driver_arguments(OPTIONS, {"time": "2-0"})
-    assert {"--ntasks=1", "--partition=main", "--time=2-0", "--requeue"} <= set(arguments)
-
-
-def test_scripts_pass_every_argument_unchanged(tmp_path):
+def test_script_passes_every_argument_unchanged(tmp_path):
     odd = ["it's", 'a "b"', "$HOME", "line\nbreak", ""]
     (tmp_path / "srun").write_text('#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
     (tmp_path / "srun").chmod(0o755)
-    folder = tmp_path / "with a space"
-    folder.mkdir()
-    for script in (
-        allocation_script(SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd]),
-        driver_script(SlurmOptions(1, 2, 1, before=["export A=1"]), folder, folder, ["printf", "%s|", *odd]),
-    ):
-        path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-        done = subprocess.run(["bash", "-c", script], env=path, capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
-    elsewhere = driver_script(SlurmOptions(1, 2, 1), folder, tmp_path / "not shared", ["echo", "trained"])
-    done = subprocess.run(["bash", "-c", elsewhere], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr.count("not shared")) == (2, "", 1)
+    script = allocation_script(SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd])
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-c", script], env=path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
 
 
 def test_name_of_allocations_depends_on_options_except_number():
@@ -95,7 +79,6 @@ def test_place_name_contains_allocation_restart_and_task():
         (("hydra/launcher=cluster_slurm", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/launcher=cluster_ray", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/sweeper=basic",), "hydra/launcher=basic"),
-        (("sweep.detach=true",), "sweep.detach=true"),  # the launcher of this machine
     ],
 )
 def test_impossible_launcher_options_are_one_line(main, outputs, tmp_path, monkeypatch, more, named):
