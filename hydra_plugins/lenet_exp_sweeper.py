@@ -108,7 +108,7 @@ class GridSweeper(Sweeper):
         without = None if self.params else self.config  # `config` does not contain `params`
         quick = QuickComposer(self.compose, without=without, swept=swept)
         configs = compose_jobs(jobs, quick.config, lambda each: with_progress(each, "composing configurations"))
-        self.check_workers()
+        self.check_launcher()
         self.load()
         from lenet_exp.sweeps.grid import plan_grid, train_grid
 
@@ -124,7 +124,7 @@ class GridSweeper(Sweeper):
         sweep, now = resume.resumed_sweep(given, self.compose)
         if sweep.started().search is None:
             plan = resume.plan_resumed(sweep, given, self.compose)
-            self.check_workers()
+            self.check_launcher()
             train_grid(plan, self.launching)
         else:
             planned = self.plan_search(resume.search_overrides(sweep, now, given), sweep)
@@ -138,8 +138,7 @@ class GridSweeper(Sweeper):
         check_installed()  # before the imports that need Optuna
         from lenet_exp.searches.plan import plan_search
 
-        self.launching.check_gives_executor()
-        self.check_workers()
+        self.check_launcher(search=True)
         return plan_search(self.parsed(given), self.compose, kept)
 
     def search(self, planned: "PlannedSearch", command: str) -> None:
@@ -172,13 +171,26 @@ class GridSweeper(Sweeper):
 
         log_to_console()
 
-    def check_workers(self) -> None:
-        """Check the number of workers.
+    def check_launcher(self, search: bool = False) -> None:
+        """Check that lenet_exp supports the selected launcher, and check the launcher's options.
+
+        Args:
+            search: whether the sweep is a search, which needs a launcher that accepts jobs one at a time.
 
         Raises:
-            ConfigError: `hydra.launcher.workers` is not a positive integer.
+            ConfigError: the launcher is not supported, an option does not exist, or `hydra.launcher.workers` is not a
+                positive integer.
         """
-        workers = self.config.hydra.launcher.get("workers")
+        launcher, stored = self.config.hydra.launcher, ConfigStore.instance().repo["hydra"]["launcher"].values()
+        providers = {"lenet_exp"} if search else {"lenet_exp", "hydra"}
+        known = {option.node._target_: option for option in stored if option.provider in providers}
+        name = self.config.hydra.runtime.choices["hydra/launcher"]
+        if launcher.get("_target_") not in known:
+            names = ", ".join(sorted(option.name.removesuffix(".yaml") for option in known.values()))
+            raise ConfigError(f"hydra/launcher={name}: expected one of: {names}")
+        if unknown := sorted(set(launcher) - set(known[launcher._target_].node)):
+            raise ConfigError(f"hydra.launcher.{unknown[0]}: unknown option of hydra/launcher={name}")
+        workers = launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
             raise ConfigError(f"hydra.launcher.workers={workers}: must be an integer of at least 1")
 

@@ -17,7 +17,6 @@ from lenet_exp.config.schema import SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
-EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from packages that an extra of lenet_exp installs
 NO_PACKAGE = "experiment: the first line of a recipe must be '# @package _global_'"
 SYNONYMS = {  # names that other tools use
     "bs": "batch_size",
@@ -100,8 +99,6 @@ def _missing_option(error: MissingConfigException) -> str:
     found = error.options or [file.stem for file in (CONF_DIR / group).glob("*.yaml")]
     if not group or not found:
         return first_line(error) + did_you_mean(str(error.missing_cfg_file), config_groups())
-    if f"{group}={option}" in EXTRAS:
-        return f"{group}={option}: not installed; run: pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
     hint = did_you_mean(option, options)
     if group in {flag.partition(".")[0] for flag in CLASS_GROUPS}:

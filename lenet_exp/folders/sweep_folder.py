@@ -169,10 +169,6 @@ class SweepFolder:
         path = self.path / "jobs.jsonl"
         return path.is_file() and read_regular(path) == b"".join(map(_line, jobs))
 
-    def job(self, number: int) -> Job:
-        """Return the job with the given number without parsing other jobs."""
-        return self._job("".join(self._lines()[number : number + 1]))
-
     def run_ids(self) -> list[str]:
         """Return the IDs of the sweep's runs in the order of its jobs, without parsing the jobs' configurations.
 

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import FrozenTrial
@@ -14,7 +13,6 @@ from optuna.trial import FrozenTrial
 from lenet_exp.config.compose import allow_new_keys, composed, composing
 from lenet_exp.config.own_code import codes
 from lenet_exp.errors import DamagedError, RunsFailed
-from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import JobResult, job_results
@@ -79,7 +77,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
 
     with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:
         launcher, environment = launching.launcher(session)
-        SearchRun(planned, session, databases[0]).run(cast(ExecutorLauncher, launcher), environment)
+        SearchRun(planned, session, databases[0]).run(launcher, environment)
 
 
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-
-from omegaconf import DictConfig
 
 from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
@@ -15,7 +12,7 @@ from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import Delivery, NoDelivery
+from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 
@@ -85,15 +82,3 @@ def one_line(error: BaseException) -> str:
     """Format an error as one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
-    """Run a job as Hydra's task function.
-
-    Args:
-        cfg: configuration that specifies the sweep folder and the number of the job.
-        delivery: object that uploads the run to MLflow; by default, the sweep's own process uploads it.
-        display: display of the sweep, if the job trains in the sweep's own process.
-    """
-    sweep = SweepFolder(Path(cfg.sweep_job.sweep))
-    return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or NoDelivery(), display=display)

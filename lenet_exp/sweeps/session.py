@@ -82,7 +82,6 @@ class Session:
         self.display = Display()
         self.live_report = LiveReport(delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
-        self.launcher_gave_up = False
         self.earlier: list[RunFolder] = []  # runs that had finished before this session
         self._settled = False
 
@@ -238,7 +237,7 @@ def sweep_session(
             yield session
             session.settle()
             unfinished = any(result.outcome in OPEN for result in session.results())
-            outcome = Outcome.failed if unfinished or session.launcher_gave_up else Outcome.finished
+            outcome = Outcome.failed if unfinished else Outcome.finished
         except Exception:
             outcome = Outcome.failed
             raise
@@ -251,7 +250,7 @@ def sweep_session(
             all_finished = end_sweep(
                 sweep, results, delivery, config, outcome=outcome, stopped_by=stopped_by, seconds=seconds
             )
-    if not all_finished or session.launcher_gave_up:
+    if not all_finished:
         raise RunsFailed
 
 

@@ -365,7 +365,7 @@ REFUSED = {  # what the message must contain
     "n_trials=3 optimizer=adam optimizer.momentum=interval(0,0.9)": "optimizer.momentum=interval(0,0.9)",
     "n_trials=3 activation=relu,selu seed=1,2": "seed=1,2",
     "n_trials=3 activation=relu,selu engine=native,torch": "engine=native,torch",
-    "n_trials=3 activation=relu,selu hydra/launcher=basic": "hydra/launcher=local",
+    "n_trials=3 activation=relu,selu hydra/launcher=basic": "cluster_ray, cluster_slurm, local",
     "n_trials=3 activation=relu,selu search.objective=epochs": "search.target",
     "n_trials=3 activation=relu,selu confirm=1": "seeds=5",
     "n_trials=3 optimizer.lr=tag(lgo,interval(1,2))": "log?",

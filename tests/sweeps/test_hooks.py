@@ -257,16 +257,6 @@ def test_diverged_sweep_calls_hooks_keeps_status_1_and_stores_no_secret(ready, n
 
 
 @pytest.mark.slow(seconds=3)
-def test_other_launchers_store_no_secret(ready):
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="hydra-submitit-launcher is not installed")
-    flags = ("hydra/launcher=submitit_local", f"sweep.webhook=http://127.0.0.1:{free_port()}/{SECRET}")
-    done = end(start("-m", *TINY, *BARE, "seed=0", *flags, outputs=ready))
-    assert "Connection refused" in done.stderr
-    assert list(ready.rglob("*.pkl"))
-    assert contain(ready, SECRET) == []
-
-
-@pytest.mark.slow(seconds=3)
 def test_stopped_sweep_calls_command_and_keeps_status_130(ready, notes, tmp_path):
     line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1", notes.flag)
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:

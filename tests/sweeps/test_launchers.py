@@ -1,16 +1,15 @@
-"""Hydra's own sweeper and launchers remain usable."""
+"""Hydra's own sweeper and launcher remain usable; other launchers are refused."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.tools.commands import MINE, SMALL, Done, end, lenet_train, start
+from tests.tools.commands import MINE, SMALL, lenet_train, refused
 from tests.tools.spies import FOLDER
 from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "tracking.models=none")
 FEW = "dataset.train_size=96"
-JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 HYDRAS = ("-m", "hydra/sweeper=basic", "hydra/launcher=basic")
 
 
@@ -26,30 +25,19 @@ def test_hydra_basic_sweeper_trains_runs_and_reports_failure(ready):
     assert len({run.info.run_name for run in found}) == 2
 
 
-@pytest.mark.parametrize(("plugin", "flags"), [("joblib", JOBLIB), ("submitit", ("hydra/launcher=submitit_local",))])
-@pytest.mark.by_hand
-def test_rerun_resumes_killed_job_of_hydra_launcher(ready, tmp_path, plugin, flags):
-    """See the table in docs/reference/launchers.md."""
-    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"hydra-{plugin}-launcher is not installed")
-    (tmp_path / "die-0").touch()
-    swept = ("activation=dies", "num_epoch=2", "seed=0,1")
-    environment = {FOLDER: str(tmp_path)}
-
-    def typed() -> tuple[Done, dict[str, str], str]:
-        done = end(start("-m", f"--config-dir={MINE}", *flags, *QUICK, *swept, outputs=ready, env=environment))
-        (parent,) = runs(client(ready), "sweep")
-        children = runs(client(ready))
-        assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-        return done, {run.data.params["seed"]: run.info.status for run in children}, parent.info.status
-
-    done, states, parent = typed()
-    assert done.returncode == 1, done.stderr
-    assert not list(tmp_path.glob("die-*"))
-    assert set(states.values()) <= {"FINISHED", "KILLED"}
-    assert ("KILLED" in states.values(), parent) == (True, "FAILED")
-    done, states, parent = typed()
-    assert done.returncode == 0, done.stderr
-    assert (states, parent) == (dict.fromkeys("01", "FINISHED"), "FINISHED")
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("hydra/launcher=mine",), "hydra/launcher=mine: expected one of: basic, cluster_ray, cluster_slurm, local"),
+        (("hydra/launcher=cluster_slurm", "+hydra.launcher.driver.time=1"), "hydra.launcher.driver: unknown"),
+        (("+hydra.launcher.time=1",), "hydra.launcher.time: unknown option of hydra/launcher=local"),
+    ],
+)
+def test_other_launcher_or_option_is_refused_in_one_line(main, outputs, tmp_path, more, named):
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    (tmp_path / "hydra" / "launcher" / "mine.yaml").write_text("_target_: hydra_plugins.mine.Launcher\n")
+    refused(main(f"--config-dir={tmp_path}", "-m", *QUICK, "seed=0,1", *more), named)
+    assert not outputs.exists()
 
 
 CALLBACK = """

@@ -91,7 +91,7 @@ def test_diverged_run_counts_as_failure_for_fail_fast(ready, tmp_path):
 
 
 @pytest.mark.slow(seconds=1)
-def test_other_launchers_name_flags_that_they_ignore(ready):
+def test_basic_launcher_names_flags_that_it_ignores(ready):
     line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
     done = succeeded(lenet_train(*line, outputs=ready))
     assert "sweep.workers, sweep.time_limit" in done.stderr
