@@ -1,4 +1,4 @@
-"""Reproduces or checks the runs of a sweep in parallel processes on this machine."""
+"""Reproduces the runs of a sweep in parallel processes on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet_exp.executors.local.pool_executor import PoolExecutor
 from lenet_exp.executors.work import JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import cpu_count
-from lenet_exp.reproduction.reproduce import check, reproduce
+from lenet_exp.reproduction.reproduce import reproduce
 from lenet_exp.reproduction.reproduce_result import ReproduceResult, not_comparable
 from lenet_exp.tracking.models.recorded import of_folder
 
@@ -22,7 +22,6 @@ def reproduce_in_parallel(
     jobs: Sequence[Job],
     hear: Callable[[Job, ReproduceResult], None],
     *,
-    checking: bool,
     uri: str,
     data_root: str | None,
     trust: str | None,
@@ -32,7 +31,6 @@ def reproduce_in_parallel(
     Args:
         jobs: jobs to reproduce, one for each run.
         hear: function called with each job and its result as soon as the result is available.
-        checking: whether to check the runs without training; see `check`.
         uri: address of the MLflow store.
         data_root, trust: see `reproduce`.
 
@@ -51,7 +49,7 @@ def reproduce_in_parallel(
     by_number = {job.number: job for job in jobs}
     cores = max(_threads(job) for job in jobs)
     work = WorkSpec(
-        task=partial(_answer, checking, uri, data_root, trust),
+        task=partial(_answer, uri, data_root, trust),
         prepare=use_shared_datasets,
         sets=(),
         cores=cores,
@@ -68,7 +66,6 @@ def _threads(job: Job) -> int:
     return threads if isinstance(threads, int) else 1
 
 
-def _answer(checking: bool, uri: str, data_root: str | None, trust: str | None, job: Job) -> ReproduceResult:
-    """Reproduce or check one run, in a worker process."""
-    tried = check if checking else reproduce
-    return tried(of_folder(job.folder, uri), data_root=data_root, trust=trust)
+def _answer(uri: str, data_root: str | None, trust: str | None, job: Job) -> ReproduceResult:
+    """Reproduce one run, in a worker process."""
+    return reproduce(of_folder(job.folder, uri), data_root=data_root, trust=trust)

@@ -1,4 +1,4 @@
-"""Prepares a recorded run to be retrained or evaluated again, or explains why neither is possible."""
+"""Prepares a recorded run to be retrained, or explains why that is not possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, EngineName, LoggedModels
-from lenet_exp.data.images import TrainingData, data_digests, load_training_data
+from lenet_exp.data.images import data_digests, load_training_data
 from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record, describe_differences
@@ -34,20 +34,16 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class RepeatableRun:
-    """A recorded run that is ready to be retrained, or to have its weights evaluated.
+    """A recorded run that is ready to be retrained.
 
     Attributes:
         record: record of the original run.
-        config: configuration of the record, with the recorded device, threads, and engine; uploads and model files are
-            turned off.
-        data: training data of the run.
-        job: job that retrains the run in a separate outputs folder.
+        job: job that retrains the run in a separate outputs folder, with the recorded device, threads, and engine, and
+            without uploads and model files.
         excuse: reason why the weights can legitimately differ on this machine; empty if they must be identical.
     """
 
     record: Record
-    config: Config
-    data: TrainingData
     job: Job
     excuse: str
 
@@ -103,9 +99,8 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         engine_why=ASKED_FOR,
         outputs=place,
     )
-    return RepeatableRun(
-        record, config, data, job, excuse=_what_differs(record, begin(job, config, data, device, engine_why=ASKED_FOR))
-    )
+    here = begin(job, config, data, device, engine_why=ASKED_FOR)
+    return RepeatableRun(record, job, excuse=_what_differs(record, here))
 
 
 def _as_executed(

@@ -1,4 +1,4 @@
-"""Reproduces a run from its record, by retraining it in a separate folder or evaluating its stored weights."""
+"""Reproduces a run from its record, by retraining it in a separate folder."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import logging
 import shutil
 from dataclasses import replace
 
-from lenet_exp.errors import first_line
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.machine import now_ms
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reproduction.repeatable import RepeatableRun, repeatable
-from lenet_exp.reproduction.reproduce_result import (
-    ReproduceResult,
-    ReproduceStatus,
-    compare_trainings,
-    differs,
-    not_comparable,
-)
-from lenet_exp.reproduction.verify import recompute_accuracy
+from lenet_exp.reproduction.reproduce_result import ReproduceResult, ReproduceStatus, compare_trainings, not_comparable
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.tracking.models.recorded import RecordedRun
@@ -61,43 +53,6 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
     return replace(answer, details=[*answer.details, f"retrained run: {ready.job.folder.path}"])
 
 
-def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """Check a run without training: verify its digests, and recompute the validation accuracy of its weights.
-
-    The digests cover the record, the history, and the weights.
-
-    Args:
-        recorded: run to check.
-        data_root, trust: see `repeatable`.
-
-    Raises:
-        ConfigError: `trust` contains an invalid name.
-    """
-    ready = repeatable(recorded, data_root, trust)
-    if isinstance(ready, ReproduceResult):
-        return ready
-    record, weights = ready.record, recorded.weights
-    if weights is None or record.best_val_accuracy is None:
-        return not_comparable("the weights are missing; to retrain the run, omit check=true")
-    try:
-        judged = recompute_accuracy(ready.config, weights, ready.data)
-    except Exception as e:  # a user's own activation or weights that do not fit can raise any exception
-        return differs(f"the weights do not fit the configuration ({first_line(e)})")
-    n, moved = len(ready.data.val_index), judged.moved_from(record)
-    if moved == 0:
-        seal = "all digests match" if record.digest else "the digest of the weights matches (the record has none)"
-        right = f"the weights reach the recorded {judged.accuracy:.2%} on {n} validation images"
-        whole = "" if record.confusion_matrix else "; the record has no confusion matrix"
-        return ReproduceResult(ReproduceStatus.identical, f"consistent: {seal}, and {right}{whole}")
-    said = (
-        f"the record says {record.best_val_accuracy:.2%}, but the weights reach {judged.accuracy:.2%} on {n} "
-        f"validation images; at least {moved} predictions differ"
-    )
-    if ready.excuse and moved <= judged.close:
-        return not_comparable(f"{said}, possibly because of rounding: {ready.excuse}")
-    return differs(said)
-
-
 def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
     """Retrain a run. If an earlier retraining was interrupted, resume it; if it was complete, start over."""
     record, folder = ready.record, ready.job.folder
@@ -110,7 +65,7 @@ def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
     found = run(
         ready.job,
         NoDelivery(),
-        default_threads=ready.config.num_threads or 1,
+        default_threads=ready.job.config.num_threads or 1,
         forced_ms=now_ms() if whole else 0,
         prune=enough,
     )

@@ -215,7 +215,7 @@ QUICKLY_FOUND = """
     ui port=x
     ui token=a,b
     sync which=last
-    reproduce run=x check=maybe
+    reproduce run=x check=true
     export format=txt
 """
 MISTAKEN = """

@@ -41,7 +41,7 @@ COMPLETED = {
     "sweep": {"list", "rm", "sweep=last", "dry_run=true", "dry_run=false", "mlflow=false"},
     "sync": {"sweep=last", "run=", "tracking.uri="},
     "ui": {"sweep=all", "port=", "host=", "token="},
-    "reproduce": {"run=", "check=true", "data_root="},
+    "reproduce": {"run=", "trust=", "data_root="},
     "export": {"format=onnx", "format=pt2", "dataset=mnist", "output="},
 }
 

@@ -166,7 +166,7 @@ COMMANDS = [
     ("outputs/mlflow.db", "folder", ["sync"]),
     ("outputs/mlartifacts/**/*.safetensors", "NUL", ["predict", "dataset=digits"]),
     ("{model}", "pipe", ["predict", "dataset=digits", "trained_model={model}"]),
-    ("{model}", "NUL", ["reproduce", "check=true", "run={model}"]),
+    ("{model}", "NUL", ["reproduce", "run={model}"]),
     ("outputs/runs/{finished}/record.json", "pipe", ["reproduce", "run={finished}"]),
     ("outputs/sweeps/{one}/jobs.jsonl", "link to a device", ["sweep", "stop", "sweep={one}"]),
     ("outputs/runs/{failed}/state-*", "loop", ["train", "-m", "sweep.resume={one}"]),

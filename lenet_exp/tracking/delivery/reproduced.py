@@ -11,20 +11,20 @@ from lenet_exp.errors import UserError, first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
+TAG = "reproduced"
 LONGEST = 500  # maximum number of characters in a tag, because MLflow's tables show it
 
 log = logging.getLogger("lenet_exp")
 
 
 def tag_runs(
-    runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, weak: bool, say: Callable[[str], None] = print
+    runs: Sequence[tuple[str, str]], uri: str, result: str, *, weak: bool, say: Callable[[str], None] = print
 ) -> bool:
     """Tag a run with a result, the time, and the host in all reachable stores.
 
     Args:
         runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
         uri: address of the user's store. The address can contain a password, which is not saved.
-        tag: name of the tag: `reproduced` or `record_checked`.
         weak: whether the result is inconclusive. If so, an existing tag is kept.
         say: function that prints a line.
 
@@ -36,16 +36,16 @@ def tag_runs(
     for kept, run_id in runs:
         try:
             client = connect(full_uri(kept, uri))
-            had = client.get_run(run_id).data.tags.get(tag)
+            had = client.get_run(run_id).data.tags.get(TAG)
             if weak and had is not None:
-                say(printable(f"MLflow run {run_id}: tag {tag} is kept: {had}"))
+                say(printable(f"MLflow run {run_id}: tag {TAG} is kept: {had}"))
                 continue
-            client.set_tag(run_id, tag, value)
+            client.set_tag(run_id, TAG, value)
         except Exception as e:  # the result must be reported even if a store is unreachable
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
             all_reached = all_reached and not isinstance(e, UserError)  # for other errors, only the run is missing
         else:
-            say(f"saved in MLflow run {run_id} as tag {tag}")
+            say(f"saved in MLflow run {run_id} as tag {TAG}")
     if not runs:
         say(f"not saved in MLflow: no MLflow run of this run is known in {hide_password(uri)}")
     return all_reached
