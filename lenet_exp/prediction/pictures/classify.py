@@ -20,7 +20,6 @@ from lenet_exp.files import user_path
 from lenet_exp.prediction.pictures.frame import FRAME, cropped, frame_of, place
 from lenet_exp.prediction.pictures.paper import find_ink
 from lenet_exp.prediction.pictures.parts import find_drawings
-from lenet_exp.prediction.pictures.ruled_lines import without_lines
 from lenet_exp.tracking.models.load import TrainedModel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
@@ -106,18 +105,11 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
         return [Picture(path, torch.from_numpy(asis), inverted=False)]
     if dataset.shows is PictureContent.things:
         return [_thing(path, image, dataset.picture_box, size)]
-    pixels = np.asarray(_sized(image), dtype=np.float64)
-    ink = find_ink(pixels)
-    if ink is not None:
-        amount, lines, slope = without_lines(ink.amount)
-        if lines.any():
-            again = find_ink(pixels, lines)
-            amount = without_lines(again.amount)[0] if again else amount
-            ink = again
-    drawings = find_drawings(amount, several and dataset.shows is PictureContent.digits) if ink else []
+    ink = find_ink(np.asarray(_sized(image), dtype=np.float64))
+    drawings = find_drawings(ink.amount, several and dataset.shows is PictureContent.digits) if ink else []
     if not drawings or ink is None:
         raise DataError(f"images={path}: no object found; the picture looks blank")
-    frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope, size)) for drawing in drawings]
+    frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, size)) for drawing in drawings]
     return [Picture(path, frame, ink.dark, n, of=len(frames)) for n, frame in enumerate(frames, 1)]
 
 

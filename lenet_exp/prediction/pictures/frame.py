@@ -15,7 +15,7 @@ FINE = 8  # pixels of the working image per pixel of the frame
 THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which includes nearly all strokes in MNIST
 
 
-def frame_of(drawing: Mask, box: int, slope: float = 0.0, size: int = FRAME) -> NDArray[np.uint8]:
+def frame_of(drawing: Mask, box: int, size: int = FRAME) -> NDArray[np.uint8]:
     """Return the frame, with shape (size, size), of a drawing with shape (height, width).
 
     As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled to fit a square box (20x20 pixels in MNIST)
@@ -24,13 +24,9 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0, size: int = FRAME) -> 
 
     Args:
         box: length of the drawing's longer side in the frame, in pixels.
-        slope: slope of the paper's ruled lines; the drawing is rotated so that the lines would be horizontal.
         size: height and width of the frame, in pixels.
     """
-    large = drawing.astype(np.float64)
-    if slope:
-        large = ndimage.rotate(large, np.degrees(np.arctan(slope)), order=1)
-    fine = cropped(_resized(cropped(large), box * FINE) > 0.5)
+    fine = cropped(_resized(cropped(drawing), box * FINE) > 0.5)
     fine = _with_a_pens_width(fine, size / FRAME)
     return place(cropped(fine.astype(np.float64)), box, size)
 

@@ -35,7 +35,7 @@ class Ink:
     dark: bool
 
 
-def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
+def find_ink(pixels: Array) -> Ink | None:
     """Return the ink in a picture; None if nothing stands out from the paper.
 
     Light falls equally on paper and ink, so the logarithm of each color value is compared with that of the nearby
@@ -44,11 +44,10 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
 
     Args:
         pixels: RGB values from 0 to 255, with shape (height, width, 3).
-        lines: mask of ruled lines, which count as paper.
     """
     rough = ndimage.gaussian_filter(pixels - _paper_nearby(pixels), (1, 1, 0))
     distance = _distance(rough)
-    marked = _outstanding(distance, lines)
+    marked = _outstanding(distance)
     if not marked.any() or distance[marked].min() < max(LEAST, ABOVE_NOISE * np.quantile(distance, 0.1)) / 2:
         return None
     dark = bool(rough.mean(2)[marked].mean() < 0)
@@ -57,10 +56,9 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
     difference = log - _paper_nearby(log)
     amount = np.zeros(marked.shape)
     for _ in range(2):
-        mixture = _separating(difference, marked, lines)
+        mixture = _separating(difference, marked)
         amount = _above_its_surroundings(log @ mixture)
-        found = _outstanding(amount, lines)
-        amount /= np.quantile(amount[found], 0.6)
+        amount /= np.quantile(amount[_outstanding(amount)], 0.6)
         marked = amount > 0.5
     return Ink(amount.clip(0, None), dark)
 
@@ -71,17 +69,14 @@ def _distance(difference: Array) -> Array:
     return np.asarray(np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255)
 
 
-def _outstanding(amount: Array, lines: Mask | None) -> Mask:
+def _outstanding(amount: Array) -> Mask:
     """Return a mask of the pixels that differ from the paper at least half as much as the most different pixels."""
-    seen = amount if lines is None else np.where(lines, 0, amount)
-    return np.asarray(seen > 0.5 * np.quantile(seen, 1 - SMALLEST))
+    return np.asarray(amount > 0.5 * np.quantile(amount, 1 - SMALLEST))
 
 
-def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
+def _separating(difference: Array, marked: Mask) -> Array:
     """Return Fisher's discriminant direction, with shape (3,), scaled so that the mean of the ink is 1."""
     paper = ~ndimage.binary_dilation(marked, iterations=3)
-    if lines is not None:
-        paper |= lines
     rest = difference[paper] if paper.sum() > 100 else difference[~marked]
     spread = np.cov(rest.T) + NOISE**2 * np.eye(3)
     mean = difference[marked].mean(0)
