@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import ConfigError, one_of
+from lenet_exp.errors import ConfigError, first_line, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,11 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
 
 
 def train(
-    config: Config | dict[str, Any] | str | Sequence[str], *, on_epoch: Callable[[EpochResult], object] | None = None
+    config: Config | dict[str, Any] | str | Sequence[str],
+    *,
+    images: object = None,
+    labels: object = None,
+    on_epoch: Callable[[EpochResult], object] | None = None,
 ) -> RunResult:
     """Train a single configuration, as `lenet-train` does, and return the result of the run.
 
@@ -46,6 +50,8 @@ def train(
     Args:
         config: a `Config` from `compose`, a dict with the same structure, or overrides such as `["dataset=digits",
             "num_epoch=10"]`; a string is treated as a list with a single item.
+        images, labels: arrays to train on, as in a file for `dataset=arrays`; require overrides. They are saved in the
+            outputs folder.
         on_epoch: function that is called once per epoch, in order, with the epoch's result; earlier epochs of a
             resumed run are included. If the function returns a true value before the last epoch, the run ends as
             `pruned` and can be resumed later.
@@ -57,10 +63,12 @@ def train(
     from lenet_exp.reports.terminal.progress import log_to_notebook
     from lenet_exp.runs.run import run_alone
 
+    if isinstance(config, Config | dict) and not (images is None and labels is None):
+        raise ConfigError("images, labels: require overrides, such as ['num_epoch=10'], instead of a configuration")
     if isinstance(config, dict):
         config = composing.typed(config)
     elif not isinstance(config, Config):
-        config = composing.compose(_listed(config))
+        config = composing.compose(_listed(config, images, labels))
     told: set[int] = set()
 
     def prune(result: EpochResult) -> bool:
@@ -76,7 +84,7 @@ def train(
     return result
 
 
-def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
+def sweep(overrides: str | Sequence[str], *, images: object = None, labels: object = None) -> pd.DataFrame:
     """Train a grid of configurations in parallel processes, as `lenet-train -m` does, and compare the runs.
 
     Call `sweep` again with the same overrides to train only the missing runs. In a script, call it under
@@ -85,6 +93,7 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     Args:
         overrides: list of overrides, such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string is
             treated as a list with a single item.
+        images, labels: arrays to train on, as for `train`.
 
     Returns:
         The leaderboard that `compare` returns; empty with `sweep.dry_run=true`, which only prints what would be
@@ -100,7 +109,7 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     from lenet_exp.sweeps.grid import sweep_here
 
     with log_to_notebook():
-        done = sweep_here(_listed(overrides))
+        done = sweep_here(_listed(overrides, images, labels))
     if done is None:
         return pd.DataFrame()
     return compare(sweep=done.id)
@@ -308,8 +317,23 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
         return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
 
 
-def _listed(overrides: str | Sequence[str]) -> list[str]:
-    return [overrides] if isinstance(overrides, str) else list(overrides)
+def _listed(overrides: str | Sequence[str], images: object = None, labels: object = None) -> list[str]:
+    """Return a list of overrides. If images and labels are given, save them, and select them.
+
+    Raises:
+        ConfigError: the images and labels cannot be used.
+    """
+    given = [overrides] if isinstance(overrides, str) else list(overrides)
+    if images is None and labels is None:
+        return given
+    from lenet_exp.data.arrays import save_arrays
+
+    try:
+        path, channels = save_arrays(images, labels)
+    except Exception as e:  # see save_arrays
+        raise ConfigError(f"images, labels: {first_line(e)}") from e
+    dataset = [] if any(o.startswith("dataset=") for o in given) else ["dataset=arrays"]
+    return [*dataset, f"dataset.channels={channels}", *given, f"dataset.file={composing.quoted(str(path))}"]
 
 
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:

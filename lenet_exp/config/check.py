@@ -144,6 +144,8 @@ def _check_dataset(dataset: Dataset) -> None:
         raise ConfigError(f"dataset.channels=1: must be 3 for {dataset.name}, because its files contain color images")
     if dataset.archive is not None and not (dataset.archive.startswith("https://") and dataset.archive_md5):
         raise ConfigError(f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5")
+    if dataset.file is not None and dataset.reader is not Reader.arrays:
+        raise ConfigError(f"dataset.file={dataset.file}: must be null for {dataset.name}; set dataset=arrays")
     for part, names_of_files in dataset.files.items():
         if not all(isinstance(n, str) for n in names_of_files):
             raise ConfigError(f"dataset.files.{part}={names_of_files}: must be a list of file names")

@@ -50,6 +50,7 @@ class Reader(StrEnum):
     idx = "idx"
     pictures = "pictures"
     cifar = "cifar"
+    arrays = "arrays"
     digits = "digits"
 
 
@@ -158,8 +159,9 @@ class Dataset:
     """Flags for the dataset: its files, their format, and the split."""
 
     name: str = setting("name of the dataset")
-    reader: Reader = setting("file format: idx (as in MNIST), pictures (one folder per class), cifar, or digits")
+    reader: Reader = setting("file format: idx (as in MNIST), pictures (in folders), arrays (.npz), cifar, or digits")
     folder: str = setting("folder with the dataset's files, absolute or relative to data_root")
+    file: str | None = setting("arrays: .npz file with the images and labels (null: none)", neutral=None)
     also_in: list[str] = setting("other folders to search for the dataset's files")
     files: dict[str, list[str]] = setting("idx, cifar: names of the files for train and test")
     sha256: dict[str, str | None] = setting("SHA-256 digest of each uncompressed file (null: unknown)")
@@ -168,7 +170,7 @@ class Dataset:
     archive: str | None = setting("HTTPS address of an archive with the dataset's files (null: none)", neutral=None)
     archive_md5: str | None = setting("MD5 digest of the archive", neutral=None)
     transposed: bool = setting("idx: rows and columns of the images are exchanged", neutral=False)
-    first_label: int = setting("idx: label of the first class", ge=0, neutral=0)
+    first_label: int = setting("idx, arrays: label of the first class", ge=0, neutral=0)
     class_names: list[str] | None = setting("names of the classes (null: names of the folders, or labels)")
     channels: int = setting("1 (gray) or 3 (color)", neutral=1)
     image_size: int | None = setting(

@@ -169,7 +169,6 @@ def _absolute(job: Job, key: str, value: str) -> str:
 
     The job may have been created in a different working directory.
     """
-    path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
-    if path is None:
-        return value
-    return quoted(path)
+    its = job.config
+    path = {"data_root": its.data_root, "model_path": its.model_path, "dataset.file": its.dataset.file}.get(key)
+    return value if path is None else quoted(path)

@@ -229,17 +229,8 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
 
 
 # Flags that do not change how a dataset's files are read.
-_HOW_USED = (
-    "val_size",
-    "train_size",
-    "stratified",
-    "exact_classes",
-    "picture_box",
-    "shows",
-    "mirrors",
-    "archive",
-    "archive_md5",
-)
+_HOW_USED = ("val_size", "train_size", "stratified", "exact_classes", "picture_box", "shows")
+_DOWNLOAD = ("mirrors", "archive", "archive_md5")
 
 
 @dataclass(frozen=True)
@@ -252,8 +243,8 @@ class _Source:
 
 def _source(dataset: Dataset) -> _Source:
     values = asdict(dataset)
-    for how_used in _HOW_USED:
-        del values[how_used]
+    for flag in (*_HOW_USED, *_DOWNLOAD):
+        del values[flag]
     return _Source(json.dumps(values, sort_keys=True), dataset)
 
 

@@ -16,19 +16,20 @@ from torch import Tensor
 from lenet_exp.amounts import first_of
 from lenet_exp.config.image_shape import MOST_CLASSES
 from lenet_exp.config.schema import Dataset, Reader
+from lenet_exp.data.arrays import read_arrays
 from lenet_exp.data.download import download
 from lenet_exp.data.files import find_folder, read_file
 from lenet_exp.data.idx import parse_idx
 from lenet_exp.data.pictures import read_picture
-from lenet_exp.errors import DataError
-from lenet_exp.files import user_path
+from lenet_exp.errors import DataError, first_line
+from lenet_exp.files import check_regular, user_path
 
 DIGITS_TEST_SIZE = 297
 QMNIST_COLUMNS = 8
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes per image
 MOST_NAMED = 12  # maximum number of classes in a message
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-Part = Literal["train", "test"]
+Part = Literal["train", "test", "all"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
     if dataset.reader is Reader.pictures:
         names = sorted(_class_folders(dataset, root, "train"))
     else:
-        labels = READERS[dataset.reader](dataset, root, "train").labels
-        last = int(labels.max()) if len(labels) else -1
+        # If all images of a class in an .npz file are test images, the class also has a name.
+        labels = READERS[dataset.reader](dataset, root, "all" if dataset.reader is Reader.arrays else "train").labels
+        last = min(int(labels.max()), 2**32) if len(labels) else -1
         names = range(dataset.first_label, dataset.first_label + last + 1)
     if not 1 <= len(names) <= MOST_CLASSES:
         raise DataError(
@@ -100,11 +102,8 @@ def _read_files(dataset: Dataset, root: Path, part: Part) -> tuple[Path, list[by
     """Return the folder of a dataset, the content of each file of a part, and the files' digests by name."""
     names = dataset.files[part]
     folder = find_folder(dataset, root, names) or download(dataset, root, names)
-    contents, digests = [], {}
-    for name in names:
-        content, digests[name] = read_file(dataset, folder, name)
-        contents.append(content)
-    return folder, contents, digests
+    read = {name: read_file(dataset, folder, name) for name in names}
+    return folder, [content for content, _ in read.values()], {name: digest for name, (_, digest) in read.items()}
 
 
 def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -198,6 +197,21 @@ def _part_folder(dataset: Dataset, root: Path, part: Part) -> Path:
     return (root / dataset.folder / part).resolve()
 
 
+def _read_arrays(dataset: Dataset, _: Path, part: Part) -> RawImages:
+    if dataset.file is None:
+        raise DataError(f"dataset={dataset.name}: requires dataset.file, the path of an .npz file")
+    path = user_path(dataset.file).absolute()
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            images, labels = map(torch.from_numpy, read_arrays(file, part, dataset.channels))
+            file.seek(0)
+            files = {path.name: hashlib.file_digest(file, "sha256").hexdigest()}
+    except Exception as e:  # see read_arrays
+        raise DataError(f"dataset={dataset.name}: cannot use dataset.file={path}: {first_line(e)}") from e
+    return RawImages(images, labels - dataset.first_label, 255, str(path), files=files)
+
+
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
     """Read the digits from scikit-learn's data file, because importing scikit-learn would take longer than training."""
     package = find_spec("sklearn")
@@ -215,5 +229,6 @@ READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
     Reader.idx: _read_idx,
     Reader.pictures: _read_pictures,
     Reader.cifar: _read_cifar,
+    Reader.arrays: _read_arrays,
     Reader.digits: _read_digits,
 }

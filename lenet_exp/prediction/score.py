@@ -31,7 +31,7 @@ def dataset_for(model: TrainedModel, dataset: Dataset) -> Dataset:
     its, shape = model.record.config.dataset if model.record is not None else None, model.shape
     if its is not None:
         dataset = replace(dataset, class_names=dataset.class_names or its.class_names)
-        if its.name == dataset.name or dataset.reader is Reader.pictures:
+        if its.name == dataset.name or dataset.reader in (Reader.pictures, Reader.arrays):
             dataset = replace(dataset, channels=its.channels, image_size=its.image_size)
     found = ImageShape.of(replace(dataset, exact_classes=True))
     if (found.channels, found.size) != (shape.channels, shape.size):

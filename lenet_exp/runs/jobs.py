@@ -104,12 +104,12 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
         if option[TARGET] != other:
             named = f"{group}: {other} and {option[TARGET]} are both called {option_name(option)}"
             raise ConfigError(f"{named}; add name: to one of their option files")
-    folders: dict[str, str] = {}
+    places: dict[str, tuple[str, str | None]] = {}
     for dataset in (config.dataset for config in configs):
-        if folders.setdefault(dataset.name, dataset.folder) != dataset.folder:
+        if places.setdefault(dataset.name, (dataset.folder, dataset.file)) != (dataset.folder, dataset.file):
             raise ConfigError(
                 f"dataset.name={dataset.name}: must differ between datasets; for example, set "
-                "dataset.name=a,b sweep.zip=[dataset.folder,dataset.name]"
+                f"dataset.name=a,b sweep.zip=[dataset.{'file' if dataset.file else 'folder'},dataset.name]"
             )
 
 
@@ -147,7 +147,7 @@ def freeze_jobs(
     find = find or cache(find_weights)
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
-            named = with_class_names(given)
+            named = with_class_names(_with_absolute_paths(given))
             digests = data_digests(named)
             named = with_initial_weights(named, digests["validation"], find)
             config = _as_in_0_2(named, digests)
@@ -204,7 +204,7 @@ def without_effect(configs: Sequence[Config]) -> list[str]:
     found = []
     for flag, group in IGNORED.items():
         name = flag.rpartition(".")[2]
-        values = {str(_value(config, flag)) for config in configs}
+        values = {str(c.optimizer.get(name) if group == "optimizer" else value_of(c, flag)) for c in configs}
         options = {option_name(o): o for config in configs if (o := getattr(config, group))}
         deaf = sorted(
             n for n, o in options.items() if name not in (taken(o) if group == "model" else keywords(group, o))
@@ -219,10 +219,6 @@ def _described(config: Config) -> str:
     model = [option_name(config.model)] if option_name(config.model) != LENET5["name"] else []
     activation = [option_name(config.activation)] if "activation" in taken(config.model) else []
     return " ".join([config.dataset.name, *model, *activation, option_name(config.optimizer)])
-
-
-def _value(config: Config, flag: str) -> object:
-    return config.optimizer.get("momentum") if flag == "optimizer.momentum" else value_of(config, flag)
 
 
 def _run_ids(jobs: Sequence[Job]) -> list[str]:
@@ -269,12 +265,13 @@ def _named(engine: str) -> list[str]:
     return [] if engine == EngineName.torch else [engine]
 
 
+def _with_absolute_paths(config: Config) -> Config:
+    paths = (config.data_root, config.model_path, config.dataset.file)
+    data_root, model_path, file = (path and str(user_path(path).absolute()) for path in paths)
+    return replace(config, data_root=str(data_root), model_path=model_path, dataset=replace(config.dataset, file=file))
+
+
 def _frozen(config: Config) -> Config:
-    """Return a copy of the configuration with absolute paths, without passwords, and without hooks."""
-    return replace(
-        config,
-        data_root=str(user_path(config.data_root).absolute()),
-        model_path=config.model_path and str(user_path(config.model_path).absolute()),
-        tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)),
-        sweep=replace(config.sweep, on_end=None, webhook=None),
-    )
+    """Return a copy of the configuration without passwords and hooks."""
+    tracking = replace(config.tracking, uri=frozen_uri(config.tracking.uri))
+    return replace(config, tracking=tracking, sweep=replace(config.sweep, on_end=None, webhook=None))

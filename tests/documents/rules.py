@@ -105,7 +105,7 @@ RULES = (
     Rule(r"lenet-train -m .*sweep\.resume=", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-train dataset=(emnist|cifar10)", "downloads up to 0.6 GB: its configuration is printed",
          more=("--cfg", "job")),
-    Rule(r"lenet-train dataset=folder", "runs unchanged: the dataset is small"),
+    Rule(r"lenet-train dataset=(folder|arrays)", "runs unchanged: the dataset is small"),
     Rule(r"lenet-train\b(?!.*(--(help|cfg)|-sc ))", "trains for minutes or hours: composed and checked", elsewhere=True,
          more=(*SHORT, "sweep.dry_run=true")),
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
