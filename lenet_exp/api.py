@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config import compose as composing
+from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line, one_of
 
@@ -158,7 +159,7 @@ def search(
         budgets |= {"seeds": seeds, "confirm": confirm}
         given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
         spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
-        planned, found = search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
+        planned, found = search_here([*_listed(overrides), *given, *(f"{flag}={v}" for flag, v in spelt.items())])
         confirm_search(planned)
     return found
 
@@ -318,12 +319,16 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
 
 
 def _listed(overrides: str | Sequence[str], images: object = None, labels: object = None) -> list[str]:
-    """Return a list of overrides. If images and labels are given, save them, and select them.
+    """Return a list of overrides, with `./conf` as the folder of own options if it can be used.
+
+    If images and labels are given, save them, and select them.
 
     Raises:
         ConfigError: the images and labels cannot be used.
     """
     given = [overrides] if isinstance(overrides, str) else list(overrides)
+    if not any(o.startswith("hydra.searchpath=") for o in given) and (folder := default_config_dir()) is not None:
+        given.append(f"hydra.searchpath=[{composing.quoted(f'file://{folder}')}]")
     if images is None and labels is None:
         return given
     from lenet_exp.data.arrays import save_arrays

@@ -22,12 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.cache import is_ours
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, print_error, run_and_exit
 from lenet_exp.commands.help import help_text
-from lenet_exp.config.compose import allow_new_keys
+from lenet_exp.config.compose import allow_new_keys, quoted
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
-from lenet_exp.config.option_files import check_option_files
+from lenet_exp.config.option_files import check_option_files, default_config_dir
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
@@ -78,6 +79,11 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         return math.nan
 
     arguments = _checked_arguments(program)
+    if arguments.config_dir is None and default_config_dir(warn=not arguments.shell_completion) is not None:
+        arguments.config_dir = "conf"
+        sys.argv[1:1] = ["--config-dir", "conf"]  # also for Hydra, and for the commands that records contain
+        if not arguments.shell_completion:
+            print("using option files in ./conf", file=sys.stderr)
     try:
         overrides = arguments.overrides
         if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
@@ -138,9 +144,10 @@ def _with_search_path(arguments: Namespace) -> list[str]:
     if not os.path.isdir(folder):
         raise ConfigError(f"--config-dir {folder}: not found")
     check_option_files(Path(folder), overrides)
-    quoted = folder.replace("'", r"\'")
+    if is_ours(os.stat(parent := os.path.dirname(folder))) and parent not in sys.path:
+        sys.path.append(parent)  # own classes can be next to the folder; no other user can put modules there
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
-    return [*(o for o in overrides if not o.startswith(key)), f"{key}'file://{quoted}'{given}]"]
+    return [*(o for o in overrides if not o.startswith(key)), f"{key}{quoted(f'file://{folder}')}{given}]"]
 
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:

@@ -1,17 +1,39 @@
-"""Checks of a user's own option files, so that an error names the file."""
+"""A user's own option files: their default folder, and checks, so that an error names the file."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 import yaml
 
-from lenet_exp.config.package_files import config_groups
+from lenet_exp.cache import is_ours
+from lenet_exp.config.package_files import CONF_DIR, config_groups
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import read_regular
+
+
+def default_config_dir(*, warn: bool = True) -> Path | None:
+    """Return the folder `conf` in the working directory if it contains options that only this user can change.
+
+    Other users must not be able to add options, because an option can name a class whose code would run.
+
+    Args:
+        warn: whether to print a warning if the folder contains options but cannot be used.
+    """
+    folder = Path("conf").absolute()
+    options = any(os.path.isdir(folder / group) for group in (*config_groups(), "hydra"))
+    if not options or folder.samefile(CONF_DIR):
+        return None
+    wrong = next((path for path in (folder, *folder.rglob("*")) if not is_ours(path.lstat())), None)
+    if wrong is not None and warn:
+        why = f"{wrong} is a link or can be changed by other users"
+        print(f"./conf: not used, because {why}; run chmod -R go-w conf, or add --config-dir conf", file=sys.stderr)
+    return folder if wrong is None else None
 
 
 def check_option_files(folder: Path, overrides: Sequence[str]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
+from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.targets import keywords
@@ -65,6 +69,74 @@ INVALID = {
     "defaults": b"defaults: 5\n_target_: torch.nn.Tanh\n",
     "includes itself": b"defaults: [large]\n_target_: torch.nn.Tanh\n",
 }
+
+
+@pytest.fixture
+def conf(workdir, monkeypatch) -> Path:
+    """The folder `conf` in the working directory, with an activation whose class is next to the folder."""
+    monkeypatch.chdir(workdir)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(workdir))])
+    before = os.umask(0o022)
+    (workdir / "conf" / "activation").mkdir(parents=True)
+    (workdir / "beside_conf.py").write_text("from torch import nn\nclass Act(nn.ReLU):\n    pass\n")
+    (workdir / "conf" / "activation" / "beside.yaml").write_text("_target_: beside_conf.Act\nmonotone: true\n")
+    os.umask(before)
+    workdir.chmod(0o755)
+    return workdir / "conf"
+
+
+def test_folder_conf_is_default_for_config_dir(main, ready, conf):
+    small = ("dataset=digits", "batch_size=32", "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    done = main(*small, "activation=beside", status=0)
+    (record,) = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
+    assert record["config"]["activation"]["_target_"] == "beside_conf.Act"
+    assert record["command"].startswith("lenet-train --config-dir conf dataset=digits")
+    assert "./conf" in done.stderr.splitlines()[0]
+    assert compose(["dataset=digits", "activation=beside"]).activation["_target_"] == "beside_conf.Act"
+    assert "beside" in main("--help", status=0).stdout
+    assert "activation" not in main("--cfg", "job", "-p", "dataset", status=0).stdout
+
+
+def test_typed_config_dir_replaces_folder_conf(conf, main):
+    conf.rename(conf.with_name("mine"))
+    (conf / "activation").mkdir(parents=True)
+    main("--config-dir=mine", "activation=beside", "--cfg", "job", status=0)
+    assert "conf" not in sys.argv
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda conf: conf.chmod(0o775), "conf"),
+        (lambda conf: (conf / "activation").chmod(0o757), "conf/activation"),
+        (lambda conf: (conf / "activation" / "beside.yaml").chmod(0o664), "conf/activation/beside.yaml"),
+        (lambda conf: conf.symlink_to(conf.rename(conf.with_name("other"))), "conf"),
+    ],
+)
+def test_folder_conf_that_others_can_change_is_not_used(change, named, conf, main):
+    change(conf)
+    done = main("activation=beside", status=2)
+    assert f"{conf.parent / named} " in done.stderr.splitlines()[0]
+    main("--config-dir=conf", "activation=beside", "--cfg", "job", status=0)
+
+
+def test_folders_without_own_options_are_not_config_dirs(conf, monkeypatch, capfd):
+    assert default_config_dir() == conf
+    (conf / "activation").rename(conf / "nginx")
+    conf.chmod(0o777)
+    assert default_config_dir() is None
+    conf.rename(conf.with_name("other"))
+    assert default_config_dir() is None
+    conf.write_text("a file")
+    assert default_config_dir() is None
+    monkeypatch.chdir(CONF_DIR.parent)  # as in a checkout
+    assert default_config_dir() is None
+    assert capfd.readouterr().err == ""
+
+
+def test_classes_are_not_imported_from_folder_that_others_can_change(conf, main):
+    conf.parent.chmod(0o777)
+    assert "beside_conf" in main("activation=beside", "dataset=digits", status=2).stderr
 
 
 @pytest.mark.parametrize("given", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
