@@ -19,8 +19,8 @@ from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.names import job_name
 from lenet_exp.config.package_files import config_groups
+from lenet_exp.config.params import job_name
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult

@@ -15,7 +15,7 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.evaluation import calibration_text, times
-from lenet_exp.reports.columns import behind
+from lenet_exp.reports.columns import accuracy, behind
 from lenet_exp.tracking.models.prediction import LoggedTest
 from lenet_exp.training.score import Score
 
@@ -115,14 +115,14 @@ class ScoredConfiguration:
 def heading(scored: ScoredConfiguration) -> str:
     """Return the heading for a configuration's results: its name, why it was evaluated, and its validation accuracy."""
     group, comparison = scored.group, scored.comparison
-    spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
+    metric = comparison.metric
     lost = f", {group.diverged} diverged" if group.diverged else ""
-    reached = f"validation accuracy {group.mean * 100:.2f}{spread}% (n = {group.n}{lost})"
+    reached = f"validation {metric.name} {accuracy(group)}{'%' * metric.percent} (n = {group.n}{lost})"
     tested = confirmation(comparison)
     if not scored.leads:
         how = "baseline" if comparison.is_baseline(group) else "not the leader"
     elif tested is None:
-        how = f"leader on {comparison.dataset} by validation accuracy"
+        how = f"leader on {comparison.dataset} by validation {metric.name}"
     else:
         answer = {True: "confirmed", False: "not confirmed", None: "being tested"}[tested.confirmed]
         what = "equivalence " if tested.points is None else ""

@@ -20,7 +20,7 @@ from lenet_exp.comparison.studies.datasets import across_datasets
 from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.class_groups import VERSION
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.names import rounded
+from lenet_exp.config.params import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.words.phrases import remark
 
@@ -81,7 +81,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
     for position, group in enumerate(comparison.groups):
         lead = comparison.leads[position]
         low, high = group.interval
-        row: dict[str, Cell] = {"dataset": comparison.dataset, "rank": position + 1}
+        row: dict[str, Cell] = {"dataset": comparison.dataset, "metric": comparison.metric.name, "rank": position + 1}
         row |= dict(zip(comparison.flags, comparison.values(group), strict=True))
         row |= {
             "n": group.n,

@@ -15,10 +15,9 @@ from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, without_code
 from lenet_exp.config.package_files import config_groups
-from lenet_exp.config.params import text
+from lenet_exp.config.params import job_name, swept_values, text
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Objective, Tracking, value_of
 from lenet_exp.config.targets import keywords, taken

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.comparison.group import ABSENT
 from lenet_exp.config.class_groups import CLASS_GROUPS
-from lenet_exp.config.names import job_name
 from lenet_exp.config.own_code import stamped, with_code
 from lenet_exp.config.package_files import config_groups
+from lenet_exp.config.params import job_name
 from lenet_exp.config.quick import Compose, QuickComposer
 from lenet_exp.config.schema import Config, Option, has_effect, knobs
 from lenet_exp.config.search import without_search

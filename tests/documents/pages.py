@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 from tests.tools.commands import ROOT
 
@@ -21,6 +22,7 @@ PAGES = (README, "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path
 COMPARED = (README, "docs/how-to/compare.md", "docs/how-to/reproduce.md")  # see benchmarks/transcripts.py
 KINDS = {"bash", "python", "text", "yaml", "{toctree}", "{eval-rst}"}  # a block of another kind could hide a command
 FENCE = re.compile(r"^ *```([\w{}-]*)$")
+FILE = re.compile(r"Save this file as `([^`]+)`:$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
 
 
@@ -31,6 +33,7 @@ class Block:
     Attributes:
         line: number of its first line in the page.
         shown: text block below a bash block.
+        file: path of the file that the reader saves the block as, according to the line above it.
     """
 
     page: str
@@ -38,6 +41,7 @@ class Block:
     kind: str
     text: str
     shown: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def blocks(page: str) -> list[Block]:
     """Return all blocks of a page in order."""
     found: list[Block] = []
     inside: tuple[int, str, list[str]] | None = None
+    above = ""
     for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
         fence = FENCE.match(line)
         if fence is None and inside is not None:
@@ -88,16 +93,26 @@ def blocks(page: str) -> list[Block]:
         elif fence is not None and inside is None:
             inside = (number + 1, fence[1], [])
         elif inside is not None:
-            found.append(Block(page, inside[0], inside[1], "\n".join(inside[2])))
-            inside = None
+            file = FILE.search(above)
+            found.append(Block(page, inside[0], inside[1], "\n".join(inside[2]), file=file[1] if file else None))
+            inside, above = None, ""
         elif INDENTED.match(line):
             found.append(Block(page, number, "bash", line.strip()))
+        above = line.strip() or above if inside is None else above
     assert inside is None, f"{page}:{inside}: a block that does not end"
     for n, (block, below) in enumerate(pairwise(found)):
         adjacent = below.line == block.line + len(block.text.splitlines()) + 3
         if (block.kind, below.kind) == ("bash", "text") and adjacent and "$ " not in below.text:
             found[n] = replace(block, shown=below.text)
     return found
+
+
+def save_files(page: str, folder: Path) -> None:
+    """Save the files that a page shows in a folder."""
+    for block in ALL[page]:
+        if block.file is not None:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.file).write_text(f"{block.text}\n")
 
 
 def commands(block: Block) -> list[Command]:

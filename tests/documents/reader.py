@@ -64,8 +64,13 @@ class Reader(contextlib.ExitStack):
             self.wrong.append(f"{command}\n    typed: {text}\n    {problem}")
 
     def execute(self, block: Block) -> None:
-        """Execute a python block, with less training."""
+        """Execute a python block, with less training, or save a block that is a file."""
         script = block.text
+        if block.file is not None:
+            path = self.folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(script + "\n")
+            return
         for large, small in SMALLER.items():
             script = script.replace(large, small)
         with pytest.MonkeyPatch.context() as patch:

@@ -16,8 +16,8 @@ from tests.tools.commands import ROOT
 from tests.tools.records import changed_model
 
 SELDOM = [*(f"docs/how-to/{name}.md" for name in ("clusters", "disk", "mlflow", "server")), "docs/reference/python.md"]
-MODELS = "docs/how-to/models.md"
-OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, MODELS)]
+OWN = "docs/how-to/own-network.md"
+OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM, OWN)]
 
 
 def bring(folder: Path) -> None:
@@ -32,7 +32,7 @@ def bring(folder: Path) -> None:
     "pages",
     [
         pytest.param([README], marks=pytest.mark.slow(seconds=40), id="README.md"),
-        pytest.param([MODELS], marks=pytest.mark.slow(seconds=13), id="own models"),
+        pytest.param([OWN], marks=pytest.mark.slow(seconds=25), id="own network"),
         pytest.param([TUTORIAL], marks=pytest.mark.by_hand, id="tutorial"),
         pytest.param(OFTEN, marks=pytest.mark.by_hand, id="pages of training and comparison"),
         pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),
@@ -48,7 +48,7 @@ def test_commands_of_page_end_as_documented(pages, tmp_path, empty_store, real_d
     for page in pages:
         with Reader(folder, real_data) as reader:
             for block in ALL[page]:
-                if block.kind == "python":
+                if block.kind == "python" or block.file is not None:
                     reader.execute(block)
                 for command in commands(block):
                     reader.type(command)

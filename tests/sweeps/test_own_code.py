@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs import jobs
 from lenet_exp.runs.run import run_alone
 from tests.conftest import Cli
+from tests.documents.pages import save_files
 from tests.tools.commands import Done, end, refused, start, succeeded
 from tests.tools.configs import compose
 from tests.tools.stores import client, runs
@@ -38,6 +41,8 @@ class Net(torch.nn.Module):
         return self.out(self.fc(x.flatten(1)).relu())
 '''
 LINE = ("dataset=digits", "batch_size=32", "num_epoch=2", "optimizer.lr=0.05", "model=net")
+OWN = ("dataset=cells", "batch_size=32", "num_epoch=3", "tracking.plots=false", "model=residual", "loss=margin",
+       "metric=top2", "augmentation=noise", "schedule=triangle")  # fmt: skip
 MORE = ("num_threads=1", "tracking.plots=false")
 Train = Callable[..., Done]
 
@@ -91,26 +96,38 @@ def test_edit_of_imported_file_makes_new_runs_and_one_comparison(train, nets, re
 
 
 @pytest.mark.slow(seconds=45)
-def test_trained_code_is_used_after_files_are_deleted(train, nets, ready, cli, workdir):
-    succeeded(train("-m", "seed=0,1"))
-    search = ("-m", "hydra/sweeper=search", "model.maps=1,2", "n_trials=2", "search.sampler=grid")
-    succeeded(train(*search))
-    (nets / "mine.py").unlink()
-    (nets / "parts.py").unlink()
-    first, second = all_sweeps(ready)[::-1]
-    run = first.jobs()[0].folder.path
+def test_everything_of_ones_own_survives_kill_and_deleted_code(ready, cli, workdir):
+    """Uses the files of docs/how-to/own-network.md: arrays, network, loss, metric, augmentation, and schedule."""
+    save_files("docs/how-to/own-network.md", workdir)
+    subprocess.run([sys.executable, "save_cells.py"], cwd=workdir, check=True)
+    sweep = start("-m", *OWN, "seed=range(4)", "sweep.workers=1", outputs=ready, cwd=workdir, cold=True)
+    until(lambda: list(ready.glob("runs/*/record.json")), sweep)
+    sweep.kill()
+    end(sweep)
+    search = ("-m", "hydra/sweeper=search", "model.maps=4,8", "n_trials=2", "search.sampler=grid")
+    succeeded(cli(*search, *OWN))
+    (workdir / "mine.py").unlink()
+    second, first = all_sweeps(ready)
+    assert 0 < sum(job.folder.record() is not None for job in first.jobs()) < 4
+    succeeded(cli("-m", f"sweep.resume={first.id}"))
+    records = [job.folder.record() for job in first.jobs()]
+    runs_of_sweep = [str(job.folder.path) for job in first.jobs()]
+    assert {record.outcome for record in records} == {"finished"}
     for program, *typed in (
         ("predict", f"sweep={first.id}", "ensemble=true"),
-        ("predict", f"trained_model={run}"),
-        ("export", f"trained_model={run}", "output=net.pt2"),
-        ("reproduce", f"run={run}"),
-        ("train", "-m", f"sweep.resume={first.id}"),
+        ("predict", f"trained_model={runs_of_sweep[0]}"),
+        ("export", f"trained_model={runs_of_sweep[0]}", "output=net.pt2"),
+        *(("reproduce", f"run={run}") for run in runs_of_sweep[:2]),
     ):
         succeeded(cli(*typed, program=program))
-    succeeded(cli("-m", "--config-dir=nets", f"sweep.resume={second.id}", "seeds=2"))
+    assert "best val top2, %" in succeeded(cli(f"sweep={first.id}", program="compare")).stdout
+    metrics = [run.data.metrics for run in runs(client(ready)) if "best_val_top2" in run.data.metrics]
+    assert {m["best_val_top2"] for m in metrics} >= {record.best_val_metric for record in records}
+    assert all(m["best_val_top2"] >= m["best_val_accuracy"] for m in metrics)
+    succeeded(cli("-m", "--config-dir=conf", f"sweep.resume={second.id}", "seeds=2"))
     assert len(SweepFolder(second.path).jobs()) > 2
-    assert set(widths(ready)) == {8, 16}
-    refused(train("seed=9"), "mine.Net")
+    gone = cli(*OWN, "seed=9")
+    assert (gone.returncode, "mine.Residual" in gone.stderr) == (2, True)
 
 
 @pytest.mark.slow(seconds=15)

@@ -26,6 +26,8 @@ _OPTIONS = """
     training.ema_decay=0.9 training.patience=2 training.min_delta=0.001
 """
 OPTIONS = tuple(_OPTIONS.split())
+PARTS = "tests.training.clumsy.parts"
+OWN = (f"+augmentation.own={{_target_:{PARTS}.Noise}}", f"+schedule.own={{_target_:{PARTS}.triangle}}")
 
 
 def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tuple[Lane, list[EpochResult]]:
@@ -52,14 +54,16 @@ def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tup
         best, (lane, _) = lane.best, start(lane.config)
         restore(lane, tensors, json.loads(metadata["values"]))
         if best is not None:
-            lane.best = Best(best.epoch, best.val_accuracy, best.weights, tensors["best_predictions"].to(torch.int64))
+            predictions = tensors["best_predictions"].to(torch.int64)
+            lane.best = Best(best.epoch, best.val_accuracy, best.weights, predictions, val_metric=best.val_metric)
     return lane, results
 
 
 def numbers(result: EpochResult) -> tuple:
     """Return the parts of a result that do not depend on the clock."""
     losses = [(iteration, loss) for iteration, loss, _ in result.step_losses]
-    return result.epoch, result.train_loss, result.train_accuracy, result.val_loss, result.val_accuracy, losses
+    validation = result.val_loss, result.val_accuracy, result.val_metric
+    return result.epoch, result.train_loss, result.train_accuracy, *validation, losses
 
 
 def same(one: tuple[Lane, list[EpochResult]], other: tuple[Lane, list[EpochResult]]) -> None:
@@ -82,6 +86,7 @@ def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
         ("adam", ("optimizer.amsgrad=true", "schedule=cosine")),
         ("adamw", ("activation=rrelu", "regularization.dropout_rate=0.3", "schedule=step")),
         ("rmsprop", ("activation=prelu", "num_iter_echo=2")),
+        ("sgd", (*OWN, "loss=focal", "loss.class_weights=balanced", "metric=loss")),
     ],
 )
 def test_training_stopped_twice_resumes_with_each_optimizer(optimizer, more, tmp_path):

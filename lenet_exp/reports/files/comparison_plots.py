@@ -24,7 +24,7 @@ from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.names import rounded
+from lenet_exp.config.params import rounded
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.files.plots import style

@@ -52,7 +52,8 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
     unit, points = (r", in \%", ", in points") if comparison.metric.percent else ("", "")
     said = rf"{capital(comparison.by)} validation {name} on {escaped(comparison.dataset)}{unit}: "
     said += r"mean $\pm$ standard deviation over $n$ seeds, and 95\% confidence interval (CI) of the mean."
-    said += rf" Lead: {name} of the leader minus that of the row{points}, with simultaneous 95\% intervals."
+    sides = ("leader", "row") if comparison.metric.larger else ("row", "leader")
+    said += rf" Lead: {name} of the {sides[0]} minus that of the {sides[1]}{points}, with simultaneous 95\% intervals."
     if may_be_best:
         said += " Bold: could be the best."
     if comparison.tested:

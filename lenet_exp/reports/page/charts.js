@@ -23,6 +23,8 @@ function intervalsChart(board, width) {
     }
     const left = at(x.min)[0];
     if (beyond(g)) children.push({ type: "polygon", shape: { points: [[left, cy], [left + 9, cy - 6], [left + 9, cy + 6]] }, style });
+    const right = at(x.max)[0];
+    if (Math.max(g.mean, ...g.seeds) > x.max) children.push({ type: "polygon", shape: { points: [[right, cy], [right - 9, cy - 6], [right - 9, cy + 6]] }, style });
     if (g.mean >= x.min) children.push({ type: "circle", shape: { cx, cy, r: 5 }, style: { ...style, stroke: t.card, lineWidth: 1 } });
     return { type: "group", children };
   };

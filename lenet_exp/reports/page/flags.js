@@ -9,17 +9,18 @@ function parallelChart(board, width) {
   const flags = data.flags.slice(0, AXES);
   const y = axis(most(its.map((g) => g.mean)), { percent: true });
   const line = { axisLine: { lineStyle: { color: t.strong } }, axisTick: { lineStyle: { color: t.strong } }, nameTextStyle: { color: t.text, fontWeight: 600 } };
-  const axes = [...flags.map((flag, f) => ({ ...flagAxis(flag, data.groups.map((g) => g.values[f])), name: flag.short })).map((a) => (a.type === "log" ? { ...a, name: `${a.name} (log)` } : a)), { ...y, name: `${data.by} val` }];
+  const axes = [...flags.map((flag, f) => ({ ...flagAxis(flag, data.groups.map((g) => g.values[f])), name: flag.short })).map((a) => (a.type === "log" ? { ...a, name: `${a.name} (log)` } : a)), { ...y, name: METRIC.name === "accuracy" ? `${data.by} val` : `${data.by} val ${METRIC.name}` }];
+  const beyond = (g) => g.mean < y.min || g.mean > y.max;
   const rows = [...its].reverse(); // the best on top
   const option = based({
     parallel: { left: 60, right: 70, top: 36, bottom: 58 },
     parallelAxis: axes.map((a, dim) => ({ ...line, ...a, nameLocation: "end", nameGap: 15, nameTruncate: { maxWidth: (width - 130) / axes.length }, dim, axisLabel: { color: t.text, textBorderColor: t.card, textBorderWidth: 3, ...a.axisLabel } })),
     visualMap: { type: "continuous", min: y.min, max: y.max, calculable: false, inRange: { color: VIRIDIS }, textStyle: { color: t.text }, text: [percent(y.max), percent(y.min)], itemWidth: 12, dimension: flags.length, orient: "horizontal", left: "center", bottom: 0, itemHeight: 140 },
-    series: [{ type: "parallel", lineStyle: { width: its.length > 200 ? 1 : 2, opacity: its.length > 200 ? 0.45 : 0.8 }, emphasis: { lineStyle: { width: 4, opacity: 1 } }, inactiveOpacity: 0.04, data: rows.map((g) => ({ value: [...flags.map((_, f) => g.values[f]), Math.max(g.mean, y.min)], lineStyle: { type: g.mean < y.min ? "dashed" : "solid" } })) }],
+    series: [{ type: "parallel", lineStyle: { width: its.length > 200 ? 1 : 2, opacity: its.length > 200 ? 0.45 : 0.8 }, emphasis: { lineStyle: { width: 4, opacity: 1 } }, inactiveOpacity: 0.04, data: rows.map((g) => ({ value: [...flags.map((_, f) => g.values[f]), Math.min(Math.max(g.mean, y.min), y.max)], lineStyle: { type: beyond(g) ? "dashed" : "solid" } })) }],
     tooltip: { trigger: "item", formatter: (p) => groupTip(rows[p.dataIndex]) },
   });
   const more = data.flags.length > flags.length ? ` First ${AXES} of ${data.flags.length} flags.` : "";
-  const foot = its.some((g) => g.mean < y.min) ? " Dashed: accuracy below the axis." : "";
+  const foot = its.some(beyond) ? ` Dashed: ${METRIC.name} beyond the axis.` : "";
   return { option, note: `Drag along an axis to select a range; click the axis to reset it.${foot}${more}` };
 }
 

@@ -16,7 +16,7 @@ from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.names import rounded
+from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.columns import accuracy, interval, short, signed
 from lenet_exp.reports.run_source import RunSource

@@ -9,7 +9,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.names import rounded
+from lenet_exp.config.params import rounded
 from lenet_exp.reports.columns import Column, columns, signed
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.words.next_steps import cautions, next_step, notes

@@ -1,12 +1,13 @@
 """Explains how configurations are compared, for the help of `lenet-compare` and for the page."""
 
-METHOD = """Configurations are ranked by their mean validation accuracy over seeds. The leader is tested against every
-other configuration: with a paired test if the two have seeds in common, otherwise with Welch's test. From four
-configurations on, the standard deviation of each configuration is estimated from all of them. "Behind" is corrected for
-all pairs of configurations (Shaffer). In at most about 5 of 100 sweeps, it wrongly contains an equally good
-configuration, or a win is wrong. "The best is one of" contains the truly best configuration in about 95 of 100
-sweeps (Hsu); configurations outside are not the best, but may not be significantly behind the leader. An unstable
-configuration varies too much between seeds to be excluded. These rates do not hold if some runs of a configuration
-collapse (reach far lower accuracy than the rest). The intervals of all leads hold together in about 95 of 100 sweeps
-and cover only variation between seeds (and between splits, if split_seed is swept). The lead of a winner is biased
-upward. Configurations with diverged runs rank last and are not tested. No configuration wins while runs are missing."""
+METHOD = """Configurations are ranked by the mean of their metric, by default validation accuracy, over seeds. The
+leader is tested against every other configuration: with a paired test if the two have seeds in common, otherwise with
+Welch's test. From four configurations on, the standard deviation of each configuration is estimated from all of them.
+"Behind" is corrected for all pairs of configurations (Shaffer). In at most about 5 of 100 sweeps, it wrongly contains
+an equally good configuration, or a win is wrong. "The best is one of" contains the truly best configuration in about 95
+of 100 sweeps (Hsu); configurations outside are not the best, but may not be significantly behind the leader. An
+unstable configuration varies too much between seeds to be excluded. These rates do not hold if some runs of a
+configuration collapse (reach far lower accuracy than the rest). The intervals of all leads hold together in about 95 of
+100 sweeps and cover only variation between seeds (and between splits, if split_seed is swept). The lead of a winner is
+biased upward. Configurations with diverged runs rank last and are not tested. No configuration wins while runs are
+missing."""

@@ -10,7 +10,7 @@ from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.studies.datasets import LEAST_DATASETS, across_datasets
 from lenet_exp.comparison.studies.interactions import Interaction, Interactions
 from lenet_exp.comparison.studies.numeric import numeric_flags
-from lenet_exp.config.names import rounded
+from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.words.phrases import p_words
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.config.names import job_name, rounded, swept_values
+from lenet_exp.config.params import job_name, rounded, swept_values
 
 GROUPS = {"dataset", "activation", "optimizer", "regularization"}
 
