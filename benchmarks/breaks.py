@@ -263,8 +263,8 @@ BREAKS = {
     "champion": Break(
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="return same and metric.sign * (record.value or 0.0) > _score(present)",
-        new="return same",
+        old="return same_images and record.metric.sign * (record.value or 0.0) > _score(present)",
+        new="return same_images",
         tests="tests/tracking/models/test_champion.py -k better",
     ),
     "rivals": Break(  # if two versions are registered at the same time, the later version becomes the champion

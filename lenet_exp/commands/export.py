@@ -81,7 +81,7 @@ def run(arguments: list[str]) -> int:
     if path is None:
         record = model.record
         # The names of files from the original script contain the dataset.
-        stem = registered_name(record.dataset, record.config.model) if record else Path(model.name).stem
+        stem = registered_name(record.dataset, record.config) if record else Path(model.name).stem
         if record is not None and (sweep is not None or trained_model is not None):  # the name without it: the champion
             stem += f"-{str(record.weights_digest)[:8]}"
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])

@@ -193,9 +193,10 @@ def test_class_of_own_network_is_a_param():
 
 
 def test_own_networks_are_registered_by_class_name():
-    names = [registered_name("mnist", option) for option in (LENET5, OWN, OWN | {"name": "lenet5"})]
-    assert names == ["lenet5-mnist", *["tests_tools_networks_Residual-mnist"] * 2]
-    assert registered_name("mnist", LENET5 | {"name": "a.b/c"}) == "a_b_c-mnist"
+    configs = [own(option) for option in (LENET5, OWN, OWN | {"name": "lenet5"}, LENET5 | {"name": "a.b/c"})]
+    names = [registered_name("mnist", config) for config in configs]
+    assert names == ["lenet5-mnist", *["tests_tools_networks_Residual-mnist"] * 2, "a_b_c-mnist"]
+    assert registered_name("mnist", configure("metric=macro_f1")) == "lenet5-mnist-macro_f1"
 
 
 def test_initial_weights_of_own_network_depend_only_on_seed():

@@ -119,7 +119,7 @@ def passed_over_run(folder: RunFolder, store: Store) -> str:
     record, run_id = folder.record(), folder.delivered().run_id(store.name)
     if record is None or run_id is None:
         return ""
-    return passed_over(store.client, registered_name(record.dataset, record.config.model), run_id)
+    return passed_over(store.client, registered_name(record.dataset, record.config), run_id)
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:

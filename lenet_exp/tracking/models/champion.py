@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
-METRIC, SCORE = "metric", "score"  # tags of versions with another metric than accuracy; see `_score`
+SCORE = "score"  # tag of versions with another metric than accuracy; see `_score`
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # maximum number of versions to query; each champion so far has a version
@@ -57,7 +57,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
     """
     from mlflow.exceptions import MlflowException
 
-    name = registered_name(record.dataset, record.config.model)
+    name = registered_name(record.dataset, record.config)
     if not _is_comparable(record) or name in store.denied:
         return False
     store.outputs.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
         name: registered name of the champion.
         run_id: ID of the only run to consider; None for the best run of the champion's experiment.
     """
-    if (version := champion(client, name)) is None or METRIC in version.tags:
+    if (version := champion(client, name)) is None or SCORE in version.tags:
         return ""
     its, found = client.get_run(str(version.run_id)), []
     if run_id is not None:
@@ -103,13 +103,12 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
         query = f"{params} and tags.outcome = 'finished' and metrics.best_val_accuracy > {_score(version)}"
         with ignored("INVALID_PARAMETER_VALUE"):  # the name of the model contains a quotation mark
             found = client.search_runs([its.info.experiment_id], query, max_results=MOST_RIVALS, order_by=[BEST_FIRST])
+    found = [run for run in found if run.data.params.get("metric", Metric.name) == Metric.name]
     best = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
     accuracy = best.data.metrics.get("best_val_accuracy", 0.0) if best is not None else 0.0
     if best is None or accuracy <= _score(version):
         return ""
-    flags = best.data.params
-    why = "from given weights" if "init_from" in flags else "with other training or validation images"
-    why = f"with metric={flags['metric']}" if flags.get("metric", Metric.name) != Metric.name else why
+    why = "from given weights" if "init_from" in best.data.params else "with other training or validation images"
     return (
         f"{name}: run {best.info.run_id} reached {accuracy:.2%} {why}, so it cannot be compared with the champion "
         f"({_score(version):.2%}, run {version.run_id}). To make it the champion, run: "
@@ -127,7 +126,7 @@ def make_champion(store: Store, run_id: str) -> str:
     (record, _), outputs = download_record(store.client, run_id), store.client.get_run(run_id).outputs
     if not (outputs and outputs.model_outputs):
         raise UserError(f"champion={run_id}: the run has no model in MLflow; see tracking.models")
-    name = registered_name(record.dataset, record.config.model)
+    name = registered_name(record.dataset, record.config)
     _make_model(store, name, run_id)
     model_id = outputs.model_outputs[0].model_id
     version = _version_of(_versions(store, name), run_id, record) or _register(
@@ -179,7 +178,7 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
         "run": run_id,
     }
     if not (metric := record.metric).is_accuracy:
-        tags |= {METRIC: metric.name, SCORE: str(metric.sign * (record.value or 0.0))}
+        tags[SCORE] = str(metric.sign * (record.value or 0.0))
     return store.client.create_model_version(name, source=source, run_id=run_id, model_id=model_id, tags=tags)
 
 
@@ -218,8 +217,8 @@ def _is_comparable(record: Record) -> bool:
 
 
 def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:
-    """Return whether two versions were validated on the same images, by the same metric."""
-    return all(version.tags.get(tag) == mine.tags.get(tag) for tag in ("validation_digest", METRIC))
+    """Return whether two versions were validated on the same images."""
+    return bool(version.tags.get("validation_digest") == mine.tags.get("validation_digest"))
 
 
 def _score(version: ModelVersion) -> float:
@@ -228,9 +227,8 @@ def _score(version: ModelVersion) -> float:
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a run beats the champion by the same metric on the same images; true if there is no champion."""
+    """Return whether a run beats the champion on the same validation images; true if there is no champion."""
     if present is None:
         return True
-    metric, same_images = record.metric, present.tags.get("validation_digest") == record.data_digests["validation"]
-    same = same_images and present.tags.get(METRIC, Metric.name) == metric.name
-    return same and metric.sign * (record.value or 0.0) > _score(present)
+    same_images = present.tags.get("validation_digest") == record.data_digests["validation"]
+    return same_images and record.metric.sign * (record.value or 0.0) > _score(present)

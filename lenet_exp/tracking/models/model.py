@@ -21,8 +21,9 @@ import numpy as np
 
 from lenet_exp.config.class_groups import TARGET, is_own, option_name
 from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params
-from lenet_exp.config.schema import LENET5, Config, Option
+from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.errors import first_line
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_to_json
@@ -80,15 +81,19 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
         store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
 
 
-def registered_name(dataset: str, model: Option = LENET5) -> str:
+def registered_name(dataset: str, config: Config | None = None) -> str:
     """Return the name under which MLflow registers models of a network for a dataset, such as `lenet5-mnist`.
 
     The user's own classes are registered under their path, because different classes can have the same name. Characters
-    that MLflow rejects are replaced with `_`.
+    that MLflow rejects are replaced with `_`. If the metric is not accuracy, its name follows.
+
+    Args:
+        config: configuration with the network and the metric; by default, LeNet-5 and accuracy.
     """
+    model, metric = (config.model, Metric.of(config.metric)) if config is not None else (LENET5, Metric())
     target = str(model[TARGET])
     name = re.sub(r"[^\w-]", "_", target if is_own(target) else option_name(model))
-    return f"{name}-{dataset}"
+    return f"{name}-{dataset}" + ("" if metric.is_accuracy else f"-{metric.name}")
 
 
 def exported(config: Config, weights: Arrays) -> bytes:
@@ -157,7 +162,7 @@ def write_model_files(path: Path, config: Config, archive: bytes, model_id: str,
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
     return store.client.create_logged_model(
         store.experiment_id,
-        name=registered_name(record.dataset, record.config.model),
+        name=registered_name(record.dataset, record.config),
         source_run_id=run_id,
         params=params(record.config) | record.size,
         tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},

@@ -120,7 +120,7 @@ def _champions(store: Store, results: Sequence[JobResult], comparisons: Sequence
         best = comparison.leader.best_run if comparison.leader is not None else None
         folder, record = records[best.id] if best is not None else (None, None)
         if folder is not None and record is not None:
-            name = registered_name(record.dataset, record.config.model)
+            name = registered_name(record.dataset, record.config)
             if (version := champion(store.client, name)) is not None:
                 lines[comparison.dataset] = passed_over_run(folder, store) or f"{name}: run {version.run_id}"
     return lines

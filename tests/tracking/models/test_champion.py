@@ -53,10 +53,13 @@ def test_only_better_run_becomes_champion(main, ready):
         "dataset.train_size=1200",  # not the whole training set
         "init_from=champion:mnist",  # weights that could know the validation images
         "tracking.models=none",  # no model to register
+        "metric=loss",  # has its own champion
     ):
         assert main(*SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()).returncode == 0
     assert max(run.data.metrics["best_val_accuracy"] for run in runs(store)) > best
     assert versions(ready) == before
+    (by_loss,) = store.search_model_versions("name = 'lenet5-digits-loss'")
+    assert float(by_loss.tags["score"]) == -store.get_run(by_loss.run_id).data.metrics["best_val_loss"]
 
 
 @pytest.mark.slow(seconds=6)
