@@ -122,7 +122,7 @@ def _weights(given: str | Sequence[float] | None, counts: Tensor | None) -> Tens
     if given == BALANCED and counts is not None:
         return (counts.sum() / (counts.count_nonzero() * counts.clamp(min=1))).float()
     numbers = given if isinstance(given, list | tuple) else []
-    if not numbers or not all(isinstance(n, int | float) and 0 < n < float("inf") for n in numbers):
+    if not numbers or not all(type(n) in (int, float) and 0 < n < float("inf") for n in numbers):
         raise ConfigError(f"loss.class_weights={given}: must be null, balanced, or a list of numbers greater than 0")
     if counts is not None and len(numbers) != len(counts):
         raise ConfigError(f"loss.class_weights: has {len(numbers)} weights; must be {len(counts)}, one for each class")
