@@ -26,6 +26,7 @@ import yaml
 from optuna.trial import TrialState
 
 from lenet_exp import machine
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reproduction.verify import contradiction
 from lenet_exp.tracking.models.recorded import find_recorded
 from lenet_exp.training.trained.weights import load_weights, weights_digest
@@ -141,9 +142,9 @@ def test_exported_models_compute_same_logits():
 
 
 def test_runs_are_reproduced():
-    lenet("reproduce", f"sweep={MADE['base']}")
-    for name in ("digits relu seed=0", "lr=0.01 mom=0.9"):  # with label noise; a trial
-        lenet("reproduce", f"run={folder_of(name)}")
+    trained = [folder_of(name) for name in ("digits relu seed=0", "lr=0.01 mom=0.9")]  # with label noise; a trial
+    for run in [*SweepFolder(OUTPUTS / "sweeps" / MADE["base"]).run_ids(), *trained]:
+        lenet("reproduce", f"run={run}")
     for name in ("digits leaky seed=1", "shapes relu seed=0", "lr=0.05 seed=1"):  # PyTorch's bits depend on the CPU
         recorded = find_recorded(str(OUTPUTS / "runs" / folder_of(name)), f"sqlite:///{OUTPUTS / 'mlflow.db'}")
         assert (recorded.altered, contradiction(recorded, recorded.record)) == ("", "")

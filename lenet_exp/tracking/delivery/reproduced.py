@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lenet_exp.addresses import full_uri, hide_password
-from lenet_exp.errors import UserError, first_line, printable
+from lenet_exp.errors import first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
@@ -17,35 +17,26 @@ LONGEST = 500  # maximum number of characters in a tag, because MLflow's tables 
 log = logging.getLogger("lenet_exp")
 
 
-def tag_runs(
-    runs: Sequence[tuple[str, str]], uri: str, result: str, *, weak: bool, say: Callable[[str], None] = print
-) -> bool:
+def tag_runs(runs: Sequence[tuple[str, str]], uri: str, result: str, *, weak: bool) -> None:
     """Tag a run with a result, the time, and the host in all reachable stores.
 
     Args:
         runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
         uri: address of the user's store. The address can contain a password, which is not saved.
         weak: whether the result is inconclusive. If so, an existing tag is kept.
-        say: function that prints a line.
-
-    Returns:
-        Whether all stores were reachable.
     """
-    when, all_reached = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), True
-    value = f"{result[:LONGEST]} ({when}, on {host()})"
+    value = f"{result[:LONGEST]} ({time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, on {host()})"
     for kept, run_id in runs:
         try:
             client = connect(full_uri(kept, uri))
             had = client.get_run(run_id).data.tags.get(TAG)
             if weak and had is not None:
-                say(printable(f"MLflow run {run_id}: tag {TAG} is kept: {had}"))
+                print(printable(f"MLflow run {run_id}: tag {TAG} is kept: {had}"))
                 continue
             client.set_tag(run_id, TAG, value)
         except Exception as e:  # the result must be reported even if a store is unreachable
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
-            all_reached = all_reached and not isinstance(e, UserError)  # for other errors, only the run is missing
         else:
-            say(f"saved in MLflow run {run_id} as tag {TAG}")
+            print(f"saved in MLflow run {run_id} as tag {TAG}")
     if not runs:
-        say(f"not saved in MLflow: no MLflow run of this run is known in {hide_password(uri)}")
-    return all_reached
+        print(f"not saved in MLflow: no MLflow run of this run is known in {hide_password(uri)}")

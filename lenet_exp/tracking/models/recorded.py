@@ -91,16 +91,16 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
         return _of_file(path, path.name)
     path = path.parent if path.name == "record.json" else path
     if (path / "record.json").exists():
-        return of_folder(RunFolder(path.absolute()), uri)
+        return _of_folder(RunFolder(path.absolute()), uri)
     try:
-        return of_folder(find_run(which), uri)
+        return _of_folder(find_run(which), uri)
     except ConfigError as e:
         if not is_mlflow_run_id(which):
             raise ConfigError(f"run={e}, an MLflow run ID, a .safetensors file, or {CHAMPION}<dataset>") from e
     return _of_mlflow_id(which, uri)
 
 
-def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
+def _of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     """Return the record, results, and weights in a run folder.
 
     A run folder outside the outputs folder can refer to the stores of other users. Therefore, only its MLflow runs in
@@ -152,7 +152,7 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
-                return of_folder(folder, uri)
+                return _of_folder(folder, uri)
     return _stored(which, uri)
 
 
@@ -161,7 +161,7 @@ def _stored(which: str, uri: str) -> RecordedRun:
     with store_errors(f"run={which}: cannot be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
-            raise UserError(f"run={which}: this is a sweep; set run= to one of its runs, or set sweep={which}")
+            raise UserError(f"run={which}: this is a sweep; set run= to one of its runs")
         return _of_store(client, uri, run)
 
 
