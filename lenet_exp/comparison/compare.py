@@ -25,7 +25,6 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.folders.sweep_plan import SweepPlan
 
 SPLIT = "split_seed"
 SIZES_DIFFER = 1.01  # minimum ratio of numbers of parameters; PReLU's slopes alone are no difference in size
@@ -202,14 +201,6 @@ def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comp
     plan = sweep.started()
     found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep.id))
     return with_search(found, searched(plan, results))
-
-
-def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """Compare the runs of a running sweep.
-
-    The summary of a search is omitted, because it requires the history of all runs.
-    """
-    return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
 def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None) -> list[Comparison]:

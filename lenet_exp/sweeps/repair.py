@@ -92,14 +92,16 @@ def close_in_store(
 ) -> None:
     """Upload the report of a sweep that has ended, and end the sweep's own MLflow run.
 
-    The report is uploaded first, so that an ended MLflow run never shows a running sweep.
+    The report is uploaded first, so that an ended MLflow run shows it. If the upload fails, `lenet-sync` repeats it.
     """
     pictures = sweep.started().outcome is Outcome.finished and any(r.job.config.tracking.plots for r in results[:1])
     report = partial(report_sweep, sweep=sweep, results=results, comparisons=comparisons)
-    delivery.attempt(OWN_RUN, partial(report, with_pictures=False))
+    told = delivery.attempt(OWN_RUN, lambda store: [report(store, with_pictures=False)])
     if pictures:  # separately, because the text is needed even if a picture cannot be drawn
         delivery.attempt(OWN_RUN, partial(report, with_pictures=True))
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+    if told is None:
+        sweep.mark_unreported(delivery.name)
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:

@@ -42,7 +42,6 @@ from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import work_spec
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 from lenet_exp.tracking.sweep_runs.parent import open_parent
 from lenet_exp.training.engine import compile_ahead, native_shapes
 from lenet_exp.training.execution import changed_code
@@ -80,7 +79,6 @@ class Session:
         self.delivery = delivery
         self.background = BackgroundDelivery(delivery)
         self.display = Display()
-        self.live_report = LiveReport(delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
         self.earlier: list[RunFolder] = []  # runs that had finished before this session
         self._settled = False
@@ -168,12 +166,11 @@ class Session:
         """Stop uploading in the background, and close runs whose process died. Call this after all jobs have ended."""
         if not self._settled:
             self._settled = True
-            self.live_report.close()
             self.background.close()
             settle(self.sweep, self.jobs, self.delivery)
 
     def watching(self, *, in_this_process: bool = False) -> AbstractContextManager[None]:
-        """Return a context manager that monitors the sweep and reports its progress to MLflow and the terminal.
+        """Return a context manager that monitors the sweep and shows its progress on the terminal.
 
         Args:
             in_this_process: whether jobs train in this process. If not, this process uploads their runs.
@@ -183,9 +180,7 @@ class Session:
             while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
-        return watching(
-            self.sweep, self.jobs, self.background, self.live_report, display=self.display, delivers=delivers
-        )
+        return watching(self.sweep, self.jobs, self.background, self.display, delivers=delivers)
 
 
 @contextmanager

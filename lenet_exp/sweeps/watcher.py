@@ -1,4 +1,4 @@
-"""Monitors a sweep's jobs while they train, requests uploads, and reports progress to MLflow and the terminal."""
+"""Monitors a sweep's jobs while they train, requests uploads of runs, and shows progress on the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
-from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 
 TICK_SECONDS = 0.5
 
@@ -24,13 +23,7 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def watching(
-    sweep: SweepFolder,
-    jobs: Sequence[Job],
-    background: BackgroundDelivery,
-    report: LiveReport,
-    display: Display,
-    *,
-    delivers: bool,
+    sweep: SweepFolder, jobs: Sequence[Job], background: BackgroundDelivery, display: Display, *, delivers: bool
 ) -> Iterator[None]:
     """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own process.
 
@@ -39,7 +32,6 @@ def watching(
         jobs: all jobs of the sweep; the list can grow.
         background: object that uploads runs in its own thread, so that stop requests and the terminal need not wait for
             a store.
-        report: object that reports the sweep's progress to MLflow.
         display: display that shows the progress on the terminal.
         delivers: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
     """
@@ -62,8 +54,6 @@ def watching(
         handle_ended()
         for run in progress.running if delivers else ():
             background.live(run.job.folder)
-        if (upload := report.next(progress)) is not None:
-            background.ask("the sweep's progress", upload)
 
     def handle_ended() -> None:
         for number in sorted(set(sweep.ended()) - handled) if delivers else ():

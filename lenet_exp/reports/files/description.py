@@ -43,19 +43,6 @@ def final_description(comparisons: Sequence[Comparison], links: Links, report: s
     return "".join(_block(*pair, rows, links) for pair in zip(heads, comparisons, strict=True))
 
 
-def live_description(said: str, comparisons: Sequence[Comparison], links: Links) -> str:
-    """Return the description for a running sweep.
-
-    Args:
-        said: line about the progress of the sweep.
-        links: function that returns the address of a configuration's best run.
-    """
-    heads = [said, *(c.dataset for c in comparisons[1:])]
-    pairs = zip(map(html, heads), comparisons, strict=False)
-    blocks = "".join(_block(head, comparison, _rows(heads), links) for head, comparison in pairs)
-    return blocks or f"<div>{html(said)}</div>\n"
-
-
 def _rows(heads: Iterable[str]) -> int:
     """Return the number of table rows that fit below these heads in the visible part of the description."""
     lines = [math.ceil(len(head) / WIDTH) for head in heads]

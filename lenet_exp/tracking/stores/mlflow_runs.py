@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SHOWN = "sweep_shown"  # tag of a sweep's MLflow run that contains a digest of the run's description
-LIVE = "live"  # value of the tag `sweep_shown` while the sweep is running
 USERS = "users"  # tag with the names of all users of a run or sweep, separated by commas
 REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by another run
 
@@ -91,7 +90,7 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
             store.client.set_terminated(run_id, "KILLED")
 
 
-def shows_report(run: Run, digest: str) -> bool:
+def shows_report(run: Run, digest: str | None) -> bool:
     """Return whether the MLflow run of a sweep has the description with this digest.
 
     The description can be missing if an older backup was restored. If the run has no digest because an older release

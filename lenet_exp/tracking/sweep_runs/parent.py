@@ -19,7 +19,7 @@ from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.models.code import log_code
-from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, Origin, add_user, alive, new_tags, set_tags, shows_report
+from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, new_tags, set_tags, shows_report
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweep_runs.swept_params import log_swept
@@ -52,8 +52,7 @@ def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
     run = store.client.get_run(run_id)
     ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store the end time
     status = STATUS.get(plan.outcome, "RUNNING")
-    shown = run.data.tags.get(SHOWN) != LIVE and (run_id not in plan.shown or shows_report(run, plan.shown[run_id]))
-    return shown and (run.info.status, run.info.end_time) == (status, ended_ms)
+    return shows_report(run, plan.shown.get(run_id)) and (run.info.status, run.info.end_time) == (status, ended_ms)
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:

@@ -63,7 +63,7 @@ def report_sweep(
         _log_pictures(store, run_id, comparisons, replace(source, champion=_champions(store, results, comparisons)))
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
-    description = final_description(comparisons, links_of(store, results), report)
+    description = final_description(comparisons, _links_of(store, results), report)
     # Both tags are set together, after everything else. Therefore, a run from a restored backup either has the full
     # report or lacks the digest.
     set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
@@ -102,7 +102,7 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
     return found
 
 
-def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
+def _links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
     """Return a function that returns the address of a configuration's best run, or None if the run has no address."""
     folders = {r.job.run: r.job.folder for r in results}
 

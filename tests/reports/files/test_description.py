@@ -8,7 +8,7 @@ from html import unescape
 import pytest
 
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.reports.files.description import HEIGHT, LINE, ROW, WIDTH, final_description, live_description
+from lenet_exp.reports.files.description import HEIGHT, LINE, ROW, WIDTH, final_description
 from lenet_exp.reports.words.phrases import verdict
 from tests.comparison.made_up import many
 
@@ -54,9 +54,3 @@ def test_long_names_reduce_number_of_configurations_in_description():
     rows = [unescape(re.sub(r"<[^>]+>", "", row)) for row in re.findall(r"<tr>(.*?)</tr>", text)]
     assert 1 <= len(rows) <= 4
     assert all(len(row) <= WIDTH for row in rows), max(map(len, rows))
-
-
-def test_description_of_running_sweep_starts_with_progress():
-    text = live_description("6 of 20", compared(3), lambda group: None)
-    assert text.startswith("<div>6 of 20</div>\n<table>\n")
-    assert "<a " not in text

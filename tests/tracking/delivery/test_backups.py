@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from lenet_exp.sweeps import repair
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import champions, client, content, differences, models, runs
 from tests.tracking.stores.test_store import counts
@@ -53,3 +54,15 @@ def test_sync_restores_description_and_end_of_parent_run(main, trained):
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,))
     assert synced(main) == [1]
     assert differences(content(client(trained)), before) == []
+
+
+def test_sync_uploads_report_that_failed_at_end_of_sweep(main, ready, monkeypatch):
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "report_sweep", lambda store, **options: 1 / 0)
+        done = main(*LINE)
+    assert (done.returncode, counts(done.stderr.splitlines()[-1])) == (0, [1])
+    (parent,) = runs(client(ready), "sweep")
+    assert (parent.info.status, "mlflow.note.content" in parent.data.tags) == ("FINISHED", False)
+    assert synced(main) == [1]
+    assert "mlflow.note.content" in runs(client(ready), "sweep")[0].data.tags

@@ -19,7 +19,6 @@ from mlflow import MlflowClient
 
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweep_runs.live_report import LiveReport
 from tests.tools.commands import SMALL, end, free_port, start, succeeded
 from tests.tools.configs import compose
 from tests.tools.stores import champions, content, differences, points, runs
@@ -69,8 +68,6 @@ def test_sync_uploads_sweep_after_store_failed_halfway(main, outputs, server, pr
     line = (*LINE, "seed=1,2,3", f"tracking.uri={proxy.address}", "tracking.experiment=middle")
     with monkeypatch.context() as patch:
         patch.setenv(*HASTY)
-        # The number of live progress points depends on the time, so they are disabled.
-        patch.setattr(LiveReport, "next", lambda self, progress: None)
         done = main("-m", "hydra/launcher=basic", *line)
     assert done.returncode == 0, done.stderr
     warning, last = [text for text in done.stderr.splitlines() if proxy.address in text]
