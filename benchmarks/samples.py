@@ -4,7 +4,6 @@
 
     samples/seven.png       the digit 7, dark on light
     samples/my scan.jpg     the digit 4 in chalk, light on dark
-    samples/bill.jpg        three digits: 4 0 7
     samples/set             a custom dataset with a folder of pictures for each class: circle, cross, square
     samples/colors          a custom dataset in color with 20 classes, such as red_circle and blue_square
     samples/ancestor.pkl    the bundled MNIST model, in the format of the original argparse script
@@ -28,7 +27,7 @@ from torch import nn
 
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
-from tests.prediction.drawn import STROKES, STYLES, draw
+from tests.prediction.drawn import STYLES, draw
 from tests.training.trained.argparse_script import LeNet5, save
 
 FOLDER = Path("samples")
@@ -37,7 +36,6 @@ COLORS = ("red", "green", "blue", "yellow", "white")
 COLOR_CLASSES = [f"{color}_{name}" for color in COLORS for name in (*CLASSES, "line")]
 IMAGES = {"train": 40, "test": 10}  # number of images per class
 SIDE = 28
-BILL = (4, 0, 7)
 
 
 def main() -> None:
@@ -46,24 +44,11 @@ def main() -> None:
     written = [
         draw(7, STYLES["black on white"], FOLDER / "seven"),
         draw(4, STYLES["chalk"], FOLDER / "my scan"),
-        bill(FOLDER / "bill.jpg"),
         own_set(FOLDER / "set"),
         own_set(FOLDER / "colors", COLOR_CLASSES),
         ancestors(FOLDER / "ancestor.pkl"),
     ]
     print("written:", ", ".join(map(str, written)))
-
-
-def bill(path: Path) -> Path:
-    """Create a picture with several digits in blue on off-white paper, and return its path."""
-    paper = Image.new("RGB", (190 * len(BILL), 240), (240, 236, 225))
-    pen = ImageDraw.Draw(paper)
-    for place, digit in enumerate(BILL):
-        for stroke in STROKES[digit]:
-            points = [(15 + 190 * place + 160 * x, 40 + 160 * y) for x, y in stroke]
-            pen.line(points, fill=(25, 35, 120), width=14, joint="curve")
-    paper.save(path, quality=90)
-    return path
 
 
 def own_set(folder: Path, classes: Sequence[str] = CLASSES) -> Path:

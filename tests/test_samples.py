@@ -15,9 +15,9 @@ TRAIN = "dataset=folder data_root=samples dataset.folder=set dataset.val_size=30
 def test_sample_images_are_predicted_and_sample_dataset_trains(main, ready):
     samples.main()
     for model in ([], ["trained_model=samples/ancestor.pkl"]):
-        done = main("images=[samples/seven.png,'samples/my scan.jpg',samples/bill.jpg]", *model, program="predict")
+        done = main("images=[samples/seven.png,'samples/my scan.jpg']", *model, program="predict")
         assert done.returncode == 0, done.stderr
-        for line in ("seven.png: 7", "my scan.jpg: 4", "bill.jpg: 4 0 7"):
+        for line in ("seven.png: 7", "my scan.jpg: 4"):
             assert f"samples/{line} " in done.stdout
     assert TRAIN in " ".join((samples.__doc__ or "").replace("'", "").split())
     main(*TRAIN.split(), "num_epoch=10", "tracking.plots=false", "tracking.models=none", status=0)

@@ -179,7 +179,7 @@ class Dataset:
     exact_classes: bool = setting("as many outputs as classes, even if there are fewer than 10", neutral=False)
     picture_box: int = setting("pictures: longer side of the object per 28 pixels of the image", ge=4, le=28)
     shows: PictureContent = setting(
-        "content of pictures: digits (one or several), writing (one character), or things",
+        "content of pictures: digits or writing (one character each), or things",
         neutral=PictureContent.writing,
     )
     val_size: int = setting("number of validation images, split from the training set with split_seed", ge=1)
@@ -412,7 +412,6 @@ class PredictConfig:
     ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
     trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")
-    several: bool = knob("look for several digits in each picture, in reading order (false: expect one digit)")
     batch_size: int = knob("number of images per batch", ge=1)
     output: str | None = knob("file for the results, .json or .csv (null: none)")
     device: str = knob(DEVICE)

@@ -1,4 +1,4 @@
-"""Writes the results of a prediction to a file: JSON with all results, or CSV with one row per class or drawing."""
+"""Writes the results of a prediction to a file: JSON with all results, or CSV with one row per class or picture."""
 
 from __future__ import annotations
 
@@ -40,12 +40,10 @@ def score_table(score: Score) -> Rows:
 
 
 def pictures_table(answers: list[Classification], names: list[str]) -> Rows:
-    """Return a row for each drawing: picture, position, class, polarity, and the probability of each class."""
+    """Return a row for each picture: path, class, polarity, and the probability of each class."""
     return [
         {
             "image": str(a.picture.path),
-            "drawing": a.picture.number,
-            "drawings": a.picture.of,
             "class": names[a.label],
             "dark_on_light": a.picture.inverted,
             **{f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)},

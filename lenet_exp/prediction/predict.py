@@ -18,13 +18,13 @@ from lenet_exp.files import Json, output_path
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.evaluation import print_score, save_picture, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures.classify import Classification, Picture, classify, find_pictures, read_pictures
+from lenet_exp.prediction.pictures.classify import Classification, Picture, classify, find_pictures, read_picture
 from lenet_exp.prediction.pictures.seen import seen_figure, short_name
 from lenet_exp.prediction.score import dataset_for
 from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_model
 
-MOST_SHOWN = 100  # maximum number of drawings in the figure of the network's inputs
+MOST_SHOWN = 100  # maximum number of pictures in the figure of the network's inputs
 
 log = logging.getLogger("lenet_exp")
 
@@ -71,13 +71,13 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, datas
     model = model or _model(config, warn=dataset_is_set)
     dataset = dataset_for(model, config.dataset if dataset_is_set else _own_dataset(model, config.dataset))
     config = replace(config, dataset=dataset)
-    pictures, wrong = _read(paths, dataset, config.several)
+    pictures, wrong = _read(paths, dataset)
     log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
     names = dataset.class_names or []
     names = names + [f"output {i}" for i in range(len(names), model.shape.num_classes)]
     answers = classify(model, pictures)
     for answer in answers:
-        _print_answer(answer, answers, names)
+        _print_answer(answer, names)
     shown = [
         (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
     ]
@@ -92,27 +92,18 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None, *, datas
     return results
 
 
-def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
-    """Print the prediction for a drawing.
-
-    Before the first of several drawings in a picture, print a line with the predictions for all drawings in the
-    picture.
-    """
+def _print_answer(answer: Classification, names: list[str]) -> None:
+    """Print the prediction for a picture."""
     picture = answer.picture
-    if picture.of > 1 and picture.number == 1:
-        start = answers.index(answer)
-        labels = " ".join(names[a.label] for a in answers[start : start + picture.of])
-        how = f"{picture.of} digits; to read them as a single digit, set several=false"
-        print(printable(f"{picture.path}: {labels}  ({how})"))
     ranked = sorted(range(len(names)), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kind = f"read as {'dark on light' if picture.inverted else 'light on dark'}"
     kind = "in color" if picture.frame.ndim == 3 else kind
-    print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; {kind})"))
+    print(printable(f"{picture.path}: {names[answer.label]}  ({chances}; {kind})"))
 
 
-def _read(paths: list[Path], dataset: Dataset, several: bool) -> tuple[list[Picture], list[DataError]]:
-    """Read pictures, and return their drawings and the errors for unreadable pictures.
+def _read(paths: list[Path], dataset: Dataset) -> tuple[list[Picture], list[DataError]]:
+    """Read pictures, and return them and the errors for unreadable pictures.
 
     Each error is logged as a warning.
 
@@ -123,7 +114,7 @@ def _read(paths: list[Path], dataset: Dataset, several: bool) -> tuple[list[Pict
     wrong: list[DataError] = []
     for path in paths:
         try:
-            pictures += read_pictures(path, dataset, several)
+            pictures.append(read_picture(path, dataset))
         except DataError as e:
             wrong.append(e)
     if not pictures:

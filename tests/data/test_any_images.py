@@ -22,7 +22,7 @@ from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import CIFAR_RECORD, read_images
 from lenet_exp.data.split import split_indices
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import read_pictures
+from lenet_exp.prediction.pictures.classify import read_picture
 from tests.data.idx import pictures, png, write_idx
 
 COLOR = ("dataset=folder", "dataset.channels=3", "dataset.val_size=100")
@@ -78,7 +78,7 @@ def test_predicted_image_is_prepared_like_a_training_image(size, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "train" / "a" / "0.png", exif=exif)
     dataset = with_class_names(folder(tmp_path, f"dataset.image_size={size or 'null'}")).dataset
     raw = read_images(dataset, "anywhere", "train").images
-    (picture,) = read_pictures(tmp_path / "train" / "a" / "0.png", dataset)
+    picture = read_picture(tmp_path / "train" / "a" / "0.png", dataset)
     assert torch.equal(picture.frame, raw[0])
     assert raw.shape == ((1, 3, 15, 60) if size is None else (1, 3, 24, 24))
 

@@ -11,7 +11,7 @@ from PIL import Image
 from lenet_exp.data.pictures import FORMATS, open_picture
 from lenet_exp.data.readers import PICTURES, read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import read_pictures
+from lenet_exp.prediction.pictures.classify import read_picture
 from tests.data.idx import png
 from tests.data.test_trust import dataset
 from tests.tools.configs import compose
@@ -35,7 +35,7 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_postscript_named_as_png_is_not_executed(interpreter, tmp_path):
     (tmp_path / "one.png").write_bytes(POSTSCRIPT)
     with pytest.raises(DataError, match=r"one\.png"):
-        read_pictures(tmp_path / "one.png", compose(["dataset=mnist"]).dataset)
+        read_picture(tmp_path / "one.png", compose(["dataset=mnist"]).dataset)
     folder = tmp_path / "set" / "train"
     for name in "ab":
         (folder / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Draw forty synthetic photographs of digits: ruled paper, uneven light, colored ink, rotation, several digits.
+"""Draw synthetic photographs of digits: ruled paper, uneven light, colored ink, rotation.
 
 These photographs test the preparation of a user's pictures, so nothing may be tuned on them. The tuning used
 `benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from tests.prediction.drawn import STROKES
 
 FONTS = ("STIXGeneral.ttf", "cmr10.ttf", "cmtt10.ttf")
-KINDS = ("ruled", "uneven light", "colored ink", "turned", "several")
+KINDS = ("ruled", "uneven light", "colored ink", "turned")
 OF_A_KIND = 8
 INKS = ((20, 20, 25), (25, 35, 120), (60, 60, 70))  # black ball-pen, blue ink, pencil
 # Paper and ink of nearly the same gray level, which differ only in their color.
@@ -37,11 +37,11 @@ COLORS = (
 
 @dataclass(frozen=True)
 class Photograph:
-    """A drawn photograph: its kind, its digits from left to right, and its pixels (RGB)."""
+    """A drawn photograph: its kind, its digit, and its pixels (RGB)."""
 
     name: str
     kind: str
-    digits: str
+    digit: int
     pixels: Image.Image
 
     def save(self, folder: Path) -> Path:
@@ -51,29 +51,23 @@ class Photograph:
 
 
 def photographs() -> list[Photograph]:
-    """Return the same forty photographs each time; digits are about equally frequent in each kind."""
+    """Return the same 32 photographs each time; digits are about equally frequent in each kind."""
     return [_photograph(kind, i) for kind in KINDS for i in range(OF_A_KIND)]
 
 
 def _photograph(kind: str, i: int) -> Photograph:
     draws = np.random.default_rng([2121, KINDS.index(kind), i])
-    first = (3 * i + 2 * KINDS.index(kind)) % 10
-    digits = [first]
-    if kind == "several":
-        digits = [first, *draws.integers(0, 10, 1 + i % 3).tolist()]
+    digit = (3 * i + 2 * KINDS.index(kind)) % 10
     font = FONTS[i % 3] if i % 3 == 1 or i == 6 else None
-    tall = int(draws.integers(130, 190)) if kind == "several" else int(draws.integers(170, 300))
-    tall = min(tall, 520 // len(digits))
-    degrees = {"turned": (1 if i % 2 else -1) * (15 - i / 2), "several": 0}.get(kind, draws.uniform(-4, 4))
-    marks = [_mark(digit, font, tall, float(degrees), draws) for digit in digits]
-    gaps = [int(tall * draws.uniform(0.12, 0.4)) for _ in marks]
+    tall = int(draws.integers(170, 300))
+    degrees = {"turned": (1 if i % 2 else -1) * (15 - i / 2)}.get(kind, draws.uniform(-4, 4))
+    mark = _mark(digit, font, tall, float(degrees), draws)
+    margin = 30 + int(tall * draws.uniform(0.12, 0.4))
     width, height = 640, 480
-    left = int(draws.integers(30, max(31, width - 30 - sum(m.shape[1] for m in marks) - sum(gaps))))
+    left = int(draws.integers(30, max(31, width - margin - mark.shape[1])))
+    top = int(np.clip((height - mark.shape[0]) / 2 + draws.integers(-40, 40), 0, height - mark.shape[0]))
     coverage = np.zeros((height, width))
-    for mark, gap in zip(marks, gaps, strict=True):
-        top = int(np.clip((height - mark.shape[0]) / 2 + draws.integers(-40, 40), 0, height - mark.shape[0]))
-        coverage[top : top + mark.shape[0], left : left + mark.shape[1]] = mark
-        left += mark.shape[1] + gap
+    coverage[top : top + mark.shape[0], left : left + mark.shape[1]] = mark
     paper, ink = (244, 241, 232), INKS[int(draws.integers(len(INKS)))]
     if kind == "colored ink":
         paper, ink = COLORS[i]
@@ -86,8 +80,8 @@ def _photograph(kind: str, i: int) -> Photograph:
         scene *= _light(height, width, i, draws)[..., None]
     scene = gaussian_filter(scene, (draws.uniform(0.6, 1.4),) * 2 + (0,))
     scene += draws.normal(0, draws.uniform(2, 5), scene.shape)
-    name = f"{kind.replace(' ', '_')}_{i}_{''.join(map(str, digits))}"
-    return Photograph(name, kind, "".join(map(str, digits)), Image.fromarray(scene.clip(0, 255).astype(np.uint8)))
+    name = f"{kind.replace(' ', '_')}_{i}_{digit}"
+    return Photograph(name, kind, digit, Image.fromarray(scene.clip(0, 255).astype(np.uint8)))
 
 
 def _mark(digit: int, font: str | None, tall: int, degrees: float, draws: np.random.Generator) -> np.ndarray:

@@ -12,21 +12,20 @@ import torch
 from PIL import Image
 
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import Picture, read_pictures
+from lenet_exp.prediction.pictures.classify import Picture, read_picture
 from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import refused
 from tests.tools.configs import compose
 
 
-def read_picture(path: Path, *overrides: str) -> Picture:
-    """Return the only drawing in a picture."""
-    (picture,) = read_pictures(path, compose(["dataset=mnist", *overrides]).dataset)
-    return picture
+def prepared(path: Path, *overrides: str) -> Picture:
+    """Return a picture as prepared for a model of MNIST."""
+    return read_picture(path, compose(["dataset=mnist", *overrides]).dataset)
 
 
 @pytest.mark.parametrize(("digit", "style"), zip([8, 4, 1, 4, 8], STYLES, strict=True))
 def test_drawing_becomes_light_on_dark_20_pixels_wide_and_centered(digit, style, tmp_path):
-    picture = read_picture(draw(digit, STYLES[style], tmp_path / "digit"))
+    picture = prepared(draw(digit, STYLES[style], tmp_path / "digit"))
     frame = picture.frame.numpy().astype(float)
     assert picture.frame.shape == (28, 28)
     assert picture.frame.dtype == torch.uint8
@@ -40,7 +39,7 @@ def test_drawing_becomes_light_on_dark_20_pixels_wide_and_centered(digit, style,
 
 
 def test_larger_picture_box_fills_frame(tmp_path):
-    frame = read_picture(draw(0, STYLES["black on white"], tmp_path / "digit"), "dataset.picture_box=28").frame
+    frame = prepared(draw(0, STYLES["black on white"], tmp_path / "digit"), "dataset.picture_box=28").frame
     assert (frame.amax(1) > 60).sum() >= 26
 
 
@@ -60,7 +59,7 @@ def test_invalid_picture_gives_one_line_error_and_does_not_block(make, tmp_path)
     path = tmp_path / "x.png"
     make(path)
     with pytest.raises(DataError) as caught:
-        read_picture(path)
+        prepared(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -19,7 +19,6 @@ import torch
 from mlflow import pytorch
 
 import lenet_exp
-from benchmarks import samples
 from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
@@ -33,6 +32,7 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import Store, open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.data.test_download import serve
+from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import SMALL, Done, refused
 from tests.tools.configs import compose
 from tests.tools.records import changed_model
@@ -275,8 +275,8 @@ def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp
 
 
 def test_pictures_of_older_model_are_prepared_as_current_dataset_options(main, ready, tmp_path):
-    samples.bill(tmp_path / "bill.jpg")
+    path = draw(7, STYLES["black on white"], tmp_path / "seven")
     assert "shows" in json.loads(load_weights(shipped_file("mnist"))[1]["record"])["config"]["dataset"]
     model = changed_model(tmp_path / "model.safetensors", changes_of({"shows": "???", "picture_box": "???"}))
-    done = main(f"trained_model={model}", f"images={tmp_path / 'bill.jpg'}", program="predict")
-    assert "bill.jpg: 4 0 7 " in done.stdout, done.stderr
+    done = main(f"trained_model={model}", f"images={path}", program="predict")
+    assert "seven.png: 7 " in done.stdout, done.stderr

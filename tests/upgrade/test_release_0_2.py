@@ -119,7 +119,7 @@ def test_sweeps_are_listed_with_states_and_sizes():
 def test_models_give_same_predictions(name):
     prediction = EXPECTED["predict"][name]
     found = changes(prediction["gives"], written("predict", *prediction["flags"]))
-    removed = r"\.(corrupted|corrupted_mean|scaled|calibration\.temperature|calibration\.val_images) is gone$"
+    removed = r"\.(corrupted|corrupted_mean|scaled|calibration\.(temperature|val_images)|drawings?) is gone$"
     assert [change for change in found if not re.search(removed, change)] == []
 
 
@@ -231,5 +231,5 @@ def test_sweep_is_removed_except_for_registered_models():
 @pytest.mark.parametrize("program", ["train", "predict"])
 def test_flags_keep_names_and_defaults(program):
     before, now = yaml.safe_load(EXPECTED["flags"][program]), yaml.safe_load(lenet(program, "--cfg", "job").stdout)
-    removed = {"train": [".search.storage", ".sweep.detach"], "predict": [".calibrate", ".corrupted"]}
+    removed = {"train": [".search.storage", ".sweep.detach"], "predict": [".calibrate", ".corrupted", ".several"]}
     assert sorted(changes(before, now)) == [f"{flag} is gone" for flag in removed[program]]

@@ -1,1 +1,1 @@
-"""Classification of a user's own pictures: finds the drawings and prepares them for a network."""
+"""Classification of a user's own pictures: finds the drawing in each picture and prepares it for a network."""

@@ -18,43 +18,33 @@ from lenet_exp.data.pictures import fitted, open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.prediction.pictures.frame import FRAME, cropped, frame_of, place
-from lenet_exp.prediction.pictures.paper import find_ink
-from lenet_exp.prediction.pictures.parts import find_drawings
+from lenet_exp.prediction.pictures.paper import find_drawing, find_ink
 from lenet_exp.tracking.models.load import TrainedModel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
-LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding drawings
+LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding ink
 INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of an object
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing from a picture, in the form of the network's input.
+    """A picture, in the form of the network's input.
 
     Attributes:
         path: path of the picture.
         frame: gray image with shape (28, 28) or another size, light on dark, or color image with shape (3, height,
             width); uint8.
         inverted: whether the drawing was dark on light.
-        number: position of the drawing in the picture, in reading order, counted from 1.
-        of: number of drawings in the picture.
     """
 
     path: Path
     frame: Tensor
     inverted: bool
-    number: int = 1
-    of: int = 1
-
-    @property
-    def name(self) -> str:
-        """The file name, with the position of the drawing if the picture contains several drawings."""
-        return str(self.path) if self.of == 1 else f"{self.path} [{self.number} of {self.of}]"
 
 
 @dataclass(frozen=True)
 class Classification:
-    """The network's prediction for a drawing: the predicted class and the probability of each class."""
+    """The network's prediction for a picture: the predicted class and the probability of each class."""
 
     picture: Picture
     label: int
@@ -82,14 +72,10 @@ def find_pictures(name: str) -> list[Path]:
     return found
 
 
-def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Picture]:
-    """Return the drawings in a picture, in reading order and in the form of the training images.
+def read_picture(path: Path, dataset: Dataset) -> Picture:
+    """Return a picture in the form of the training images.
 
-    A picture that already has this form is used unchanged.
-
-    Args:
-        several: whether a picture of digits may contain several drawings. Otherwise, all ink is treated as a single
-            drawing.
+    A picture that already has this form is used unchanged. All ink is treated as a single drawing.
 
     Raises:
         DataError: the file was not found, is not a picture, or contains no drawing.
@@ -97,24 +83,23 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     image = _read(path)
     if dataset.channels == COLOR:
         pixels = np.asarray(image if dataset.image_size is None else fitted(image, dataset.image_size))
-        return [Picture(path, torch.from_numpy(pixels.transpose(2, 0, 1).copy()), inverted=False)]
+        return Picture(path, torch.from_numpy(pixels.transpose(2, 0, 1).copy()), inverted=False)
     size = dataset.image_size if dataset.reader is Reader.pictures and dataset.image_size is not None else FRAME
     dataset = replace(dataset, picture_box=round(dataset.picture_box * size / FRAME))
     asis = _as_trained(image, dataset, size)
     if asis is not None:
-        return [Picture(path, torch.from_numpy(asis), inverted=False)]
+        return Picture(path, torch.from_numpy(asis), inverted=False)
     if dataset.shows is PictureContent.things:
-        return [_thing(path, image, dataset.picture_box, size)]
+        return _thing(path, image, dataset.picture_box, size)
     ink = find_ink(np.asarray(_sized(image), dtype=np.float64))
-    drawings = find_drawings(ink.amount, several and dataset.shows is PictureContent.digits) if ink else []
-    if not drawings or ink is None:
+    drawing = find_drawing(ink.amount) if ink is not None else None
+    if drawing is None or ink is None:
         raise DataError(f"images={path}: no object found; the picture looks blank")
-    frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, size)) for drawing in drawings]
-    return [Picture(path, frame, ink.dark, n, of=len(frames)) for n, frame in enumerate(frames, 1)]
+    return Picture(path, torch.from_numpy(frame_of(drawing, dataset.picture_box, size)), ink.dark)
 
 
 def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classification]:
-    """Classify drawings with a model on the CPU. Afterward, its network is in evaluation mode."""
+    """Classify pictures with a model on the CPU. Afterward, its network is in evaluation mode."""
     size, normalization = model.shape.size, model.normalization
     images = torch.cat([normalize(p.frame[None], 255, size, normalization) for p in pictures])
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Finds ink in a photo of a sheet of paper by the color of the ink, in any light."""
+"""Finds a drawing in a photo of a sheet of paper by the color of the ink, in any light."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ LEAST = 16 / 255  # minimum contrast
 SMALLEST = 0.0003  # minimum fraction of the picture that ink covers
 ABOVE_NOISE = 8  # minimum contrast, relative to the lowest tenth of the picture's contrasts
 NOISE = 0.03  # assumed noise of the logarithm of a pixel's value; avoids division by 0 in noiseless pictures
+SURE, POSSIBLE = 0.55, 0.35  # minimum amount of ink: in at least one pixel of a stroke, and in all of its pixels
+SPECK = 0.2  # strokes smaller than this fraction of the largest stroke are specks
 BLACK = 24.0  # added to all values before taking the logarithm, because darker values are noise
 
 
@@ -61,6 +63,30 @@ def find_ink(pixels: Array) -> Ink | None:
         amount /= np.quantile(amount[_outstanding(amount)], 0.6)
         marked = amount > 0.5
     return Ink(amount.clip(0, None), dark)
+
+
+def find_drawing(amount: Array) -> Mask | None:
+    """Return a mask of all strokes, without specks and the edges of a table or a shadow; None if there are no strokes.
+
+    Args:
+        amount: amount of ink, with shape (height, width).
+    """
+    labels, count = ndimage.label(amount > POSSIBLE, np.ones((3, 3)))
+    surest = ndimage.maximum(amount, labels, np.arange(1, count + 1))
+    boxes = enumerate(ndimage.find_objects(labels), 1)
+    strokes = {n: box for (n, box), most in zip(boxes, surest, strict=True) if most > SURE}
+    strokes = {n: box for n, box in strokes.items() if not _frames(box, amount.shape)} or strokes
+    sides = {n: max(part.stop - part.start for part in box) for n, box in strokes.items()}
+    shown = [n for n, side in sides.items() if side >= max(SPECK * max(sides.values()), 2)]
+    return np.isin(labels, shown) if shown else None
+
+
+def _frames(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Return whether a stroke extends along most of an edge of the picture."""
+    return any(
+        (box[a].start == 0 or box[a].stop == shape[a]) and box[1 - a].stop - box[1 - a].start > 0.6 * shape[1 - a]
+        for a in (0, 1)
+    )
 
 
 def _distance(difference: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Plots each drawing in the form that the network received, with the file name and the predicted class."""
+"""Plots each picture in the form that the network received, with the file name and the predicted class."""
 
 from __future__ import annotations
 
@@ -35,10 +35,6 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
 
 
 def short_name(picture: Picture) -> str:
-    """Return a picture's file name, shortened to fit above a small image, with the position of the drawing if the
-    picture contains several drawings."""
-    which = f" {picture.number}/{picture.of}" if picture.of > 1 else ""
-    name, room = picture.path.name, LONGEST_NAME - len(which)
-    if len(name) > room:
-        name = f"{name[: room // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{name[-(room - room // 2) :]}"
-    return name + which
+    """Return a picture's file name, shortened to fit above a small image."""
+    name, half = picture.path.name, LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
