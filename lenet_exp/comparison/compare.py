@@ -285,6 +285,8 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
             if named
             else against_chosen(leader.scores, scores, images.pop() if len(images) == 1 else None)
         )
+        if leader.metric.is_accuracy:
+            differences = [replace(d, low=max(d.low, -1.0), high=min(d.high, 1.0)) for d in differences]
         found = dict(zip(others, differences, strict=True))
     if leader in stable:
         for g in stable:
