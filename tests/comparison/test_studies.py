@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import permutations, product
 from random import Random
 
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.stats import friedmanchisquare
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.studies.datasets import across_datasets, better_on_each
+from lenet_exp.comparison.studies.datasets import across_datasets, better_on_each, rank_test
 from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.reports.columns import ranked_records
 from lenet_exp.reports.files.comparison_file import write_comparison
@@ -102,17 +102,37 @@ def test_files_and_records_contain_mean_ranks(tmp_path):
     assert [row["mean_rank"] for row in json.loads((tmp_path / "x.json").read_text())[1]["groups"]] == [1, 2, 3]
 
 
-def test_ranks_are_tested_from_five_datasets_and_match_scipy():
+def test_ranks_are_tested_from_five_datasets_with_exact_distribution():
     means = [[0.9, 0.95, 0.8], [0.91, 0.93, 0.7], [0.95, 0.9, 0.8], [0.8, 0.9, 0.85], [0.7, 0.8, 0.6]]
-    comparisons = over({f"set{i}": row for i, row in enumerate(means)})
-    found = across_datasets(comparisons)
+    rows = {f"set{i}": row for i, row in enumerate(means)}
+    found = across_datasets(over(rows))
     assert found is not None
-    assert found.rank_test is not None
-    chi2 = friedmanchisquare(*np.array([[g.mean for g in sorted(c.groups, key=lambda g: g.flags["activation"])]
-                                        for c in comparisons]).T).statistic  # fmt: skip
-    expected = stats.f.sf(4 * chi2 / (10 - chi2), 2, 8)
-    assert found.rank_test.p == pytest.approx(expected)
-    assert found.rank_test.critical == pytest.approx(2.343 * np.sqrt(3 * 4 / 30), rel=1e-3)  # Demsar 2006, table 5
+    assert across_datasets(over(dict(list(rows.items())[:4]))).rank_test is None
+    orders = [np.mean(order, axis=0) for order in product(permutations((1, 2, 3)), repeat=len(means))]
+    spread, seen = np.var(orders, axis=1), np.var(found.ranks)
+    assert found.rank_test.p == pytest.approx(np.mean(spread >= seen - 1e-9), abs=0.003)
+    ranges = np.ptp(orders, axis=1)
+    assert np.mean(ranges > found.rank_test.critical) <= 0.05 < np.mean(ranges > found.rank_test.critical - 0.01)
+
+
+@pytest.mark.parametrize(("wins", "losses", "ties"), [(5, 0, 0), (6, 0, 0), (7, 1, 2), (0, 0, 5)])
+def test_two_configurations_are_compared_by_exact_sign_test(wins, losses, ties):
+    ranks = np.array([[1.0, 2.0]] * wins + [[2.0, 1.0]] * losses + [[1.5, 1.5]] * ties)
+    found = rank_test(ranks)
+    expected = stats.binomtest(wins, wins + losses).pvalue if wins else 1.0
+    assert found.p == pytest.approx(expected)
+    assert (np.ptp(ranks.mean(axis=0)) > found.critical) == (expected <= 0.05)
+
+
+@pytest.mark.parametrize(("datasets", "k"), [(5, 2), (7, 2), (5, 4), (8, 4)])
+def test_equal_configurations_are_rarely_ranked_significantly_better(datasets, k, monkeypatch):
+    monkeypatch.setattr("lenet_exp.comparison.studies.datasets.DRAWS", 2000)
+    rng, false = np.random.default_rng(3), 0
+    for _ in range(600):
+        ranks = stats.rankdata(rng.standard_normal((datasets, k)), axis=1)
+        found = rank_test(ranks)
+        false += bool(found.p <= 0.05 and np.ptp(ranks.mean(axis=0)) > found.critical)
+    assert false <= 600 * 0.055
 
 
 def test_diverged_configuration_ranks_last_and_missing_is_left_out():

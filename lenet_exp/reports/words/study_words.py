@@ -46,14 +46,17 @@ def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:
     else:
         lines.append(f"{first} is not significantly better than any other configuration on every dataset")
     if found.rank_test is None:
-        lines.append(f"ranks are only descriptive: Friedman's test requires at least {LEAST_DATASETS} datasets")
-    elif found.rank_test.p > LEVEL:
-        lines.append(f"Friedman's test: no significant difference between ranks ({p_words(found.rank_test.p)})")
+        lines.append(f"ranks are only descriptive: a test requires at least {LEAST_DATASETS} datasets")
+        return lines
+    test = "Friedman's test" if len(ranked) > 2 else "sign test"
+    if found.rank_test.p > LEVEL:
+        lines.append(f"{test}: no significant difference between ranks ({p_words(found.rank_test.p)})")
     else:
         p, critical = p_words(found.rank_test.p), found.rank_test.critical
         far = [name for name, rank in ranked if rank - found.ranks[0] > critical]
         ahead = f"{first} ranks significantly better than {_some(far)}" if far else f"{first} has no significant lead"
-        lines.append(f"Friedman's test: {p}; {ahead} (Nemenyi, critical difference {critical:.2f})")
+        how = f" (critical difference {critical:.2f})" if len(ranked) > 2 else ""
+        lines.append(f"{test}: {p}; {ahead}{how}")
     return lines
 
 
