@@ -43,6 +43,19 @@ def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged
     return compare_runs(runs, [*FLAGS, *alike])[0]
 
 
+@pytest.mark.parametrize(("shape", "n", "lift"), [((4, 4), 10, 24.0), ((4, 4), 5, 12.0), ((2, 4), 5, 24.0)])
+def test_interval_covers_interaction_of_combination_that_is_ten_times_noisier(shape, n, lift):
+    rng, (a, b) = np.random.default_rng(5), shape
+    spreads = np.ones(shape)
+    spreads[0, 0] = 10.0
+    table = rng.standard_normal((6000, a, b, n)) * spreads[..., None]
+    table[:, 0, 0] += lift
+    signal = (1 - 1 / a) * (1 - 1 / b) * lift**2 / (a * b)
+    true = signal / (signal + (spreads**2).mean())
+    found = interaction_test(table, a * b * n)
+    assert ((found.low <= true) & (true <= found.high)).mean() >= 0.945
+
+
 def test_true_interaction_is_detected_and_described():
     found = sweep().interactions
     first = found.pairs[0]
