@@ -63,7 +63,7 @@ def effect_lines(comparison: Comparison) -> list[str]:
             rest = "; the fractions overlap, because combinations differ in their number of runs"
         elif len(found.flags) > 1:
             rest = f"; interactions {found.interactions:.0%}"
-        lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
+        lines.append(f"seeds and the rest {found.seeds:.0%} of the variance{rest}")
     return [*lines, *interaction_lines(comparison.interactions), *numeric_lines(comparison)]
 
 
@@ -73,7 +73,7 @@ def _effect_line(effect: Effect, metric: Metric) -> str:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
         levels.append(f"{rounded(level.value)} {signed(level.effect, metric)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
-    return f"{effect.flag}{share}: {'; '.join(levels)}"
+    return f"{effect.flag}{share}; averages: {'; '.join(levels)}"
 
 
 def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
