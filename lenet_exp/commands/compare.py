@@ -5,7 +5,8 @@
                                          characters), MLflow run IDs, or folders
   lenet-compare filter="params.model = 'lenet5' and tags.users LIKE '%ada%' and tags.note = 'first'"
                                          compare all runs in the store that match an MLflow filter, here on the model,
-                                         the users, and a custom tag; an empty filter= matches every run
+                                         the users, and a custom tag; an empty filter= matches every run. There is no
+                                         verdict if the filter selects runs by a metric
   lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
                                          0.2 percentage points with 80% power; run=true also runs that command
   lenet-compare confirm=0.2 against=baseline

@@ -82,7 +82,7 @@ class Comparison:
     @cached_property
     def plain_leads(self) -> list[Difference | None]:
         """The differences from the leader with unmoderated variances, for tests of equivalence; see `leads`."""
-        return _leads(self.groups, self.leader, named=True)
+        return _leads(self.groups, None if self.design.picked else self.leader, named=True)
 
     @property
     def has_trials(self) -> bool:
@@ -160,7 +160,7 @@ class Comparison:
         before these runs, as in a confirmation.
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
-        return _leads(self.tested, leader, named=self.design.confirms is not None)
+        return _leads(self.tested, None if self.design.picked else leader, named=self.design.confirms is not None)
 
     @property
     def scored(self) -> bool:
@@ -260,11 +260,9 @@ def _compare(
     racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
     most = max((g.n for g in racing), default=0) if design.left is not None else 0
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
-    if leader is None or not leader.n:
-        return Comparison(dataset, groups, flags, [None] * len(groups), design=design)
-    return Comparison(
-        dataset, groups, flags, _leads(groups, leader, named=named is not None), leader=leader, design=design
-    )
+    leader = leader if leader is not None and leader.n else None
+    leads = _leads(groups, None if design.picked else leader, named=named is not None)
+    return Comparison(dataset, groups, flags, leads, leader=leader, design=design)
 
 
 def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ class Design:
         margin: margin of equivalence that was set at the first start, as a fraction; None if none was set.
         trials: whether any sweep is a search, so that pruning determines which runs finish.
         tests: results of the ended confirmations of the sweep's leader, latest first.
+        filter: filter that selected the runs; empty if sweeps were selected.
+        retrained: whether runs were retrained (`sweep.force`), so that earlier results may have been seen.
+        unsigned: whether the sweep's plan has no digest, so that its start may have been edited.
+        repeats: number of earlier sweeps with the same command and other seeds.
     """
 
     runs: int = 0
@@ -72,6 +77,15 @@ class Design:
     tests: tuple[ConfirmationResult, ...] = ()
     margin: float | None = None
     trials: bool = False
+    filter: str = ""
+    retrained: bool = False
+    unsigned: bool = False
+    repeats: int = 0
+
+    @property
+    def picked(self) -> bool:
+        """Whether results selected the runs, so that no test is valid."""
+        return bool(re.search(r"\bmetrics?\b", self.filter, re.IGNORECASE))
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
@@ -94,6 +108,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
         margin=None if margin is None else margin / 100,
         against=bool(results) and results[0].job.config.sweep.against,
         trials=search is not None,
+        retrained=plan.forced_ms > plan.created_ms,
     )
 
 
@@ -102,4 +117,11 @@ def combined_design(designs: Sequence[Design]) -> Design | None:
     if len(designs) < 2:
         return designs[0] if designs else None
     runs, known = sum(d.runs for d in designs), sum(d.known for d in designs)
-    return Design(runs, known, len(designs), trials=any(d.trials for d in designs))
+    return Design(
+        runs,
+        known,
+        len(designs),
+        trials=any(d.trials for d in designs),
+        retrained=any(d.retrained for d in designs),
+        unsigned=any(d.unsigned for d in designs),
+    )

@@ -17,6 +17,7 @@ from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
@@ -54,8 +55,9 @@ def load_comparisons(
     uri = uri or default_uri()
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
-        design, search = None, None
-        source = RunSource(filter_string or f"all runs of {experiment}", store=store_name(uri))
+        title = filter_string.strip() or f"all runs of {experiment}"
+        design: Design | None = Design(filter=title)
+        search, source = None, RunSource(title, store=store_name(uri))
     else:
         if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
             raise ConfigError(
@@ -123,14 +125,28 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """Return a sweep's design, updated with whether the sweep is running and with confirmations of its leader."""
+    """Return a sweep's design with confirmations of its leader, and with doubts about it, from all sweep folders."""
     tests: list[ConfirmationResult] = []
+    own, repeats = sweep.started(), 0
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
+        repeats += plan.created_ms < own.created_ms and _without_seeds(plan) == _without_seeds(own)
         if plan.confirms == sweep.id and plan.confirmed is not None:
             with contextlib.suppress(DamagedError):  # reported when that sweep itself is compared
                 tests += filter(None, [confirmation_result(other, tested=sweep)])
-    return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
+    return replace(
+        design,
+        running=sweep.owner() is not None,
+        tests=tuple(tests),
+        unsigned=not sweep.has_digest(),
+        repeats=0 if design.confirms is not None else repeats,
+    )
+
+
+def _without_seeds(plan: SweepPlan) -> set[str]:
+    """Return what a sweep trains, except its seeds."""
+    of_sweep = ("seed=", "split_seed=", "sweep.", "tracking.")
+    return {o for o in plan.overrides if not o.lstrip("+").startswith(of_sweep)} | {plan.experiment}
 
 
 def source_of(sweep: SweepFolder) -> RunSource:

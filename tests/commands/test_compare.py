@@ -92,6 +92,23 @@ def test_folders_and_store_give_same_provenance(here):
             assert set(from_store[name].split(", ")) <= set(text.split(", "))  # MLflow does not store a chosen device
 
 
+@pytest.mark.slow(seconds=8)
+def test_second_looks_at_same_configurations_are_cautioned(here, tmp_path, monkeypatch, main):
+    outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    first = sweeps(here)[0]
+    assert "Caution" not in main(f"sweep={first}", program="compare").stdout
+    assert "by=last" in main(f"sweep={first}", "by=last", program="compare").stdout
+    for more, named in (("seed=2,3", "1 earlier sweep"), ("seed=4,5", "2 earlier sweeps")):
+        assert named in succeeded(lenet_train(*LINE[:-1], more, outputs=outputs)).stdout
+    assert "Caution" not in main(f"sweep={first}", program="compare").stdout
+    forced = succeeded(lenet_train(*LINE, "sweep.force=true", outputs=outputs)).stdout
+    assert "sweep.force" in forced
+    run = next(run for run in runs(client(outputs)) if run.data.params["seed"] == "2")
+    client(outputs).log_metric(run.info.run_id, "best_val_accuracy", 1.0)
+    assert run.info.run_id in main("filter=", program="compare").stderr
+
+
 def test_filter_uses_syntax_of_mlflow(here):
     table = lenet_exp.compare(filter="params.activation = 'selu' and metrics.best_val_accuracy > 0")
     assert list(table["n"]) == [2]

@@ -11,6 +11,7 @@ import pytest
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import confirmation, plan
 from lenet_exp.comparison.design import Design, combined_design, design_of
+from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.config.schema import Config, Dataset, Sweep
 from lenet_exp.errors import ConfigError
@@ -144,6 +145,26 @@ def test_caution_reports_earlier_results():
     assert "2 of 6" in str(caution(replace(fixed, known=2)))
     assert "2 sweeps" in str(caution(combined_design([fixed, fixed])))
     assert (combined_design([fixed]), combined_design([])) == (fixed, None)
+    for doubt, named in (
+        ({"filter": "params.activation = 'selu'"}, "params.activation = 'selu'"),
+        ({"retrained": True}, "sweep.force"),
+        ({"unsigned": True}, "sweep.json"),
+        ({"repeats": 2}, "2 earlier sweeps"),
+    ):
+        assert named in str(caution(replace(fixed, **doubt)))
+    assert "by=last" in str(caution(fixed, CompareBy.last))
+
+
+@pytest.mark.parametrize("filter", ["metrics.best_val_accuracy > 0.9", "metric.val_loss < 1", "METRICS.`lr` > 0"])
+def test_filter_on_results_gives_no_verdict(filter):
+    runs = [*many(RELU, activation="relu"), *many(SELU, activation="selu")]
+    (picked,) = compare_runs(runs, design=Design(filter=filter))
+    assert verdict(picked).startswith("No verdict")
+    assert filter in verdict(picked)
+    assert (picked.leads, picked.plain_leads) == ([None, None], [None, None])
+    (fair,) = compare_runs(runs, design=Design(filter="params.activation != 'tanh'"))
+    assert fair.leads[1] is not None
+    assert "params.activation != 'tanh'" in verdict(fair)
 
 
 def test_single_known_run_counts_only_if_seeds_must_be_new():

@@ -121,6 +121,16 @@ def test_three_seeds_separate_configurations_that_are_clearly_worse():
     assert sum(alone[:9] <= LEVEL / 45) < sum(d.differs for d in found)
 
 
+@pytest.mark.parametrize(("k", "n"), [(6, 3), (18, 3), (6, 10)])
+def test_best_of_equal_configurations_is_rarely_excluded(k, n):
+    values = np.random.default_rng(7).standard_normal((2000, k, n))
+    order = np.argsort(-values.mean(axis=-1), axis=-1)
+    values = np.take_along_axis(values, order[..., None], axis=1)
+    found = judged(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=np.int64)))
+    excluded = np.concatenate([np.zeros((2000, 1), dtype=bool), found.excluded], axis=1)
+    assert excluded[order == 0].mean() <= 0.055  # the first configuration stands for the truly best one
+
+
 def test_unstable_group_is_marked_and_not_excluded():
     groups = [steady(0.98 - 0.0001 * n, 0.002, n, 5) for n in range(8)]
     leader, *others = best_first([*groups, by_seed([0.97, 0.2, 0.1, 0.9, 0.95])])

@@ -13,7 +13,7 @@ from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.power import detectable
 from lenet_exp.comparison.statistics import UNSTABLE, WIDE, Difference
@@ -34,13 +34,15 @@ def verdict(comparison: Comparison) -> str:
     The verdict includes the winner, the significance of its lead, diverged and missing runs, and doubts about the
     design.
     """
+    if comparison.design.picked:
+        return f"No verdict: the filter selects runs by their results ({comparison.design.filter})."
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
     said = " ".join([said, *equivalent(comparison)])
     if changed := ", ".join(comparison.mixed_code):
         said += f" Warning: the code of {changed} changed between these runs; retrain them with sweep.force=true."
-    doubt = caution(comparison.design) if tested is not None or len(comparison.groups) > 1 else None
+    doubt = caution(comparison.design, comparison.by) if tested is not None or len(comparison.groups) > 1 else None
     return said + (f" Caution: {doubt}." if doubt is not None else "")
 
 
@@ -116,14 +118,26 @@ def _is_test(comparison: Comparison) -> bool:
     return comparison.design.confirms is not None
 
 
-def caution(design: Design) -> str | None:
+def caution(design: Design, by: CompareBy = CompareBy.best) -> str | None:
     """Return the reason why the stated error rate may not hold, or None if the design was fixed in advance."""
+    holds = "the 5% error rate holds only if"
+    if design.filter:
+        return f"{holds} the filter was chosen before any result was seen; it selected {design.filter}"
+    if design.unsigned:
+        return f"{holds} sweep.json, which has no digest, was not edited"
+    if design.retrained:
+        return f"{holds} no result was seen before runs were retrained (sweep.force)"
+    if design.repeats:
+        again = number_of(design.repeats, "earlier sweep")
+        return f"{holds} all seeds are compared, but {again} of the same configurations had other seeds"
+    if by is CompareBy.last and not design.confirms:
+        return f"{holds} by=last was chosen before any result was seen"
     if design.sweeps > 1:
-        return f"the 5% error rate holds only if all {design.sweeps} sweeps were planned before any result was seen"
+        return f"{holds} all {design.sweeps} sweeps were planned before any result was seen"
     if design.known:
         return (
-            f"{design.known} of {design.runs} runs are older than this sweep; the 5% error rate holds only if seeds "
-            "and configurations were chosen before any result was seen"
+            f"{design.known} of {design.runs} runs are older than this sweep; {holds} seeds and configurations were "
+            "chosen before any result was seen"
         )
     return None
 
