@@ -199,7 +199,7 @@ def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
 def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:
     """Compare the runs of a single sweep, given the results of its jobs."""
     plan = sweep.started()
-    found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep.id))
+    found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep))
     return with_search(found, searched(plan, results))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SweepPlan
 
 
@@ -88,8 +89,8 @@ class Design:
         return bool(re.search(r"\bmetrics?\b", self.filter, re.IGNORECASE))
 
 
-def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
-    """Return the design of a sweep, given its plan and the results of its jobs in order."""
+def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder | None = None) -> Design:
+    """Return the design of a sweep, given its plan, the results of its jobs in order, and its folder."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     before = Counter(record.dataset for record in records.values() if record.created_ms < plan.created_ms)
     counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
@@ -103,13 +104,26 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
         points=asked.points / 100 if asked is not None and asked.points is not None else None,
         leader=results[0].job.run if results else "",
         searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
-        sweep=sweep,
+        sweep=sweep.id if sweep is not None else "",
+        unsigned=sweep is not None and not sweep.has_digest(),
+        repeats=_repeats(plan, sweep) if sweep is not None and plan.confirms is None else 0,
         left=frozenset(search.left) if search is not None and search.left is not None else None,
         margin=None if margin is None else margin / 100,
         against=bool(results) and results[0].job.config.sweep.against,
         trials=search is not None,
-        retrained=plan.forced_ms > plan.created_ms,
+        retrained=plan.retrained,
     )
+
+
+def _repeats(plan: SweepPlan, sweep: SweepFolder) -> int:
+    """Return the number of earlier sweeps with the same command, except for seeds."""
+
+    def trains(plan: SweepPlan) -> set[str]:
+        besides = ("seed=", "split_seed=", "sweep.", "tracking.")
+        return {o for o in plan.overrides if not o.lstrip("+").startswith(besides)} | {plan.experiment}
+
+    plans = [other.started() for other in all_sweeps(sweep.outputs, quietly=True)]
+    return sum(other.created_ms < plan.created_ms and trains(other) == trains(plan) for other in plans)
 
 
 def combined_design(designs: Sequence[Design]) -> Design | None:

@@ -78,6 +78,7 @@ class SweepPlan(Stored):
         mlflow_runs: ID of the sweep's own MLflow run in each store, keyed by store name.
         forced_ms: time of the last start, in milliseconds since 1970, if that start was forced (`sweep.force`);
             otherwise, 0. Runs that began before this time are retrained.
+        retrained: whether a forced start retrained runs, whose earlier results may have been seen.
         runs: number of jobs.
         tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
         outcome: state of the sweep: running, finished, failed, or killed.
@@ -105,6 +106,7 @@ class SweepPlan(Stored):
     starts: int = 0
     mlflow_runs: dict[str, str] = field(default_factory=dict)
     forced_ms: int = 0
+    retrained: bool = False
     runs: int = 0
     command: str = ""
     overrides: list[str] = field(default_factory=list)

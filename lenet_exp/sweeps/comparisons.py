@@ -17,7 +17,6 @@ from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
@@ -114,7 +113,7 @@ def runs_of_sweeps(
             results = results_of(sweep)
             found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
             sources.append(source_of(sweep))
-            designs.append(_with_tests(design_of(plan, results, sweep.id), sweep))
+            designs.append(_with_tests(design_of(plan, results, sweep), sweep))
             searches.append(searched(plan, results))
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)
@@ -125,28 +124,14 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """Return a sweep's design with confirmations of its leader, and with doubts about it, from all sweep folders."""
+    """Return a sweep's design, updated with whether the sweep is running and with confirmations of its leader."""
     tests: list[ConfirmationResult] = []
-    own, repeats = sweep.started(), 0
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
-        repeats += plan.created_ms < own.created_ms and _without_seeds(plan) == _without_seeds(own)
         if plan.confirms == sweep.id and plan.confirmed is not None:
             with contextlib.suppress(DamagedError):  # reported when that sweep itself is compared
                 tests += filter(None, [confirmation_result(other, tested=sweep)])
-    return replace(
-        design,
-        running=sweep.owner() is not None,
-        tests=tuple(tests),
-        unsigned=not sweep.has_digest(),
-        repeats=0 if design.confirms is not None else repeats,
-    )
-
-
-def _without_seeds(plan: SweepPlan) -> set[str]:
-    """Return what a sweep trains, except its seeds."""
-    of_sweep = ("seed=", "split_seed=", "sweep.", "tracking.")
-    return {o for o in plan.overrides if not o.lstrip("+").startswith(of_sweep)} | {plan.experiment}
+    return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 
 def source_of(sweep: SweepFolder) -> RunSource:

@@ -219,7 +219,10 @@ def sweep_session(
             )
         save_code((job.config for job in jobs), outputs)
         forced_ms = now_ms() if config.sweep.force else 0
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **_plan_fields(request, config, kept))
+        had = kept is not None and kept.retrained
+        retrained = had or (config.sweep.force and any(job.folder.record() for job in jobs))
+        fields = _plan_fields(request, config, kept)
+        sweep.start(jobs, forced_ms=forced_ms, retrained=retrained, runs=len(jobs), **fields)
         sweep.mark_unreported(delivery.name)
         delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
