@@ -107,7 +107,7 @@ def read_everything(whole: Whole) -> None:
         lambda: print_status(find_sweep(sweep.id)),
         lambda: load_comparisons(sweep.id, None, None, "lenet_exp"),
         lambda: find_sweep("last"),
-        sweep.jobs,
+        lambda: find_sweep(sweep.id).jobs(),
         sweep.owner,
         *(lambda path=path: load_file(path) for path in (whole.path / "models").glob("*.safetensors")),  # type: ignore[misc]
     ]
