@@ -23,7 +23,16 @@ from benchmarks.counts import Counts, run
 from benchmarks.measure import positive
 from benchmarks.scenarios import LADDER, SEEDS_OF, TWO, collapses, earlier, grid, recorded
 from benchmarks.simulated import Source
-from benchmarks.studies import DATASETS, EQUIVALENCE, INTERACTIONS, dataset_rows, equivalence_rows, interaction_rows
+from benchmarks.studies import (
+    DATASETS,
+    EQUIVALENCE,
+    INTERACTIONS,
+    RANKS,
+    dataset_rows,
+    equivalence_rows,
+    interaction_rows,
+    rank_rows,
+)
 from lenet_exp.machine import cpu_model
 
 INTRO = """# Error rates of verdicts
@@ -268,7 +277,8 @@ def main() -> None:
     for line in tables(found):
         say(line)
     missed += [f"{row.size} {row.name}: {row.worst:.2f}" for rows in found.values() for row in rows if row.missed]
-    for title, rows in ((INTERACTIONS, interaction_rows), (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows)):
+    studies = (INTERACTIONS, interaction_rows), (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows)
+    for title, rows in (*studies, (RANKS, rank_rows)):
         say(title)
         for line, good in rows(2 * sweeps, asked.seed):
             say(line)
