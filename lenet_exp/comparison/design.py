@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from lenet_exp.config.schema import Objective
@@ -106,7 +106,9 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder 
         searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
         sweep=sweep.id if sweep is not None else "",
         unsigned=sweep is not None and not sweep.has_digest(),
-        repeats=_repeats(plan, sweep) if sweep is not None and plan.confirms is None else 0,
+        repeats=_repeats(plan, sweep, {r.job.run for r in results})
+        if sweep is not None and plan.confirms is None
+        else 0,
         left=frozenset(search.left) if search is not None and search.left is not None else None,
         margin=None if margin is None else margin / 100,
         against=bool(results) and results[0].job.config.sweep.against,
@@ -115,15 +117,16 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder 
     )
 
 
-def _repeats(plan: SweepPlan, sweep: SweepFolder) -> int:
-    """Return the number of earlier sweeps with the same command, except for seeds."""
+def _repeats(plan: SweepPlan, sweep: SweepFolder, runs: Set[str]) -> int:
+    """Return the number of earlier sweeps with the same command, except for seeds, and with runs besides these."""
 
     def trains(plan: SweepPlan) -> set[str]:
         besides = ("seed=", "split_seed=", "sweep.", "tracking.")
         return {o for o in plan.overrides if not o.lstrip("+").startswith(besides)} | {plan.experiment}
 
-    plans = [other.started() for other in all_sweeps(sweep.outputs, quietly=True)]
-    return sum(other.created_ms < plan.created_ms and trains(other) == trains(plan) for other in plans)
+    plans = [(other, other.started()) for other in all_sweeps(sweep.outputs, quietly=True)]
+    alike = [other for other, its in plans if its.created_ms < plan.created_ms and trains(its) == trains(plan)]
+    return sum(not runs >= set(other.run_ids()) for other in alike)
 
 
 def combined_design(designs: Sequence[Design]) -> Design | None:

@@ -102,6 +102,7 @@ def test_second_looks_at_same_configurations_are_cautioned(here, tmp_path, monke
     for more, named in (("seed=2,3", "1 earlier sweep"), ("seed=4,5", "2 earlier sweeps")):
         assert named in succeeded(lenet_train(*LINE[:-1], more, outputs=outputs)).stdout
     assert "Caution" not in main(f"sweep={first}", program="compare").stdout
+    assert "earlier sweep" not in succeeded(lenet_train(*LINE[:-1], "seed=range(6)", outputs=outputs)).stdout
     forced = succeeded(lenet_train(*LINE, "sweep.force=true", outputs=outputs)).stdout
     assert "sweep.force" in forced
     assert "sweep.force" in succeeded(lenet_train(*LINE, outputs=outputs)).stdout

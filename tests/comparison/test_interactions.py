@@ -44,7 +44,7 @@ def sweep(n=5, lrs=("0.01", "0.1"), means=MEANS, spread=0.003, drop=(), diverged
 
 
 @pytest.mark.parametrize(("shape", "n", "lift"), [((4, 4), 10, 24.0), ((4, 4), 5, 12.0), ((2, 4), 5, 24.0)])
-def test_interval_covers_interaction_of_combination_that_is_ten_times_noisier(shape, n, lift):
+def test_interval_covers_interaction_of_noisy_combination(shape, n, lift):
     rng, (a, b) = np.random.default_rng(5), shape
     spreads = np.ones(shape)
     spreads[0, 0] = 10.0

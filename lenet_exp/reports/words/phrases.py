@@ -127,9 +127,6 @@ def caution(design: Design, by: CompareBy = CompareBy.best) -> str | None:
         return f"{holds} sweep.json, which has no digest, was not edited"
     if design.retrained:
         return f"{holds} no result was seen before runs were retrained (sweep.force)"
-    if design.repeats:
-        again = number_of(design.repeats, "earlier sweep")
-        return f"{holds} all seeds are compared, but {again} of the same configurations had other seeds"
     if by is CompareBy.last and not design.confirms:
         return f"{holds} by=last was chosen before any result was seen"
     if design.sweeps > 1:
@@ -139,6 +136,9 @@ def caution(design: Design, by: CompareBy = CompareBy.best) -> str | None:
             f"{design.known} of {design.runs} runs are older than this sweep; {holds} seeds and configurations were "
             "chosen before any result was seen"
         )
+    if design.repeats:
+        again = number_of(design.repeats, "earlier sweep")
+        return f"{holds} all seeds are compared, but {again} of the same configurations had other seeds"
     return None
 
 
