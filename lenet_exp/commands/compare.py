@@ -42,7 +42,7 @@ import math
 import re
 from textwrap import indent
 
-from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.files import output_path
 from lenet_exp.reports.words.method import METHOD
@@ -157,4 +157,4 @@ def _seeds(value: str | None) -> int | None:
 def main() -> None:
     """Run the `lenet-compare` command."""
     usage = (__doc__ or "") + indent(METHOD, "  ")
-    run_command("lenet-compare", usage, compare, completions(KNOWN, sweep=("", "last"), by=BY))
+    run_command("lenet-compare", usage, compare)

@@ -32,9 +32,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.config.check import check_name
-from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.errors import ConfigError, one_of, printable
 from lenet_exp.files import output_path
 
@@ -113,5 +112,4 @@ def _leader(values: dict[str, str | None], dataset_is_set: bool) -> TrainedModel
 
 def main() -> None:
     """Run the `lenet-export` command."""
-    datasets = sorted(file.stem for file in CONF_DIR.glob("dataset/*.yaml"))
-    run_command("lenet-export", __doc__, run, completions(FLAGS, format=FORMATS, dataset=datasets))
+    run_command("lenet-export", __doc__, run)

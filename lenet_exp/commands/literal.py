@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from lenet_exp.commands.ending import run_and_exit
 from lenet_exp.errors import ConfigError, did_you_mean, one_of
 
 YES_OR_NO = ("true", "false")
-INSTALL = ["-sc", "install=bash"]  # same arguments as for the Hydra apps
-# Like Hydra's script, this script makes `=` part of a word.
-BASH = """\
-COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
-complete -o nospace -o default -W '{words}' {program}"""
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
@@ -51,37 +46,19 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
     return values
 
 
-def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> list[str]:
-    """Return the words that a shell can complete: `flag=`, or `flag=value` if the possible values are known.
-
-    Args:
-        known: default values, keyed by flag. For Boolean flags, the possible values are `true` and `false`.
-        choices: possible values of other flags, keyed by flag.
-    """
-    values: dict[str, Sequence[str]] = {flag: YES_OR_NO for flag, default in known.items() if default in YES_OR_NO}
-    values |= choices
-    return [f"{flag}={value}" for flag in known for value in values.get(flag, ("",))]
-
-
-def run_command(
-    program: str, usage: str | None, main: Callable[[list[str]], int], completed: Sequence[str] = ()
-) -> NoReturn:
-    """Run a command, or print its usage or its completion script for bash; then exit.
+def run_command(program: str, usage: str | None, main: Callable[[list[str]], int]) -> NoReturn:
+    """Run a command, or print its usage; then exit.
 
     Args:
         program: name of the command.
         usage: usage text that `--help` prints: the docstring of the command's module, which `python -OO` removes.
         main: function that runs the command with the arguments and returns the exit status.
-        completed: words that bash can complete.
     """
 
     def work() -> int:
         arguments = sys.argv[1:]
         if any(a in {"-h", "--help"} for a in arguments):
             print((usage or "").strip())
-            return 0
-        if arguments == INSTALL:
-            print(BASH.format(words=" ".join(completed), program=program))
             return 0
         return main(arguments)
 

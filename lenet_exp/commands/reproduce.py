@@ -18,7 +18,7 @@ comparable (for example, because PyTorch computes different results on this CPU 
 
 from __future__ import annotations
 
-from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
 KNOWN: dict[str, str | None] = {"run": None, "data_root": None, "trust": None, "tracking.uri": None}
@@ -53,4 +53,4 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Run the `lenet-reproduce` command."""
-    run_command("lenet-reproduce", __doc__, run, completions(KNOWN))
+    run_command("lenet-reproduce", __doc__, run)

@@ -29,7 +29,7 @@ from __future__ import annotations
 import shlex
 
 from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, did_you_mean
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
@@ -131,4 +131,4 @@ def rm(values: dict[str, str | None]) -> int:
 
 def main() -> None:
     """Run the `lenet-sweep` command."""
-    run_command("lenet-sweep", __doc__, run, [*FLAGS, *completions(OF_REMOVAL, sweep=("", "last"))])
+    run_command("lenet-sweep", __doc__, run)

@@ -18,7 +18,7 @@ Exit status: 0 if MLflow is up to date, 1 if results are missing.
 from __future__ import annotations
 
 from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
 
 KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "champion": None, "tracking.uri": None}
@@ -81,4 +81,4 @@ def _make_champion(run_id: str, uri: str | None) -> int:
 
 def main() -> None:
     """Run the `lenet-sync` command."""
-    run_command("lenet-sync", __doc__, run, completions(KNOWN, sweep=("", "last")))
+    run_command("lenet-sync", __doc__, run)

@@ -8,7 +8,7 @@ import secrets
 import sys
 from typing import TYPE_CHECKING
 
-from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.commands.streams import print_secret
 from lenet_exp.errors import ConfigError, did_you_mean, printable
 
@@ -205,4 +205,4 @@ def _port(value: str | None) -> int:
 
 def main() -> None:
     """Run the `lenet-ui` command."""
-    run_command("lenet-ui", USAGE, run, completions(KNOWN, sweep=("", "last", ALL)))
+    run_command("lenet-ui", USAGE, run)
