@@ -21,7 +21,7 @@ class ExecutorLauncher(Launcher):
     """A launcher that creates an executor.
 
     Args:
-        workers, retries, time_limit, fail_fast, max_failures: values of the `sweep.*` flags with these names.
+        workers, retries, time_limit, max_failures: values of the `sweep.*` flags with these names.
         options: additional options of the launcher.
     """
 
@@ -33,12 +33,11 @@ class ExecutorLauncher(Launcher):
         workers: int | None,
         retries: int,
         time_limit: float | None,
-        fail_fast: bool,
         max_failures: int | None,
         **options: Any,
     ) -> None:
-        self.workers, self.retries, self.time_limit, self.options = workers, retries, time_limit, options
-        self.max_failures = 1 if fail_fast else max_failures
+        self.workers, self.retries, self.time_limit = workers, retries, time_limit
+        self.max_failures, self.options = max_failures, options
 
     @abstractmethod
     def executor(self, work: WorkSpec) -> Executor:

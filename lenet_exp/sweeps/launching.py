@@ -37,9 +37,7 @@ class LocalLaunching:
     def launcher(self, session: Session) -> tuple[LocalLauncher, Mapping[str, str]]:
         """Return a local launcher; see `HydraLaunching.launcher`."""
         flags = session.config.sweep
-        launcher = LocalLauncher(
-            flags.workers, flags.retries, flags.time_limit, flags.fail_fast, max_failures=flags.max_failures
-        )
+        launcher = LocalLauncher(flags.workers, flags.retries, flags.time_limit, max_failures=flags.max_failures)
         return launcher, {}
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
@@ -110,7 +108,7 @@ Launching = LocalLaunching | HydraLaunching
 def train_here(session: Session, jobs: Sequence[Job]) -> None:
     """Train jobs one after another in this process, as `hydra/launcher=basic` does."""
     flags = session.config.sweep
-    if ignored := [f"sweep.{f}" for f in ("workers", "fail_fast", "max_failures", "time_limit") if getattr(flags, f)]:
+    if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
         log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
     with session.display.sweep(), session.watching(in_this_process=True):
         for job in jobs:

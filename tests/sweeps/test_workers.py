@@ -84,8 +84,8 @@ def test_max_failures_stops_starting_runs(ready, tmp_path):
     assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_missing"]) == (failed, 3 - failed)
 
 
-def test_diverged_run_counts_as_failure_for_fail_fast(ready, tmp_path):
-    line = ("num_epoch=1", "optimizer.lr=1e30,0.01", "sweep.workers=1", "sweep.fail_fast=true")
+def test_diverged_run_counts_as_failure(ready, tmp_path):
+    line = ("num_epoch=1", "optimizer.lr=1e30,0.01", "sweep.workers=1", "sweep.max_failures=1")
     done = sweep(*line, outputs=ready, folder=tmp_path)
     assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
 
