@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.image_shape import ImageShape
-from lenet_exp.config.schema import Config, value_of
+from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import instance
 from lenet_exp.data.images import class_names, image_shape
 from lenet_exp.errors import ConfigError, first_line
@@ -28,6 +28,7 @@ from lenet_exp.stopping import raise_stop
 from lenet_exp.training.losses import build_loss
 from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
+from lenet_exp.training.schedule import own_factor
 from lenet_exp.training.snapshot import optimizer_state, restore_optimizer
 from lenet_exp.training.trained.trust import OUR_MODELS, OUR_PARTS, trusted_activations
 
@@ -47,14 +48,16 @@ def check_config(config: Config) -> None:
     _check_network(config)
     _check_optimizer(config)
     _check_loss(config)
-    if config.metric["_target_"] not in OUR_PARTS:
-        named, outputs = f"metric={option_name(config.metric)}", image_shape(config).num_classes
-        measured = partial(_broken_metric, torch.arange(4) % len(class_names(config)), torch.eye(4, outputs))
-        _try_function(named, partial(instance, "metric", config.metric), measured, image_shape(config))
-    for group, check in (("schedule.own", _broken_schedule), ("augmentation.own", _broken_augmentation)):
-        if option := value_of(config, group):
-            named = f"{group}={option_name(option)}"
-            _try_function(named, partial(instance, group, option), check, image_shape(config))
+    shape = image_shape(config)
+    if (own := config.metric)["_target_"] not in OUR_PARTS:
+        labels, logits = torch.arange(4) % len(class_names(config)), torch.eye(4, shape.num_classes)
+        broken = partial(_broken_metric, labels, logits)
+        _try_function(f"metric={option_name(own)}", partial(instance, "metric", own), broken, shape)
+    if own := config.schedule.own:
+        _try_function(f"schedule.own={option_name(own)}", partial(own_factor, own), _broken_schedule, shape)
+    if own := config.augmentation.own:
+        build = partial(instance, "augmentation.own", own)
+        _try_function(f"augmentation.own={option_name(own)}", build, _broken_augmentation, shape)
 
 
 def check_batches(config: Config, images: int) -> None:
@@ -257,16 +260,12 @@ def _broken_loss(logits: Tensor, labels: Tensor, loss: nn.Module, shape: ImageSh
 
 
 def _broken_metric(labels: Tensor, logits: Tensor, metric: Callable[..., Any], shape: ImageShape) -> str:
-    found = metric(labels, logits)
-    if not isinstance(found, int | float | Tensor) or not math.isfinite(found):
-        return f"must return a finite number for (labels, logits), not {found}"
-    return ""
+    found = float(metric(labels, logits))
+    return "" if math.isfinite(found) else f"must return a finite number for (labels, logits), not {found}"
 
 
 def _broken_schedule(factor: Callable[[int, int], object], shape: ImageShape) -> str:
     found, again = ([factor(step, 10) for step in range(10)] for _ in range(2))
-    if wrong := [f for f in found if not (isinstance(f, int | float) and 0 <= f < math.inf)]:
-        return f"must return a fraction of optimizer.lr, at least 0, for (step, steps), not {wrong[0]}"
     return "" if found == again else "returns different values for the same step; must be deterministic"
 
 

@@ -25,7 +25,7 @@ from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.layout import NativeShape
 from lenet_exp.training.native.library import describe_kernels, kernels, why_no_kernels
 from lenet_exp.training.native.options import native_shape, why_unsupported
-from lenet_exp.training.schedule import depends_on_length, lr_factor
+from lenet_exp.training.schedule import depends_on_length, lr_factor, own_factor
 
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -53,7 +53,7 @@ class TorchEngine:
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
         changing, augmenting = depends_on_length(schedule), augments(augmentation)
-        factor = instance("schedule.own", schedule.own) if schedule.own else partial(lr_factor, schedule)
+        factor = own_factor(schedule.own) if schedule.own else partial(lr_factor, schedule)
         change = instance("augmentation.own", augmentation.own) if augmentation.own else None
         classes = data.labels[data.train_index].bincount(minlength=len(data.class_names))
         loss_of = self._loss = build_loss(lane.config, classes)

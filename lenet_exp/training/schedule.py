@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from lenet_exp.config.schema import Schedule, ScheduleShape
+from lenet_exp.config.class_groups import option_name
+from lenet_exp.config.schema import Option, Schedule, ScheduleShape
+from lenet_exp.config.targets import instance
+from lenet_exp.errors import ConfigError
 
 
 def lr_factor(
@@ -47,6 +50,19 @@ def lr_factor(
     if schedule.shape is ScheduleShape.cosine:
         return _between(1.0, schedule.final, done, cosine)
     return power(schedule.final, math.floor(done * (schedule.drops + 1)) / schedule.drops)
+
+
+def own_factor(option: Option) -> Callable[[int, int], float]:
+    """Return the user's own schedule, a function of the step and the number of steps, whose values are checked."""
+    factor, named = instance("schedule.own", option), f"schedule.own={option_name(option)}"
+
+    def checked(step: int, steps: int) -> float:
+        found = float(factor(step, steps))
+        if not 0 <= found < math.inf:
+            raise ConfigError(f"{named}: is {found:g} at step {step} of {steps}; must be finite and at least 0")
+        return found
+
+    return checked
 
 
 def depends_on_length(schedule: Schedule) -> bool:

@@ -100,6 +100,10 @@ def negative(step, steps):
     return 0.5 - step
 
 
+def falling(step, steps):
+    return torch.tensor(1.05 - step / 10)
+
+
 def none(step, steps):
     return None
 
