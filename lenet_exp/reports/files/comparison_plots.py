@@ -139,7 +139,7 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
     figure, axes = _figure(title, 2.2 + 0.08 * len(names) if paper else 4.4, paper)
     late: list[float] = []
-    highest = 0.0
+    every: list[float] = []
     for n, (name, group) in enumerate(zip(names, groups, strict=True)):
         curves = [curve for curve in group.curves() if len(curve)]
         if not curves:
@@ -151,13 +151,14 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
         x, color = np.arange(1, len(mean) + 1), MANY_COLORS(n)
         axes.plot(x, mean, color=color, marker="." if len(mean) < 30 else "", linewidth=1.4, label=name)
         axes.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.15, lw=0)
-        highest = max(highest, float(np.nanmax(values)))
+        every += values[~np.isnan(values)].tolist()
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None
-    low, _ = _most(comparison.metric, late)
-    limits = low, highest + 0.06 * max(highest - low, 1e-4)
-    _metric_axis(comparison.metric, axes, limits, f"validation {comparison.metric.name}", last=True)
+    low, high = _most(comparison.metric, late)  # without failures, but with the best epoch of each run
+    low, high = (low, max(every)) if comparison.metric.larger else (min(every), high)
+    edge = 0.06 * max(high - low, 1e-4)
+    _metric_axis(comparison.metric, axes, (low - edge, high + edge), f"validation {comparison.metric.name}", last=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     _legend(figure, paper)

@@ -58,7 +58,7 @@ function curvesChart(board) {
   });
   if (epochs < 2) return null;
   const range = most(late.flat().map((p) => p[1]), { least: 0.005 });
-  const near = late.filter((its) => its.some((p) => p[1] >= range[0])).flat();
+  const near = METRIC.larger ? late.filter((its) => its.some((p) => p[1] >= range[0])).flat() : all;
   const y = axis(around(range, near.map((p) => [p[2], p[3]])), { percent: true });
   const ends = marks(all.map((p) => [p[0], p[2]]), y);
   const option = based({
