@@ -18,7 +18,7 @@ from lenet_exp.comparison.statistics import Difference, against_chosen, against_
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
-from lenet_exp.config.metric import Metric
+from lenet_exp.config.metric import Metric, definition
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
 from lenet_exp.errors import ConfigError
@@ -225,8 +225,8 @@ def compare_runs(
     Raises:
         ConfigError: the runs have several metrics.
     """
-    if len(metrics := {run.metric.name for run in runs}) > 1:
-        raise ConfigError(f"the runs have several metrics ({', '.join(sorted(metrics))}), which cannot be compared")
+    if len(metrics := {definition(run.flags) for run in runs}) > 1:
+        raise ConfigError(f"several metrics cannot be compared ({'; '.join(sorted(metrics))}); select one with filter=")
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)

@@ -111,9 +111,8 @@ def plan(
             more than 1,000 seeds would be needed.
     """
     flag = "margin" if equivalence else "confirm"
-    asked, metric = f"{flag}={points * 100:g}", comparison.metric
-    if not (metric.larger and metric.percent):
-        raise ConfigError(f"{asked}: requires a metric in percent, of which larger values are better")
+    asked = f"{flag}={points * 100:g}"
+    comparison.metric.require_points(asked)
     groups = _groups(comparison, asked, baseline)
     power = _power(groups[0], [None] if baseline else groups[1:], comparison.groups, equivalence)
     if seeds is not None:

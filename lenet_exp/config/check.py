@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.class_groups import TARGET
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
-from lenet_exp.config.metric import DIRECTIONS, Metric
+from lenet_exp.config.metric import BUILT_IN, DIRECTIONS, Metric
 from lenet_exp.config.params import shown
 from lenet_exp.config.schema import (
     ACCURACY,
@@ -226,11 +226,13 @@ def _check_metric(config: Config) -> None:
     if not isinstance(option.get("percent", False), bool):
         raise ConfigError(f"metric.percent={option['percent']}: must be true or false")
     check_name("metric.name", metric.name)
-    if metric.is_accuracy != (option.get(TARGET) == ACCURACY[TARGET]):
+    if metric.name in BUILT_IN and option.get(TARGET) != f"lenet_exp.training.metrics.{metric.name}":
         raise ConfigError(f"metric.name={metric.name}: this name is reserved; set another name")
+    if option.get(TARGET) == ACCURACY[TARGET] and not metric.is_accuracy:
+        raise ConfigError("metric=accuracy: its name, direction, and percent cannot be changed")
     for flag in ("confirm", "sweep.points", "sweep.margin"):
-        if not (metric.larger and metric.percent) and (value := value_of(config, flag)) not in (None, MISSING):
-            raise ConfigError(f"{flag}={value}: requires a metric in percent, of which larger values are better")
+        if (value := value_of(config, flag)) not in (None, MISSING):
+            metric.require_points(f"{flag}={value}")
 
 
 def _check_optimizer(config: Config) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lenet_exp.config.class_groups import option_name
+from lenet_exp.config.class_groups import VERSION, option_name
+from lenet_exp.errors import ConfigError
 
 DIRECTIONS = ("maximize", "minimize")
+BUILT_IN = ("accuracy", "balanced_accuracy", "loss", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class Metric:
         """Return the metric that the params of a run in MLflow describe."""
         its = {name.removeprefix("metric."): value for name, value in params.items() if name.startswith("metric.")}
         return cls.of(its | {"name": params.get("metric", cls.name)})
+
+    def require_points(self, asked: str) -> None:
+        """Check that the metric's values are compared in percentage points, as `asked` (`flag=value`) requires.
+
+        Raises:
+            ConfigError: the metric is not in percent, or smaller values are better.
+        """
+        if not (self.larger and self.percent):
+            raise ConfigError(f"{asked}: requires a metric in percent, of which larger values are better")
 
     @property
     def is_accuracy(self) -> bool:
@@ -79,3 +90,13 @@ class Metric:
     def size(self, difference: float) -> str:
         """Format the size of a difference: `0.23 points`, or `0.0123`."""
         return self.number(abs(difference)) + " points" * self.percent
+
+
+def definition(params: Mapping[str, str]) -> str:
+    """Return how a run's metric is defined, given the run's params: only values with the same definition are compared.
+
+    If the metric is the loss, its definition contains the loss. The code of an own function is not part of it.
+    """
+    groups = {"metric", "loss" if params.get("metric") == "loss" else "metric"}
+    its = {"metric": Metric.name} | {k: v for k, v in params.items() if k.partition(".")[0] in groups}
+    return " ".join(f"{k}={v}" for k, v in sorted(its.items()) if not k.endswith(f".{VERSION}"))

@@ -19,7 +19,7 @@ from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, withou
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Objective, Tracking, value_of
+from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Tracking, value_of
 from lenet_exp.config.targets import keywords, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
@@ -92,8 +92,7 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
     if len({str(c.metric) for c in configs}) > 1:
         raise ConfigError("metric: must be the same for all runs of a sweep")
-    by_loss = Metric.of(configs[0].metric).name == "loss" or configs[0].search.objective is Objective.loss
-    if by_loss and len({str(c.loss) for c in configs}) > 1:
+    if Metric.of(configs[0].metric).name == "loss" and len({str(c.loss) for c in configs}) > 1:
         raise ConfigError("loss: must be the same for all runs of a sweep that are compared by their loss")
     if any(c.sweep != configs[0].sweep for c in configs):
         raise ConfigError("sweep.*: must be the same for all runs of a sweep")

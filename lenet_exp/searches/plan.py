@@ -131,7 +131,7 @@ def plan_search(overrides: Sequence[Override], compose: Compose, resumed: SweepF
     given = typed(compose(fixed))
     _check_budgets(given)
     _check_sweep(given)
-    _check_objective(given)
+    _check_objective(given, flags)
     search = _with_pruner(given.search)
     new_sampler(search, flags, 0)
     refresh()
@@ -190,11 +190,13 @@ def _check_budgets(config: Config) -> None:
     check_ranges(config)
 
 
-def _check_objective(config: Config) -> None:
+def _check_objective(config: Config, flags: Sequence[Flag]) -> None:
     objective, target = config.search.objective, config.search.target
     metric = Metric.of(config.metric)
     if not metric.is_accuracy and objective is not Objective.accuracy:
         raise ConfigError(f"search.objective={objective}: must be accuracy, which stands for metric={metric.name}")
+    if objective is Objective.loss and any(flag.name.partition(".")[0] == "loss" for flag in flags):
+        raise ConfigError("search.objective=loss: must be accuracy in a search over the loss")
     waits = objective in {Objective.epochs, Objective.seconds}
     if waits and target is None:
         raise ConfigError(
@@ -206,12 +208,12 @@ def _check_objective(config: Config) -> None:
         raise ConfigError(f"search.cost={config.search.cost}: requires search.objective=front")
     if config.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
         raise ConfigError(f"seeds={config.seeds}: must be 1 unless search.objective is accuracy or loss")
-    if config.confirm is not None and config.seeds == 1:
-        raise ConfigError(
-            f"confirm={config.confirm:g}: requires at least two seeds per configuration; for example, add seeds=5"
-        )
-    if config.confirm is not None and objective is not Objective.accuracy:
-        raise ConfigError(f"confirm={config.confirm:g}: requires search.objective=accuracy")
+    if (confirm := config.confirm) is not None:
+        metric.require_points(f"confirm={confirm:g}")
+        if config.seeds == 1:
+            raise ConfigError(f"confirm={confirm:g}: requires several seeds per configuration, for example seeds=5")
+        if objective is not Objective.accuracy:
+            raise ConfigError(f"confirm={confirm:g}: requires search.objective=accuracy")
 
 
 def _with_pruner(search: Search) -> Search:

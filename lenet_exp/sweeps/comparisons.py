@@ -70,6 +70,7 @@ def load_comparisons(
         return found, source
     if not isinstance(margin, int | float) or not 0 < margin < 100:
         raise ConfigError(f"margin={margin}: must be a number of percentage points greater than 0 and less than 100")
+    found[0].metric.require_points(f"margin={margin:g}")
     found = [replace(comparison, margin_asked=margin / 100) for comparison in found]
     if not any(its for comparison in found for its in comparison.equivalences):
         raise ConfigError(f"margin={margin:g}: requires two configurations with several seeds; add 'seed=range(5)'")

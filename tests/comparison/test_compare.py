@@ -18,6 +18,7 @@ from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.verdict import relation_of
+from lenet_exp.errors import ConfigError
 from lenet_exp.reports.words.next_steps import next_step, notes
 from lenet_exp.reports.words.phrases import best_lines, remark, verdict
 from tests.comparison.made_up import made, many
@@ -51,6 +52,24 @@ def runs() -> list[ComparedRun]:
 def comparison(runs: list[ComparedRun]) -> Comparison:
     (found,) = compare_runs(runs)
     return found
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"metric": "mine", "metric.k": "2"}, {"metric": "mine", "metric.k": "3"}, False),
+        ({"metric": "mine", "metric.code": "1a"}, {"metric": "mine", "metric.code": "2b"}, True),
+        ({"metric": "loss", "loss": "focal"}, {"metric": "loss", "loss": "cross_entropy"}, False),
+        ({"metric": "accuracy", "loss": "focal"}, {"metric": "accuracy", "loss": "cross_entropy"}, True),
+    ],
+)
+def test_only_equally_defined_metrics_are_compared(first, second, same):
+    both = [made(0, 0.9, **first), made(0, 0.8, **second)]
+    if same:
+        assert len(compare_runs(both)) == 1
+    else:
+        with pytest.raises(ConfigError):
+            compare_runs(both)
 
 
 def test_runs_are_grouped_by_configuration_and_ranked(comparison):

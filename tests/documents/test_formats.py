@@ -163,7 +163,7 @@ def _model_tags() -> list[Row]:
 
 
 def test_tags_of_models_match_the_code():
-    set_by = {"fingerprint", "weights_digest", "settled", "first", "score"}
+    set_by = {"fingerprint", "weights_digest", "settled", "first", "metric", "score"}
     source = inspect.getsource(import_module("lenet_exp.tracking.models.champion")._register)
     set_by |= set(re.findall(r'^ +"(\w+)": ', source, re.MULTILINE))
     assert set(names_in(_model_tags())) == set_by

@@ -368,6 +368,8 @@ REFUSED = {  # what the message must contain
     "n_trials=3 activation=relu,selu hydra/launcher=basic": "cluster_ray, cluster_slurm, local",
     "n_trials=3 activation=relu,selu search.objective=epochs": "search.target",
     "n_trials=3 activation=relu,selu confirm=1": "seeds=5",
+    "n_trials=3 activation=relu,selu confirm=1 seeds=5 metric=loss": "in percent",
+    "n_trials=3 loss=focal loss.gamma=1,2 search.objective=loss": "over the loss",
     "n_trials=3 optimizer.lr=tag(lgo,interval(1,2))": "log?",
     "n_trials=3 activation=relu,selu search.cost=parameters": "search.objective=front",
     "n_trials=3 model.width=0.5,1 search.max_parameters=1000": "15,738 parameters",

@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lenet_exp.config.metric import Metric
+from lenet_exp.config.metric import Metric, definition
+from lenet_exp.config.params import params
 from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
+METRIC = "metric"  # tag of versions: definition of the metric; see `definition`
 SCORE = "score"  # tag of versions with another metric than accuracy; see `_score`
 # MLflow's error codes for an unknown model or alias; a server with user accounts may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
@@ -44,8 +46,8 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
 
     The first champion to beat is the model that is bundled with the package for the dataset, if such a model exists.
     Only models from runs that use the default split and the full training set, and start from random weights, can
-    become the champion. If this user is
-    not allowed to write to the registered model, a single warning is logged. Repeated calls change nothing.
+    become the champion. If this user is not allowed to write to the registered model, a single warning is logged.
+    Repeated calls change nothing.
 
     Args:
         record: the run's record.
@@ -176,6 +178,7 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
         "best_epoch": str(record.best_epoch),
         "validation_digest": record.data_digests["validation"],
         "run": run_id,
+        METRIC: definition(params(record.config)),
     }
     if not (metric := record.metric).is_accuracy:
         tags[SCORE] = str(metric.sign * (record.value or 0.0))
@@ -188,10 +191,10 @@ def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
     The alias is set repeatedly until the champion is at least as good as every version with the same validation images.
     """
     while True:
-        rivals = [version for version in _versions(store, name) if _is_on(version, mine)]
+        rivals = [version for version in _versions(store, name) if _measured(version) == _measured(mine)]
         best = max(rivals, key=lambda version: (_score(version), -int(version.version)))
         present = champion(store.client, name)
-        if present is not None and (not _is_on(present, mine) or _score(present) >= _score(best)):
+        if present is not None and (_measured(present) != _measured(mine) or _score(present) >= _score(best)):
             store.client.set_model_version_tag(name, mine.version, SETTLED, "true")
             return present
         store.client.set_registered_model_alias(name, ALIAS, best.version)
@@ -216,9 +219,9 @@ def _is_comparable(record: Record) -> bool:
     return config.split_seed == 0 and config.dataset.train_size is None and config.init_from is None
 
 
-def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:
-    """Return whether two versions were validated on the same images."""
-    return bool(version.tags.get("validation_digest") == mine.tags.get("validation_digest"))
+def _measured(version: ModelVersion) -> tuple[str | None, str]:
+    """Return what must be equal in comparable versions: the digest of the validation images, and the metric."""
+    return version.tags.get("validation_digest"), version.tags.get(METRIC, definition({}))
 
 
 def _score(version: ModelVersion) -> float:
@@ -227,8 +230,8 @@ def _score(version: ModelVersion) -> float:
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Return whether a run beats the champion on the same validation images; true if there is no champion."""
+    """Return whether a run beats the champion on the same images by the same metric; true if there is no champion."""
     if present is None:
         return True
-    same_images = present.tags.get("validation_digest") == record.data_digests["validation"]
-    return same_images and record.metric.sign * (record.value or 0.0) > _score(present)
+    comparable = _measured(present) == (record.data_digests["validation"], definition(params(record.config)))
+    return comparable and record.metric.sign * (record.value or 0.0) > _score(present)

@@ -54,6 +54,7 @@ def test_only_better_run_becomes_champion(main, ready):
         "init_from=champion:mnist",  # weights that could know the validation images
         "tracking.models=none",  # no model to register
         "metric=loss",  # has its own champion
+        "metric=loss loss=focal",  # is another metric
     ):
         assert main(*SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()).returncode == 0
     assert max(run.data.metrics["best_val_accuracy"] for run in runs(store)) > best

@@ -48,6 +48,13 @@ def test_own_part_trains_and_its_keywords_matter(group, name, keywords):
     assert name == "worst" or found[0] != found[2]
 
 
+def test_schedule_that_is_negative_late_stops_the_run():
+    config = own("schedule", "falling")
+    check_config(config)
+    with pytest.raises(ConfigError, match="step 11 of 18"):
+        list(fit(*start(with_value(config, "num_epoch", 6))))
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_own_part_that_breaks_a_rule_is_refused_before_training(case):
     config = own(*case.split())
@@ -68,7 +75,8 @@ def test_own_part_that_breaks_a_rule_is_refused_before_training(case):
         ("loss=focal training.label_smoothing=0.1", "must be 0"),
         ("loss.gamma=2", "gamma"),
         ("metric=loss metric.direction=up", "minimize"),
-        ("metric.name=mine", "reserved"),
+        ("metric.name=mine", "cannot be changed"),
+        ("metric=macro_f1 metric.name=loss", "reserved"),
         ("metric=loss sweep.margin=1", "percent"),
         ("augmentation._target_=mine.Noise", "option file"),
     ],
