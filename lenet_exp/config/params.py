@@ -116,5 +116,5 @@ def rounded(value: str) -> str:
 
 
 def _short(flag: str) -> str:
-    leaf = flag.rpartition(".")[2]
+    leaf = flag.removesuffix(".own").rpartition(".")[2]
     return SHORT.get(leaf, leaf)

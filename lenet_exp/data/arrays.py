@@ -48,7 +48,7 @@ def read_arrays(file: IO[bytes], part: str, channels: int) -> tuple[np.ndarray, 
             if kind != np.uint8:
                 raise ValueError(f"{x} is {kind}; must be uint8, such as (x * 255).astype('uint8') for x from 0 to 1")
             if images.size == 0 or len(shape) not in (3, 4) or shape[3:] not in ((), (GRAY,), (COLOR,)):
-                raise ValueError(f"{x} has the shape {shape}; must be (n, height, width) or (n, height, width, 3)")
+                raise ValueError(f"{x} has the shape {shape}; must be (n, height, width[, 3]), not empty")
             if color != (channels == COLOR):
                 raise ValueError(f"{x} has the shape {shape}; set dataset.channels={COLOR if color else GRAY}")
             if labels.dtype.kind not in "iu" or labels.shape != shape[:1]:

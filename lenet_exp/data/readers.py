@@ -208,7 +208,8 @@ def _read_arrays(dataset: Dataset, _: Path, part: Part) -> RawImages:
             file.seek(0)
             files = {path.name: hashlib.file_digest(file, "sha256").hexdigest()}
     except Exception as e:  # see read_arrays
-        raise DataError(f"dataset={dataset.name}: cannot use dataset.file={path}: {first_line(e)}") from e
+        problem = getattr(e, "strerror", None) or first_line(e)
+        raise DataError(f"dataset={dataset.name}: cannot use dataset.file={path}: {problem}") from e
     return RawImages(images, labels - dataset.first_label, 255, str(path), files=files)
 
 

@@ -187,7 +187,7 @@ def interval(group: Group) -> str:
 
 def short(flag: str) -> str:
     """Return the last part of a flag's name, or the full name if that part alone is unclear."""
-    group, _, leaf = flag.rpartition(".")
+    group, _, leaf = (flag := flag.removesuffix(".own")).rpartition(".")
     if leaf == VERSION and group != "model":
         return flag
     return leaf if group in {"model", "optimizer", "regularization", "activation", "training", "augmentation"} else flag

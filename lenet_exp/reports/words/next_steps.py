@@ -33,7 +33,7 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
     if found.runs:
         took = "" if math.isnan(found.seconds) else f", about {duration(found.seconds / cpu_count())}"
         cost = f" ({number_of(found.runs, 'run')}{took})"
-    several = f"train several seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
+    several = f"train several new seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
     test_images = f"evaluate the leader on the test images{how}"
     what, lost = "the lead", f"a lead of {found.points} points"
