@@ -111,6 +111,8 @@ RULES = (
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
     Rule(r"lenet-compare .*confirm=equivalence", "needs a sweep with several seeds; short training varies widely",
          needs=Need.seeds, more=("margin=50",)),
+    Rule(r"lenet-compare .*confirm=.*against=baseline", "the leader of a short sweep can be the baseline",
+         needs=Need.seeds, more=("confirm=30", "against='optimizer.lr=0.03'")),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; short training varies widely",
          needs=Need.seeds, more=("confirm=30",)),
     Rule(r"lenet-compare output=noise", "the sweep that has finished has no label noise", needs=Need.seeds,
