@@ -19,7 +19,6 @@ class LocalLauncherConf:
     workers: Any = "${oc.select:sweep.workers,null}"  # number of parallel jobs; null for as many as the cores allow
     retries: Any = "${oc.select:sweep.retries,1}"  # number of retries for a job whose process died
     time_limit: Any = "${oc.select:sweep.time_limit,null}"  # maximum duration of a job, in seconds; null for no limit
-    fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
     max_failures: Any = "${oc.select:sweep.max_failures,null}"  # consecutive failures before the sweep stops
 
 
