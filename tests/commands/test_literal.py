@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-
 import pytest
 
 from lenet_exp.commands.compare import BY
@@ -34,29 +31,6 @@ def test_unknown_argument_is_reported_with_known_flags(typed, meant):
     assert problem.endswith("sweep=, output=")
     assert hint.endswith(meant)
     assert bool(hint) == bool(meant)
-
-
-COMPLETED = {
-    "compare": {"sweep=", "sweep=last", "by=best", "by=last", "run=true", "run=false", "output=", "tracking.uri="},
-    "sweep": {"list", "rm", "sweep=last", "dry_run=true", "dry_run=false", "mlflow=false"},
-    "sync": {"sweep=last", "run=", "tracking.uri="},
-    "ui": {"sweep=all", "port=", "host=", "token="},
-    "reproduce": {"run=", "trust=", "data_root="},
-    "export": {"format=onnx", "format=pt2", "dataset=mnist", "output="},
-}
-
-
-@pytest.mark.parametrize("program", COMPLETED)
-def test_bash_completes_flags_and_values(program, main):
-    """The script registers words with `complete` and makes `=` part of a word."""
-    script = main("-sc", "install=bash", program=program).stdout
-    shell_code = f'{script}\ncomplete -p lenet-{program}; echo "$COMP_WORDBREAKS"'
-    done = subprocess.run(["bash", "-c", shell_code], capture_output=True, text=True, check=True)
-    command, breaks = done.stdout.split("\n", 1)
-    words = shlex.split(command)
-    assert COMPLETED[program] <= {*words[words.index("-W") + 1].split()}
-    assert words[-1] == f"lenet-{program}"
-    assert "=" not in breaks
 
 
 def test_completed_values_of_by_match_comparison():
