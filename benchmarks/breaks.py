@@ -263,14 +263,14 @@ BREAKS = {
     "champion": Break(
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="return same_images and record.metric.sign * (record.value or 0.0) > _score(present)",
-        new="return same_images",
+        old="return comparable and record.metric.sign * (record.value or 0.0) > _score(present)",
+        new="return comparable",
         tests="tests/tracking/models/test_champion.py -k better",
     ),
     "rivals": Break(  # if two versions are registered at the same time, the later version becomes the champion
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="rivals = [version for version in _versions(store, name) if _is_on(version, mine)]",
+        old="rivals = [version for version in _versions(store, name) if _measured(version) == _measured(mine)]",
         new="rivals = [mine]",
         tests="tests/tracking/models/test_champion.py -k delayed",
     ),
