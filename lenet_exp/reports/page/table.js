@@ -26,7 +26,7 @@ class Leaderboard {
   addTools() {
     const tools = this.section.querySelector(".tools");
     tools.hidden = false;
-    const filter = make("input", { type: "search", placeholder: "filter: relu lr>=0.01 accuracy>98", "aria-label": "filter" });
+    const filter = make("input", { type: "search", placeholder: `filter: relu lr>=0.01 ${METRIC.name}${METRIC.larger ? ">" : "<"}${METRIC.percent ? "98" : "0.1"}`, "aria-label": "filter" });
     filter.addEventListener("input", () => ((this.words = filter.value), this.show()));
     this.count = make("span", { className: "count", role: "status" });
     this.more = make("button", { type: "button", className: "more" });
@@ -39,7 +39,7 @@ class Leaderboard {
     [...this.section.querySelectorAll("th")].forEach((head, k) => {
       const [name] = this.keys[k];
       const button = make("button", { type: "button" }, ...head.childNodes);
-      button.addEventListener("click", () => this.sort(head, name, this.key === name ? !this.down : name === "accuracy"));
+      button.addEventListener("click", () => this.sort(head, name, this.key === name ? !this.down : name === "accuracy" && METRIC.larger));
       head.append(button);
     });
   }
@@ -94,15 +94,15 @@ class Leaderboard {
     return this.order().filter((group) => words.every((word) => this.says(group, word)));
   }
 
-  // Return whether a configuration matches a filter: `lr>=0.01`, `activation=relu`, `accuracy>98` (in percent), or a
-  // word that can be in any column.
+  // Return whether a configuration matches a filter: `lr>=0.01`, `activation=relu`, `accuracy>98` (the metric, in percent),
+  // or a word that can be in any column.
   says(group, word) {
     const [, name, sign, wanted] = word.match(/^([\w.]+)(>=|<=|=|>|<)(.+)$/) ?? [];
     if (name === undefined) {
       return [...group.values, ...group.shown, group.remark, group.state].some((text) => text.toLowerCase().includes(word.toLowerCase()));
     }
     const f = this.data.flags.findIndex((flag) => [flag.name, flag.short].includes(name));
-    const own = { ...group, accuracy: group.mean === null ? null : group.mean * unit() };
+    const own = { ...group, [METRIC.name]: group.mean === null ? null : group.mean * unit() };
     const text = f >= 0 ? group.values[f] : String(own[name] ?? "");
     const [x, y] = [number(text), number(wanted)];
     if (sign === "=") return x !== null && y !== null ? x === y : text.toLowerCase() === wanted.toLowerCase();
