@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lenet_exp.config.class_groups import TARGET
 from lenet_exp.config.own_code import FOLDER, KNOWN, codes, identity_of, with_options, without_identity
@@ -16,9 +15,6 @@ from lenet_exp.folders.code_folder import load_code, read_code
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.store import Store, connect
 from lenet_exp.training.trained.trust import Trust, is_trusted, names
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 SHA = "sha256:"  # start of a digest in trust=
 
@@ -89,7 +85,7 @@ def _downloaded(uri: str, run_id: str, digest: str) -> bool:
 
 def log_code(store: Store, run_id: str, configs: Iterable[Config]) -> None:
     """Upload the copies of configurations to an MLflow run, unless the run has them."""
-    client: MlflowClient = store.client
+    client = store.client
     wanted = {*codes(*configs).values()}
     had = {artifact.path for artifact in client.list_artifacts(run_id, FOLDER)} if wanted else set()
     for digest in wanted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -25,10 +24,6 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.trained.weights import weights_digest
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 CHAMPION = "champion:"
 
@@ -157,31 +152,27 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 
 
 def _stored(which: str, uri: str) -> RecordedRun:
-    client = connect(uri)
+    client, name = connect(uri), f"runs:/{which}"
+    found = RecordedRun(name, None, mlflow_runs=[(store_name(uri), which)])
     with store_errors(f"run={which}: cannot be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
             raise UserError(f"run={which}: this is a sweep; set run= to one of its runs")
-        return _of_store(client, uri, run)
-
-
-def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
-    name = f"runs:/{run.info.run_id}"
-    found = RecordedRun(name, None, mlflow_runs=[(store_name(uri), run.info.run_id)])
-    if not any(artifact.path == "record.json" for artifact in client.list_artifacts(run.info.run_id)):
-        return found
-    try:
-        record, changed = download_record(client, run.info.run_id)
-    except ValueError as e:
-        changed = first_line(e)
-    if changed is not None:
-        return replace(found, altered=f"{name}: its record.json is corrupt ({changed})")
-    weights = None
-    if run.outputs and run.outputs.model_outputs:
+        if not any(artifact.path == "record.json" for artifact in client.list_artifacts(which)):
+            return found
+        try:
+            record, changed = download_record(client, which)
+        except ValueError as e:
+            changed = first_line(e)
+        if changed is not None:
+            return replace(found, altered=f"{name}: its record.json is corrupt ({changed})")
+        found = replace(found, record=record)
+        if not (run.outputs and run.outputs.model_outputs):
+            return found
         try:
             weights, _ = logged_model(client, uri, run)
         except UserError as e:
-            return replace(found, record=record, altered=str(e))
-        if weights_digest(weights) != record.weights_digest:
-            return replace(found, record=record, altered=f"{name}: the weights of its model do not match its record")
-    return replace(found, record=record, weights=weights)
+            return replace(found, altered=str(e))
+    if weights_digest(weights) != record.weights_digest:
+        return replace(found, altered=f"{name}: the weights of its model do not match its record")
+    return replace(found, weights=weights)
