@@ -12,31 +12,17 @@ FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_metr
 
 
 @dataclass(frozen=True)
-class EpochDifference:
-    """An epoch that differs between two runs.
-
-    Attributes:
-        epoch: number of the epoch, counted from 1.
-        figures: names of the values in `FIGURES` that differ.
-        weights: whether the weights differ; None if one of the runs has no digest of its weights.
-    """
-
-    epoch: int
-    figures: list[str]
-    weights: bool | None
-
-
-@dataclass(frozen=True)
 class RunDifference:
     """The differences between two runs, compared bit for bit. An instance without differences is falsy.
 
     Attributes:
-        epochs: epochs that differ.
+        epochs: names of the values that differ, keyed by the number of the epoch, which is counted from 1. Epochs
+            without differences are omitted.
         result: descriptions of the parts of the result that differ, with both values.
         last: number of the last epoch that both runs completed; 0 if the record has no epochs.
     """
 
-    epochs: list[EpochDifference]
+    epochs: dict[int, list[str]]
     result: list[str]
     last: int
 
@@ -46,7 +32,7 @@ class RunDifference:
     @property
     def where(self) -> str:
         """Location of the first difference: `from epoch 3`, or `in the result`."""
-        return f"from epoch {self.epochs[0].epoch}" if self.epochs else "in the result"
+        return f"from epoch {min(self.epochs)}" if self.epochs else "in the result"
 
 
 def differences(
@@ -61,15 +47,15 @@ def differences(
         again, again_epochs: record and epochs of the repeated run.
     """
     pairs = list(zip(epochs, again_epochs, strict=False))
-    found = [d for number, (was, now) in enumerate(pairs, 1) if (d := _of_epoch(number, was, now)) is not None]
+    found = {number: names for number, (was, now) in enumerate(pairs, 1) if (names := _of_epoch(was, now))}
     return RunDifference(found, _of_result(record, again, again_epochs[: record.epochs]), len(pairs))
 
 
-def _of_epoch(number: int, was: EpochResult, now: EpochResult) -> EpochDifference | None:
-    figures = [name for name in FIGURES if getattr(was, name) != getattr(now, name)]
-    known = was.weights_digest is not None and now.weights_digest is not None
-    weights = was.weights_digest != now.weights_digest if known else None
-    return EpochDifference(number, figures, weights) if figures or weights else None
+def _of_epoch(was: EpochResult, now: EpochResult) -> list[str]:
+    """Return the names of the values that differ. Weights are compared only if both epochs have their digest."""
+    digests = {was.weights_digest, now.weights_digest} - {None}
+    weights = ["weights"] if len(digests) == 2 else []
+    return [name for name in FIGURES if getattr(was, name) != getattr(now, name)] + weights
 
 
 def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:

@@ -78,9 +78,8 @@ def _same(record: Record, epochs: int) -> str:
 def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: RunDifference) -> list[str]:
     """Return one line for each epoch that differs, with both validation accuracies."""
     lines = []
-    for e in found.epochs[:SHOWN]:
-        before, after = was[e.epoch - 1].val_accuracy, now[e.epoch - 1].val_accuracy
-        what = ", ".join([*e.figures, *(["weights"] if e.weights else [])])
-        lines.append(f"epoch {e.epoch}: validation {before:.4%}, now {after:.4%} (different: {what})")
+    for epoch, names in list(found.epochs.items())[:SHOWN]:
+        before, after = was[epoch - 1].val_accuracy, now[epoch - 1].val_accuracy
+        lines.append(f"epoch {epoch}: validation {before:.4%}, now {after:.4%} (different: {', '.join(names)})")
     more = len(found.epochs) - SHOWN
     return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]
