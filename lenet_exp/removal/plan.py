@@ -15,7 +15,7 @@ from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.removal.references import users_of
-from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored, registered_in
+from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored
 from lenet_exp.removal.target import RemovalTarget
 from lenet_exp.tracking.stores.store import Store
 
@@ -30,7 +30,6 @@ class Plan:
         going: run folders to remove that have not been moved yet.
         staying: reason why each run folder that is not removed stays, keyed by run ID.
         stores: stores that contain some of the target's runs.
-        registered: registered models in each store, keyed by store name; see `registered_in`.
         notes: notes for the user.
     """
 
@@ -39,7 +38,6 @@ class Plan:
     going: list[RunFolder] = field(default_factory=list)
     staying: dict[str, str] = field(default_factory=dict)
     stores: list[Store] = field(default_factory=list)
-    registered: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -58,10 +56,7 @@ class Plan:
     def changes(self) -> list[Changes]:
         """Return the changes that the removal makes in each store."""
         staying = [RunFolder(self.runs / run) for run in self.staying]
-        return [
-            changes_in(store, self.registered[store.name], self.all_going(), staying, sweeps=self.all_sweeps())
-            for store in self.stores
-        ]
+        return [changes_in(store, self.all_going(), staying, sweeps=self.all_sweeps()) for store in self.stores]
 
 
 def make_plan(target: RemovalTarget, *, mlflow: bool) -> Plan:
@@ -151,7 +146,6 @@ def _ask_stores(plan: Plan) -> None:
             plan.notes.append(f"{name}: database not found; nothing will be deleted there")
         else:
             plan.stores.append(open_stored(name, plan.target.pending.outputs))
-    plan.registered = {store.name: registered_in(store) for store in plan.stores}
     for change in plan.changes():
         for folder in [folder for folder in plan.going if folder.id in change.registered]:
             plan.going.remove(folder)

@@ -82,7 +82,6 @@ def registered_in(store: Store) -> dict[str, str]:
 
 def changes_in(
     store: Store,
-    registered: dict[str, str],
     going: Sequence[RunFolder],
     staying: Sequence[RunFolder],
     sweeps: Sequence[SweepFolder],
@@ -90,7 +89,6 @@ def changes_in(
     """Return the changes that a removal makes in a single store.
 
     Args:
-        registered: registered models; see `registered_in`.
         going: run folders to remove.
         staying: run folders that stay.
         sweeps: sweeps to remove.
@@ -107,6 +105,7 @@ def changes_in(
     others = _find(store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed)
     delete: list[Run] = []
     leave: list[Run] = []
+    registered = registered_in(store)
     models, places = {}, {folder.path for folder in staying}
     for run_id, folder in folders.items():
         run = found.get(run_id)
