@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS, options_of
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
+from lenet_exp.config.params import text
 from lenet_exp.config.schema import Config, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
@@ -65,7 +66,7 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
         common = _flags(fixed, config_dir)
         leads, baseline = _flags(leader.overrides, config_dir), _flags([*fixed, *own], config_dir)
         leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
-        config = _config([*fixed, *own], config_dir)
+        config = typed(without_search(_composed([*fixed, *own], config_dir)))
     check_flags(config)
     both: list[str] = []
     differing: dict[str, tuple[str, str]] = {}
@@ -111,10 +112,6 @@ def _composed(overrides: Sequence[str], config_dir: Path | None) -> Any:
     return composed([*allow_new_keys(list(overrides)), *where], with_hydra=True)
 
 
-def _config(overrides: Sequence[str], config_dir: Path | None) -> Config:
-    return typed(without_search(_composed(overrides, config_dir)))
-
-
 def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
     """Return all flags that define a configuration, with their values as typed in a command."""
     node = _composed(overrides, config_dir)
@@ -152,13 +149,9 @@ def _side(
 
 def _typed(value: Any) -> str:
     """Format a value as in an override."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{_typed(v)}' for key, v in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_typed, value))}]"
-    text = str(value)  # keeps all digits of a float
-    return text if re.fullmatch(r"[\w./+-]*", text) else "'" + text.replace("'", r"\'") + "'"
+    plain = text(value)  # keeps all digits of a float
+    return plain if re.fullmatch(r"[\w./+-]*", plain) else "'" + plain.replace("'", r"\'") + "'"
