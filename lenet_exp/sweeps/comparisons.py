@@ -21,6 +21,7 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
 from lenet_exp.sweeps.confirms import confirmation_result
+from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
 log = logging.getLogger("lenet_exp")
 
@@ -53,7 +54,7 @@ def load_comparisons(
         raise ConfigError("sweep= and filter= are both set; set only one of them")
     uri = uri or default_uri()
     if filter_string is not None:
-        runs, swept = runs_of_filter(filter_string, uri, experiment)
+        runs, swept = runs_of_filter(uri, experiment, filter_string)
         title = filter_string.strip() or f"all runs of {experiment}"
         design: Design | None = Design(filter=title)
         search, source = None, RunSource(title, store=store_name(uri))
@@ -104,7 +105,7 @@ def runs_of_sweeps(
         except ConfigError:
             if not is_mlflow_run_id(name.strip()):
                 raise
-            found, flags = runs_of_filter(f"tags.sweeps LIKE '%{name.strip()}%'", uri, experiment)
+            found, flags = runs_of_filter(uri, experiment, f"tags.sweeps LIKE '%{name.strip()}%'")
             if not found:
                 raise
             sources.append(RunSource(f"sweep {name.strip()}", store=store_name(uri)))
@@ -149,10 +150,3 @@ def results_of(sweep: SweepFolder) -> list[JobResult]:
     if (line := missing_digests(results)) is not None:
         log.info("%s", line)
     return results
-
-
-def runs_of_filter(filter_string: str, uri: str, experiment: str) -> tuple[list[ComparedRun], list[str]]:
-    """Return the runs in the store that match a filter, and the swept flags of their sweeps."""
-    from lenet_exp.tracking.stores.find_runs import search
-
-    return search(uri, experiment, filter_string)

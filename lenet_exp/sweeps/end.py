@@ -104,8 +104,7 @@ def _deliver(
     for n, result in enumerate(runs.values()):
         show(f"{n} of {number_of(len(runs), 'run')}")
         delivery.send(result.job.folder, last=n == 0)
-    best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
-    if best is not None:
-        delivery.send(best.job.folder, model=True)
-    if (reached := best_of(list(runs.values()))) is not None:
-        delivery.warn_passed_over(reached.job.folder)
+    if (best := best_of(list(runs.values()))) is not None:
+        if config.tracking.models is LoggedModels.best:
+            delivery.send(best.job.folder, model=True)
+        delivery.warn_passed_over(best.job.folder)

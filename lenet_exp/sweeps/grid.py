@@ -117,7 +117,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
             raise RunsFailed
         return
     with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request) as session:
-        if missing := session.missing():
+        if missing := missing_jobs(plan.jobs, plan.sweep.started().forced_ms):
             for words in engine_words(missing):
                 log.info("%s", words)
             launching.train(session, sorted(missing, key=lambda job: job.config.num_epoch))  # longer runs continue

@@ -37,13 +37,11 @@ class LocalLaunching:
     def launcher(self, session: Session) -> tuple[LocalLauncher, Mapping[str, str]]:
         """Return a local launcher; see `HydraLaunching.launcher`."""
         flags = session.config.sweep
-        launcher = LocalLauncher(flags.workers, flags.retries, flags.time_limit, max_failures=flags.max_failures)
-        return launcher, {}
+        return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures), {}
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         """Train the jobs of a grid."""
-        launcher, environment = self.launcher(session)
-        session.train(jobs, launcher, environment, like=jobs)
+        session.train(jobs, *self.launcher(session), like=jobs)
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ class HydraLaunching:
         if self._in_this_process:
             train_here(session, jobs)
         else:
-            launcher, environment = self.launcher(session)
-            session.train(jobs, launcher, environment, like=jobs)
+            session.train(jobs, *self.launcher(session), like=jobs)
 
     @property
     def _in_this_process(self) -> bool:
@@ -110,7 +107,7 @@ def train_here(session: Session, jobs: Sequence[Job]) -> None:
     flags = session.config.sweep
     if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
         log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
-    with session.display.sweep(), session.watching(in_this_process=True):
+    with session.display.sweep(), session.watching(uploads=False):
         for job in jobs:
             with suppress(Exception):  # saved in the record of the run, or in the sweep folder
                 run_job(session.sweep, job, session.background, display=session.display)

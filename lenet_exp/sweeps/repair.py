@@ -32,11 +32,8 @@ log = logging.getLogger("lenet_exp")
 def repair_all(outputs: Path) -> list[SweepFolder]:
     """Repair all sweeps and single runs in an outputs folder. Return the sweeps whose folders are readable."""
     stores = Stores(outputs)
-    looked_after: set[str] = set()  # runs that belong to running sweeps
     whole = [sweep for sweep in all_sweeps(outputs) if try_repair(sweep, stores)]
-    for sweep in whole:
-        if sweep.owner() is not None:
-            looked_after.update(job.run for job in sweep.jobs())
+    looked_after = {job.run for sweep in whole if sweep.owner() is not None for job in sweep.jobs()}
     for path in sorted((outputs / "runs").glob("*/delivered.json")):
         folder = RunFolder(path.parent)
         begun = folder.begun()

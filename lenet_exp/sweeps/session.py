@@ -83,10 +83,6 @@ class Session:
         self.earlier: list[RunFolder] = []  # runs that had finished before this session
         self._settled = False
 
-    def missing(self) -> list[Job]:
-        """Return the jobs that still have to be trained, one for each run."""
-        return missing_jobs(self.jobs, self.sweep.started().forced_ms)
-
     def job_lost(self, number: int, reason: str) -> None:
         """Mark a job as failed because its process died too often or exceeded the time limit."""
         job = self.jobs[number]
@@ -101,11 +97,6 @@ class Session:
         self.sweep.add(job)
         self.jobs.append(job)
         return job
-
-    def record_failure(self, number: int, error: BaseException) -> None:
-        """Save the error of a failed job, unless the job has already saved it."""
-        if not self.sweep.has_ended(number):
-            self.sweep.end_job(number, one_line(error))
 
     def train(
         self,
@@ -135,7 +126,8 @@ class Session:
             if done.lost is not None:
                 self.job_lost(done.job, done.lost)
             elif isinstance(done.error, Exception):  # any other exception is an interrupt
-                self.record_failure(done.job, done.error)
+                if not self.sweep.has_ended(done.job):  # if it has, the job has saved its error
+                    self.sweep.end_job(done.job, one_line(done.error))
             elif done.error is None:
                 self.jobs[done.job].folder.await_record()
             if ended is not None:
@@ -169,18 +161,17 @@ class Session:
             self.background.close()
             settle(self.sweep, self.jobs, self.delivery)
 
-    def watching(self, *, in_this_process: bool = False) -> AbstractContextManager[None]:
+    def watching(self, *, uploads: bool = True) -> AbstractContextManager[None]:
         """Return a context manager that monitors the sweep and shows its progress on the terminal.
 
         Args:
-            in_this_process: whether jobs train in this process. If not, this process uploads their runs.
+            uploads: whether jobs train in other processes, so that this process uploads their runs.
         """
-        if not in_this_process:
+        if uploads:
             self.background.models = True
             while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
                 self.background.send(self.earlier.pop())
-        delivers = not in_this_process
-        return watching(self.sweep, self.jobs, self.background, self.display, delivers=delivers)
+        return watching(self.sweep, self.jobs, self.background, self.display, uploads=uploads)
 
 
 @contextmanager

@@ -58,16 +58,14 @@ class Stores:
         """
         key = self.place(tracking, kept)
         if key not in self._open:
-            self._open[key] = self._opened(tracking, kept)
+            uri = self._uri or kept or tracking.uri
+            try:
+                opened = StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True, patient=True)
+            except UserError as e:
+                log.warning("%s", e)
+                opened = None
+            self._open[key] = opened
         delivery = self._open[key]
         if delivery is not None:
             delivery.clear_parent()
         return delivery
-
-    def _opened(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
-        uri = self._uri or kept or tracking.uri
-        try:
-            return StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True, patient=True)
-        except UserError as e:
-            log.warning("%s", e)
-            return None

@@ -23,7 +23,7 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def watching(
-    sweep: SweepFolder, jobs: Sequence[Job], background: BackgroundDelivery, display: Display, *, delivers: bool
+    sweep: SweepFolder, jobs: Sequence[Job], background: BackgroundDelivery, display: Display, *, uploads: bool
 ) -> Iterator[None]:
     """Monitor a sweep's jobs for the duration of a `with` block, in a thread of the sweep's own process.
 
@@ -33,7 +33,7 @@ def watching(
         background: object that uploads runs in its own thread, so that stop requests and the terminal need not wait for
             a store.
         display: display that shows the progress on the terminal.
-        delivers: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
+        uploads: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
     """
     monitor, stop = SweepMonitor(sweep, jobs, owners=False), threading.Event()
     handled: set[int] = set()  # numbers of the ended jobs whose end was logged
@@ -41,22 +41,19 @@ def watching(
     def watch() -> None:
         while not stop.wait(TICK_SECONDS):
             try:
-                look()
+                if sweep.is_asked_to_stop():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                progress = monitor.progress()
+                display.show_sweep(progress)
+                handle_ended()
+                for run in progress.running if uploads else ():
+                    background.live(run.job.folder)
             except Exception:  # missing results are uploaded when the sweep ends
                 log.debug("watching the sweep", exc_info=True)
         handle_ended()
 
-    def look() -> None:
-        if sweep.is_asked_to_stop():
-            os.kill(os.getpid(), signal.SIGTERM)
-        progress = monitor.progress()
-        display.show_sweep(progress)
-        handle_ended()
-        for run in progress.running if delivers else ():
-            background.live(run.job.folder)
-
     def handle_ended() -> None:
-        for number in sorted(set(sweep.ended()) - handled) if delivers else ():
+        for number in sorted(set(sweep.ended()) - handled) if uploads else ():
             handled.add(number)
             job = jobs[number]
             log.info("%s: %s", job.name, outcome_line(job, sweep.error(number), sweep.started().started_ms))

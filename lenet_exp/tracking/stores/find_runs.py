@@ -24,7 +24,7 @@ SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in r
 log = logging.getLogger("lenet_exp")
 
 
-def search(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
+def runs_of_filter(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
     """Return the runs in an experiment that match a filter, and the flags that their sweeps varied.
 
     The runs are sorted from oldest to newest. MLflow runs that represent sweeps are excluded.
