@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,14 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
         "cpus-per-task": options.cpus,
         "signal": NOTICE,
         "open-mode": "append",
-        **_where(options),
+        "partition": options.partition,
+        "account": options.account,
+        "time": options.time,
+        "requeue" if options.requeue else "no-requeue": True,
+        **{name.replace("_", "-"): value for name, value in options.sbatch.items()},
     }
-    return _arguments(given | _plain(options.sbatch))
+    kept = {name: value for name, value in given.items() if value is not None and value is not False}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in kept.items()]
 
 
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
@@ -79,17 +84,3 @@ def job_prefix(sweep: str) -> str:
 def log_pattern(folder: Path) -> str:
     """Return the path of a folder with % escaped, because % starts a pattern in `sbatch --output`."""
     return str(folder).replace("%", "%%")
-
-
-def _where(options: SlurmOptions) -> dict[str, str | int | float | bool | None]:
-    named = {"partition": options.partition, "account": options.account, "time": options.time}
-    return named | ({"requeue": True} if options.requeue else {"no-requeue": True})
-
-
-def _plain(options: Mapping[str, str | int | float | bool | None]) -> dict[str, str | int | float | bool | None]:
-    return {name.replace("_", "-"): value for name, value in options.items()}
-
-
-def _arguments(given: Mapping[str, str | int | float | bool | None]) -> list[str]:
-    kept = {name: value for name, value in given.items() if value is not None and value is not False}
-    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in kept.items()]
