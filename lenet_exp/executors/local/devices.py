@@ -31,11 +31,6 @@ def worker_devices(flags: Iterable[str], allowed: Sequence[int]) -> list[int]:
     return list(allowed or range(count)) if {"auto", "cuda"} & set(flags) else []
 
 
-def device_of_worker(slot: int, devices: Sequence[int]) -> int | None:
-    """Return the CUDA device of the worker in a slot; None if there are no devices."""
-    return devices[slot % len(devices)] if devices else None
-
-
 def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
     """Select the CUDA device of this worker process, unless there are no devices, and then call `prepare`.
 
@@ -44,6 +39,6 @@ def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: 
         devices: see `WorkSpec`.
         slot: slot of the worker; see `Pool`.
     """
-    if (device := device_of_worker(slot, devices)) is not None:
-        torch.cuda.set_device(device)
+    if devices:
+        torch.cuda.set_device(devices[slot % len(devices)])
     prepare()

@@ -11,7 +11,7 @@ import torch
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.local import pool_executor
-from lenet_exp.executors.local.devices import device_of_worker, worker_devices
+from lenet_exp.executors.local.devices import prepare_worker, worker_devices
 from tests.tools.commands import SMALL, refused
 
 SWEEP = ("-m", *SMALL, "num_epoch=1", "sweep.workers=2", "tracking.plots=false", "tracking.models=none")
@@ -23,15 +23,19 @@ def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def record_slot(file: str, prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
-    """Append the slot of this worker and its device to a file instead of selecting the device."""
+    """Append the slot of this worker and the device at that position to a file instead of selecting the device."""
     with open(file, "a") as lines:
-        lines.write(json.dumps([slot, device_of_worker(slot, devices)]) + "\n")
+        lines.write(json.dumps([slot, devices[slot]]) + "\n")
     prepare()
 
 
-def test_devices_are_assigned_round_robin():
-    assert [device_of_worker(slot, [1, 3, 4]) for slot in range(5)] == [1, 3, 4, 1, 3]
-    assert device_of_worker(0, []) is None
+@pytest.mark.parametrize(("devices", "expected"), [([1, 3, 4], [1, 3, 4, 1, 3]), ([], [])])
+def test_devices_are_assigned_round_robin(monkeypatch, devices, expected):
+    selected: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", selected.append)
+    for slot in range(5):
+        prepare_worker(list, devices, slot)
+    assert selected == expected
 
 
 @pytest.mark.parametrize(
