@@ -11,9 +11,7 @@ import fcntl
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from lenet_exp.config.package_files import source_digest
-from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.local.devices import prepare_worker
-from lenet_exp.executors.local.pool import Pool
+from lenet_exp.executors.local.pool_executor import PoolExecutor
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
@@ -40,17 +36,15 @@ class PortableWork:
     """A `WorkSpec` that can be sent to other machines, because its datasets are ordinary arrays.
 
     Attributes:
-        task, prepare, output: see `WorkSpec`.
-        sets: datasets of the jobs, each with its images and labels.
+        work: the work, without `answer` and `remote`.
+        arrays: images and labels of each dataset in `work.sets`.
         time_limit: maximum duration of a job, in seconds; None for no limit.
         asks: whether jobs report epochs and wait for answers; see `WorkSpec.answer`.
         probe: path of a file that the executor wrote to the outputs folder, and the content of the file.
     """
 
-    task: Callable[..., object]
-    prepare: Callable[[Sequence[SharedDataset]], object]
-    sets: list[tuple[SharedDataset, NDArray[np.float32], NDArray[np.int64]]]
-    output: Path
+    work: WorkSpec
+    arrays: list[tuple[NDArray[np.float32], NDArray[np.int64]]]
     time_limit: float | None
     asks: bool
     probe: tuple[Path, str]
@@ -80,16 +74,9 @@ class PlaceInfo:
 
 def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | None) -> PortableWork:
     """Convert a `WorkSpec` into a form that can be sent to other machines."""
-    sets = [(s, from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
-    return PortableWork(
-        task=work.task,
-        prepare=work.prepare,
-        sets=sets,
-        output=work.output,
-        time_limit=time_limit,
-        asks=work.answer is not None,
-        probe=probe,
-    )
+    arrays = [(from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
+    asks = work.answer is not None
+    return PortableWork(replace(work, answer=None, remote=None), arrays, time_limit, asks=asks, probe=probe)
 
 
 def check_place(place: PlaceInfo, folder: Path) -> None:
@@ -131,17 +118,17 @@ class Host:
     is returned.
     """
 
-    def __init__(self, work: PortableWork) -> None:
-        self._work = work
-        self._pool: Pool | None = None
+    def __init__(self, given: PortableWork) -> None:
+        self._given = given
+        self._pool: PoolExecutor | None = None
         self._said: queue.SimpleQueue[EpochReport | JobEnd | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = False
 
     def describe(self) -> PlaceInfo:
         """Build the native engine if jobs need it, and describe this process. Call this before the first job."""
-        lacks = why_no_kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
-        return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), torch=versions()["torch"])
+        lacks = why_no_kernels() if any(shared.exact for shared in self._given.work.sets) else ""
+        return PlaceInfo(host(), _wrong(*self._given.probe), lacks, source_digest(), torch=versions()["torch"])
 
     def start(self, job: Job) -> EpochReport | JobEnd | None:
         """Run a job until it reports an epoch or ends. Return None if the job was stopped before it started."""
@@ -166,8 +153,8 @@ class Host:
             self._pool.kill()
             self._pool.close()
 
-    def _run(self, pool: Pool, job: Job) -> None:
-        pool.call(job.number, self._work.task, job)
+    def _run(self, pool: PoolExecutor, job: Job) -> None:
+        pool.submit(job)
         while True:
             if self._stopping:
                 pool.stop()
@@ -186,20 +173,15 @@ class Host:
             self._pool.stop()  # before the answer, because the job would train more epochs until it is stopped
         return answer
 
-    def _new_pool(self) -> Pool:
-        work = self._work
+    def _new_pool(self) -> PoolExecutor:
+        given, work = self._given, self._given.work
         sets = [
             replace(s, images=to_shared_memory(torch.tensor(images)), labels=to_shared_memory(torch.tensor(labels)))
-            for s, images, labels in work.sets
+            for s, (images, labels) in zip(work.sets, given.arrays, strict=True)
         ]
-        return Pool(
-            1,
-            time_limit=work.time_limit,
-            prepare=partial(prepare_worker, partial(work.prepare, sets), ()),  # the cluster assigns GPUs
-            inherit=[d for shared in sets for d in shared.descriptors],
-            output=work.output.with_name(f"workers-{host()}.log"),
-            answer=self._ask if work.asks else None,
-        )
+        output, answer = work.output.with_name(f"workers-{host()}.log"), self._ask if given.asks else None
+        work = replace(work, sets=sets, output=output, answer=answer, devices=())  # the cluster assigns GPUs
+        return PoolExecutor(work, 1, retries=0, time_limit=given.time_limit)
 
 
 def _wrong(path: Path, content: str) -> str:

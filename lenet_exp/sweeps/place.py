@@ -11,11 +11,11 @@ from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, DataError
 from lenet_exp.executors.host import Host, PlaceInfo, PortableWork
 from lenet_exp.executors.queues import serve_place
-from lenet_exp.executors.work import RemoteWork
+from lenet_exp.executors.work import RemoteWork, WorkSpec
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.sweeps.workers import remote_task
+from lenet_exp.sweeps.workers import cores_of, remote_task
 from lenet_exp.training.native.library import why_no_kernels
 
 
@@ -33,16 +33,8 @@ def serve(queue: str, sweep: SweepFolder) -> bool:
     def host_of(work: RemoteWork, asks: bool, time_limit: float | None, probe: str) -> tuple[Host, PlaceInfo]:
         task, prepare = remote_task(sweep, work)
         like = [job_from_json(value, sweep.outputs) for value in work.like]
-        portable = PortableWork(
-            task=task,
-            prepare=prepare,
-            sets=[],
-            output=sweep.path / "workers.log",
-            time_limit=time_limit,
-            asks=asks,
-            probe=(sweep.path / probe, probe),
-        )
-        host = Host(portable)
+        spec = WorkSpec(task, prepare, [], cores=cores_of(like), jobs=None, output=sweep.path / "workers.log")
+        host = Host(PortableWork(spec, [], time_limit, asks=asks, probe=(sweep.path / probe, probe)))
         lacks = why_no_kernels() if any(job.engine is EngineName.native for job in like) else ""
         return host, replace(host.describe(), lacks=lacks, data=_other_data(like))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.executors.host import Host, PortableWork
-from lenet_exp.executors.work import EpochReport
+from lenet_exp.executors.work import EpochReport, WorkSpec
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.stopping import Terminated
@@ -28,7 +28,8 @@ def job(ready: Path) -> Job:
 def work(tmp_path) -> PortableWork:
     probe = tmp_path / ".probe"
     probe.write_text("written elsewhere")
-    return PortableWork(number_of, prepare_with, [], tmp_path / "workers.log", None, False, (probe, probe.read_text()))
+    spec = WorkSpec(number_of, prepare_with, sets=[], cores=1, jobs=None, output=tmp_path / "workers.log")
+    return PortableWork(spec, [], None, False, (probe, probe.read_text()))
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def test_place_runs_a_job_and_reports_the_end(host, job):
 
 def test_job_stopped_while_waiting_for_answer_trains_no_more(work, job, tmp_path):
     epochs = tmp_path / "epochs"
-    host = Host(replace(work, task=partial(report_until_stopped, str(epochs)), asks=True))
+    spec = replace(work.work, task=partial(report_until_stopped, str(epochs)))
+    host = Host(replace(work, work=spec, asks=True))
     try:
         assert isinstance(host.start(job), EpochReport)
         host.stop()
