@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from lenet_exp.executors.host import Host, PlaceInfo
 from lenet_exp.executors.work import RemoteWork
@@ -14,42 +14,25 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 QUEUES = {"slurm": "lenet_exp.executors.slurm.sweep_queue"}  # subfolder of a sweep, and module with these functions
 
 
-class QueuedJob(Protocol):
-    """A job in the queue of a cluster."""
-
-    @property
-    def id(self) -> str:
-        """The job's ID in the queue."""
-
-    @property
-    def state(self) -> str:
-        """The job's state, in the cluster's words."""
-
-    @property
-    def reason(self) -> str:
-        """The reason why the job is not running."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether the job is waiting for a node."""
-
-
 HostOf = Callable[[RemoteWork, bool, float | None, str], tuple[Host, PlaceInfo]]
 
 
-def queued(sweep: Path) -> list[QueuedJob]:
-    """Return a sweep's allocations in the queue of a cluster."""
+def queued(sweep: Path) -> dict[str, str]:
+    """Return the states of a sweep's allocations in the queue of a cluster, in the cluster's words, keyed by ID.
+
+    The state of an allocation that waits for a node includes the reason.
+    """
     for folder in QUEUES:
         if (sweep / folder).is_dir():
-            return cast(list[QueuedJob], _module(folder).queued(sweep))
-    return []
+            return cast(dict[str, str], _module(folder).queued(sweep))
+    return {}
 
 
-def cancel(sweep: Path, jobs: Sequence[QueuedJob]) -> None:
-    """Cancel jobs of a sweep. Running jobs write a checkpoint first."""
+def cancel(sweep: Path, ids: Iterable[str]) -> None:
+    """Cancel allocations of a sweep. Running jobs write a checkpoint first."""
     for folder in QUEUES:
         if (sweep / folder).is_dir():
-            _module(folder).cancel(jobs)
+            _module(folder).cancel(ids)
 
 
 def serve_place(queue: str, sweep: SweepFolder, host_of: HostOf) -> bool:

@@ -122,7 +122,7 @@ def _check(sweep: SweepFolder, target: RemovalTarget) -> None:
         )
     if waiting := queued(sweep.path):
         raise ConfigError(
-            f"sweep {sweep.id} has jobs {', '.join(job.id for job in waiting)} in Slurm's queue; stop it first: "
+            f"sweep {sweep.id} has jobs {', '.join(waiting)} in Slurm's queue; stop it first: "
             f"lenet-sweep stop sweep={sweep.id}"
         )
     together = {one.id for one in target.sweeps}

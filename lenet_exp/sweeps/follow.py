@@ -34,9 +34,8 @@ def allocation_status(sweep: SweepFolder) -> str:
     if not allocations:
         return ""
     if sweep.owner() is None:
-        ids = ", ".join(job.id for job in allocations)
+        ids = ", ".join(allocations)
         stop = f"lenet-sweep stop sweep={sweep.id}"
         return f"Slurm allocations {ids} are still in the queue; rerun the same command to use them, or run: {stop}"
-    states = Counter(f"{job.state} ({job.reason})" if job.waits else job.state for job in allocations)
-    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(allocations.values()).most_common())
     return f"Slurm allocations: {counts}"

@@ -123,7 +123,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
             launching.train(session, sorted(missing, key=lambda job: job.config.num_epoch))  # longer runs continue
         elif allocations := queued(plan.sweep.path):  # left by a session whose process died
             cancel(plan.sweep.path, allocations)
-            log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(job.id for job in allocations))
+            log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(allocations))
 
 
 def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:

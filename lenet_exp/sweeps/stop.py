@@ -30,7 +30,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         if not (left := queued(sweep.path)):
             raise ConfigError(f"sweep {sweep.id} is not running")
         cancel(sweep.path, left)
-        print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(job.id for job in left)}")
+        print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(left)}")
         return 0 if sweep.started().outcome is Outcome.finished else _stopped(sweep)
     _ask(sweep, owner)
     deadline = time.monotonic() + WAIT_SECONDS

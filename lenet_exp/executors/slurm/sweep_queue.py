@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from lenet_exp.executors.queues import HostOf
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import job_prefix
 from lenet_exp.executors.slurm.place import Place, place_name
-from lenet_exp.executors.slurm.queue import Queue, QueuedJob
+from lenet_exp.executors.slurm.queue import Queue
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 
-def queued(sweep: Path) -> list[QueuedJob]:
-    """Return a sweep's allocations in Slurm's queue."""
+def queued(sweep: Path) -> dict[str, str]:
+    """Return the states of a sweep's allocations in Slurm's queue, keyed by ID; see `queues.queued`."""
     if shutil.which("squeue") is None:
-        return []
-    return [job for job in Queue().jobs(job_prefix(sweep.name)) or [] if job.is_alive]
+        return {}
+    alive = [job for job in Queue().jobs(job_prefix(sweep.name)) or [] if job.is_alive]
+    return {job.id: f"{job.state} ({job.reason})" if job.waits else job.state for job in alive}
 
 
-def cancel(jobs: Sequence[QueuedJob]) -> None:
-    """Cancel Slurm jobs. Running jobs write a checkpoint first."""
-    Queue().cancel([job.id for job in jobs])
+def cancel(ids: Iterable[str]) -> None:
+    """Cancel allocations with these IDs. Running jobs write a checkpoint first."""
+    Queue().cancel(list(ids))
 
 
 def serve_place(sweep: SweepFolder, host_of: HostOf) -> bool:
