@@ -21,12 +21,12 @@ from functools import partial
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, OptunaError
-from optuna.study import StudyDirection
+from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.comparison.search.objective import Direction
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
@@ -148,7 +148,9 @@ class StudyDatabase:
         try:
             write()
         except BROKEN as e:
-            why = hide_password(first_line(_cause(e)))
+            hidden = e.__cause__  # Optuna's error hides the database's
+            cause = hidden if isinstance(hidden, SQLAlchemyError) else e
+            why = hide_password(first_line(cause))
             if not self._wrong:
                 log.warning("%s cannot be written (%s); the search continues", FILE, why)
             self._wrong = why or type(e).__name__
@@ -159,13 +161,7 @@ class StudyDatabase:
         return True
 
 
-def _cause(error: Exception) -> Exception:
-    """Return the database's own error, which Optuna's error hides."""
-    cause = error.__cause__
-    return cause if isinstance(cause, SQLAlchemyError) else error
-
-
-def open_database(folder: Path, name: str, directions: Sequence[str]) -> StudyDatabase:
+def open_database(folder: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
     """Open the study of a search in study.db in the sweep folder; create it if it does not exist.
 
     A corrupt study.db is renamed with a warning, and its trials are recreated without retraining.
@@ -193,10 +189,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str]) -> StudyDa
         return _opened(path, name, directions)
 
 
-def _opened(path: Path, name: str, directions: Sequence[str]) -> StudyDatabase:
+def _opened(path: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    try:
-        study = storage.create_new_study([StudyDirection[direction.upper()] for direction in directions], name)
-    except DuplicatedStudyError:
-        study = storage.get_study_id_from_name(name)
-    return StudyDatabase(storage, study)
+    optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    return StudyDatabase(storage, storage.get_study_id_from_name(name))
