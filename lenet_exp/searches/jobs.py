@@ -196,7 +196,12 @@ class JobMaker:
         for flag in self.flags:
             if flag.key not in seen:
                 self._refuse(flag)
-        _check_one_place(list(found.values()))
+        check_one_sweep([job.config for job in found.values()])
+        seeds = {job.config.seed for job in found.values()}
+        if len(seeds) > 1:
+            raise ConfigError(
+                f"seed={','.join(map(str, sorted(seeds)))}: must be a single value: the first seed of every trial"
+            )
         return found
 
     def _points(self) -> Iterator[Choose]:
@@ -270,12 +275,3 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
 def _short(flag: Flag, text: str) -> str:
     """Format a value for names and tables. Floating-point numbers are rounded to four significant digits."""
     return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text
-
-
-def _check_one_place(jobs: Sequence[Job]) -> None:
-    check_one_sweep([job.config for job in jobs])
-    seeds = {job.config.seed for job in jobs}
-    if len(seeds) > 1:
-        raise ConfigError(
-            f"seed={','.join(map(str, sorted(seeds)))}: must be a single value: the first seed of every trial"
-        )

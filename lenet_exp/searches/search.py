@@ -45,7 +45,18 @@ class SearchRun:
         self.session = session
         self.database = database
         self.objective = planned.objective
-        self.trials = _resumed_trials(planned, database)
+        # A grid contains the baseline anyway.
+        is_first = not database.trials and planned.search.sampler is not SamplerName.grid
+        self.trials = Trials(
+            planned.study_name,
+            planned.search,
+            planned.flags,
+            planned.num_epoch,
+            known=database.trials,
+            first=planned.first_pruned,
+            baseline=planned.maker.baseline() if is_first else None,
+            metric=self.objective.metric,
+        )
         self.seeds = SeedRace(planned.plan.seeds, self.objective.sign)
         self._firsts = {job.trial_number: job for job in session.jobs if planned.seed_number(job) == 0}
         self._epoch_counts = EpochCounts()
@@ -289,20 +300,3 @@ class SearchRun:
             plan = replace(plan, best_job=self._firsts[plan.best_trial].number)
         self.database.keep_seconds(plan.seconds)
         self.session.sweep.save(search=plan)
-
-
-def _resumed_trials(planned: PlannedSearch, database: StudyDatabase) -> Trials:
-    known, baseline = database.trials, None
-    if not known and planned.search.sampler is not SamplerName.grid:  # a grid contains the baseline anyway
-        baseline = planned.maker.baseline()
-    first, most = planned.first_pruned, planned.num_epoch
-    return Trials(
-        planned.study_name,
-        planned.search,
-        planned.flags,
-        most,
-        known=known,
-        first=first,
-        baseline=baseline,
-        metric=planned.objective.metric,
-    )
