@@ -5,6 +5,7 @@ This module calls only `sbatch`, `squeue`, and `scancel`, as a user would. It ne
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -110,10 +111,8 @@ class Queue:
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancel the jobs with these IDs. Running jobs first receive a signal."""
         if ids:
-            try:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 _run(["scancel", "--quiet", *ids])
-            except (OSError, subprocess.TimeoutExpired):
-                return
 
     @staticmethod
     def _sbatch(*arguments: str) -> str:
@@ -122,8 +121,9 @@ class Queue:
         except subprocess.TimeoutExpired as e:
             raise ConfigError(f"hydra/launcher=cluster_slurm: sbatch timed out after {e.timeout:g} s") from e
         if done.returncode != 0:
-            said = [line for line in done.stderr.strip().splitlines() if line] or [f"status {done.returncode}"]
-            raise ConfigError("hydra/launcher=cluster_slurm: " + "; ".join(_plainly(line) for line in said[-2:]))
+            lines = done.stderr.strip().replace("sbatch: error: ", "sbatch: ").splitlines()
+            said = [line.removeprefix("allocation failure: ") for line in lines if line]
+            raise ConfigError("hydra/launcher=cluster_slurm: " + "; ".join(said[-2:] or [f"status {done.returncode}"]))
         return done.stdout
 
 
@@ -131,15 +131,11 @@ def parsed(text: str) -> list[QueuedJob]:
     """Parse the output of `squeue --format=%F|%K|%T|%j|%r`."""
     found = []
     for line in text.splitlines():
-        parts = line.split("|")
-        if len(parts) >= 5:
-            job, member, state, name, reason = *parts[:4], "|".join(parts[4:])
+        parts = line.split("|", 4)
+        if len(parts) == 5:
+            job, member, state, name, reason = parts
             found.append(QueuedJob(f"{job}_{member}" if member.isdigit() else job, name, state, reason))
     return found
-
-
-def _plainly(line: str) -> str:
-    return line.replace("sbatch: error: ", "sbatch: ").removeprefix("allocation failure: ")
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
