@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lenet_exp.config import compose as composing
 from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import ConfigError, first_line, one_of
+from lenet_exp.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,12 +216,11 @@ def compare(
     """
     import pandas as pd
 
-    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.columns import ranked_records
     from lenet_exp.sweeps.comparisons import load_comparisons
 
-    which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
-    found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=epoch, margin=margin)
+    which = ",".join(sweep) if isinstance(sweep, list) else sweep
+    found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=by, margin=margin)
     table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])
@@ -250,13 +249,12 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
     """
     import pandas as pd
 
-    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.words.study_words import interaction_record
     from lenet_exp.sweeps.comparisons import load_comparisons
 
-    which, epoch = ",".join(sweep) if isinstance(sweep, list) else sweep, CompareBy(one_of("by", by, list(CompareBy)))
+    which = ",".join(sweep) if isinstance(sweep, list) else sweep
     rows = []
-    for comparison in load_comparisons(which, None, None, "lenet_exp", by=epoch)[0]:
+    for comparison in load_comparisons(which, None, None, "lenet_exp", by=by)[0]:
         found = comparison.interactions
         if found is None or found.no_test is not None:
             reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"

@@ -43,6 +43,7 @@ import re
 from textwrap import indent
 
 from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.files import output_path
 from lenet_exp.reports.words.method import METHOD
@@ -50,7 +51,6 @@ from lenet_exp.waiting import print_status
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")
 VECTOR = (".pdf", ".svg")
-BY = ("best", "last")  # same values as in comparison/group.py, which is not imported because it imports numpy
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
@@ -81,7 +81,7 @@ def compare(arguments: list[str]) -> int:
     points = margin if equivalence else _points("confirm", values["confirm"])
     if run and points is None:
         raise ConfigError("run=true: requires confirm=; for example, add confirm=0.2")
-    seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
+    seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], list(EpochChoice))
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
     others = ("filter", "output", "by", "experiment", *(() if equivalence else ("margin",)))
@@ -101,7 +101,6 @@ def compare(arguments: list[str]) -> int:
             points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"], equivalence=equivalence
         )
         return confirm(values["sweep"], request, run=run)
-    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
     from lenet_exp.sweeps.comparisons import load_comparisons
 
@@ -110,7 +109,7 @@ def compare(arguments: list[str]) -> int:
         values["filter"],
         values["tracking.uri"],
         values["experiment"] or "",
-        by=CompareBy(by),
+        by=by,
         margin=margin,
     )
     written = []

@@ -9,7 +9,7 @@ from math import comb
 
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
-from lenet_exp.comparison.group import ABSENT, CompareBy, Group, grouped
+from lenet_exp.comparison.group import ABSENT, Group, grouped
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
@@ -21,6 +21,7 @@ from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
 from lenet_exp.config.metric import Metric, definition
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
@@ -105,9 +106,15 @@ class Comparison:
         return self.groups[0].metric
 
     @property
-    def by(self) -> CompareBy:
-        """The epoch whose accuracy is compared: the best or the last epoch."""
+    def by(self) -> EpochChoice:
+        """The epoch whose accuracy was asked for: that of the runs' models, which is `best` by default, or the last."""
         return self.groups[0].by
+
+    @property
+    def epoch(self) -> EpochChoice:
+        """The epoch whose accuracy is compared; `last` if all runs select their last epoch."""
+        selected = {group.flags.get("training.select") for group in self.groups}
+        return EpochChoice.last if selected == {EpochChoice.last} else self.by
 
     @property
     def num_runs(self) -> int:
@@ -211,7 +218,7 @@ def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None)
 def compare_runs(
     runs: Sequence[ComparedRun],
     swept: Sequence[str] = (),
-    by: CompareBy = CompareBy.best,
+    by: EpochChoice = EpochChoice.best,
     design: Design | None = None,
 ) -> list[Comparison]:
     """Compare runs separately for each dataset, and return the comparisons in the order in which the datasets appear.
@@ -251,7 +258,7 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
 
 
 def _compare(
-    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: CompareBy, design: Design
+    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: EpochChoice, design: Design
 ) -> Comparison:
     groups = _with_newest_code(_with_recipes(grouped(runs, by)))
     flags = _differing(groups, swept)

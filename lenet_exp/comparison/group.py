@@ -7,23 +7,16 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import mean_interval
 from lenet_exp.config.metric import Metric
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.records import RESULTS, Outcome
 
 ABSENT = "-"  # displayed value of a flag that has no effect in a configuration
-
-
-class CompareBy(StrEnum):
-    """The epoch whose validation accuracy is compared: the best or the last epoch."""
-
-    best = "best"
-    last = "last"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +34,7 @@ class Group:
 
     flags: dict[str, str]
     runs: list[ComparedRun]
-    by: CompareBy = CompareBy.best
+    by: EpochChoice = EpochChoice.best
     on_test: bool = False
 
     def value(self, flag: str) -> str:
@@ -103,7 +96,7 @@ class Group:
     def _accuracy_of(self, run: ComparedRun) -> float | None:
         if self.on_test:
             return run.test_accuracy()
-        return run.last() if self.by is CompareBy.last else run.best
+        return run.last() if self.by is EpochChoice.last else run.best
 
     @property
     def metric(self) -> Metric:
@@ -184,7 +177,7 @@ def _reached(group: Group) -> float:
     return sign * group.mean if group.n else max(values, default=-math.inf)
 
 
-def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:
+def grouped(runs: Sequence[ComparedRun], by: EpochChoice = EpochChoice.best) -> list[Group]:
     """Group runs by configuration, and sort the groups by their mean, best first.
 
     Groups with diverged runs follow, lowest fraction of diverged runs first. Groups without a finished run are last,

@@ -44,6 +44,13 @@ class EngineName(StrEnum):
     torch = "torch"
 
 
+class EpochChoice(StrEnum):
+    """The epoch that counts: the one with the best value of the metric, or the last one."""
+
+    best = "best"
+    last = "last"
+
+
 class Reader(StrEnum):
     """File formats of datasets."""
 
@@ -254,6 +261,7 @@ class Training:
     min_delta: float = knob(
         "minimum improvement in the metric that resets patience", ge=0, lt=1, only_with="training.patience"
     )
+    select: EpochChoice = knob("epoch whose weights are the run's model: best (by the metric) or last", neutral="best")
 
 
 @dataclass

@@ -62,7 +62,7 @@ def columns(comparison: Comparison, *, tex: bool = False) -> list[Column]:
     names = enumerate((flag, short(flag)) for flag in comparison.flags)
     flags = [Column("flag", name, partial(_value, number), name, hint=flag) for number, (flag, name) in names]
     metric = comparison.metric
-    said = {"by": comparison.by, "label": metric.label, "name": metric.name.replace("_", " ")}
+    said = {"by": comparison.epoch, "label": metric.label, "name": metric.name.replace("_", " ")}
     unit, tex_unit = (", %", r", \%") if metric.percent else ("", "")
     titles = [(c.title.format(unit=unit, **said), c.tex.format(unit=tex_unit, **said)) for c in shown]
     results = [replace(c, title=title, tex=in_tex) for c, (title, in_tex) in zip(shown, titles, strict=True)]

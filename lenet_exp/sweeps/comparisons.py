@@ -10,10 +10,10 @@ from dataclasses import replace
 from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import ConfirmationResult, Design, combined_design, design_of
-from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
-from lenet_exp.errors import ConfigError, DamagedError
+from lenet_exp.config.schema import EpochChoice
+from lenet_exp.errors import ConfigError, DamagedError, one_of
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -31,7 +31,7 @@ def load_comparisons(
     filter_string: str | None,
     uri: str | None,
     experiment: str,
-    by: CompareBy = CompareBy.best,
+    by: str = EpochChoice.best,
     margin: float | None = None,
 ) -> tuple[list[Comparison], RunSource]:
     """Compare the runs of one or more sweeps, or the runs that match a filter.
@@ -41,7 +41,7 @@ def load_comparisons(
         filter_string: MLflow filter that selects runs in the store.
         uri: address of the MLflow store.
         experiment: MLflow experiment of the runs.
-        by: epoch whose accuracy is compared, such as the best epoch.
+        by: epoch whose accuracy is compared: `best` or `last`.
         margin: margin of equivalence, in percentage points; None for the margin set when the sweep was started.
 
     Returns:
@@ -50,6 +50,7 @@ def load_comparisons(
     Raises:
         UserError: a sweep, a store, or a run was not found, MLflow rejects the filter, or the margin cannot be tested.
     """
+    epoch = EpochChoice(one_of("by", by, list(EpochChoice)))
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter= are both set; set only one of them")
     uri = uri or default_uri()
@@ -66,7 +67,7 @@ def load_comparisons(
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
-    found = with_search(compare_runs(runs, swept, by, design), search)
+    found = with_search(compare_runs(runs, swept, epoch, design), search)
     if margin is None:
         return found, source
     if not isinstance(margin, int | float) or not 0 < margin < 100:

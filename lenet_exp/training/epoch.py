@@ -20,7 +20,7 @@ class EpochResult:
         step_losses: losses of single steps, every `num_iter_echo` iterations, as (iteration counted from 1, loss,
             milliseconds since 1970).
         time_ms: time at the end of the epoch, in milliseconds since 1970.
-        improved: whether the epoch's value of the metric is the best so far.
+        improved: whether the epoch's value of the metric is the best so far; false with `training.select=last`.
         weights_digest: SHA-256 digest of the validated weights; None in results from older releases.
         val_metric: value of the metric on the validation images; None if the metric is accuracy.
     """

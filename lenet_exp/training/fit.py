@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from lenet_exp.config.metric import Metric
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.data.images import TrainingData
 from lenet_exp.data.label_noise import with_label_noise
 from lenet_exp.machine import now_ms
@@ -55,8 +56,9 @@ def fit(
     """Train a lane through epoch `num_epoch`, and yield its result after each epoch.
 
     Training starts at `lane.position`, and the best weights are kept in `lane.best`. The best epoch has the highest
-    value of the metric; ties go to the earlier epoch. If the loss is not finite, training yields a `Divergence` and
-    ends. Early stopping ends training after the epoch that triggers it. The caller can stop iterating after any result;
+    value of the metric; ties go to the earlier epoch. With `training.select=last`, it is the last epoch. If the loss is
+    not finite, training yields a `Divergence` and ends. Early stopping ends training after the epoch that triggers it.
+    The caller can stop iterating after any result;
     `lane.position` is then the start of the next epoch.
 
     Args:
@@ -170,8 +172,9 @@ def _validate_epoch(
     val_accuracy, metric = float((found.predictions == labels).double().mean()), Metric.of(lane.config.metric)
     val_metric = None if metric.is_accuracy else measure(lane.config.metric, labels, found)
     value = val_accuracy if val_metric is None else val_metric
-    improved = lane.best is None or metric.sign * value > metric.sign * lane.best.value
-    if improved:
+    selects_last = lane.config.training.select is EpochChoice.last
+    improved = not selects_last and (lane.best is None or metric.sign * value > metric.sign * lane.best.value)
+    if improved or selects_last:
         copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.eval_model.state_dict().items()}
         lane.best = Best(epoch, val_accuracy, copied, found.predictions, val_metric=val_metric)
     lane.note_progress(epoch, metric.sign * value)

@@ -18,7 +18,7 @@ from lenet_exp.training.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch with the best value of the metric so far.
+    """The epoch with the best value of the metric so far; with `training.select=last`, the last epoch so far.
 
     Attributes:
         epoch: number of the epoch, counted from 1.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.commands.compare import BY
 from lenet_exp.commands.literal import parse
-from lenet_exp.comparison.group import CompareBy
 from lenet_exp.errors import ConfigError
 
 KNOWN = {"sweep": "last", "output": None}
@@ -31,7 +29,3 @@ def test_unknown_argument_is_reported_with_known_flags(typed, meant):
     assert problem.endswith("sweep=, output=")
     assert hint.endswith(meant)
     assert bool(hint) == bool(meant)
-
-
-def test_completed_values_of_by_match_comparison():
-    assert list(CompareBy) == list(BY)

@@ -15,9 +15,9 @@ from scipy import stats
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.verdict import relation_of
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.words.next_steps import next_step, notes
 from lenet_exp.reports.words.phrases import best_lines, remark, verdict
@@ -70,6 +70,13 @@ def test_only_equally_defined_metrics_are_compared(first, second, same):
     else:
         with pytest.raises(ConfigError):
             compare_runs(both)
+
+
+def test_epoch_is_last_if_all_runs_select_it():
+    chosen = [many(SELU, activation=activation, training__select="last") for activation in ("selu", "relu")]
+    (found,) = compare_runs([*chosen[0], *chosen[1]])
+    (mixed,) = compare_runs([*chosen[0], *many(TANH)])
+    assert (found.epoch, mixed.epoch) == (EpochChoice.last, EpochChoice.best)
 
 
 def test_runs_are_grouped_by_configuration_and_ranked(comparison):
@@ -281,7 +288,7 @@ def test_leader_that_is_worse_on_common_seeds_does_not_win():
 def test_note_warns_if_numbers_of_epochs_differ():
     runs = [*many(SELU, num_epoch="10"), *many(TANH, num_epoch="3")]
     assert any("num_epoch" in note and "by=last" in note for note in notes(compare_runs(runs)[0]))
-    (by_last,) = compare_runs(runs, by=CompareBy.last)
+    (by_last,) = compare_runs(runs, by=EpochChoice.last)
     assert not any("num_epoch" in note for note in notes(by_last))
     assert by_last.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
 
@@ -382,7 +389,7 @@ def any_run(draw) -> ComparedRun:
     return made(draw(st.integers(0, 4)), known, outcome, **flags)
 
 
-@given(st.lists(any_run(), min_size=1, max_size=24), st.booleans(), st.sampled_from(list(CompareBy)))
+@given(st.lists(any_run(), min_size=1, max_size=24), st.booleans(), st.sampled_from(list(EpochChoice)))
 def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
     (found,) = compare_runs(runs, ["activation", "split_seed"] if pooled else ["activation"], by)
     text = verdict(found)

@@ -11,9 +11,8 @@ import pytest
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import confirmation, plan
 from lenet_exp.comparison.design import Design, combined_design, design_of
-from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.config.schema import Config, Dataset, Sweep
+from lenet_exp.config.schema import Config, Dataset, EpochChoice, Sweep
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
@@ -152,7 +151,7 @@ def test_caution_reports_earlier_results():
         ({"repeats": 2}, "2 earlier sweeps"),
     ):
         assert named in str(caution(replace(fixed, **doubt)))
-    assert "by=last" in str(caution(fixed, CompareBy.last))
+    assert "by=last" in str(caution(fixed, EpochChoice.last))
 
 
 @pytest.mark.parametrize("filter", ["metrics.best_val_accuracy > 0.9", "metric.val_loss < 1", "METRICS.`lr` > 0"])

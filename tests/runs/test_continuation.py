@@ -69,7 +69,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     ("line", "model"),
     [
         (("engine=native", *NOISY), None),
-        (("engine=torch", *NOISY, "optimizer=adam"), None),
+        (("engine=torch", *NOISY, "optimizer=adam", "training.select=last"), None),
         (("engine=torch", "training.ema_decay=0.9"), OWN),
     ],
     ids=["native", "torch", "own network"],

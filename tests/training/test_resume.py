@@ -86,6 +86,7 @@ def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
         ("adam", ("optimizer.amsgrad=true", "schedule=cosine")),
         ("adamw", ("activation=rrelu", "regularization.dropout_rate=0.3", "schedule=step")),
         ("rmsprop", ("activation=prelu", "num_iter_echo=2")),
+        ("sgd", ("training.select=last",)),
         ("sgd", (*OWN, "loss=focal", "loss.class_weights=balanced", "metric=loss")),
     ],
 )

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lenet_exp.comparison.search.objective import SearchObjective
+from lenet_exp.config.schema import Objective
 from lenet_exp.data.label_noise import with_label_noise
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 from lenet_exp.training.fit import fit
+from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure, digest, start, train
 
 SHORT = "dataset.train_size=320"
@@ -130,6 +133,17 @@ def test_patience_counts_from_last_improvement(patience):
     lane, results = train(*line, f"training.patience={patience}")
     assert [r.val_accuracy for r in results] == accuracies[:epoch]
     assert lane.stopped_early == (epoch < 12)
+
+
+def test_last_epoch_can_be_selected():
+    lane, results = train("num_epoch=4", "training.select=last", SHORT)
+    _, compared = train("num_epoch=4", SHORT)
+    assert [r.weights_digest for r in results] == [r.weights_digest for r in compared]
+    assert (lane.best.epoch, lane.best.val_accuracy) == (4, results[-1].val_accuracy)
+    assert weights_digest(lane.best.weights) == results[-1].weights_digest
+    assert not any(r.improved for r in results)
+    objective = SearchObjective(Objective.front)
+    assert objective.values(results) == [results[-1].val_accuracy, sum(r.epoch_seconds for r in results)]
 
 
 def test_improvement_below_min_delta_does_not_extend_patience():

@@ -96,9 +96,9 @@ class SearchObjective:
         """Return the values of the objectives after these epochs; None if there are no values yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
-        best = self._best(epochs)
-        wanted = best if self.target is None else self.target
-        until = next(n for n, e in enumerate(epochs, 1) if self.metric.sign * (e.value - wanted) >= 0)
+        kept = ([n for n, e in enumerate(epochs, 1) if e.improved] or [len(epochs)])[-1]  # see `training.select`
+        best = epochs[kept - 1].value
+        until = next((n for n, e in enumerate(epochs, 1) if self.target is not None and e.value >= self.target), kept)
         seconds = math.fsum(e.epoch_seconds for e in epochs[:until])
         return {
             Objective.accuracy: [best],

@@ -268,7 +268,7 @@ def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
 
 
 def _label(comparison: Comparison) -> str:
-    return f"{comparison.by} validation {comparison.metric.name}"
+    return f"{comparison.epoch} validation {comparison.metric.name}"
 
 
 def _metric_axis(

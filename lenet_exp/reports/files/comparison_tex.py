@@ -50,7 +50,7 @@ def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
     shown, may_be_best = shown_rows(comparison), could_be_best(comparison)
     name = escaped(comparison.metric.name)
     unit, points = (r", in \%", ", in points") if comparison.metric.percent else ("", "")
-    said = rf"{capital(comparison.by)} validation {name} on {escaped(comparison.dataset)}{unit}: "
+    said = rf"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
     said += r"mean $\pm$ standard deviation over $n$ seeds, and 95\% confidence interval (CI) of the mean."
     sides = ("leader", "row") if comparison.metric.larger else ("row", "leader")
     said += rf" Lead: {name} of the {sides[0]} minus that of the {sides[1]}{points}, with simultaneous 95\% intervals."

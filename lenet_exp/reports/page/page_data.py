@@ -41,7 +41,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
     return {
         "dataset": comparison.dataset,
         "metric": vars(comparison.metric),
-        "by": comparison.by.value,
+        "by": comparison.epoch.value,
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
         "numeric": [_numeric(comparison, found) for found in numeric_flags(comparison)],
         "sizes": comparison.sizes_differ,

@@ -22,7 +22,7 @@ def print_result(result: RunResult) -> None:
         what = f"accuracy {record.best_val_accuracy:.2%}"
         if not record.metric.is_accuracy:
             what, remark = record.reached, f" ({what})"
-        print(f"best validation {what} in epoch {record.best_epoch}{remark}")
+        print(f"{record.config.training.select} validation {what} in epoch {record.best_epoch}{remark}")
     if record.epochs:
         epochs = RunFolder(result.folder).history().epochs
         loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""

@@ -8,9 +8,10 @@ import shlex
 from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.group import CompareBy, Group
+from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, margin_words, points_words
 
@@ -88,7 +89,7 @@ def cautions(comparison: Comparison) -> list[str]:
     if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
         why = "because the tests are more powerful than the intervals"
         found.append(f"a configuration can be behind although its interval contains 0, {why}")
-    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is CompareBy.best:
+    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.epoch is EpochChoice.best:
         found.append(
             "num_epoch differs, and training longer increases the best accuracy by chance; "
             "to compare the accuracies after the last epoch, set by=last"

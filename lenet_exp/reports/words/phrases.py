@@ -13,12 +13,13 @@ from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.group import CompareBy, Group
+from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.power import detectable
 from lenet_exp.comparison.statistics import UNSTABLE, WIDE, Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, relation_of, verdict_of
 from lenet_exp.config.metric import Metric
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.records import Outcome, Record
 
 ACCURACY = Metric()
@@ -118,7 +119,7 @@ def _is_test(comparison: Comparison) -> bool:
     return comparison.design.confirms is not None
 
 
-def caution(design: Design, by: CompareBy = CompareBy.best) -> str | None:
+def caution(design: Design, by: EpochChoice = EpochChoice.best) -> str | None:
     """Return the reason why the stated error rate may not hold, or None if the design was fixed in advance."""
     holds = "the 5% error rate holds only if"
     if design.filter:
@@ -127,7 +128,7 @@ def caution(design: Design, by: CompareBy = CompareBy.best) -> str | None:
         return f"{holds} sweep.json, which has no digest, was not edited"
     if design.retrained:
         return f"{holds} no result was seen before runs were retrained (sweep.force)"
-    if by is CompareBy.last and not design.confirms:
+    if by is EpochChoice.last and not design.confirms:
         return f"{holds} by=last was chosen before any result was seen"
     if design.sweeps > 1:
         return f"{holds} all {design.sweeps} sweeps were planned before any result was seen"

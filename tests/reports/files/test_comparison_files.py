@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.group import CompareBy
+from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.columns import records
@@ -104,7 +104,7 @@ def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
 
 def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
     monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: PlainConsole(80))
-    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=CompareBy.last)[0])
+    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=EpochChoice.last)[0])
     assert "last val" in capsys.readouterr().out
     print_comparison(comparison)
     lines = capsys.readouterr().out.split(verdict(comparison))[0].splitlines()

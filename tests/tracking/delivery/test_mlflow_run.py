@@ -42,7 +42,7 @@ def test_params_are_flags_with_an_effect(tracked):
     shown |= {"training.patience": "null", "num_epoch": "3", "parameters": "61706", "multiply_adds": "416520"}
     shown |= {"engine": tracked.folder.record().engine}
     assert shown.items() <= params.items()
-    assert len(params) == 48
+    assert len(params) == 49
     assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
 
 

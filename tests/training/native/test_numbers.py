@@ -89,7 +89,7 @@ def test_unsupported_option_is_named():
         (Regularization, "weight_decay dropout_rate"),
         (Schedule, "shape warmup start final drops own"),
         (Augmentation, "shift rotate scale shear elastic elastic_sigma flip erase erase_size own"),
-        (Training, "label_smoothing label_noise clip_norm ema_decay patience min_delta"),
+        (Training, "label_smoothing label_noise clip_norm ema_decay patience min_delta select"),
     ],
 )
 def test_kernels_ignore_no_flag_of_training_step(section, known):
