@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -41,16 +41,44 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 def why_unsupported(config: Config) -> str | None:
     """Return a short phrase that explains why the kernels cannot train a configuration, or None if they can."""
-    checks: tuple[Callable[[Config], str | None], ...] = (
-        _unknown_device,
-        _unknown_images,
-        _unknown_model,
-        _unknown_activation,
-        _unknown_optimizer,
-        _unknown_loss,
-        _own_functions,
-    )
-    return next((why for check in checks if (why := check(config)) is not None), None)
+    return next(_reasons(config), None)
+
+
+def _reasons(config: Config) -> Iterator[str]:
+    """Yield why the kernels cannot train a configuration. Each check relies on the checks before it."""
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if config.device != "cpu" and (config.device != "auto" or accelerated):
+        yield f"device={config.device} is not the CPU"
+    images = image_shape(config)
+    if images.channels != GRAY or images.size not in SIDES:
+        yield f"the native engine does not support {images}"
+    if images.num_classes > MOST_CLASSES:
+        yield f"the native engine supports at most {MOST_CLASSES} classes"
+    if option_class("model", config.model) not in (LeNet5, FullyConnected, Linear):
+        yield f"the native engine does not support model={option_name(config.model)}"
+    shape = native_shape(config)
+    if shape.channels and shape.kernel_size not in KERNEL_SIZES:
+        yield f"the native engine does not support model.kernel_size={shape.kernel_size}"
+    if max(shape.channels, default=0) > MOST_CHANNELS:
+        yield f"the native engine supports at most {MOST_CHANNELS} channels"
+    if len(shape.units) >= MOST_LAYERS:
+        yield f"the native engine supports at most {MOST_LAYERS - 1} hidden layers"
+    if _has_activations(config):
+        cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
+        if all(cls is not known for known, _ in _ACTIVATIONS):
+            yield f"the native engine does not support activation={option_name(config.activation)}"
+        if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
+            yield f"the native engine does not support activation.num_parameters={given['num_parameters']}"
+    if option_class("optimizer", config.optimizer) not in KNOWN:
+        yield f"the native engine does not support optimizer={option_name(config.optimizer)}"
+    if keywords("loss", config.loss).get("class_weights"):
+        yield "the native engine does not support loss.class_weights"
+    if option_class("loss", config.loss) is not CrossEntropy:
+        yield f"the native engine does not support loss={option_name(config.loss)}"
+    if config.metric["_target_"] not in OUR_PARTS:
+        yield f"the native engine does not support metric={option_name(config.metric)}"
+    for group in (group for group in options_of(config) if "." in group):
+        yield f"the native engine does not support {group}"
 
 
 def network_options(config: Config, model: torch.nn.Module, threads: int) -> Options:
@@ -96,33 +124,6 @@ def _has_activations(config: Config) -> bool:
     return native_shape(config).activations > 0
 
 
-def _unknown_device(config: Config) -> str | None:
-    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
-    cpu = config.device == "cpu" or (config.device == "auto" and not accelerated)
-    return None if cpu else f"device={config.device} is not the CPU"
-
-
-def _unknown_images(config: Config) -> str | None:
-    shape = image_shape(config)
-    if shape.channels != GRAY or shape.size not in SIDES:
-        return f"the native engine does not support {shape}"
-    classes = shape.num_classes
-    return None if classes <= MOST_CLASSES else f"the native engine supports at most {MOST_CLASSES} classes"
-
-
-def _unknown_model(config: Config) -> str | None:
-    if option_class("model", config.model) not in (LeNet5, FullyConnected, Linear):
-        return f"the native engine does not support model={option_name(config.model)}"
-    shape = native_shape(config)
-    if shape.channels and shape.kernel_size not in KERNEL_SIZES:
-        return f"the native engine does not support model.kernel_size={shape.kernel_size}"
-    if max(shape.channels, default=0) > MOST_CHANNELS:
-        return f"the native engine supports at most {MOST_CHANNELS} channels"
-    if len(shape.units) >= MOST_LAYERS:
-        return f"the native engine supports at most {MOST_LAYERS - 1} hidden layers"
-    return None
-
-
 def native_shape(config: Config) -> NativeShape:
     """Return the shape of a configuration's network, which must be one that the kernels support."""
     options = [config.model, asdict(image_shape(config))]
@@ -134,34 +135,3 @@ def _native_shape(options: str) -> NativeShape:
     model, images = json.loads(options)
     with torch.device("meta"):  # tensors that use no memory
         return NativeShape.of(build_network(RELU, 0.0, model=model, shape=ImageShape(**images)), images["size"])
-
-
-def _unknown_activation(config: Config) -> str | None:
-    if not _has_activations(config):
-        return None
-    cls = option_class("activation", config.activation)
-    if all(cls is not known for known, _ in _ACTIVATIONS):
-        return f"the native engine does not support activation={option_name(config.activation)}"
-    given = keywords("activation", config.activation)
-    if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
-        return f"the native engine does not support activation.num_parameters={given['num_parameters']}"
-    return None
-
-
-def _unknown_optimizer(config: Config) -> str | None:
-    known = option_class("optimizer", config.optimizer) in KNOWN
-    return None if known else f"the native engine does not support optimizer={option_name(config.optimizer)}"
-
-
-def _unknown_loss(config: Config) -> str | None:
-    weighted = bool(keywords("loss", config.loss).get("class_weights"))
-    if option_class("loss", config.loss) is CrossEntropy and not weighted:
-        return None
-    return f"the native engine does not support loss{'.class_weights' if weighted else f'={option_name(config.loss)}'}"
-
-
-def _own_functions(config: Config) -> str | None:
-    own = next((group for group in options_of(config) if "." in group), None)
-    if config.metric["_target_"] not in OUR_PARTS:
-        own = f"metric={option_name(config.metric)}"
-    return None if own is None else f"the native engine does not support {own}"
