@@ -117,11 +117,8 @@ class Kernels:
         Returns:
             The mean loss and the number of correct predictions.
         """
-        batch, outcome = _batch(images, labels, index), _Outcome()
-        memory = self._room(len(index), options.threads)
-        self._library.lenet_gradient(
-            byref(options), byref(batch), weights.data_ptr(), gradient.data_ptr(), memory, byref(outcome)
-        )
+        batch = _batch(images, labels, index)
+        outcome = self._run(self._library.lenet_gradient, options, batch, weights, result=gradient)
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
@@ -135,13 +132,9 @@ class Kernels:
 
         For the arguments, see `gradient`.
         """
-        batch, outcome = _batch(images, labels, index), _Outcome()
         predictions = torch.empty(len(index), dtype=torch.int64)
-        memory = self._room(len(index), options.threads)
-        self._library.lenet_evaluate(
-            byref(options), byref(batch), weights.data_ptr(), predictions.data_ptr(), memory, byref(outcome)
-        )
-        return outcome.loss, predictions
+        batch = _batch(images, labels, index)
+        return self._run(self._library.lenet_evaluate, options, batch, weights, result=predictions).loss, predictions
 
     def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return augmented copies (count, 1, side, side) of the images at `index`, valid until this thread's next call.
@@ -154,12 +147,15 @@ class Kernels:
         self._library.lenet_augment(byref(how), byref(_batch(images, labels, index)), made.data_ptr())
         return made[: len(index)]
 
-    def _room(self, images: int, threads: int) -> int:
-        need = self._library.lenet_memory(images, threads)
+    def _run(self, function: Any, options: Options, batch: _Batch, weights: Tensor, result: Tensor) -> _Outcome:
+        """Call a function of the library for a batch. The function writes to the array `result`."""
+        need, outcome = self._library.lenet_memory(batch.count, options.threads), _Outcome()
         room: Tensor | None = getattr(self._rooms, "memory", None)
         if room is None or room.nbytes < need:  # reuse memory: new pages take time
             self._rooms.memory = room = torch.empty(need, dtype=torch.uint8)
-        return room.data_ptr()
+        pointers = weights.data_ptr(), result.data_ptr(), room.data_ptr()
+        function(byref(options), byref(batch), *pointers, byref(outcome))
+        return outcome
 
 
 def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
