@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lenet_exp.cache import NoCache, cache_folder, claim_folder, is_ours
 from lenet_exp.files import open_lock, read_regular, write_atomic
-from lenet_exp.training.native.compiler import COMPILE_SECONDS, Compiler, CompilerError, find_compilers
+from lenet_exp.training.native.compiler import Compiler, CompilerError, find_compilers
 from lenet_exp.training.native.layout import LENET5, NativeShape
 from lenet_exp.training.native.target import Target, find_target
 
@@ -140,7 +140,7 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     start = time.monotonic()
     log.info("compiling the native engine for %s with %s (once per shape of the network)", target.name, compiler.name)
     try:
-        compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions, seconds=COMPILE_SECONDS)
+        compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions)
         content = (aside / library.name).read_bytes()
     except FileNotFoundError as e:
         raise CompilerError("it succeeded but wrote no library") from e

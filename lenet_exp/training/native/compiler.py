@@ -68,15 +68,14 @@ class Compiler:
         # layers' block without flattening it. Both spill sums from registers and make a step a third slower.
         return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
 
-    def compile(
-        self, source: Path, library: Path, target: Target, *definitions: str, seconds: float = COMPILE_SECONDS
-    ) -> None:
+    def compile(self, source: Path, library: Path, target: Target, *definitions: str) -> None:
         """Compile a source file into a library.
 
         Raises:
             CompilerError: compilation failed.
         """
-        done = _run([*self.command, *self.arguments(target, *definitions), str(source), "-o", str(library)], seconds)
+        arguments = [*self.arguments(target, *definitions), str(source), "-o", str(library)]
+        done = _run([*self.command, *arguments], COMPILE_SECONDS)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             said = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")

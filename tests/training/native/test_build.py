@@ -122,7 +122,7 @@ def test_cache_folder_not_private_to_user_is_refused(fake, make):
 
 @pytest.mark.parametrize(("behavior", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "no library")])
 def test_hanging_or_silent_compiler_is_reported(fake, monkeypatch, behavior, says):
-    monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.5)
     fake.behave(behavior)
     start = time.monotonic()
     with pytest.raises(build.BuildError, match=says):
