@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -97,6 +98,14 @@ def open_lock(path: Path) -> IO[str]:
         os.close(opened)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(opened, "r+")
+
+
+def files_digest(files: Iterable[tuple[str, bytes]]) -> str:
+    """Return the SHA-256 digest (hex) of the names and contents of files, in the given order."""
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def read_regular(path: Path) -> bytes:

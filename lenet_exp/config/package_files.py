@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from lenet_exp.files import files_digest
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # conf/ is inside the package in a wheel and next to it in a checkout.
@@ -27,11 +28,7 @@ def source_digest() -> str:
 
     The digest is computed on first use. An editable install and a wheel of the same files have the same digest.
     """
-    digest = hashlib.sha256()
-    for name, path in sorted(_files()):
-        content = path.read_bytes()
-        digest.update(f"{name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    return files_digest((name, path.read_bytes()) for name, path in sorted(_files()))
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -7,17 +7,16 @@ by others. The library must match the digest that was recorded when it was built
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_exp.cache import NoCache, cache_folder, claim_folder, is_ours
-from lenet_exp.files import open_lock, read_regular, write_atomic
+from lenet_exp.files import files_digest, open_lock, read_regular, write_atomic
 from lenet_exp.training.native.compiler import Compiler, CompilerError, find_compilers
 from lenet_exp.training.native.layout import LENET5, NativeShape
 from lenet_exp.training.native.target import Target, find_target
@@ -25,6 +24,7 @@ from lenet_exp.training.native.target import Target, find_target
 KERNELS = Path(__file__).with_name("kernels")
 SOURCE = "engine.cpp"
 KEPT = "native"
+DIGITS = 32  # number of digits of the digests
 
 log = logging.getLogger("lenet_exp")
 
@@ -126,7 +126,7 @@ def _path(folder: Path, compiler: Compiler, target: Target, shape: NativeShape) 
         ("flags", " ".join(compiler.arguments(target, *shape.definitions)).encode()),
         *sources(),
     ]
-    return folder / f"{target.name}-{_digest(what)}.so"
+    return folder / f"{target.name}-{files_digest(what)[:DIGITS]}.so"
 
 
 def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeShape) -> None:
@@ -149,7 +149,7 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     _note(library).unlink(missing_ok=True)
     write_atomic(library, content)
     os.chmod(library, 0o600)
-    write_atomic(_note(library), _digest([("library", content)]))
+    write_atomic(_note(library), _digest(content))
     os.chmod(_note(library), 0o600)
     log.info("compiled in %.0f s", time.monotonic() - start)
 
@@ -158,19 +158,15 @@ def _note(library: Path) -> Path:
     return library.with_suffix(".sha256")
 
 
+def _digest(library: bytes) -> str:
+    return files_digest([("library", library)])[:DIGITS]
+
+
 def _checked(library: Path) -> bool:
     """Return whether a library exists, belongs to this user, and matches its digest."""
     try:
         if not all(is_ours(file.lstat()) for file in (library, _note(library))):
             return False
-        return read_regular(_note(library)).decode(errors="replace") == _digest([("library", read_regular(library))])
+        return read_regular(_note(library)).decode(errors="replace") == _digest(read_regular(library))
     except OSError:
         return False
-
-
-def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
-    digest = hashlib.sha256()
-    for name, content in parts:
-        digest.update(f"{name} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()[:32]
