@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import Field, asdict, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -11,8 +11,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from omegaconf import MISSING
 
-from lenet_exp.config.schema import ALWAYS, Config
-from lenet_exp.files import Json
+from lenet_exp.config.schema import ALWAYS
 
 T = TypeVar("T")
 
@@ -21,9 +20,19 @@ OTHER = "other"  # name of the field that contains unknown keys
 LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
-def plain(config: Config) -> dict[str, Json]:
-    """Convert a configuration to dicts, lists, strings, and numbers; `read_as` and `compose.typed` reverse this."""
-    return cast(dict[str, Json], _plain_value(asdict(config)))
+def plain(value: Any) -> Any:
+    """Convert a dataclass, such as a configuration, to dicts, lists, strings, and numbers; `read_as` reverses this.
+
+    The keys in the field `other` become keys of the dict.
+    """
+    if is_dataclass(value):
+        found = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {**found.pop(OTHER, {}), **found}
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.value if isinstance(value, Enum) else value
 
 
 def read_as(kind: type[T], value: object) -> T:
@@ -42,14 +51,6 @@ def read_as(kind: type[T], value: object) -> T:
         return cast(T, _read(kind, value))
     except TypeError:
         raise ValueError(f"not a valid {kind.__name__}") from None
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain_value(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain_value(v) for v in value]
-    return value.value if isinstance(value, Enum) else value
 
 
 def _read(wanted: Any, value: Any) -> Any:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lenet_exp.addresses import hide_password, store_name
 from lenet_exp.config.plain import plain, read_as
-from lenet_exp.config.schema import Config
 
 T = TypeVar("T")
 ADDRESS = re.compile(r"\w[\w+]*://\S+")
+to_json = plain  # the JSON values of a dataclass, or of a list of dataclasses; `from_stored` reverses this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,18 +22,6 @@ class Stored:
     """
 
     other: dict[str, Any] = field(default_factory=dict)
-
-
-def to_json(value: Any) -> Any:
-    """Convert a dataclass, or a list of dataclasses, to plain JSON values."""
-    if isinstance(value, list | tuple):
-        return [to_json(v) for v in value]
-    if isinstance(value, Config):
-        return plain(value)
-    if not is_dataclass(value):
-        return value
-    found = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
-    return {**found.pop("other", {}), **found}
 
 
 def from_stored(kind: type[T], value: Any) -> T:
