@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lenet_exp.config.compose import typed
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.plain import plain, read_as
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Config, with_value
 from lenet_exp.errors import ConfigError
 from lenet_exp.stopping import raise_stop
 
@@ -30,7 +30,6 @@ REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # reference to another flag; `${o
 SINGLE_VALUE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
 
 Compose = Callable[[list[str]], DictConfig]
-Path = tuple[str, ...]  # parts of the name of a flag
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,13 @@ class QuickComposer:
         parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
         single = [one for _, one in parted if one is not None]
-        if not any(_may_overlap(other, path) for other in others for path, _ in single):
+        if not any(_may_overlap(other, flag) for other in others for flag, _ in single):
             base = self._base(others)
-            if base is not None and all(_is_leaf(base.written, path) for path, _ in single):
+            if base is not None and all(_is_leaf(base.written, flag) for flag, _ in single):
                 values, written = base.values, base.written
-                for path, value in single:
-                    values = _with_value(values, path, value)
-                    written = _with_value(written, path, value)
+                for flag, value in single:
+                    values = with_value(values, flag, value)
+                    written = with_value(written, flag, value)
                 try:
                     return read_as(Config, values)
                 except ValueError:  # the value must be converted, or is invalid
@@ -109,8 +108,8 @@ class QuickComposer:
 
 
 @cache
-def _parsed(text: str) -> tuple[Path, int | float | str | None] | None:
-    """Return the path and the value in an override that sets a single value, such as `optimizer.lr=0.1`, or None."""
+def _parsed(text: str) -> tuple[str, int | float | str | None] | None:
+    """Return the flag and the value in an override that sets a single value, such as `optimizer.lr=0.1`, or None."""
     key = text.partition("=")[0]
     if SINGLE_VALUE.fullmatch(text) is None or key in config_groups() or key.split(".")[0] == "hydra":
         return None
@@ -118,26 +117,21 @@ def _parsed(text: str) -> tuple[Path, int | float | str | None] | None:
         value = OverridesParser.create().parse_override(text).value()
     except HydraException:
         return None
-    return (tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
+    return (key, value) if isinstance(value, int | float | str | None) else None
 
 
-def _may_overlap(other: str, path: Path) -> bool:
+def _may_overlap(other: str, flag: str) -> bool:
     """Return whether an override can affect a single value; an override that chooses a group's option cannot."""
     key, _, value = other.partition("=")
-    key, flag = key.lstrip("+~"), ".".join(path)
+    key = key.lstrip("+~")
     is_option = "." not in key and not value.startswith(("{", "["))
     return not is_option and (f"{flag}.".startswith(f"{key}.") or f"{key}.".startswith(f"{flag}."))
 
 
-def _is_leaf(values: Any, path: Path) -> bool:
-    """Return whether a path leads to a single value rather than to a dict or list."""
-    for part in path:
+def _is_leaf(values: Any, flag: str) -> bool:
+    """Return whether the value of a flag is a single value rather than a dict or list."""
+    for part in flag.split("."):
         if not isinstance(values, dict) or part not in values:
             return False
         values = values[part]
     return not isinstance(values, dict | list)
-
-
-def _with_value(node: Any, path: Path, value: Any) -> Any:
-    head, rest = path[0], path[1:]
-    return {**node, head: _with_value(node[head], rest, value) if rest else value}

@@ -465,9 +465,10 @@ def value_of(config: Any, flag: str) -> Any:
 
 
 def with_value(config: Any, flag: str, value: Any) -> Any:
-    """Return a copy of a configuration with another value of a flag, given its dotted name."""
+    """Return a copy of a configuration, or of its plain form (dicts), with another value of a flag."""
     head, _, rest = flag.partition(".")
-    return replace(config, **{head: with_value(getattr(config, head), rest, value) if rest else value})
+    changed = {head: with_value(value_of(config, head), rest, value) if rest else value}
+    return {**config, **changed} if isinstance(config, dict) else replace(config, **changed)
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:
