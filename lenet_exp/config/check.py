@@ -71,11 +71,17 @@ def check_ranges(config: Config | PredictConfig) -> None:
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
-    _check_device(config.device)
-    _check_threads(config.num_threads)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", config.device):
+        expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(config.device, DEVICES)}"
+        raise ConfigError(f"device={config.device}: {expected}")
+    most = MOST_THREADS_A_CORE * cpu_count()  # with far more threads than cores, torch eventually hangs or crashes
+    if (threads := config.num_threads) is not None and threads > most:
+        raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
     check_address(config.tracking.uri)
     check_name("dataset.name", config.dataset.name)
-    _check_experiment(config.tracking.experiment)
+    name = config.tracking.experiment
+    if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes")
     _check_dataset(config.dataset)
 
 
@@ -111,11 +117,6 @@ def _check_tags(tags: Iterable[str]) -> None:
                 f"tracking.tags.{name}: the name must consist of letters, digits, and inner _ - . : / (at most "
                 f"{LONGEST_NAME} bytes)"
             )
-
-
-def _check_experiment(name: str) -> None:
-    if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
-        raise ConfigError(f"tracking.experiment={name}: must be a printable name of 1 to {LONGEST_NAME} bytes")
 
 
 def check_image_shape(dataset: Dataset) -> None:
@@ -160,19 +161,6 @@ def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> N
         return
     if not within(value, limits):
         raise ConfigError(f"{flag}={value}: must be {range_text(limits, WORDS) or 'a finite number'}")
-
-
-def _check_device(device: str) -> None:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
-        expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(device, DEVICES)}"
-        raise ConfigError(f"device={device}: {expected}")
-
-
-def _check_threads(threads: int | None) -> None:
-    """Check the number of threads: with far more threads than cores, torch eventually hangs or crashes."""
-    most = MOST_THREADS_A_CORE * cpu_count()
-    if threads is not None and threads > most:
-        raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
 
 
 def check_address(uri: str | None) -> None:
