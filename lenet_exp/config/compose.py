@@ -51,18 +51,14 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
             task[flag] = _OPTIONS[flag]
         for flag in (flag for flag, kind, _ in knobs(schema) if str(kind).startswith("list[str]")):
             value = OmegaConf.select(task, flag)
-            if value is not None and not all(
-                isinstance(i, str) for i in (value if OmegaConf.is_list(value) else [value])
-            ):
+            items = value if OmegaConf.is_list(value) else [value]
+            if value is not None and not all(isinstance(item, str) for item in items):
                 raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
-        config = cast(
-            ConfigT,
-            OmegaConf.to_object(OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)),
-        )
+        merged = OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)
+        return cast(ConfigT, OmegaConf.to_object(merged))
     except OmegaConfBaseException as e:
         raise_stop(e)
         raise ConfigError(_explain(e, task, schema)) from e
-    return config
 
 
 @cache
