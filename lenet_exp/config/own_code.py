@@ -160,9 +160,8 @@ def is_copied(identity: object) -> bool:
 
 def is_available(target: str, identity: object) -> bool:
     """Return whether a copy that may run in this process contains the module of a class."""
-    return (
-        is_copied(identity) and identity in KNOWN and bool(KNOWN[str(identity)].modules.get(target.rpartition(".")[0]))
-    )
+    code = KNOWN.get(str(identity))
+    return code is not None and bool(code.modules.get(target.rpartition(".")[0]))
 
 
 def stamped(option: Option, pinned: Mapping[str, str] | None = None) -> Option:
