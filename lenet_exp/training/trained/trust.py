@@ -16,6 +16,7 @@ from typing import Any
 from lenet_exp.config.check import check_image_shape
 from lenet_exp.config.class_groups import CODE_KEY, OWN_KEYS, TARGET, options_of
 from lenet_exp.config.image_shape import ImageShape
+from lenet_exp.config.metric import BUILT_IN
 from lenet_exp.config.own_code import KNOWN, codes, is_available
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, UserError
@@ -31,10 +32,7 @@ OUR_MODELS = frozenset(
 )
 OUR_PARTS = frozenset(
     f"lenet_exp.training.{name}"
-    for name in (
-        *("losses.CrossEntropy", "losses.Focal"),
-        *("metrics.accuracy", "metrics.loss", "metrics.balanced_accuracy", "metrics.macro_f1"),
-    )
+    for name in ("losses.CrossEntropy", "losses.Focal", *(f"metrics.{metric}" for metric in BUILT_IN))
 )
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
