@@ -40,7 +40,7 @@ PLAIN = frozenset(
         "torch._utils _rebuild_tensor_v2",
     }
 )
-LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
+LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3", *(f"activation{number}" for number in range(1, 5)))
 # Class in the pickle -> `_target_`, and the attributes that become its keyword arguments.
 ACTIVATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ReLU": ("torch.nn.ReLU", ()),
@@ -77,7 +77,8 @@ def load_ancestor(path: Path) -> nn.Module:
         UserError: the file cannot be read, or does not contain a LeNet-5 from the original script.
     """
     content = _read(path)
-    refuse_foreign(content, path)
+    if foreign := foreign_content(content):
+        raise UserError(f"trained_model={path}: refused; {foreign}")
     allowed = [(cls, dotted.replace(" ", ".")) for dotted, cls in _STAND_INS.items()]
     try:
         with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
@@ -87,41 +88,33 @@ def load_ancestor(path: Path) -> nn.Module:
         raise UserError(f"trained_model={path}: not a LeNet-5 from the original script ({first_line(e)})") from e
 
 
-def refuse_foreign(content: bytes, path: Path) -> None:
-    """Scan a file's pickle for foreign content, without executing it.
+def foreign_content(content: bytes) -> str:
+    """Return what a file contains that files from the original script do not contain, or an empty string.
 
-    Args:
-        content: content of the file.
-        path: path of the file, for error messages.
-
-    Raises:
-        UserError: the file was not written by `torch.save`, is too large, or contains a global or an opcode that files
-            from the original script do not contain.
+    The file's pickle is scanned, not executed. The result is not empty if the file was not written by `torch.save`, is
+    too large, or contains another global or opcode.
     """
     allowed = PLAIN | _STAND_INS.keys()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             pickles = [n for n in archive.namelist() if n.endswith(".pkl")]
             if sum(i.file_size for i in archive.infolist()) > MAX_BYTES:
-                raise UserError(f"trained_model={path}: refused; it unpacks to more than {MAX_BYTES >> 20} MiB")
+                return f"it unpacks to more than {MAX_BYTES >> 20} MiB"
             if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
-                raise UserError(
-                    f"trained_model={path}: refused; it must contain exactly one pickle, data.pkl, not {pickles}"
-                )
+                return f"it must contain exactly one pickle, data.pkl, not {pickles}"
             if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
-                raise UserError(f"trained_model={path}: refused; its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB")
+                return f"its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB"
             operations = list(islice(pickletools.genops(archive.read(pickles[0])), MAX_OPCODES + 1))
             if len(operations) > MAX_OPCODES:
-                raise UserError(f"trained_model={path}: refused; its pickle has more than {MAX_OPCODES} opcodes")
-    except UserError:
-        raise
+                return f"its pickle has more than {MAX_OPCODES} opcodes"
     except Exception as e:
-        raise UserError(f"trained_model={path}: refused; not a file that torch.save wrote ({first_line(e)})") from e
+        return f"not a file that torch.save wrote ({first_line(e)})"
     for operation, argument, _ in operations:
         if operation.name == "GLOBAL" and argument not in allowed:
-            raise UserError(f"trained_model={path}: refused; its pickle would import {str(argument).replace(' ', '.')}")
+            return f"its pickle would import {str(argument).replace(' ', '.')}"
         if operation.name not in OPCODES:
-            raise UserError(f"trained_model={path}: refused; its pickle has the opcode {operation.name}")
+            return f"its pickle has the opcode {operation.name}"
+    return ""
 
 
 def _read(path: Path) -> bytes:
@@ -141,10 +134,7 @@ def _rebuild(module: Any) -> nn.Module:
     weights: dict[str, Tensor] = {}
     for name in LAYERS:
         for kind, parameter in children[name]._parameters.items():
-            weights[f"{name}.{kind}"] = parameter.detach()
-    for number in range(1, 5):
-        for kind, parameter in children[f"activation{number}"]._parameters.items():
-            weights[f"act{number}.{kind}"] = parameter.detach()
+            weights[f"{name.replace('activation', 'act')}.{kind}"] = parameter.detach()
     network.load_state_dict(weights)
     return network.eval()
 
