@@ -51,11 +51,8 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
                 return there
             shutil.rmtree(aside, ignore_errors=True)
             log.info("dataset=%s: not found in %s; downloading", dataset.name, tried)
-            if cls is None:
-                files = _fetch_archive(dataset, aside)
-            else:
-                _fetch(cls, aside)
-                files = [file for file in sorted((aside / cls.__name__ / "raw").iterdir()) if file.suffix != ".gz"]
+            with contextlib.redirect_stdout(sys.stderr):
+                files = _fetch_archive(dataset, aside) if cls is None else _fetch(cls, aside)
             folder.mkdir(parents=True, exist_ok=True)
             for file in files:
                 os.replace(file, folder / file.name)
@@ -71,22 +68,21 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     return folder
 
 
-def _fetch(cls: type, aside: Path) -> None:
+def _fetch(cls: type, aside: Path) -> list[Path]:
     """Download all files of a dataset to a folder with a progress bar; torchvision verifies the MD5 of each file."""
     from torchvision import datasets
 
     parts = ({"what": "train"}, {"what": "test"}) if issubclass(cls, datasets.QMNIST) else ({"train": True},)
-    with contextlib.redirect_stdout(sys.stderr):
-        for part in parts:
-            cls(str(aside), download=True, **part)
+    for part in parts:
+        cls(str(aside), download=True, **part)
+    return [file for file in sorted((aside / cls.__name__ / "raw").iterdir()) if file.suffix != ".gz"]
 
 
 def _fetch_archive(dataset: Dataset, aside: Path) -> list[Path]:
     """Download a dataset's archive, verify its MD5, and extract the dataset's files from it, by name."""
     from torchvision.datasets.utils import download_and_extract_archive
 
-    with contextlib.redirect_stdout(sys.stderr):
-        download_and_extract_archive(str(dataset.archive), str(aside), md5=dataset.archive_md5)
+    download_and_extract_archive(str(dataset.archive), str(aside), md5=dataset.archive_md5)
     wanted = {end for files in dataset.files.values() for file in files for end in (file, f"{file}.gz")}
     return [file for file in aside.rglob("*") if file.is_file() and file.name in wanted]
 
