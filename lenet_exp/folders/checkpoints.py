@@ -79,26 +79,21 @@ class Checkpoints:
             lane: training state of the run.
             seconds: training time so far in seconds, including time before interruptions.
         """
-        at = lane.position
-        from lenet_exp.training.snapshot import snapshot
-
-        tensors, values = snapshot(lane)
-        state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
-        save_weights(state, tensors, {"values": values})
-        best = self._write_best(lane.best)
-        checkpoint = Checkpoint(state.name, file_sha256(state), best, seconds)
-        self._checkpoints = [checkpoint, *(c for c in self._checkpoints if c.state != state.name)][:KEPT]
+        state = f"state-{lane.position.epoch}-{lane.position.steps}.safetensors"
+        digest, best = self.write_state(lane, state), self._write_best(lane.best)
+        checkpoint = Checkpoint(state, digest, best, seconds)
+        self._checkpoints = [checkpoint, *(c for c in self._checkpoints if c.state != state)][:KEPT]
         self._write_history(best)
         self._remove({c.state for c in self._checkpoints} | {c.best.weights for c in self._checkpoints if c.best})
         self._written_at = time.monotonic()
 
-    def write_end(self, lane: Lane) -> str:
-        """Write the training state after the last epoch, and return the digest of the file."""
+    def write_state(self, lane: Lane, name: str = END) -> str:
+        """Write a run's training state, by default that after the last epoch, and return the digest of the file."""
         from lenet_exp.training.snapshot import snapshot
 
         tensors, values = snapshot(lane)
-        save_weights(self.path / END, tensors, {"values": values})
-        return file_sha256(self.path / END)
+        save_weights(self.path / name, tensors, {"values": values})
+        return file_sha256(self.path / name)
 
     def inherit(self, other: Checkpoints, lane: Lane) -> None:
         """Write the epochs and the state that another run's checkpoints restored as this run's first checkpoint."""

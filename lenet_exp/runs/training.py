@@ -104,7 +104,7 @@ class RunTraining:
         if not config.keep_state or depends_on_length(config.schedule):
             return ""
         try:
-            return self.checkpoints.write_end(self.lane)
+            return self.checkpoints.write_state(self.lane)
         except OSError as e:  # the result is more important
             log.warning("%s: final training state not kept (%s)", self.begun.name, e.strerror)
             return ""
