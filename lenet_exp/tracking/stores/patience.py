@@ -13,10 +13,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,24 +100,21 @@ class StoreCalls:
             StoreTimeout: the action took too long.
             BaseException: `action` raised this exception.
         """
-        done: list[tuple[T | None, BaseException | None]] = []
+        done = Future[T]()
 
         def work() -> None:
             CURRENT.set(self)
             try:
-                done.append((action(), None))
+                done.set_result(action())
             except BaseException as e:
-                done.append((None, e))
+                done.set_exception(e)
 
         self.wait(lambda: not self._busy(), limit)  # an interrupt may have left a thread running
         self._begun, self._given_up = None, False
         self._thread = threading.Thread(target=work, name="store", daemon=True)
         self._thread.start()
         self.wait(lambda: not self._busy(), limit, seconds=math.inf)
-        value, error = done[0]
-        if error is not None:
-            raise error
-        return cast(T, value)
+        return done.result()
 
     def wait(self, ready: Callable[[], bool], limit: Limit, seconds: float = TURN_SECONDS) -> None:
         """Wait until `ready()` returns true or another thread's calls to the store exceed a limit.
