@@ -31,9 +31,9 @@ from lenet_exp.tracking.stores.mlflow_runs import (
     alive,
     close_abandoned,
     close_former,
+    create_run,
     join_sweeps,
     log_files,
-    new_tags,
     replacement_entry,
     set_tags,
 )
@@ -143,13 +143,8 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
         "created_ms": begun.created_ms,
         "host": begun.host,
     }
-    run = store.client.create_run(
-        store.experiment_id,
-        start_time=begun.created_ms,
-        run_name=begun.name,
-        tags=new_tags(own, begun.config.tracking.tags, Origin(begun.command, begun.versions, begun.git, [begun.user])),
-    )
-    return str(run.info.run_id)
+    users, origin = begun.config.tracking.tags, Origin(begun.command, begun.versions, begun.git, [begun.user])
+    return create_run(store, begun.name, begun.created_ms, own=own, users=users, origin=origin)
 
 
 def _log_start(begun: Record, store: Store, run_id: str) -> None:

@@ -144,13 +144,16 @@ class Origin:
     users: Sequence[str]
 
 
-def new_tags(own: Mapping[str, Json], users: Mapping[str, Json], origin: Origin) -> dict[str, str]:
-    """Return the tags of a new MLflow run: those of lenet_exp, of the user, and for its origin."""
+def create_run(
+    store: Store, name: str, created_ms: int, *, own: Mapping[str, Json], users: Mapping[str, Json], origin: Origin
+) -> str:
+    """Create an MLflow run with the tags of lenet_exp, of the user, and for its origin, and return its ID."""
     source = {"mlflow.source.name": _program(origin.command), "mlflow.source.type": "LOCAL", "command": origin.command}
     names = list(filter(None, origin.users)) or [user()]
     source |= {"mlflow.user": names[0], USERS: ",".join(names)}
     source |= {f"version.{name}": version for name, version in origin.versions.items()}
-    return strings(merged({**own, **source, **origin.git}, users))
+    tags = strings(merged({**own, **source, **origin.git}, users))
+    return str(store.client.create_run(store.experiment_id, created_ms, tags, run_name=name).info.run_id)
 
 
 def _program(command: str) -> str:

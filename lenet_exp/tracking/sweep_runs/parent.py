@@ -19,7 +19,7 @@ from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.models.code import log_code
-from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, new_tags, set_tags, shows_report
+from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, create_run, set_tags, shows_report
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweep_runs.swept_params import log_swept
@@ -145,13 +145,8 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         **({"sweep_search": how(plan.search)} if plan.search is not None else {}),
         "host": host(),
     }
-    run = store.client.create_run(
-        store.experiment_id,
-        start_time=plan.created_ms,
-        run_name=_name(plan),
-        tags=new_tags(own, config.tracking.tags, Origin(plan.command, versions(), git_state(), plan.users)),
-    )
-    return str(run.info.run_id)
+    origin = Origin(plan.command, versions(), git_state(), plan.users)
+    return create_run(store, _name(plan), plan.created_ms, own=own, users=config.tracking.tags, origin=origin)
 
 
 def _listed(result: JobResult, store: Store) -> dict[str, Json]:
