@@ -94,14 +94,9 @@ def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> lis
 
 
 def _update(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Update:
-    update = Update(weight_decay=group["weight_decay"], maximize=group["maximize"])
-    if isinstance(optimizer, torch.optim.SGD):
-        update.rule, update.momentum, update.nesterov = SGD, group["momentum"], group["nesterov"]
-    elif isinstance(optimizer, torch.optim.Adam):
-        update.rule, update.decoupled, update.eps = ADAM, group["decoupled_weight_decay"], group["eps"]
-        update.beta1, update.beta2 = group["betas"]
-        update.amsgrad = group["amsgrad"]
-    else:
-        update.rule, update.momentum, update.eps = RMSPROP, group["momentum"], group["eps"]
-        update.alpha, update.centered = group["alpha"], group["centered"]
+    rules = {torch.optim.SGD: SGD, torch.optim.RMSprop: RMSPROP}
+    update = Update(rule=rules.get(type(optimizer), ADAM), decoupled=group.get("decoupled_weight_decay", False))
+    update.beta1, update.beta2 = group.get("betas", (0.0, 0.0))
+    for name in ("weight_decay", "maximize", "momentum", "nesterov", "eps", "amsgrad", "alpha", "centered"):
+        setattr(update, name, group.get(name, 0))
     return update
