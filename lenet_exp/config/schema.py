@@ -6,6 +6,7 @@ This module imports neither torch nor mlflow, because `--help` uses this module 
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Hashable
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
@@ -493,11 +494,6 @@ def range_text(limits: dict[str, float | None], signs: dict[str, str] = SIGNS) -
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
     """Return whether a value is in a range; false for infinity, NaN, and integers that are too large for a float."""
-    ge, gt, le, lt = (limits.get(k) for k in ("ge", "gt", "le", "lt"))
-    return (
-        abs(value) <= sys.float_info.max
-        and (ge is None or value >= ge)
-        and (gt is None or value > gt)
-        and (le is None or value <= le)
-        and (lt is None or value < lt)
-    )
+    bounds = {name: bound for name, bound in limits.items() if bound is not None}
+    # Each kind of bound has the name of a function in `operator`.
+    return abs(value) <= sys.float_info.max and all(getattr(operator, k)(value, v) for k, v in bounds.items())
