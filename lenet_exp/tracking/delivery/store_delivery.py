@@ -96,6 +96,7 @@ class StoreDelivery:
         patient: whether to tolerate a slow store, because nothing else waits for the uploads.
 
     Attributes:
+        name: the address of the store, without secrets.
         store: the open store; None before it is opened and after a failure.
         parent: MLflow run ID of the sweep that contains the runs; None if there is no sweep or its run is not open.
 
@@ -107,6 +108,7 @@ class StoreDelivery:
         self, tracking: Tracking, outputs: Path | None = None, *, in_sweep: bool = False, patient: bool = False
     ) -> None:
         self.uri = store_uri(tracking.uri, outputs)
+        self.name = store_name(self.uri)
         self.in_sweep = in_sweep
         self._tracking, self._outputs = tracking, outputs or outputs_dir()
         self.store: Store | None = None
@@ -124,11 +126,6 @@ class StoreDelivery:
         except (StoreUnavailable, StoreTimeout) as e:
             self._mark_unavailable(e)
         self._had_outputs = self._outputs.exists()
-
-    @property
-    def name(self) -> str:
-        """The address of the store, without secrets."""
-        return store_name(self.uri)
 
     def adopt(self, job: Job) -> None:
         """Reuse another user's finished run from a shared store.
