@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,19 +55,14 @@ class Checkpoints:
         self.seconds = 0.0  # seconds of training before this process took over
         self.resumed = 0  # number of times the run resumed
         self.diverged: list[tuple[int, float, int]] = []  # step losses of the epoch in which the run diverged
-        self._epochs: list[EpochResult] = []
+        self.epochs: list[EpochResult] = []  # all epochs so far, including epochs before an interruption
         self._checkpoints: list[Checkpoint] = []
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
         """Add an epoch's result for the next `write`, unless the history already contains a result for this epoch."""
-        if result.epoch > len(self._epochs):
-            self._epochs.append(result)
-
-    @property
-    def epochs(self) -> list[EpochResult]:
-        """The results of all epochs so far, including epochs before an interruption."""
-        return list(self._epochs)
+        if result.epoch > len(self.epochs):
+            self.epochs.append(result)
 
     def due(self) -> bool:
         """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old, so that a new checkpoint is due."""
@@ -97,7 +93,7 @@ class Checkpoints:
 
     def inherit(self, other: Checkpoints, lane: Lane) -> None:
         """Write the epochs and the state that another run's checkpoints restored as this run's first checkpoint."""
-        self._epochs, self.seconds = other.epochs, other.seconds
+        self.epochs, self.seconds = other.epochs, other.seconds
         self.write(lane, self.seconds)
 
     def write_results(self, best: Best | None) -> History:
@@ -122,7 +118,7 @@ class Checkpoints:
             except CorruptCheckpoint as e:
                 log.warning("%s: its final training state is corrupt (%s)", self.path, e)
                 continue
-            self._epochs, self.seconds = history.epochs, end.seconds
+            self.epochs, self.seconds = history.epochs, end.seconds
             return True
         return False
 
@@ -143,12 +139,12 @@ class Checkpoints:
                 continue
             lane.best = best
             assert history is not None
-            self._epochs, self._checkpoints = history.epochs, [checkpoint]
+            self.epochs, self._checkpoints = history.epochs, [checkpoint]
             self.seconds, self.resumed = checkpoint.seconds, history.resumed + 1
             return True
         if history is not None:
             log.info("%s: no usable checkpoint; the run starts over", self.path)
-        self._epochs, self._checkpoints = [], []
+        self.epochs, self._checkpoints = [], []
         return False
 
     def clean(self) -> None:
@@ -163,16 +159,11 @@ class Checkpoints:
     def _write_best(self, best: Best | None) -> BestWeights | None:
         if best is None:
             return None
-        weights = self.path / f"best-{best.epoch}.safetensors"
-        known = next((c.best for c in self._checkpoints if c.best and c.best.weights == weights.name), None)
-        if known is not None:
-            return known
-        save_weights(weights, best.weights, {"epoch": str(best.epoch)})
-        sha256 = file_sha256(weights)
-        return BestWeights(best.epoch, best.val_accuracy, weights.name, sha256, val_metric=best.val_metric)
+        known = next((c.best for c in self._checkpoints if c.best and c.best.epoch == best.epoch), None)
+        return known or save_best(self.path, best.epoch, best.val_accuracy, best.val_metric, weights=best.weights)
 
     def _write_history(self, best: BestWeights | None) -> History:
-        history = History(self._epochs, best, self._checkpoints, self.resumed, diverged=self.diverged)
+        history = History(self.epochs, best, self._checkpoints, self.resumed, diverged=self.diverged)
         write_json(self.path / "history.json", with_digest(to_json(history)))
         return history
 
@@ -207,6 +198,15 @@ class Checkpoints:
             return load_weights(self.path / name)
         except (OSError, ValueError, SafetensorError) as e:
             raise CorruptCheckpoint(f"{name}: {first_line(e)}") from e
+
+
+def save_best(
+    path: Path, epoch: int, val_accuracy: float, val_metric: float | None, *, weights: Mapping[str, Tensor]
+) -> BestWeights:
+    """Save the best weights in a run folder, and return their entry for the history."""
+    file = path / f"best-{epoch}.safetensors"
+    save_weights(file, weights, {"epoch": str(epoch)})
+    return BestWeights(epoch, val_accuracy, file.name, file_sha256(file), val_metric=val_metric)
 
 
 def read_history(path: Path) -> History:

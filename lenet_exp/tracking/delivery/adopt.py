@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.errors import UserError, first_line
-from lenet_exp.folders.checkpoints import file_sha256, write_history
+from lenet_exp.folders.checkpoints import save_best, write_history
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import BestWeights, DeliveredRun, History, Outcome, Record
+from lenet_exp.folders.records import DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.logged import download_record, logged_model
 from lenet_exp.tracking.stores.store import Store, pages
-from lenet_exp.training.trained.weights import save_weights, weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -101,8 +101,6 @@ def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) ->
         raise ValueError("the weights do not match the record")
     if record.best_epoch is None or record.best_val_accuracy is None:
         return
-    name = f"best-{record.best_epoch}.safetensors"
-    save_weights(folder.path / name, weights, {"epoch": str(record.best_epoch)})
-    sha256 = file_sha256(folder.path / name)
-    best = BestWeights(record.best_epoch, record.best_val_accuracy, name, sha256, val_metric=record.best_val_metric)
+    accuracy, metric = record.best_val_accuracy, record.best_val_metric
+    best = save_best(folder.path, record.best_epoch, accuracy, metric, weights=weights)
     write_history(folder.path, History(best=best))
