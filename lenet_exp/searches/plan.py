@@ -89,10 +89,12 @@ class PlannedSearch:
         searched = [int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.values.ends]
         return max([*(job.config.num_epoch for job in self.corners), *searched])  # corners lack too large networks
 
-    @property
-    def first_pruned(self) -> int:
-        """The first epoch after which a trial can be pruned: the end of the shortest warm-up."""
-        return min(_first_pruned(self.search, job.config) for job in self.corners)
+    def first_pruned(self, job: Job) -> int:
+        """Return the first epoch after which a job's run can be pruned: the end of its warm-up, unless an option sets
+        the epoch at which the pruner starts."""
+        if has_start_option(self.search):
+            return 1
+        return first_after_warmup(job.config.schedule, job.config.num_epoch)
 
     def job(self, trial: FrozenTrial, seed: int | None = None) -> Job:
         """Return the job of a trial in the study; see `JobMaker.job`."""
@@ -101,14 +103,6 @@ class PlannedSearch:
     def seed_number(self, job: Job) -> int:
         """Return the index of a job's seed among the seeds of its configuration; the first seed has index 0."""
         return job.config.seed - self.config.seed
-
-    def is_spared(self, job: Job, epoch: int) -> bool:
-        """Return whether a job's run is still in its warm-up after this epoch and therefore must not be pruned."""
-        return epoch < _first_pruned(self.search, job.config)
-
-
-def _first_pruned(search: Search, config: Config) -> int:
-    return 1 if has_start_option(search) else first_after_warmup(config.schedule, config.num_epoch)
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose, resumed: SweepFolder | None = None) -> PlannedSearch:

@@ -53,7 +53,7 @@ class SearchRun:
             planned.flags,
             planned.num_epoch,
             known=database.trials,
-            first=planned.first_pruned,
+            first=min(map(planned.first_pruned, planned.corners)),
             baseline=planned.maker.baseline() if is_first else None,
             metric=self.objective.metric,
         )
@@ -272,7 +272,7 @@ class SearchRun:
         value = self.objective.at(until)
         if self.objective.may_prune:
             self.database.report(number, epoch, value)
-        spared = self.planned.is_spared(self._firsts[number], epoch)
+        spared = epoch < self.planned.first_pruned(self._firsts[number])
         return self.trials.report(number, epoch, value, spared=spared) or self.objective.reached(until)
 
     def _seconds(self) -> float:
