@@ -36,7 +36,7 @@ class SearchRun:
     Args:
         planned: the search.
         session: session of the sweep, with the jobs from earlier sessions.
-        database: the study, which is closed when the search ends.
+        database: the study.
     """
 
     def __init__(self, planned: PlannedSearch, session: Session, database: StudyDatabase) -> None:
@@ -88,10 +88,7 @@ class SearchRun:
                 self._jobs(unended), launcher, environment, like=like, answer=self.reported, ended=self.ended
             )
         finally:
-            try:
-                self._keep()
-            finally:
-                self.database.close()
+            self._keep()
         if self._ended_by:
             log.info("search ended: %s", self._ended_by)
 

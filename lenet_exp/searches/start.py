@@ -77,7 +77,8 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
 
     with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:
         launcher, environment = launching.launcher(session)
-        SearchRun(planned, session, databases[0]).run(launcher, environment)
+        with contextlib.closing(databases[0]) as database:
+            SearchRun(planned, session, database).run(launcher, environment)
 
 
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
@@ -65,57 +65,54 @@ class StudyDatabase:
         self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered consecutively")
-        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._wrong = ""  # reason why the database cannot be written to now; empty if it is writable
         self._lost = 0
-        self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
-        self._writer.start()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="study")
 
     def add(self, trial: FrozenTrial) -> None:
         """Store a new trial.
 
         The trial has been written when this method returns, unless the database is unavailable or too slow.
         """
-        written = threading.Event()
-        self._todo.put(partial(self._add, trial, written))
+        write = self._writer.submit(self._write, partial(self._add, trial))
         deadline = time.monotonic() + WAIT_SECONDS
-        while not written.wait(0.05) and not self._wrong and time.monotonic() < deadline:
+        while wait([write], 0.05).not_done and not self._wrong and time.monotonic() < deadline:
             pass
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Store the value of a trial after an epoch."""
         if (number, epoch) not in self._reported:
             self._reported.add((number, epoch))
-            self._todo.put(
-                lambda: self._storage.set_trial_intermediate_value(self._id(number), epoch, value)  # once it is written
-            )
+            self._writer.submit(self._write, partial(self._report, number, epoch, value))
 
     def end(self, trial: FrozenTrial) -> None:
         """Store the end of a trial. Repeated calls change nothing."""
-        self._todo.put(partial(self._end, copy.deepcopy(trial)))
+        self._writer.submit(self._write, partial(self._end, copy.deepcopy(trial)))
 
     def keep_seconds(self, seconds: float) -> None:
         """Store the number of seconds spent searching."""
-        self._todo.put(partial(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1)))
+        write = partial(self._storage.set_study_user_attr, self._study, SECONDS, seconds)
+        self._writer.submit(self._write, write)
 
     def close(self) -> None:
         """Write all remaining data and close the database. Warn if some data cannot be written."""
         self._closing.set()
-        self._todo.put(None)
-        self._writer.join()
+        self._writer.shutdown()
         self._storage.remove_session()
         self._storage.engine.dispose()
         if self._lost:
             log.warning("%s: the last trials of this search are missing; rerun the same command to add them", FILE)
 
-    def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
+    def _add(self, trial: FrozenTrial) -> None:
         if self._wrong:  # the failed attempt may have written the trial
             self._written |= {t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)}
         if trial.number not in self._written:
             self._storage.create_new_trial(self._study, template_trial=trial)
             self._written.add(trial.number)
-        written.set()
+
+    def _report(self, number: int, epoch: int, value: float) -> None:
+        self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
 
     def _end(self, trial: FrozenTrial) -> None:
         which = self._id(trial.number)
@@ -136,24 +133,24 @@ class StudyDatabase:
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
 
-    def _write_all(self) -> None:
-        while (write := self._todo.get()) is not None:
-            while not self._wrote(write):
-                if self._closing.is_set():
-                    self._lost += 1
-                    break
-                self._closing.wait(RETRY_SECONDS)
+    def _write(self, action: Callable[[], None]) -> None:
+        """Call an action that writes to the database. If it fails, repeat it until it succeeds or the search ends."""
+        while not self._wrote(action):
+            if self._closing.is_set():
+                self._lost += 1
+                return
+            self._closing.wait(RETRY_SECONDS)
 
-    def _wrote(self, write: Callable[[], None]) -> bool:
+    def _wrote(self, action: Callable[[], None]) -> bool:
         try:
-            write()
+            action()
         except BROKEN as e:
             hidden = e.__cause__  # Optuna's error hides the database's
             cause = hidden if isinstance(hidden, SQLAlchemyError) else e
             why = hide_password(first_line(cause))
             if not self._wrong:
                 log.warning("%s cannot be written (%s); the search continues", FILE, why)
-            self._wrong = why or type(e).__name__
+            self._wrong = why
             return False
         if self._wrong and not self._lost:
             self._wrong = ""
