@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Collection, Sequence
 from typing import Protocol, Self
 
-from lenet_exp.executors.places import Places
-from lenet_exp.executors.work import JobEnd
+from lenet_exp.executors.places import Command, Places
+from lenet_exp.executors.work import JobEnd, WorkSpec
 from lenet_exp.folders.job import Job
 
 
@@ -38,10 +40,22 @@ class Executor(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class ClusterExecutor:
-    """Base class of executors for clusters. They use `Places` to assign jobs to job slots on the cluster's machines."""
+class ClusterExecutor(ABC):
+    """Base class of executors for clusters. They use `Places` to assign jobs to job slots on the cluster's machines.
 
-    _places: Places
+    Args:
+        name: name of the executor, for messages.
+        work: functions that run the jobs, and information about the jobs.
+        retries: number of times to retry a job whose process or node was lost.
+        probe: name of a file that this process writes to the sweep folder, and that places look for.
+    """
+
+    def __init__(self, name: str, work: WorkSpec, *, retries: int, probe: str) -> None:
+        self._work = work
+        self._places = Places(name, retries=retries)
+        self._job_ends: deque[JobEnd] = deque()
+        self._probe = work.output.with_name(probe)
+        self._probe.write_text(probe)
 
     @property
     def running(self) -> set[int]:
@@ -51,6 +65,14 @@ class ClusterExecutor:
     def submit(self, job: Job) -> None:
         """Queue a job."""
         self._places.submit(job)
+
+    def stop(self) -> None:
+        """Start no new jobs, and stop the running jobs gracefully."""
+        self._do(self._places.stop())
+
+    @abstractmethod
+    def _do(self, commands: Sequence[Command]) -> None:
+        """Execute commands of `Places`."""
 
     def __enter__(self) -> Self:
         return self

@@ -82,6 +82,9 @@ class Places:
     Args:
         name: name of the executor, for messages.
         retries: number of times to retry a job whose process or place was lost.
+
+    Attributes:
+        is_stopping: whether `stop` was called, so that no new jobs start.
     """
 
     def __init__(self, name: str, *, retries: int) -> None:
@@ -94,7 +97,7 @@ class Places:
         self._turns = 0
         self._unready = 0
         self._why = ""
-        self._stopping = False
+        self.is_stopping = False
 
     @property
     def running(self) -> set[int]:
@@ -117,7 +120,7 @@ class Places:
 
     def submit(self, job: Job) -> None:
         """Queue a job, which `fill` will assign to a place."""
-        if not self._stopping:
+        if not self.is_stopping:
             self._tries[job.number] = 0
             self._waiting.append(job)
 
@@ -168,7 +171,7 @@ class Places:
             return []
         job, found.job, found.turn = found.job, None, None
         self._unready = 0
-        closed: list[Command] = [self._close(place)] if self._stopping else []
+        closed: list[Command] = [self._close(place)] if self.is_stopping else []
         if done is None:
             return [*closed, *self._again(job, "it was stopped before it started", counts=False)]
         if done.lost is not None and not done.over_limit:
@@ -198,9 +201,9 @@ class Places:
 
     def stop(self) -> list[Command]:
         """Start no new jobs, and stop the running jobs gracefully. Further calls have no effect."""
-        if self._stopping:
+        if self.is_stopping:
             return []
-        self._stopping = True
+        self.is_stopping = True
         self._waiting.clear()
         return [self._close(n) if place.job is None else StopJob(n) for n, place in list(self._places.items())]
 
@@ -214,7 +217,7 @@ class Places:
 
         While the sweep is stopping, the job is neither requeued nor reported. Rerunning the command resumes it.
         """
-        if self._stopping:
+        if self.is_stopping:
             return []
         self._tries[job.number] += counts
         if self._tries[job.number] > self._retries:

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import ray
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
-from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
+from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.ray.cluster import Cluster, RayOptions
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 
@@ -43,16 +42,12 @@ class RayExecutor(ClusterExecutor):
     """
 
     def __init__(self, work: WorkSpec, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
-        self._work, self._workers = work, options.workers
-        self._cluster = Cluster(options)
+        self._workers, self._cluster = options.workers, Cluster(options)
+        super().__init__("hydra/launcher=cluster_ray", work, retries=retries, probe=f".probe-{uuid.uuid4().hex[:8]}")
         self._looked, self._room = 0.0, 0
-        self._probe = work.output.with_name(f".probe-{uuid.uuid4().hex[:8]}")
-        self._probe.write_text(self._probe.name)
         self._portable_work: Any = ray.put(portable_work(work, (self._probe, self._probe.name), time_limit))
-        self._places = Places("hydra/launcher=cluster_ray", retries=retries)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, tuple[int, int]] = {}  # place and turn of each pending call
-        self._job_ends: deque[JobEnd] = deque()
         self._usable = False  # whether any place has been usable
         self._refused: set[str] = set()  # messages about unusable places that were printed
 
@@ -77,10 +72,6 @@ class RayExecutor(ClusterExecutor):
             ready, _ = ray.wait(list(self._asked), timeout=left)
             for reference in ready:
                 self._hear(reference)
-
-    def stop(self) -> None:
-        """Start no new jobs, and stop the running jobs gracefully."""
-        self._do(self._places.stop())
 
     def kill(self) -> None:
         """Close all places immediately."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place
-from lenet_exp.executors.places import Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
+from lenet_exp.executors.places import Command, OpenPlace, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
 from lenet_exp.executors.slurm.message_folder import Message, MessageFolder
@@ -73,22 +73,18 @@ class SlurmExecutor(ClusterExecutor):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         assert work.remote is not None
-        self._work, self._options, self._clock = work, options, clock
+        super().__init__(NAME, work, retries=retries, probe=".probe-slurm")
+        self._options, self._clock = options, clock
         self._sweep = SweepFolder(work.output.parent)
         self._channel = SlurmMessages(self._sweep.path / "slurm")
-        self._probe = self._sweep.path / ".probe-slurm"
-        self._probe.write_text(self._probe.name)
         asks = work.answer is not None
         plan = self._channel.open(work.remote, asks=asks, time_limit=time_limit, probe=self._probe.name)
         self._session = plan.session
         self._said, self._beats = self._channel.driver(self._session), self._channel.beats(self._session)
         script = allocation_script(options, [*command, str(self._sweep.path)])
         self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue=queue, clock=clock)
-        self._places = Places(NAME, retries=retries)
         self._opened: deque[int] = deque()  # requested places that have not started
         self._started: dict[str, _StartedPlace] = {}  # keyed by name; lost places are removed
-        self._job_ends: deque[JobEnd] = deque()
-        self._stopping = False  # once true, the end of an allocation is expected
 
     @property
     def capacity(self) -> int:
@@ -111,11 +107,6 @@ class SlurmExecutor(ClusterExecutor):
             if left <= 0 or not (self._places.waiting or self._places.running):
                 return None
             time.sleep(min(left, POLL_SECONDS))
-
-    def stop(self) -> None:
-        """Start no new jobs, and stop the running jobs gracefully."""
-        self._stopping = True
-        self._do(self._places.stop())
 
     def kill(self) -> None:
         """End the session, and cancel all allocations."""
@@ -189,7 +180,7 @@ class SlurmExecutor(ClusterExecutor):
         changed = self._allocations.look(silent)
         self._hear()  # handle messages that places sent before they ended
         for lost in changed:
-            log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
+            log.log(logging.DEBUG if self._places.is_stopping else logging.INFO, "Slurm: %s", lost.why)
             for name in self._names(lost.id):
                 self._lost(name, lost.why)
             for _ in range(min(len(self._opened), lost.unmade)):
