@@ -8,9 +8,9 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -127,16 +127,15 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         OSError: the file cannot be written, or its folder's parent does not exist.
     """
     path.parent.mkdir(exist_ok=True)  # not `parents=True`, which would re-create an outputs folder that was moved
-    fd, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(fd, "wb") as f:
+        with aside.open("xb") as f:
             f.write(content.encode() if isinstance(content, str) else content)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
     except BaseException as e:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         if isinstance(e, OSError) and e.filename is None:  # write errors lack the file's name
             e.filename = str(path)
         raise
@@ -204,12 +203,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _refuse(constant: str) -> Any:
