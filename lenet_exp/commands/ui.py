@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from lenet_exp.folders.sweep_folder import SweepFolder
-    from lenet_exp.ui.links import Link
 
 USAGE = """
 lenet-ui: start the MLflow UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
@@ -55,8 +54,6 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-ui <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     port, host = _port(values["port"]), str(values["host"])
-    if values["token"]:
-        _token(values["token"])
     from lenet_exp.addresses import hide_password, sqlite_path, store_name
     from lenet_exp.config.schema import StoreAddress
     from lenet_exp.reports.terminal.progress import log_to_console
@@ -65,8 +62,8 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.ui.links import experiment_links, sweep_links
     from lenet_exp.ui.server import TOKEN, free_port, is_local, serving, web_address
 
-    log_to_console()
     token = _token(values["token"] or os.environ.get(TOKEN) or secrets.token_urlsafe(16))
+    log_to_console()
     which = values["sweep"]
     sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
     uri = _store(values["tracking.uri"], sweep)
@@ -79,10 +76,13 @@ def run(arguments: list[str]) -> int:
         parent = None if which == ALL else _parent(client, uri, sweep, which)
         experiment = "" if parent is not None else _experiment(client, values["experiment"] or EXPERIMENT)
 
-    def links(address: str) -> list[Link]:
-        if parent is not None:
-            return sweep_links(client, address, parent)
-        return experiment_links(client, address, experiment)
+    def print_links(address: str, token: str = "") -> None:
+        if parent is None:
+            links = experiment_links(client, address, experiment)
+        else:
+            links = sweep_links(client, address, parent)
+        for link in links:
+            print_secret(f"{printable(link.shows)}:\n  {printable(link.with_token(token).url)}")
 
     def started() -> bool:
         """Return whether another sweep has become the last one, and show it from now on."""
@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
         return parent is not None and (shown is None or parent.info.run_id != shown.info.run_id)
 
     if database is None:
-        _print(links(store_name(uri).rstrip("/")))
+        print_links(store_name(uri).rstrip("/"))
         return 0
     taken = free_port(port, host)
     if port and taken != port:
@@ -101,7 +101,7 @@ def run(arguments: list[str]) -> int:
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
     with graceful(), serving(database, host, taken, token) as server:
         if server.wait(server.answers):
-            _print([link.with_token(token) for link in links(web_address(host, taken))])
+            print_links(web_address(host, taken), token)
             if not token or not is_local(host):
                 some = "any user of" if is_local(host) else "anyone who can reach"
                 who = "anyone with these links" if token else f"{some} this machine"
@@ -112,14 +112,9 @@ def run(arguments: list[str]) -> int:
                 print(f"to open these links on your own machine, run this command there: {there}", file=sys.stderr)
             print("Press Ctrl-C to stop.", flush=True)
             while server.wait(started, every=1.0):
-                _print([link.with_token(token) for link in links(web_address(host, taken))])
+                print_links(web_address(host, taken), token)
                 print("These links show a sweep that was started later.", flush=True)
     return 0
-
-
-def _print(links: list[Link]) -> None:
-    for link in links:
-        print_secret(f"{printable(link.shows)}:\n  {printable(link.url)}")
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
