@@ -17,7 +17,7 @@ from lenet_exp.data.normalization import normalize
 from lenet_exp.data.pictures import fitted, open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
-from lenet_exp.prediction.pictures.frame import FRAME, cropped, frame_of, place
+from lenet_exp.prediction.pictures.frame import FRAME, cropped, frame_of, place, scaled
 from lenet_exp.prediction.pictures.paper import find_drawing, find_ink
 from lenet_exp.tracking.models.load import TrainedModel
 
@@ -142,9 +142,7 @@ def _as_trained(image: Image.Image, dataset: Dataset, size: int) -> np.ndarray |
 
 def _sized(image: Image.Image) -> Image.Image:
     longest = max(image.size)
-    scale = LONGEST / longest if longest > LONGEST else max(1, -(-SHORTEST // longest))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC) if scale != 1 else image
+    return scaled(image, LONGEST / longest if longest > LONGEST else max(1, -(-SHORTEST // longest)))
 
 
 def _edge(gray: np.ndarray) -> np.ndarray:

@@ -45,12 +45,14 @@ def place(drawing: Array, box: int, size: int = FRAME) -> NDArray[np.uint8]:
 
 
 def _resized(drawing: Array, longest: int) -> Array:
-    height, width = drawing.shape
-    scale = longest / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    resized = Image.fromarray((drawing * 255).astype(np.uint8)).resize(size, method)
-    return np.asarray(resized, dtype=np.float64) / 255
+    image = Image.fromarray((drawing * 255).astype(np.uint8))
+    return np.asarray(scaled(image, longest / max(drawing.shape)), dtype=np.float64) / 255
+
+
+def scaled(image: Image.Image, scale: float) -> Image.Image:
+    """Scale a picture, with at least one pixel per side."""
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
 
 
 def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
