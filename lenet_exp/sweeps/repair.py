@@ -57,16 +57,16 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
     return True
 
 
-def repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """End a sweep whose process died, and end its runs. Return whether the sweep needed a repair.
+def repair(sweep: SweepFolder, stores: Stores) -> None:
+    """End a sweep whose process died, and end its runs.
 
     The sweep and its runs can be resumed. If the MLflow store does not show how the sweep ended, the store is updated.
     """
     if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
-        return False
+        return
     with sweep.claim():
         if not _needs_repair(sweep.started(), stores):  # another process resumed or repaired it
-            return False
+            return
         died = end_killed_sweep(sweep)
         plan, jobs = sweep.started(), list({job.run: job for job in sweep.jobs()}.values())
         delivery = stores.delivery(jobs[0].config.tracking, plan.tracking_uri) if jobs else None
@@ -81,7 +81,6 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
         )
     elif not _needs_repair(sweep.started(), stores):
         log.info("sweep %s: its outcome is now in MLflow", sweep.id)
-    return True
 
 
 def close_in_store(
