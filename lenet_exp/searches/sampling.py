@@ -117,9 +117,8 @@ def suggest(trial: Any, flag: Flag) -> object:
     values = flag.values
     if isinstance(values, Choice):
         return trial.suggest_categorical(flag.name, values.options)
-    if isinstance(values, IntegerRange):
-        return trial.suggest_int(flag.name, values.low, values.high, step=values.step, log=values.log)
-    return trial.suggest_float(flag.name, values.low, values.high, step=values.step, log=values.log)
+    draw = trial.suggest_int if isinstance(values, IntegerRange) else trial.suggest_float
+    return draw(flag.name, values.low, values.high, step=values.step, log=values.log)
 
 
 def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
