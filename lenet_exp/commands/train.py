@@ -40,7 +40,12 @@ def train(cfg: DictConfig) -> float:
             which = f"{flag}={shlex.quote(value)}"
             raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")
     if config.sweep.dry_run:
-        estimate_alone(config)
+        from lenet_exp.machine import cpu_count
+        from lenet_exp.runs.jobs import lone_job
+        from lenet_exp.sweeps.estimate import estimate_lines
+
+        config.num_threads = config.num_threads or cpu_count()
+        print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
         return math.nan
     if "mlflow" in sys.modules:
         return train_alone(config)
@@ -48,16 +53,6 @@ def train(cfg: DictConfig) -> float:
 
     with SubprocessDelivery() as delivery:  # the upload process imports mlflow while this process imports torch
         return train_alone(config, deliver=delivery.opened)
-
-
-def estimate_alone(config: Any) -> None:
-    """Print the estimated time and disk space of a single run."""
-    from lenet_exp.machine import cpu_count
-    from lenet_exp.runs.jobs import lone_job
-    from lenet_exp.sweeps.estimate import estimate_lines
-
-    config.num_threads = config.num_threads or cpu_count()
-    print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
 
 
 def train_alone(

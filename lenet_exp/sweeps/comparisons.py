@@ -15,7 +15,7 @@ from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError, DamagedError, one_of
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
-from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
@@ -113,7 +113,9 @@ def runs_of_sweeps(
             searches.append(None)
         else:
             plan = sweep.started()
-            results = results_of(sweep)
+            results = job_results(sweep, sweep.jobs(), since_ms=0)
+            if (line := missing_digests(results)) is not None:
+                log.info("%s", line)
             found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
             sources.append(source_of(sweep))
             designs.append(_with_tests(design_of(plan, results, sweep), sweep))
@@ -143,11 +145,3 @@ def source_of(sweep: SweepFolder) -> RunSource:
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
     store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # the outputs folder has moved
     return RunSource(plan.command, plan.command, store)
-
-
-def results_of(sweep: SweepFolder) -> list[JobResult]:
-    """Return the results of a sweep's jobs, read from their run folders."""
-    results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if (line := missing_digests(results)) is not None:
-        log.info("%s", line)
-    return results

@@ -83,13 +83,6 @@ class Session:
         self.earlier: list[RunFolder] = []  # runs that had finished before this session
         self._settled = False
 
-    def job_lost(self, number: int, reason: str) -> None:
-        """Mark a job as failed because its process died too often or exceeded the time limit."""
-        job = self.jobs[number]
-        with own(job.folder.path, job.name):
-            has_record = conclude_dead_run(job.folder, Outcome.failed, reason)
-        self.sweep.end_job(number, None if has_record else reason)
-
     def add(self, job: Job) -> Job:
         """Add a job to the running sweep. Return the job with its assigned number."""
         job = replace(job, number=len(self.jobs))
@@ -123,8 +116,11 @@ class Session:
         """
 
         def on_done(done: JobEnd) -> bool:
-            if done.lost is not None:
-                self.job_lost(done.job, done.lost)
+            if done.lost is not None:  # its process died too often, or the job exceeded the time limit
+                job = self.jobs[done.job]
+                with own(job.folder.path, job.name):
+                    has_record = conclude_dead_run(job.folder, Outcome.failed, done.lost)
+                self.sweep.end_job(done.job, None if has_record else done.lost)
             elif isinstance(done.error, Exception):  # any other exception is an interrupt
                 if not self.sweep.has_ended(done.job):  # if it has, the job has saved its error
                     self.sweep.end_job(done.job, one_line(done.error))

@@ -10,7 +10,6 @@ import time
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.config_dir import resume_command
-from lenet_exp.folders.owner import Owner
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
 
@@ -23,7 +22,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
     If the sweep has no process, its jobs in Slurm's queue are canceled.
 
     Raises:
-        ConfigError: the sweep is not running.
+        ConfigError: the sweep is not running, or its process is not known yet.
     """
     owner = sweep.owner()
     if owner is None:
@@ -32,7 +31,13 @@ def stop_sweep(sweep: SweepFolder) -> int:
         cancel(sweep.path, left)
         print(f"sweep {sweep.id}: canceled Slurm jobs {', '.join(left)}")
         return 0 if sweep.started().outcome is Outcome.finished else _stopped(sweep)
-    _ask(sweep, owner)
+    if owner.here and not owner.pid:
+        raise ConfigError(f"sweep {sweep.id}: its process is not known yet; try again in a few seconds")
+    if owner.here:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(owner.pid, signal.SIGTERM)
+    else:
+        sweep.ask_to_stop()  # the process on the other machine regularly checks for a file in the sweep folder
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         if sweep.owner() != owner:
@@ -43,21 +48,6 @@ def stop_sweep(sweep: SweepFolder) -> int:
         f"sweep={sweep.id}; to watch it, run: lenet-sweep watch sweep={sweep.id}"
     )
     return 1
-
-
-def _ask(sweep: SweepFolder, owner: Owner) -> None:
-    """Request that a sweep's process stop.
-
-    On the same machine, the process receives SIGTERM. On another machine, it regularly checks for a file in the sweep
-    folder, which this function writes.
-    """
-    if owner.here and not owner.pid:
-        raise ConfigError(f"sweep {sweep.id}: its process is not known yet; try again in a few seconds")
-    if owner.here:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(owner.pid, signal.SIGTERM)
-    else:
-        sweep.ask_to_stop()
 
 
 def _stopped(sweep: SweepFolder) -> int:
