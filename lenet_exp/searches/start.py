@@ -22,7 +22,7 @@ from lenet_exp.searches.epoch_counts import HAD, RUN
 from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import StudyDatabase, open_database
-from lenet_exp.sweeps.launching import Launching, LocalLaunching
+from lenet_exp.sweeps.launching import Launching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
 
@@ -130,7 +130,7 @@ def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
     with composing():
         planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)
         with contextlib.suppress(RunsFailed):  # the result shows which runs failed
-            train_search(planned, command_line(), LocalLaunching())
+            train_search(planned, command_line(), Launching())
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
     found = plan.search if plan is not None else None
     if plan is None or found is None:

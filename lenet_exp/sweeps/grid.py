@@ -29,7 +29,7 @@ from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_e
 from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
-from lenet_exp.sweeps.launching import Launching, LocalLaunching
+from lenet_exp.sweeps.launching import Launching
 from lenet_exp.sweeps.session import SweepRequest, missing_jobs, sweep_session
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
@@ -148,5 +148,5 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         configs = compose_jobs(jobs, QuickComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)
         with contextlib.suppress(RunsFailed):  # the comparison shows which runs failed
-            train_grid(plan, LocalLaunching())
+            train_grid(plan, Launching())
     return None if plan.config.sweep.dry_run else plan.sweep

@@ -27,34 +27,8 @@ from lenet_exp.sweeps.workers import cores_of
 log = logging.getLogger("lenet_exp")
 
 
-class LocalLaunching:
+class Launching:
     """Launches jobs in processes on this machine, as specified by the `sweep.*` flags."""
-
-    def check(self, jobs: Sequence[Job], config: Config) -> None:
-        """Check that the devices in `sweep.devices` exist; see `HydraLaunching.check`."""
-        worker_devices((job.config.device for job in jobs), config.sweep.devices)
-
-    def launcher(self, session: Session) -> tuple[LocalLauncher, Mapping[str, str]]:
-        """Return a local launcher; see `HydraLaunching.launcher`."""
-        flags = session.config.sweep
-        return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures), {}
-
-    def train(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Train the jobs of a grid."""
-        session.train(jobs, *self.launcher(session), like=jobs)
-
-
-@dataclass(frozen=True)
-class HydraLaunching:
-    """Launches jobs with the launcher that is selected in Hydra: one of lenet_exp or, for a grid, basic.
-
-    Attributes:
-        context: Hydra's context of the sweeper.
-        config: configuration composed for the sweep, with the node `hydra`.
-    """
-
-    context: HydraContext
-    config: DictConfig
 
     def check(self, jobs: Sequence[Job], config: Config) -> None:
         """Check that jobs can be launched. A sweep calls this method before it writes any files.
@@ -66,12 +40,38 @@ class HydraLaunching:
         Raises:
             ConfigError: the jobs cannot be launched.
         """
+        worker_devices((job.config.device for job in jobs), config.sweep.devices)
+
+    def launcher(self, session: Session) -> tuple[ExecutorLauncher, Mapping[str, str]]:
+        """Return the launcher for the jobs of a sweep, and the environment variables for its processes."""
+        flags = session.config.sweep
+        return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.max_failures), {}
+
+    def train(self, session: Session, jobs: Sequence[Job]) -> None:
+        """Train the jobs of a grid."""
+        session.train(jobs, *self.launcher(session), like=jobs)
+
+
+@dataclass(frozen=True)
+class HydraLaunching(Launching):
+    """Launches jobs with the launcher that is selected in Hydra: one of lenet_exp or, for a grid, basic.
+
+    Attributes:
+        context: Hydra's context of the sweeper.
+        config: configuration composed for the sweep, with the node `hydra`.
+    """
+
+    context: HydraContext
+    config: DictConfig
+
+    def check(self, jobs: Sequence[Job], config: Config) -> None:
+        """Check that jobs can be launched; see `Launching.check`."""
         devices = config.sweep.devices
         if devices and not str(self.config.hydra.launcher._target_).endswith(".LocalLauncher"):
             raise ConfigError(
                 f"sweep.devices={shown(devices)}: requires hydra/launcher=local; Ray and Slurm assign GPUs"
             )
-        worker_devices((job.config.device for job in jobs), devices)
+        super().check(jobs, config)
         if not self._in_this_process:
             self._launcher(config.sweep).check(cores_of(jobs))
 
@@ -81,11 +81,17 @@ class HydraLaunching:
         return self._launcher(session.config.sweep), cast(Mapping[str, str], environment)
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Train the jobs of a grid."""
-        if self._in_this_process:
-            train_here(session, jobs)
-        else:
-            session.train(jobs, *self.launcher(session), like=jobs)
+        """Train the jobs of a grid; with `hydra/launcher=basic`, one after another in this process."""
+        if not self._in_this_process:
+            super().train(session, jobs)
+            return
+        flags = session.config.sweep
+        if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
+            log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
+        with session.display.sweep(), session.watching(uploads=False):
+            for job in jobs:
+                with suppress(Exception):  # saved in the record of the run, or in the sweep folder
+                    run_job(session.sweep, job, session.background, display=session.display)
 
     @property
     def _in_this_process(self) -> bool:
@@ -97,17 +103,3 @@ class HydraLaunching:
             composed.sweep = OmegaConf.structured(flags)
         launcher = Plugins.instance().instantiate_launcher(self.context, task_function=lambda _: None, config=composed)
         return cast(ExecutorLauncher, launcher)
-
-
-Launching = LocalLaunching | HydraLaunching
-
-
-def train_here(session: Session, jobs: Sequence[Job]) -> None:
-    """Train jobs one after another in this process, as `hydra/launcher=basic` does."""
-    flags = session.config.sweep
-    if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
-        log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
-    with session.display.sweep(), session.watching(uploads=False):
-        for job in jobs:
-            with suppress(Exception):  # saved in the record of the run, or in the sweep folder
-                run_job(session.sweep, job, session.background, display=session.display)
