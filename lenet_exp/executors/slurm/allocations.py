@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lenet_exp.amounts import number_of
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix, log_pattern
+from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 QUEUE_SECONDS = 5.0  # time between two queries of Slurm's controller, which all users share
@@ -100,7 +100,7 @@ class Allocations:
         if count <= 0 or now < self._ask_at:
             return
         try:
-            log_file = f"{log_pattern(self._folder)}/%A_%a.log"
+            log_file = f"{str(self._folder).replace('%', '%%')}/%A_%a.log"  # % starts a pattern in `sbatch --output`
             ids = self._queue.submit(self._folder / "job.sh", self._name, log_file, count, arguments=self._arguments)
         except ConfigError as e:
             if not self._had_one:

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.host import PlaceInfo
 from lenet_exp.executors.slurm.message_folder import Heartbeats, Message, MessageFolder
 from lenet_exp.executors.work import EpochReport, JobEnd, RemoteWork
 from lenet_exp.files import read_json, write_json
@@ -123,11 +122,6 @@ def job_message(turn: int, what: EpochReport | JobEnd | None) -> Message:
     error = None if what.error is None else " ".join(f"{type(what.error).__name__}: {what.error}".split())
     ended = {"number": what.job, "error": error, "lost": what.lost, "over_limit": what.over_limit}
     return {"kind": ENDED, "turn": turn, **ended, "interrupted": isinstance(what.error, Terminated)}
-
-
-def place_message(place: PlaceInfo) -> Message:
-    """Return the message that describes a place."""
-    return {"kind": DESCRIBED, **asdict(place)}
 
 
 def read_report(message: Message) -> EpochReport:

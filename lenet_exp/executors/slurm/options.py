@@ -6,9 +6,9 @@ import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+BEAT_SECONDS = 5.0  # time between two heartbeats of a place
 NOTICE = "USR2@60"  # signal that Slurm sends, and number of seconds before the time limit
 
 
@@ -79,8 +79,3 @@ def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
 def job_prefix(sweep: str) -> str:
     """Return the prefix of the Slurm job names of all allocations of a sweep."""
     return f"lenet-{sweep}-"
-
-
-def log_pattern(folder: Path) -> str:
-    """Return the path of a folder with % escaped, because % starts a pattern in `sbatch --output`."""
-    return str(folder).replace("%", "%%")

@@ -15,18 +15,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from lenet_exp.executors.host import Host, PlaceInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.message_folder import Message
 from lenet_exp.executors.slurm.messages import SlurmMessages
+from lenet_exp.executors.slurm.options import BEAT_SECONDS
 from lenet_exp.executors.work import EpochReport, JobEnd
 from lenet_exp.folders.job import job_from_json
 from lenet_exp.stopping import Terminated
 
 TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # time between two checks for messages
-BEAT_SECONDS = 5.0
 LOOK_SECONDS = 30.0  # time between two checks of whether the sweep has a process
 ALONE_SECONDS = 300.0  # time that an idle place waits after the sweep's process has died
 # Delay before this process stops its job: Slurm also sends SIGTERM to the job's process, and a second SIGTERM would
@@ -76,7 +77,7 @@ class Place:
         signal.signal(signal.SIGTERM, self._note)
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         with contextlib.suppress(OSError):  # the session is gone; job results are in the run folders
-            self._driver.put(self._name, messages.place_message(place))
+            self._driver.put(self._name, {"kind": messages.DESCRIBED, **asdict(place)})
             self._take_orders()
             if not self._again:
                 self._driver.put(self._name, {"kind": messages.LEFT, "turn": self._turn, "why": self._why})

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
+from lenet_exp.executors.slurm.options import BEAT_SECONDS, SlurmOptions, allocation_arguments, allocation_script
 
 if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor
-    from lenet_exp.executors.slurm.options import SlurmOptions
     from lenet_exp.executors.work import WorkSpec
 
 PLACE = ("lenet_exp.sweeps.place_task", "slurm")  # the module that a task of an allocation runs, and its first argument
-LEAST_LOST_AFTER = 5.0  # time between two heartbeats of a place
 
 
 class SlurmLauncher(ExecutorLauncher):
@@ -34,7 +33,7 @@ class SlurmLauncher(ExecutorLauncher):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * LEAST_LOST_AFTER}
+        least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * BEAT_SECONDS}
         for name, value in self.options.items():
             if name in least and value is not None and value < least[name]:
                 raise ConfigError(f"hydra.launcher.{name}={value:g}: must be at least {least[name]:g}")
@@ -48,7 +47,6 @@ class SlurmLauncher(ExecutorLauncher):
         Raises:
             ConfigError: Slurm's commands were not found, or Slurm would refuse the allocations.
         """
-        from lenet_exp.executors.slurm.options import allocation_arguments, allocation_script
         from lenet_exp.executors.slurm.queue import Queue
 
         options = self._options(cores)
@@ -66,6 +64,4 @@ class SlurmLauncher(ExecutorLauncher):
         return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def _options(self, cores: int) -> SlurmOptions:
-        from lenet_exp.executors.slurm.options import SlurmOptions
-
         return SlurmOptions(**self.options | {"workers": self.workers, "cpus": self.options["cpus"] or cores})

@@ -33,14 +33,10 @@ def serve_place(sweep: SweepFolder, host_of: HostOf) -> bool:
     plan = channel.plan()
     if plan is None:
         return False
-
-    def has_driver() -> bool:
-        return sweep.owner() is not None
-
     try:
         host, place = host_of(plan.work, plan.asks, plan.time_limit, plan.probe)
-        outputs, name = sweep.outputs, place_name()
-        return Place(channel, plan.session, name, host, outputs=outputs, has_driver=has_driver).serve(place)
+        name, has_driver = place_name(), lambda: sweep.owner() is not None
+        return Place(channel, plan.session, name, host, outputs=sweep.outputs, has_driver=has_driver).serve(place)
     except OSError:
         now = channel.plan()
         if now is not None and now.session == plan.session:

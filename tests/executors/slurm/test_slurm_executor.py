@@ -6,7 +6,7 @@ On a real cluster, which test_slurm.py uses, these events are too slow or too ra
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class Cluster:
     def come(self, place: str, **changed: Any) -> None:
         self.beat(place)
         place_here = PlaceInfo("node", "", "", source_digest(), versions()["torch"])
-        self.say(place, messages.place_message(replace(place_here, **changed)))
+        self.say(place, {"kind": messages.DESCRIBED, **asdict(replace(place_here, **changed))})
 
     def beat(self, place: str) -> None:
         self.channel.beats(self.session).beat(place)
