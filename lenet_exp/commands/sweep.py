@@ -34,7 +34,6 @@ from lenet_exp.errors import ConfigError, did_you_mean
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
 REMOVED = ("sweep", "experiment", "run")  # flags that select what rm removes; exactly one must be set
-OF_REMOVAL: dict[str, str | None] = {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"}
 FLAGS: dict[str, dict[str, str | None]] = {
     "list": {"user": None, "model": None, "tag": None},
     "status": OF_SWEEP,
@@ -42,7 +41,7 @@ FLAGS: dict[str, dict[str, str | None]] = {
     "stop": OF_SWEEP,
     "du": {},
     "clean": {"dry_run": "true"},
-    "rm": OF_REMOVAL,
+    "rm": {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"},
 }
 
 
