@@ -7,6 +7,7 @@ simulation. Optuna makes the decisions from an in-memory study; `searches.study`
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -247,11 +248,7 @@ def _fresh(trial: FrozenTrial) -> FrozenTrial:
     """
     if trial.state is not TrialState.RUNNING:
         return trial
-    kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
-    return optuna.trial.create_trial(
-        state=TrialState.RUNNING,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs=trial.user_attrs,
-        system_attrs=kept,
-    )
+    fresh = copy.deepcopy(trial)
+    fresh.intermediate_values = {}
+    fresh.system_attrs = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
+    return fresh
