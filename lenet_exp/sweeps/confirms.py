@@ -84,10 +84,9 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
     if (confirmed := _answer(comparisons)) is None:
         return None
     plan, scored = sweep.started(), all(c.scored for c in comparisons)
-    points, margin = plan.points, plan.margin or 0.0
-    if points is None:
-        return ConfirmationResult(sweep.id, comparisons[0].dataset, margin, confirmed, scored=scored, equivalence=True)
-    return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored=scored)
+    equivalence, dataset = plan.points is None, comparisons[0].dataset
+    points = plan.margin or 0.0 if plan.points is None else plan.points
+    return ConfirmationResult(sweep.id, dataset, points, confirmed, scored=scored, equivalence=equivalence)
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
