@@ -26,6 +26,7 @@ from lenet_exp.cache import is_ours
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, print_error, run_and_exit
 from lenet_exp.commands.help import help_text
 from lenet_exp.config.compose import allow_new_keys, quoted
+from lenet_exp.config.explain import explain_argument, explain_hydra
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
 from lenet_exp.config.option_files import check_option_files, default_config_dir
@@ -93,8 +94,6 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
-        from lenet_exp.config.explain import explain_hydra
-
         raise ConfigError(explain_hydra(e)) from e
     except SystemExit as e:  # Hydra has printed the reason: `--cfg job -p nope`
         status = EXIT_WRONG if e.code == EXIT_FAILED and from_hydra(e) else int(e.code or 0)
@@ -170,8 +169,6 @@ def _checked_arguments(program: str) -> Namespace:
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]
     if dashed:
-        from lenet_exp.config.explain import explain_argument
-
         _refuse(explain_argument(dashed[0], dict(pairwise(sys.argv)).get(dashed[0], "")))
     if parsed.experimental_rerun is not None:  # argparse also accepts abbreviations of this option
         _refuse("--experimental-rerun: not supported, because unpickling the file can execute arbitrary code")
