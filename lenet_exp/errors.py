@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -86,11 +87,10 @@ def from_hydra(error: BaseException) -> bool:
     An error that was raised by Hydra, or by a library function that Hydra called, reports invalid overrides. An error
     from code in lenet_exp indicates a bug.
     """
-    last, trace = "", error.__traceback__
-    while trace is not None:
-        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    last = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
         last = package if package in {"hydra", "omegaconf", "lenet_exp", "hydra_plugins"} else last
-        trace = trace.tb_next
     return last in {"hydra", "omegaconf"}
 
 
