@@ -92,12 +92,8 @@ class SeedRace:
         found = {t: self._whole(t) for t in self._values if t not in self._out}
         for had in range(self.most - 1, 0, -1):
             rung = {t: statistics.fmean(v[:had]) for t, v in found.items() if len(v) >= had}
-            better = sorted(rung, key=lambda t: (-rung[t], t))[: len(rung) // 2]
-            able = [t for t in better if self._asked[t] == had]
-            if able:
-                gone = self._excluded()
-                trial = next((t for t in able if t not in gone), None)
-                if trial is not None:
+            for trial in sorted(rung, key=lambda t: (-rung[t], t))[: len(rung) // 2]:
+                if self._asked[trial] == had and trial not in self._excluded():
                     return trial, had
         return None
 
