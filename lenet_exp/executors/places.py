@@ -194,10 +194,8 @@ class Places:
             self._unready += 1
             self._why = why
         log.debug("a worker was lost: %s", why)
-        closed = self._close(place)
-        if found.job is None:
-            return [closed]
-        return [closed, *self._again(found.job, why, counts=counts)]
+        again = self._again(found.job, why, counts=counts) if found.job is not None else []
+        return [self._close(place), *again]
 
     def stop(self) -> list[Command]:
         """Start no new jobs, and stop the running jobs gracefully. Further calls have no effect."""

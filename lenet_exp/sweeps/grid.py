@@ -65,8 +65,7 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     Raises:
         ConfigError, DataError, StoreError: a job is invalid, or its data or the MLflow store cannot be used.
     """
-    confirmed = find_sweep(confirms) if (confirms := configs[0].sweep.confirms) else None
-    code = code_of(confirmed) if confirmed is not None else {}
+    code = code_of(find_sweep(confirms)) if (confirms := configs[0].sweep.confirms) else {}
     refresh()
     configs = [with_code(config, code) for config in configs]
     check_jobs(jobs, configs)

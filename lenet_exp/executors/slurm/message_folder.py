@@ -52,8 +52,7 @@ class MessageFolder:
                 message = from_json(path.read_bytes())
             except ValueError:
                 message = {}
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+            path.unlink(missing_ok=True)
             found.append((name.rpartition(".")[0], message if isinstance(message, dict) else {}))
         return found
 

@@ -121,9 +121,8 @@ class _TimeLeft(TimeRemainingColumn):
         if "left" not in task.fields:
             return super().render(task)
         left = task.fields["left"]
-        if left is None:
-            return Text("-:--:--", style="progress.remaining")
-        return Text(str(timedelta(seconds=math.ceil(left))), style="progress.remaining")
+        words = "-:--:--" if left is None else str(timedelta(seconds=math.ceil(left)))
+        return Text(words, style="progress.remaining")
 
 
 class Bars(Progress):
@@ -171,7 +170,7 @@ class Display:
             try:
                 yield
             finally:
-                self._show_running([])
+                self._show_running(progress, [])
                 progress.below = ()
                 progress.remove_task(self._sweep)
                 self._sweep = None
@@ -183,7 +182,7 @@ class Display:
         elif self._progress is not None and self._sweep is not None:
             state, left = ended_words(progress.plan, progress.results), progress.seconds_left
             self._progress.update(self._sweep, completed=progress.share, state=state, left=left)
-            self._show_running([] if self._runs_here else progress.running)
+            self._show_running(self._progress, [] if self._runs_here else progress.running)
             self._progress.below = self._below(progress)
 
     def _line(self, line: str) -> None:
@@ -191,20 +190,18 @@ class Display:
             self._say(line)
             self._said = time.monotonic()
 
-    def _show_running(self, runs: Sequence[RunningJob]) -> None:
+    def _show_running(self, bars: Bars, runs: Sequence[RunningJob]) -> None:
         """Show a bar for each running job, up to the number of bars that fit on the terminal."""
-        if self._progress is None:
-            return
         shown = {run.job.number: run for run in runs[: self._room]}
         for number in self._jobs.keys() - shown.keys():
-            self._progress.remove_task(self._jobs.pop(number))
+            bars.remove_task(self._jobs.pop(number))
         for number, run in shown.items():
             of = run.job.config.num_epoch
             if number not in self._jobs:
-                self._jobs[number] = self._progress.add_task(printable(run.job.name), total=of, state="")
+                self._jobs[number] = bars.add_task(printable(run.job.name), total=of, state="")
             state = f"{run.epochs}/{of} done" + (f"  best {run.best}" if run.best else "")
             state += f"  {run.owner.host}" if run.owner is not None and not run.owner.here else ""
-            self._progress.update(self._jobs[number], completed=run.epochs, state=state)
+            bars.update(self._jobs[number], completed=run.epochs, state=state)
 
     @property
     def _room(self) -> int:
