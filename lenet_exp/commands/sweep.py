@@ -31,6 +31,7 @@ import shlex
 from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, did_you_mean
+from lenet_exp.outputs import outputs_dir
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
 REMOVED = ("sweep", "experiment", "run")  # flags that select what rm removes; exactly one must be set
@@ -64,7 +65,6 @@ def run(arguments: list[str]) -> int:
 def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.records import Outcome
-    from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.target import log_unfinished
     from lenet_exp.reports.terminal.sweep_status import matches, print_list, print_status
     from lenet_exp.sweeps.follow import allocation_status, follow
@@ -96,7 +96,6 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
 
 def du(dry_run: str | None) -> int:
     """Run `lenet-sweep du`, or `lenet-sweep clean` with its flag `dry_run`, and return the exit status."""
-    from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.usage import print_usage, remove_end_states
 
     outputs = outputs_dir()

@@ -20,6 +20,7 @@ from __future__ import annotations
 from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
+from lenet_exp.outputs import outputs_dir
 
 KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "champion": None, "tracking.uri": None}
 
@@ -32,7 +33,6 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"{' and '.join(f'{flag}=' for flag in given)} are set; set only one of them")
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
-    from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.sweeps.stores import Stores
     from lenet_exp.sweeps.sync import Sync
@@ -67,7 +67,6 @@ def run(arguments: list[str]) -> int:
 
 def _make_champion(run_id: str, uri: str | None) -> int:
     from lenet_exp.addresses import default_uri
-    from lenet_exp.outputs import outputs_dir
     from lenet_exp.tracking.models.champion import make_champion
     from lenet_exp.tracking.models.load import store_errors
     from lenet_exp.tracking.stores.store import Store, connect

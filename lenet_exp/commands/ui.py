@@ -8,9 +8,11 @@ import secrets
 import sys
 from typing import TYPE_CHECKING
 
+from lenet_exp.addresses import default_uri, full_uri, hide_password, sqlite_path, store_name, store_uri
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.commands.streams import print_secret
 from lenet_exp.errors import ConfigError, did_you_mean, printable
+from lenet_exp.outputs import outputs_dir
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,7 +56,6 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-ui <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     port, host = _port(values["port"]), str(values["host"])
-    from lenet_exp.addresses import hide_password, sqlite_path, store_name
     from lenet_exp.config.schema import StoreAddress
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.stopping import graceful
@@ -124,10 +125,8 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
     Return None if no sweep was requested and the outputs folder contains no such sweep. Also return None if the MLflow
     run ID of a sweep that is not in the outputs folder was requested.
     """
-    from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
     from lenet_exp.folders.sweep_folder import all_sweeps
-    from lenet_exp.outputs import outputs_dir
 
     if which is not None:
         try:
@@ -145,8 +144,6 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
 
 def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     """Return the address of the store to show."""
-    from lenet_exp.addresses import default_uri, full_uri, store_uri
-
     if uri or sweep is None:
         return uri or default_uri()
     return full_uri(store_uri(sweep.started().tracking_uri, sweep.outputs))
@@ -159,8 +156,6 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
         ConfigError: the user requested a sweep that the store does not contain.
     """
     from mlflow.exceptions import MlflowException
-
-    from lenet_exp.addresses import hide_password
 
     # Accept the run IDs from any store, because the name of a store changes when its folder is moved.
     for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
