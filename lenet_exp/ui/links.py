@@ -116,13 +116,10 @@ class View:
 
     def _charts(self) -> list[Json]:
         common: dict[str, Json] = {"metricSectionId": SECTION, "deleted": False, "isGenerated": False}
-        axes: dict[str, Json] = {
-            "selectedParams": list(self.params),
-            "selectedMetrics": [self._best],
-            "showAllRuns": True,
-        }
-        parallel: dict[str, Json] = {"type": "PARALLEL", "uuid": "lenet-parallel", **axes, **common}
-        charts: list[Json] = [parallel] if self.parallel else []
+        charts: list[Json] = []
+        if self.parallel:
+            axes: dict[str, Json] = {"selectedParams": list(self.params), "selectedMetrics": [self._best]}
+            charts = [{"type": "PARALLEL", "uuid": "lenet-parallel", **axes, "showAllRuns": True, **common}]
         for name in dict.fromkeys([self.metric.key, *CURVES]):
             scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
             named: dict[str, Json] = {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name, **common}
