@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lenet_exp.executors.host import Host, PlaceInfo
 from lenet_exp.executors.work import RemoteWork
@@ -22,17 +22,13 @@ def queued(sweep: Path) -> dict[str, str]:
 
     The state of an allocation that waits for a node includes the reason.
     """
-    for folder in QUEUES:
-        if (sweep / folder).is_dir():
-            return cast(dict[str, str], _module(folder).queued(sweep))
-    return {}
+    return {one: state for queue in _queues_of(sweep) for one, state in queue.queued(sweep).items()}
 
 
 def cancel(sweep: Path, ids: Iterable[str]) -> None:
     """Cancel allocations of a sweep. Running jobs write a checkpoint first."""
-    for folder in QUEUES:
-        if (sweep / folder).is_dir():
-            _module(folder).cancel(ids)
+    for queue in _queues_of(sweep):
+        queue.cancel(ids)
 
 
 def serve_place(queue: str, sweep: SweepFolder, host_of: HostOf) -> bool:
@@ -48,6 +44,10 @@ def serve_place(queue: str, sweep: SweepFolder, host_of: HostOf) -> bool:
         UserError, OSError, ValueError: a file in the sweep folder is missing, unreadable, or corrupt.
     """
     return bool(_module(queue).serve_place(sweep, host_of))
+
+
+def _queues_of(sweep: Path) -> list[Any]:
+    return [_module(folder) for folder in QUEUES if (sweep / folder).is_dir()]
 
 
 def _module(queue: str) -> Any:
