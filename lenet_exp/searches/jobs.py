@@ -140,13 +140,9 @@ class JobMaker:
         """Return the values that the searched flags have if the command does not set them; None if the search space
         does not contain these values."""
         found: dict[str, object] = {}
-
-        def choose(flag: Flag) -> object:
-            found[flag.name] = self._baseline_value(flag)
-            return found[flag.name]
-
         try:
-            same = self.job(self.values(choose)).run == self.job({}).run
+            values = self.values(lambda flag: found.setdefault(flag.name, self._baseline_value(flag)))
+            same = self.job(values).run == self.job({}).run
         except ConfigError:
             return None
         return found if same else None
