@@ -87,10 +87,9 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
     """
     kinds: dict[str, list[str]] = {}
     for result in rows:
-        name = result.job.name
         if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
             where = f"; log: {result.job.folder.log_file}" if result.record else ""
-            kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
+            kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {result.job.name}: {result.reason}{where}")
     for kind, lines in kinds.items():
         yield from lines[:MOST_LINES]
         if len(lines) > MOST_LINES:
