@@ -30,15 +30,15 @@ class OptimizerRule:
         (group,) = optimizer.param_groups
         self._optimizer = optimizer
         self._parameters = dict(model.named_parameters())
-        self._arrays = {name: layout.new_array() for name in _state_names(optimizer, group)}
+        fields = _state_fields(optimizer, group)
+        self._arrays = {name: layout.new_array() for name in fields.values()}
         self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
         self._steps = 0  # number of completed steps
         self._began = False
         self._take_over()
         self.update = _update(optimizer, group)
-        for field, name in _fields(optimizer).items():
-            if name in self._arrays:
-                setattr(self.update, field, self._arrays[name].data_ptr())
+        for field, name in fields.items():
+            setattr(self.update, field, self._arrays[name].data_ptr())
 
     def next_step(self, lr: float) -> Update:
         """Return the kernels' arguments for the next step."""
@@ -78,19 +78,16 @@ class OptimizerRule:
         self._began = True
 
 
-def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Return the names of an optimizer's state tensors, keyed by field of `Update`."""
+def _state_fields(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> dict[str, str]:
+    """Return the names of the state tensors that an optimizer needs with its options, keyed by field of `Update`."""
     if isinstance(optimizer, torch.optim.SGD):
-        return {"state1": "momentum_buffer"}
-    if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
-        return {"state1": "exp_avg", "state2": "exp_avg_sq", "state3": "max_exp_avg_sq"}
-    return {"state1": "square_avg", "state2": "momentum_buffer", "state3": "grad_avg"}
-
-
-def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> list[str]:
-    """Return the names of the state tensors that an optimizer needs with its current options."""
+        found = {"state1": "momentum_buffer"}
+    elif isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
+        found = {"state1": "exp_avg", "state2": "exp_avg_sq", "state3": "max_exp_avg_sq"}
+    else:
+        found = {"state1": "square_avg", "state2": "momentum_buffer", "state3": "grad_avg"}
     option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
-    return [name for name in _fields(optimizer).values() if name not in option or group[option[name]]]
+    return {field: name for field, name in found.items() if name not in option or group[option[name]]}
 
 
 def _update(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Update:
