@@ -63,11 +63,8 @@ MAX_OPCODES = 50_000  # a typical pickle has 1,358 opcodes
 MAX_BYTES = 64 * 2**20  # a typical file is 0.25 MB
 
 
-class _Inert:
-    """Stand-in for a class in the pickle; it has attributes but no behavior."""
-
-
-_STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.items()}
+# Stand-ins for the classes in the pickle; they have attributes but no behavior.
+_STAND_INS = {dotted: type(name, (), {}) for dotted, name in _MODULES.items()}
 
 
 def load_ancestor(path: Path) -> nn.Module:
@@ -76,7 +73,12 @@ def load_ancestor(path: Path) -> nn.Module:
     Raises:
         UserError: the file cannot be read, or does not contain a LeNet-5 from the original script.
     """
-    content = _read(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"trained_model={path}: refused; larger than {MAX_BYTES >> 20} MiB")
+        content = read_regular(path)
+    except OSError as e:
+        raise UserError(f"trained_model={path}: cannot be read ({e.strerror})") from e
     if foreign := foreign_content(content):
         raise UserError(f"trained_model={path}: refused; {foreign}")
     allowed = [(cls, dotted.replace(" ", ".")) for dotted, cls in _STAND_INS.items()]
@@ -115,15 +117,6 @@ def foreign_content(content: bytes) -> str:
         if operation.name not in OPCODES:
             return f"its pickle has the opcode {operation.name}"
     return ""
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"trained_model={path}: refused; larger than {MAX_BYTES >> 20} MiB")
-        return read_regular(path)
-    except OSError as e:
-        raise UserError(f"trained_model={path}: cannot be read ({e.strerror})") from e
 
 
 def _rebuild(module: Any) -> nn.Module:
