@@ -38,7 +38,11 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
         ConfigError: the grid has no jobs or more than `most`, a flag sweeps an interval, or the value of `zipped` or
             `skipped` is invalid.
     """
-    _refuse_intervals(overrides)
+    for interval in (o for o in overrides if o.is_interval_sweep()):
+        raise ConfigError(
+            f"{interval.input_line}: a grid cannot sweep an interval; to search it, run: lenet-train -m "
+            "hydra/sweeper=search n_trials=30 ..."
+        )
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
     check_size(overrides, most, together=together)
     columns: dict[str, list[str]] = {}
@@ -111,15 +115,6 @@ def check_size(
     if jobs > most:
         swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
         raise ConfigError(f"{swept}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}")
-
-
-def _refuse_intervals(overrides: Sequence[Override]) -> None:
-    for override in overrides:
-        if override.is_interval_sweep():
-            raise ConfigError(
-                f"{override.input_line}: a grid cannot sweep an interval; to search it, run: lenet-train -m "
-                "hydra/sweeper=search n_trials=30 ..."
-            )
 
 
 def _flag(override: Override) -> str:

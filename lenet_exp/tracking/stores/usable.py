@@ -30,12 +30,8 @@ def check_store(uri: str, *, write: bool = True) -> None:
     """
     check_address(uri)
     database = sqlite_path(uri)
-    if database is not None:
-        _check_database(uri, database, write)
-
-
-def _check_database(uri: str, database: Path, write: bool) -> None:
-    """Check that a database file can be used, or that it can be created in its folder."""
+    if database is None:
+        return
     if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
         _refuse(uri, "an in-memory database would be lost when the command ends; use sqlite:///FILE")
     try:
