@@ -1,4 +1,4 @@
-"""Handling of SIGINT, SIGTERM, and the exit of a process.
+"""Handling of SIGINT, SIGTERM, and the end of threads and processes.
 
 After the first signal, the work ends cleanly. A second signal ends the process immediately. A parent command forwards
 the signals that it receives to its child process.
@@ -25,6 +25,24 @@ THREAD_SECONDS = 3.0  # maximum time for other threads to end after the main thr
 _asked: signal.Signals | None = None
 _depth = 0
 _before_leaving: list[Callable[[], None]] = []
+
+
+@contextmanager
+def in_background(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Call a function in a thread for the duration of a `with` block.
+
+    Args:
+        work: function that returns soon after its argument, an event, is set at the end of the block.
+        name: name of the thread.
+    """
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def limit_gc() -> None:

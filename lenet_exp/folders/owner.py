@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock, remove_temporary_files, write_json
 from lenet_exp.folders.damage import damage_error, read_or_none
 from lenet_exp.machine import host
+from lenet_exp.stopping import in_background
 
 HEARTBEAT_SECONDS = 10.0
 DELIVERED = "delivered.json"  # the only file that a process other than the owner is allowed to write
@@ -71,7 +73,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
     with _held(folder, what):
         remove_temporary_files(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
-        with _heartbeat(folder / "owner.json"):
+        with in_background(partial(_beat, folder / "owner.json"), f"heartbeat of {folder}"):
             try:
                 yield
             finally:
@@ -184,19 +186,7 @@ def _who(owner: Owner | None, folder: Path) -> str:
     return f"process {owner.pid} on {owner.host}; {folder}" if owner else str(folder)
 
 
-@contextmanager
-def _heartbeat(file: Path) -> Iterator[None]:
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(file)
-
-    thread = threading.Thread(target=beat, name=f"heartbeat of {file}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _beat(file: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(file)

@@ -14,6 +14,7 @@ from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
+from lenet_exp.stopping import in_background
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 
 TICK_SECONDS = 0.5
@@ -35,24 +36,24 @@ def watching(
         display: display that shows the progress on the terminal.
         uploads: whether jobs train in other processes. If so, this process uploads their runs and logs how they ended.
     """
-    monitor, stop = SweepMonitor(sweep, jobs, owners=False), threading.Event()
+    monitor = SweepMonitor(sweep, jobs, owners=False)
     handled: set[int] = set()  # numbers of the ended jobs whose end was logged
 
-    def watch() -> None:
+    def watch(stop: threading.Event) -> None:
         while not stop.wait(TICK_SECONDS):
             try:
                 if sweep.is_asked_to_stop():
                     os.kill(os.getpid(), signal.SIGTERM)
                 progress = monitor.progress()
                 display.show_sweep(progress)
-                handle_ended()
+                handle_ended(stop)
                 for run in progress.running if uploads else ():
                     background.live(run.job.folder)
             except Exception:  # missing results are uploaded when the sweep ends
                 log.debug("watching the sweep", exc_info=True)
-        handle_ended()
+        handle_ended(stop)
 
-    def handle_ended() -> None:
+    def handle_ended(stop: threading.Event) -> None:
         for number in sorted(set(sweep.ended()) - handled) if uploads else ():
             handled.add(number)
             job = jobs[number]
@@ -60,10 +61,5 @@ def watching(
             if job.folder.record() is not None and not stop.is_set():
                 background.send(job.folder)
 
-    thread = threading.Thread(target=watch, name="watch", daemon=True)
-    thread.start()
-    try:
+    with in_background(watch, "watch"):
         yield
-    finally:
-        stop.set()
-        thread.join()
