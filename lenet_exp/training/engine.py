@@ -130,15 +130,13 @@ def choose_engine(config: Config) -> EngineChoice:
     """
     if config.engine is EngineName.torch:
         return EngineChoice(EngineName.torch, ASKED_FOR)
-    why_not = why_not_native(config)
-    if config.engine is EngineName.native:
-        if why_not is not None:
-            raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
-        return EngineChoice(EngineName.native, ASKED_FOR)
-    if why_not is not None:
-        faster = "" if why_unsupported(config) else "; the native engine would be several times faster"
-        return EngineChoice(EngineName.torch, f"{why_not}{faster}")
-    return EngineChoice(EngineName.native, "it supports all flags of this run")
+    why_not, is_asked_for = why_not_native(config), config.engine is EngineName.native
+    if why_not is None:
+        return EngineChoice(EngineName.native, ASKED_FOR if is_asked_for else "it supports all flags of this run")
+    if is_asked_for:
+        raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
+    faster = "" if why_unsupported(config) else "; the native engine would be several times faster"
+    return EngineChoice(EngineName.torch, f"{why_not}{faster}")
 
 
 def why_not_native(config: Config) -> str | None:
