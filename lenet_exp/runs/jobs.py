@@ -19,7 +19,7 @@ from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, withou
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, Tracking, value_of
+from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, value_of
 from lenet_exp.config.targets import keywords, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
@@ -33,7 +33,7 @@ from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
-from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device, threads_count
+from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device
 
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
@@ -60,7 +60,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-    """Check all jobs of a sweep.
+    """Check all jobs of a sweep and its MLflow store, even in a dry run.
 
     Args:
         jobs: overrides of each job.
@@ -79,7 +79,10 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
     check_one_sweep(configs)
-    _check_store(configs[0].tracking)
+    tracking = configs[0].tracking
+    uri = store_uri(tracking.uri)
+    if tracking.uri is not None or missing_database(uri) is None:  # the default store is created in the outputs folder
+        check_store(uri)
 
 
 def check_one_sweep(configs: Sequence[Config]) -> None:
@@ -109,16 +112,6 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
                 f"dataset.name={dataset.name}: must differ between datasets; for example, set "
                 f"dataset.name=a,b sweep.zip=[dataset.{'file' if dataset.file else 'folder'},dataset.name]"
             )
-
-
-def _check_store(tracking: Tracking) -> None:
-    """Check the MLflow store, even in a dry run.
-
-    The default store is not checked if it does not exist yet, because it will be created in the outputs folder.
-    """
-    uri = store_uri(tracking.uri)
-    if tracking.uri is not None or missing_database(uri) is None:
-        check_store(uri)
 
 
 def freeze_jobs(
@@ -245,7 +238,8 @@ def execution_of(config: Config) -> tuple[object, ...]:
     Args:
         config: configuration with the engine already chosen.
     """
-    threads = [config.num_threads or SWEEP_THREADS] if threads_count(config) else []
+    # The results of the native engine do not depend on the number of threads.
+    threads = [] if config.engine is EngineName.native else [config.num_threads or SWEEP_THREADS]
     return choose_device(config.device).type, *threads, *_named(config.engine)
 
 

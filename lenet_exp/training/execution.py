@@ -119,12 +119,3 @@ def _code_digest(group: str, target: str) -> str:
 
 def _native_kernel(config: Config) -> str:
     return NATIVE_KERNEL if option_class("optimizer", config.optimizer) is torch.optim.SGD else NATIVE_ADAPTIVE
-
-
-def threads_count(config: Config) -> bool:
-    """Return whether the exact results of a run depend on the number of threads.
-
-    Args:
-        config: configuration with the engine already chosen.
-    """
-    return config.engine is not EngineName.native
