@@ -39,9 +39,8 @@ def explain_hydra(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         typed = " ".join(str(error.override).split())
         name, sign, value = typed.partition("=")
-        if not sign:
-            return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
-        return f"{typed}: cannot be parsed; {_rewritten(name, value)}"
+        how = _rewritten(name, value) if sign else "write flags as name=value (see --help)"
+        return f"{typed}: cannot be parsed; {how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"

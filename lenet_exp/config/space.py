@@ -147,16 +147,14 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
     if name in REPLICATES:
-        raise ConfigError(
-            f"{typed}: must be a single value; a search over {name} would select configurations by chance"
-        )
-    if name in EXECUTION:
-        raise ConfigError(
-            f"{typed}: must be a single value; {name} changes how a run is executed, not its configuration"
-        )
-    if name.startswith(WHOLE_SWEEP):
-        raise ConfigError(f"{typed}: must be a single value; {name} applies to the whole search")
-    return Flag(key, _values(override, typed), name in groups, typed)
+        why = f"a search over {name} would select configurations by chance"
+    elif name in EXECUTION:
+        why = f"{name} changes how a run is executed, not its configuration"
+    elif name.startswith(WHOLE_SWEEP):
+        why = f"{name} applies to the whole search"
+    else:
+        return Flag(key, _values(override, typed), name in groups, typed)
+    raise ConfigError(f"{typed}: must be a single value; {why}")
 
 
 def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
