@@ -117,7 +117,9 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
             ".safetensors or .pkl file"
         )
     model, _, alias = name.partition("@")
-    return load_registered(model, alias or ALIAS, uri, trust)
+    alias, client = alias or ALIAS, connect(uri)
+    with store_errors(f"trained_model={model}@{alias}", uri):
+        return _load_version(client, uri, client.get_model_version_by_alias(model, alias), alias, trust=trust)
 
 
 def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
@@ -126,13 +128,6 @@ def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
     with store_errors(name, uri):
         weights, record = logged_model(client, uri, client.get_run(run_id))
     return TrainedModel(_of_record(name, record, weights, trust, source=(uri, run_id)), name, record, run_id)
-
-
-def load_registered(name: str, alias: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the version of a registered model to which an alias points."""
-    client = connect(uri)
-    with store_errors(f"trained_model={name}@{alias}", uri):
-        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust=trust)
 
 
 def load_champion(dataset: str, uri: str, trust: Trust = None) -> TrainedModel:
