@@ -11,7 +11,7 @@ Decisions depend only on events, not on a clock, file, or cluster. Therefore, te
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from lenet_exp.errors import UserError
@@ -91,7 +91,7 @@ class Places:
         self._name = name
         self._retries = retries
         self._waiting: deque[Job] = deque()
-        self._tries: dict[int, int] = {}
+        self._tries = Counter[int]()
         self._places: dict[int, _Place] = {}
         self._opened = 0
         self._turns = 0
@@ -121,7 +121,6 @@ class Places:
     def submit(self, job: Job) -> None:
         """Queue a job, which `fill` will assign to a place."""
         if not self.is_stopping:
-            self._tries[job.number] = 0
             self._waiting.append(job)
 
     def fill(self, room: int) -> list[Command]:

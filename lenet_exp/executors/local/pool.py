@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -79,7 +79,7 @@ class Pool:
         self._answer = answer
         self._waiting: deque[int] = deque()
         self._tasks: dict[int, bytes] = {}
-        self._tries: dict[int, int] = {}
+        self._tries = Counter[int]()
         self._names: dict[int, str] = {}
         self._workers: list[_Worker] = []
         self._stopping = False
@@ -102,7 +102,6 @@ class Pool:
         """
         self._names[job] = name or f"job {job}"
         self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
-        self._tries[job] = 0
         self._waiting.append(job)
 
     def next_done(self, timeout: float = math.inf) -> JobEnd | None:
