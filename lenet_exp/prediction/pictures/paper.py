@@ -56,7 +56,6 @@ def find_ink(pixels: Array) -> Ink | None:
     log = np.log((pixels if dark else 255 - pixels) + BLACK)
     log = ndimage.gaussian_filter(log, (0.8, 0.8, 0))
     difference = log - _paper_nearby(log)
-    amount = np.zeros(marked.shape)
     for _ in range(2):
         mixture = _separating(difference, marked)
         amount = _above_its_surroundings(log @ mixture)
