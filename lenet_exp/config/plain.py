@@ -65,7 +65,7 @@ def _read(wanted: Any, value: Any) -> Any:
         return value
     if kind is int and wanted in (int, float) and -(2**63) <= value < 2**63:
         return wanted(value)
-    origin, inner = _parts(wanted)
+    origin, inner = get_origin(wanted), get_args(wanted)
     if origin in (Union, UnionType):
         return value if kind in WHOLE and kind in inner else _read_one_of(inner, value)
     if origin is list and kind is list:
@@ -88,11 +88,6 @@ def _read_one_of(kinds: tuple[Any, ...], value: Any) -> Any:
         except TypeError:
             continue
     raise TypeError
-
-
-@cache
-def _parts(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
-    return get_origin(wanted), get_args(wanted)
 
 
 @cache
