@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.plain import read_as
-from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.config.schema import Config, EngineName, EpochChoice
 from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.training.bits import bits_depend_on
@@ -144,6 +145,12 @@ class Record(Stored):
         """The network's size as MLflow params; empty in records from older releases."""
         known = {"parameters": self.parameters, "multiply_adds": self.multiply_adds}
         return {name: str(number) for name, number in known.items() if number is not None}
+
+    def selected(self, epochs: Sequence[EpochResult]) -> EpochResult | None:
+        """Return the epoch whose weights are the run's model, given the epochs so far; see `training.select`."""
+        if self.config.training.select is EpochChoice.last:
+            return epochs[-1] if epochs else None
+        return max(epochs, key=lambda e: (self.metric.sign * e.value, -e.epoch), default=None)
 
     @property
     def is_result(self) -> bool:

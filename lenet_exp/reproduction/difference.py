@@ -62,9 +62,10 @@ def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> 
     """Return descriptions of the differences between two results.
 
     Args:
-        epochs: epochs of the repeated run that the original run also completed. The best of these epochs is compared.
+        epochs: epochs of the repeated run that the original run also completed. The one that is
+            selected (`training.select`) is compared.
     """
-    best = max(epochs, key=lambda e: (record.metric.sign * e.value, -e.epoch), default=None)
+    best = record.selected(epochs)
     pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}
     if best is not None:
         pairs["best epoch"] = (record.best_epoch, best.epoch)

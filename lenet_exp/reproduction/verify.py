@@ -28,11 +28,11 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
         right, total = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
         if total == 0 or right / total != record.best_val_accuracy:
             return f"its best validation accuracy {record.best_val_accuracy} does not match its confusion matrix"
-    if best is None or not recorded.epochs:
+    first = record.selected(recorded.epochs)
+    if best is None or first is None:
         return ""
     if len(recorded.epochs) != record.epochs:
         return f"its record has {number_of(record.epochs, 'epoch')}, but its history has {len(recorded.epochs)}"
-    first = max(recorded.epochs, key=lambda e: (record.metric.sign * e.value, -e.epoch))
     if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
         return f"its best epoch is {best} ({record.best_val_accuracy}) in the record, but {first.epoch} in the history"
     if digest is not None and first.weights_digest not in (None, digest):
