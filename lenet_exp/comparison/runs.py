@@ -11,7 +11,7 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params, params_of, text
 from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, knobs
 from lenet_exp.config.targets import effective
-from lenet_exp.folders.records import Record
+from lenet_exp.folders.records import Record, TestResult
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
@@ -50,7 +50,7 @@ class ComparedRun:
         last: function that returns the metric's value of the last epoch, or None if no epoch finished.
         data: digests of the data files; empty if unknown.
         split: the split_seed if it distinguishes replicates; 0 if it distinguishes configurations.
-        test_accuracy: function that returns the test accuracy, or None if `lenet-predict` has not scored the run.
+        test_result: function that returns the test result, or None if `lenet-predict` has not scored the run.
         recipe: recipe from which the run was composed, if recipes were swept (`experiment=a,b`); empty if they were
             not swept.
         mlflow_runs: function that returns the IDs of the corresponding MLflow runs, keyed by store name.
@@ -71,7 +71,7 @@ class ComparedRun:
     last: Callable[[], float | None]
     data: str = ""
     split: int = 0
-    test_accuracy: Callable[[], float | None] = lambda: None
+    test_result: Callable[[], TestResult | None] = lambda: None
     recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
     epochs: int | None = None
@@ -85,6 +85,11 @@ class ComparedRun:
     def replicate(self) -> Replicate:
         """The seed and the split, which distinguish the runs of a configuration."""
         return self.seed, self.split
+
+    def test_accuracy(self) -> float | None:
+        """Return the test accuracy; None if `lenet-predict` has not scored the run."""
+        result = self.test_result()
+        return result.accuracy if result is not None else None
 
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
@@ -132,7 +137,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         curve=curve,
         last=lambda: next(reversed(curve()), None),
         data=_data(record) if record is not None else "",
-        test_accuracy=folder.test_accuracy,
+        test_result=folder.test_result,
         recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
         epochs=record.epochs if record is not None else None,

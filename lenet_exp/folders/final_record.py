@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import History, Outcome, Record
 from lenet_exp.machine import now_ms
-from lenet_exp.training.score import class_accuracies, confusion_matrix
+from lenet_exp.training.score import class_accuracies, confusion_matrix, packed
 from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def final_record(
     stopped_early: bool = False,
     end_state: str = "",
     best: Best | None = None,
+    last_right: str | None = None,
     data: TrainingData | None = None,
 ) -> Record:
     """Return the record of a run that has just ended; `Record` describes the fields.
@@ -36,12 +37,15 @@ def final_record(
         history: history of the run, as stored in its folder.
         end_state: digest of the final training state; empty if it is not kept.
         best: best weights and their validation results; None if they are not available.
+        last_right: see `Lane`.
         data: training data of the run, for the confusion matrix; None if the data is not available.
     """
-    matrix, best_epoch = None, history.best.epoch if history.best else None
+    matrix, right, best_epoch = None, None, history.best.epoch if history.best else None
     seconds_to_best = history.seconds_to(best_epoch)
     if best is not None and data is not None:
-        matrix = confusion_matrix(data.labels[data.val_index], best.predictions, data.shape.num_classes)
+        labels = data.labels[data.val_index].cpu()
+        matrix = confusion_matrix(labels, best.predictions, data.shape.num_classes)
+        right = packed(best.predictions == labels)
     large = matrix is not None and len(matrix) > MOST_IN_MATRIX
     return replace(
         begun,
@@ -59,5 +63,7 @@ def final_record(
         weights_digest=weights_digest(best.weights) if best else None,
         confusion_matrix=None if large else matrix,
         class_accuracies=class_accuracies(matrix) if matrix is not None and large else None,
+        best_right=right,
+        last_right=last_right,
         ended_ms=now_ms(),
     )

@@ -78,6 +78,8 @@ class Record(Stored):
         confusion_matrix: counts of validation images; rows are true classes, and columns are predicted classes. None
             for more than 256 classes.
         class_accuracies: accuracy for each class, if there is no confusion matrix; None for a class without images.
+        best_right, last_right: which validation images the weights after the best epoch and after the last epoch
+            classify correctly (see `score.packed`); None if unknown, as in records from older releases.
         history_digest: digest of history.json (see `digests`); None in files from older releases.
         digest: digest of all other content of record.json; None in files from older releases.
     """
@@ -116,6 +118,8 @@ class Record(Stored):
     weights_digest: str | None = None
     confusion_matrix: list[list[int]] | None = None
     class_accuracies: list[float | None] | None = None
+    best_right: str | None = None
+    last_right: str | None = None
     ended_ms: int = 0
     history_digest: str | None = field(default=None, compare=False)
     digest: str | None = field(default=None, compare=False)
@@ -210,11 +214,13 @@ class TestResult(Stored):
         accuracy: test accuracy as a fraction.
         data_digest: SHA-256 digest of the test set's pixels and labels.
         weights_digest: digest of the weights that were evaluated; the accuracy is valid only for these weights.
+        right: which test images are right (see `score.packed`); None in files from older releases.
     """
 
     accuracy: float
     data_digest: str
     weights_digest: str | None
+    right: str | None = None
 
 
 @dataclass(frozen=True)

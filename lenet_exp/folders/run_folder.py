@@ -250,15 +250,15 @@ class RunFolder:
             why = first_line(e)
         return None if why is None else damage_error(weights, why, AGAIN)
 
-    def test_accuracy(self) -> float | None:
-        """Return the test accuracy of the best weights as a fraction.
+    def test_result(self) -> TestResult | None:
+        """Return the test result of the best weights.
 
         The result is None if `lenet-predict sweep=` has not evaluated these weights.
         """
         what_now = "to evaluate the run again, run lenet-predict"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
         result = self.result() if kept else None
-        return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None
+        return kept if kept and result and kept.weights_digest == result.weights_digest else None
 
     def save_test_result(self, result: TestResult) -> None:
         """Save the test result of a finished run.

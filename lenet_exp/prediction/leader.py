@@ -32,6 +32,7 @@ from lenet_exp.tracking.models.prediction import log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.sweep_runs.report import report_sweep
 from lenet_exp.training.execution import choose_device, use_threads
+from lenet_exp.training.score import packed
 
 log = logging.getLogger("lenet_exp")
 
@@ -131,7 +132,8 @@ def _score(
             print_score(model, own, score)
         tested.append(ScoredRun(record, score, result.logged))
         try:
-            folder.save_test_result(TestResult(score.accuracy, score.data_digest, record.weights_digest))
+            right = packed(result.outputs.logits.argmax(1) == result.outputs.raw.labels)
+            folder.save_test_result(TestResult(score.accuracy, score.data_digest, record.weights_digest, right))
         except OSError as e:
             log.warning("%s: cannot save the test result (%s); tables will not show it", folder.path, e.strerror)
         print(printable(run_line(tested[-1], with_split=scored.group.splits > 1)))

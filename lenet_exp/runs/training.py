@@ -88,6 +88,7 @@ class RunTraining:
                 stopped_early=self.lane.stopped_early,
                 end_state=end_state,
                 best=best,
+                last_right=self.lane.last_right,
                 data=self.data,
                 reason=reason,
             )

@@ -22,6 +22,7 @@ from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.lane import Best, Lane, Position
 from lenet_exp.training.metrics import measure
+from lenet_exp.training.score import packed
 from lenet_exp.training.trained.weights import weights_digest
 
 
@@ -177,6 +178,7 @@ def _validate_epoch(
     if improved or selects_last:
         copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.eval_model.state_dict().items()}
         lane.best = Best(epoch, val_accuracy, copied, found.predictions, val_metric=val_metric)
+    lane.last_right = packed(found.predictions == labels)
     lane.note_progress(epoch, metric.sign * value)
     lane.position = Position(epoch + 1)
     return EpochResult(

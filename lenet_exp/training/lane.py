@@ -72,6 +72,8 @@ class Lane:
         order, noise, distortions: random number generators for the image order, for dropout masks and random slopes,
             and for augmentation.
         average: network with the moving average of the weights; None if `training.ema_decay` is not set.
+        last_right: which validation images are right after the last epoch so far (see `score.packed`); None before the
+            end of the first epoch, and after resuming.
         progress: number of the last epoch (counted from 1) that improved the metric by more than
             `training.min_delta`, and its metric, negative if smaller is better; None before the end of the first epoch.
     """
@@ -85,6 +87,7 @@ class Lane:
     distortions: torch.Generator
     average: nn.Module | None = None
     best: Best | None = None
+    last_right: str | None = None
     progress: tuple[int, float] | None = None
     position: Position = field(default_factory=Position)
 

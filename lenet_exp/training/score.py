@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lenet_exp.files import Json
 
@@ -104,6 +108,21 @@ def confusion_matrix(truth: Tensor, predictions: Tensor, num_classes: int = 10) 
 def class_accuracies(counts: list[list[int]]) -> list[float | None]:
     """Return the accuracy for each class from a confusion matrix; None for a class without images."""
     return [row[label] / sum(row) if sum(row) else None for label, row in enumerate(counts)]
+
+
+def packed(right: Tensor) -> str:
+    """Return which images are right, shape (n,), as text: their number, and one bit per image in base64."""
+    return f"{len(right)}:{base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()}"
+
+
+def unpacked(text: str) -> NDArray[np.bool_]:
+    """Return which images are right from the text that `packed` returned.
+
+    Raises:
+        ValueError: the text has another format.
+    """
+    number, _, bits = text.partition(":")
+    return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(number)).astype(bool)
 
 
 def named_matrix(counts: list[list[int]], class_names: Sequence[str]) -> tuple[list[str], list[list[int]]]:

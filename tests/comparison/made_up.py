@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.folders.records import TestResult
 
 BASE = {"dataset": "mnist", "dataset.val_size": "10000", "activation": "selu", "optimizer": "sgd"}
 BASE |= {"optimizer.lr": "0.01", "num_epoch": "3", "split_seed": "0"}
@@ -31,4 +32,5 @@ def many(accuracies: Mapping[int, float] | Iterable[float], **flags: Any) -> lis
 
 def scored(runs: Iterable[ComparedRun], accuracies: Mapping[int, float]) -> list[ComparedRun]:
     """Return the runs with these test accuracies by seed; other seeds have none."""
-    return [replace(run, test_accuracy=partial(accuracies.get, run.seed)) for run in runs]
+    results = {seed: TestResult(accuracy, "", None) for seed, accuracy in accuracies.items()}
+    return [replace(run, test_result=partial(results.get, run.seed)) for run in runs]

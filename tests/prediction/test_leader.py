@@ -17,6 +17,7 @@ from scipy import stats
 from lenet_exp.folders import records
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.training.score import unpacked
 from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, runs
 
@@ -104,6 +105,8 @@ def test_all_configurations_are_scored_on_request(swept, main, workdir):
     assert main("output=after.csv", program="compare").returncode == 0
     rows = list(csv.DictReader((workdir / "after.csv").open()))
     assert [float(row["test_mean"]) for row in rows] == [statistics.fmean(accuracies) for accuracies in pairs]
+    kept = [RunFolder(path).test_result() for path in outputs_dir().glob("runs/*")]
+    assert [unpacked(result.right).mean() for result in kept] == [result.accuracy for result in kept]
     assert float(rows[1]["test_behind"]) == second["lead"]
     report = Path(client(outputs_dir()).download_artifacts(parent().info.run_id, "report.md")).read_text()
     assert all(f"| {float(row['test_mean']) * 100:.2f} ± " in report for row in rows)
@@ -116,7 +119,8 @@ def test_test_result_of_other_weights_is_ignored(swept, tmp_path):
     digest = folder.result().weights_digest
     for weights, accuracy in ((digest, 0.9), ("0" * 64, None)):
         folder.save_test_result(records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights))
-        assert folder.test_accuracy() == accuracy
+        found = folder.test_result()
+        assert (found.accuracy if found else None) == accuracy
 
 
 def test_pictures_are_classified_by_best_run_of_leader(swept, main, workdir):

@@ -23,6 +23,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reproduction.verify import contradiction
 from lenet_exp.tracking.delivery.reproduced import tag_runs
 from lenet_exp.tracking.models.recorded import find_recorded
+from lenet_exp.training.score import packed, unpacked
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, lenet_train, refused, start
@@ -109,7 +110,9 @@ def test_run_of_sweep_and_killed_run_are_reproduced(ready, main):
     write_json(folder.path / "history.json", history | {"epochs": history["epochs"][:1], "best": None})
     first = folder.history().epochs[0]
     best = {"best_epoch": 1, "best_val_accuracy": first.val_accuracy, "weights_digest": first.weights_digest}
-    refresh_digests(folder, replace(record, outcome=Outcome.killed, epochs=1, confusion_matrix=None, **best))
+    refresh_digests(
+        folder, replace(record, outcome=Outcome.killed, epochs=1, confusion_matrix=None, best_right=None, **best)
+    )
     assert " 1 epoch," in reproduced(main, f"run={folder.path}", status=0)
 
 
@@ -167,6 +170,13 @@ def loss_and_history_digest(folder: RunFolder) -> None:
     refresh_digests(folder, record)
 
 
+def correct_images(folder: RunFolder) -> None:
+    record = folder.record()
+    right = unpacked(record.best_right)
+    right[0] = not right[0]
+    refresh_digests(folder, replace(record, best_right=packed(torch.tensor(right))))
+
+
 def seed_and_digests(folder: RunFolder) -> None:
     record = folder.record()
     refresh_digests(folder, replace(record, config=replace(record.config, seed=record.config.seed + 1)))
@@ -179,6 +189,7 @@ def seed_and_digests(folder: RunFolder) -> None:
         (loss_in_the_history, "history.json is corrupt"),
         (byte_of_the_weights, ".safetensors is corrupt"),
         (last_bits_of_the_weights, "its record"),
+        (correct_images, "correct images"),
         (seed_and_digests, "fingerprint"),
     ],
 )

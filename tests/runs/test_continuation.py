@@ -20,6 +20,7 @@ from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.score import unpacked
 from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
 from tests.tools.configs import compose
 from tests.tools.until import until
@@ -65,6 +66,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return train
 
 
+def right(result: RunResult) -> tuple[str, str]:
+    """Return which validation images are right after the best and after the last epoch, which must agree with their
+    accuracies."""
+    best, last = result.record.best_right, result.record.last_right
+    assert unpacked(best).mean() == result.record.best_val_accuracy
+    assert unpacked(last).mean() == RunFolder(result.folder).history().epochs[-1].val_accuracy
+    return best, last
+
+
 @pytest.mark.parametrize(
     ("line", "model"),
     [
@@ -87,6 +97,7 @@ def test_longer_run_equals_uninterrupted_run(line, model, outputs, elsewhere):
         whole.record.best_epoch,
     )
     assert third.record.confusion_matrix == whole.record.confusion_matrix
+    assert right(third) == right(whole)
 
 
 def test_run_continues_early_stopped_run(outputs, elsewhere):
@@ -96,6 +107,7 @@ def test_run_continues_early_stopped_run(outputs, elsewhere):
     assert (longer.record.inherited_epochs, longer.record.epochs) == (whole.record.epochs, whole.record.epochs)
     assert longer.record.stopped_early
     assert epochs(longer) == epochs(whole)
+    assert right(longer) == right(whole)
 
 
 def test_run_that_would_have_stopped_early_ends_at_same_epoch(outputs, elsewhere):

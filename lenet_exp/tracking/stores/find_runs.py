@@ -10,6 +10,7 @@ from lenet_exp.addresses import store_name
 from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import ConfigError, StoreError, first_line
+from lenet_exp.folders.records import TestResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.store import answering, connect, pages
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 VERSION = "version."  # prefix of tags that contain the versions of libraries
+TESTED = "test_accuracy"
 SPLITS = {"training": "train"}  # maps MLflow's name of a split to the name in records
 
 log = logging.getLogger("lenet_exp")
@@ -83,7 +85,7 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
         seconds_to_best=metrics.get("seconds_to_best"),
         curve=curve,
-        test_accuracy=lambda: metrics.get("test_accuracy"),
+        test_result=lambda: TestResult(metrics[TESTED], "", None) if TESTED in metrics else None,
         last=lambda: metrics.get(metric.key),
         mlflow_runs=lambda: {store: run_id},
         parameters=_number(run, "parameters"),

@@ -73,7 +73,7 @@ def report_sweep(
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
     """Return a digest of the results in a report."""
     told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
-    told += [[r.job.run, reached] for r in results if (reached := r.job.folder.test_accuracy()) is not None]
+    told += [[r.job.run, its.accuracy] for r in results if (its := r.job.folder.test_result()) is not None]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
