@@ -17,6 +17,7 @@ from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
+from lenet_exp.comparison.studies.new_images import NewImages, new_images
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
 from lenet_exp.config.metric import Metric, definition
 from lenet_exp.config.package_files import config_groups
@@ -168,6 +169,16 @@ class Comparison:
         """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
         return _leads(self.tested, None if self.design.picked else leader, named=self.design.confirms is not None)
+
+    @cached_property
+    def new_images(self) -> NewImages | None:
+        """Whether the leader's leads hold on new images; None if no lead was tested."""
+        leads = zip(self.groups, self.leads, strict=True)
+        others = [group for group, lead in leads if lead is not None and lead.test != "none"]
+        if self.leader is None or not others:
+            return None
+        best = self.epoch is EpochChoice.best
+        return new_images([self.leader, *others], fixed=self.design.confirms is not None, test_first=best)
 
     @property
     def scored(self) -> bool:

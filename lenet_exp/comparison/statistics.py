@@ -9,6 +9,7 @@ from math import comb
 
 import numpy as np
 
+from lenet_exp.comparison.images import Right, image_variances, with_new_images
 from lenet_exp.comparison.moderation import MODERATED_FROM, moderated, moderated_pairs
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
@@ -110,7 +111,7 @@ class Judged:
     typical: Floats
 
 
-def judged(table: AccuracyTable, images: int | None = None) -> Judged:
+def judged(table: AccuracyTable, images: int | None = None, image_variance: Floats | None = None) -> Judged:
     """Compare the leader with every other group, if the leader was selected by these accuracies as the group with the
     best mean.
 
@@ -132,6 +133,8 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
     Args:
         table: accuracies with at least two replicates per group; the first group is the leader.
         images: number of images from which each accuracy was computed; None if unknown.
+        image_variance: variance of each difference due to the images, for claims about new images
+            (`images.image_variances`); None for claims about these images.
     """
     k = table.values.shape[-2]
     leading, everything = k - 1, k <= MOST_GROUPS
@@ -143,6 +146,8 @@ def judged(table: AccuracyTable, images: int | None = None) -> Judged:
         counts = (~np.isnan(table.values)).sum(axis=-1).astype(float)
         which = (first, second) if everything else (np.zeros(leading, dtype=int), np.arange(1, k))
         found = plain.where(by.flat[..., None], moderated_pairs(plain, by, counts, *which))
+    if image_variance is not None and images is not None:
+        plain, found = (with_new_images(its, image_variance, images) for its in (plain, found))
     significant: Bools = found.p <= LEVEL / comb(k, 2)
     if everything:
         levels = shaffer_levels(k) if by is None else np.minimum(shaffer_levels(k), LAST)
@@ -194,6 +199,25 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     differs, _ = step_down(found.p, holm_levels(len(others)))
     behind = _differences(found, differs, len(others))
     return [replace(one, excluded=one.ahead) for one in behind]
+
+
+def behind_on_new_images(groups: Sequence[Right], *, fixed: bool) -> Bools:
+    """Return whether each group except the first, the leader, is behind the leader on new seeds and new images.
+
+    Args:
+        groups: which images the runs of each group, at least two, classify correctly.
+        fixed: whether the leader was selected before these runs.
+    """
+    k, images = len(groups), len(next(iter(groups[0].values())))
+    table = AccuracyTable.of([{key: float(right.mean()) for key, right in runs.items()} for runs in groups])
+    variance = image_variances(groups, leading=fixed or k > MOST_GROUPS)
+    if fixed:
+        found = with_new_images(first_against_others(table), variance, images)
+        differs, _ = step_down(found.p, holm_levels(k - 1))
+    else:
+        its = judged(table, images, variance)
+        found, differs = its.found, its.differs
+    return differs & (found.points > 0)
 
 
 def _can_moderate(table: AccuracyTable) -> bool:

@@ -83,6 +83,7 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         "notes": notes(comparison),
         "margin": comparison.margin,
         "margin_fixed": comparison.margin_fixed if comparison.margin is not None else None,
+        "new_images": _new_images(comparison),
         "groups": list(rows),
         "effects": [
             # In earlier releases, `importance` had a value.
@@ -97,6 +98,13 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         ],
     }
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
+
+
+def _new_images(comparison: Comparison) -> Mapping[str, Json] | None:
+    its = comparison.new_images
+    if its is None:
+        return None
+    return {"basis": its.basis.value, "images": its.images, "behind": list(map(comparison.name, its.behind))}
 
 
 def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:

@@ -8,12 +8,12 @@ import shlex
 from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, margin_words, points_words
+from lenet_exp.reports.words.scope import variation
 
 FRESH = 5  # number of seeds to suggest for a first comparison
 
@@ -79,7 +79,7 @@ def notes(comparison: Comparison) -> list[str]:
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
-    return [_luck(leader), *cautions(comparison)]
+    return [variation(comparison, leader), *cautions(comparison)]
 
 
 def cautions(comparison: Comparison) -> list[str]:
@@ -147,18 +147,3 @@ def _with(command: str, override: str) -> str:
 def _fresh_seeds(comparison: Comparison) -> str:
     first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
     return f"range({first},{first + FRESH})"
-
-
-def _luck(leader: Group) -> str:
-    """Describe, in a sentence, the source of variation and the sampling error for the number of validation images."""
-    source, images = "seed-to-seed variation", leader.images
-    if leader.splits > 1:
-        seeds = len({seed for seed, _ in leader.accuracy})
-        source = f"variation between {number_of(seeds, 'seed')} and {leader.splits} splits ({leader.n} runs)"
-    if images is None:  # or the metric is not accuracy
-        return f"intervals cover {source} only"
-    luck = f"intervals cover {source} only ({images:,} validation images); "
-    if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
-        return f"{luck}100.00% here means at least {max(0.0, 1 - 3 / images):.2%} in general (95% confidence)"
-    error = math.sqrt(leader.mean * (1 - leader.mean) / images)
-    return f"{luck}the sampling error of {leader.mean:.2%} is {error * 100:.2f} points"

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lenet_exp.amounts import first_of, number_of
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
@@ -21,12 +21,11 @@ from lenet_exp.comparison.verdict import Relation, Verdict, could_be_best, relat
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.reports.words.names import NAMED, names
+from lenet_exp.reports.words.scope import elsewhere, scope
 
 ACCURACY = Metric()
-LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
-SCOPE = "on new seeds, on these validation images"
 AT_CHANCE = "not significantly better than always predicting one class"
-NAMED = 3  # maximum number of configurations named in a sentence; the remaining configurations are counted
 
 
 def verdict(comparison: Comparison) -> str:
@@ -102,15 +101,15 @@ def best_lines(comparison: Comparison) -> list[str]:
     unstable = found.related(Relation.unstable)
     if _is_test(comparison) or len(steady) + len(unstable) < 2:  # a confirmation has its own result
         return []
-    k, names = 1 + len(found.judged), _names(comparison, steady)
+    k, its = 1 + len(found.judged), names(comparison, steady)
     if len(steady) == k:
         return [f"All {k} configurations could be the best."] if k > 2 else []
     noisy = f"; or {number_of(len(unstable), 'unstable one')}" if unstable else ""
-    of = f"is one of {len(steady)} of {k} configurations (95% confidence): {names}"
+    of = f"is one of {len(steady)} of {k} configurations (95% confidence): {its}"
     said = [f"The best {of if len(steady) > 1 else f'is {names} (95% confidence)'}{noisy}."]
     if unstable:
         limit = f"standard deviation more than {UNSTABLE:g} times the typical {comparison.metric.number(found.typical)}"
-        said.append(f"Unstable: {_names(comparison, unstable)} ({limit}).")
+        said.append(f"Unstable: {names(comparison, unstable)} ({limit}).")
     return said
 
 
@@ -214,16 +213,17 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     if not found.tested:
         return _single(comparison, leader, found)
     beaten = found.related(Relation.behind)
+    where = scope(comparison, beaten)
     if found.wins:
-        return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))}: {SCOPE}."
+        return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))}: {where}."
     single = any(_is_better(g, leader) for g in found.untested(single=True))
     among = " among the configurations with several seeds" if single else ""
     tied = [group for group, lead, _ in found.compared if lead.test != "none" and lead.points == 0]
-    tie = f", tied with {_names(comparison, tied)}" if tied else ""
+    tie = f", tied with {names(comparison, tied)}" if tied else ""
     first = f"{name} leads{among}{'' if found.complete else ' so far'}{tie}: {reached}"
     if beaten:
         some = f"{len(beaten)} of {len(found.compared)} others" if found.not_behind else _all(comparison, len(beaten))
-        first += f", ahead of {some} (error rate 5%): {SCOPE}"
+        first += f", ahead of {some} (error rate 5%): {where}"
     return "; ".join([first, *_open(comparison, leader, found)]) + "."
 
 
@@ -238,13 +238,13 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
             least = detectable(1 + len(judged), most)
             clauses.append(f"2 {_unit(leader)} can show only a difference of about {least:.0f} standard deviations")
     if flat := found.untested(single=False):
-        clauses.append(f"{_names(comparison, flat)} cannot be tested, because seeds show no variation")
+        clauses.append(f"{names(comparison, flat)} cannot be tested, because seeds show no variation")
     single = found.untested(single=True)
     higher = [f"{comparison.name(g)} reaches {_reached(g)} with one seed" for g in single if _is_better(g, leader)]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
     if lower := [g for g in single if not _is_better(g, leader)]:
-        clauses.append(f"{_names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed")
+        clauses.append(f"{names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed")
     return clauses
 
 
@@ -255,7 +255,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
         clauses = "; ".join(_open(comparison, leader, found))
         return f"{name} is the only configuration with several seeds: {_reached(leader)}; {clauses}."
     if all(lead.points == 0 for _, lead, _ in found.compared):
-        others = _names(comparison, found.untested(single=True))
+        others = names(comparison, found.untested(single=True))
         return f"{name} and {others} tie: {_reached(leader)}."
     return f"{name} leads: {_reached(leader)}. With one seed per configuration, differences cannot be tested."
 
@@ -309,7 +309,9 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
     answer = f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}"
-    return f"{': '.join(filter(None, [answer, '; '.join(parts)]))}."
+    ahead = [group for group, lead, _ in found.leads if lead.ahead]
+    where = elsewhere(comparison, ahead) if ahead else ""
+    return f"{': '.join(filter(None, [answer, '; '.join(parts)]))}{where}."
 
 
 def _against(other: str, lead: Difference, looked_for: float) -> str:
@@ -346,18 +348,7 @@ def equivalent(comparison: Comparison) -> list[str]:
         return [f"No configuration was shown to be equivalent to {comparison.name(leader)} within {margin}."]
     p = "p < 0.05" + (", corrected for multiple comparisons" if comparison.comparisons > 1 else "")
     are = "is" if len(shown) == 1 else "are"
-    return [f"{_names(comparison, shown)} {are} equivalent to {comparison.name(leader)} within {margin} ({p})."]
-
-
-def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
-    """List configurations by name, or by rank if the names are long.
-
-    For example: `tanh, elu, relu, and 4 more`, or `#2, #3, #5, and 4 more`.
-    """
-    names = list(map(comparison.name, groups))
-    if max(map(len, names[:NAMED]), default=0) > LONG:
-        names = [f"#{1 + comparison.groups.index(group)}" for group in groups]
-    return first_of(names, NAMED)
+    return [f"{names(comparison, shown)} {are} equivalent to {comparison.name(leader)} within {margin} ({p})."]
 
 
 def _some(sentences: Sequence[str], others: str) -> list[str]:

@@ -1,0 +1,23 @@
+"""Lists configurations in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lenet_exp.amounts import first_of
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+
+LONG = 30  # maximum number of characters in a name, because a list of longer names is hard to read
+NAMED = 3  # maximum number of configurations named in a sentence; the remaining configurations are counted
+
+
+def names(comparison: Comparison, groups: Sequence[Group]) -> str:
+    """List configurations by name, or by rank if the names are long.
+
+    For example: `tanh, elu, relu, and 4 more`, or `#2, #3, #5, and 4 more`.
+    """
+    found = list(map(comparison.name, groups))
+    if max(map(len, found[:NAMED]), default=0) > LONG:
+        found = [f"#{1 + comparison.groups.index(group)}" for group in groups]
+    return first_of(found, NAMED)

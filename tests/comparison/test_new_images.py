@@ -1,0 +1,173 @@
+"""Whether a lead holds on new seeds and new images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.images import image_variances, with_new_images
+from lenet_exp.comparison.pairs import AccuracyTable, pairs
+from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.studies.new_images import Basis
+from lenet_exp.folders.records import TestResult
+from lenet_exp.reports.words.scope import scope
+from lenet_exp.training.score import packed, unpacked
+from tests.comparison.made_up import made
+from tests.tools.records import a_record
+
+IMAGES = 2000
+
+
+def difficulties(rng: np.random.Generator, own: float) -> np.ndarray:
+    """Return the difficulty of each image for each of two configurations, shape (2, images)."""
+    return 2 * rng.normal(size=IMAGES) + own * rng.normal(size=(2, IMAGES))
+
+
+def classified(levels: Sequence[float], hard: np.ndarray, rng: np.random.Generator, n: int = 5) -> np.ndarray:
+    """Return which images the n runs of each configuration classify correctly, shape (configurations, n, images)."""
+    noise = 0.02 * rng.normal(size=(len(levels), n, 1)) + rng.normal(size=(len(levels), n, IMAGES))
+    return np.array(levels)[:, None, None] + hard[:, None] + noise > 0
+
+
+def runs_of(right: np.ndarray, digest: str = "d", **more: str) -> list[ComparedRun]:
+    """Return runs of the activations selu, relu, ... that kept which images are right after the last epoch."""
+    found = []
+    for activation, its in zip(("selu", "relu", "tanh"), right, strict=False):
+        for seed, images in enumerate(its):
+            record = a_record(data_digests={"validation": digest}, last_right=packed(torch.tensor(images)))
+            run = made(seed, float(images.mean()), activation=activation, **more)
+            found.append(replace(run, provenance=record))
+    return found
+
+
+def compared(runs: Sequence[ComparedRun], **more: object) -> Comparison:
+    (found,) = compare_runs(runs, ["activation", "seed"], **more)
+    return found
+
+
+@pytest.fixture
+def clear() -> np.ndarray:
+    """Return results of configurations of which the first is better on images in general."""
+    rng = np.random.default_rng(0)
+    return classified([2.6, 1.8], difficulties(rng, 0.3), rng)
+
+
+@pytest.fixture
+def lucky() -> np.ndarray:
+    """Return results of equal configurations, of which the first happens to be better on these images."""
+    rng = np.random.default_rng(1)
+    hard = difficulties(rng, 2.0)
+    while not 0.014 < (hard[0] > -2).mean() - (hard[1] > -2).mean() < 0.02:
+        hard = difficulties(rng, 2.0)
+    return classified([2.0, 2.0], hard, rng)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 250])
+def test_packed_images_are_unpacked(n):
+    right = torch.rand(n, generator=torch.Generator().manual_seed(n)) < 0.5
+    assert unpacked(packed(right)).tolist() == right.tolist()
+
+
+def test_variance_of_images_is_that_of_a_two_way_table(clear):
+    groups = [{(seed, 0): images for seed, images in enumerate(runs)} for runs in clear]
+    table = clear[0].astype(float) - clear[1]
+    off = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    interaction = (off**2).sum() / (4 * (IMAGES - 1))
+    by_image = 5 * table.mean(axis=0).var(ddof=1)
+    (found,) = image_variances(groups, leading=True)
+    assert found == pytest.approx((by_image - interaction) / 5 / IMAGES)
+    assert np.isnan(image_variances([groups[0], {(9, 0): clear[1, 0]}], leading=False)).all()
+
+
+def test_critical_value_is_mean_of_quantiles_weighted_by_variance(clear):
+    table = AccuracyTable(clear.mean(axis=-1), np.arange(5), np.zeros(5, dtype=np.int64))
+    seeds = pairs(table)
+    assert with_new_images(seeds, np.zeros(1), IMAGES).p == pytest.approx(seeds.p)
+    found = with_new_images(seeds, 2 * seeds.error**2, IMAGES)
+    quantiles = stats.t.isf(found.p / 2, 4), stats.t.isf(found.p / 2, IMAGES - 1)
+    critical = (quantiles[0] + 2 * quantiles[1]) / 3
+    assert critical == pytest.approx(np.abs(seeds.points) / found.error, rel=1e-6)
+
+
+def test_lead_in_general_holds_on_new_images(clear):
+    found = compared(runs_of(clear)).new_images
+    assert (found.basis, found.images) == (Basis.last, IMAGES)
+    assert [group.value("activation") for group in found.behind] == ["relu"]
+
+
+def test_lead_on_these_images_alone_does_not_hold_on_new_images(lucky):
+    found = compared(runs_of(lucky))
+    assert found.leads[1].ahead
+    assert found.new_images.behind == []
+    assert "not shown on new images" in scope(found, found.groups[1:])
+
+
+@pytest.mark.parametrize(("select", "after"), [("best", True), ("last", False)])
+def test_sentence_names_the_last_epoch_unless_it_is_compared(clear, select, after):
+    found = compared(runs_of(clear, training__select=select))
+    assert ("last epoch" in scope(found, found.groups[1:])) is after
+    assert "new images" in scope(found, found.groups[1:])
+
+
+def test_test_images_are_preferred_if_all_runs_have_results(clear, lucky):
+    def tested(runs: Sequence[ComparedRun], right: np.ndarray) -> list[ComparedRun]:
+        texts = [packed(torch.tensor(images)) for its in right for images in its]
+        return [
+            replace(run, test_result=lambda text=text: TestResult(float(unpacked(text).mean()), "t", None, text))
+            for run, text in zip(runs, texts, strict=False)
+        ] + list(runs[len(texts) :])
+
+    runs = runs_of(clear)
+    assert compared(tested(runs, lucky)).new_images.basis is Basis.test
+    assert compared(tested(runs, lucky)).new_images.behind == []
+    assert compared(tested(runs, lucky[:1])).new_images.basis is Basis.last
+    assert compared(tested(runs_of(clear, training__select="last"), lucky)).new_images.basis is Basis.last
+
+
+def test_confirmation_tests_only_the_chosen_leader(clear):
+    rng = np.random.default_rng(3)
+    runs = runs_of(np.concatenate([clear, classified([2.0], difficulties(rng, 0.3)[:1], rng)]))
+    found = compared(runs, design=Design(15, confirms="ab12", points=0.01, leader=runs[0].id))
+    assert {group.value("activation") for group in found.new_images.behind} == {"relu", "tanh"}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda runs: [replace(run, provenance=None) for run in runs], Basis.unknown),
+        (lambda runs: [*runs[:-1], replace(runs[-1], provenance=a_record())], Basis.unknown),
+        (lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES), bool), "other")[5:]], Basis.unknown),
+        (
+            lambda runs: [
+                replace(run, flags=run.flags | {"metric": "macro_f1"}, metric=replace(run.metric, name="macro_f1"))
+                for run in runs
+            ],
+            Basis.metric,
+        ),
+    ],
+)
+def test_new_images_are_not_tested_without_accuracies_on_the_same_images(clear, change, why):
+    found = compared(change(runs_of(clear)))
+    assert found.new_images.basis is why
+    assert found.new_images.behind == []
+    assert scope(found, found.groups[1:]) == "on new seeds, on these validation images"
+
+
+def test_swept_splits_are_not_tested_on_new_images(clear):
+    runs = [replace(run, flags=run.flags | {"split_seed": str(run.seed % 2)}) for run in runs_of(clear)]
+    (found,) = compare_runs(runs, ["activation", "seed", "split_seed"])
+    assert found.new_images.basis is Basis.splits
+
+
+def test_configurations_with_other_seeds_are_not_behind_on_new_images(clear):
+    runs = runs_of(clear)
+    found = compared([*runs[:5], *(replace(run, seed=run.seed + 5) for run in runs[5:])])
+    assert found.leads[1].ahead
+    assert found.new_images.behind == []
