@@ -13,12 +13,14 @@ from torch import Tensor
 
 from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
 from lenet_exp.config.schema import Config, Dataset, EngineName
+from lenet_exp.data.files import find_folder
 from lenet_exp.data.normalization import measure_normalization, normalize
 from lenet_exp.data.readers import RawImages, find_class_names, read_images
 from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.data.split import Split, split_indices, split_of
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, DataError
+from lenet_exp.files import user_path
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,27 @@ def data_digests(config: Config) -> dict[str, str]:
     if shared is not None:
         return shared.digests[split_of(config)]
     return _split_digests(_source(config.dataset), config.data_root, split_of(config))
+
+
+def validation_images(config: Config, digest: str) -> RawImages:
+    """Return the raw validation images of a run, in the order of the split, from files on this machine.
+
+    Args:
+        digest: digest of the images; see `TrainingData.digests`.
+
+    Raises:
+        DataError: the files are missing, cannot be read, or contain other images.
+    """
+    dataset, root = config.dataset, config.data_root
+    names = dataset.files.get("train", [])
+    if names and find_folder(dataset, user_path(root).absolute(), names) is None:
+        raise DataError(f"dataset={dataset.name}: not found in {root}")
+    raw = _raw(_source(dataset), root)
+    _, index = split_indices(raw.labels, split_of(config))
+    found = replace(raw, images=raw.images[index], labels=raw.labels[index])
+    if pixels_digest(found.images, found.labels, found.white) != digest:
+        raise DataError(f"dataset={dataset.name}: the validation images in {raw.source} are different")
+    return found
 
 
 def train_count(config: Config) -> int:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
+import io
 import json
 import re
 import shlex
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import lenet_exp
+from lenet_exp.reports.page.deciding_images import deciding_images
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.sweeps.comparisons import load_comparisons
+from lenet_exp.training.score import unpacked
 from tests.tools.commands import SMALL, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, runs
 from tests.tools.until import until
@@ -56,6 +63,23 @@ def test_rerun_of_finished_sweep_does_not_redraw_comparison(here, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
     before, after = (runs(client(where), "sweep")[0].data.tags["mlflow.note.content"] for where in (here, outputs))
     assert after == before
+
+
+def test_page_shows_images_on_which_the_two_best_differ_most(here):
+    (found,), _ = load_comparisons(sweeps(here)[0], None, None, "lenet_exp")
+    right = [sum(unpacked(run.provenance.best_right).astype(int) for run in group.finished) for group in found.groups]
+    apart = sorted(map(tuple, np.transpose(right)), key=lambda pair: -abs(int(pair[0]) - int(pair[1])))[:10]
+    shown = deciding_images(found)
+    counts = re.findall(r"<br>(\d) vs. (\d)<", shown)
+    assert [abs(int(one) - int(other)) for one, other in counts] == [abs(int(a) - int(b)) for a, b in apart]
+    assert {tuple(map(int, pair)) for pair in counts} <= {tuple(map(int, pair)) for pair in np.transpose(right)}
+    for png in re.findall(r"base64,([^\"]+)", shown):
+        assert Image.open(io.BytesIO(base64.b64decode(png))).size == (8, 8)
+    older = [replace(r, provenance=replace(r.provenance, best_right=None)) for r in found.groups[1].runs]
+    recomputed = replace(found, groups=[found.groups[0], replace(found.groups[1], runs=older)])
+    assert deciding_images(recomputed) == shown
+    other = [replace(r, provenance=replace(r.provenance, data_digests={})) for r in older]
+    assert deciding_images(replace(found, groups=[found.groups[0], replace(found.groups[1], runs=other)])) == ""
 
 
 def test_compare_defaults_to_last_sweep(here):

@@ -103,6 +103,13 @@ def test_comparison_has_same_counts_and_results(name):
     assert changes(compared(comparison["gives"]), compared(written("compare", *comparison["flags"]))) == []
 
 
+def test_page_shows_images_that_best_weights_classify_differently():
+    lenet("compare", f"sweep={MADE['base']}", "output=page.html")
+    counts = re.findall(r"<br>([0-3]) vs. ([0-3])<", (PLACE / "page.html").read_text())
+    assert len(counts) == 10
+    assert all(one != other for one, other in counts)
+
+
 def test_sweeps_are_listed_with_states_and_sizes():
     rows = r"^ (\w{16}) .*?(finished|killed) +(\d+/\d+)"
     listed = lenet("sweep", "list").stdout

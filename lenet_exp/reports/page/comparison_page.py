@@ -18,6 +18,7 @@ from pathlib import Path
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.columns import columns
 from lenet_exp.reports.escape import finite
+from lenet_exp.reports.page.deciding_images import deciding_images
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.page.provenance import facts, reproduce_command
 from lenet_exp.reports.run_source import RunSource
@@ -99,6 +100,7 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
 <div class="charts"></div>
 <p class="small scriptless">Charts, sorting, and filters require JavaScript.</p>
 {words}
+{deciding_images(comparison)}
 <details open><summary>How these runs were made</summary>{_made(comparison, source)}</details>
 </section>
 """
