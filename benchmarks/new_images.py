@@ -15,7 +15,7 @@ from lenet_exp.comparison.multiplicity import Floats
 from lenet_exp.comparison.pairs import AccuracyTable
 from lenet_exp.comparison.statistics import judged
 
-TITLE = """
+NEW_IMAGES = """
 ## New seeds and new images
 
 How often a claim about new seeds and new images is wrong, and how much it finds. Each sweep draws new seeds and new
@@ -37,7 +37,7 @@ positive. Over seeds, the accuracy is normal with a standard deviation of 0.5, 0
 
 | k x n | images | false | found, 0.85 | found, 0.98 | found, 0.995 |
 | --- | --- | --- | --- | --- | --- |"""
-BEST = """
+BEST_EPOCH = """
 ### The best epoch
 
 The same for accuracies after the last of 10 epochs, and for the best of them, which was chosen by the same images. All
@@ -50,7 +50,7 @@ it.
 IMAGE, OWN = 2.0, 0.7  # standard deviations of an image's difficulty: for all configurations, and for one of them
 SD = {0.85: 0.005, 0.98: 0.002, 0.995: 0.0004}  # standard deviation over seeds by accuracy, both as fractions
 SIZES = ((2, 3), (2, 5), (2, 10), (4, 3), (4, 5), (6, 3), (6, 5), (6, 10), (10, 3), (10, 5), (10, 10))
-IMAGES = (250, 1000, 10_000)
+SET_SIZES = (250, 1000, 10_000)
 MOST_FALSE, REPETITION = 5.5, 10
 EPOCHS = 10
 
@@ -137,7 +137,7 @@ def nulls(k: int, n: int, images: int) -> Iterator[Scenario]:
 
 def new_image_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of new images, each with whether the goal is reached."""
-    for (k, n), images in product(SIZES, IMAGES):
+    for (k, n), images in product(SIZES, SET_SIZES):
         rates, mark, count = [], "", sweeps // (20 if images > 1000 else 10)
         for number, scenario in enumerate(dict.fromkeys(nulls(k, n, images))):
             rate = scenario.claims(count, (seed, k, n, images, number))[0, 0]
@@ -154,7 +154,7 @@ def new_image_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
 
 def best_epoch_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of the best epoch, each with whether the goal for the last epoch is reached."""
-    for (k, n), images, accuracy in product(((2, 5), (6, 3)), IMAGES, SD):
+    for (k, n), images, accuracy in product(((2, 5), (6, 3)), SET_SIZES, SD):
         scenario = Scenario(n, images, accuracy, (0.0,) * k, (1.0,) * k, alike=(0.5, *(0.95,) * (k - 1)))
         (last, best), _ = scenario.claims(sweeps // 5, (seed, k, n, images, 2))[..., 1]
         yield f"| {k}x{n} | {images:,} | {accuracy} | {last:.1f} | {best:.1f} |", last <= MOST_FALSE

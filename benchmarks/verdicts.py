@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.counts import Counts, run
 from benchmarks.measure import positive
+from benchmarks.new_images import BEST_EPOCH, NEW_IMAGES, best_epoch_rows, new_image_rows
 from benchmarks.scenarios import LADDER, SEEDS_OF, TWO, collapses, earlier, grid, recorded
 from benchmarks.simulated import Source
 from benchmarks.studies import (
@@ -278,7 +279,7 @@ def main() -> None:
         say(line)
     missed += [f"{row.size} {row.name}: {row.worst:.2f}" for rows in found.values() for row in rows if row.missed]
     studies = (INTERACTIONS, interaction_rows), (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows)
-    for title, rows in (*studies, (RANKS, rank_rows)):
+    for title, rows in (*studies, (RANKS, rank_rows), (NEW_IMAGES, new_image_rows), (BEST_EPOCH, best_epoch_rows)):
         say(title)
         for line, good in rows(2 * sweeps, asked.seed):
             say(line)

@@ -16,6 +16,8 @@ AFTER = {Basis.last: "after the last epoch, ", Basis.test: "by the test images, 
 USED = {Basis.last: "validation images after the last epoch", Basis.test: "test images"}
 WHY_NOT = {Basis.metric: "which requires metric=accuracy", Basis.splits: "because they differ between splits"}
 
+UNKNOWN = "some runs did not keep which images are right"
+
 
 def scope(comparison: Comparison, beaten: Sequence[Group]) -> str:
     """Say where the leader's leads over configurations hold, such as `on new seeds and new images`."""
@@ -56,8 +58,8 @@ def variation(comparison: Comparison, leader: Group) -> str:
     if its is None:
         return said
     if not its.images:
-        why = WHY_NOT.get(its.basis, f"because some runs did not keep which images are right{how}")
-        return f"{said}; not tested on new images, {why}"
+        unknown = "which requires sweep=" if comparison.design.filter else f"because {UNKNOWN}{how}"
+        return f"{said}; not tested on new images, {WHY_NOT.get(its.basis, unknown)}"
     left = set(verdict_of(comparison).related(Relation.behind)) - set(its.behind)
     asked = how if left and its.basis is Basis.last else ""
     return f"{said}; new images: tested with {its.images:,} {USED[its.basis]}{asked}"
