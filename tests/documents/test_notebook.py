@@ -59,7 +59,7 @@ def test_executed_cells_match_stored_outputs(tmp_path: Path, empty_store: Path):
         assert bool(text(here)) == bool(text(kept)), here.source
     assert float(re.findall(r"best (\d\d\.\d\d)%", text(found[2]))[0]) > 50
     assert "True" in text(found[3])
-    assert "scan.jpg: 2 " in text(found[9])
+    assert "two.png: 2 " in text(found[9])
 
 
 LINE = ["dataset=digits", "batch_size=32", "num_epoch=3", "tracking.plots=false", "tracking.models=none"]

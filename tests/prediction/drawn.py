@@ -31,8 +31,8 @@ class Style:
     size: tuple[int, int]
     width: int
     mode: str
-    paper: tuple[int, ...] | int
-    ink: tuple[int, ...] | int
+    paper: tuple[int, ...] | int | str
+    ink: tuple[int, ...] | int | str
     ending: str = "png"
     noise: float = 0
     corner: tuple[int, int] = (0, 0)

@@ -11,9 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import Picture, read_picture
-from tests.prediction.drawn import STYLES, draw
+from lenet_exp.prediction.pictures.classify import Picture, classify, read_picture
+from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.models.shipped import shipped_file
+from tests.prediction.drawn import STROKES, STYLES, Style, draw
 from tests.tools.commands import refused
 from tests.tools.configs import compose
 
@@ -36,6 +39,72 @@ def test_drawing_becomes_light_on_dark_20_pixels_wide_and_centered(digit, style,
     assert np.abs(np.array(center) - 13.5).max() <= 1
     assert frame.max() == 255
     assert frame[0].max() < 60  # the background is dark
+
+
+def labels(pictures: list[Picture]) -> list[int]:
+    """Return the classes that the bundled MNIST model predicts."""
+    return [answer.label for answer in classify(load_file(shipped_file("mnist")), pictures)]
+
+
+@pytest.mark.parametrize(("background", "ink"), [("white", "black"), ("black", "white"), ("#1e2878", "#f0dc50")])
+@pytest.mark.parametrize(("side", "width"), [(600, 1), (900, 1), (280, 40)], ids=["thin", "thinner", "thick"])
+def test_digits_with_thin_and_thick_strokes_are_recognized(side, width, background, ink, tmp_path):
+    style = Style((side, side), width, "RGB", background, ink, corner=(side // 8, side // 4), scale=0.75)
+    assert labels([prepared(draw(digit, style, tmp_path / str(digit))) for digit in STROKES]) == list(STROKES)
+
+
+def test_thin_line_is_visible_in_small_picture_box(tmp_path):
+    style = Style((320, 320), 1, "L", 255, 0)
+    assert prepared(draw(7, style, tmp_path / "seven"), "dataset.picture_box=8").frame.max() == 255
+
+
+def test_drawing_contains_separate_strokes_without_specks(tmp_path):
+    pixels = np.full((100, 100), 255, np.uint8)
+    pixels[20:80, 30:40] = pixels[20:28, 50:70] = 0
+    Image.fromarray(pixels).save(tmp_path / "clean.png")
+    pixels[95:97, 95:97] = 0
+    Image.fromarray(pixels).save(tmp_path / "speck.png")
+    clean, speck = (prepared(tmp_path / name).frame for name in ("clean.png", "speck.png"))
+    assert clean[:, 20:].any()
+    assert torch.equal(clean, speck)
+
+
+def test_pictures_in_form_of_training_images_are_unchanged(real_data, tmp_path):
+    raw = read_images(compose(["dataset=mnist"]).dataset, real_data, "test")
+    images = raw.images[:200].reshape(-1, 28, 28)
+    read = []
+    for i, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(tmp_path / "exported.png")
+        read.append(prepared(tmp_path / "exported.png"))
+        assert torch.equal(read[i].frame, image)
+    assert np.mean(np.array(labels(read)) == raw.labels[:200].numpy()) > 0.98
+
+
+@pytest.mark.parametrize("move", [(0, 4), (-4, 0)])
+def test_off_center_picture_in_training_form_is_centered(move, tmp_path):
+    frame = np.zeros((28, 28), np.uint8)
+    frame[4:24, 12:16] = 255
+    Image.fromarray(np.roll(frame, move, (0, 1))).save(tmp_path / "one.png")
+    moved = prepared(tmp_path / "one.png").frame.numpy()
+    center = [np.average(np.arange(28), weights=moved.sum(axis, dtype=float)) for axis in (1, 0)]
+    assert np.abs(np.array(center) - 13.5).max() <= 1
+
+
+def test_noisy_scan_of_blank_page_is_refused(tmp_path):
+    page = np.full((225, 300, 3), (240, 238, 230), np.uint8)
+    noise = np.random.default_rng(0).normal(0, 4, page.shape)
+    Image.fromarray((page + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / "page.png")
+    with pytest.raises(DataError, match=r"page\.png"):
+        prepared(tmp_path / "page.png")
+
+
+def test_picture_of_clothing_keeps_gray_levels(tmp_path):
+    shirt = np.full((60, 80, 3), 255, np.uint8)
+    shirt[10:50, 10:30], shirt[10:50, 50:70] = 0, 128
+    Image.fromarray(shirt).save(tmp_path / "two.png")
+    picture = read_picture(tmp_path / "two.png", compose(["dataset=fashion_mnist"]).dataset)
+    assert {0, 255} <= set(picture.frame.flatten().tolist())
+    assert any(120 < value < 135 for value in picture.frame.flatten().tolist())
 
 
 def test_larger_picture_box_fills_frame(tmp_path):

@@ -17,13 +17,12 @@ from lenet_exp.data.normalization import normalize
 from lenet_exp.data.pictures import fitted, open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
-from lenet_exp.prediction.pictures.frame import FRAME, cropped, frame_of, place, scaled
-from lenet_exp.prediction.pictures.paper import find_drawing, find_ink
+from lenet_exp.prediction.pictures.frame import FRAME, Array, cropped, frame_of, place, scaled
 from lenet_exp.tracking.models.load import TrainedModel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
-LONGEST, SHORTEST = 640, 320  # maximum and minimum length, in pixels, of a picture's longer side for finding ink
-INK = 0.25  # minimum fraction of the contrast for a pixel to count as part of an object
+SIDE = 320  # longer side, in pixels, to which a picture is scaled before its drawing is found
+INK, STROKE = 0.25, 0.35  # minimum fraction of the contrast for a pixel to count as part of a thing or a drawing
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,8 @@ def find_pictures(name: str) -> list[Path]:
 def read_picture(path: Path, dataset: Dataset) -> Picture:
     """Return a picture in the form of the training images.
 
-    A picture that already has this form is used unchanged. All ink is treated as a single drawing.
+    A picture that already has this form is used unchanged. A drawing consists of all pixels that stand out from the
+    background, except specks.
 
     Raises:
         DataError: the file was not found, is not a picture, or contains no drawing.
@@ -90,12 +90,11 @@ def read_picture(path: Path, dataset: Dataset) -> Picture:
     if asis is not None:
         return Picture(path, torch.from_numpy(asis), inverted=False)
     if dataset.shows is PictureContent.things:
-        return _thing(path, image, dataset.picture_box, size)
-    ink = find_ink(np.asarray(_sized(image), dtype=np.float64))
-    drawing = find_drawing(ink.amount) if ink is not None else None
-    if drawing is None or ink is None:
-        raise DataError(f"images={path}: no object found; the picture looks blank")
-    return Picture(path, torch.from_numpy(frame_of(drawing, dataset.picture_box, size)), ink.dark)
+        warn_if_colored("images=", image)
+        shades, inverted = _shades(path, image)
+        return Picture(path, torch.from_numpy(place(cropped(shades, INK), dataset.picture_box, size)), inverted)
+    shades, inverted = _shades(path, scaled(image, SIDE / max(image.size)))
+    return Picture(path, torch.from_numpy(frame_of(shades > STROKE, dataset.picture_box, size)), inverted)
 
 
 def classify(model: TrainedModel, pictures: list[Picture]) -> list[Classification]:
@@ -140,26 +139,22 @@ def _as_trained(image: Image.Image, dataset: Dataset, size: int) -> np.ndarray |
     return gray.copy()
 
 
-def _sized(image: Image.Image) -> Image.Image:
-    longest = max(image.size)
-    return scaled(image, LONGEST / longest if longest > LONGEST else max(1, -(-SHORTEST // longest)))
-
-
 def _edge(gray: np.ndarray) -> np.ndarray:
     return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
-def _thing(path: Path, image: Image.Image, box: int, size: int) -> Picture:
-    """Convert a picture of an object to light on dark, and keep its shades.
+def _shades(path: Path, image: Image.Image) -> tuple[Array, bool]:
+    """Return a picture's contrast with its background, from 0 to 1, and whether the background is light.
 
     The edge of the picture is assumed to be background.
+
+    Raises:
+        DataError: the picture looks blank.
     """
-    warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))
     inverted = background > 127.5
     shades = np.clip(background - gray if inverted else gray - background, 0, None)
     if shades.max() < 16:
         raise DataError(f"images={path}: no object found; the picture looks blank")
-    shades = shades / shades.max()
-    return Picture(path, torch.from_numpy(place(cropped(shades, INK), box, size)), inverted)
+    return shades / shades.max(), inverted

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lenet_exp.prediction.pictures.paper import Array, Mask
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 FRAME = 28  # side length in pixels, as in MNIST; like the training images, frames are later resized to 32x32
 FINE = 8  # pixels of the working image per pixel of the frame
 THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which includes nearly all strokes in MNIST
+SPECK = 0.01  # maximum area of a speck, as a fraction of the largest stroke's area
 
 
 def frame_of(drawing: Mask, box: int, size: int = FRAME) -> NDArray[np.uint8]:
@@ -20,13 +22,17 @@ def frame_of(drawing: Mask, box: int, size: int = FRAME) -> NDArray[np.uint8]:
 
     As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled to fit a square box (20x20 pixels in MNIST)
     without changing its proportions. The drawing is then centered in the frame by its center of mass. Strokes that are
-    finer or broader than those in MNIST are adjusted.
+    finer or broader than those in MNIST are adjusted. Specks are removed.
 
     Args:
         box: length of the drawing's longer side in the frame, in pixels.
         size: height and width of the frame, in pixels.
     """
-    fine = cropped(_resized(cropped(drawing), box * FINE) > 0.5)
+    labels, _ = ndimage.label(drawing, np.ones((3, 3)))
+    areas = np.bincount(labels[drawing])
+    strokes = (areas > SPECK * areas.max())[labels]
+    fine = _resized(cropped(strokes), box * FINE)
+    fine = cropped(fine > fine.max() / 2)  # the maximum is below 1 if all strokes are thin and the picture shrinks
     fine = _with_a_pens_width(fine, size / FRAME)
     return place(cropped(fine.astype(np.float64)), box, size)
 
