@@ -6,7 +6,6 @@
   lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
   lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
-  lenet-sweep du                   show disk usage by file type, and list what can be removed
   lenet-sweep clean                show the size of the final training states of all runs, which runs with a larger
                                    num_epoch continue; dry_run=false removes them
   lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why; instead of sweep=,
@@ -40,7 +39,6 @@ FLAGS: dict[str, dict[str, str | None]] = {
     "status": OF_SWEEP,
     "watch": OF_SWEEP,
     "stop": OF_SWEEP,
-    "du": {},
     "clean": {"dry_run": "true"},
     "rm": {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"},
 }
@@ -57,8 +55,11 @@ def run(arguments: list[str]) -> int:
     log_to_console()
     if action == "rm":
         return rm(values)
-    if action in {"du", "clean"}:
-        return du(values.get("dry_run"))
+    if action == "clean":
+        from lenet_exp.removal.end_states import remove_end_states
+
+        remove_end_states(outputs_dir(), dry_run=values["dry_run"] == "true")
+        return 0
     return _look_after(action, values)
 
 
@@ -92,20 +93,6 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     if words := allocation_status(sweep):
         print(words)
     return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
-
-
-def du(dry_run: str | None) -> int:
-    """Run `lenet-sweep du`, or `lenet-sweep clean` with its flag `dry_run`, and return the exit status."""
-    from lenet_exp.removal.usage import print_usage, remove_end_states
-
-    outputs = outputs_dir()
-    if not outputs.is_dir():
-        raise ConfigError(f"outputs folder {outputs}: not found; set LENET_EXP_OUTPUTS to another folder")
-    if dry_run is not None:
-        remove_end_states(outputs, dry_run=dry_run == "true")
-    else:
-        print_usage(outputs)
-    return 0
 
 
 def rm(values: dict[str, str | None]) -> int:

@@ -1,1 +1,1 @@
-"""Implements `lenet-sweep rm` and `lenet-sweep du`: removes sweeps and runs, and reports disk usage."""
+"""Implements `lenet-sweep rm` and `lenet-sweep clean`: removes sweeps, runs, and final training states."""

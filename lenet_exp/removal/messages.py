@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from lenet_exp.amounts import megabytes, number_of
 from lenet_exp.errors import printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.removal.plan import Plan
 from lenet_exp.removal.stored_runs import Changes
-from lenet_exp.removal.usage import size_of
 
 FEW = 10  # maximum number of runs to list
 
@@ -51,3 +52,17 @@ def _print_few(lines: Sequence[str], count: int) -> None:
 def _name(folder: RunFolder) -> str:
     begun = folder.begun()
     return begun.name if begun is not None else "not trained"
+
+
+def size_of(path: Path) -> int:
+    """Return the size in bytes of a file, or of all files in a folder, as reported by `ls -l`."""
+    if path.is_symlink() or not path.is_dir():
+        return _size(path)
+    return sum(_size(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:  # the file has been deleted in the meantime
+        return 0

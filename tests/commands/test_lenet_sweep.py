@@ -20,13 +20,13 @@ def lenet_sweep(*arguments: str, outputs: Path) -> Done:
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        ([], "list, status, watch, stop, du, clean, rm"),
+        ([], "list, status, watch, stop, clean, rm"),
         (["Status"], "mean status?"),
         (["list", "sweep=last"], "sweep=last: "),
         (["status", "--sweep=last"], "mean sweep=?"),
         (["status"], "sweep=last: "),
         (["stop", "sweep=abcd"], "abcd: "),
-        (["du"], "outputs"),
+        (["clean"], "outputs"),
         (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
     ],
 )
