@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 USAGE = """
 lenet-ui: start the MLflow UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
 
-  lenet-ui                     show the last sweep: runs (best first), curves, parallel coordinates, and report
+  lenet-ui                     show the last sweep: runs (best first), curves, and report
   lenet-ui sweep=<which>       show a different sweep; give its ID (or its first few characters), its MLflow run ID, or
                                its folder
   lenet-ui sweep=all           show all runs of the experiment

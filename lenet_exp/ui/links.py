@@ -70,12 +70,10 @@ class View:
     Attributes:
         key: name of the view in a link; a new view with the same key replaces an existing view.
         search: filter that selects the runs, in MLflow's syntax.
-        params: params that are shown as columns before the metrics and as axes of the parallel-coordinates chart.
+        params: params that are shown as columns before the metrics.
         tags: tags that are shown as columns after the params.
         grouped: params that define a configuration, whose runs are drawn as a single line with a band; empty to draw a
             line for each run.
-        parallel: whether a parallel-coordinates chart is shown before the curves; MLflow cannot show this chart for
-            grouped runs.
         least_accuracy: lower limit of the axis for validation accuracy in a chart with bands, which MLflow would
             start at 0.
         metric: metric by which the runs are ordered.
@@ -86,7 +84,6 @@ class View:
     params: Sequence[str]
     tags: Sequence[str] = ()
     grouped: Sequence[str] = ()
-    parallel: bool = False
     least_accuracy: float = 0.0
     metric: Metric = field(default_factory=Metric)
 
@@ -99,14 +96,13 @@ class View:
         columns = [f"params.`{name}`" for name in self.params] + [f"tags.`{name}`" for name in self.tags]
         columns += [f"metrics.`{self._best}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
-        # A parallel-coordinates chart needs the full width.
         state = AS_IT_BEGINS | {
             "searchFilter": self.search,
             "orderByKey": f"metrics.`{self._best}`",
             "orderByAsc": not self.metric.larger,
             "selectedColumns": columns,
             "compareRunCharts": self._charts(),
-            "compareRunSections": [{**section, "columns": 1 if self.parallel else 2}],
+            "compareRunSections": [{**section, "columns": 2}],
         }
         if self.grouped:
             keys = [{"mode": "param", "groupByData": name} for name in self.grouped]
@@ -117,9 +113,6 @@ class View:
     def _charts(self) -> list[Json]:
         common: dict[str, Json] = {"metricSectionId": SECTION, "deleted": False, "isGenerated": False}
         charts: list[Json] = []
-        if self.parallel:
-            axes: dict[str, Json] = {"selectedParams": list(self.params), "selectedMetrics": [self._best]}
-            charts = [{"type": "PARALLEL", "uuid": "lenet-parallel", **axes, "showAllRuns": True, **common}]
         for name in dict.fromkeys([self.metric.key, *CURVES]):
             scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
             named: dict[str, Json] = {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name, **common}
@@ -143,12 +136,10 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
     grouped = configuration if several else ()
     curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))
-    parallel = replace(table, key=f"{table.key}-parallel", params=columns, parallel=True)
     bands = ", with a band for each configuration" if several else ""
     return [
         _link(client, address, experiment, "runs, best first", view=table),
         _link(client, address, experiment, f"curves{bands}", view=curves, mode=CHARTS),
-        _link(client, address, experiment, "parallel coordinates", view=parallel, mode=CHARTS),
         Link(
             "report, plots, and command of the sweep", f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}"
         ),
@@ -159,7 +150,8 @@ def experiment_links(client: MlflowClient, address: str, experiment: str) -> lis
     """Return links to the pages with all runs of an experiment, given the experiment's ID."""
     search = 'tags.kind = "run"'
     runs = client.search_runs([experiment], search, max_results=MOST_RUNS)
-    view = View("all-runs", search, OF_EXPERIMENT, _tags_of(runs), parallel=True)
+    others = [name for name in _varying([run.data.params for run in runs]) if name not in OF_EXPERIMENT]
+    view = View("all-runs", search, [*OF_EXPERIMENT, *others[:MOST_COLUMNS]], _tags_of(runs))
     return [
         _link(client, address, experiment, "runs, best first", view=view),
         _link(client, address, experiment, "curves", view=view, mode=CHARTS),
@@ -183,10 +175,15 @@ def _tags_of(runs: Sequence[Run]) -> list[str]:
     return ["users", *sorted({name for run in runs for name in run.data.tags if not is_own(name)})]
 
 
+def _varying(params: Sequence[dict[str, str]]) -> list[str]:
+    """Return the params that differ between the runs, in alphabetical order."""
+    names = sorted({name for run in params for name in run})
+    return [name for name in names if len({run.get(name) for run in params}) > 1]
+
+
 def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[str]:
     """Return the params that differ between the runs: swept flags and the flags of swept groups."""
-    names = sorted({name for run in params for name in run})
-    differ = [name for name in names if len({run.get(name) for run in params}) > 1]
+    names, differ = {name for run in params for name in run}, _varying(params)
     found: list[str] = []
     for flag in swept:
         # `activation` is a param itself; `schedule`, `augmentation`, and `experiment` are not.

@@ -22,7 +22,7 @@ class Served:
     """A running `lenet-ui`.
 
     Attributes:
-        links: the pages' addresses by what they show: `runs`, `curves`, `sweep`, `parallel`.
+        links: the pages' addresses by what they show: `runs`, `curves`, `sweep`.
     """
 
     process: subprocess.Popen[str]
@@ -74,6 +74,4 @@ def read_links(process: subprocess.Popen[str]) -> dict[str, str]:
 def links_in(text: str) -> dict[str, str]:
     """Return the links in the output of lenet-ui, by a word of their labels."""
     links = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
-    return {
-        word: url for word in ("runs", "curves", "sweep", "parallel") for shows, url in links.items() if word in shows
-    }
+    return {word: url for word in ("runs", "curves", "sweep") for shows, url in links.items() if word in shows}

@@ -70,15 +70,6 @@ def test_curves_are_grouped_by_configuration_with_seed_bands(page, served, sweep
     screenshot("curves")
 
 
-def test_parallel_coordinates_show_swept_flags_and_accuracy(page, served, screenshot):
-    page.goto(served.links["parallel"])
-    card = page.get_by_test_id(CARD).first
-    card.locator(".dimension").first.wait_for()
-    axes = " ".join(card.locator(".dimension").all_text_contents())
-    assert all(flag in axes for flag in (*SWEPT, "best_val_accuracy"))
-    screenshot("parallel")
-
-
 def test_server_refuses_requests_to_assistant_of_mlflow(served):
     requests = [(method, route.path) for route in assistant_router.routes for method in route.methods]
     assert ("PUT", f"{assistant_router.prefix}/config") in requests
@@ -121,17 +112,17 @@ def test_sweep_page_lists_runs_and_links_report_and_best_run(page, served, sweep
     for flag in swept:
         page.get_by_role("cell", name=flag, exact=True).wait_for()
     description = page.get_by_test_id("note-editor-preview-content")
-    description.locator("table tr").nth(1).wait_for()
+    description.get_by_role("link").nth(1).wait_for()
     assert re.match(r"(relu|selu) lr=0\.\d+ .*\d\d\.\d\d%", description.inner_text())
     assert page.get_by_test_id("show-comment-toggle").count() == 0  # all of it is shown
     screenshot("sweep")
     targets = {link.inner_text(): link.get_attribute("href") for link in description.get_by_role("link").all()}
     page.goto(f"{served.address}/{targets.pop('report')}")
     page.get_by_text("of the variance").first.wait_for()
-    accuracy, run = next(iter(targets.items()))
+    name, run = next(iter(targets.items()))
+    assert re.fullmatch(r"(relu|selu)\Wlr=0\.\d+", name)
     page.goto(f"{served.address}/{run}")
     page.get_by_role("link", name="best_val_accuracy", exact=True).wait_for()
-    assert float(accuracy.split()[0]) > 0
 
 
 @pytest.mark.parametrize(("kind", "name"), [("run", "mistakes.png"), ("sweep", "leaderboard.png")])

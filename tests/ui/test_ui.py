@@ -180,7 +180,7 @@ def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(main, ready, tm
         secret = f"tracking.uri={served.address.replace('//', '//someone:hunter2@')}"
         links = links_in(main(program="ui").stdout)
         parent = links["sweep"].partition("?")[0].rpartition("/")[2]
-        assert set(links) == {"runs", "curves", "sweep", "parallel"}
+        assert set(links) == {"runs", "curves", "sweep"}
         assert all(url.startswith(f"{served.address}/#/") for url in links.values())
         assert links_in(main(f"sweep={folder.name[:6]}", program="ui").stdout) == links
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))

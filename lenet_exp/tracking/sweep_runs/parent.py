@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
-from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome
@@ -82,13 +81,11 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
 
 
 def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
-    """Return the metrics for the MLflow run of a sweep: the number of runs for each outcome, and the best result."""
+    """Return the metrics for the MLflow run of a sweep: the runs for each outcome, and the progress of a search."""
     found = Counter(r.outcome for r in results)
     values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
     values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
     values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
-    if (best := best_of(results)) is not None:
-        values[f"best_{Metric.of(best.job.config.metric).key}"] = best.value
     if plan.search is not None:
         values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
         values |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
