@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
@@ -75,11 +76,19 @@ def clear() -> Comparison:
     return compare_runs(runs, ["activation", "optimizer.lr"])[0]
 
 
+def front() -> Comparison:
+    """Return a comparison of a search for accurate and small networks."""
+    found = searched()
+    groups = [replace(g, runs=[replace(run, parameters=1000 + 37 * i % 400) for run in g.runs])
+              for i, g in enumerate(found.groups)]  # fmt: skip
+    return replace(found, groups=groups, leader=groups[0], searched=replace(found.searched, cost="parameters"))
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages of comparisons, by name."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, comparison in {"grid": grid(), "search": searched(), "clear": clear()}.items():
+    for name, comparison in {"grid": grid(), "search": searched(), "front": front(), "clear": clear()}.items():
         write_comparison(folder / f"{name}.html", [comparison], SOURCE)
     stored = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in clear().groups[:1] for run in g.runs]
     write_comparison(folder / "linked.html", compare_runs(stored), replace(SOURCE, store="mlflow.db"))
@@ -286,6 +295,15 @@ def test_search_page_charts_history_runs_and_trials_by_flag(alone, files):
     assert (axis["name"], axis["type"]) == ("optimizer.lr", "log")
     best = search.best
     assert best.name in report.hover("trials", 0, [float(best.flags["optimizer.lr"]), best.value])
+
+
+def test_search_page_draws_the_pareto_front(alone, files):
+    report = Report(alone).open(files["front"])
+    trials = [(group.parameters, group.mean) for group in front().groups if group.n]
+    best = [t for t in trials if not any(o != t and o[0] <= t[0] and o[1] >= t[1] for o in trials)]
+    line, on_front, dominated = report.option("front")["series"]
+    assert line["data"] == pytest.approx(np.array(sorted(best)))
+    assert (len(on_front["data"]), len(dominated["data"])) == (len(best), len(trials) - len(best))
 
 
 def test_long_table_shows_best_configurations_first(alone, files):

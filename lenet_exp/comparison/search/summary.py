@@ -124,6 +124,7 @@ class SearchSummary:
         begun: time at which the search was first started, in milliseconds since 1970. Epochs that were trained before
             this time are not counted.
         target: the target accuracy (a fraction); None if there is no target.
+        cost: second objective of a Pareto front; empty if there is none.
         config_dir: command-line arguments that specify the folder of the user's own options; empty if the user has no
             such folder.
         metric: metric of the runs.
@@ -136,6 +137,7 @@ class SearchSummary:
     begun: int
     target: float | None = None
     metric: Metric = field(default_factory=Metric)
+    cost: str = ""
     config_dir: list[str] = field(default_factory=list)
 
     @property
@@ -259,9 +261,9 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return SearchSummary(
-        how, objective, flags, runs, begun=begun, target=target, metric=metric, config_dir=config_dir_of(plan)
-    )
+    cost, own = plan.search.cost if objective is Objective.front else "", config_dir_of(plan)
+    summary = SearchSummary(how, objective, flags, runs, begun=begun, target=target, metric=metric)
+    return replace(summary, cost=cost, config_dir=own)
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:

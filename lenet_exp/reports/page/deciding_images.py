@@ -52,7 +52,7 @@ def deciding_images(comparison: Comparison) -> str:
     common = sorted(found[0].keys() & found[1].keys())
     counts = [np.sum([right[key] for key in common], axis=0) for right in found]
     apart = np.abs(counts[0] - counts[1])
-    chosen = [int(i) for i in np.argsort(-apart, kind="stable")[:MOST] if common and apart[i]]
+    chosen = [int(i) for i in np.argsort(-apart, kind="stable")[:MOST] if len(common) > 1 and apart[i]]
     if not chosen:
         return ""
     names = record.config.dataset.class_names or []

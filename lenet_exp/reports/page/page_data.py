@@ -122,6 +122,7 @@ def _search(searched: SearchSummary) -> dict[str, Json]:
     return {
         "how": searched.how,
         "objective": objective_words(searched),
+        "cost": searched.cost,
         "percent": searched.is_metric and searched.metric.percent,
         "loss": searched.is_loss,
         "less": searched.better(1.0) < 0,

@@ -1,5 +1,6 @@
 // Colors, axes, and tooltips that all charts share.
 const COLOURS = ["#2f6fde", "#e07b00", "#2a9d5c", "#c23b8f", "#7b61d6", "#00919c", "#b5651d", "#d43d3d", "#6b8e23", "#808897"];
+const MOST_LEGEND_ROWS = 5;
 const VIRIDIS = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
 const STATES = { finished: "#2f6fde", pruned: "#8b93a1", diverged: "#e07b00" };
 const BEST = "#d43d3d";
@@ -94,6 +95,19 @@ function groupTip(group) {
   const seeds = group.n === 1 ? "one seed" : `n = ${group.n}`;
   const reached = group.n ? `${group.accuracy}${METRIC.percent ? "%" : ""} (${seeds})` + (group.interval === "-" ? "" : `, 95% CI: ${group.interval}`) : "";
   return tip(group.name, reached, group.state, group.remark && `vs. leader: ${group.remark}`);
+}
+
+// Return the options with a legend of as many rows as it needs at this width, and room for it below the chart.
+function withRows(option, width) {
+  if (!option.legend) return option;
+  let [rows, left] = [1, width];
+  for (const name of option.legend.data) {
+    const wide = 44 + Math.min(7 * name.length, 200);
+    if (wide > left) [rows, left] = [rows + 1, width];
+    left -= wide;
+  }
+  if (rows > MOST_LEGEND_ROWS) return option; // then, the legend has pages
+  return { ...option, legend: { ...option.legend, type: "plain" }, grid: { ...option.grid, bottom: 12 + 22 * rows } };
 }
 
 // Add the options that all charts share: the colors of the page, space for labels, and a tooltip within the page.

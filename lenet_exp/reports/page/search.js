@@ -25,6 +25,35 @@ function historyChart(board) {
   return { option, note: `Best result so far versus epochs trained in all trials (${search.how}). Now: ${last.said}, ${last.named}.${marked(ends)}` };
 }
 
+// Draw accuracy versus cost, if the search has two objectives, with a line through the trials of the Pareto front.
+function frontChart(board) {
+  const cost = board.data.search.cost;
+  const trials = board.data.groups.filter((g) => g.n && g.mean !== null && g[cost] > 0);
+  if (!cost || !trials.length) return null;
+  const better = (g, than) => (METRIC.larger ? g.mean > than.mean : g.mean < than.mean);
+  const front = [];
+  for (const g of [...trials].sort((a, b) => a[cost] - b[cost] || (better(a, b) ? -1 : 1))) {
+    if (!front.length || better(g, front[front.length - 1])) front.push(g);
+  }
+  const others = trials.filter((g) => !front.includes(g));
+  const y = axis(most(front.map((g) => g.mean)), { percent: true });
+  const inside = (v) => Math.min(Math.max(v, y.min), y.max);
+  const dots = (groups, color, name) => ({ type: "scatter", name, color, symbolSize: 9, data: groups.map((group) => ({ group, value: [group[cost], inside(group.mean)], symbol: inside(group.mean) === group.mean ? "circle" : "arrow", symbolRotate: 180 })) });
+  const option = based({
+    grid: { bottom: 34 },
+    xAxis: { type: "log", name: cost === "seconds" ? "seconds to the best epoch" : cost, nameGap: 26, axisLabel: { hideOverlap: true } },
+    yAxis: { ...y, name: `${board.data.by} validation ${METRIC.name}`, nameGap: 52 },
+    legend: { data: ["Pareto front", "dominated"] },
+    series: [
+      { type: "line", step: "end", silent: true, symbol: "none", color: BEST, lineStyle: { width: 1 }, data: front.map((g) => [g[cost], g.mean]) },
+      dots(front, BEST, "Pareto front"),
+      dots(others, STATES.pruned, "dominated"),
+    ],
+    tooltip: { trigger: "item", formatter: (p) => groupTip(p.data.group) },
+  });
+  return { option, note: `No other trial has both a better ${METRIC.name} and a lower cost than a trial of the front.${others.some((g) => inside(g.mean) !== g.mean) ? " Arrow: value beyond the axis." : ""}` };
+}
+
 function runsChart(board) {
   const search = board.data.search;
   const runs = search.runs.filter((r) => r.y.length);

@@ -22,12 +22,12 @@ class Card {
     this.area.style.minHeight = made.height ? `${made.height}px` : "";
     this.chart ??= echarts.init(this.area, null, { renderer: "canvas", locale: "EN" });
     this.chart.resize();
-    this.chart.setOption(made.option, { notMerge: true });
+    this.chart.setOption(withRows(made.option, this.width), { notMerge: true });
   }
 
   save(name) {
     const drawn = echarts.init(null, null, { renderer: "svg", ssr: true, width: this.width, height: this.area.clientHeight });
-    drawn.setOption(this.build(this.width).option);
+    drawn.setOption(withRows(this.build(this.width).option, this.width));
     const address = URL.createObjectURL(new Blob([drawn.renderToSVGString()], { type: "image/svg+xml" }));
     drawn.dispose();
     make("a", { href: address, download: `${name}.svg` }).click();
@@ -44,6 +44,7 @@ function cards(section, board) {
   if (search) {
     const state = { flag: "" };
     const options = [["", "trial number"], ...search.flags.map((f) => [f.name, f.name])];
+    add("front", "Pareto front", () => frontChart(board));
     add("history", "Optimization history", () => historyChart(board));
     add("runs", "Learning curves of all runs", () => runsChart(board));
     add("trials", "Trials", (width) => trialsChart(board, width, state), (draw) => [choice("by", options, "", (value) => ((state.flag = value), draw()))]);
