@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from lenet_exp.comparison.studies.interactions import Interactions
     from lenet_exp.folders.results import RunResult
     from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
@@ -247,9 +248,35 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
     Raises:
         UserError: the interactions cannot be tested, or see `compare`.
     """
+    from lenet_exp.reports.words.study_words import interaction_record
+
+    return _studied(sweep, by, lambda found: [interaction_record(its) for its in found.pairs])
+
+
+def contrasts(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.DataFrame:
+    """Return the differences between the values of each swept flag, averaged over all values of the other flags.
+
+    Args:
+        sweep, by: the sweeps and the accuracy to compare, as in `compare`.
+
+    Returns:
+        One row per pair of values of each flag with at most five values. Columns: `dataset`; `flag`; `better`, `worse`:
+        the values; `points`, `low`, `high`: the difference (a fraction) and its simultaneous 95% interval; `p`:
+        p-value, not corrected; `differs`: whether the difference is significant, corrected for all pairs of values of
+        the flag; `left_out`: values and seeds that were left out to obtain a full grid.
+
+    Raises:
+        UserError: the flags cannot be compared, or see `compare`.
+    """
+    return _studied(sweep, by, lambda found: list(map(vars, found.contrasts)))
+
+
+def _studied(
+    sweep: str | list[str] | None, by: str, rows_of: Callable[[Interactions], list[dict[str, Any]]]
+) -> pd.DataFrame:
+    """Return the rows about each full grid as a table."""
     import pandas as pd
 
-    from lenet_exp.reports.words.study_words import interaction_record
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
@@ -260,7 +287,7 @@ def interactions(*, sweep: str | list[str] | None = None, by: str = "best") -> p
             reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"
             raise ConfigError(f"interactions on {comparison.dataset} cannot be tested: {reason}")
         shared = {"dataset": comparison.dataset, "left_out": list(found.left_out)}
-        rows += [shared | interaction_record(its) for its in found.pairs]
+        rows += [shared | row for row in rows_of(found)]
     return pd.DataFrame(rows)
 
 

@@ -285,3 +285,31 @@ def test_flags_that_change_together_have_no_shares():
     assert all(np.isnan(effect.share) for effect in found.flags)
     runs += many([0.85, 0.86], activation="relu", optimizer__lr="0.1", batch_size="64")
     assert effects(grouped(runs), flags).no_shares is None
+
+
+def test_values_are_compared_by_their_averages_over_the_other_flags():
+    found = sweep(n=4).interactions
+    by_cell = {group.value("activation") + group.value("optimizer.lr") + group.value("batch_size"): group.accuracy
+               for group in sweep(n=4).groups}  # fmt: skip
+    average = {a: np.mean([list(acc.values()) for cell, acc in by_cell.items() if cell.startswith(a)], axis=0)
+               for a in ("relu", "selu")}  # fmt: skip
+    (its,) = (its for its in found.contrasts if its.flag == "activation")
+    test = stats.ttest_rel(average[its.better], average[its.worse])
+    interval = test.confidence_interval(0.95)
+    assert (its.points, its.p) == pytest.approx(((average[its.better] - average[its.worse]).mean(), test.pvalue))
+    assert (its.low, its.high) == pytest.approx((interval.low, interval.high))
+    assert its.differs is bool(test.pvalue <= 0.05)
+    (line,) = (line for line in effect_lines(sweep(n=4)) if line.startswith("activation, averaged"))
+    assert f"{its.better} minus {its.worse} +{its.points * 100:.2f} points" in line
+
+
+def test_all_pairs_of_values_share_an_error_rate_and_flags_with_many_values_are_left_out():
+    lrs = ("0.01", "0.02", "0.05")
+    found = [its for its in sweep(lrs=lrs).interactions.contrasts if its.flag == "optimizer.lr"]
+    assert [its.points >= 0 for its in found] == [True] * 3
+    smallest = min(its.p for its in found)
+    assert [its.differs for its in found] == [
+        smallest <= 0.05 / 3 and (its.p == smallest or its.p <= 0.05) for its in found
+    ]
+    flags = {its.flag for its in sweep(lrs=("1", "2", "3", "4", "5", "6")).interactions.contrasts}
+    assert flags == {"activation", "batch_size"}

@@ -13,6 +13,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.multiplicity import LEVEL, holm_adjusted
 from lenet_exp.comparison.pairs import NO_SPREAD, Floats
 from lenet_exp.comparison.statistics import mean_interval
+from lenet_exp.comparison.studies.contrasts import ValueContrast, value_contrasts
 from lenet_exp.comparison.studies.full_grid import LEAST_SEEDS, FullGrid, largest_full_grid
 from lenet_exp.config.metric import Metric
 
@@ -91,6 +92,13 @@ class Interaction:
         return self.p <= LEVEL
 
     @property
+    def swapped(self) -> Interaction:
+        """A copy in which the two flags have changed places."""
+        means, intervals = tuple(zip(*self.means, strict=True)), tuple(zip(*self.intervals, strict=True))
+        levels = self.levels[::-1]
+        return replace(self, first=self.second, second=self.first, levels=levels, means=means, intervals=intervals)
+
+    @property
     def contrast(self) -> Contrast:
         """The two values of each flag between which the effect of the second flag differs most."""
         means = self.metric.sign * np.array(self.means)
@@ -114,12 +122,14 @@ class Interactions:
         left_out: values and seeds that were left out to obtain a full grid, such as `optimizer.lr=1`.
         lost: number of finished runs that were left out.
         no_test: reason why there is no test; None if there is one.
+        contrasts: differences between the values of each flag, averaged over the other flags.
     """
 
     pairs: list[Interaction]
     left_out: tuple[str, ...] = ()
     lost: int = 0
     no_test: str | None = None
+    contrasts: list[ValueContrast] = field(default_factory=list)
 
 
 def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions | None:
@@ -143,7 +153,8 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
     corrected = holm_adjusted(np.array([float(found.test.p) for found in tested]))
     pairs = [replace(found, p=float(p), pairs=len(tested)) for found, p in zip(tested, corrected, strict=True)]
     pairs = sorted(pairs, key=lambda its: float(its.test.p))
-    return Interactions(pairs=pairs, left_out=grid.left_out, lost=grid.lost)
+    contrasts = value_contrasts(grid, metric.sign)
+    return Interactions(pairs=pairs, left_out=grid.left_out, lost=grid.lost, contrasts=contrasts)
 
 
 def interaction_test(table: Floats, runs: int) -> InteractionTest:

@@ -15,7 +15,7 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.words.next_steps import cautions, next_step, notes
 from lenet_exp.reports.words.phrases import best_lines, outcomes, verdict
 from lenet_exp.reports.words.search_words import search_lines
-from lenet_exp.reports.words.study_words import dataset_lines, interaction_lines, numeric_lines
+from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines, numeric_lines
 
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned
@@ -64,7 +64,8 @@ def effect_lines(comparison: Comparison) -> list[str]:
         elif len(found.flags) > 1:
             rest = f"; interactions {found.interactions:.0%}"
         lines.append(f"seeds and the rest {found.seeds:.0%} of the variance{rest}")
-    return [*lines, *interaction_lines(comparison.interactions), *numeric_lines(comparison)]
+    lines += [*contrast_lines(comparison), *interaction_lines(comparison.interactions)]
+    return [*lines, *numeric_lines(comparison)]
 
 
 def _effect_line(effect: Effect, metric: Metric) -> str:

@@ -12,7 +12,7 @@ from lenet_exp.comparison.studies.interactions import Interaction, Interactions
 from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
-from lenet_exp.reports.words.phrases import p_words
+from lenet_exp.reports.words.phrases import interval_words, p_words
 
 STRONGEST = 3  # maximum number of interactions described
 MOST_NAMES = 10  # maximum number of configurations that a line names
@@ -89,6 +89,22 @@ def interaction_lines(found: Interactions | None) -> list[str]:
             "so that every combination has the same seeds"
         )
     return lines
+
+
+def contrast_lines(comparison: Comparison) -> list[str]:
+    """Return a line for each flag with the differences between its values, averaged over the other flags.
+
+    For example: `activation, averaged over the other flags: selu minus tanh +0.21 points (0.05 to 0.37)`.
+    """
+    metric, lines = comparison.metric, dict[str, list[str]]()
+    for its in comparison.interactions.contrasts if comparison.interactions is not None else ():
+        points, low, high = (metric.sign * value for value in (its.points, its.low, its.high))
+        said = (
+            f"{rounded(its.better)} minus {rounded(its.worse)} {metric.number(points, '+')}{' points' * metric.percent}"
+        )
+        said += interval_words(min(low, high), max(low, high), metric) + ("" if its.differs else ", not significant")
+        lines.setdefault(its.flag, []).append(said)
+    return [f"{flag}, averaged over the other flags: {'; '.join(said)}" for flag, said in lines.items()]
 
 
 def interaction_words(its: Interaction) -> str:
