@@ -23,10 +23,15 @@
                                          result, start the sweep with sweep.margin=0.2
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
                                          .tex (table for a paper), .csv, or .json
+  lenet-compare output=table.tex columns=accuracy,n
+                                         write only these columns of accuracy, interval, n, parameters, lead, test, and
+                                         test_lead
   lenet-compare output=figure.pdf figure=curves
-                                         write a vector figure (.pdf or .svg) as wide as a column of a paper; figure= is
+                                         write a figure (.pdf, .svg, or .png) as wide as a column of a paper; figure= is
                                          leaderboard (default), curves, numeric, interaction, parameters, history, or
-                                         the name of a numeric flag
+                                         the name of a numeric flag; figure.width=17 sets the width in centimeters
+  lenet-compare output=figure.pdf figure=interaction flags=activation,optimizer
+                                         show a line for each activation, and the optimizers along the axis
   lenet-compare details=true             also print the effects of flags, interactions, best values, and all notes
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
@@ -49,13 +54,16 @@ from lenet_exp.files import output_path
 from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
 
-FORMATS = (".html", ".md", ".tex", ".csv", ".json", ".pdf", ".svg")
-VECTOR = (".pdf", ".svg")
+FIGURES = (".pdf", ".svg", ".png")
+FORMATS = (".html", ".md", ".tex", ".csv", ".json", *FIGURES)
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
     "output": None,
     "figure": None,
+    "figure.width": None,
+    "flags": None,
+    "columns": None,
     "confirm": None,
     "margin": None,
     "against": None,
@@ -72,8 +80,17 @@ def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
-    if values["figure"] is not None and (output is None or output.suffix.lower() not in VECTOR):
-        raise ConfigError(f"figure={values['figure']}: requires output= with a .pdf or .svg file, such as figure.pdf")
+    for key in ("figure", "figure.width", "flags"):
+        if values[key] is not None and (output is None or output.suffix.lower() not in FIGURES):
+            what = "a .pdf, .svg, or .png file, such as figure.pdf"
+            raise ConfigError(f"{key}={values[key]}: requires output= with {what}")
+    flags = None if values["flags"] is None else values["flags"].split(",")
+    if flags is not None and values["figure"] != "interaction":
+        raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
+    columns = None if values["columns"] is None else values["columns"].split(",")
+    if columns is not None and (output is None or output.suffix.lower() != ".tex"):
+        raise ConfigError(f"columns={values['columns']}: requires output= with a .tex file, such as table.tex")
+    width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
     margin, run = _points("margin", values["margin"]), values["run"] == "true"
     equivalence = values["confirm"] == "equivalence"
     if equivalence and margin is None:
@@ -117,10 +134,11 @@ def compare(arguments: list[str]) -> int:
         from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
 
         print_status(f"comparing runs and writing {output}")
-        if output.suffix.lower() in VECTOR:
-            written = [f"figure: {p}" for p in write_figures(output, comparisons, values["figure"] or "leaderboard")]
+        if output.suffix.lower() in FIGURES:
+            kind = values["figure"] or "leaderboard"
+            written = [f"figure: {p}" for p in write_figures(output, comparisons, kind, width, flags)]
         else:
-            write_comparison(output, comparisons, source)
+            write_comparison(output, comparisons, source, columns)
             written = [f"report: {output}"]
     for comparison in comparisons:
         print_comparison(comparison, details=values["details"] == "true")
@@ -131,16 +149,19 @@ def compare(arguments: list[str]) -> int:
 
 
 def _points(key: str, value: str | None) -> float | None:
+    word = ", or equivalence" if key == "confirm" else ""
+    expected = f"a number of percentage points greater than 0 and less than 100{word}"
+    return _number(key, value, expected, math.ulp(0), most=math.nextafter(100, 0))
+
+
+def _number(key: str, value: str | None, expected: str, least: float, *, most: float) -> float | None:
     try:
-        points = None if value is None else float(value)
+        number = None if value is None else float(value)
     except ValueError:
-        points = math.nan
-    if points is not None and not 0 < points < 100:
-        word = ", or equivalence" if key == "confirm" else ""
-        raise ConfigError(
-            f"{key}={value}: must be a number of percentage points greater than 0 and less than 100{word}"
-        )
-    return points
+        number = math.nan
+    if number is not None and not least <= number <= most:
+        raise ConfigError(f"{key}={value}: must be {expected}")
+    return number
 
 
 def _seeds(value: str | None) -> int | None:

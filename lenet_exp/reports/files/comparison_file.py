@@ -25,8 +25,14 @@ from lenet_exp.reports.words.study_words import interaction_record
 PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML page has all rows
 
 
-def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Write comparisons to a file atomically, in the format that corresponds to the suffix of the file name."""
+def write_comparison(
+    path: Path, comparisons: Sequence[Comparison], source: RunSource, columns: Sequence[str] | None = None
+) -> None:
+    """Write comparisons to a file atomically, in the format that corresponds to the suffix of the file name.
+
+    Args:
+        columns: columns of a LaTeX table; see `tex`.
+    """
     kind = path.suffix.lower()
     if kind == ".html":
         from lenet_exp.reports.page.comparison_page import page
@@ -35,7 +41,7 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunS
     elif kind == ".md":
         write_output_file(path, markdown(comparisons, source, PULL_REQUEST))
     elif kind == ".tex":
-        write_output_file(path, tex(comparisons, source))
+        write_output_file(path, tex(comparisons, source, columns))
     elif kind == ".csv":
         write_output_file(path, csv_text([row for rows in finite(ranked_records(comparisons)) for row in rows]))
     else:
@@ -44,31 +50,40 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunS
         write_output_file(path, json.dumps(finite(data), indent=2) + "\n")
 
 
-def write_figures(path: Path, comparisons: Sequence[Comparison], kind: str) -> list[Path]:
-    """Write a figure for a paper as PDF or SVG, and return the paths of the files.
+def write_figures(
+    path: Path,
+    comparisons: Sequence[Comparison],
+    kind: str,
+    cm: float | None = None,
+    flags: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write a figure for a paper as PDF, SVG, or PNG (300 dpi), and return the paths of the files.
 
     For several datasets, each file name ends with a dataset's name.
 
     Args:
-        kind: see `paper_figure`.
+        kind, flags: see `paper_figure`.
+        cm: width of the figure in centimeters; by default, that of a column.
 
     Raises:
         ConfigError: a comparison does not have this figure.
     """
     from matplotlib import rc_context
 
-    from lenet_exp.reports.files.comparison_plots import paper_figure
+    from lenet_exp.reports.files.comparison_plots import PAPER_WIDTH, paper_figure
 
     several = len(comparisons) > 1
+    width = PAPER_WIDTH if cm is None else cm / 2.54
     drawn = {
-        path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(c, kind) for c in comparisons
+        path.with_stem(f"{path.stem}_{c.dataset}") if several else path: paper_figure(c, kind, width, flags)
+        for c in comparisons
     }
     for to, figure in drawn.items():
         content = io.BytesIO()
         suffix = to.suffix.lower()
         with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lenet_exp"}):  # fonts that journals accept
-            dates = {"CreationDate": None} if suffix == ".pdf" else {"Date": None}
-            figure.savefig(content, format=suffix[1:], metadata=dates)
+            same = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)  # whenever it is drawn
+            figure.savefig(content, format=suffix[1:], metadata=same, dpi=300)
         write_output_file(to, content.getvalue())
     return list(drawn)
 
@@ -111,7 +126,8 @@ def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
     if found is None:
         return None
     pairs = list(map(interaction_record, found.pairs))
-    return {"no_test": found.no_test, "left_out": list(found.left_out), "pairs": pairs}
+    contrasts = list(map(vars, found.contrasts))
+    return {"no_test": found.no_test, "left_out": list(found.left_out), "pairs": pairs, "contrasts": contrasts}
 
 
 def _search(searched: SearchSummary) -> Mapping[str, Json]:

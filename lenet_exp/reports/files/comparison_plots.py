@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from textwrap import shorten
 
 import numpy as np
@@ -18,10 +19,11 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from matplotlib.transforms import Bbox
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
-from lenet_exp.comparison.studies.numeric import NumericFlag, numeric_flags
+from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
@@ -32,6 +34,12 @@ from lenet_exp.reports.words.search_words import objective_words
 
 TICKS = 6  # maximum number of values of a flag that have their own ticks
 LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure, and of lines in other figures
+COLORED, BEST_OF_MANY = (
+    6,
+    4,
+)  # most configurations whose curves all have a color, and how many have one if there are more
+OFFSETS = (4, -9, 14, -19, 24, -29)  # vertical positions of a label next to its point, in points
+DODGE = 0.018  # distance between the error bars of neighboring lines, as a fraction of the axis
 NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's name
 WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
 PAPER_FONT = 7.5  # in points
@@ -52,28 +60,32 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     """Draw all figures that are available for a comparison, and return the figures, keyed by name."""
     if comparison.leader is None:
         return {}
-    drawings = _drawings(comparison)
-    if not comparison.sizes_differ:
-        del drawings["parameters"]
-    drawn = {FILE_NAMES.get(kind, f"accuracy_versus_{kind}"): draw(comparison) for kind, draw in drawings.items()}
+    drawings = _drawings(comparison).items()
+    drawn = {FILE_NAMES.get(kind, f"accuracy_versus_{kind}"): draw(comparison) for kind, draw in drawings}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def paper_figure(comparison: Comparison, kind: str) -> Figure:
+def paper_figure(
+    comparison: Comparison, kind: str, width: float = PAPER_WIDTH, flags: Sequence[str] | None = None
+) -> Figure:
     """Draw one figure at the width of a paper's column, with fonts of 7.5 points and without a title.
 
     Args:
         kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `interaction` (the strongest
             one), `history`, or the name of a numeric flag.
+        width: width of the figure in inches.
+        flags: for an interaction, the flag of the lines and the flag of the axis.
 
     Raises:
         ConfigError: the comparison does not have this figure; the message lists those that it has.
     """
-    drawings = _drawings(comparison)
+    drawings = _drawings(comparison, flags)
+    if kind == "parameters" and kind not in drawings:
+        raise ConfigError("figure=parameters: all networks have the same number of parameters")
     if numeric := numeric_flags(comparison):
         drawings["numeric"] = drawings[numeric[0].flag]
     draw = drawings[one_of("figure", kind, list(drawings))]
-    figure = draw(comparison, paper=True) if comparison.leader is not None else None
+    figure = draw(comparison, paper=width) if comparison.leader is not None else None
     if figure is None:
         raise ConfigError(f"figure={kind}: the runs on {comparison.dataset} have no such figure")
     for axes in figure.axes:
@@ -83,22 +95,31 @@ def paper_figure(comparison: Comparison, kind: str) -> Figure:
     return figure
 
 
-def _drawings(comparison: Comparison) -> dict[str, Drawing]:
+def _drawings(comparison: Comparison, flags: Sequence[str] | None = None) -> dict[str, Drawing]:
     """Return the functions that draw the figures of a comparison, keyed by kind or by the name of a numeric flag."""
     found: dict[str, Drawing] = {
         "leaderboard": leaderboard_figure,
         "curves": curves_figure,
-        "parameters": parameters_figure,
+        **({"parameters": parameters_figure} if comparison.sizes_differ else {}),
         **{numeric.flag: partial(numeric_figure, numeric) for numeric in numeric_flags(comparison)},
     }
     if comparison.interactions is not None and comparison.interactions.pairs:
-        found["interaction"] = partial(interaction_figure, comparison.interactions.pairs[0])
+        found["interaction"] = partial(interaction_figure, _pair(comparison.interactions.pairs, flags))
     if comparison.searched is not None:
         found["history"] = partial(history_figure, comparison.searched)
     return found
 
 
-def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure:
+def _pair(pairs: Sequence[Interaction], flags: Sequence[str] | None) -> Interaction:
+    """Return the interaction of two flags, the first of which has the lines; by default, the strongest interaction."""
+    if flags is None:
+        return pairs[0]
+    both = {",".join(names): its for pair in pairs for names, its in
+            (((pair.first, pair.second), pair), ((pair.second, pair.first), pair.swapped))}  # fmt: skip
+    return both[one_of("flags", ",".join(flags), list(both))]
+
+
+def leaderboard_figure(comparison: Comparison, *, paper: float = 0) -> Figure:
     """Draw the accuracies of the best configurations: means with 95% confidence intervals, and individual seeds.
 
     Configurations that could be the best are blue, and all others are gray. An arrow shows a mean or seed that is
@@ -129,12 +150,13 @@ def leaderboard_figure(comparison: Comparison, *, paper: bool = False) -> Figure
     return figure
 
 
-def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | None:
-    """Draw validation accuracy versus epoch for the ten best configurations: the mean and range over seeds.
+def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
+    """Draw validation accuracy versus epoch for the best configurations: the mean and range over seeds.
 
-    Return None if no curves are available.
+    If there are more than six, the others are gray lines without ranges. Return None if no curves are available.
     """
-    groups = [g for g in comparison.groups if g.n][:CURVES]
+    every_group = [g for g in comparison.groups if g.n]
+    groups = every_group[: len(every_group) if len(every_group) <= COLORED else BEST_OF_MANY]
     names = _names(comparison, groups, paper)
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
     figure, axes = _figure(title, 2.2 + 0.08 * len(names) if paper else 4.4, paper)
@@ -155,6 +177,11 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None
+    rest, label = every_group[len(groups) : LEADERS], "others"
+    for group in rest:
+        mean = np.array([*zip_longest(*group.curves(), fillvalue=np.nan)])
+        axes.plot(np.arange(1, len(mean) + 1), np.nanmean(mean, axis=1), color=EXCLUDED, lw=0.6, zorder=1, label=label)
+        label = ""
     low, high = _most(comparison.metric, late)  # without failures, but with the best epoch of each run
     low, high = (low, max(every)) if comparison.metric.larger else (min(every), high)
     edge = 0.06 * max(high - low, 1e-4)
@@ -165,7 +192,7 @@ def curves_figure(comparison: Comparison, *, paper: bool = False) -> Figure | No
     return figure
 
 
-def numeric_figure(numeric: NumericFlag, comparison: Comparison, *, paper: bool = False) -> Figure:
+def numeric_figure(numeric: NumericFlag, comparison: Comparison, *, paper: float = 0) -> Figure:
     """Draw accuracy versus the values of a numeric flag: means and ranges over seeds.
 
     Each combination of the other flags has its own line.
@@ -193,16 +220,20 @@ def numeric_figure(numeric: NumericFlag, comparison: Comparison, *, paper: bool 
     return figure
 
 
-def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: bool = False) -> Figure:
+def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: float = 0) -> Figure:
     """Draw the mean accuracy for each combination of two flags' values, with 95% confidence intervals."""
     title = f"{comparison.dataset}: {pair.first} and {pair.second}, means (dots) and 95% confidence intervals (bars)"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
-    x = np.arange(len(pair.levels[1]))
-    for n, (level, means) in enumerate(zip(pair.levels[0], pair.means, strict=True)):
-        ends = np.array(pair.intervals[n]).T
-        bars = np.abs(ends - np.array(means))
-        axes.errorbar(x, means, bars, color=MANY_COLORS(n % 10), marker="o", markersize=4, linewidth=1.4, capsize=2,
-                      label=no_math(rounded(level)))  # fmt: skip
+    numbers = [number(level) for level in pair.levels[1]]
+    x = np.array([n for n in numbers if n is not None])
+    log = len(x) == len(numbers) and is_log(pair.levels[1])
+    x = np.arange(len(numbers)) if len(x) < len(numbers) else np.log10(x) if log else x
+    order, apart = np.argsort(x), DODGE * np.ptp(x)
+    for n, (level, means) in enumerate(zip(pair.levels[0], np.array(pair.means), strict=True)):
+        at = x + (n - (len(pair.means) - 1) / 2) * apart  # next to each other, so that the bars do not overlap
+        bars = np.abs(np.array(pair.intervals[n]).T - means)
+        axes.errorbar(at[order], means[order], bars[:, order], color=MANY_COLORS(n % 10), marker="o", markersize=4,
+                      linewidth=1.4, capsize=2, label=no_math(rounded(level)))  # fmt: skip
     axes.set_xticks(x, [no_math(rounded(level)) for level in pair.levels[1]])
     limits = _most(comparison.metric, [end for row in pair.intervals for ends in row for end in ends])
     _metric_axis(comparison.metric, axes, limits, _label(comparison))
@@ -211,8 +242,9 @@ def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: bool
     return figure
 
 
-def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure | None:
-    """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence intervals.
+def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
+    """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence intervals, and a line
+    through the Pareto front.
 
     Return None if no number of parameters is known.
     """
@@ -222,7 +254,7 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
     shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
     title = f"{comparison.dataset}: mean (dot) and 95% confidence interval (bar) over seeds{shown}"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
-    labels = []
+    labels, sign = [], comparison.metric.sign
     for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized], paper), sized, strict=True):
         if not math.isnan(group.interval[0]):
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
@@ -236,10 +268,15 @@ def parameters_figure(comparison: Comparison, *, paper: bool = False) -> Figure 
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("parameters")
     _place(labels, figure, axes)
+    front: list[tuple[int, float]] = []  # networks of which no other one is both smaller and at least as good
+    for group, parameters in sorted(sized, key=lambda pair: (pair[1], -sign * pair[0].mean)):
+        if not front or sign * group.mean > sign * front[-1][1]:
+            front.append((parameters, group.mean))
+    axes.plot(*zip(*front, strict=True), color=EXCLUDED, linewidth=1, zorder=1)
     return figure
 
 
-def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: bool = False) -> Figure | None:
+def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: float = 0) -> Figure | None:
     """Draw the best value so far in a search versus the number of epochs trained.
 
     Return None if no run has finished.
@@ -260,8 +297,9 @@ def history_figure(searched: SearchSummary, comparison: Comparison, *, paper: bo
     return figure
 
 
-def _figure(title: str, height: float, paper: bool) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(PAPER_WIDTH if paper else WIDTH, height), layout="constrained")
+def _figure(title: str, height: float, paper: float) -> tuple[Figure, Axes]:
+    height *= max(paper / PAPER_WIDTH, 1.0) ** 0.5
+    figure = Figure(figsize=(paper or WIDTH, height), layout="constrained")
     axes = figure.subplots()
     style(figure, "" if paper else title)
     return figure, axes
@@ -287,17 +325,20 @@ def _metric_axis(
     if metric.percent:
         axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axis.set_label_text(label)
-    low, taken, marker = limits[0], Counter[float](), "<" if across else "v"
+    low, taken, marker = limits[0], Counter[int](), "<" if across else "v"
+    along = [float(x) for line in axes.lines for x in np.asarray(line.get_xydata())[:, int(across)]]
+    near = max(np.ptp(along) / 10, 1e-9)  # distance below which values are written above each other
     ha, va, dx, dy = ("left", "center", 34, 0) if across else ("center", "bottom", 0, 9)
     for line in [line for line in axes.lines if str(line.get_marker()) in "o.|"]:  # also lines without markers
         points = np.asarray(line.get_xydata())[-1 if last else 0 :, :: -1 if across else 1]
         for at, value in points[points[:, 1] < low].tolist():
             edge, name = (low, at) if across else (at, low), f"{line.get_label()} " if named else ""
+            its = taken[round(at / near)]
             axes.plot(*edge, marker, color=line.get_color(), markersize=5, clip_on=False)
-            axes.annotate(f"{name}{metric.plain(value)}", edge, (dx * (taken[at] + 0.2), dy * (taken[at] + 0.7)),
+            axes.annotate(f"{name}{metric.plain(value)}", edge, (dx * (its + 0.2), dy * (its + 0.7)),
                           textcoords="offset points", color=line.get_color(), fontsize=8, ha=ha, va=va, zorder=2.4,
                           bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})  # fmt: skip
-            taken[at] += 1
+            taken[round(at / near)] += 1
 
 
 def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
@@ -305,28 +346,29 @@ def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
     for label in labels:
         label.set_in_layout(False)  # otherwise, long names leave no room for the axes
     figure.draw_without_rendering()
-    taken = [line.get_window_extent() for line in axes.lines]
+    taken = [line.get_window_extent().padded(2) for line in axes.lines]
 
     def overlap(label: Annotation, side: str, offset: int) -> tuple[bool, float]:
         label.set(ha=side, position=(6 if side == "left" else -6, offset))
         box = label.get_window_extent()
         common = [Bbox.intersection(box, other) for other in taken]
         area = sum(both.width * both.height for both in common if both is not None)
-        return not axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1, area
+        inside = Bbox.union([axes.bbox, box]).bounds == axes.bbox.bounds
+        return not inside, area
 
     for label in labels:
-        places = {(side, offset): overlap(label, side, offset) for side in ("left", "right") for offset in (4, -9)}
+        places = {(side, offset): overlap(label, side, offset) for offset in OFFSETS for side in ("left", "right")}
         overlap(label, *min(places, key=places.__getitem__))
         taken.append(label.get_window_extent())
 
 
-def _legend(figure: Figure, paper: bool, title: str | None = None, *, lower: bool = True) -> None:
+def _legend(figure: Figure, paper: float, title: str | None = None, *, lower: bool = True) -> None:
     loc, size = f"outside {'lower' if lower else 'upper'} center" if paper else "outside right upper", 8
     columns = 2 if paper else 1
     figure.legend(frameon=False, fontsize=size, title=title, title_fontsize=size, loc=loc, ncols=columns)  # type: ignore[call-overload]
 
 
-def _names(comparison: Comparison, groups: Sequence[Group], paper: bool) -> list[str]:
+def _names(comparison: Comparison, groups: Sequence[Group], paper: float) -> list[str]:
     most, names = PAPER_NAME if paper else NAME, [comparison.name(group) for group in groups]
     shortened = [shorten(name, most, placeholder="…") for name in names]
     return list(map(no_math, shortened if len(set(shortened)) == len(set(names)) else names))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.verdict import could_be_best
-from lenet_exp.errors import printable
+from lenet_exp.errors import one_of, printable
 from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
@@ -30,14 +30,20 @@ SIGNS: dict[str, str | int | None] = {
 BRACED = re.compile(r"(?<=[-'`,?!])([-'`,])|^(\s*)([\[*])")
 
 
-def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
+def tex(comparisons: Sequence[Comparison], source: RunSource, chosen: Sequence[str] | None = None) -> str:
     """Format comparisons as LaTeX, with one table per dataset.
 
     A table lists the mean and standard deviation for each configuration, in bold if the configuration could be the
-    best.
+    best. The verdict and the results of other tests are comments above it.
+
+    Args:
+        chosen: names of the columns beside the flags; by default, all columns.
+
+    Raises:
+        ConfigError: there is no such column.
     """
     made_by = printable(source.title)
-    tables = [_table(c, dataset_lines(comparisons) if c is comparisons[-1] else []) for c in comparisons]
+    tables = [_table(c, dataset_lines(comparisons) if c is comparisons[-1] else [], chosen) for c in comparisons]
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(tables)
 
 
@@ -46,33 +52,38 @@ def escaped(text: str) -> str:
     return BRACED.sub(r"\2{\1\3}", printable(text).translate(str.maketrans(SIGNS)))
 
 
-def _table(comparison: Comparison, over_datasets: Sequence[str]) -> str:
-    shown, may_be_best = shown_rows(comparison), could_be_best(comparison)
+def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequence[str] | None) -> str:
+    shown, may_be_best, cols = shown_rows(comparison), could_be_best(comparison), columns(comparison, tex=True)
+    known = {column.name.removesuffix("_alone"): column for column in cols if column.name != "flag"}
+    if chosen is not None:
+        cols = [c for c in cols if c.name == "flag"] + [known[one_of("columns", name, list(known))] for name in chosen]
+    names = {column.name for column in cols}
     name = escaped(comparison.metric.name)
     unit, points = (r", in \%", ", in points") if comparison.metric.percent else ("", "")
     said = rf"{capital(comparison.epoch)} validation {name} on {escaped(comparison.dataset)}{unit}: "
-    said += r"mean $\pm$ standard deviation over $n$ seeds, and 95\% confidence interval (CI) of the mean."
+    said += r"mean $\pm$ standard deviation over $n$ seeds"
+    said += r", and 95\% confidence interval (CI) of the mean." if "interval" in names else "."
     sides = ("leader", "row") if comparison.metric.larger else ("row", "leader")
-    said += rf" Lead: {name} of the {sides[0]} minus that of the {sides[1]}{points}, with simultaneous 95\% intervals."
+    if "lead" in names:
+        lead = rf"{name} of the {sides[0]} minus that of the {sides[1]}{points}, with simultaneous 95\% intervals"
+        said += f" Lead: {lead}."
     if may_be_best:
         said += " Bold: could be the best."
-    if comparison.tested:
+    if names & {"test_alone", "test_lead"}:
         said += " Test: accuracy of the same models on the test images."
     if any(map(at_chance, comparison.groups)):
         said += f" At chance: {AT_CHANCE}."
-    if len(comparison.groups) > 1:
-        said += f" {escaped(verdict(comparison))}"
-    said += "".join(f" {escaped(line)}." for line in numeric_lines(comparison))  # they begin with the name of a flag
-    for lines in (interaction_lines(comparison.interactions), over_datasets):
-        said += "".join(f" {escaped(capital(line))}." for line in lines)
+    told = [verdict(comparison)] if len(comparison.groups) > 1 else []
+    told += [*numeric_lines(comparison), *interaction_lines(comparison.interactions), *over_datasets]
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
-    cols = columns(comparison, tex=True)
     heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]
     lines = [
+        *(f"% {printable(line)}" for line in told),
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{said}}}",
+        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9.:-]+', '-', comparison.dataset)}}}",
         rf"  \begin{{tabular}}{{{''.join('l' if c.name == 'flag' else 'r' for c in cols)}}}",
         r"    \toprule",
         _row(heads),

@@ -7,9 +7,10 @@ import io
 import json
 import re
 from dataclasses import replace
-from itertools import cycle
+from itertools import cycle, product
 from random import Random
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -181,6 +182,8 @@ def test_paper_figures_are_one_column_wide_vector_graphics(comparison, tmp_path)
         assert float(re.search(r'<svg[^>]* width="([\d.]+)pt"', path.read_text()).group(1)) == pytest.approx(3.4 * 72)
     figure = paper_figure(comparison, "leaderboard")
     assert {text.get_fontsize() for text in figure.axes[0].get_yticklabels()} == {7.5}
+    (wide,) = write_figures(tmp_path / "x.png", [comparison], "leaderboard", cm=17)
+    assert Image.open(wide).width == pytest.approx(17 / 2.54 * 300, abs=1)
     both = write_figures(tmp_path / "x.pdf", [comparison, replace(comparison, dataset="kmnist")], "curves")
     assert [path.name for path in both] == ["x_mnist.pdf", "x_kmnist.pdf"]
     assert both[0].read_bytes().startswith(b"%PDF")
@@ -188,6 +191,52 @@ def test_paper_figures_are_one_column_wide_vector_graphics(comparison, tmp_path)
         with pytest.raises(ConfigError, match=expected):
             write_figures(tmp_path / "none.pdf", [comparison], kind)
     assert not (tmp_path / "none.pdf").exists()
+
+
+def grid(*lrs: str) -> Comparison:
+    """Return a comparison of two activations with these learning rates, over four seeds."""
+    random, runs = Random(0), []
+    for lr, name in product(lrs, ("selu", "relu")):
+        runs += many([0.9 + random.gauss(0, 0.01) for _ in range(4)], optimizer__lr=lr, activation=name)
+    return compare_runs(runs, ["activation", "optimizer.lr"])[0]
+
+
+def test_interaction_figure_shows_the_flags_in_the_given_order():
+    found = grid("0.01", "0.1")
+    means = dict(zip(found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True))
+    (axes,) = paper_figure(found, "interaction", flags=["optimizer.lr", "activation"]).axes
+    lines = {container.get_label(): container[0].get_ydata() for container in axes.containers}
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert {(name, lr): y for lr, line in lines.items() for name, y in zip(names, line, strict=True)} == {
+        (name, lr): y for name, line in means.items() for lr, y in zip(["0.01", "0.1"], line, strict=True)
+    }
+    with pytest.raises(ConfigError, match=r"activation,optimizer\.lr"):
+        paper_figure(found, "interaction", flags=["activation", "batch_size"])
+
+
+def test_numeric_axis_of_interaction_is_spaced_by_value():
+    (axes,) = paper_figure(grid("0.01", "0.02", "0.1"), "interaction").axes
+    assert list(axes.get_xticks()) == [0.01, 0.02, 0.1]
+
+
+def test_curves_of_many_configurations_are_gray_except_the_best():
+    runs = [run for i in range(8) for run in many([0.9 - i / 100, 0.901 - i / 100], optimizer__lr=str(1 + i))]
+    (axes,) = paper_figure(compare_runs(runs)[0], "curves").axes
+    colors = [line.get_color() for line in axes.lines if len(line.get_xdata()) > 1]
+    assert colors.count("#8b93a1") == 4
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()][-1] == "others"
+
+
+def test_parameters_figure_has_pareto_front_and_requires_several_sizes():
+    sizes = {"0.25": (4_157, 0.95), "0.5": (15_738, 0.97), "1.0": (61_706, 0.96), "2.0": (244_362, 0.98)}
+    runs = [replace(run, parameters=n) for width, (n, reached) in sizes.items()
+            for run in many([reached, reached], model__width=width)]  # fmt: skip
+    (axes,) = paper_figure(compare_runs(runs)[0], "parameters").axes
+    (front,) = (line for line in axes.lines if line.get_color() == "#8b93a1")
+    assert list(front.get_xdata()) == [4_157, 15_738, 244_362]
+    (same,) = compare_runs([replace(run, parameters=1000) for run in runs])
+    with pytest.raises(ConfigError, match="same number of parameters"):
+        paper_figure(same, "parameters")
 
 
 def test_leaderboard_figure_grays_configurations_that_cannot_be_best(comparison):
@@ -215,7 +264,7 @@ def test_leaderboard_figure_grays_configurations_that_cannot_be_best(comparison)
 def test_figures_mark_means_beyond_axis_with_arrow_and_value(kind, expected):
     noise = cycle([0.001, -0.001, 0, -0.002, 0.001, 0.001, 0, 0.001, -0.001])
     means = {"0.01": (0.97, 0.96), "0.02": (0.98, 0.965), "0.1": (0.12, 0.11)}
-    runs = [replace(run, parameters=1000) for lr, reached in means.items()
+    runs = [replace(run, parameters=1000 + 100 * (name == "relu")) for lr, reached in means.items()
             for name, mean in zip(("selu", "relu"), reached, strict=True)
             for run in many([mean + next(noise) for _ in range(3)], optimizer__lr=lr, activation=name)]  # fmt: skip
     (axes,) = paper_figure(compare_runs(runs, ["activation", "optimizer.lr"])[0], kind).axes
@@ -259,6 +308,7 @@ def test_interaction_figure_has_line_per_value_of_first_flag():
     (axes,), (legend,) = figure.axes, figure.legends
     assert legend.get_title().get_text() == "activation"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1"]
+    assert [*np.diff([container[0].get_xdata()[0] for container in axes.containers])] != [0]  # bars do not overlap
     lines = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
     assert lines == {row: pytest.approx(list(means)) for row, means in zip(
         found.interactions.pairs[0].levels[0], found.interactions.pairs[0].means, strict=True)}  # fmt: skip

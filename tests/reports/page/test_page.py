@@ -15,9 +15,9 @@ from markdown_it import MarkdownIt
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.runs import Provenance
+from lenet_exp.errors import ConfigError
 from lenet_exp.reports.columns import columns, on_test
 from lenet_exp.reports.files.comparison_file import write_comparison
-from lenet_exp.reports.files.comparison_tex import escaped
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.page.provenance import facts
@@ -212,7 +212,8 @@ def test_latex_table_uses_booktabs_and_bold_for_possible_winners(comparison, tmp
     write_comparison(tmp_path / "x.tex", [comparison], SOURCE)
     text = (tmp_path / "x.tex").read_text()
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
-    assert escaped(verdict(comparison)) in text
+    assert f"% {verdict(comparison)}\n" in text
+    assert r"\label{tab:mnist}" in text
     rows = [line.strip() for line in text.splitlines() if line.endswith(r" \\")]
     assert rows[0].startswith("activation & lr & ")
     bold = [row for row in rows if r"\textbf" in row]
@@ -223,6 +224,15 @@ def test_latex_table_uses_booktabs_and_bold_for_possible_winners(comparison, tmp
     assert [row for row, lead in zip(rows[2:], leads, strict=False) if lead not in row] == []
     assert rows[-2].startswith("relu & 0.01 & 10.00 (diverged ")
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_latex_table_has_only_the_chosen_columns(comparison, tmp_path):
+    write_comparison(tmp_path / "x.tex", [comparison], SOURCE, ["n", "accuracy"])
+    text = (tmp_path / "x.tex").read_text()
+    assert r"activation & lr & $n$ & accuracy, \% \\" in text
+    assert "interval" not in text
+    with pytest.raises(ConfigError, match="accuracy"):
+        write_comparison(tmp_path / "y.tex", [comparison], SOURCE, ["acuracy"])
 
 
 def test_every_format_shows_available_test_results(comparison, capsys, tmp_path):
