@@ -9,6 +9,7 @@ from lenet_exp.config import compose as composing
 from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.files import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,7 +273,7 @@ def contrasts(*, sweep: str | list[str] | None = None, by: str = "best") -> pd.D
 
 
 def _studied(
-    sweep: str | list[str] | None, by: str, rows_of: Callable[[Interactions], list[dict[str, Any]]]
+    sweep: str | list[str] | None, by: str, rows_of: Callable[[Interactions], Sequence[Mapping[str, Json]]]
 ) -> pd.DataFrame:
     """Return the rows about each full grid as a table."""
     import pandas as pd
@@ -287,7 +288,7 @@ def _studied(
             reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"
             raise ConfigError(f"interactions on {comparison.dataset} cannot be tested: {reason}")
         shared = {"dataset": comparison.dataset, "left_out": list(found.left_out)}
-        rows += [shared | row for row in rows_of(found)]
+        rows += [{**shared, **row} for row in rows_of(found)]
     return pd.DataFrame(rows)
 
 

@@ -136,7 +136,7 @@ def compare(arguments: list[str]) -> int:
         print_status(f"comparing runs and writing {output}")
         if output.suffix.lower() in FIGURES:
             kind = values["figure"] or "leaderboard"
-            written = [f"figure: {p}" for p in write_figures(output, comparisons, kind, width, flags)]
+            written = [f"figure: {p}" for p in write_figures(output, comparisons, kind, width, flags=flags)]
         else:
             write_comparison(output, comparisons, source, columns)
             written = [f"report: {output}"]

@@ -303,7 +303,7 @@ def test_values_are_compared_by_their_averages_over_the_other_flags():
     assert f"{its.better} minus {its.worse} +{its.points * 100:.2f} points" in line
 
 
-def test_all_pairs_of_values_share_an_error_rate_and_flags_with_many_values_are_left_out():
+def test_contrasts_of_a_flag_share_an_error_rate():
     lrs = ("0.01", "0.02", "0.05")
     found = [its for its in sweep(lrs=lrs).interactions.contrasts if its.flag == "optimizer.lr"]
     assert [its.points >= 0 for its in found] == [True] * 3

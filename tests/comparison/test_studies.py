@@ -97,7 +97,7 @@ def test_files_and_records_contain_mean_ranks(tmp_path):
     assert "mean_rank" not in ranked_records(comparisons[:1])[0][0]
     for ending in ("tex", "csv", "json"):
         write_comparison(tmp_path / f"x.{ending}", comparisons, RunSource("x"))
-    assert (tmp_path / "x.tex").read_text().count("Selu is better than relu and tanh on each dataset") == 1
+    assert (tmp_path / "x.tex").read_text().count("% selu is better than relu and tanh on each dataset") == 1
     assert "mean_rank,worse_on_each" in (tmp_path / "x.csv").read_text()
     assert [row["mean_rank"] for row in json.loads((tmp_path / "x.json").read_text())[1]["groups"]] == [1, 2, 3]
 
