@@ -33,6 +33,7 @@
   lenet-compare output=figure.pdf figure=interaction flags=activation,optimizer
                                          show a line for each activation, and the optimizers along the axis
   lenet-compare details=true             also print the effects of flags, interactions, best values, and all notes
+  lenet-compare plain=true               print bars and sentences without terms of statistics, for a class
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
   tracking.uri=      MLflow store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
@@ -49,7 +50,7 @@ from textwrap import indent
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.config.schema import EpochChoice
-from lenet_exp.errors import ConfigError, one_of
+from lenet_exp.errors import ConfigError, one_of, printable
 from lenet_exp.files import output_path
 from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
@@ -70,6 +71,7 @@ KNOWN: dict[str, str | None] = {
     "seeds": None,
     "run": "false",
     "details": "false",
+    "plain": "false",
     "tracking.uri": None,
     "experiment": "lenet_exp",
     "by": "best",
@@ -119,6 +121,7 @@ def compare(arguments: list[str]) -> int:
         )
         return confirm(values["sweep"], request, run=run)
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
+    from lenet_exp.reports.words.plain_words import plain_lines
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     comparisons, source = load_comparisons(
@@ -141,8 +144,11 @@ def compare(arguments: list[str]) -> int:
             write_comparison(output, comparisons, source, columns)
             written = [f"report: {output}"]
     for comparison in comparisons:
-        print_comparison(comparison, details=values["details"] == "true")
-    print_datasets(comparisons)
+        if values["plain"] == "true":
+            print(*map(printable, plain_lines(comparison)), sep="\n")
+        else:
+            print_comparison(comparison, details=values["details"] == "true")
+    print_datasets(comparisons if values["plain"] == "false" else [])
     for line in written:
         print(line)
     return 0
