@@ -16,6 +16,7 @@ from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.score import check_packed
 
 
 class Outcome(StrEnum):
@@ -123,6 +124,10 @@ class Record(Stored):
     ended_ms: int = 0
     history_digest: str | None = field(default=None, compare=False)
     digest: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        for text in (self.best_right, self.last_right):
+            check_packed(text or "0:")
 
     @property
     def dataset(self) -> str:

@@ -115,12 +115,24 @@ def packed(right: Tensor) -> str:
     return f"{len(right)}:{base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()}"
 
 
+def check_packed(text: str) -> None:
+    """Check that a text has as many bits as its number of images requires.
+
+    Raises:
+        ValueError: it does not.
+    """
+    number, _, bits = text.partition(":")
+    if len(bits) != 4 * -(-int(number) // 24):
+        raise ValueError(f"{text:.20}: must be a number of images and one bit per image in base64")
+
+
 def unpacked(text: str) -> NDArray[np.bool_]:
     """Return which images are right from the text that `packed` returned.
 
     Raises:
         ValueError: the text has another format.
     """
+    check_packed(text)
     number, _, bits = text.partition(":")
     return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(number)).astype(bool)
 

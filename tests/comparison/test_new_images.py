@@ -75,6 +75,12 @@ def test_packed_images_are_unpacked(n):
     assert unpacked(packed(right)).tolist() == right.tolist()
 
 
+@pytest.mark.parametrize("text", ["99999999999:AAAA", "8", "x:AAAA", "-1:AAAA"])
+def test_record_with_a_wrong_number_of_bits_is_refused(text):
+    with pytest.raises(ValueError, match=r"bit|int"):
+        a_record(last_right=text)
+
+
 def test_variance_of_images_is_that_of_a_two_way_table(clear):
     groups = [{(seed, 0): images for seed, images in enumerate(runs)} for runs in clear]
     table = clear[0].astype(float) - clear[1]

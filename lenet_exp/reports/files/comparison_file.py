@@ -89,7 +89,7 @@ def write_figures(
 
 
 def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str, Cell]]) -> Mapping[str, Json]:
-    found = comparison.effects
+    found, its = comparison.effects, comparison.new_images
     data: dict[str, Json] = {
         "dataset": comparison.dataset,
         "verdict": verdict(comparison),
@@ -98,7 +98,7 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         "notes": notes(comparison),
         "margin": comparison.margin,
         "margin_fixed": comparison.margin_fixed if comparison.margin is not None else None,
-        "new_images": _new_images(comparison),
+        "new_images": vars(its) | {"behind": list(map(comparison.name, its.behind))} if its is not None else None,
         "groups": list(rows),
         "effects": [
             # In earlier releases, `importance` had a value.
@@ -113,13 +113,6 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         ],
     }
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
-
-
-def _new_images(comparison: Comparison) -> Mapping[str, Json] | None:
-    its = comparison.new_images
-    if its is None:
-        return None
-    return {"basis": its.basis.value, "images": its.images, "behind": list(map(comparison.name, its.behind))}
 
 
 def _interactions(found: Interactions | None) -> Mapping[str, Json] | None:
