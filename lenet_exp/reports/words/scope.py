@@ -61,5 +61,5 @@ def variation(comparison: Comparison, leader: Group) -> str:
         unknown = "which requires sweep=" if comparison.design.filter else f"because {UNKNOWN}{how}"
         return f"{said}; not tested on new images, {WHY_NOT.get(its.basis, unknown)}"
     left = set(verdict_of(comparison).related(Relation.behind)) - set(its.behind)
-    asked = how if left and its.basis is Basis.last else ""
+    asked = f"; a larger dataset.val_size can show more{how}" if left and its.basis is Basis.last else ""
     return f"{said}; new images: tested with {its.images:,} {USED[its.basis]}{asked}"
