@@ -153,6 +153,12 @@ def test_unstable_configuration_is_listed_separately():
     assert found.groups[6] not in plan(found, 0.01).groups
 
 
+def test_only_steady_configuration_that_can_be_best_is_named():
+    groups = [many(0.9 - n / 50 + 0.001 * np.random.default_rng(n).normal(size=5), lr=str(n)) for n in range(6)]
+    runs = [run for group in groups for run in group] + many([0.9, 0.2, 0.8, 0.1, 0.9], lr="9")
+    assert best_lines(compare_runs(runs)[0])[0] == "The best is lr=0 (95% confidence); or 1 unstable one."
+
+
 def test_verdict_warns_of_collapsed_run():
     runs = [*many([0.981, 0.983, 0.982], activation="selu"), *many([0.985, 0.984, 0.113], activation="relu")]
     (found,) = compare_runs(runs)

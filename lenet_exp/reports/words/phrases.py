@@ -106,7 +106,7 @@ def best_lines(comparison: Comparison) -> list[str]:
         return [f"All {k} configurations could be the best."] if k > 2 else []
     noisy = f"; or {number_of(len(unstable), 'unstable one')}" if unstable else ""
     of = f"is one of {len(steady)} of {k} configurations (95% confidence): {its}"
-    said = [f"The best {of if len(steady) > 1 else f'is {names} (95% confidence)'}{noisy}."]
+    said = [f"The best {of if len(steady) > 1 else f'is {its} (95% confidence)'}{noisy}."]
     if unstable:
         limit = f"standard deviation more than {UNSTABLE:g} times the typical {comparison.metric.number(found.typical)}"
         said.append(f"Unstable: {names(comparison, unstable)} ({limit}).")
