@@ -122,7 +122,7 @@ def check_packed(text: str) -> None:
         ValueError: it does not.
     """
     number, _, bits = text.partition(":")
-    if len(bits) != 4 * -(-int(number) // 24):
+    if int(number) < 1 or len(bits) != 4 * -(-int(number) // 24):
         raise ValueError(f"{text:.20}: must be a number of images and one bit per image in base64")
 
 

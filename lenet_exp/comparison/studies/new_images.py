@@ -25,7 +25,9 @@ class Basis(StrEnum):
     last = "last"  # validation images after the last epoch
     test = "test"  # test images
     metric = "metric"  # the metric is not accuracy
-    splits = "splits"  # the validation images differ between runs
+    splits = "splits"  # split_seed was swept
+    different = "different"  # the validation images differ, or there is only one
+    seeds = "seeds"  # the leader has no seeds in common with the others
     unknown = "unknown"  # some runs did not keep which images are right
 
 
@@ -49,28 +51,34 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
     Args:
         groups: configurations with at least two runs, first the leader.
         fixed: whether the leader was selected before these runs.
-        test_first: whether to prefer test images, if all runs were evaluated on them, to the last epoch.
+        test_first: whether to prefer test images, if all runs were evaluated on them, to the last epoch. If not, they
+            are used if the last epoch cannot be used.
     """
     if not groups[0].metric.is_accuracy:
         return NewImages(Basis.metric)
     if any(g.splits > 1 for g in groups):
         return NewImages(Basis.splits)
-    for basis in (Basis.test, Basis.last) if test_first else (Basis.last,):
-        if (right := _right(groups, basis)) is not None:
+    why = Basis.unknown
+    for basis in (Basis.test, Basis.last) if test_first else (Basis.last, Basis.test):
+        right = _right(groups, basis)
+        if not isinstance(right, Basis):
             behind = behind_on_new_images(right, fixed=fixed)
             found = [group for group, its in zip(groups[1:], behind, strict=True) if its]
             return NewImages(basis, len(next(iter(right[0].values()))), found)
-    return NewImages(Basis.unknown)
+        why = right if basis is Basis.last else why
+    return NewImages(why)
 
 
-def _right(groups: Sequence[Group], basis: Basis) -> list[Right] | None:
-    """Return which images the runs of each group classify correctly; None unless it is known for the same images."""
+def _right(groups: Sequence[Group], basis: Basis) -> list[Right] | Basis:
+    """Return which images the runs of each group classify correctly, or the reason why they cannot be compared."""
     kept = [{run.replicate: _kept(run, basis) for run in group.finished} for group in groups]
     known = {digest for runs in kept for digest, text in runs.values() if text is not None}
-    if len(known) != 1 or any(text is None for runs in kept for _, text in runs.values()):
-        return None
+    if any(text is None for runs in kept for _, text in runs.values()):
+        return Basis.unknown
     right: list[Right] = [{replicate: unpacked(text) for replicate, (_, text) in runs.items() if text} for runs in kept]
-    return right if len(next(iter(right[0].values()))) > 1 else None
+    if len(known) > 1 or {len(its) for runs in right for its in runs.values()} in ({1}, set()):
+        return Basis.different
+    return right if any(len(right[0].keys() & other.keys()) > 1 for other in right[1:]) else Basis.seeds
 
 
 def _kept(run: ComparedRun, basis: Basis) -> tuple[str, str | None]:

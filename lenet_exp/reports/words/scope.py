@@ -14,9 +14,13 @@ from lenet_exp.reports.words.names import names
 
 AFTER = {Basis.last: "after the last epoch, ", Basis.test: "by the test images, "}
 USED = {Basis.last: "validation images after the last epoch", Basis.test: "test images"}
-WHY_NOT = {Basis.metric: "which requires metric=accuracy", Basis.splits: "because they differ between splits"}
-
-UNKNOWN = "some runs did not keep which images are right"
+WHY_NOT = {
+    Basis.metric: "which requires metric=accuracy",
+    Basis.splits: "because split_seed was swept",
+    Basis.different: "because the validation images differ",
+    Basis.seeds: "because the seeds differ",
+    Basis.unknown: "because some runs did not keep which images are right",
+}
 
 
 def scope(comparison: Comparison, beaten: Sequence[Group]) -> str:
@@ -58,8 +62,9 @@ def variation(comparison: Comparison, leader: Group) -> str:
     if its is None:
         return said
     if not its.images:
-        unknown = "which requires sweep=" if comparison.design.filter else f"because {UNKNOWN}{how}"
-        return f"{said}; not tested on new images, {WHY_NOT.get(its.basis, unknown)}"
+        why = "which requires sweep=" if comparison.design.filter else WHY_NOT[its.basis]
+        return f"{said}; not tested on new images, {why}{how if its.basis in (Basis.different, Basis.unknown) else ''}"
     left = set(verdict_of(comparison).related(Relation.behind)) - set(its.behind)
+    how = how if comparison.epoch is EpochChoice.best else ""
     asked = f"; a larger dataset.val_size can show more{how}" if left and its.basis is Basis.last else ""
     return f"{said}; new images: tested with {its.images:,} {USED[its.basis]}{asked}"
