@@ -102,8 +102,8 @@ BREAKS = {
     "continued bits": Break(
         promise="A run with `schedule=constant` that continues a run",
         file="lenet_exp/folders/checkpoints.py",
-        old="= history.epochs, end.seconds, record.last_right\n",
-        new="= history.epochs, end.seconds, record.last_right\n            lane.order.manual_seed(0)\n",
+        old="self.epochs, self.seconds = history.epochs, end.seconds\n",
+        new="self.epochs, self.seconds = history.epochs, end.seconds\n            lane.order.manual_seed(0)\n",
         tests="tests/runs/test_continuation.py -k equals_uninterrupted",
     ),
     "given weights": Break(

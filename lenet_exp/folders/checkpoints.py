@@ -118,7 +118,7 @@ class Checkpoints:
             except CorruptCheckpoint as e:
                 log.warning("%s: its final training state is corrupt (%s)", self.path, e)
                 continue
-            self.epochs, self.seconds, lane.last_right = history.epochs, end.seconds, record.last_right
+            self.epochs, self.seconds = history.epochs, end.seconds
             return True
         return False
 

@@ -73,7 +73,7 @@ class Lane:
             and for augmentation.
         average: network with the moving average of the weights; None if `training.ema_decay` is not set.
         last_right: which validation images are right after the last epoch so far (see `score.packed`); None before the
-            end of the first epoch, and after resuming.
+            end of the first epoch.
         progress: number of the last epoch (counted from 1) that improved the metric by more than
             `training.min_delta`, and its metric, negative if smaller is better; None before the end of the first epoch.
     """

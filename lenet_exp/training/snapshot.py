@@ -45,6 +45,7 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
         "step_losses": at.step_losses,
         "seconds": at.seconds,
         "progress": lane.progress,
+        "last_right": lane.last_right,
         "optimizer": {"state": kept.state, "groups": kept.groups},
     }
     return tensors | kept.tensors, json.dumps(values)
@@ -73,6 +74,7 @@ def _put(lane: Lane, tensors: dict[str, Tensor], text: str) -> None:
         lane.average.load_state_dict(_named("average.", tensors))
     if augments(lane.config.augmentation):
         lane.distortions.set_state(tensors["distortions"])
+    lane.last_right = values.get("last_right")
     lane.progress = tuple(values["progress"]) if values["progress"] else None
     restore_optimizer(lane.optimizer, OptimizerState(tensors, **values["optimizer"]))
     lane.order.set_state(tensors["order"])
