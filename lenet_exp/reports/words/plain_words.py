@@ -6,30 +6,34 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.verdict import Relation, could_be_best, verdict_of
 from lenet_exp.reports.words.names import names
+from lenet_exp.reports.words.phrases import caution, verdict
 
 LONGEST, SHORTEST = 40, 4  # number of characters of the bars with the largest and the smallest value
-MOST = 20  # maximum number of configurations
 
 
 def plain_lines(comparison: Comparison) -> list[str]:
     """Return a line with a bar for each configuration, and sentences about which of them is better."""
     metric, leader = comparison.metric, comparison.leader
-    if leader is None:
-        return [f"{comparison.dataset}: no run has finished"]
+    if leader is None or comparison.design.picked or comparison.design.confirms is not None:
+        return [verdict(comparison)]
     shown = {comparison.name(group): group.mean for group in comparison.groups if group.n}
     low, high, width = min(shown.values()), max(shown.values()), max(map(len, shown))
     lines = [f"{comparison.dataset}: {metric.name} on images that no run trained on; bars do not start at 0"]
-    for name, mean in list(shown.items())[:MOST]:
+    for name, mean in shown.items():
         share = (mean - low) / (high - low) if high > low else 1.0
         lines.append(
             f"  {name:<{width}}  {metric.text(mean):>8}  {'#' * round(SHORTEST + (LONGEST - SHORTEST) * share)}"
         )
     reached = f"{metric.text(leader.mean)}, the average of {number_of(leader.n, 'run')}"
-    lines.append(f"{comparison.name(leader)} is the best so far: {reached}.")
-    if behind := verdict_of(comparison).related(Relation.behind):
-        lines.append(f"It is better than {names(comparison, behind)}; luck alone would rarely show that.")
+    found = verdict_of(comparison)
+    lines.append(f"{comparison.name(leader)} leads: {reached}.")
+    if behind := found.related(Relation.behind):
+        rarely = "luck alone would rarely show that"
+        if caution(comparison.design, comparison.by) is not None:
+            rarely = "but what was trained may have been chosen after results were seen, so it could be luck"
+        lines.append(f"It is better than {names(comparison, behind)}; {rarely}.")
     if rest := [group for group in could_be_best(comparison) if group is not leader]:
         lines.append(f"Whether it is better than {names(comparison, rest)} is open: train more runs, with other seeds.")
     if lost := [group for group in comparison.groups if group.diverged]:
-        lines.append(f"Training of {names(comparison, lost)} broke down: the loss grew without end.")
-    return lines
+        lines.append(f"In some runs of {names(comparison, lost)}, training broke down: the loss grew without end.")
+    return lines if found.complete else [*lines, "Some runs are still missing."]
