@@ -284,11 +284,10 @@ def _studied(
     rows = []
     for comparison in load_comparisons(which, None, None, "lenet_exp", by=by)[0]:
         found = comparison.interactions
-        if found is None or found.no_test is not None:
+        if found is None or not rows_of(found):
             reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"
-            raise ConfigError(f"interactions on {comparison.dataset} cannot be tested: {reason}")
-        shared = {"dataset": comparison.dataset, "left_out": list(found.left_out)}
-        rows += [{**shared, **row} for row in rows_of(found)]
+            raise ConfigError(f"effects of flags on {comparison.dataset} cannot be tested: {reason}")
+        rows += [{"dataset": comparison.dataset, "left_out": [*found.left_out], **row} for row in rows_of(found)]
     return pd.DataFrame(rows)
 
 

@@ -148,12 +148,12 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
         return Interactions(pairs=[], no_test="too many combinations of values have missing or diverged runs")
     metric, couples = groups[0].metric, combinations(range(len(grid.flags)), 2)
     tested = [found for pair in couples if (found := _tested(grid, *pair, metric=metric)) is not None]
+    contrasts = value_contrasts(grid, metric.sign)
     if not tested:
-        return Interactions(pairs=[], no_test="seeds show no variation")
+        return Interactions(pairs=[], no_test="seeds show no variation", contrasts=contrasts)
     corrected = holm_adjusted(np.array([float(found.test.p) for found in tested]))
     pairs = [replace(found, p=float(p), pairs=len(tested)) for found, p in zip(tested, corrected, strict=True)]
     pairs = sorted(pairs, key=lambda its: float(its.test.p))
-    contrasts = value_contrasts(grid, metric.sign)
     return Interactions(pairs=pairs, left_out=grid.left_out, lost=grid.lost, contrasts=contrasts)
 
 
