@@ -248,7 +248,8 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
 
     Return None if no number of parameters is known.
     """
-    sized = [(g, g.parameters) for g in comparison.groups if g.n and g.parameters is not None][:LEADERS]
+    every_size = [(g, g.parameters) for g in comparison.groups if g.n and g.parameters is not None]
+    sized = every_size[:LEADERS]
     if not sized:
         return None
     shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
@@ -269,7 +270,7 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
     axes.set_xlabel("parameters")
     _place(labels, figure, axes)
     front: list[tuple[int, float]] = []  # networks of which no other one is both smaller and at least as good
-    for group, parameters in sorted(sized, key=lambda pair: (pair[1], -sign * pair[0].mean)):
+    for group, parameters in sorted(every_size, key=lambda pair: (pair[1], -sign * pair[0].mean)):
         if not front or sign * group.mean > sign * front[-1][1]:
             front.append((parameters, group.mean))
     axes.plot(*zip(*front, strict=True), color=EXCLUDED, linewidth=1, zorder=1)
