@@ -32,7 +32,7 @@ MOST = 10
 
 def deciding_images(comparison: Comparison) -> str:
     """Return HTML with the validation images on which the leader and the next configuration differ most often, and how
-    often each is right after the best epoch.
+    often each is right.
 
     Return an empty string if the images or the runs' results for them are not available.
     """
@@ -46,7 +46,7 @@ def deciding_images(comparison: Comparison) -> str:
 
     try:
         raw = validation_images(record.config, digest)
-        found = [_right(group, digest) for group in two]
+        found = [_right(group, digest, len(raw.labels)) for group in two]
     except UserError:
         return ""
     common = sorted(found[0].keys() & found[1].keys())
@@ -63,21 +63,21 @@ def deciding_images(comparison: Comparison) -> str:
         image = f'<img src="{_png(raw.images[i] * (255 // raw.white))}" alt="{name}" width="84" height="84">'
         figures.append(f"<figure>{image}<figcaption>{name}<br>{said}</figcaption></figure>")
     first, second = (escape(comparison.name(group)) for group in two)
-    how = f"True class, and how many runs are right after the best epoch (of {len(common)} each)."
+    how = f"True class, and how many runs are right, of {len(common)} each, with the weights of their models."
     return (
         f"<details open><summary>Validation images on which {first} and {second} differ most</summary>"
         f'<p class="small">{how}</p><div class="images">{"".join(figures)}</div></details>'
     )
 
 
-def _right(group: Group, digest: str) -> Right:
+def _right(group: Group, digest: str, images: int) -> Right:
     """Return which validation images the runs classify correctly, if these are the images with the digest."""
     found: dict[Replicate, NDArray[np.bool_]] = {}
     for run in group.finished:
         record = run.provenance
         if isinstance(record, Record) and record.data_digests.get("validation") == digest:
             right = unpacked(record.best_right) if record.best_right is not None else _recomputed(run, record)
-            found |= {run.replicate: right} if right is not None else {}
+            found |= {run.replicate: right} if right is not None and len(right) == images else {}
     return found
 
 
