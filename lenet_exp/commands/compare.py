@@ -56,6 +56,7 @@ from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
 
 FIGURES = (".pdf", ".svg", ".png")
+REQUIRES = dict.fromkeys(("figure", "figure.width", "flags"), FIGURES) | {"columns": (".tex",)}
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", *FIGURES)
 KNOWN: dict[str, str | None] = {
     "sweep": None,
@@ -82,16 +83,13 @@ def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
-    for key in ("figure", "figure.width", "flags"):
-        if values[key] is not None and (output is None or output.suffix.lower() not in FIGURES):
-            what = "a .pdf, .svg, or .png file, such as figure.pdf"
-            raise ConfigError(f"{key}={values[key]}: requires output= with {what}")
+    for key, kinds in REQUIRES.items():
+        if values[key] is not None and (output is None or output.suffix.lower() not in kinds):
+            raise ConfigError(f"{key}={values[key]}: requires output= with a file that ends with {' or '.join(kinds)}")
     flags = None if values["flags"] is None else values["flags"].split(",")
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
     columns = None if values["columns"] is None else values["columns"].split(",")
-    if columns is not None and (output is None or output.suffix.lower() != ".tex"):
-        raise ConfigError(f"columns={values['columns']}: requires output= with a .tex file, such as table.tex")
     width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
     margin, run = _points("margin", values["margin"]), values["run"] == "true"
     equivalence = values["confirm"] == "equivalence"
@@ -138,8 +136,8 @@ def compare(arguments: list[str]) -> int:
 
         print_status(f"comparing runs and writing {output}")
         if output.suffix.lower() in FIGURES:
-            kind = values["figure"] or "leaderboard"
-            written = [f"figure: {p}" for p in write_figures(output, comparisons, kind, width, flags=flags)]
+            paths = write_figures(output, comparisons, values["figure"] or "leaderboard", width, flags=flags)
+            written = [f"figure: {path}" for path in paths]
         else:
             write_comparison(output, comparisons, source, columns)
             written = [f"report: {output}"]

@@ -16,6 +16,7 @@ from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.errors import ConfigError
 
 AT_MOST = 100  # maximum number of seeds for a suggested confirmation
+MANY_RUNS = 200  # number of runs above which a larger difference is suggested
 DIFFERENCES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # differences to confirm, in percentage points
 ROUNDING = 5e-5  # half of the last digit of a printed accuracy
 
@@ -122,7 +123,7 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
         able = [d for d in DIFFERENCES if d / 100 >= detects]
         points = max((d for d in able if d / 100 <= seen + ROUNDING), default=able[0])
         wanted = make(points / 100)
-        if wanted.cheaper and points < able[-1]:
+        if wanted.seeds * max(len(wanted.groups), 2) > MANY_RUNS and points < able[-1]:
             points = able[able.index(points) + 1]
             wanted = make(points / 100)
     except (ConfigError, IndexError):

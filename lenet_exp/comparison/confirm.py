@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison, named_leader
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS, Power, shrunk
+from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.statistics import Accuracies, Difference
 from lenet_exp.comparison.studies.equivalence import equivalences
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS
-
-MANY_RUNS = 200  # number of runs above which a plan also says what fewer runs detect
-CHEAPER = (50, 100)
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,11 @@ class ConfirmationPlan:
         seeds: number of new seeds per group.
         detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%, or
             the margin within which equal groups are found equivalent; None if no spread is known.
-        cheaper: for a plan with more than 200 runs, what plans with about 50 and 100 runs detect, by number of seeds.
     """
 
     groups: list[Group]
     seeds: int
     detects: float | None
-    cheaper: dict[int, float] = field(default_factory=dict)
 
 
 def plan(
@@ -124,9 +119,7 @@ def plan(
         *some, last = [f"{flag}={round(power.detects(n), 4) * 100:g} requires {n} seeds" for n in (20, 50, 100)]
         smaller = f"{', '.join(some)}, and {last}"
         raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
-    sides = max(len(groups), 2)
-    cheaper = {runs // sides: power.detects(runs // sides) for runs in CHEAPER if runs // sides >= LEAST_SEEDS}
-    return ConfirmationPlan(groups, needed, points, cheaper if needed * sides > MANY_RUNS else {})
+    return ConfirmationPlan(groups, needed, points)
 
 
 def _groups(comparison: Comparison, asked: str, baseline: bool) -> list[Group]:

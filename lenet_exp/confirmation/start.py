@@ -113,9 +113,6 @@ def _planned(
     if known:
         took = duration(statistics.fmean(known) * runs / cpu_count())
         lines.append(f"{runs:,} runs, about {took} with {number_of(cpu_count(), 'worker')}")
-    for seeds, detects in wanted.cheaper.items():
-        runs = seeds * len(line.configurations)
-        lines.append(f"  seeds={seeds} ({runs} runs) would detect {points_words(round(detects * 100, 2))}")
     prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     lines.append(f"  {prefix}{line.line}")
     return lines, line

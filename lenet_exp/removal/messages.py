@@ -57,12 +57,5 @@ def _name(folder: RunFolder) -> str:
 def size_of(path: Path) -> int:
     """Return the size in bytes of a file, or of all files in a folder, as reported by `ls -l`."""
     if path.is_symlink() or not path.is_dir():
-        return _size(path)
-    return sum(_size(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.lstat().st_size
-    except FileNotFoundError:  # the file has been deleted in the meantime
-        return 0
+        return path.lstat().st_size
+    return sum(Path(folder, name).lstat().st_size for folder, _, names in os.walk(path) for name in names)

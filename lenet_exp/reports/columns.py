@@ -211,12 +211,6 @@ def _value(number: int, comparison: Comparison, position: int) -> str:
     return rounded(comparison.values(comparison.groups[position])[number])
 
 
-def _on_test_alone(comparison: Comparison, position: int) -> str:
-    """Format the test accuracy of a configuration, with the number of tested runs if some runs were not tested."""
-    its = comparison.tested[position]
-    return accuracy(its) if its.n == comparison.groups[position].n else tested(its)
-
-
 def _of(text: Callable[[Group], str]) -> Callable[[Comparison, int], str]:
     return lambda comparison, position: text(comparison.groups[position])
 
@@ -235,7 +229,7 @@ COLUMNS = (
     Column("multiply_adds", "multiply-adds", _of(lambda g: _count(g.multiply_adds)), hint=ADDS, is_shown=SIZES_DIFFER),
     Column("lead", "", lambda c, position: difference(c.leads[position], c.metric), "lead"),
     Column("test", "test, %", on_test, hint="test accuracy and the leader's lead", is_shown=IS_TESTED, wraps=True),
-    Column("test_alone", "", _on_test_alone, r"test, \%", is_shown=IS_TESTED),
+    Column("test_alone", "", lambda c, position: tested(c.tested[position]), r"test, \%", is_shown=IS_TESTED),
     Column("test_lead", "", lambda c, position: difference(c.test_leads[position]), "test lead", is_shown=IS_TESTED),
     Column("verdict", "vs. leader", remark, wraps=True),
 )
