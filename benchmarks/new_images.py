@@ -49,7 +49,7 @@ it.
 | --- | --- | --- | --- | --- |"""
 IMAGE, OWN = 2.0, 0.7  # standard deviations of an image's difficulty: for all configurations, and for one of them
 SD = {0.85: 0.005, 0.98: 0.002, 0.995: 0.0004}  # standard deviation over seeds by accuracy, both as fractions
-SIZES = ((2, 3), (2, 5), (2, 10), (4, 3), (4, 5), (6, 3), (6, 5), (6, 10), (10, 3), (10, 5), (10, 10))
+SIZES = ((2, 3), (2, 5), (2, 10), (4, 3), (4, 5), (4, 10), (6, 3), (6, 5), (6, 10), (10, 3), (10, 5), (10, 10))
 SET_SIZES = (250, 1000, 10_000)
 MOST_FALSE, REPETITION = 5.5, 10
 EPOCHS = 10
