@@ -153,6 +153,11 @@ def test_confirmation_tests_only_the_chosen_leader(clear):
         (lambda runs: [replace(run, provenance=None) for run in runs], Basis.unknown),
         (lambda runs: [*runs[:-1], replace(runs[-1], provenance=a_record())], Basis.unknown),
         (lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES), bool), "other")[5:]], Basis.different),
+        (lambda runs: [*runs[:5], *runs_of(np.ones((2, 5, IMAGES // 2), bool))[5:]], Basis.different),
+        (
+            lambda runs: [replace(run, provenance=replace(run.provenance, last_right="1:gA==")) for run in runs],
+            Basis.different,
+        ),
         (
             lambda runs: [
                 replace(run, flags=run.flags | {"metric": "macro_f1"}, metric=replace(run.metric, name="macro_f1"))

@@ -72,11 +72,11 @@ def new_images(groups: Sequence[Group], *, fixed: bool, test_first: bool) -> New
 def _right(groups: Sequence[Group], basis: Basis) -> list[Right] | Basis:
     """Return which images the runs of each group classify correctly, or the reason why they cannot be compared."""
     kept = [{run.replicate: _kept(run, basis) for run in group.finished} for group in groups]
-    known = {digest for runs in kept for digest, text in runs.values() if text is not None}
     if any(text is None for runs in kept for _, text in runs.values()):
         return Basis.unknown
     right: list[Right] = [{replicate: unpacked(text) for replicate, (_, text) in runs.items() if text} for runs in kept]
-    if len(known) > 1 or {len(its) for runs in right for its in runs.values()} in ({1}, set()):
+    images = {(digest, text.partition(":")[0]) for runs in kept for digest, text in runs.values() if text is not None}
+    if len(images) > 1 or {number for _, number in images} == {"1"}:
         return Basis.different
     return right if any(len(right[0].keys() & other.keys()) > 1 for other in right[1:]) else Basis.seeds
 
