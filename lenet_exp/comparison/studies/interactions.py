@@ -149,12 +149,11 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
     metric, couples = groups[0].metric, combinations(range(len(grid.flags)), 2)
     tested = [found for pair in couples if (found := _tested(grid, *pair, metric=metric)) is not None]
     contrasts = value_contrasts(grid, metric.sign)
-    if not tested:
-        return Interactions(pairs=[], no_test="seeds show no variation", contrasts=contrasts)
+    reason = None if tested else "seeds show no variation"
     corrected = holm_adjusted(np.array([float(found.test.p) for found in tested]))
     pairs = [replace(found, p=float(p), pairs=len(tested)) for found, p in zip(tested, corrected, strict=True)]
     pairs = sorted(pairs, key=lambda its: float(its.test.p))
-    return Interactions(pairs=pairs, left_out=grid.left_out, lost=grid.lost, contrasts=contrasts)
+    return Interactions(pairs=pairs, left_out=grid.left_out, lost=grid.lost, no_test=reason, contrasts=contrasts)
 
 
 def interaction_test(table: Floats, runs: int) -> InteractionTest:
