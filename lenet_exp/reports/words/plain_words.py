@@ -16,17 +16,19 @@ def plain_lines(comparison: Comparison) -> list[str]:
     metric, leader = comparison.metric, comparison.leader
     if leader is None or comparison.design.picked or comparison.design.confirms is not None:
         return [verdict(comparison)]
-    shown = {comparison.name(group): group.mean for group in comparison.groups if group.n}
-    low, high, width = min(shown.values()), max(shown.values()), max(map(len, shown))
+    shown = [(comparison.name(group), group.mean) for group in comparison.groups if group.n]
+    means, width = [mean for _, mean in shown], max(len(name) for name, _ in shown)
+    low, high = min(means), max(means)
     lines = [f"{comparison.dataset}: {metric.name} on images that no run trained on; bars do not start at 0"]
-    for name, mean in shown.items():
+    for name, mean in shown:
         share = (mean - low) / (high - low) if high > low else 1.0
         lines.append(
             f"  {name:<{width}}  {metric.text(mean):>8}  {'#' * round(SHORTEST + (LONGEST - SHORTEST) * share)}"
         )
     reached = f"{metric.text(leader.mean)}, the average of {number_of(leader.n, 'run')}"
     found = verdict_of(comparison)
-    lines.append(f"{comparison.name(leader)} leads: {reached}.")
+    single = any(group.n == 1 and metric.sign * (group.mean - leader.mean) > 0 for group in comparison.groups)
+    lines.append(f"{comparison.name(leader)} leads{' those with several runs' * single}: {reached}.")
     if behind := found.related(Relation.behind):
         rarely = "luck alone would rarely show that"
         if caution(comparison.design, comparison.by) is not None:

@@ -116,6 +116,12 @@ def test_plain_lines_have_a_bar_per_configuration_and_no_statistics(comparison):
     assert len(plain_lines(none)) == 1
 
 
+def test_plain_lines_say_that_a_better_configuration_has_a_single_run():
+    several = many([0.9, 0.91, 0.9], activation="selu")
+    lines = [plain_lines(compare_runs([*several, *many([mean], activation="relu")])[0]) for mean in (0.95, 0.8)]
+    assert [any("those with several runs" in line for line in its) for its in lines] == [True, False]
+
+
 def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
     monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: PlainConsole(80))
     print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=EpochChoice.last)[0])
