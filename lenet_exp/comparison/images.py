@@ -52,8 +52,8 @@ def _image_variance(one: Right, other: Right) -> float:
 def with_new_images(found: Pairs, variance: Floats, images: int) -> Pairs:
     """Return comparisons whose tests are about new images, too.
 
-    The critical value is that of Cochran and Cox (1957, Experimental designs, section 4.14): the mean of Student's
-    quantiles for both parts of the variance, weighted by the parts.
+    The critical value is that of Cochran and Cox (1957, Experimental designs): the mean of Student's quantiles for both
+    parts of the variance, weighted by the parts.
 
     Args:
         found: comparisons whose errors are due to the seeds. Only paired comparisons are tested.

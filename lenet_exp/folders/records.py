@@ -126,8 +126,9 @@ class Record(Stored):
     digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for text in (text for text in (self.best_right, self.last_right) if text is not None):
-            check_packed(text)
+        for text in (self.best_right, self.last_right):
+            if text is not None:
+                check_packed(text)
 
     @property
     def dataset(self) -> str:

@@ -59,8 +59,7 @@ def fit(
     Training starts at `lane.position`, and the best weights are kept in `lane.best`. The best epoch has the highest
     value of the metric; ties go to the earlier epoch. With `training.select=last`, it is the last epoch. If the loss is
     not finite, training yields a `Divergence` and ends. Early stopping ends training after the epoch that triggers it.
-    The caller can stop iterating after any result;
-    `lane.position` is then the start of the next epoch.
+    The caller can stop iterating after any result; `lane.position` is then the start of the next epoch.
 
     Args:
         lane: training state of a run.

@@ -1,4 +1,5 @@
-"""Test scores of a network, their calibration, and confusion matrices, without torch, which plots do not need."""
+"""Test scores of a network, their calibration, confusion matrices, and which images are right; without torch, which
+plots do not need."""
 
 from __future__ import annotations
 

@@ -34,10 +34,8 @@ from lenet_exp.reports.words.search_words import objective_words
 
 TICKS = 6  # maximum number of values of a flag that have their own ticks
 LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure, and of lines in other figures
-COLORED, BEST_OF_MANY = (
-    6,
-    4,
-)  # most configurations whose curves all have a color, and how many have one if there are more
+COLORED = 6  # maximum number of configurations whose curves all have a color
+BEST_OF_MANY = 4  # number of configurations whose curves have a color, if there are more
 OFFSETS = (4, -9, 14, -19, 24, -29)  # vertical positions of a label next to its point, in points
 DODGE = 0.018  # distance between the error bars of neighboring lines, as a fraction of the axis
 NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's name
