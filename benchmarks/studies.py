@@ -1,4 +1,4 @@
-"""Simulate the tests of interactions, of equivalence, and of several datasets, for `benchmarks/verdicts.py`."""
+"""Simulate the tests of interactions, values, equivalence, and several datasets, for `benchmarks/verdicts.py`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from scipy.stats import rankdata, studentized_range
 from benchmarks.simulated import Scenario, Sweeps, equal, simulated
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
 from lenet_exp.comparison.pairs import first_against_others, pairs
+from lenet_exp.comparison.studies.contrasts import value_contrasts
 from lenet_exp.comparison.studies.datasets import better_on_each, rank_test
 from lenet_exp.comparison.studies.equivalence import equivalence_p
+from lenet_exp.comparison.studies.full_grid import FullGrid
 from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
 
 INTERACTIONS = """
@@ -151,6 +153,52 @@ def interaction_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
     """Yield the rows of the table of interactions, each with whether the goals are reached."""
     for number, (shape, spreads, n) in enumerate(product(GRIDS, SPREADS, (3, 5, 10))):
         yield interaction_row(Grid(shape, n, spreads), sweeps, np.random.default_rng(seed * 1000 + number))
+
+
+VALUES = """
+## Values of a flag
+
+How often two values of a flag are wrongly declared different on average over six values of another flag, with n seeds.
+Paired t tests over seeds compare all pairs of values of a flag, with Shaffer's correction.
+
+- **false**: sweeps in which two values are declared different although all are equally good. Goal: at most 5.5
+- **hold**: sweeps in which the intervals of all pairs contain the true difference. Goal: at least 94
+- **found**: pairs that are declared different if neighboring values differ by one standard deviation of a run
+
+"Spreads" have the same meaning as for interactions. With "seed times configuration", the standard deviation of a run
+is 2.2.
+
+| values | n | spreads | false | hold | found |
+| --- | --- | --- | --- | --- | --- |"""
+
+
+def contrasts_of(values: Floats) -> tuple[Bools, Bools]:
+    """Return which pairs of values of the first flag are declared different, and which intervals contain 0.
+
+    Both have the shape (sweeps, pairs).
+
+    Args:
+        values: accuracies, as `Grid.draw` returns them.
+    """
+    levels = tuple(tuple(map(str, range(number))) for number in values.shape[1:-1])
+    found = []
+    for one in values:
+        grid = FullGrid(flags=("first", "other"), levels=levels, values=one, left_out=(), lost=0)
+        found.append([(its.differs, its.low <= 0 <= its.high) for its in value_contrasts(grid, 1)])
+    differs, held = np.moveaxis(np.array(found), -1, 0)
+    return differs, held
+
+
+def value_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
+    """Yield the rows of the table of values, each with whether the goals are reached."""
+    for number, (k, spreads, n) in enumerate(product((2, 3, 5), SPREADS, (3, 5, 10))):
+        rng = np.random.default_rng(seed * 1000 + number)
+        values = Grid((k, 6), n, spreads).draw(2 * sweeps, rng)  # only flags with at most five values are compared
+        differs, held = contrasts_of(values)
+        better, _ = contrasts_of(values[: sweeps // 10] + np.arange(k)[:, None, None])
+        false, hold, found = (100 * its.mean() for its in (differs.any(axis=-1), held.all(axis=-1), better))
+        row = f"| {k} | {n} | {spreads} | {false:.1f} | {hold:.1f} | {found:.0f} |"
+        yield row, bool(false <= MOST_FALSE and hold >= LEAST_HELD)
 
 
 EQUIVALENCE = """

@@ -29,10 +29,12 @@ from benchmarks.studies import (
     EQUIVALENCE,
     INTERACTIONS,
     RANKS,
+    VALUES,
     dataset_rows,
     equivalence_rows,
     interaction_rows,
     rank_rows,
+    value_rows,
 )
 from lenet_exp.machine import cpu_model
 
@@ -278,8 +280,9 @@ def main() -> None:
     for line in tables(found):
         say(line)
     missed += [f"{row.size} {row.name}: {row.worst:.2f}" for rows in found.values() for row in rows if row.missed]
-    studies = (INTERACTIONS, interaction_rows), (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows)
-    for title, rows in (*studies, (RANKS, rank_rows), (NEW_IMAGES, new_image_rows), (BEST_EPOCH, best_epoch_rows)):
+    flags, images = ((INTERACTIONS, interaction_rows), (VALUES, value_rows)), (NEW_IMAGES, new_image_rows)
+    studies = (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows), (RANKS, rank_rows)
+    for title, rows in (*flags, *studies, images, (BEST_EPOCH, best_epoch_rows)):
         say(title)
         for line, good in rows(2 * sweeps, asked.seed):
             say(line)
