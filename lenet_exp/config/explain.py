@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from functools import cache
 
@@ -38,14 +37,18 @@ def explain_hydra(error: Exception) -> str:
     raise_stop(error)
     if isinstance(error, OverrideParseException):
         typed = " ".join(str(error.override).split())
-        name, sign, value = typed.partition("=")
-        how = _rewritten(name, value) if sign else "write flags as name=value (see --help)"
+        name, sign, _ = typed.partition("=")
+        if not sign:
+            return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
+        how = f"write lists as [a,b], intervals as interval(a,b), and special characters in quotes: '{name}=\"...\"'"
         return f"{typed}: cannot be parsed; {how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"
     if isinstance(error, OSError) and error.strerror:  # some of Hydra's errors are OSErrors
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"an option file must be encoded in UTF-8 ({error})"
     if isinstance(error, KeyError):  # an environment variable that is not set
         return f"{error.args[0]}: not found"
     # These exact classes indicate an internal error in Hydra. OmegaConf's errors are subclasses of them.
@@ -67,29 +70,9 @@ def explain_hydra(error: Exception) -> str:
     if "requires --multirun" in text or "Ambiguous value" in text:
         typed = _quoted(text)
         name, _, value = typed.partition("=")
-        if name in list_flags() and "[" not in value:
-            return f"{typed}: must be a list; write '{name}=[{value}]'"
-        return f"{typed or text.splitlines()[0]}: several values require -m; run: lenet-train -m ..."
+        return f"{typed}: several values require -m; run: lenet-train -m ... (a list is written as '{name}=[{value}]')"
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
-
-
-def _rewritten(name: str, value: str) -> str:
-    """Return how to write a value that Hydra cannot parse."""
-    if value.endswith(","):
-        return "separate values by commas without spaces"
-    if {"'", '"'} & {*value}:
-        return "quote values that contain special characters"
-    for pair in ("()", "[]", "{}") if re.match(r"\w*[(\[{]", value) else ():
-        opened, closed = map(value.count, pair)
-        if opened != closed:
-            return f"the {f'closing {pair[1]}' if opened > closed else f'opening {pair[0]}'} is missing"
-    if value.startswith("(") and value.endswith(")"):  # Python's tuples
-        return f"write lists in brackets: '{name}={value.replace('(', '[').replace(')', ']')}'"
-    if interval := re.fullmatch(r"(log_?)?uniform\((.*)\)", value):  # other libraries' names
-        space = f"interval({interval[2]})"
-        return f"write intervals as '{name}={f'tag(log,{space})' if interval[1] else space}'"
-    return "quote values that contain special characters" + (f""": '{name}="{value}"'""" if value else "")
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -131,8 +114,6 @@ def explain_flag(key: str) -> str:
         )
     if key.endswith(f".{TARGET}"):
         return f"{key}: write a class of your own into an option file (docs/how-to/options.md)"
-    if key == "margin" and "hydra/sweeper=search" in sys.argv:  # which refuses sweep.margin
-        return "unknown flag 'margin'; after the search, run: lenet-compare margin=..."
     section = key.rpartition(".")[0]
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
     hint = near or _flag_like(key.rpartition(".")[2], known) or nearest(key, known)
@@ -161,15 +142,6 @@ def known_flags() -> frozenset[str]:
     for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
         found |= {f"{file.parent.name}.{key}" for key in map(str, OmegaConf.load(file)) if key != "_target_"}
     return frozenset(found.difference(config_groups()))
-
-
-@cache
-def list_flags() -> frozenset[str]:
-    """Return the names of the flags of lenet-train whose values are lists."""
-    found = {flag for flag, kind, _ in knobs() if str(kind).startswith("list")}
-    files = [file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")]
-    options = [(f"{f.parent.name}.{key!s}", value) for f in files for key, value in OmegaConf.load(f).items()]
-    return frozenset(found | {flag for flag, value in options if OmegaConf.is_list(value)})
 
 
 def explain_argument(argument: str, following: str) -> str:

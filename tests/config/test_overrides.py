@@ -73,14 +73,6 @@ def test_names_of_other_tools_suggest_a_flag(name):
     assert explain_flag(name).endswith(f"did you mean {SYNONYMS[name]}?")
 
 
-@pytest.mark.parametrize(
-    ("sweeper", "named"), [("hydra/sweeper=search", "lenet-compare"), ("seed=0,1", "sweep.margin")]
-)
-def test_margin_without_section_suggests_accepted_flag(monkeypatch, sweeper, named):
-    monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "margin=0.5", sweeper])
-    assert named in explain_flag("margin")
-
-
 @pytest.mark.parametrize("dash", ["_", "-", ""])
 def test_nearest_name_ignores_case_and_dashes(dash):
     for flag in KNOWN:
