@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +27,7 @@ from lenet_exp.config.compose import allow_new_keys, quoted
 from lenet_exp.config.explain import explain_argument, explain_hydra
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
-from lenet_exp.config.option_files import check_option_files, default_config_dir
+from lenet_exp.config.option_files import default_config_dir
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
@@ -132,17 +130,14 @@ def _with_search_path(arguments: Namespace) -> list[str]:
     """Return the overrides from the command line, including an override that corresponds to `--config-dir`.
 
     Raises:
-        ConfigError: the folder was not found, or an option file in the folder is invalid.
+        ConfigError: the folder was not found.
     """
     overrides, key = list(arguments.overrides), "hydra.searchpath=["
-    for path in re.findall(r"file://([^,'\"\]]+)", " ".join(o for o in overrides if o.startswith(key))):
-        check_option_files(Path(path), overrides)
     if arguments.config_dir is None:
         return overrides
     folder = os.path.abspath(arguments.config_dir)
     if not os.path.isdir(folder):
         raise ConfigError(f"--config-dir {folder}: not found")
-    check_option_files(Path(folder), overrides)
     if is_ours(os.stat(parent := os.path.dirname(folder))) and parent not in sys.path:
         sys.path.append(parent)  # own classes can be next to the folder; no other user can put modules there
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))

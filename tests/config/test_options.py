@@ -62,15 +62,6 @@ def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
     assert record["best_val_accuracy"] > 0.5
 
 
-INVALID = {
-    "latin-1": "_target_: torch.nn.Tanh\nname: caf\xe9\n".encode("latin-1"),
-    "list": b"- a\n- b\n",
-    "text": b"tanh\n",
-    "defaults": b"defaults: 5\n_target_: torch.nn.Tanh\n",
-    "includes itself": b"defaults: [large]\n_target_: torch.nn.Tanh\n",
-}
-
-
 @pytest.fixture
 def conf(workdir, monkeypatch) -> Path:
     """The folder `conf` in the working directory, with an activation whose class is next to the folder."""
@@ -137,16 +128,6 @@ def test_folders_without_own_options_are_not_config_dirs(conf, monkeypatch, capf
 def test_classes_are_not_imported_from_folder_that_others_can_change(conf, main):
     conf.parent.chmod(0o777)
     assert "beside_conf" in main("activation=beside", "dataset=digits", status=2).stderr
-
-
-@pytest.mark.parametrize("given", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
-@pytest.mark.parametrize("content", INVALID.values(), ids=INVALID)
-def test_invalid_option_file_is_named(main, workdir, outputs, given, content):
-    file = workdir / "mine" / "activation" / "large.yaml"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(content)
-    refused(main(given, "activation=large", "dataset=digits"), "mine/activation/large.yaml")
-    assert not outputs.exists()
 
 
 @pytest.mark.parametrize(
