@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import import_module
-from importlib.abc import ExecutionLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.machinery import ModuleSpec
 from importlib.metadata import packages_distributions, version
 from importlib.util import spec_from_loader
 from pathlib import Path, PurePosixPath
@@ -88,31 +88,25 @@ class OwnCode:
         return found if names else sys.modules[f"{self.package}.{top}"]
 
 
-class _Loader(ExecutionLoader):
+class _Loader(SourceLoader):
     """Loads the modules of an `OwnCode`."""
 
     def __init__(self, code: OwnCode) -> None:
         self.code = code
+        self._folder = outputs_dir() / FOLDER / code.digest
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code. Its `import` statements, also those in functions, find the modules of the same copy."""
         vars(module)["__builtins__"] = vars(builtins) | {"__import__": self.code.imported}
         super().exec_module(module)
 
-    def get_source(self, name: str) -> str:
-        """Return the text of a module."""
-        return self.code.files[self._path(name)].decode("utf-8-sig")
-
     def get_filename(self, name: str) -> str:
         """Return the path of a module's file in the copy."""
-        return str(outputs_dir() / FOLDER / self.code.digest / self._path(name))
+        return str(self._folder / self.code.modules[name.partition(".")[2]])
 
-    def is_package(self, name: str) -> bool:
-        """Return whether a module is a package."""
-        return self._path(name).endswith("__init__.py")
-
-    def _path(self, name: str) -> str:
-        return self.code.modules[name.partition(".")[2]]
+    def get_data(self, path: str) -> bytes:
+        """Return the content of a file."""
+        return self.code.files[Path(path).relative_to(self._folder).as_posix()]
 
 
 class _Finder(MetaPathFinder):
@@ -259,8 +253,6 @@ def _collected(target: str, root: Path) -> OwnCode:
                 continue
             if not path.resolve().is_relative_to(root.resolve()):
                 raise refuse(f"{path} is a symbolic link to a file outside of {root}; copy the file")
-            if _hides_library(relative, target, root):
-                raise refuse(f"{path} has the name of a library; rename the file")
             try:
                 files[relative] = path.read_bytes()
                 texts[relative] = blanked(files[relative].decode("utf-8-sig"))
@@ -284,13 +276,3 @@ def _files_of(module: str, root: Path) -> Iterator[Path]:
     for n in range(1, len(parts) + 1):
         folder = root.joinpath(*parts[:n])
         yield from (p for p in (folder / "__init__.py", folder.with_name(f"{folder.name}.py")) if p.is_file())
-
-
-def _hides_library(path: str, target: str, root: Path) -> bool:
-    top = PurePosixPath(path).parts[0].removesuffix(".py")
-    if top in sys.stdlib_module_names:
-        return True
-    if top == target.partition(".")[0]:
-        return False
-    elsewhere = PathFinder.find_spec(top, [p for p in sys.path if Path(p or ".").resolve() != root.resolve()])
-    return elsewhere is not None and elsewhere.origin is not None and _is_installed(Path(elsewhere.origin))
