@@ -14,25 +14,23 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any, cast, get_type_hints
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+
+from lenet_exp.config.package_files import CONF_DIR
 
 Option = dict[str, Any]  # the content of an option file: a class and its keyword arguments
 DEVICE = "auto (the first available of cuda, mps, and cpu), cpu, cuda, cuda:<number>, or mps"
-LENET5: Option = {  # the content of conf/model/lenet5.yaml, for records that lack a model
-    "name": "lenet5",
-    "_target_": "lenet_exp.training.lenet5.LeNet5",
-    "channels": [6, 16],
-    "kernel_size": 5,
-    "units": [120, 84],
-    "pooling": "max",
-    "width": 1.0,
-}
-CROSS_ENTROPY: Option = {  # the content of conf/loss/cross_entropy.yaml
-    "name": "cross_entropy",
-    "_target_": "lenet_exp.training.losses.CrossEntropy",
-    "class_weights": None,
-}
-ACCURACY: Option = {"name": "accuracy", "_target_": "lenet_exp.training.metrics.accuracy"}
+
+
+def _option(file: str) -> Option:
+    """Return the content of a file in conf/."""
+    return cast(Option, OmegaConf.to_container(OmegaConf.load(CONF_DIR / file)))
+
+
+# Records of older releases lack these options.
+LENET5 = _option("model/lenet5.yaml")
+CROSS_ENTROPY = _option("loss/cross_entropy.yaml")
+ACCURACY = _option("metric/accuracy.yaml")
 NEUTRAL = (LENET5, CROSS_ENTROPY, ACCURACY)
 ALWAYS = object()  # a neutral value that equals no other value, so the fingerprint always includes the field
 
