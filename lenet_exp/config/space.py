@@ -33,11 +33,6 @@ class Choice:
         return str(value)
 
     @property
-    def ends(self) -> tuple[str, ...]:
-        """The values that are checked before the search: all options."""
-        return self.options
-
-    @property
     def all(self) -> tuple[str, ...]:
         """All values."""
         return self.options
@@ -55,11 +50,6 @@ class IntegerRange:
     def text(self, value: object) -> str:
         """Return the value as it is written on the command line."""
         return str(value)
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """The lowest and highest values, which are checked before the search."""
-        return (self.low, self.high)
 
     @property
     def all(self) -> range:
@@ -87,11 +77,6 @@ class FloatRange:
 
     def _at(self, n: int) -> float:
         return float(Decimal(repr(self.low)) + n * Decimal(repr(self.step or 0)))
-
-    @property
-    def ends(self) -> tuple[float, ...]:
-        """The lowest and highest values, which are checked before the search."""
-        return (self.low, self.high)
 
     @property
     def count(self) -> int | None:
@@ -134,6 +119,12 @@ class Flag:
         """The name of the flag without the prefix `+`."""
         return self.key.lstrip("+")
 
+    @property
+    def ends(self) -> tuple[str | float, ...]:
+        """The values that are checked before the search: all options, or the lowest and the highest value."""
+        values = self.values
+        return values.options if isinstance(values, Choice) else (values.low, values.high)
+
 
 def flag_of(override: Override, groups: Collection[str]) -> Flag:
     """Return the searched flag that an override with several values specifies.
@@ -171,7 +162,7 @@ def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
     """
     check_ranges(typed(composed))
     for flag in (flag_of(o, config_groups()) for o in overrides if o.is_sweep_override()):
-        for end in flag.values.ends:
+        for end in flag.ends:
             check_value(flag.name, end)
 
 

@@ -252,8 +252,7 @@ def _option(node: DictConfig, group: str, code: Mapping[str, str]) -> Option:
 
 
 def _end(flag: Flag, n: int, end: int) -> object:
-    ends = flag.values.ends
-    return ends[n % len(ends)] if isinstance(flag.values, Choice) else ends[end]
+    return flag.ends[n % len(flag.ends)] if isinstance(flag.values, Choice) else flag.ends[end]
 
 
 def _drawn(flag: Flag, drawn: random.Random) -> object:

@@ -86,7 +86,7 @@ class PlannedSearch:
     @property
     def num_epoch(self) -> int:
         """The maximum number of epochs per trial."""
-        searched = [int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.values.ends]
+        searched = [int(str(end)) for flag in self.flags if flag.name == "num_epoch" for end in flag.ends]
         return max([*(job.config.num_epoch for job in self.corners), *searched])  # corners lack too large networks
 
     def first_pruned(self, job: Job) -> int:
