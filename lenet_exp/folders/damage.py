@@ -17,7 +17,7 @@ log = logging.getLogger("lenet_exp")
 
 T = TypeVar("T")
 
-_said: set[tuple[Path, int]] = set()
+_said: set[str] = set()
 
 
 def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
@@ -62,10 +62,6 @@ def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
 
 def warn_once(error: DamagedError) -> None:
     """Log a warning about a corrupt file, but only once per file, because files are read many times."""
-    try:
-        which = (error.path, error.path.stat().st_mtime_ns)
-    except OSError:
-        which = (error.path, 0)
-    if which not in _said:
-        _said.add(which)
+    if error.problem not in _said:
+        _said.add(error.problem)
         log.warning("%s", error)
