@@ -15,7 +15,7 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.folders.results import REUSED, JobResult, job_result
+from lenet_exp.folders.results import JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 
@@ -184,13 +184,9 @@ class SweepMonitor:
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
         """Return the result of a job that this start has not trained yet: a valid earlier result, or `not started`."""
         again = self._numbers[job.run][0] != job.number
-        record = job.folder.record()
-        if record is not None and _stays(record, plan):
-            earlier = record.ended_ms < plan.started_ms
-            repeated = (earlier and record.outcome in REUSED) or again
-            return JobResult(
-                job, record.outcome or Outcome.running, record.reason, record, repeated=repeated, earlier=earlier
-            )
+        result = job_result(self._sweep, job, plan.started_ms, running=False, again=again)
+        if result.record is not None and _stays(result.record, plan):
+            return result
         return JobResult(job, Outcome.not_started, "", None, repeated=again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:
