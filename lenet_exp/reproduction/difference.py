@@ -1,9 +1,8 @@
-"""Compares two runs of the same configuration, and finds the epochs and values that differ."""
+"""Finds the epochs and values in which two runs of the same configuration differ, bit for bit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.training.epoch import EpochResult
@@ -11,44 +10,17 @@ from lenet_exp.training.epoch import EpochResult
 FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_metric", "lr")
 
 
-@dataclass(frozen=True)
-class RunDifference:
-    """The differences between two runs, compared bit for bit. An instance without differences is falsy.
+def differing_epochs(epochs: Sequence[EpochResult], again: Sequence[EpochResult]) -> dict[int, list[str]]:
+    """Return the names of the values that differ, by the number of the epoch, which is counted from 1.
 
-    Attributes:
-        epochs: names of the values that differ, keyed by the number of the epoch, which is counted from 1. Epochs
-            without differences are omitted.
-        result: descriptions of the parts of the result that differ, with both values.
-        last: number of the last epoch that both runs completed; 0 if the record has no epochs.
-    """
-
-    epochs: dict[int, list[str]]
-    result: list[str]
-    last: int
-
-    def __bool__(self) -> bool:
-        return bool(self.epochs or self.result)
-
-    @property
-    def where(self) -> str:
-        """Location of the first difference: `from epoch 3`, or `in the result`."""
-        return f"from epoch {min(self.epochs)}" if self.epochs else "in the result"
-
-
-def differences(
-    record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult]
-) -> RunDifference:
-    """Compare a repeated run with the record and the epochs of the original run.
-
-    If the original run was pruned, killed, or failed, only the epochs that it completed are compared.
+    Epochs without differences are omitted, and so are epochs that only one of the runs completed.
 
     Args:
-        record, epochs: record and epochs of the original run.
-        again, again_epochs: record and epochs of the repeated run.
+        epochs: epochs of the original run.
+        again: epochs of the repeated run.
     """
-    pairs = list(zip(epochs, again_epochs, strict=False))
-    found = {number: names for number, (was, now) in enumerate(pairs, 1) if (names := _of_epoch(was, now))}
-    return RunDifference(found, _of_result(record, again, again_epochs[: record.epochs]), len(pairs))
+    pairs = zip(epochs, again, strict=False)
+    return {number: names for number, (was, now) in enumerate(pairs, 1) if (names := _of_epoch(was, now))}
 
 
 def _of_epoch(was: EpochResult, now: EpochResult) -> list[str]:
@@ -58,8 +30,8 @@ def _of_epoch(was: EpochResult, now: EpochResult) -> list[str]:
     return [name for name in FIGURES if getattr(was, name) != getattr(now, name)] + weights
 
 
-def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:
-    """Return descriptions of the differences between two results.
+def differing_results(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:
+    """Return descriptions of the parts of two results that differ, with both values.
 
     Args:
         epochs: epochs of the repeated run that the original run also completed. The one that is

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.reproduction.difference import RunDifference, differences
+from lenet_exp.reproduction.difference import differing_epochs, differing_results
 from lenet_exp.training.epoch import EpochResult
 
 SHOWN = 8  # maximum number of epochs to list
@@ -52,18 +52,23 @@ def compare_trainings(
 ) -> ReproduceResult:
     """Compare a repeated run with the original run.
 
+    If the original run was pruned, killed, or failed, only the epochs that it completed are compared.
+
     Args:
         record, epochs: record and epochs of the original run; without epochs, only the results are compared.
         again, again_epochs: record and epochs of the repeated run.
         excuse: reason why the weights can legitimately differ; empty if they must be identical.
     """
-    found = differences(record, epochs, again, again_epochs)
-    if not found:
-        return ReproduceResult(ReproduceStatus.identical, f"identical bit for bit: {_same(record, found.last)}")
-    details = [*_beside(epochs, again_epochs, found), *found.result]
+    changed = differing_epochs(epochs, again_epochs)
+    results = differing_results(record, again, again_epochs[: record.epochs])
+    if not changed and not results:
+        same = _same(record, min(len(epochs), len(again_epochs)))
+        return ReproduceResult(ReproduceStatus.identical, f"identical bit for bit: {same}")
+    details = [*_beside(epochs, again_epochs, changed), *results]
+    where = f"from epoch {min(changed)}" if changed else "in the result"
     if excuse:
-        return not_comparable(f"results differ {found.where}, possibly because of the machine: {excuse}", details)
-    return differs(found.where, details)
+        return not_comparable(f"results differ {where}, possibly because of the machine: {excuse}", details)
+    return differs(where, details)
 
 
 def _same(record: Record, epochs: int) -> str:
@@ -75,11 +80,11 @@ def _same(record: Record, epochs: int) -> str:
     return what + (f", weights {record.weights_digest[:16]}" if record.weights_digest else "")
 
 
-def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: RunDifference) -> list[str]:
+def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], changed: dict[int, list[str]]) -> list[str]:
     """Return one line for each epoch that differs, with both validation accuracies."""
     lines = []
-    for epoch, names in list(found.epochs.items())[:SHOWN]:
+    for epoch, names in list(changed.items())[:SHOWN]:
         before, after = was[epoch - 1].val_accuracy, now[epoch - 1].val_accuracy
         lines.append(f"epoch {epoch}: validation {before:.4%}, now {after:.4%} (different: {', '.join(names)})")
-    more = len(found.epochs) - SHOWN
+    more = len(changed) - SHOWN
     return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]
