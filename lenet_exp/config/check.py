@@ -147,9 +147,6 @@ def _check_dataset(dataset: Dataset) -> None:
         raise ConfigError(f"dataset.archive={dataset.archive}: must start with https:// and requires archive_md5")
     if dataset.file is not None and dataset.reader is not Reader.arrays:
         raise ConfigError(f"dataset.file={dataset.file}: must be null for {dataset.name}; set dataset=arrays")
-    for part, names_of_files in dataset.files.items():
-        if not all(isinstance(n, str) for n in names_of_files):
-            raise ConfigError(f"dataset.files.{part}={names_of_files}: must be a list of file names")
     if dataset.reader is Reader.cifar and not all(dataset.files.get(part) for part in ("train", "test")):
         raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [FILE, ...], test: [FILE, ...]}}")
     if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):

@@ -5,7 +5,6 @@ The kernel frees the memory when the last of these processes ends, even on kill 
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import tempfile
@@ -34,7 +33,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
         with tempfile.TemporaryFile() as unnamed:
             descriptor = os.dup(unnamed.fileno())
     os.set_inheritable(descriptor, True)
-    os.ftruncate(descriptor, max(content.nbytes, 1))
+    os.ftruncate(descriptor, content.nbytes)
     with mmap.mmap(descriptor, 0) as memory:
         memory[: content.nbytes] = content.reshape(-1).view(np.uint8).data  # without a copy
     return SharedTensor(descriptor, tuple(tensor.shape), tensor.dtype)
@@ -42,8 +41,5 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
     """Map a shared tensor without copying its data, and return it; changes to the tensor stay in this process."""
-    count = math.prod(shared.shape)
-    if count == 0:
-        return torch.empty(shared.shape, dtype=shared.dtype)
     memory = mmap.mmap(shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    return torch.frombuffer(memory, dtype=shared.dtype, count=count).reshape(shared.shape)
+    return torch.frombuffer(memory, dtype=shared.dtype).reshape(shared.shape)

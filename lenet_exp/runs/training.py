@@ -104,11 +104,7 @@ class RunTraining:
         config = self.lane.config
         if not config.keep_state or depends_on_length(config.schedule):
             return ""
-        try:
-            return self.checkpoints.write_state(self.lane)
-        except OSError as e:  # the result is more important
-            log.warning("%s: final training state not kept (%s)", self.begun.name, e.strerror)
-            return ""
+        return self.checkpoints.write_state(self.lane)
 
     def _show_mistakes(self, best: Best) -> None:
         """Save a picture of the images that the best weights misclassify.

@@ -142,8 +142,6 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions)
         content = (aside / library.name).read_bytes()
-    except FileNotFoundError as e:
-        raise CompilerError("it succeeded but wrote no library") from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _note(library).unlink(missing_ok=True)

@@ -120,12 +120,11 @@ def test_cache_folder_not_private_to_user_is_refused(fake, make):
     assert fake.runs == 0
 
 
-@pytest.mark.parametrize(("behavior", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "no library")])
-def test_hanging_or_silent_compiler_is_reported(fake, monkeypatch, behavior, says):
+def test_hanging_compiler_is_reported(fake, monkeypatch):
     monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.5)
-    fake.behave(behavior)
+    fake.behave("sleep 60")
     start = time.monotonic()
-    with pytest.raises(build.BuildError, match=says):
+    with pytest.raises(build.BuildError, match=r"0\.5 s"):
         build.build(fake.cache)
     assert time.monotonic() - start < 30
 
