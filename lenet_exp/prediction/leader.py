@@ -151,17 +151,12 @@ def best_of_leader(config: PredictConfig, *, dataset_is_set: bool) -> TrainedMod
         UserError: the sweep was not found, none of its runs finished, a model's weights are missing, or the sweep has
             several datasets.
     """
-    leader = _only_leader(config, dataset_is_set)
-    best = max(leader.runs, key=lambda run: run[1].metric.sign * (run[1].value or 0.0))
-    return _load(_with_store(config, leader.sweep), *best)
-
-
-def _only_leader(config: PredictConfig, dataset_is_set: bool) -> ScoredConfiguration:
     leader, *more = [scored for scored in _configurations(config, dataset_is_set) if scored.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
         raise ConfigError(f"sweep={config.sweep}: this sweep has several datasets; set dataset= to one of: {names}")
-    return leader
+    best = max(leader.runs, key=lambda run: run[1].metric.sign * (run[1].value or 0.0))
+    return _load(_with_store(config, leader.sweep), *best)
 
 
 def _configurations(config: PredictConfig, dataset_is_set: bool) -> list[ScoredConfiguration]:
