@@ -27,6 +27,7 @@ ALLOWED = {
     "lenet_exp.__main__": {"import_module", "importlib.import_module"},  # its own commands
     "lenet_exp.executors.queues": {"import_module", "importlib.import_module"},  # its own executors
     "lenet_exp.data.pictures": {"Image.open"},  # image formats only
+    "lenet_exp.data.arrays": {"np.load"},  # without pickles
 }
 
 
@@ -48,6 +49,8 @@ def test_only_listed_modules_call_readers_that_can_run_code():
     assert {module: found for module, path in FILES.items() if (found := dangerous(path))} == ALLOWED
 
 
-def test_torch_load_reads_weights_only():
+def test_torch_and_numpy_load_read_no_pickles():
     text = FILES["lenet_exp.training.trained.ancestor"].read_text()
     assert text.count("torch.load(") == text.count("weights_only=True") == 1
+    text = FILES["lenet_exp.data.arrays"].read_text()
+    assert text.count("np.load(") == text.count("np.load(file, allow_pickle=False)") == 1

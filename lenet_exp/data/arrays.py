@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 from pathlib import Path
 from typing import IO
-from zipfile import ZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -19,14 +18,13 @@ from lenet_exp.seeds import generator
 
 PAIRS = (("images", "labels"), ("test_images", "test_labels"))
 TEST_SHARE = 10  # if a file has no test images, one in this many images is a test image
-MOST_BYTES = 4 * 10**9  # maximum size of an array
 
 
 def read_arrays(file: IO[bytes], part: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Return images of shape (n, height, width) or (n, 3, height, width), uint8, and their labels, int64.
 
     Args:
-        file: an opened .npz file. The headers of all arrays are checked before an array is read.
+        file: an opened .npz file.
         part: `train`, `test`, or, for both if the file has no test arrays, `all`. In such a file, the test images
             depend only on the number of images, so that no run can train on them.
         channels: number of channels that the images must have.
@@ -37,23 +35,23 @@ def read_arrays(file: IO[bytes], part: str, channels: int) -> tuple[np.ndarray, 
     """
     if not is_zipfile(file):
         raise ValueError("must be an .npz file, as written by numpy.savez")
-    with ZipFile(file) as archive:
-        keys = sorted(name.removesuffix(".npy") for name in archive.namelist())
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        keys = sorted(archive.files)
         pairs = PAIRS[: len(keys) // 2]
         if not pairs or keys != sorted(key for pair in pairs for key in pair):
             raise ValueError(f"contains {keys}; must contain images, labels, and optionally test_images, test_labels")
-        for x, y in pairs:
-            images, labels = (_array(archive, key, only_header=True) for key in (x, y))
-            kind, shape, color = images.dtype, images.shape, images.shape[3:] == (COLOR,)
-            if kind != np.uint8:
-                raise ValueError(f"{x} is {kind}; must be uint8, such as (x * 255).astype('uint8') for x from 0 to 1")
-            if images.size == 0 or len(shape) not in (3, 4) or shape[3:] not in ((), (GRAY,), (COLOR,)):
-                raise ValueError(f"{x} has the shape {shape}; must be (n, height, width[, 3]), not empty")
-            if color != (channels == COLOR):
-                raise ValueError(f"{x} has the shape {shape}; set dataset.channels={COLOR if color else GRAY}")
-            if labels.dtype.kind not in "iu" or labels.shape != shape[:1]:
-                raise ValueError(f"{y} is {labels.dtype}, {labels.shape}; must be integers of shape {shape[:1]}")
-        images, labels = (_array(archive, key) for key in pairs[-1 if part == "test" else 0])
+        x, y = pairs[-1 if part == "test" else 0]
+        images, labels = archive[x], archive[y]
+    kind, shape, color = images.dtype, images.shape, images.shape[3:] == (COLOR,)
+    if kind != np.uint8:
+        raise ValueError(f"{x} is {kind}; must be uint8, such as (x * 255).astype('uint8') for x from 0 to 1")
+    if images.size == 0 or len(shape) not in (3, 4) or shape[3:] not in ((), (GRAY,), (COLOR,)):
+        raise ValueError(f"{x} has the shape {shape}; must be (n, height, width[, 3]), not empty")
+    if color != (channels == COLOR):
+        raise ValueError(f"{x} has the shape {shape}; set dataset.channels={COLOR if color else GRAY}")
+    if labels.dtype.kind not in "iu" or labels.shape != shape[:1]:
+        raise ValueError(f"{y} is {labels.dtype}, {labels.shape}; must be integers of shape {shape[:1]}")
     images = images.transpose(0, 3, 1, 2) if channels == COLOR else images.reshape(images.shape[:3])
     if len(pairs) == 1 and part != "all":
         order = torch.randperm(len(labels), generator=generator(0, "test images")).numpy()
@@ -81,16 +79,3 @@ def save_arrays(images: object, labels: object) -> tuple[Path, int]:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
     return path, channels
-
-
-def _array(archive: ZipFile, key: str, *, only_header: bool = False) -> np.ndarray:
-    """Return an array or, if `only_header` is set, an array of its type and shape that takes no memory."""
-    with archive.open(f"{key}.npy") as file:
-        first = np.lib.format.read_magic(file) == (1, 0)
-        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, by_column, kind = read(file)
-        if (size := math.prod(shape) * kind.itemsize) > MOST_BYTES:
-            raise ValueError(f"{key} has {size / 1e9:.1f} GB; must have at most {MOST_BYTES / 1e9:.0f} GB")
-        if only_header:
-            return np.broadcast_to(np.zeros((), kind), shape)
-        return np.frombuffer(file.read(size + 1), kind).reshape(shape, order="F" if by_column else "C")
