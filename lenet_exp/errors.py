@@ -4,7 +4,6 @@ import difflib
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 
 class UserError(Exception):
@@ -34,11 +33,9 @@ class DamagedError(UserError):
     """Raised if a file of a run or sweep is corrupt; the message contains the file's path and the fix.
 
     Attributes:
-        path: path of the corrupt file.
         problem: beginning of the message, without the fix.
     """
 
-    path: Path
     problem: str
 
 

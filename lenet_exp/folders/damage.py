@@ -56,7 +56,7 @@ def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
     """
     problem = f"{path} is corrupt ({why})"
     error = DamagedError(f"{problem}; {what_now}")
-    error.path, error.problem = path, problem
+    error.problem = problem
     return error
 
 
