@@ -91,14 +91,11 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
     Raises:
         ConfigError: one of these flags differs between configurations.
     """
-    if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
-        raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
-    if len({str(c.metric) for c in configs}) > 1:
-        raise ConfigError("metric: must be the same for all runs of a sweep")
+    for flag in ("tracking.uri", "tracking.experiment", "metric", "sweep"):
+        if any(value_of(c, flag) != value_of(configs[0], flag) for c in configs):
+            raise ConfigError(f"{flag}: must be the same for all runs of a sweep")
     if Metric.of(configs[0].metric).name == "loss" and len({str(c.loss) for c in configs}) > 1:
         raise ConfigError("loss: must be the same for all runs of a sweep that are compared by their loss")
-    if any(c.sweep != configs[0].sweep for c in configs):
-        raise ConfigError("sweep.*: must be the same for all runs of a sweep")
     classes: dict[tuple[str, str], str] = {}
     for group, option in ((group, option) for c in configs for group, option in options_of(c).items()):
         other = classes.setdefault((group, option_name(option)), option[TARGET])

@@ -153,12 +153,9 @@ def engine_of(config: Config) -> Engine:
     Raises:
         ConfigError: the engine is not available in this release or on this machine. It is not replaced by a different
             engine, because the results would not be identical.
-        ValueError: the configuration's engine has not been chosen yet.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()
-    if config.engine is not EngineName.native:
-        raise ValueError(f"engine={config.engine}: has not been chosen yet")
     choose_engine(config)
     built = kernels(native_shape(config))
     if isinstance(built, str):
