@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.data.images import pixels_digest
+from lenet_exp.data.images import validation_images
 from lenet_exp.data.readers import read_images
-from lenet_exp.data.split import split_indices, split_of
-from lenet_exp.errors import DataError, UserError, printable
+from lenet_exp.errors import UserError, printable
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record
 from lenet_exp.outputs import outputs_dir
@@ -72,14 +71,10 @@ def _check_code(config: PredictConfig, device: torch.device, model: TrainedModel
         UserError: it has another one, so test results would be those of another network.
         DataError: the validation images are not available or differ from those in the record.
     """
-    raw = read_images(record.config.dataset, config.data_root, "train")
-    _, chosen = split_indices(raw.labels, split_of(record.config))
-    images, labels = raw.images[chosen], raw.labels[chosen]
-    if record.data_digests.get("validation") not in (None, pixels_digest(images, labels, raw.white)):
-        raise DataError(f"{model.name}: the validation images in {raw.source} are not those of its run")
-    logits = logits_of(model, images, raw.white, config.batch_size, device=device)
-    reached, recorded = float((logits.argmax(1) == labels).double().mean()), record.best_val_accuracy
-    if recorded is not None and abs(reached - recorded) > max(1 / len(labels), 0.001):  # devices round differently
+    raw = validation_images(replace(record.config, data_root=config.data_root), record.data_digests["validation"])
+    logits = logits_of(model, raw.images, raw.white, config.batch_size, device=device)
+    reached, recorded = float((logits.argmax(1) == raw.labels).double().mean()), record.best_val_accuracy
+    if recorded is not None and abs(reached - recorded) > max(1 / len(raw.labels), 0.001):  # devices round differently
         raise UserError(
             f"{model.name}: with the changed code, its validation accuracy is {reached:.2%} instead of {recorded:.2%}; "
             "restore the code, or retrain with sweep.force=true"
