@@ -257,8 +257,6 @@ def _collected(target: str, root: Path) -> OwnCode:
                 files[relative] = path.read_bytes()
                 texts[relative] = blanked(files[relative].decode("utf-8-sig"))
                 waiting += imported_names(files[relative].decode("utf-8-sig"), relative)
-            except UnicodeDecodeError as e:
-                raise refuse(f"{path} must be encoded in UTF-8") from e
             except SyntaxError as e:
                 raise refuse(f"{path}, line {e.lineno}: cannot be read ({e.msg})") from e
             except (ValueError, RecursionError, MemoryError, OSError) as e:

@@ -220,7 +220,8 @@ class SweepFolder:
     def error(self, number: int) -> str | None:
         """Return the reason why a job failed before it had a record; None if there was no such failure."""
         try:
-            return read(self.path / "ended" / str(number), _text, "the reason for the job's failure is lost")
+            lost = "the reason for the job's failure is lost"
+            return read(self.path / "ended" / str(number), lambda error: error and str(error), lost)
         except DamagedError as e:
             warn_once(e)
             return str(e)
@@ -289,9 +290,3 @@ def _numbers(folder: Path) -> list[int]:
     with contextlib.suppress(OSError):  # the folder does not exist
         return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     return []
-
-
-def _text(value: Any) -> str | None:
-    if not isinstance(value, str | None):
-        raise ValueError("not a string")
-    return value

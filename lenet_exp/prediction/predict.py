@@ -148,10 +148,8 @@ def check_places(config: PredictConfig) -> None:
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
-    if config.ensemble and config.sweep is None:
-        raise ConfigError("ensemble=true: requires sweep=")
-    if config.ensemble and config.images:
-        raise ConfigError("ensemble=true: requires a test set and cannot be combined with images=")
+    if config.ensemble and (config.sweep is None or config.images):
+        raise ConfigError("ensemble=true: requires sweep= and cannot be combined with images=")
     if config.output is not None:
         output_path(config.output, FORMATS)
     check_outputs(outputs_dir())

@@ -162,7 +162,7 @@ def test_code_that_cannot_be_copied_is_refused_in_one_line(root, name, text, nam
 
 def test_other_encoding_and_link_out_of_folder_are_refused(root, tmp_path_factory):
     (root / "late.py").write_bytes("x = 'é'\n".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"late\.py must be encoded in UTF-8"):
+    with pytest.raises(ConfigError, match=r"late\.py: cannot be read \('utf-8'"):
         identity_of("mine.Net")
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "late.py"
     elsewhere.write_text("")
