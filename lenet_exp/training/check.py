@@ -57,7 +57,8 @@ def check_config(config: Config) -> None:
         _try_function(f"schedule.own={option_name(own)}", partial(own_factor, own), _broken_schedule, shape)
     if own := config.augmentation.own:
         build = partial(instance, "augmentation.own", own)
-        _try_function(f"augmentation.own={option_name(own)}", build, _broken_augmentation, shape)
+        broken = partial(_broken_augmentation, _images(shape, 4))
+        _try_function(f"augmentation.own={option_name(own)}", build, broken, shape)
 
 
 def check_batches(config: Config, images: int) -> None:
@@ -234,15 +235,15 @@ def _try_function(named: str, build: Callable[[], Any], broken: Callable[..., st
         named: option that specifies the function, such as `loss=mine`.
         build: function that returns the loss or the own function.
         broken: function that returns the rule that it breaks, or an empty string.
-        shape: shape of the images.
+        shape: shape of the images, for the message.
     """
     with _refusing(named, shape):
-        problem = broken(build(), shape)
+        problem = broken(build())
     if problem:
         raise ConfigError(f"{named}: {problem}")
 
 
-def _broken_loss(logits: Tensor, labels: Tensor, loss: nn.Module, shape: ImageShape) -> str:
+def _broken_loss(logits: Tensor, labels: Tensor, loss: nn.Module) -> str:
     if any(True for _ in loss.parameters()):
         return "must not have parameters, because they would not be trained"
     losses, again = loss(logits, labels), loss(logits, labels)
@@ -259,18 +260,17 @@ def _broken_loss(logits: Tensor, labels: Tensor, loss: nn.Module, shape: ImageSh
     return "" if torch.equal(losses, again) else "returns different losses for the same logits; must be deterministic"
 
 
-def _broken_metric(labels: Tensor, logits: Tensor, metric: Callable[..., Any], shape: ImageShape) -> str:
+def _broken_metric(labels: Tensor, logits: Tensor, metric: Callable[..., Any]) -> str:
     found = float(metric(labels, logits))
     return "" if math.isfinite(found) else f"must return a finite number for (labels, logits), not {found}"
 
 
-def _broken_schedule(factor: Callable[[int, int], object], shape: ImageShape) -> str:
+def _broken_schedule(factor: Callable[[int, int], object]) -> str:
     found, again = ([factor(step, 10) for step in range(10)] for _ in range(2))
     return "" if found == again else "returns different values for the same step; must be deterministic"
 
 
-def _broken_augmentation(change: Callable[[Tensor, torch.Generator], object], shape: ImageShape) -> str:
-    images = _images(shape, 4)
+def _broken_augmentation(images: Tensor, change: Callable[[Tensor, torch.Generator], object]) -> str:
     found, again = (change(images.clone(), torch.Generator().manual_seed(1)) for _ in range(2))
     if not isinstance(found, Tensor) or (found.shape, found.dtype) != (images.shape, images.dtype):
         return f"must return images with shape {list(images.shape)} and type float32 for such images"

@@ -57,16 +57,15 @@ class Compiler:
             target: instruction set to compile for.
             definitions: macros to define, such as `NAME=VALUE`.
         """
-        return (*self._arguments(target), *(f"-D{definition}" for definition in definitions))
-
-    def _arguments(self, target: Target) -> tuple[str, ...]:
         if self.is_zig:  # without -nostdlib++, zig builds a C++ library first
-            return (*FLAGS, "-nostdlib++", *target.zig)
-        if "clang" in self.version:
-            return (*FLAGS, "-nostdlib++", f"-march={target.march}")
-        # Without these flags, gcc carries values between iterations of conv2's loop, and clones the dense
-        # layers' block without flattening it. Both spill sums from registers and make a step a third slower.
-        return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
+            chosen = ("-nostdlib++", *target.zig)
+        elif "clang" in self.version:
+            chosen = ("-nostdlib++", f"-march={target.march}")
+        else:
+            # Without these flags, gcc carries values between iterations of conv2's loop, and clones the dense
+            # layers' block without flattening it. Both spill sums from registers and make a step a third slower.
+            chosen = ("-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
+        return (*FLAGS, *chosen, *(f"-D{definition}" for definition in definitions))
 
     def compile(self, source: Path, library: Path, target: Target, *definitions: str) -> None:
         """Compile a source file into a library.
