@@ -149,7 +149,7 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         ConfigError: the value cannot be converted.
     """
     for number in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(number, int) and not within(number, {}):
+        if isinstance(number, int | float) and not within(number, {}):
             raise ConfigError(f"{flag}={value}: must be a finite number")
     if isinstance(default, bool):
         if not isinstance(value, bool):
@@ -157,8 +157,6 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
     elif isinstance(default, int | float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{flag}={value}: must be a number{sweep_hint(flag, value, 'float')}")
-        if not within(value, {}):
-            raise ConfigError(f"{flag}={value}: must be a finite number")
         return value if isinstance(default, int) and isinstance(value, int) else float(value)
     elif isinstance(default, tuple):
         numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
