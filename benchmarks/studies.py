@@ -12,13 +12,16 @@ from scipy.stats import f as f_distribution
 from scipy.stats import rankdata, studentized_range
 
 from benchmarks.simulated import Scenario, Sweeps, equal, simulated
+from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
 from lenet_exp.comparison.pairs import first_against_others, pairs
+from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.studies.contrasts import value_contrasts
 from lenet_exp.comparison.studies.datasets import better_on_each, rank_test
 from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.comparison.studies.full_grid import FullGrid
 from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
+from tests.comparison.made_up import made
 
 INTERACTIONS = """
 ## Interactions
@@ -199,6 +202,77 @@ def value_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         false, hold, found = (100 * its.mean() for its in (differs.any(axis=-1), held.all(axis=-1), better))
         row = f"| {k} | {n} | {spreads} | {false:.1f} | {hold:.1f} | {found:.0f} |"
         yield row, bool(false <= MOST_FALSE and hold >= LEAST_HELD)
+
+
+BEST_PER = """
+## Values at their own best
+
+How often values of a flag are wrongly compared, each at its own best of several configurations (`best_per=`), with n
+seeds per configuration.
+
+- **false**: sweeps in which the leader's value is declared ahead of a value that is equally good. Goal: at most 5.5
+- **lost**: sweeps in which a value whose best configuration is the truly best one, by half a standard deviation, is
+  excluded. Goal: at most 5.5
+- **found**: values that are excluded if each value's best configuration is two standard deviations better than that of
+  the next value
+- **as a whole**: the same, if a value is only excluded if none of its configurations could be the best among all
+
+"All equal" means that all configurations are equally good. "Many against one" means that all configurations of the
+first value are as good as one of the second value, and all others are far behind. "Ladder" means that the
+configurations of each value are one standard deviation apart. With "one 10", one configuration is 10 times as noisy.
+
+| values | configurations each | n | means | spreads | false | lost | found | as a whole |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def best_per_rates(means: Floats, n: int, noisy: float, sweeps: int, rng: np.random.Generator) -> tuple[float, ...]:
+    """Return the percentages of sweeps with a false lead or with an excluded best value, and of excluded other values.
+
+    Args:
+        means: true means, with shape (values, configurations of each value), in standard deviations.
+        noisy: standard deviation of the first configuration of the first value; that of all others is 1.
+    """
+    best, sds = means.max(axis=1).tolist(), np.ones(means.shape)
+    sds[0, 0] = noisy
+    counts = np.zeros(4)
+    for _ in range(sweeps):
+        drawn = means[..., None] + rng.normal(size=(*means.shape, n)) * sds[..., None] + rng.normal(size=n)
+        runs = [
+            made(where[-1], float(0.9 + 0.002 * drawn[where]), activation=str(where[0]), batch_size=str(where[1]))
+            for where in np.ndindex(drawn.shape)
+        ]
+        whole = compare_runs(runs, ["activation", "batch_size"])
+        (part,) = select_part(whole, None, "activation")
+        leads = {int(g.value("activation")): lead for g, lead in zip(part.groups, part.leads, strict=True)}
+        left = {int(g.value("activation")) for g in whole[0].not_excluded}
+        first = next(value for value, lead in leads.items() if lead is None)
+        others = {value: lead for value, lead in leads.items() if lead is not None}
+        counts += [
+            any(lead.ahead and best[value] >= best[first] for value, lead in others.items()),
+            any(lead.excluded and best[value] == max(best) for value, lead in others.items()),
+            sum(lead.excluded for lead in others.values()) / len(others),
+            len(others.keys() - left) / len(others),
+        ]
+    return tuple(100 * counts / sweeps)
+
+
+def best_per_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
+    """Yield the rows of the table of values at their own best, each with whether the goals are reached."""
+    cases = product(((3, 3), (6, 3), (2, 6)), (3, 5), ("all equal", "many against one", "ladder"), ("equal", "one 10"))
+    for number, (shape, n, kind, spreads) in enumerate(cases):
+        rng = np.random.default_rng(seed * 1000 + number)
+        means = np.zeros(shape) if kind == "all equal" else np.tile(-np.arange(shape[1], dtype=float), (shape[0], 1))
+        if kind == "many against one":
+            means = np.full(shape, -20.0)
+            means[0], means[1, 0] = 0.0, 0.0
+        count, noisy = sweeps // 8, 10.0 if spreads == "one 10" else 1.0
+        false = best_per_rates(means, n, noisy, count, rng)[0]
+        means[-1, -1] = means.max() + 0.5
+        lost = best_per_rates(means, n, noisy, count, rng)[1]
+        apart = means - 2.0 * np.arange(shape[0])[:, None]
+        *_, better, whole = best_per_rates(apart, n, noisy, count // 10, rng)
+        row = f"| {shape[0]} | {shape[1]} | {n} | {kind} | {spreads} | {false:.1f} | {lost:.1f} |"
+        yield f"{row} {better:.0f} | {whole:.0f} |", bool(max(false, lost) <= MOST_FALSE)
 
 
 EQUIVALENCE = """

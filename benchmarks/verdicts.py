@@ -25,11 +25,13 @@ from benchmarks.new_images import BEST_EPOCH, NEW_IMAGES, best_epoch_rows, new_i
 from benchmarks.scenarios import LADDER, SEEDS_OF, TWO, collapses, earlier, grid, recorded
 from benchmarks.simulated import Source
 from benchmarks.studies import (
+    BEST_PER,
     DATASETS,
     EQUIVALENCE,
     INTERACTIONS,
     RANKS,
     VALUES,
+    best_per_rows,
     dataset_rows,
     equivalence_rows,
     interaction_rows,
@@ -280,9 +282,10 @@ def main() -> None:
     for line in tables(found):
         say(line)
     missed += [f"{row.size} {row.name}: {row.worst:.2f}" for rows in found.values() for row in rows if row.missed]
-    flags, images = ((INTERACTIONS, interaction_rows), (VALUES, value_rows)), (NEW_IMAGES, new_image_rows)
+    flags = (INTERACTIONS, interaction_rows), (VALUES, value_rows), (BEST_PER, best_per_rows)
+    images = (NEW_IMAGES, new_image_rows), (BEST_EPOCH, best_epoch_rows)
     studies = (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows), (RANKS, rank_rows)
-    for title, rows in (*flags, *studies, images, (BEST_EPOCH, best_epoch_rows)):
+    for title, rows in (*flags, *studies, *images):
         say(title)
         for line, good in rows(2 * sweeps, asked.seed):
             say(line)

@@ -174,6 +174,8 @@ def compare(
     experiment: str = "lenet_exp",
     by: str = "best",
     margin: float | None = None,
+    only: str | None = None,
+    best_per: str | None = None,
 ) -> pd.DataFrame:
     """Return the leaderboard for one or more sweeps, or for the runs that match a filter.
 
@@ -187,6 +189,9 @@ def compare(
         by: epoch whose validation accuracy is compared: "best" or "last".
         margin: margin of equivalence, in percentage points; by default, the margin set by `sweep.margin` when the sweep
             was started, if any.
+        only: conditions for the configurations to show, such as `"optimizer.lr<0.05 and activation=relu,selu"`. All
+            tests remain corrected for all configurations.
+        best_per: flag whose values are compared, each at its own best values of the other flags.
 
     Returns:
         One row per configuration, best first within each dataset; configurations with diverged runs come last. Columns:
@@ -222,7 +227,9 @@ def compare(
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=by, margin=margin)
+    found, _ = load_comparisons(
+        which, filter, tracking_uri, experiment, by=by, margin=margin, only=only, best_per=best_per
+    )
     table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])

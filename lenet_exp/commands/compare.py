@@ -32,6 +32,9 @@
                                          the name of a numeric flag; figure.width=17 sets the width in centimeters
   lenet-compare output=figure.pdf figure=interaction flags=activation,optimizer
                                          show a line for each activation, and the optimizers along the axis
+  lenet-compare only='optimizer.lr<0.05 and activation=relu,selu'
+                                         show part of the configurations; the signs are = != < <= > >=
+  lenet-compare best_per=activation      compare each activation at its own best values of the other flags
   lenet-compare details=true             also print the effects of flags, interactions, best values, and all notes
   lenet-compare plain=true               print bars and sentences without terms of statistics, for a class
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
@@ -76,6 +79,8 @@ KNOWN: dict[str, str | None] = {
     "tracking.uri": None,
     "experiment": "lenet_exp",
     "by": "best",
+    "only": None,
+    "best_per": None,
 }
 
 
@@ -101,8 +106,9 @@ def compare(arguments: list[str]) -> int:
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], list(EpochChoice))
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
-    others = ("filter", "output", "by", "experiment", *(() if equivalence else ("margin",)))
-    if points is not None and (any(values[f] != KNOWN[f] for f in others) or "," in (values["sweep"] or "")):
+    allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri", *(["margin"] if equivalence else [])}
+    others = any(values[flag] != default for flag, default in KNOWN.items() if flag not in allowed)
+    if points is not None and (others or "," in (values["sweep"] or "")):
         raise ConfigError(
             f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
             "tracking.uri=, and margin= (for confirm=equivalence)"
@@ -129,6 +135,8 @@ def compare(arguments: list[str]) -> int:
         values["experiment"] or "",
         by=by,
         margin=margin,
+        only=values["only"],
+        best_per=values["best_per"],
     )
     written = []
     if output is not None:

@@ -62,6 +62,8 @@ class Advice:
 def advice(comparison: Comparison) -> Advice | None:
     """Return the most useful next step after a comparison; None if no step is suggested."""
     leader, design = comparison.leader, comparison.design
+    if comparison.part:
+        return None
     if design.running:
         return Advice(NextStep.watch, design.sweep)
     verdict = verdict_of(comparison)

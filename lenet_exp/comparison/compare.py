@@ -49,6 +49,7 @@ class Comparison:
         design: the decisions made before the first result; the default if unknown.
         margin_asked: requested margin of equivalence, as a fraction; None if none was requested.
         searched: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
+        part: description of the configurations, if they are a part of a comparison; otherwise, empty.
     """
 
     dataset: str
@@ -59,6 +60,7 @@ class Comparison:
     design: Design = field(default_factory=Design)
     searched: SearchSummary | None = None
     margin_asked: float | None = None
+    part: str = ""
 
     @property
     def margin(self) -> float | None:
@@ -272,15 +274,26 @@ def _compare(
     dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: EpochChoice, design: Design
 ) -> Comparison:
     groups = _with_newest_code(_with_recipes(grouped(runs, by)))
-    flags = _differing(groups, swept)
+    found = Comparison(dataset, groups, _differing(groups, swept), leads=[], design=design)
+    return with_leader(found, leader_of(groups, design))
+
+
+def leader_of(groups: Sequence[Group], design: Design) -> Group | None:
+    """Return the leader of groups, which are sorted by their mean; see `Comparison.leader`."""
     judged = [g for g in groups if g.stable and g.n > 1]
-    named = named_leader(groups, design)
     racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
     most = max((g.n for g in racing), default=0) if design.left is not None else 0
-    leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
-    leader = leader if leader is not None and leader.n else None
-    leads = _leads(groups, None if design.picked else leader, named=named is not None)
-    return Comparison(dataset, groups, flags, leads, leader=leader, design=design)
+    leader = named_leader(groups, design)
+    leader = leader or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
+    return leader if leader is not None and leader.n else None
+
+
+def with_leader(comparison: Comparison, leader: Group | None) -> Comparison:
+    """Return a comparison of the same groups with a leader."""
+    groups, design = comparison.groups, comparison.design
+    named = named_leader(groups, design) is not None
+    leads = _leads(groups, None if design.picked else leader, named=named)
+    return replace(comparison, leader=leader, leads=leads)
 
 
 def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import ConfirmationResult, Design, combined_design, design_of
+from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.config.schema import EpochChoice
@@ -33,6 +34,8 @@ def load_comparisons(
     experiment: str,
     by: str = EpochChoice.best,
     margin: float | None = None,
+    only: str | None = None,
+    best_per: str | None = None,
 ) -> tuple[list[Comparison], RunSource]:
     """Compare the runs of one or more sweeps, or the runs that match a filter.
 
@@ -43,6 +46,7 @@ def load_comparisons(
         experiment: MLflow experiment of the runs.
         by: epoch whose accuracy is compared: `best` or `last`.
         margin: margin of equivalence, in percentage points; None for the margin set when the sweep was started.
+        only, best_per: the part of the comparisons; see `select_part`.
 
     Returns:
         The comparisons, and the source of their runs.
@@ -69,14 +73,14 @@ def load_comparisons(
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
     found = with_search(compare_runs(runs, swept, epoch, design), search)
     if margin is None:
-        return found, source
+        return select_part(found, only, best_per), source
     if not isinstance(margin, int | float) or not 0 < margin < 100:
         raise ConfigError(f"margin={margin}: must be a number of percentage points greater than 0 and less than 100")
     found[0].metric.require_points(f"margin={margin:g}")
     found = [replace(comparison, margin_asked=margin / 100) for comparison in found]
     if not any(its for comparison in found for its in comparison.equivalences):
         raise ConfigError(f"margin={margin:g}: requires two configurations with several seeds; add 'seed=range(5)'")
-    return found, source
+    return select_part(found, only, best_per), source
 
 
 def runs_of_sweeps(

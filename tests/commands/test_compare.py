@@ -193,6 +193,8 @@ def test_compare_writes_every_output_format(here, main, tmp_path):
         (["margin=100"], ["margin=100"]),
         (["margin=much"], ["margin=much"]),
         (["margin=1", "confirm=1"], ["confirm=1"]),
+        (["only=lr<0.1 or lr>1"], ["only=", "number"]),
+        (["best_per=actvation"], ["best_per=actvation"]),
         (["margin=1"], ["margin=1", "seed"]),  # the last sweep has a single configuration
     ],
 )

@@ -21,6 +21,7 @@ from matplotlib.transforms import Bbox
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
 from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
@@ -151,10 +152,11 @@ def leaderboard_figure(comparison: Comparison, *, paper: float = 0) -> Figure:
 def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
     """Draw validation accuracy versus epoch for the best configurations: the mean and range over seeds.
 
-    If there are more than six, the others are gray lines without ranges. Return None if no curves are available.
+    If there are more than six, the others are gray lines without ranges, as are those outside a part of a comparison.
+    Return None if no curves are available.
     """
-    every_group = [g for g in comparison.groups if g.n]
-    groups = every_group[: len(every_group) if len(every_group) <= COLORED else BEST_OF_MANY]
+    finished = [g for g in comparison.groups if g.n]
+    groups = finished[: len(finished) if len(finished) <= COLORED else BEST_OF_MANY]
     names = _names(comparison, groups, paper)
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
     figure, axes = _figure(title, 2.2 + 0.08 * len(names) if paper else 4.4, paper)
@@ -175,8 +177,8 @@ def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None
-    rest, label = every_group[len(groups) : LEADERS], "others"
-    for group in rest:
+    whole, label = comparison.whole if isinstance(comparison, PartOfComparison) else comparison, "others"
+    for group in [g for g in whole.groups if g.n and g not in groups][: LEADERS - len(groups)]:
         mean = np.array([*zip_longest(*group.curves(), fillvalue=np.nan)])
         axes.plot(np.arange(1, len(mean) + 1), np.nanmean(mean, axis=1), color=EXCLUDED, lw=0.6, zorder=1, label=label)
         label = ""

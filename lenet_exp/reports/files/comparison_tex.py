@@ -13,7 +13,7 @@ from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, capital, diverged_on, unfinished, verdict
-from lenet_exp.reports.words.study_words import dataset_lines, interaction_lines, numeric_lines
+from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines, numeric_lines
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
@@ -71,10 +71,17 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
         said += " Bold: could be the best."
     if names & {"test_alone", "test_lead"}:
         said += " Test: accuracy of the same models on the test images."
+    if comparison.part:
+        said += f" Shown: {escaped(comparison.part)}; tests are corrected for all configurations of the sweep."
     if any(map(at_chance, comparison.groups)):
         said += f" At chance: {AT_CHANCE}."
     told = [verdict(comparison)] if len(comparison.groups) > 1 else []
-    told += [*numeric_lines(comparison), *interaction_lines(comparison.interactions), *over_datasets]
+    told += [
+        *numeric_lines(comparison),
+        *contrast_lines(comparison),
+        *interaction_lines(comparison.interactions),
+        *over_datasets,
+    ]
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]

@@ -47,11 +47,13 @@ def effect_lines(comparison: Comparison) -> list[str]:
     """Return lines about effects of flags, seed-to-seed variation, interactions, and the best values of numeric flags.
 
     For a search, return the search's history and the importance of flags instead. Effects would be biased, because
-    pruning determines which trials finish.
+    pruning determines which trials finish, or because the results determined the part of a comparison.
     """
     if comparison.searched is not None:
         return search_lines(comparison.searched)
     found = comparison.effects
+    if comparison.part:
+        return []
     if found.aliased:
         return [f"effects of individual flags cannot be estimated: {found.no_shares}"]
     lines = [_effect_line(effect, comparison.metric) for effect in found.flags]
@@ -99,7 +101,7 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     print_verdict(comparison, details=details)
     if details or comparison.searched is not None:
         console.lines(*(f"  {line}" for line in effect_lines(comparison)))
-    elif len(comparison.groups) > 2 and comparison.leader is not None:
+    elif len(comparison.groups) > 2 and comparison.leader is not None and not comparison.part:
         which = f" sweep={comparison.design.sweep}" if comparison.design.sweep else ""
         console.lines(f"effects of flags and notes: lenet-compare{which} details=true")
 
@@ -138,4 +140,5 @@ def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
 def title_of(comparison: Comparison) -> str:
     """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
     many = f"{number_of(comparison.num_runs, 'run')}, {number_of(len(comparison.groups), 'configuration')}"
-    return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)})"
+    which = f"; shown: {comparison.part}" if comparison.part else ""
+    return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)}){which}"

@@ -8,6 +8,7 @@ import shlex
 from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.config.schema import EpochChoice
@@ -85,6 +86,8 @@ def notes(comparison: Comparison) -> list[str]:
 def cautions(comparison: Comparison) -> list[str]:
     """Return the notes that affect how to read the verdict: on equivalence, chance level, intervals, and epochs."""
     found = _equivalence_notes(comparison)
+    if isinstance(comparison, PartOfComparison):
+        found.append(f"all tests are corrected for all {len(comparison.whole.groups)} configurations")
     found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
     if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
         why = "because the tests are more powerful than the intervals"

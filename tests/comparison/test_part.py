@@ -1,0 +1,97 @@
+"""Parts of a comparison, whose tests are corrected for the whole comparison."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.part import select_part
+from lenet_exp.errors import ConfigError
+from lenet_exp.reports.files.comparison_plots import EXCLUDED, paper_figure
+from lenet_exp.reports.words.next_steps import cautions, next_step
+from tests.comparison.made_up import many
+
+FLAGS = ["activation", "optimizer.lr"]
+MEANS = {("selu", "0.1"): 0.98, ("selu", "0.01"): 0.97, ("tanh", "0.1"): 0.95, ("tanh", "0.01"): 0.96,
+         ("relu", "0.1"): 0.94, ("relu", "0.01"): 0.93}  # fmt: skip
+
+
+def grid(spread: float = 0.001, n: int = 3, dataset: str = "mnist", means=MEANS) -> Comparison:
+    random, runs = Random(dataset), []
+    for (activation, lr), mean in means.items():
+        accuracies = [mean + random.gauss(0, spread) for _ in range(n)]
+        runs += many(accuracies, activation=activation, optimizer__lr=lr, dataset=dataset)
+    return compare_runs(runs, FLAGS)[0]
+
+
+def names(comparison: Comparison) -> list[str]:
+    return list(map(comparison.name, comparison.groups))
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ("optimizer.lr<0.05", ["selu lr=0.01", "tanh lr=0.01", "relu lr=0.01"]),
+        ("lr >= 0.1 and activation=relu,tanh", ["tanh lr=0.1", "relu lr=0.1"]),
+        ("activation!=selu and lr=1e-2", ["tanh lr=0.01", "relu lr=0.01"]),
+    ],
+)
+def test_part_has_matching_configurations_best_first(only, expected):
+    (part,) = select_part([grid()], only, None)
+    assert names(part) == expected
+    assert part.leader is part.groups[0]
+    assert next_step(part) is None
+
+
+def test_part_is_corrected_for_whole_comparison():
+    whole = grid(spread=0.004, n=4, dataset="set3")
+    (part,) = select_part([whole], "activation=tanh", None)
+    alone = compare_runs([run for group in part.groups for run in group.runs], FLAGS)[0]
+    lead, uncorrected = part.leads[1], alone.leads[1]
+    assert lead is not None
+    assert uncorrected is not None
+    assert lead.high - lead.low > uncorrected.high - uncorrected.low
+    assert (uncorrected.differs, lead.differs, lead.excluded) == (True, False, False)
+    assert part.comparisons == whole.comparisons
+    assert "all 6 configurations" in cautions(part)[-1]
+
+
+def test_each_value_is_compared_at_its_best():
+    whole = grid()
+    (part,) = select_part([whole], None, "activation")
+    assert names(part) == ["selu lr=0.1", "tanh lr=0.01", "relu lr=0.1"]
+    assert [lead is None or lead.ahead for lead in part.leads] == [True] * 3
+    close = grid(means=MEANS | {("tanh", "0.01"): 0.9795, ("tanh", "0.1"): 0.978})
+    (part,) = select_part([close], None, "activation")
+    its = dict(zip(names(close), close.leads, strict=True))
+    over = [its[name] for name in ("tanh lr=0.01", "tanh lr=0.1")]
+    lead = part.leads[1]
+    assert lead is not None
+    assert (lead.p, lead.low) == (max(one.p for one in over if one), min(one.low for one in over if one))
+    assert not lead.ahead
+
+
+def test_best_of_several_values_wins_only_without_selection():
+    means = MEANS | {("selu", "0.01"): 0.9795, ("tanh", "0.01"): 0.974, ("relu", "0.1"): 0.97}
+    whole = grid(spread=0.002, dataset="set9", means=means)
+    (every,), (some,) = (select_part([whole], only, "activation") for only in (None, "activation=selu,tanh"))
+    found = [dict(zip(names(its), its.leads, strict=True))["tanh lr=0.01"] for its in (whole, every, some)]
+    assert [lead.ahead for lead in found if lead is not None] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("only", "per", "expected"),
+    [("lr", None, "optimizer.lr<0.05"), ("lr<x", None, "'x'"), ("size<3", None, "optimizer.lr"),
+     ("lr>3", None, "0.1"), (None, "size", "best_per=size")],
+)  # fmt: skip
+def test_wrong_condition_is_one_line(only, per, expected):
+    with pytest.raises(ConfigError, match=expected):
+        select_part([grid()], only, per)
+
+
+def test_curves_of_configurations_outside_the_part_are_gray():
+    (part,) = select_part([grid()], "activation=relu", None)
+    colors = [line.get_color() for line in paper_figure(part, "curves").axes[0].lines]
+    assert colors.count(EXCLUDED) == len(colors) - 2 == 4
