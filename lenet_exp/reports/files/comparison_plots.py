@@ -260,7 +260,8 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
         if not math.isnan(group.interval[0]):
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
-        labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8))
+        labels.append(axes.annotate(name, (parameters, group.mean), (0, 0), textcoords="offset points", fontsize=8,
+                                    arrowprops={"arrowstyle": "-", "color": EXCLUDED, "linewidth": 0.5}))  # fmt: skip
     limits = _most(comparison.metric, [v for g, _ in sized for v in (g.mean, *(i for i in g.interval if i == i))], 10)
     _metric_axis(comparison.metric, axes, limits, _label(comparison), named=True)
     axes.set_xscale("log")
@@ -351,7 +352,7 @@ def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
 
     def overlap(label: Annotation, side: str, offset: int) -> tuple[bool, float]:
         label.set(ha=side, position=(6 if side == "left" else -6, offset))
-        box = label.get_window_extent()
+        box = Text.get_window_extent(label)  # without the line to the point
         common = [Bbox.intersection(box, other) for other in taken]
         area = sum(both.width * both.height for both in common if both is not None)
         inside = Bbox.union([axes.bbox, box]).bounds == axes.bbox.bounds
@@ -360,7 +361,7 @@ def _place(labels: Sequence[Annotation], figure: Figure, axes: Axes) -> None:
     for label in labels:
         places = {(side, offset): overlap(label, side, offset) for offset in OFFSETS for side in ("left", "right")}
         overlap(label, *min(places, key=places.__getitem__))
-        taken.append(label.get_window_extent())
+        taken.append(Text.get_window_extent(label))
 
 
 def _legend(figure: Figure, paper: float, title: str | None = None, *, lower: bool = True) -> None:
