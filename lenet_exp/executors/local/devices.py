@@ -37,7 +37,7 @@ def prepare_worker(prepare: Callable[[], object], devices: Sequence[int], slot: 
     Args:
         prepare: function to call.
         devices: see `WorkSpec`.
-        slot: slot of the worker; see `Pool`.
+        slot: slot of the worker; a number that no other worker has at the same time.
     """
     if devices:
         torch.cuda.set_device(devices[slot % len(devices)])

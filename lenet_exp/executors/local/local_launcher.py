@@ -18,7 +18,7 @@ class LocalLauncher(ExecutorLauncher):
 
     def executor(self, work: WorkSpec) -> Executor:
         """Create a pool of worker processes. Its default size is the number of jobs that the machine's cores allow."""
-        from lenet_exp.executors.local.pool_executor import PoolExecutor
+        from lenet_exp.executors.local.pool import PoolExecutor
         from lenet_exp.machine import cpu_count
 
         workers = self.workers or max(1, cpu_count() // work.cores)

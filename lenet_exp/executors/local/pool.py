@@ -1,4 +1,4 @@
-"""A pool of worker processes that survives the death of individual workers.
+"""The executor for this machine: a pool of worker processes that survives the death of individual workers.
 
 Each worker has its own process group (setsid), so Ctrl-C reaches only the pool's process. A worker runs one job after
 another. If a worker dies, its job is retried, and the other workers continue. If the pool's process dies, running jobs
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
@@ -17,15 +16,16 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import cloudpickle
 
-from lenet_exp.executors.work import JobEnd
+from lenet_exp.executors.local.devices import prepare_worker
+from lenet_exp.executors.work import JobEnd, WorkSpec
+from lenet_exp.folders.job import Job
 from lenet_exp.stopping import stop_signal
 
 log = logging.getLogger("lenet_exp")
@@ -38,49 +38,32 @@ class _Worker:
     process: subprocess.Popen[bytes]
     pipe: Connection
     slot: int
-    job: int | None = None
+    job: Job | None = None
     since: float = 0.0
     stop_by: float | None = None
     over_limit: bool = False
 
 
-class Pool:
-    """Runs each job, which is a function call, in a worker process. Use it as a context manager.
+class PoolExecutor:
+    """An `Executor` for this machine: a pool of worker processes, each of which runs many jobs.
 
     Args:
+        work: functions that run the jobs, and information about the jobs.
         workers: maximum number of worker processes.
         retries: number of times to retry a job whose worker died.
         time_limit: maximum duration of a job, in seconds; None for no limit. If a job exceeds it, its worker receives
             SIGTERM, and the job counts as lost.
-        prepare: function called in each new worker, before its first job, with the worker's slot, which is the smallest
-            number from 0 that no other worker has. The slot of a dead worker is free again.
-        inherit: file descriptors that the workers keep open.
-        output: file to which the workers' stdout and stderr are appended; None to use the streams of this process.
-        answer: function that `next_done` calls with a job's question; it returns the answer.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        *,
-        retries: int = 0,
-        time_limit: float | None = None,
-        prepare: Callable[[int], object] | None = None,
-        inherit: Sequence[int] = (),
-        output: Path | None = None,
-        answer: Callable[[Any], Any] | None = None,
-    ) -> None:
-        self._size = workers
+    def __init__(self, work: WorkSpec, workers: int, *, retries: int, time_limit: float | None) -> None:
+        self.capacity = workers if work.jobs is None else min(workers, work.jobs)
+        self._work = work
         self._retries = retries
         self._time_limit = time_limit
-        self._prepare = cloudpickle.dumps(prepare)
-        self._inherit = tuple(inherit)
-        self._output = output
-        self._answer = answer
-        self._waiting: deque[int] = deque()
-        self._tasks: dict[int, bytes] = {}
+        prepare = partial(prepare_worker, partial(work.prepare, work.sets), work.devices)
+        self._prepare = cloudpickle.dumps(prepare)  # called with the worker's slot
+        self._waiting: deque[Job] = deque()
         self._tries = Counter[int]()
-        self._names: dict[int, str] = {}
         self._workers: list[_Worker] = []
         self._stopping = False
 
@@ -90,21 +73,11 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, job: int, function: Callable[..., Any], *arguments: Any, name: str = "") -> None:
-        """Queue a job, which calls `function` in a worker process.
-
-        Args:
-            job: number of the job, chosen by the caller; it is also in the job's `JobEnd`.
-            function: function to call. If the pool has an `answer`, the function receives an additional argument: a
-                function that sends a question to the pool and returns the answer.
-            arguments: arguments of the function.
-            name: name of the job in messages; by default, its number.
-        """
-        self._names[job] = name or f"job {job}"
-        self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
         self._waiting.append(job)
 
-    def next_done(self, timeout: float = math.inf) -> JobEnd | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         """Wait for the next job to end. Return None after `timeout` seconds, or if all jobs have ended."""
         deadline = time.monotonic() + timeout
         while True:
@@ -126,7 +99,7 @@ class Pool:
     @property
     def running(self) -> dict[int, int]:
         """Process IDs of the workers of running jobs, keyed by job number."""
-        return {w.job: w.process.pid for w in self._workers if w.job is not None}
+        return {w.job.number: w.process.pid for w in self._workers if w.job is not None}
 
     def stop(self) -> None:
         """Start no new jobs, and stop the running jobs gracefully. `next_done` still returns how they ended.
@@ -162,7 +135,7 @@ class Pool:
         while self._waiting:
             worker = next((w for w in self._workers if w.job is None), None)
             if worker is None:
-                if len(self._workers) >= self._size:
+                if len(self._workers) >= self.capacity:
                     return
                 worker = self._start()
                 self._workers.append(worker)
@@ -170,20 +143,21 @@ class Pool:
             worker.job, worker.since, worker.stop_by, worker.over_limit = job, time.monotonic(), None, False
             # An OSError means that the worker died while idle or starting. `_receive` detects the end of its pipe.
             with contextlib.suppress(OSError):
-                worker.pipe.send_bytes(self._tasks[job])
+                worker.pipe.send_bytes(cloudpickle.dumps((self._work.task, job, self._work.answer is not None)))
 
     def _start(self) -> _Worker:
-        slot = min(set(range(self._size)) - {w.slot for w in self._workers})
+        # The smallest number that no other worker has; the slot of a dead worker is free again.
+        slot = min(set(range(self.capacity)) - {w.slot for w in self._workers})
         mine, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as stack:
-            output = stack.enter_context(self._output.open("ab")) if self._output else None
+        inherited = [descriptor for shared in self._work.sets for descriptor in shared.descriptors]
+        with theirs, self._work.output.open("ab") as output:
             process = subprocess.Popen(
                 # Without -P, a torch.py in the working directory would be imported first.
                 [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno()), str(slot)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(theirs.fileno(), *self._inherit),
+                pass_fds=(theirs.fileno(), *inherited),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
                 start_new_session=True,
             )
@@ -201,30 +175,30 @@ class Pool:
         except (EOFError, OSError):
             return self._lost(worker, job)
         if question is not None:
-            assert self._answer is not None
-            answer = cloudpickle.dumps(self._answer(question))
+            assert self._work.answer is not None
+            answer = cloudpickle.dumps(self._work.answer(question))
             with contextlib.suppress(OSError):  # the worker has died; the next read detects the end of its pipe
                 worker.pipe.send_bytes(answer)
             return None
         worker.job = None
         if worker.stop_by is not None:  # it received a signal to stop and is exiting
             self._remove(worker)
-        return self._end(worker, JobEnd(job, value, error))
+        return self._end(worker, JobEnd(job.number, value, error))
 
-    def _lost(self, worker: _Worker, job: int) -> JobEnd | None:
+    def _lost(self, worker: _Worker, job: Job) -> JobEnd | None:
         _kill_group(worker.process)  # also kills processes that the worker started
         code = worker.process.wait()
         self._remove(worker)
-        self._tries[job] += 1
+        self._tries[job.number] += 1
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process exited with status {code}"
-        if self._tries[job] <= self._retries and not self._stopping and not worker.over_limit:
-            log.info("%s: %s; retrying it", self._names[job], reason)
+        if self._tries[job.number] <= self._retries and not self._stopping and not worker.over_limit:
+            log.info("%s: %s; retrying it", job.name, reason)
             self._waiting.appendleft(job)
             return None
-        return self._end(worker, JobEnd(job, lost=reason))
+        return self._end(worker, JobEnd(job.number, lost=reason))
 
     def _end(self, worker: _Worker, done: JobEnd) -> JobEnd:
-        del self._tasks[done.job], self._tries[done.job], self._names[done.job]
+        del self._tries[done.job]
         if not worker.over_limit:
             return done
         return JobEnd(done.job, lost=f"exceeded the time limit of {self._time_limit:g} s", over_limit=True)

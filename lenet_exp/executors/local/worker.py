@@ -1,4 +1,4 @@
-"""A worker process, which a `Pool` starts: `python -m lenet_exp.executors.local.worker <descriptor> <slot>`.
+"""A worker process, which a `PoolExecutor` starts: `python -m lenet_exp.executors.local.worker <descriptor> <slot>`.
 
 The descriptor is the worker's end of its pipe.
 """
@@ -33,8 +33,7 @@ def main() -> None:
     jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     try:
         prepare = cloudpickle.loads(pipe.recv_bytes())
-        if prepare is not None:
-            prepare(int(sys.argv[2]))
+        prepare(int(sys.argv[2]))
         threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
         while (job := jobs.get()) is not None:
             _busy.set()
@@ -89,13 +88,13 @@ def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any)
     return cloudpickle.loads(answer)
 
 
-def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
+def _run(given: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
     """Run a job. Return its pickled value and exception, and whether a signal stopped it."""
     value: Any = None
     error: BaseException | None = None
     try:
-        function, arguments, asks = cloudpickle.loads(job)
-        value = function(*arguments, ask) if asks else function(*arguments)
+        task, job, asks = cloudpickle.loads(given)
+        value = task(job, ask) if asks else task(job)
     except BaseException as e:
         error = e
         e.add_note(f"in a worker: {traceback.format_exc()}")  # tracebacks cannot be pickled

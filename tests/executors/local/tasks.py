@@ -8,33 +8,61 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lenet_exp.executors.work import EpochReport
+from lenet_exp.executors.local.pool import PoolExecutor
+from lenet_exp.executors.work import EpochReport, WorkSpec
 from lenet_exp.stopping import Terminated, graceful, stop_signal
 
 if TYPE_CHECKING:
     from lenet_exp.folders.job import Job
 
-prepared: list[int] = []  # the slot of this worker, once for each call of `prepare`
+prepared: list[object] = []  # an entry for each call of `prepare` in this process
+slots: list[int] = []  # the slot of this worker
 selected: list[int] = []  # CUDA devices that this process selected
 
 
-def prepare(slot: int) -> None:
+@dataclass(frozen=True)
+class Call:
+    """A job that calls a function."""
+
+    number: int
+    function: Callable[..., Any]
+    arguments: Sequence[Any]
+    name: str = "job"
+
+
+def call(job: Call, *ask: Callable[[Any], Any]) -> object:
+    return job.function(*job.arguments, *ask)
+
+
+def prepare(sets: object) -> None:
     """Record the call in this process."""
-    prepared.append(slot)
+    prepared.append(sets)
 
 
-def prepare_with_gpus(devices: Sequence[int], slot: int) -> None:
+def pool(
+    *calls: Sequence[Any], workers: int = 1, retries: int = 0, time_limit: float | None = None, **work: Any
+) -> PoolExecutor:
+    """Return a pool with a queued job for each call (function, arguments...)."""
+    spec = WorkSpec(call, prepare, [], **{"cores": 1, "jobs": None, "output": Path(os.devnull)} | work)
+    made = PoolExecutor(spec, workers, retries=retries, time_limit=time_limit)
+    for number, (function, *arguments) in enumerate(calls):
+        made.submit(Call(number, function, arguments))
+    return made
+
+
+def prepare_with_gpus(prepare: Callable[[], object], devices: Sequence[int], slot: int) -> None:
     """Prepare as a sweep's worker does, on a machine with these CUDA devices."""
     import torch
 
     from lenet_exp.executors.local.devices import prepare_worker
 
     torch.cuda.set_device = selected.append
-    prepare_worker(partial(prepare, slot), devices, slot)
+    slots.append(slot)
+    prepare_worker(prepare, devices, slot)
 
 
 def where(n: int) -> tuple[int, int, int, int]:
@@ -47,7 +75,7 @@ def meet(folder: Path, n: int, others: int) -> tuple[int, list[int]]:
     (folder / f"met-{n}").touch()
     while len(list(folder.glob("met-*"))) <= others:
         time.sleep(0.01)
-    return prepared[0], selected
+    return slots[0], selected
 
 
 def die_and_meet(folder: Path, n: int, others: int) -> tuple[int, list[int]]:
@@ -138,14 +166,11 @@ def shout(text: str) -> None:
 
 def pool_of_waiting(file: str, started: str = "") -> None:
     """Run a pool whose only job waits for SIGTERM; with `started`, write the worker's process ID to that file."""
-    from lenet_exp.executors.local.pool import Pool
-
-    with Pool(1) as pool:
-        pool.call(0, wait_for_the_end, file)
+    with pool((wait_for_the_end, file)) as made:
         if started:
-            pool.next_done(0.01)
-            Path(started).write_text(str(pool.running[0]))
-        pool.next_done()
+            made.next_done(0.01)
+            Path(started).write_text(str(made.running[0]))
+        made.next_done(60)
 
 
 def sum_of_answers(n: int, ask: Callable[[int], int]) -> int:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.local import pool_executor
+from lenet_exp.executors.local import pool
 from lenet_exp.executors.local.devices import prepare_worker, worker_devices
 from tests.tools.commands import SMALL, refused
 
@@ -82,6 +82,6 @@ def test_unusable_devices_are_refused_before_sweep_starts(main, ready, line, nam
 @pytest.mark.slow(seconds=4)
 def test_workers_of_a_sweep_have_distinct_slots(main, ready, tmp_path, monkeypatch):
     file = tmp_path / "slots"
-    monkeypatch.setattr(pool_executor, "prepare_worker", partial(record_slot, str(file)))
+    monkeypatch.setattr(pool, "prepare_worker", partial(record_slot, str(file)))
     main(*SWEEP, "seed=range(4)", "sweep.devices=[1,0]", status=0)
     assert sorted(map(json.loads, file.read_text().splitlines())) == [[0, 1], [1, 0]]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lenet_exp.executors.local.pool as pool_module
-from lenet_exp.executors.local.pool import Pool
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.stopping import Terminated
 from tests.executors.local import tasks
@@ -25,13 +24,11 @@ pytestmark = pytest.mark.slow(seconds=3)
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any) -> dict[int, JobEnd]:
+def run(*jobs: tuple[Callable[..., Any], ...], **options: Any) -> dict[int, JobEnd]:
     """Run the jobs (function, arguments...) to the end."""
-    with Pool(workers, **options) as pool:
-        for number, (function, *arguments) in enumerate(jobs):
-            pool.call(number, function, *arguments)
+    with tasks.pool(*jobs, **options) as pool:
         found = {}
-        while (done := pool.next_done()) is not None:
+        while (done := pool.next_done(math.inf)) is not None:
             assert done.job not in found
             found[done.job] = done
         assert pool.running == {}
@@ -47,7 +44,7 @@ def test_worker_imports_no_file_of_the_working_directory(tmp_path, monkeypatch):
 
 
 def test_each_job_runs_once_and_each_worker_is_prepared_once():
-    done = run(*[(tasks.where, n) for n in range(8)], workers=2, prepare=tasks.prepare)
+    done = run(*[(tasks.where, n) for n in range(8)], workers=2)
     assert {n: d.value[0] for n, d in done.items()} == {n: n for n in range(8)}
     origins = [d.value[1:] for d in done.values()]
     assert 1 <= len({pid for pid, _, _ in origins}) <= 2
@@ -56,21 +53,28 @@ def test_each_job_runs_once_and_each_worker_is_prepared_once():
     assert not any(alive(pid) for pid, _, _ in origins)
 
 
+@pytest.fixture
+def gpus(monkeypatch):
+    """Workers on a machine with GPUs, which record the devices that they select."""
+    monkeypatch.setattr(pool_module, "prepare_worker", tasks.prepare_with_gpus)
+
+
+@pytest.mark.usefixtures("gpus")
 def test_each_worker_selects_its_own_gpu(tmp_path):
-    prepare = partial(tasks.prepare_with_gpus, [1, 3])
-    done = run(*[(tasks.meet, tmp_path, n, 2) for n in range(3)], workers=3, prepare=prepare)
+    done = run(*[(tasks.meet, tmp_path, n, 2) for n in range(3)], workers=3, devices=[1, 3])
     assert sorted(d.value for d in done.values()) == [(0, [1]), (1, [3]), (2, [1])]
 
 
+@pytest.mark.usefixtures("gpus")
 def test_retried_job_gets_gpu_of_dead_worker(tmp_path):
-    prepare = partial(tasks.prepare_with_gpus, [1, 3])
     jobs = [(task, tmp_path, n, 1) for n, task in enumerate((tasks.meet, tasks.die_and_meet))]
-    done = run(*jobs, workers=2, retries=1, prepare=prepare)
+    done = run(*jobs, workers=2, retries=1, devices=[1, 3])
     assert [done[n].value for n in range(2)] == [(0, [1]), (1, [3])]
 
 
+@pytest.mark.usefixtures("gpus")
 def test_worker_of_cpu_runs_makes_no_cuda_call(tmp_path):
-    done = run((tasks.meet, tmp_path, 0, 0), prepare=partial(tasks.prepare_with_gpus, []))
+    done = run((tasks.meet, tmp_path, 0, 0))
     assert done[0].value == (0, [])
 
 
@@ -138,25 +142,22 @@ def test_job_that_ignores_sigterm_is_killed_with_child_processes(tmp_path, monke
 
 def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
     file = tmp_path / "file"
-    with Pool(1, retries=5) as pool:
-        pool.call(0, tasks.wait_for_the_end, str(file))
-        pool.call(1, tasks.double, 1)
+    with tasks.pool((tasks.wait_for_the_end, str(file)), (tasks.double, 1), retries=5) as pool:
         assert pool.next_done(0.01) is None
         until(lambda: file.exists() and file.read_text() != "")
         assert pool.running == {0: int(file.read_text())}
         pool.stop()
-        done = pool.next_done()
+        done = pool.next_done(60)
         assert done is not None
         assert done.job == 0
         assert isinstance(done.error, Terminated)
-        assert pool.next_done() is None
+        assert pool.next_done(60) is None
     assert file.read_text() == "ended cleanly"
 
 
 def test_closing_the_pool_kills_running_jobs(tmp_path):
     file = tmp_path / "file"
-    with Pool(1) as pool:
-        pool.call(0, tasks.never_end, str(file))
+    with tasks.pool((tasks.never_end, str(file))) as pool:
         pool.next_done(0.01)
         until(lambda: len(file.read_text().split()) == 2 if file.exists() else False)
     until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
