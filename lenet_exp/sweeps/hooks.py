@@ -122,18 +122,13 @@ def _run(command: str, report: Mapping[str, Json]) -> str:
 def _post(url: str, report: Mapping[str, Json]) -> str:
     """Send a report to an address. Return why it failed, without the address, or an empty string if it succeeded."""
     headers = {"Content-Type": "application/json", "User-Agent": "lenet_exp"}
-    request, ended = Request(url, json.dumps(report).encode(), headers), list[str]()
-
-    def send() -> None:
-        try:
-            build_opener(_NoRedirects).open(request, timeout=2 * POST_SECONDS)
-            ended.append("")
-        except Exception as e:  # its text can contain the address
-            status, cause = getattr(e, "code", None), getattr(e, "reason", e)
-            why = getattr(cause, "strerror", None) or type(cause).__name__
-            ended.append(why if status is None else f"{status} {responses.get(status, '')}")
-
-    sending = Thread(target=send, daemon=True)  # a server that sends a byte a second never lets a read time out
-    sending.start()
-    sending.join(POST_SECONDS)
-    return ended[0] if ended else f"no response within {POST_SECONDS:g} s"
+    request = Request(url, json.dumps(report).encode(), headers)
+    try:
+        build_opener(_NoRedirects).open(request, timeout=POST_SECONDS).close()
+    except Exception as e:  # its text can contain the address
+        status, cause = getattr(e, "code", None), getattr(e, "reason", e)
+        if isinstance(cause, TimeoutError):
+            return f"no response within {POST_SECONDS:g} s"
+        why = getattr(cause, "strerror", None) or type(cause).__name__
+        return why if status is None else f"{status} {responses.get(status, '')}"
+    return ""
