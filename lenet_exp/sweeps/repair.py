@@ -101,30 +101,21 @@ def close_in_store(
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
-    """Close runs whose process died, after a launcher has returned or failed. Warn about runs that are still training.
+    """Close runs whose process died, after a launcher has returned or failed. Runs with a process stay as they are.
 
     Args:
         sweep: folder of the sweep.
         jobs: all jobs of the sweep.
         delivery: object that uploads results to MLflow.
     """
-    begun = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
+    open_jobs = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
     ours = {jobs[n].run for n in sweep.active() if n < len(jobs)}
     deadline = time.monotonic() + LEAVING_SECONDS
-    while living := {run: owner for run, job in begun.items() if (owner := owner_of(job.folder.path)) is not None}:
-        if not ours & living.keys() or time.monotonic() > deadline:
+    while living := {run for run, job in open_jobs.items() if owner_of(job.folder.path) is not None}:
+        if not ours & living or time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    for run in (run for run in begun if run in ours and run in living):
-        log.warning(
-            "%s: still training in process %d on %s, but no longer monitored; stop the process with SIGTERM, then run "
-            "lenet-sweep list to update MLflow",
-            begun[run].name,
-            living[run].pid,
-            living[run].host,
-        )
-        delivery.send(begun[run].folder)  # so that MLflow at least lists the run
-    _close([job.folder for run, job in begun.items() if run not in living], delivery)
+    _close([job.folder for run, job in open_jobs.items() if run not in living], delivery)
 
 
 def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
