@@ -12,8 +12,7 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.checkpoints import save_best, write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import DeliveredRun, History, Outcome, Record
-from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.models.logged import download_record, logged_model
+from lenet_exp.tracking.models.logged import Weights, download_record, logged_model
 from lenet_exp.tracking.stores.store import Store, pages
 from lenet_exp.training.trained.weights import weights_digest
 
@@ -57,21 +56,21 @@ def _write(job: Job, run: Run, store: Store) -> bool:
     """
     from mlflow.exceptions import MlflowException
 
-    run_id, folder, errors = run.info.run_id, job.folder, (UserError, ValueError, OSError, MlflowException)
+    run_id, folder = run.info.run_id, job.folder
+    model = bool(run.outputs and run.outputs.model_outputs)
     try:
         record = _record(job, run_id, store)
-    except errors as e:
+        weights = _weights(record, run, store) if model else None
+    except (UserError, ValueError, OSError, MlflowException) as e:
         log.warning("MLflow run %s: not reused: %s", run_id, hide_password(first_line(e)))
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
-    model = bool(run.outputs and run.outputs.model_outputs)
     delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=model, sweeps=sweeps)
     folder.set_delivered(delivered)
-    if model:
-        try:
-            _fetch_weights(folder, record, run, store)
-        except errors as e:
-            log.debug("MLflow run %s: reused without its weights: %s", run_id, hide_password(first_line(e)))
+    accuracy, metric = record.best_val_accuracy, record.best_val_metric
+    if weights is not None and record.best_epoch is not None and accuracy is not None:
+        best = save_best(folder.path, record.best_epoch, accuracy, metric, weights=weights)
+        write_history(folder.path, History(best=best))
     folder.finish(record)
     store.seen.add(run_id)
     return True
@@ -94,13 +93,9 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
     return record
 
 
-def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
-    """Download the best weights of an MLflow run, verify their digest, and save them."""
+def _weights(record: Record, run: Run, store: Store) -> Weights:
+    """Download the best weights of an MLflow run and verify their digest."""
     weights, _ = logged_model(store.client, store.uri, run)
     if weights_digest(weights) != record.weights_digest:
         raise ValueError("the weights do not match the record")
-    if record.best_epoch is None or record.best_val_accuracy is None:
-        return
-    accuracy, metric = record.best_val_accuracy, record.best_val_metric
-    best = save_best(folder.path, record.best_epoch, accuracy, metric, weights=weights)
-    write_history(folder.path, History(best=best))
+    return weights
