@@ -67,9 +67,9 @@ def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: P
     full = {"TMPDIR": str(disk), "HOME": str(disk)}
     done = succeeded(end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk")))
     assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
+    succeeded(main(program="sync"))
     store = client(ready)
     assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
-    succeeded(main(program="sync"))
     assert [str(model.status) for model in models(store)] == ["READY"] * 2
 
 

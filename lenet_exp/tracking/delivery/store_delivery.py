@@ -242,12 +242,7 @@ class StoreDelivery:
         def send(store: Store) -> str:
             reset_lost([folder], store)
             with folder.delivery_lock():
-                try:
-                    return deliver(folder, store, parent=self.parent, model=model, archive=archive, user=name)
-                except OSError as e:
-                    if model and e.errno in DISK_ERRORS:  # upload the end of the run without its model
-                        deliver(folder, store, parent=self.parent, model=False, user=name)
-                    raise
+                return deliver(folder, store, parent=self.parent, model=model, archive=archive, user=name)
 
         try:
             return self.attempt(str(folder.path), send, last=last)

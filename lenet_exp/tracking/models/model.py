@@ -107,8 +107,6 @@ def exported(config: Config, weights: Arrays) -> bytes:
 
     try:
         return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
-    except (OSError, MemoryError):
-        raise
     except Exception as e:  # torch cannot export every network of a user's own
         log.warning("MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e))
         return b""
