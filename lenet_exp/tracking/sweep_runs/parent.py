@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.files import Json
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.stored import to_json
@@ -21,9 +22,9 @@ from lenet_exp.tracking.models.code import log_code
 from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, create_run, set_tags, shows_report
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweep_runs.swept_params import log_swept
 
 COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
+LONGEST = 500  # maximum number of characters in a list of values
 
 
 def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
@@ -36,11 +37,39 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
         sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
-    log_swept(store, run_id, sweep)
+    _log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
     users = config.tracking.tags
     set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts}, users)
     return run_id
+
+
+def _log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
+    """Log the swept flags of a sweep, with their values, as params, unless the MLflow run already has them.
+
+    Existing params are kept even if a rerun specifies the same jobs differently, because MLflow does not allow changes.
+    """
+    from mlflow.entities import Param
+
+    known = store.client.get_run(run_id).data.params
+    new = [Param(k, v) for k, v in swept_params(sweep.started(), sweep.jobs()).items() if k not in known]
+    if new:
+        store.client.log_batch(run_id, params=new)
+
+
+def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
+    """Return the values of each swept flag as text, keyed by flag.
+
+    The values are in the order of the jobs. For a search, the text is the flag's search space as typed.
+    """
+    typed = dict(o.lstrip("+").split("=", 1) for o in plan.overrides if "=" in o)
+    found = {}
+    for flag in (swept.lstrip("+") for swept in plan.swept):
+        values = list(dict.fromkeys(job.swept[flag] for job in jobs if flag in job.swept))
+        text = typed.get(flag, "") if plan.search is not None or not values else ", ".join(values)
+        if text:
+            found[flag] = text[:LONGEST]
+    return found
 
 
 def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
