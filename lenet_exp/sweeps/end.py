@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from lenet_exp.addresses import store_name, store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import compare_sweep
-from lenet_exp.config.schema import Config, LoggedModels
+from lenet_exp.config.schema import Config
 from lenet_exp.config.tags import flat
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
@@ -21,14 +21,13 @@ from lenet_exp.sweeps.hooks import run_hooks
 from lenet_exp.sweeps.repair import close_in_store
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.usable import database_state
-from lenet_exp.tracking.sweep_runs.parent import remaining_sweep_uploads
+from lenet_exp.tracking.sweep_runs.parent import models_of, remaining_sweep_uploads
 
 
 def end_sweep(
     sweep: SweepFolder,
     results: Sequence[JobResult],
     delivery: StoreDelivery,
-    config: Config,
     *,
     outcome: Outcome,
     stopped_by: str,
@@ -43,7 +42,6 @@ def end_sweep(
         sweep: folder of the sweep.
         results: results of all jobs; no job may still be training.
         delivery: object that uploads results to MLflow.
-        config: configuration of one job; its `tracking.*` flags apply to the sweep.
         outcome: outcome of the sweep: finished, failed, or killed.
         stopped_by: name of the signal that stopped the sweep; empty if no signal stopped it.
         seconds: duration of this session, in seconds.
@@ -54,7 +52,7 @@ def end_sweep(
     try:
         print_sweep(results, seconds, sweep, comparisons)
         with uploading() as show:
-            _deliver(results, delivery, config, show)
+            _deliver(results, delivery, show)
             close_in_store(delivery, sweep, results, comparisons)
     finally:
         left = remaining_sweep_uploads(sweep, delivery.name, results)
@@ -96,15 +94,11 @@ def print_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config) -> b
     return all(r.outcome.ended_well for r in results)
 
 
-def _deliver(
-    results: Sequence[JobResult], delivery: StoreDelivery, config: Config, show: Callable[[str], None]
-) -> None:
-    """Upload the runs. With `tracking.models=best`, upload only the model of the best run."""
-    runs = {r.job.run: r for r in results if r.record is not None}
-    for n, result in enumerate(runs.values()):
+def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, show: Callable[[str], None]) -> None:
+    """Upload the runs, with the models that `tracking.models` selects."""
+    runs, wanted = {r.job.run: r for r in results if r.record is not None}, models_of(results)
+    for n, (run, result) in enumerate(runs.items()):
         show(f"{n} of {number_of(len(runs), 'run')}")
-        delivery.send(result.job.folder, last=n == 0)
-    if (best := best_of(list(runs.values()))) is not None:
-        if config.tracking.models is LoggedModels.best:
-            delivery.send(best.job.folder, model=True)
+        delivery.send(result.job.folder, model=run in wanted, last=n == 0)
+    if (best := best_of(results)) is not None:
         delivery.warn_passed_over(best.job.folder)

@@ -232,9 +232,7 @@ def sweep_session(
         finally:
             session.settle()
             seconds, results = time.perf_counter() - start, session.results()
-            all_finished = end_sweep(
-                sweep, results, delivery, config, outcome=outcome, stopped_by=stopped_by, seconds=seconds
-            )
+            all_finished = end_sweep(sweep, results, delivery, outcome=outcome, stopped_by=stopped_by, seconds=seconds)
     if not all_finished:
         raise RunsFailed
 
