@@ -26,7 +26,6 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
-from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import OPEN
@@ -80,7 +79,6 @@ class Session:
         self.background = BackgroundDelivery(delivery)
         self.display = Display()
         self.started_ms = sweep.started().started_ms
-        self.earlier: list[RunFolder] = []  # runs that had finished before this session
         self._settled = False
 
     def add(self, job: Job) -> Job:
@@ -165,8 +163,6 @@ class Session:
         """
         if uploads:
             self.background.models = True
-            while self.earlier:  # upload these runs, so that MLflow nests them under the sweep's run
-                self.background.send(self.earlier.pop())
         return watching(self.sweep, self.jobs, self.background, self.display, uploads=uploads)
 
 
@@ -280,7 +276,7 @@ def _begin(session: Session, again: bool) -> None:
         if job.folder.needs_cleanup():
             with job.folder.claim():
                 job.folder.clean_up()
-        session.earlier.append(job.folder)
+        session.background.send(job.folder)  # so that MLflow nests these runs under the sweep's run
 
 
 def _is_pruned(job: Job) -> bool:

@@ -91,7 +91,7 @@ class BackgroundDelivery:
         return None if self.models and time.monotonic() - self._started > EXPORT_SECONDS else False
 
     def _run(self) -> None:
-        rests = self.rests * max(0.0, 1 / (SHARE * cpu_count()) - 1)  # ratio of a pause to the upload before it
+        share = max(0.0, 1 / (SHARE * cpu_count()) - 1)  # ratio of a pause to the upload before it
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting)
@@ -104,7 +104,7 @@ class BackgroundDelivery:
             except Exception:  # results that could not be uploaded now are uploaded at the end
                 log.debug("uploading", exc_info=True)
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, rests * (time.monotonic() - start))
+                self._changed.wait_for(lambda: self._closed, self.rests * share * (time.monotonic() - start))
 
 
 def open_background_delivery(tracking: Tracking, outputs: Path) -> BackgroundDelivery:
