@@ -25,7 +25,6 @@ from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from lenet_exp.addresses import hide_password
 from lenet_exp.comparison.search.objective import Direction
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.damage import damage_error, warn_once
@@ -66,7 +65,7 @@ class StudyDatabase:
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered consecutively")
         self._closing = threading.Event()
-        self._wrong = ""  # reason why the database cannot be written to now; empty if it is writable
+        self._unwritable = False  # whether the last write failed, or some data could not be written at the end
         self._lost = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="study")
 
@@ -77,7 +76,7 @@ class StudyDatabase:
         """
         write = self._writer.submit(self._write, partial(self._add, trial))
         deadline = time.monotonic() + WAIT_SECONDS
-        while wait([write], 0.05).not_done and not self._wrong and time.monotonic() < deadline:
+        while wait([write], 0.05).not_done and not self._unwritable and time.monotonic() < deadline:
             pass
 
     def report(self, number: int, epoch: int, value: float) -> None:
@@ -105,7 +104,7 @@ class StudyDatabase:
             log.warning("%s: the last trials of this search are missing; rerun the same command to add them", FILE)
 
     def _add(self, trial: FrozenTrial) -> None:
-        if self._wrong:  # the failed attempt may have written the trial
+        if self._unwritable:  # the failed attempt may have written the trial
             self._written |= {t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)}
         if trial.number not in self._written:
             self._storage.create_new_trial(self._study, template_trial=trial)
@@ -135,27 +134,21 @@ class StudyDatabase:
 
     def _write(self, action: Callable[[], None]) -> None:
         """Call an action that writes to the database. If it fails, repeat it until it succeeds or the search ends."""
-        while not self._wrote(action):
+        while True:
+            try:
+                action()
+            except BROKEN as e:
+                cause = e.__cause__ if isinstance(e.__cause__, SQLAlchemyError) else e  # Optuna hides the database's
+                if not self._unwritable:
+                    log.warning("%s cannot be written (%s); the search continues", FILE, first_line(cause))
+                self._unwritable = True
+            else:
+                self._unwritable = bool(self._lost)
+                return
             if self._closing.is_set():
                 self._lost += 1
                 return
             self._closing.wait(RETRY_SECONDS)
-
-    def _wrote(self, action: Callable[[], None]) -> bool:
-        try:
-            action()
-        except BROKEN as e:
-            hidden = e.__cause__  # Optuna's error hides the database's
-            cause = hidden if isinstance(hidden, SQLAlchemyError) else e
-            why = hide_password(first_line(cause))
-            if not self._wrong:
-                log.warning("%s cannot be written (%s); the search continues", FILE, why)
-            self._wrong = why
-            return False
-        if self._wrong and not self._lost:
-            self._wrong = ""
-            log.info("%s can be written again", FILE)
-        return True
 
 
 def open_database(folder: Path, name: str, directions: Sequence[Direction]) -> StudyDatabase:
