@@ -66,9 +66,7 @@ def open_sqlite(uri: str, database: Path) -> None:
             opened.execute("PRAGMA schema_version")
     except sqlite3.Error as e:
         if "locked" not in str(e):  # MLflow waits for another writer
-            # SQLite opens no path of more than 512 characters, including the suffixes of its own files.
-            fix = "; its path must have fewer than 500 characters" if len(str(database)) >= 500 else ""
-            _refuse(uri, f"cannot be opened ({e}){fix}")
+            _refuse(uri, f"cannot be opened ({e})")
 
 
 def database_state(uri: str) -> str:

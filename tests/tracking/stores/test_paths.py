@@ -58,5 +58,5 @@ def test_database_that_sqlite_cannot_open_gives_one_line_error(main, tmp_path, m
     if ready:
         outputs.mkdir(parents=True)
         (outputs / "mlflow.db").write_bytes(HEADER)
-    refused(main(*LINE), " 500 ")
+    refused(main(*LINE), "cannot be opened")
     assert not (outputs / "runs").exists()
