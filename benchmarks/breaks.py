@@ -248,7 +248,7 @@ BREAKS = {
     ),
     "shared": Break(
         promise=REMOVAL,
-        file="lenet_exp/removal/references.py",
+        file="lenet_exp/removal/plan.py",
         old="    return users\n",
         new="    return {}\n",
         tests="tests/removal/test_remove.py -k no_store",

@@ -5,6 +5,7 @@ A new plan is made each time a removal is started, because another sweep may hav
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from lenet_exp.executors.queues import queued
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.removal.references import users_of
 from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored
 from lenet_exp.removal.target import RemovalTarget
 from lenet_exp.tracking.stores.store import Store
@@ -90,7 +90,7 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
     Raises:
         ConfigError: a run to remove is being trained.
     """
-    users = users_of(plan.target.pending.outputs, {sweep.id for sweep in plan.sweeps})
+    users = _users_of(plan.target.pending.outputs, {sweep.id for sweep in plan.sweeps})
     moved = {folder.id for folder in plan.target.pending.runs()}
     plan.going = []
     for folder in (RunFolder(plan.runs / run) for run in runs):
@@ -106,6 +106,23 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
             raise ConfigError(f"run {folder.id} is still training ({owner.host}, process {owner.pid}); stop it first")
         else:
             plan.going.append(folder)
+
+
+def _users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
+    """Return the IDs of the sweeps that need each run, keyed by run ID.
+
+    Args:
+        but: IDs of sweeps to ignore.
+
+    Raises:
+        DamagedError: the jobs of a sweep are corrupt, so its runs are unknown.
+    """
+    users: dict[str, list[str]] = {}
+    for path in sorted((outputs / "sweeps").glob("*/sweep.json")):
+        sweep = SweepFolder(path.parent)
+        for run in sweep.run_ids() if sweep.id not in but else ():
+            users.setdefault(run, []).append(sweep.id)
+    return users
 
 
 def _check(sweep: SweepFolder, target: RemovalTarget) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
 from lenet_exp.folders.find import all_runs, find_run, find_sweep
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.removal.pending import PendingRemoval, pending_removals
-from lenet_exp.removal.references import trained_alone
+
+MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # the command of a sweep contains one of these
 
 log = logging.getLogger("lenet_exp")
 
@@ -61,12 +63,12 @@ def find_removal_target(key: str, which: str) -> RemovalTarget:
     if mine is not None:
         runs = [] if mine.is_mlflow_done else [run for sweep in mine.sweeps() for run in sweep.run_ids()]
         of_sweep = [sweep for sweep in mine.sweeps() if sweep.id == mine.name and not mine.is_mlflow_done]
-        alone = trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
+        alone = _trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
         return RemovalTarget(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone=alone)
     if key == "sweep":
         sweep = find_sweep(which)
         words = f"sweep {sweep.id} ({sweep.started().command})"
-        alone = trained_alone(sweep, sweep.outputs)
+        alone = _trained_alone(sweep, sweep.outputs)
         return RemovalTarget(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], sweep.run_ids(), alone=alone)
     folder = find_run(which)
     if folder.begun() is None:
@@ -78,6 +80,25 @@ def log_unfinished(outputs: Path) -> None:
     """Log a warning for each interrupted removal, with the command that finishes it."""
     for pending in pending_removals(outputs):
         log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending))
+
+
+def _trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
+    """Return the IDs of the sweep's runs that were started individually before the sweep was first started.
+
+    Raises:
+        DamagedError: jobs.jsonl is corrupt.
+    """
+    plan = sweep.kept_plan()
+    created_ms = plan.created_ms if plan is not None else 0
+    folders = [RunFolder(outputs / "runs" / run) for run in sweep.run_ids()]
+    return frozenset(
+        folder.id
+        for folder in folders
+        if (begun := folder.begun()) is not None
+        and begun.created_ms < created_ms
+        and MULTIRUN.isdisjoint(begun.command.removeprefix("python -m ").split())
+        and folder.log_file.exists()  # a run from a different outputs folder has no log file
+    )
 
 
 def _experiment(outputs: Path, experiment: str) -> RemovalTarget:
