@@ -59,14 +59,7 @@ class ClosePlace:
     place: int
 
 
-@dataclass(frozen=True)
-class ReportEnd:
-    """Command to report to the sweep how a job ended."""
-
-    done: JobEnd
-
-
-Command = OpenPlace | StartJob | StopJob | ClosePlace | ReportEnd
+Command = OpenPlace | StartJob | StopJob | ClosePlace | JobEnd  # a JobEnd must be reported to the sweep
 
 
 @dataclass
@@ -175,7 +168,7 @@ class Places:
             return [*closed, *self._again(job, "it was stopped before it started", counts=False)]
         if done.lost is not None and not done.over_limit:
             return [*closed, *self._again(job, done.lost)]
-        return [*closed, ReportEnd(done)]
+        return [*closed, done]
 
     def lost(self, place: int, why: str, *, counts: bool = True) -> list[Command]:
         """Handle the loss of a place. Checkpoints of its job are kept.
@@ -218,7 +211,7 @@ class Places:
             return []
         self._tries[job.number] += counts
         if self._tries[job.number] > self._retries:
-            return [ReportEnd(JobEnd(job.number, lost=why))]
+            return [JobEnd(job.number, lost=why)]
         log.info("%s: %s; retrying it on another worker", job.name, why)
         self._waiting.appendleft(job)
         return []

@@ -13,7 +13,7 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, Places, ReportEnd, StartJob
+from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, Places, StartJob
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
@@ -105,7 +105,7 @@ def test_uncounted_loss_costs_no_retry_but_time_limit_ends_job():
         if turn < 3:
             assert made.lost(turn, "its time was up", counts=False) == [ClosePlace(turn)]
     over = JobEnd(0, lost="over the time limit of 3 s", over_limit=True)
-    assert made.ended(3, 3, over) == [ReportEnd(over)]
+    assert made.ended(3, 3, over) == [over]
 
 
 def test_places_that_never_start_are_one_line_unless_another_works():
@@ -117,7 +117,7 @@ def test_places_that_never_start_are_one_line_unless_another_works():
         (opened,) = made.fill(2)
         made.lost(opened.place, "no memory")
     assert made.fill(2) == []  # the working place may run both
-    assert made.ended(1, 1, JobEnd(0, value=0.9)) == [ReportEnd(JobEnd(0, value=0.9))]
+    assert made.ended(1, 1, JobEnd(0, value=0.9)) == [JobEnd(0, value=0.9)]
     assert made.fill(2) == [StartJob(1, 2, jobs(2)[1])]
     made.lost(1, "its node was lost")
     for _ in range(MOST_UNREADY):

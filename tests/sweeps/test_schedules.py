@@ -136,7 +136,7 @@ class Executor:
             elif isinstance(command, ClosePlace):
                 self._open.remove(command.place)
             else:
-                self._waiting.append(command.done)
+                self._waiting.append(command)
 
     def _train(self, place: int, turn: int, job: Job) -> None:
         seconds, number = self.dice.uniform(0.2, 8.0), job.number

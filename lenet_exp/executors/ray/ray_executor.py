@@ -18,7 +18,7 @@ import ray
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place, portable_work
-from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, ReportEnd, StartJob, StopJob
+from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, StartJob, StopJob
 from lenet_exp.executors.ray.cluster import Cluster, RayOptions
 from lenet_exp.executors.work import EpochReport, JobEnd, WorkSpec
 
@@ -138,8 +138,8 @@ class RayExecutor(ClusterExecutor):
 
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if isinstance(command, ReportEnd):
-                self._job_ends.append(command.done)
+            if isinstance(command, JobEnd):
+                self._job_ends.append(command)
             elif isinstance(command, OpenPlace):
                 actor = self._actors[command.place] = self._cluster.actor.remote(self._portable_work)
                 self._asked[actor.describe.remote()] = command.place, BEFORE

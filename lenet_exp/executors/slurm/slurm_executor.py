@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import ClusterExecutor
 from lenet_exp.executors.host import PlaceInfo, check_place
-from lenet_exp.executors.places import Command, OpenPlace, ReportEnd, StartJob, StopJob
+from lenet_exp.executors.places import Command, OpenPlace, StartJob, StopJob
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
 from lenet_exp.executors.slurm.message_folder import Message, MessageFolder
@@ -199,8 +199,8 @@ class SlurmExecutor(ClusterExecutor):
     def _do(self, commands: Sequence[Command]) -> None:
         names = {place.number: name for name, place in self._started.items()}
         for command in commands:
-            if isinstance(command, ReportEnd):
-                self._job_ends.append(command.done)
+            if isinstance(command, JobEnd):
+                self._job_ends.append(command)
             elif isinstance(command, OpenPlace):
                 self._opened.append(command.place)
                 self._bind()
