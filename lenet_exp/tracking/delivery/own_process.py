@@ -149,9 +149,8 @@ class _PipeHandler(QueueHandler):
     """A log handler that sends log records over a pipe, with tracebacks as part of their message."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Send a log record if its level is enabled."""
-        if log.isEnabledFor(record.levelno):
-            self.queue.send(record)  # type: ignore[attr-defined]  # a pipe
+        """Send a log record."""
+        self.queue.send(record)  # type: ignore[attr-defined]  # a pipe
 
 
 def main() -> None:
