@@ -22,6 +22,7 @@ from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.sweeps.session import Session
+from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import cores_of
 
 log = logging.getLogger("lenet_exp")
@@ -88,10 +89,11 @@ class HydraLaunching(Launching):
         flags = session.config.sweep
         if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
             log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
-        with session.display.sweep(), session.watching(uploads=False):
+        sweep, display = session.sweep, session.display
+        with display.sweep(), watching(sweep, session.jobs, session.background, display, uploads=False):
             for job in jobs:
                 with suppress(Exception):  # saved in the record of the run, or in the sweep folder
-                    run_job(session.sweep, job, session.background, display=session.display)
+                    run_job(sweep, job, session.background, display=display)
 
     @property
     def _in_this_process(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class Session:
             return record is not None and record.outcome is Outcome.diverged
 
         all_known = jobs is like
-        self.background.rests = launcher.on_this_machine
+        self.background.models, self.background.rests = True, launcher.on_this_machine
         devices: list[int] = []
         with self.display.sweep():
             if launcher.on_this_machine:
@@ -141,7 +141,7 @@ class Session:
                     jobs = _compile_as_created(jobs)
             work = work_spec(self.sweep, like, environment, all_known=all_known, answer=answer, devices=devices)
             executor = launcher.executor(work)
-            with self.watching():
+            with watching(self.sweep, self.jobs, self.background, self.display, uploads=True):
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def results(self) -> list[JobResult]:
@@ -154,16 +154,6 @@ class Session:
             self._settled = True
             self.background.close()
             settle(self.sweep, self.jobs, self.delivery)
-
-    def watching(self, *, uploads: bool = True) -> AbstractContextManager[None]:
-        """Return a context manager that monitors the sweep and shows its progress on the terminal.
-
-        Args:
-            uploads: whether jobs train in other processes, so that this process uploads their runs.
-        """
-        if uploads:
-            self.background.models = True
-        return watching(self.sweep, self.jobs, self.background, self.display, uploads=uploads)
 
 
 @contextmanager
