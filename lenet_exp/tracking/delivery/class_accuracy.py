@@ -52,8 +52,6 @@ def metric_names(class_names: Sequence[str]) -> list[str]:
     names: list[str] = []
     for label, name in enumerate(class_names):
         safe = re.sub(r"[^\w\-. :]", "_", name)[:LONGEST]
-        if not safe.strip("."):  # MLflow would interpret `..` as a path
-            safe = f"class {label}"
         while safe in names:
             safe += f"_{label}"
         names.append(safe)
