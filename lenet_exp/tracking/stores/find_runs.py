@@ -11,8 +11,6 @@ from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.folders.records import TestResult
-from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.store import answering, connect, pages
 
 if TYPE_CHECKING:
@@ -66,11 +64,6 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
     flags, seed = flags_and_seed(run.data.params)
     metrics, run_id, metric = run.data.metrics, run.info.run_id, Metric.of_params(run.data.params)
 
-    best = metrics.get(f"best_{metric.key}")
-    record = RunFolder(outputs_dir() / "runs" / run.data.tags.get("run_folder", run_id)).record()
-    if record is not None and best is not None and record.value != best:
-        log.warning("run %s: %s in MLflow is not the %s of its run folder", run_id, best, record.value)
-
     def curve() -> Sequence[float]:
         history = client.get_metric_history(run_id, metric.key)
         return [m.value for m in sorted(history, key=lambda m: m.step)]
@@ -81,7 +74,7 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         seed=seed,
         outcome="running" if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
         metric=metric,
-        best=best,
+        best=metrics.get(f"best_{metric.key}"),
         best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
         seconds_to_best=metrics.get("seconds_to_best"),
         curve=curve,
