@@ -33,7 +33,6 @@ from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
 from lenet_exp.machine import let_waiting_threads_sleep
 
-OUR_SWEEPERS = ("hydra/sweeper=grid", "hydra/sweeper=search")
 COMPOSABLE = {"augmentation"}  # config groups whose options can be combined: augmentation=[shift,flip]
 
 
@@ -85,8 +84,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
             print("using option files in ./conf", file=sys.stderr)
     try:
         overrides = arguments.overrides
-        if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
-            # Hydra's own sweepers build a list of all jobs, no matter how long the list becomes.
+        if any("range(" in o for o in overrides) and (program != "lenet-train" or "hydra/sweeper=basic" in overrides):
+            # Hydra's own sweeper builds a list of all jobs, no matter how long the list becomes.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
         _run_by_hydra(arguments, config_name, caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
@@ -142,14 +141,6 @@ def _with_search_path(arguments: Namespace) -> list[str]:
         sys.path.append(parent)  # own classes can be next to the folder; no other user can put modules there
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
     return [*(o for o in overrides if not o.startswith(key)), f"{key}{quoted(f'file://{folder}')}{given}]"]
-
-
-def _takes_other_sweeper(overrides: list[str]) -> bool:
-    """Return whether the overrides select a sweeper from another package.
-
-    Unlike the sweepers of lenet_exp, such a sweeper does not count its jobs in advance.
-    """
-    return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 
 def _checked_arguments(program: str) -> Namespace:
