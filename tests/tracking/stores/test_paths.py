@@ -10,7 +10,6 @@ import lenet_exp
 from lenet_exp.addresses import SQLITE, frozen_uri, sqlite_path, sqlite_uri
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.stores.store import open_store
-from lenet_exp.tracking.stores.usable import HEADER
 from tests.tools.commands import SMALL, refused, succeeded
 from tests.tools.configs import compose
 from tests.tools.stores import files, runs
@@ -57,6 +56,6 @@ def test_database_that_sqlite_cannot_open_gives_one_line_error(main, tmp_path, m
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     if ready:
         outputs.mkdir(parents=True)
-        (outputs / "mlflow.db").write_bytes(HEADER)
+        (outputs / "mlflow.db").touch()
     refused(main(*LINE), "cannot be opened")
     assert not (outputs / "runs").exists()

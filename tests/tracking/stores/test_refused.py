@@ -29,7 +29,7 @@ REFUSED = {  # what is typed, and a part of the message
     "tracking.uri=mlruns": "mlflow migrate-filestore",
     "tracking.uri=sqlite:///:memory:": "lost",
     "tracking.uri=sqlite:////etc/passwd": "tracking.uri=sqlite:////etc/passwd",
-    "tracking.uri=sqlite:////tmp": "folder",
+    "tracking.uri=sqlite:////tmp": "not a regular file",
     "tracking.uri=sqlite:////proc/mlflow.db": "tracking.uri=sqlite:////proc/mlflow.db",
     "tracking.uri=mysql+pymysql://host/db": "mlflow server --backend-store-uri",
     "dataset.name=a/b": "dataset.name=a/b",
