@@ -40,11 +40,9 @@ def train(cfg: DictConfig) -> float:
             which = f"{flag}={shlex.quote(value)}"
             raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")
     if config.sweep.dry_run:
-        from lenet_exp.machine import cpu_count
         from lenet_exp.runs.jobs import lone_job
         from lenet_exp.sweeps.estimate import estimate_lines
 
-        config.num_threads = config.num_threads or cpu_count()
         print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
         return math.nan
     if "mlflow" in sys.modules:
