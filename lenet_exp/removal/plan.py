@@ -156,8 +156,7 @@ def _ask_stores(plan: Plan) -> None:
     staying = [RunFolder(plan.runs / run) for run in plan.staying]
     names = dict.fromkeys(name for folder in (*plan.all_going(), *staying) for name in ids_in(folder))
     for sweep in plan.all_sweeps():
-        kept = sweep.kept_plan()
-        names |= dict.fromkeys(kept.mlflow_runs if kept is not None else ())
+        names |= dict.fromkeys(sweep.started().mlflow_runs)
     for name in names:
         if missing_database(name) is not None:
             plan.notes.append(f"{name}: database not found; nothing will be deleted there")

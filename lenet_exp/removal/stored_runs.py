@@ -94,7 +94,7 @@ def changes_in(
         sweeps: sweeps to remove.
     """
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
-    parents = {run_id: sweep for sweep in sweeps if (run_id := _own_run(sweep, store)) is not None}
+    parents = {s.started().mlflow_runs[store.name]: s for s in sweeps if store.name in s.started().mlflow_runs}
     found = _find(store, [*folders, *parents])
     kept = {
         run_id: f"its sweep is in a different outputs folder ({found[run_id].data.tags.get('sweep_folder')})"
@@ -157,11 +157,6 @@ def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
     with answering(store.uri):
         experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
         return runs_by_id(store.client, experiments, ids) if experiments else {}
-
-
-def _own_run(sweep: SweepFolder, store: Store) -> str | None:
-    plan = sweep.kept_plan()
-    return plan.mlflow_runs.get(store.name) if plan is not None else None
 
 
 def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:

@@ -86,10 +86,9 @@ def _trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
     """Return the IDs of the sweep's runs that were started individually before the sweep was first started.
 
     Raises:
-        DamagedError: jobs.jsonl is corrupt.
+        DamagedError: sweep.json or jobs.jsonl is corrupt.
     """
-    plan = sweep.kept_plan()
-    created_ms = plan.created_ms if plan is not None else 0
+    created_ms = sweep.started().created_ms
     folders = [RunFolder(outputs / "runs" / run) for run in sweep.run_ids()]
     return frozenset(
         folder.id
