@@ -23,8 +23,6 @@ EXIT_FAILED = 1
 EXIT_WRONG = 2
 PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 
-LONGEST_WORD = 300  # maximum number of characters in a word of a message; longer words are shortened
-
 
 def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
     """Call `work`, and exit with the status that it returns.
@@ -111,8 +109,7 @@ def _lost(error: OSError, program: str) -> str | None:
 
 def print_error(program: str, line: str) -> int:
     """Print an error message to stderr and return the exit status for errors."""
-    words = [w if len(w) <= LONGEST_WORD else f"{w[: LONGEST_WORD // 2]}..." for w in hide_password(line).split()]
-    return _say(f"{program}: {' '.join(words)}", EXIT_WRONG)
+    return _say(f"{program}: {' '.join(hide_password(line).split())}", EXIT_WRONG)
 
 
 def _say(line: str, status: int) -> int:
