@@ -26,6 +26,10 @@
   lenet-compare output=table.tex columns=accuracy,n
                                          write only these columns of accuracy, interval, n, parameters, lead, test, and
                                          test_lead
+  lenet-compare output=table.tex matrix=model,dataset
+                                         write a matrix (.tex, .md, .html, or .csv), or print it without output=: the
+                                         flags of the rows and of the columns; matrix=model+optimizer,dataset has a row
+                                         for each combination
   lenet-compare output=figure.pdf figure=curves
                                          write a figure (.pdf, .svg, or .png) as wide as a column of a paper; figure= is
                                          leaderboard (default), curves, numeric, interaction, parameters, history, or
@@ -49,17 +53,23 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from textwrap import indent
+from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError, one_of, printable
-from lenet_exp.files import output_path
+from lenet_exp.files import output_path, write_output_file
 from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
 
+if TYPE_CHECKING:
+    from lenet_exp.reports.files.matrix import Matrix
+
 FIGURES = (".pdf", ".svg", ".png")
 REQUIRES = dict.fromkeys(("figure", "figure.width", "flags"), FIGURES) | {"columns": (".tex",)}
+MATRIX_FORMATS = (".html", ".md", ".tex", ".csv")
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", *FIGURES)
 KNOWN: dict[str, str | None] = {
     "sweep": None,
@@ -81,19 +91,23 @@ KNOWN: dict[str, str | None] = {
     "by": "best",
     "only": None,
     "best_per": None,
+    "matrix": None,
 }
 
 
 def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
-    output = None if values["output"] is None else output_path(values["output"], FORMATS)
+    formats = FORMATS if values["matrix"] is None else MATRIX_FORMATS
+    output = None if values["output"] is None else output_path(values["output"], formats)
     for key, kinds in REQUIRES.items():
         if values[key] is not None and (output is None or output.suffix.lower() not in kinds):
             raise ConfigError(f"{key}={values[key]}: requires output= with a file that ends with {' or '.join(kinds)}")
     flags = None if values["flags"] is None else values["flags"].split(",")
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
+    if values["matrix"] is not None and values["columns"] is not None:
+        raise ConfigError(f"columns={values['columns']}: cannot be combined with matrix=")
     columns = None if values["columns"] is None else values["columns"].split(",")
     width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
     margin, run = _points("margin", values["margin"]), values["run"] == "true"
@@ -124,6 +138,7 @@ def compare(arguments: list[str]) -> int:
             points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"], equivalence=equivalence
         )
         return confirm(values["sweep"], request, run=run)
+    from lenet_exp.reports.files.matrix import matrix_of
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
     from lenet_exp.reports.words.plain_words import plain_lines
     from lenet_exp.sweeps.comparisons import load_comparisons
@@ -138,6 +153,8 @@ def compare(arguments: list[str]) -> int:
         only=values["only"],
         best_per=values["best_per"],
     )
+    if values["matrix"] is not None:
+        return _matrix(matrix_of(comparisons, values["matrix"]), output)
     written = []
     if output is not None:
         from lenet_exp.reports.files.comparison_file import write_comparison, write_figures
@@ -157,6 +174,24 @@ def compare(arguments: list[str]) -> int:
     print_datasets(comparisons if values["plain"] == "false" else [])
     for line in written:
         print(line)
+    return 0
+
+
+def _matrix(matrix: Matrix, output: Path | None) -> int:
+    """Print a matrix, write it to a file if wanted, and return the exit status."""
+    from lenet_exp.reports.terminal.plain import PlainTable, wide_console
+
+    console, table = wide_console(), PlainTable()
+    head, *rows = matrix.table(str, "{} *")
+    for number, title in enumerate(head):
+        table.add_column(title, justify="left" if number < len(matrix.rows) else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.lines(matrix.caption("*"))
+    if output is not None:
+        write_output_file(output, matrix.file(output.suffix.lower()))
+        print(f"report: {output}")
     return 0
 
 

@@ -171,6 +171,10 @@ def test_compare_writes_every_output_format(here, main, tmp_path):
     assert linked <= {run.info.run_id for run in runs(client(here))}
     assert (tmp_path / "report.tex").read_text().count(r" \\") == 1 + 3
     assert (tmp_path / "report.md").read_text().count("\n| ") == 2 + 3
+    for ending, marks in (("html", "<b>"), ("md", "**"), ("tex", r"\textbf"), ("csv", " *")):
+        wanted = (f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/m.{ending}", "matrix=activation,dataset")
+        assert " *" in succeeded(main(*wanted, program="compare")).stdout
+        assert marks in (tmp_path / f"m.{ending}").read_text()
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,8 @@ def test_compare_writes_every_output_format(here, main, tmp_path):
         (["margin=1", "confirm=1"], ["confirm=1"]),
         (["only=lr<0.1 or lr>1"], ["only=", "number"]),
         (["best_per=actvation"], ["best_per=actvation"]),
+        (["matrix=activation"], ["matrix=activation"]),
+        (["matrix=activation,dataset", "output=x.json"], ["output=x.json", ".csv"]),
         (["margin=1"], ["margin=1", "seed"]),  # the last sweep has a single configuration
     ],
 )

@@ -1,4 +1,4 @@
-"""Parts of a comparison, whose tests are corrected for the whole comparison."""
+"""Parts of a comparison and matrices of results, whose tests are corrected for the whole comparison."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.part import select_part
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.files.comparison_plots import EXCLUDED, paper_figure
+from lenet_exp.reports.files.matrix import matrix_of
 from lenet_exp.reports.words.next_steps import cautions, next_step
 from tests.comparison.made_up import many
 
@@ -89,6 +90,23 @@ def test_best_of_several_values_wins_only_without_selection():
 def test_wrong_condition_is_one_line(only, per, expected):
     with pytest.raises(ConfigError, match=expected):
         select_part([grid()], only, per)
+
+
+def test_matrix_marks_best_of_each_column_and_ranks_rows():
+    datasets = [grid(dataset=name) for name in ("mnist", "kmnist", "digits")]
+    per_activation = select_part(datasets, None, "activation")
+    matrix = matrix_of(per_activation, "activation,dataset")
+    head, *rows = matrix.table(str, "{} *")
+    assert head == ["activation", "mnist", "kmnist", "digits", "mean rank"]
+    assert [(row[0], [cell.endswith("*") for cell in row[1:4]], row[4]) for row in rows] == [
+        ("selu", [True] * 3, "1.00"), ("tanh", [False] * 3, "2.00"), ("relu", [False] * 3, "3.00"),
+    ]  # fmt: skip
+    by_lr = matrix_of([datasets[0]], "activation,optimizer.lr").table(str, "{} *")
+    assert [row[0] for row in by_lr if row[1].endswith("*")] == ["selu"]
+    assert by_lr[0] == ["activation", "0.01", "0.1"]
+    assert [len(row) for row in matrix_of(datasets, "dataset,activation+optimizer.lr").table(str, "{}")] == [7] * 4
+    with pytest.raises(ConfigError, match=r"matrix=activation\+optimizer.lr,dataset"):
+        matrix_of(datasets, "activation,dataset")
 
 
 def test_curves_of_configurations_outside_the_part_are_gray():

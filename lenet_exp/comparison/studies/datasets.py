@@ -73,7 +73,7 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     if len(keys) < 2:
         return None
     groups = [[its[key] for key in keys] for its in by_key]
-    ranks = _ranks(groups)
+    ranks = ranks_of(groups)
     order = np.argsort(ranks.mean(axis=0), kind="stable")
     ordered = [[its[i] for i in order] for its in groups]
     return AcrossDatasets(
@@ -87,8 +87,9 @@ def across_datasets(comparisons: Sequence[Comparison]) -> AcrossDatasets | None:
     )
 
 
-def _ranks(groups: Sequence[Sequence[Group]]) -> Floats:
-    """Return the ranks on each dataset, with shape (datasets, configurations)."""
+def ranks_of(groups: Sequence[Sequence[Group]]) -> Floats:
+    """Return the ranks of configurations on each dataset, with shape (datasets, configurations); see
+    `AcrossDatasets.ranks`."""
     from scipy.stats import rankdata
 
     means = np.array([[g.metric.sign * g.mean if g.stable else -np.inf for g in its] for its in groups])

@@ -3,7 +3,7 @@ r"""Formats a comparison as a LaTeX table for a paper: `\input{report}`, with `\
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
@@ -85,20 +85,41 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]
-    lines = [
-        *(f"% {printable(line)}" for line in told),
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{said}}}",
-        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9.:-]+', '-', comparison.dataset)}}}",
-        rf"  \begin{{tabular}}{{{''.join('l' if c.name == 'flag' else 'r' for c in cols)}}}",
-        r"    \toprule",
-        _row(heads),
-        r"    \midrule",
+    rows = [
+        [_cell(column, comparison, position, group in may_be_best) for column in cols]
+        for position, group in enumerate(comparison.groups[:shown])
     ]
-    for position, group in enumerate(comparison.groups[:shown]):
-        lines.append(_row(_cell(column, comparison, position, group in may_be_best) for column in cols))
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+    kinds = "".join("l" if c.name == "flag" else "r" for c in cols)
+    comments = "".join(f"% {printable(line)}\n" for line in told)
+    return comments + tex_table(said, comparison.dataset, kinds, [heads, *rows])
+
+
+def tex_table(caption: str, label: str, kinds: str, cells: Sequence[Sequence[str]]) -> str:
+    """Return a LaTeX table, which spans both columns of a two-column paper if it has more than four columns.
+
+    Args:
+        label: text from which the label is made.
+        kinds: alignment of each column: `l` or `r`.
+        cells: the rows, first the head; texts are escaped.
+    """
+    table = "table*" if len(kinds) > 4 else "table"
+    head, *rows = (f"    {' & '.join(row)} \\\\" for row in cells)
+    lines = [
+        rf"\begin{{{table}}}",
+        r"  \centering",
+        rf"  \caption{{{caption}}}",
+        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9.:-]+', '-', label)}}}",
+        rf"  \begin{{tabular}}{{{kinds}}}",
+        r"    \toprule",
+        head,
+        r"    \midrule",
+        *rows,
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        rf"\end{{{table}}}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _cell(column: Column, comparison: Comparison, position: int, bold: bool) -> str:
@@ -116,7 +137,3 @@ def _reached(group: Group, bold: bool) -> str:
         return escaped(unfinished(group))
     why = ", ".join(filter(None, [diverged_on(group) if group.diverged else "", at_chance(group)]))
     return (rf"\textbf{{{reached}}}" if bold else reached) + (f" ({escaped(why)})" if why else "")
-
-
-def _row(values: Iterable[str]) -> str:
-    return f"    {' & '.join(values)} \\\\"
