@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from lenet_exp.comparison.compare import Comparison, leader_of, with_leader
-from lenet_exp.comparison.effects import number
+from lenet_exp.comparison.effects import Effects, number
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.statistics import Difference
@@ -51,8 +52,13 @@ class PartOfComparison(Comparison):
         return _of_part(self.whole, self.members, self.whole.test_leads)
 
     @cached_property
+    def effects(self) -> Effects:
+        """No effects, because those in a part that was selected by its results would be biased."""
+        return Effects(flags=[], seeds=math.nan, interactions=None)
+
+    @cached_property
     def interactions(self) -> None:
-        """None, because no tests are valid for a part that was selected by its results."""
+        """None, because no tests are valid for such a part."""
 
     @cached_property
     def new_images(self) -> NewImages | None:

@@ -11,6 +11,9 @@ from lenet_exp.comparison.part import select_part
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.files.comparison_plots import EXCLUDED, paper_figure
 from lenet_exp.reports.files.matrix import matrix_of
+from lenet_exp.reports.page.page_data import page_data
+from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.terminal.leaderboard import effect_lines
 from lenet_exp.reports.words.next_steps import cautions, next_step
 from tests.comparison.made_up import many
 
@@ -44,6 +47,7 @@ def test_part_has_matching_configurations_best_first(only, expected):
     assert names(part) == expected
     assert part.leader is part.groups[0]
     assert next_step(part) is None
+    assert page_data(part, RunSource("test"))["effects"] == [] == effect_lines(part)
 
 
 def test_part_is_corrected_for_whole_comparison():

@@ -76,12 +76,8 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
     if any(map(at_chance, comparison.groups)):
         said += f" At chance: {AT_CHANCE}."
     told = [verdict(comparison)] if len(comparison.groups) > 1 else []
-    told += [
-        *numeric_lines(comparison),
-        *contrast_lines(comparison),
-        *interaction_lines(comparison.interactions),
-        *over_datasets,
-    ]
+    told += [*numeric_lines(comparison), *contrast_lines(comparison)]
+    told += [*interaction_lines(comparison.interactions), *over_datasets]
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.verdict import Relation, could_be_best, verdict_of
 from lenet_exp.reports.words.names import names
@@ -25,7 +24,8 @@ def plain_lines(comparison: Comparison) -> list[str]:
         lines.append(
             f"  {name:<{width}}  {metric.text(mean):>8}  {'#' * round(SHORTEST + (LONGEST - SHORTEST) * share)}"
         )
-    reached = f"{metric.text(leader.mean)}, the average of {number_of(leader.n, 'run')}"
+    average = f", the average of {leader.n} runs" if leader.n > 1 else " in a single run"
+    reached = f"{metric.text(leader.mean)}{average}"
     found = verdict_of(comparison)
     single = any(group.n == 1 and metric.sign * (group.mean - leader.mean) > 0 for group in comparison.groups)
     lines.append(f"{comparison.name(leader)} leads{' those with several runs' * single}: {reached}.")
