@@ -18,7 +18,7 @@ from lenet_exp.comparison.statistics import Difference, against_chosen, against_
 from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.comparison.studies.new_images import NewImages, new_images
-from lenet_exp.config.class_groups import CLASS_GROUPS, CODE, TARGET, VERSION
+from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET, VERSION
 from lenet_exp.config.metric import Metric, definition
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name
@@ -143,17 +143,6 @@ class Comparison:
         """The runs far below the other runs of their configuration, as pairs of group and replicate."""
         found = far_below([list(group.scores.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
-
-    @cached_property
-    def mixed_code(self) -> list[str]:
-        """The user's own classes, such as `model=mine`, whose code changed between the compared runs."""
-        found: dict[str, set[str | int]] = {}
-        for run in (run for group in self.groups for run in group.ended):
-            for key, digest in run.provenance.execution.items() if run.provenance is not None else ():
-                if key.endswith(CODE):
-                    option = key.removesuffix(CODE)
-                    found.setdefault(f"{option}={run.flags.get(option, '')}", set()).add(digest)
-        return sorted(option for option, digests in found.items() if len(digests) > 1)
 
     @cached_property
     def tested(self) -> list[Group]:

@@ -124,12 +124,12 @@ def _fitting(shown: Sequence[Column], cells: list[list[str]], width: int) -> lis
 
 
 def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
-    """Print the verdict and the next step, if there are several configurations or versions of the user's code.
+    """Print the verdict and the next step, if there are several configurations.
 
     Args:
         details: whether to print all notes, not only those that change how the verdict is to be read.
     """
-    if len(comparison.groups) < 2 and not comparison.mixed_code:
+    if len(comparison.groups) < 2:
         return
     step = next_step(comparison)
     steps = [f"next: {step}"] if step is not None else []

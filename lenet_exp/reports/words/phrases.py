@@ -40,8 +40,6 @@ def verdict(comparison: Comparison) -> str:
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
     said = " ".join([said, *equivalent(comparison)])
-    if changed := ", ".join(comparison.mixed_code):
-        said += f" Warning: the code of {changed} changed between these runs; retrain them with sweep.force=true."
     doubt = caution(comparison.design, comparison.by) if tested is not None or len(comparison.groups) > 1 else None
     return said + (f" Caution: {doubt}." if doubt is not None else "")
 
