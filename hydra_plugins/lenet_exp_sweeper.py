@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import CompactHydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -51,7 +50,6 @@ ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSw
 class GridSweeper(Sweeper):
     """Sweeper that trains all combinations of the swept flags, with the same syntax as `hydra/sweeper=basic`."""
 
-    name = "grid"
     hydra_context: HydraContext
     config: DictConfig
 
@@ -59,16 +57,8 @@ class GridSweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store Hydra's context and the configuration.
-
-        Raises:
-            CompactHydraException: the program is not lenet-train.
-        """
+        """Store Hydra's context and the configuration."""
         self.hydra_context = hydra_context
-        if "sweep" not in config or "dataset" not in config:
-            raise CompactHydraException(
-                f"hydra/sweeper={self.name}: works only with lenet-train; use hydra/sweeper=basic"
-            )
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:
@@ -77,18 +67,11 @@ class GridSweeper(Sweeper):
         Args:
             arguments: overrides from the command line.
         """
-        from lenet_exp.config.hydra_parts import HYDRA_1_3
-
         given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
-        try:
-            if any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given):
-                self.resume(given)
-            else:
-                self.start(given)
-        except RunsFailed:
-            if HYDRA_1_3:  # Hydra 1.3 calls this callback only if the sweep returns
-                self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
-            raise
+        if any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given):
+            self.resume(given)
+        else:
+            self.start(given)
         return []
 
     def start(self, given: list[str]) -> None:
@@ -213,8 +196,6 @@ class GridSweeper(Sweeper):
 
 class SearchSweeper(GridSweeper):
     """Sweeper that samples one trial at a time with Optuna. The search space has the same syntax as a grid."""
-
-    name = "search"
 
     def start(self, given: list[str]) -> None:
         """Check the search space, and then run the search."""

@@ -40,25 +40,6 @@ def test_other_launcher_or_option_is_refused_in_one_line(main, outputs, tmp_path
     assert not outputs.exists()
 
 
-CALLBACK = """
-from hydra.experimental.callback import Callback
-
-
-class Tells(Callback):
-    def on_multirun_end(self, config, **kwargs):
-        print("the sweep has ended")
-"""
-
-
-def test_users_callback_is_called_after_a_failed_sweep(ready, tmp_path, monkeypatch):
-    (tmp_path / "tells.py").write_text(CALLBACK)
-    monkeypatch.syspath_prepend(tmp_path)
-    line = ("-m", f"--config-dir={MINE}", "hydra/launcher=basic", *QUICK, "num_epoch=2", "activation=relu,raises")
-    done = lenet_train(*line, "+hydra.callbacks.tells._target_=tells.Tells", outputs=ready)
-    assert done.returncode == 1, done.stderr
-    assert done.stdout.count("the sweep has ended") == 1
-
-
 @pytest.mark.slow(seconds=6)
 def test_hydra_job_environment_reaches_workers(ready, tmp_path):
     line = ("-m", f"--config-dir={MINE}", *QUICK, FEW, "activation=spy", "seed=0,1", "sweep.workers=1")
