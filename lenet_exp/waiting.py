@@ -19,8 +19,7 @@ def print_status(what: str) -> None:
     Args:
         what: description of the current step, without the trailing dots.
     """
-    if sys.stderr is not None:
-        print(f"{what} ...", file=sys.stderr, flush=True)
+    print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def print_waiting(what: str) -> None:
@@ -33,15 +32,11 @@ def print_waiting(what: str) -> None:
         print_status(what)
 
 
-def with_progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield the jobs in a sequence and print the progress to stderr, first after 5 s and then every 30 s.
-
-    Args:
-        what: description of the current step.
-    """
+def with_progress(jobs: Sequence[T]) -> Iterator[T]:
+    """Yield the jobs to compose, and print the progress to stderr, first after 5 s and then every 30 s."""
     due = time.monotonic() + FIRST_SECONDS
-    for n, item in enumerate(items):
+    for n, job in enumerate(jobs):
         if time.monotonic() > due:
-            print_status(f"{what}: {n} of {len(items)} jobs")
+            print_status(f"composing configurations: {n} of {len(jobs)} jobs")
             due = time.monotonic() + LINE_SECONDS
-        yield item
+        yield job
