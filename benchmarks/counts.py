@@ -53,7 +53,7 @@ def release_0_2(table: AccuracyTable) -> Claims:
     everything = pairs(table)
     found = everything.first(k - 1)
     wins = ((found.points > 0) & (found.p <= LEVEL)).all(axis=-1, keepdims=True)
-    differs = step_down(everything.p, shaffer_levels(k))[0][..., : k - 1] | wins
+    differs = step_down(everything.p, shaffer_levels(k))[..., : k - 1] | wins
     behind = differs & (found.points > 0)
     return Claims.of(found, behind, behind)
 

@@ -147,7 +147,7 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
             p = equivalence_p(found.points, found.error, found.df, scenario.lead * UNIT, len(chosen) - 1)
             shown = p <= LEVEL
         else:
-            shown = step_down(found.p, holm_levels(len(chosen) - 1))[0] & (found.points > 0)
+            shown = step_down(found.p, holm_levels(len(chosen) - 1)) & (found.points > 0)
         counts.seeds.append(planned.seeds)
         counts.confirmed.append(float(shown.all(axis=-1).mean()))
     return counts

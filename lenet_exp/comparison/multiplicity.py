@@ -17,24 +17,21 @@ Bools = NDArray[np.bool_]
 LEVEL = 0.05  # maximum error rate for all comparisons together
 
 
-def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
-    """Compare p-values, smallest first, with successive significance levels until a p-value exceeds its level.
+def step_down(p: Floats, levels: Floats) -> Bools:
+    """Return which comparisons are significant, with the shape of `p`.
+
+    P-values are compared, smallest first, with successive significance levels until a p-value exceeds its level.
 
     Args:
         p: p-values, with shape (..., comparisons); NaN is never significant.
         levels: significance levels in ascending order, with shape (comparisons,).
-
-    Returns:
-        Whether each comparison is significant, with the shape of `p`, and the level at which the procedure stopped,
-        with shape (...). That level applies to all remaining comparisons.
     """
     known = np.where(np.isnan(p), np.inf, p)
     ordered = np.sort(known, axis=-1)
     fails = ordered > levels
     passed = np.where(fails.any(axis=-1), fails.argmax(axis=-1), p.shape[-1])[..., None]
     last = np.take_along_axis(ordered, np.maximum(passed - 1, 0), axis=-1)
-    small = (known <= last) & (passed > 0)
-    return small, levels[np.minimum(passed[..., 0], len(levels) - 1)]
+    return np.asarray((known <= last) & (passed > 0))
 
 
 def holm_levels(comparisons: int) -> Floats:

@@ -151,7 +151,7 @@ def judged(table: AccuracyTable, images: int | None = None, image_variance: Floa
     significant: Bools = found.p <= LEVEL / comb(k, 2)
     if everything:
         levels = shaffer_levels(k) if by is None else np.minimum(shaffer_levels(k), LAST)
-        significant, _ = step_down(found.p, levels)
+        significant = step_down(found.p, levels)
     beats = (plain.points[..., :leading] > 0) & (plain.p[..., :leading] <= LEVEL)
     differs = significant[..., :leading] | beats.all(axis=-1, keepdims=True)
     behind = differs & (found.points[..., :leading] > 0)
@@ -196,7 +196,7 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     if not others:
         return []
     found = first_against_others(AccuracyTable.of([leader, *others]))
-    differs, _ = step_down(found.p, holm_levels(len(others)))
+    differs = step_down(found.p, holm_levels(len(others)))
     behind = _differences(found, differs, len(others))
     return [replace(one, excluded=one.ahead) for one in behind]
 
@@ -213,7 +213,7 @@ def behind_on_new_images(groups: Sequence[Right], *, fixed: bool) -> Bools:
     variance = image_variances(groups, leading=fixed or k > MOST_GROUPS)
     if fixed:
         found = with_new_images(first_against_others(table), variance, images)
-        differs, _ = step_down(found.p, holm_levels(k - 1))
+        differs = step_down(found.p, holm_levels(k - 1))
     else:
         its = judged(table, images, variance)
         found, differs = its.found, its.differs

@@ -52,7 +52,7 @@ def value_contrasts(grid: FullGrid, sign: int) -> list[ValueContrast]:
         means = np.moveaxis(sign * grid.values, axis, 0).reshape(len(levels), -1, grid.values.shape[-1]).mean(axis=1)
         order, seeds = np.argsort(-means.mean(axis=1), kind="stable"), np.arange(means.shape[1])
         its = pairs(AccuracyTable(means[order], seeds, np.zeros_like(seeds)))
-        differs, _ = step_down(its.p, shaffer_levels(len(levels)))
+        differs = step_down(its.p, shaffer_levels(len(levels)))
         columns = (its.points, *intervals(its, comb(len(levels), 2)), its.p)
         for (one, other), numbers, differ in zip(
             combinations(order, 2), zip(*columns, strict=True), differs, strict=True

@@ -113,7 +113,7 @@ def better_on_each(p: Floats, points: Floats) -> Bools:
         agree = (points > 0).all(axis=0) | (points < 0).all(axis=0)
         largest = np.where(agree, p.max(axis=0), np.nan)
         better = (points > 0).all(axis=0)
-    differs, _ = step_down(largest, holm_levels(largest.shape[-1]))
+    differs = step_down(largest, holm_levels(largest.shape[-1]))
     return np.asarray(differs & better)
 
 
