@@ -208,13 +208,8 @@ def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
 def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:
     """Compare the runs of a single sweep, given the results of its jobs."""
     plan = sweep.started()
-    found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep))
-    return with_search(found, searched(plan, results))
-
-
-def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None) -> list[Comparison]:
-    """Return a sweep's comparisons with the summary of its search attached. For a grid, `search` is None."""
-    return [replace(c, searched=search.of(c.dataset) if search is not None else None) for c in comparisons]
+    design, search = design_of(plan, results, sweep), searched(plan, results)
+    return compare_runs(from_results(results), plan.swept, design=design, search=search)
 
 
 def compare_runs(
@@ -222,6 +217,7 @@ def compare_runs(
     swept: Sequence[str] = (),
     by: EpochChoice = EpochChoice.best,
     design: Design | None = None,
+    search: SearchSummary | None = None,
 ) -> list[Comparison]:
     """Compare runs separately for each dataset, and return the comparisons in the order in which the datasets appear.
 
@@ -230,6 +226,7 @@ def compare_runs(
             swept. A swept split does not distinguish configurations; like the seed, it is a source of random variation.
         by: the epoch whose accuracy is compared.
         design: the decisions made before the first result; None if unknown.
+        search: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
 
     Raises:
         ConfigError: the runs have several metrics.
@@ -239,8 +236,13 @@ def compare_runs(
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    known = design or Design()
-    return [_compare(dataset, _configured(its, swept), swept, by, design=known) for dataset, its in by_dataset.items()]
+    found = []
+    for dataset, its in by_dataset.items():
+        groups = _with_newest_code(_with_recipes(grouped(_configured(its, swept), by)))
+        flags, of_dataset = _differing(groups, swept), search.of(dataset) if search is not None else None
+        whole = Comparison(dataset, groups, flags, leads=[], design=design or Design(), searched=of_dataset)
+        found.append(with_leader(whole, leader_of(groups, whole.design)))
+    return found
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
@@ -257,14 +259,6 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
         )
         for run in runs
     ]
-
-
-def _compare(
-    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: EpochChoice, design: Design
-) -> Comparison:
-    groups = _with_newest_code(_with_recipes(grouped(runs, by)))
-    found = Comparison(dataset, groups, _differing(groups, swept), leads=[], design=design)
-    return with_leader(found, leader_of(groups, design))
 
 
 def leader_of(groups: Sequence[Group], design: Design) -> Group | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.addresses import default_uri, store_name, store_uri
-from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
+from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import ConfirmationResult, Design, combined_design, design_of
 from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.runs import ComparedRun, from_results
@@ -71,7 +71,7 @@ def load_comparisons(
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
-    found = with_search(compare_runs(runs, swept, epoch, design), search)
+    found = compare_runs(runs, swept, epoch, design, search=search)
     if margin is None:
         return select_part(found, only, best_per), source
     if not isinstance(margin, int | float) or not 0 < margin < 100:
