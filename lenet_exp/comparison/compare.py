@@ -288,7 +288,7 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
     stable = [g for g in groups if g.stable]
     judged = [g for g in stable if g.n > 1]
     found: dict[Group, Difference] = {}
-    if leader in judged:
+    if leader in judged and len(judged) > 1:
         others = [g for g in judged if g is not leader]
         scores = [g.scores for g in others]
         images = {g.images for g in judged} if not leader.on_test else set()

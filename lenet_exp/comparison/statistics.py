@@ -176,10 +176,9 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies], images: int
     differences.
 
     Args:
+        others: accuracies of the other groups, at least one.
         images: number of images from which each accuracy was computed; None if unknown.
     """
-    if not others:
-        return []
     its = judged(AccuracyTable.of([leader, *others]), images)
     found = _differences(its.found, its.differs, comb(len(others) + 1, 2))
     marks, typical = zip(found, its.excluded.tolist(), its.unstable.tolist(), strict=True), float(its.typical)
@@ -192,9 +191,10 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
 
     Only these k-1 comparisons count. Holm's method limits the error rate for all comparisons together to 5%. The
     intervals are Bonferroni-corrected for these comparisons. Variances are not moderated.
+
+    Args:
+        others: accuracies of the other groups, at least one.
     """
-    if not others:
-        return []
     found = first_against_others(AccuracyTable.of([leader, *others]))
     differs = step_down(found.p, holm_levels(len(others)))
     behind = _differences(found, differs, len(others))
