@@ -89,7 +89,7 @@ class Design:
         return bool(re.search(r"\bmetrics?\b", self.filter, re.IGNORECASE))
 
 
-def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder | None = None) -> Design:
+def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder) -> Design:
     """Return the design of a sweep, given its plan, the results of its jobs in order, and its folder."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     before = Counter(record.dataset for record in records.values() if record.created_ms < plan.created_ms)
@@ -104,11 +104,9 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder 
         points=asked.points / 100 if asked is not None and asked.points is not None else None,
         leader=results[0].job.run if results else "",
         searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
-        sweep=sweep.id if sweep is not None else "",
-        unsigned=sweep is not None and not sweep.has_digest(),
-        repeats=_repeats(plan, sweep, {r.job.run for r in results})
-        if sweep is not None and plan.confirms is None
-        else 0,
+        sweep=sweep.id,
+        unsigned=not sweep.has_digest(),
+        repeats=_repeats(plan, sweep, {r.job.run for r in results}) if plan.confirms is None else 0,
         left=frozenset(search.left) if search is not None and search.left is not None else None,
         margin=None if margin is None else margin / 100,
         against=bool(results) and results[0].job.config.sweep.against,

@@ -17,6 +17,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.reports.words.phrases import caution, verdict
 from tests.comparison.made_up import made, many
@@ -166,14 +167,14 @@ def test_filter_on_results_gives_no_verdict(filter):
     assert "params.activation != 'tanh'" in verdict(fair)
 
 
-def test_single_known_run_counts_only_if_seeds_must_be_new():
+def test_single_known_run_counts_only_if_seeds_must_be_new(tmp_path):
     def known(*created: tuple[str, int], **plan: Any) -> int:
         results = []
         for n, (dataset, ms) in enumerate(created):
             config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0, margin=None))
             job = Job(n, "", {}, [], config, str(n), str(n))
             results.append(JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False))
-        return design_of(SweepPlan(created_ms=10, **plan), results).known
+        return design_of(SweepPlan(created_ms=10, **plan), results, SweepFolder(tmp_path)).known
 
     assert known(("mnist", 9), ("mnist", 11), ("digits", 9)) == 0
     assert known(("mnist", 9), ("mnist", 9), ("digits", 9)) == 3
