@@ -65,7 +65,7 @@ class SearchObjective:
         to the target accuracy."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
-        best = self._best(epochs)
+        best = max((e.value for e in epochs), key=lambda value: self.metric.sign * value)
         return best if self.target is None else max(0.0, self.target - best)
 
     def reached(self, epochs: Sequence[EpochValidation]) -> bool:
@@ -107,6 +107,3 @@ class SearchObjective:
             Objective.seconds: [seconds],
             Objective.front: [best, seconds if parameters is None else float(parameters)],
         }[self.objective]
-
-    def _best(self, epochs: Sequence[EpochValidation]) -> float:
-        return max((e.value for e in epochs), key=lambda value: self.metric.sign * value)
