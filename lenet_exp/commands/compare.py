@@ -115,10 +115,8 @@ def compare(arguments: list[str]) -> int:
     if equivalence and margin is None:
         raise ConfigError("confirm=equivalence: requires margin=; for example, add margin=0.2")
     points = margin if equivalence else _points("confirm", values["confirm"])
-    if run and points is None:
-        raise ConfigError("run=true: requires confirm=; for example, add confirm=0.2")
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], list(EpochChoice))
-    if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
+    if points is None and (alone := next((k for k in ("against", "seeds", "run") if values[k] != KNOWN[k]), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
     allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri", *(["margin"] if equivalence else [])}
     others = any(values[flag] != default for flag, default in KNOWN.items() if flag not in allowed)
