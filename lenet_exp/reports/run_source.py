@@ -29,8 +29,7 @@ class RunSource:
         """The address of the MLflow server; None if the store is not a server."""
         if self.store is None or not self.store.startswith(("http://", "https://")):
             return None
-        scheme, _, rest = self.store.rstrip("/").partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return self.store.rstrip("/")
 
     def page_of(self, run: ComparedRun) -> str | None:
         """Return the address of a run's page in MLflow, relative to the server, or None if the store lacks the run."""
