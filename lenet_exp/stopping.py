@@ -162,8 +162,6 @@ def run_child(command: Sequence[str]) -> int:
         KeyboardInterrupt: SIGINT was the first signal that arrived while the command ran.
         Terminated: SIGTERM or SIGHUP was the first signal that arrived while the command ran.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
-        return _exit_status(subprocess.call(command))
     came: list[int] = []
     handed = 0
 
@@ -171,7 +169,8 @@ def run_child(command: Sequence[str]) -> int:
         came.append(signum)
 
     hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # nohup ignores SIGHUP
-    before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up)}
+    in_main_thread = threading.current_thread() is threading.main_thread()  # the only thread that receives signals
+    before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up) if in_main_thread}
     try:
         with subprocess.Popen(command, process_group=0) as process:
             while process.poll() is None:
@@ -185,11 +184,7 @@ def run_child(command: Sequence[str]) -> int:
             signal.signal(which, handler)
     if came:
         raise KeyboardInterrupt if came[0] == signal.SIGINT else Terminated
-    return _exit_status(process.returncode)
-
-
-def _exit_status(returned: int) -> int:
-    return returned if returned >= 0 else 128 - returned
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 def _note(signum: int, frame: object) -> None:
