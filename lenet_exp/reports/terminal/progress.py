@@ -23,7 +23,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.metric import Metric
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
-from lenet_exp.reports.words.search_words import best_words, counts_line, ended_words, progress_line
+from lenet_exp.reports.words.search_words import best_words, ended_words, progress_line, search_line
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
@@ -212,7 +212,7 @@ class Display:
         lines = [f"and {number_of(more, 'more run')}"] if more > 0 else []
         lines += [f"best so far: {best}"] if (best := best_words(progress.plan, progress.results)) else []
         search = progress.plan.search
-        lines += [counts_line(search, progress.results)] if search is not None else []
+        lines += [search_line(search, progress.results, with_best=False)] if search is not None else []
         wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in progress.wrong[:FEW_WRONG]]
         more = len(progress.wrong) - len(wrong)
         wrong += [f"and {more} more failed or diverged"] if more else []

@@ -33,15 +33,21 @@ def how(plan: SearchPlan) -> str:
     return plan.sampler + pruner + objective + (f", {plan.seeds} seeds" if plan.seeds > 1 else "") + most
 
 
-def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Summarize a search in one line: its method, its trials, its cost, and its best trial.
+def search_line(plan: SearchPlan, results: Sequence[JobResult], *, with_best: bool = True) -> str:
+    """Summarize a search in one line: its method, its trials, its cost, its best trial, and what remains to be found.
 
     For example: `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in total; best 98.00% by
     trial 3: ...`.
     """
-    counts, *left = _counts(plan, results)
-    best = best_line(plan, results)
-    return "; ".join(filter(None, [counts, f"best {best}" if best and not plan.front else best, *left]))
+    trials = f"search ({how(plan)}): {trials_words(plan, results)}"
+    clauses = [f"{trials}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"]
+    if with_best and (best := best_line(plan, results)):
+        clauses.append(best if plan.front else f"best {best}")
+    if plan.best_value is not None and plan.left is not None and not plan.front:
+        clauses.append(f"{number_of(len(plan.left), 'configuration')} could still be the best")
+    elif plan.best_value is None and plan.target is not None and plan.told and not plan.front:
+        clauses.append(f"no trial has reached {plan.target:.2%}")
+    return "; ".join(clauses)
 
 
 def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -57,22 +63,6 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     seeds = f" (mean of {plan.best_seeds} seeds)" if plan.best_seeds > 1 else ""
     metric = Metric.of(best.job.config.metric)
     return f"{_value(plan, plan.best_value, metric)}{seeds} by trial {plan.best_trial}: {best.job.name}"
-
-
-def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """Summarize a search, without its best trial, in one line: its method, its trials, and its cost."""
-    return "; ".join(_counts(plan, results))
-
-
-def _counts(plan: SearchPlan, results: Sequence[JobResult]) -> list[str]:
-    """Return a clause about the trials and the cost of a search and, if known, one about what remains to be found."""
-    trials = f"search ({how(plan)}): {trials_words(plan, results)}"
-    clauses = [f"{trials}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"]
-    if plan.best_value is not None and plan.left is not None and not plan.front:
-        clauses.append(f"{number_of(len(plan.left), 'configuration')} could still be the best")
-    elif plan.best_value is None and plan.target is not None and plan.told and not plan.front:
-        clauses.append(f"no trial has reached {plan.target:.2%}")
-    return clauses
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -169,16 +159,6 @@ def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     return said + (f" ({_outcomes(ended)})" if ended else "")
 
 
-def progress_words(progress: SweepProgress) -> str:
-    """Describe the progress of a sweep.
-
-    For example: `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`.
-    """
-    training = progress.running and progress.plan.search is None
-    said = [ended_words(progress.plan, progress.results), f"{len(progress.running)} training" if training else ""]
-    return ", ".join(filter(None, [*said, left_words(progress)]))
-
-
 def left_words(progress: SweepProgress) -> str:
     """Describe the time left for a sweep: `about 4 min left`. Return an empty string if the time is unknown."""
     left = progress.seconds_left
@@ -197,15 +177,20 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def progress_line(progress: SweepProgress) -> str:
-    """Describe the progress of a sweep in one line."""
-    best, search = best_words(progress.plan, progress.results), progress.plan.search
-    words = [f"best {best}" if best else ""]
-    if search is not None:
-        words += [counts_line(search, progress.results), left_words(progress)]
+    """Describe the progress of a sweep in one line.
+
+    For example: `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left; best 98.10% by relu`.
+    """
+    plan, results, running = progress.plan, progress.results, progress.running
+    said, left = best_words(plan, results), left_words(progress)
+    best = f"best {said}" if said else ""
+    if plan.search is not None:
+        words = [best, search_line(plan.search, results, with_best=False), left]
     else:
-        words.insert(0, progress_words(progress))
-    if progress.running:
-        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in progress.running]
+        training = f"{len(running)} training" if running else ""
+        words = [", ".join(filter(None, [ended_words(plan, results), training, left])), best]
+    if running:
+        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in running]
         words.append(f"training {first_of(epochs, FEW)}")
     return "; ".join(filter(None, words))
 
