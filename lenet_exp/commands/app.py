@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.cache import is_ours
-from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, print_error, run_and_exit
+from lenet_exp.commands.ending import print_error, run_and_exit
 from lenet_exp.commands.help import help_text
 from lenet_exp.config.compose import allow_new_keys, quoted
 from lenet_exp.config.explain import explain_argument, explain_hydra
@@ -57,23 +57,19 @@ def _last_of_each(arguments: list[str]) -> list[str]:
 
 
 def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full_error: bool) -> int:
-    status, lost = 0, list[OSError]()
+    status, failed = 0, list[RunsFailed | OSError]()
 
     @functools.wraps(task)
     def caught(cfg: DictConfig) -> Any:  # caught here because Hydra would print its own line
         nonlocal status
         try:
             return task(cfg)
-        except RunsFailed:
-            status = EXIT_FAILED
         except UserError as e:
-            if full_error or (program == "lenet-train" and HydraConfig.get().mode is RunMode.MULTIRUN):  # raised again
+            if program == "lenet-train" and HydraConfig.get().mode is RunMode.MULTIRUN:  # raised again
                 raise
             status = print_error(program, str(e))
-        except OSError as e:
-            if full_error:
-                raise
-            lost.append(e)
+        except (RunsFailed, OSError) as e:
+            failed.append(e)
         return math.nan
 
     arguments = _checked_arguments(program)
@@ -87,15 +83,13 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         if any("range(" in o for o in overrides) and (program != "lenet-train" or "hydra/sweeper=basic" in overrides):
             # Hydra's own sweeper builds a list of all jobs, no matter how long the list becomes.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
-        _run_by_hydra(arguments, config_name, caught)
+        _run_by_hydra(arguments, config_name, task if full_error else caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
         raise ConfigError(explain_hydra(e)) from e
-    except SystemExit as e:  # Hydra has printed the reason: `--cfg job -p nope`
-        status = EXIT_WRONG if e.code == EXIT_FAILED and from_hydra(e) else int(e.code or 0)
-    if lost:
-        raise lost[0]
+    if failed:
+        raise failed[0]
     return status
 
 
