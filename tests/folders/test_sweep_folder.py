@@ -14,7 +14,6 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, SweepProgress
-from lenet_exp.reports.terminal.sweep_status import print_status
 
 REQUEST: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
 
@@ -40,16 +39,6 @@ def test_sweep_folder_returns_stored_jobs_and_plan(tmp_path):
     plan = sweep.started()
     assert {name: getattr(plan, name) for name in REQUEST} == REQUEST
     assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")
-
-
-def test_status_marks_sweep_without_digest(tmp_path, capsys):
-    sweep = SweepFolder(tmp_path)
-    sweep.start([job(0)], **REQUEST)
-    print_status(sweep)
-    assert "no digest" not in capsys.readouterr().out
-    (tmp_path / "sweep.json").write_text(without_digest((tmp_path / "sweep.json").read_text()))
-    print_status(sweep)
-    assert "no digest" in capsys.readouterr().out
 
 
 def test_job_is_active_until_the_end_and_error_is_kept(tmp_path):

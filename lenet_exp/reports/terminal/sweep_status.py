@@ -63,8 +63,6 @@ def print_status(sweep: SweepFolder) -> None:
     counts = Counter(r.outcome for r in results)
     console = wide_console()
     console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}")
-    if not sweep.has_digest():
-        console.print("sweep.json has no digest: an earlier release wrote it, so edits cannot be detected")
     console.lines(plan.command)
     if plan.search is not None:
         console.lines(search_line(plan.search, results))
