@@ -12,7 +12,7 @@ import numpy as np
 from lenet_exp.comparison.images import Right, image_variances, with_new_images
 from lenet_exp.comparison.moderation import MODERATED_FROM, moderated, moderated_pairs
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
-from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
 
 MOST_GROUPS = 200  # maximum number of groups for tests of all pairs; the cost grows with the square of the number
 WIDE = 0.5  # width of an interval, as a fraction, above which it says nothing
@@ -84,8 +84,6 @@ def mean_interval(values: Accuracies, *, limited: bool = True) -> tuple[float, f
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
     if not df >= 1:
         return math.nan, math.nan
-    if error < NO_SPREAD:
-        return mean, mean
     from scipy.special import stdtrit
 
     half = float(stdtrit(df, 0.975)) * error
