@@ -17,9 +17,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
 RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by recipe
-# Flags that never distinguish configurations: paths, and the interval between progress reports.
-_SILENT = {"data_root", "model_path", "num_iter_echo"}
-_SIZES = {"parameters", "multiply_adds"}  # params in MLflow that are not flags
+# The seed, flags that never distinguish configurations, and params in MLflow that are not flags.
+_OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", "parameters", "multiply_adds"}
 EXECUTION = {"device", "num_threads", "engine"}  # flags that affect only how a run is executed
 
 
@@ -95,7 +94,7 @@ class ComparedRun:
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split a run's flags into the flags of a `ComparedRun` and the seed."""
     known = shown | {flag: value for flag, value in _neutral("model" in shown).items() if flag not in shown}
-    return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT | _SIZES}, int(shown["seed"])
+    return {flag: value for flag, value in known.items() if flag not in _OMITTED}, int(shown["seed"])
 
 
 @cache
