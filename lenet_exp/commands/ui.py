@@ -67,7 +67,8 @@ def run(arguments: list[str]) -> int:
     log_to_console()
     which = values["sweep"]
     sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
-    uri = _store(values["tracking.uri"], sweep)
+    of_sweep = "" if sweep is None else full_uri(store_uri(sweep.started().tracking_uri, sweep.outputs))
+    uri = values["tracking.uri"] or of_sweep or default_uri()
     database = sqlite_path(uri)
     is_default = sweep is None and not values["tracking.uri"]
     if is_default and database is not None and database.parent.is_dir() and not database.exists():
@@ -140,13 +141,6 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
         if experiment in (None, plan.experiment) and (not uri or store_name(uri) in plan.mlflow_runs):
             return sweep
     return None
-
-
-def _store(uri: str | None, sweep: SweepFolder | None) -> str:
-    """Return the address of the store to show."""
-    if uri or sweep is None:
-        return uri or default_uri()
-    return full_uri(store_uri(sweep.started().tracking_uri, sweep.outputs))
 
 
 def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:
