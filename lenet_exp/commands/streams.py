@@ -51,12 +51,9 @@ class Stream:
 
 def print_secret(line: str) -> None:
     """Print a line to stdout without hiding secrets in it, such as the token in a link."""
-    out: object = sys.stdout
-    if isinstance(out, Stream):
-        out.write(f"{line}\n", secret=True)
-        out.flush()
-    else:
-        print(line, flush=True)
+    out = cast(Stream, sys.stdout)  # `guard_streams` has replaced it
+    out.write(f"{line}\n", secret=True)
+    out.flush()
 
 
 def guard_streams() -> tuple[Stream, Stream]:
