@@ -58,8 +58,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import parse, run_command
-from lenet_exp.config.schema import EpochChoice
-from lenet_exp.errors import ConfigError, one_of, printable
+from lenet_exp.errors import ConfigError, printable
 from lenet_exp.files import output_path, write_output_file
 from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
@@ -115,7 +114,7 @@ def compare(arguments: list[str]) -> int:
     if equivalence and margin is None:
         raise ConfigError("confirm=equivalence: requires margin=; for example, add margin=0.2")
     points = margin if equivalence else _points("confirm", values["confirm"])
-    seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], list(EpochChoice))
+    seeds = _seeds(values["seeds"])
     if points is None and (alone := next((k for k in ("against", "seeds", "run") if values[k] != KNOWN[k]), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
     allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri", *(["margin"] if equivalence else [])}
@@ -146,7 +145,7 @@ def compare(arguments: list[str]) -> int:
         values["filter"],
         values["tracking.uri"],
         values["experiment"] or "",
-        by=by,
+        by=values["by"] or "",
         margin=margin,
         only=values["only"],
         best_per=values["best_per"],
