@@ -12,9 +12,9 @@ from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName, EpochChoice
+from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
-from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.score import check_packed
 

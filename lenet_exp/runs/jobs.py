@@ -24,13 +24,13 @@ from lenet_exp.config.targets import keywords, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
+from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.initial_weights import Found, find_weights, with_initial_weights
 from lenet_exp.tracking.stores.usable import check_store
-from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device

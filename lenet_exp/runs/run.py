@@ -15,6 +15,7 @@ from lenet_exp.config.own_code import codes
 from lenet_exp.config.schema import Config, EngineName, Tracking
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
+from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.code_folder import load_code, save_code
 from lenet_exp.folders.given_weights import given_weights
@@ -33,7 +34,6 @@ from lenet_exp.runs.training import RunTraining
 from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery.background import open_background_delivery
 from lenet_exp.tracking.delivery.store_delivery import Delivery
-from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import changed_code, choose_device, describe_execution, use_threads
