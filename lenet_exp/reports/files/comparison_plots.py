@@ -244,7 +244,7 @@ def interaction_figure(pair: Interaction, comparison: Comparison, *, paper: floa
 
 def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
     """Draw accuracy versus number of parameters, on a logarithmic axis: means with 95% confidence intervals, and a line
-    through the Pareto front.
+    through the Pareto front. Ranks stand for names that are too long.
 
     Return None if no number of parameters is known.
     """
@@ -255,8 +255,10 @@ def parameters_figure(comparison: Comparison, *, paper: float = 0) -> Figure | N
     shown = f", best {LEADERS}" if len(sized) == LEADERS else ""
     title = f"{comparison.dataset}: mean (dot) and 95% confidence interval (bar) over seeds{shown}"
     figure, axes = _figure(title, 2.6 if paper else 4.4, paper)
-    labels, sign = [], comparison.metric.sign
-    for name, (group, parameters) in zip(_names(comparison, [g for g, _ in sized], paper), sized, strict=True):
+    labels, sign, names = [], comparison.metric.sign, _names(comparison, [g for g, _ in sized], paper)
+    if max(map(len, names)) > (PAPER_NAME if paper else NAME):  # too long for labels
+        names = [f"#{1 + comparison.groups.index(group)}" for group, _ in sized]
+    for name, (group, parameters) in zip(names, sized, strict=True):
         if not math.isnan(group.interval[0]):
             axes.plot([parameters, parameters], group.interval, color=COLOUR, linewidth=2.2, alpha=0.55)
         axes.plot([parameters], [group.mean], "o", color=COLOUR, markersize=5.5, label=name)
