@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from lenet_exp.config.fingerprint import fingerprint, fingerprinted
 from lenet_exp.config.package_files import CONF_DIR
@@ -30,9 +31,12 @@ from lenet_exp.training.trained.trust import check_network, foreign_class
 from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure, start, train
 
-PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850}
+PARAMETERS = {"lenet5": 61_706, "lenet_300_100": 338_610, "linear": 10_250, "lenet5_1998": 60_000 + 850,
+              "convnet": 8 * 9 + 8 * 9 * 16 + 16 * 9 * 16 + 2 * (8 + 16 + 16) + 170}  # fmt: skip
 CONVOLVED = 28**2 * 25 * 6, 10**2 * 25 * 60, 48_000 + 10_080 + 840  # C1, the sparse C3, and the later layers
-MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED)}
+MULTIPLY_ADDS = {"lenet5": 416_520, "lenet_300_100": 338_200, "linear": 10_240, "lenet5_1998": sum(CONVOLVED),
+                 "convnet": 32**2 * 8 * 9 + 16**2 * 8 * 9 * 16 + 8**2 * 16 * 9 * 16 + 160}  # fmt: skip
+MODERN = {"_target_": "lenet_exp.training.convnet.ConvNet", "name": "convnet"}
 OWN = {"_target_": "tests.tools.networks.Residual", "name": "residual", "maps": 3}
 
 
@@ -47,7 +51,7 @@ def test_lenet5_yaml_has_defaults_of_class():
 
 @pytest.mark.parametrize("model", sorted(f.stem for f in (CONF_DIR / "model").glob("*.yaml")))
 def test_bundled_model_has_expected_size_and_learns(model):
-    lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh")
+    lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh", "optimizer=adam")
     assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
     assert results[-1].val_accuracy > 0.7
     size = NetworkSize(parameters=PARAMETERS[model], multiply_adds=MULTIPLY_ADDS[model])
@@ -83,6 +87,55 @@ def test_any_lenet_has_layers_given_by_options(channels, kernel, units, width, s
     assert network_size(config) == NetworkSize(parameters=parameters, multiply_adds=uses)
     assert count_parameters(config) == parameters
     assert network_of(config)(torch.zeros(2, in_channels, size, size)).shape == (2, 10)
+
+
+@settings(max_examples=40)
+@given(
+    channels=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    kernel=st.sampled_from([1, 3, 5]),
+    pooling=st.sampled_from(["max", "average", "stride"]),
+    depthwise=st.booleans(),
+    norm=st.booleans(),
+    residual=st.booleans(),
+    head=st.sampled_from(["global_average", "flatten"]),
+    size=st.sampled_from([28, 31]),
+)
+def test_any_convnet_has_layers_given_by_options(channels, kernel, pooling, depthwise, norm, residual, head, size):
+    depthwise = depthwise and kernel > 1
+    options = {"channels": channels, "kernel_size": kernel, "pooling": pooling, "depthwise": depthwise,
+               "batch_norm": norm, "residual": residual, "head": head}  # fmt: skip
+    config = replace(own(MODERN | options), dataset=replace(configure().dataset, image_size=size, channels=3))
+    after, parameters, side, inputs = 2 if norm else 1, 0, size, 3  # a scale and a shift, or a bias
+    for number, outputs in enumerate(channels):
+        if depthwise and number:
+            parameters += inputs * (kernel**2 + after) + outputs * (inputs + after)
+        else:
+            parameters += outputs * (inputs * kernel**2 + after)
+        if residual and number and inputs != outputs:
+            parameters += outputs * (inputs + after)
+        if number < len(channels) - 1:
+            side = (side + (pooling == "stride")) // 2
+        inputs = outputs
+    features = inputs * (side**2 if head == "flatten" else 1)
+    assert count_parameters(config) == network_size(config).parameters == parameters + 10 * features + 10
+    assert network_of(config)(torch.zeros(2, 3, size, size)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("residual", "kernel", "norm"), [(False, 3, True), (True, 5, False)])
+def test_blocks_of_convnet_compute_what_is_documented(residual, kernel, norm):
+    options = {"channels": [4, 4], "kernel_size": kernel, "batch_norm": norm, "residual": residual, "downsample": [2]}
+    network = network_of(replace(own(MODERN | options), activation={"_target_": "torch.nn.ReLU", "monotone": True}))
+    state, images = network.eval().state_dict(), torch.randn(3, 1, 32, 32)
+
+    def convolved(x: torch.Tensor, block: int) -> torch.Tensor:
+        bias = state.get(f"blocks.{block}.layers.0.bias")
+        y = F.conv2d(x, state[f"blocks.{block}.layers.0.weight"], bias, padding=kernel // 2)
+        return y / math.sqrt(1 + 1e-5) if norm else y  # the initial statistics are 0 and 1
+
+    first = convolved(images, 0).relu()
+    second = F.max_pool2d((convolved(first, 1) + (first if residual else 0)).relu(), 2)
+    logits = F.linear(second.mean((2, 3)), state["fc.weight"], state["fc.bias"])
+    torch.testing.assert_close(network(images), logits)
 
 
 def test_fingerprint_contains_only_differences_from_lenet5():
@@ -145,6 +198,15 @@ def test_own_network_with_strided_shortcut_trains_with_two_threads():
         (LENET5 | {"units": [3]}, "model.units=[3]"),
         (LENET5 | {"pooling": "avg"}, "max, average"),
         (LENET5 | {"width": -1}, "model.width=-1"),
+        (MODERN | {"channels": []}, "model.channels=[]"),
+        (MODERN | {"channels": [8, 0]}, "model.channels=[8, 0]"),
+        (MODERN | {"kernel_size": 33}, "model.kernel_size=33"),
+        (MODERN | {"kernel_size": 4}, "odd"),
+        (MODERN | {"kernel_size": 1, "depthwise": True}, "model.kernel_size=1"),
+        (MODERN | {"channels": [1] * 8}, "downsample=[1, 2, 3, 4, 5, 6, 7]"),
+        (MODERN | {"downsample": [4]}, "from 1 to 3"),
+        (MODERN | {"downsample": "all"}, "model.downsample=all"),
+        (MODERN | {"pooling": "mean"}, "max, average, stride"),
         (LENET5 | {"in_channels": 3}, "model.in_channels=3"),
         ({"_target_": "tests.tools.networks.Missing"}, "tests.tools.networks.Missing"),
         ({"_target_": "missing_module.Net"}, "PYTHONPATH"),

@@ -25,6 +25,7 @@ OURS = "lenet_exp.training.activations.RReLU"
 OUR_MODELS = frozenset(
     {
         "lenet_exp.training.lenet5.LeNet5",
+        "lenet_exp.training.convnet.ConvNet",
         "lenet_exp.training.lenet5_1998.LeNet5Published",
         "lenet_exp.training.fully_connected.FullyConnected",
         "lenet_exp.training.fully_connected.Linear",

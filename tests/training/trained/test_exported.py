@@ -14,7 +14,7 @@ from lenet_exp.training.network import network_of, rebuild
 from lenet_exp.training.trained.exported import export_trained
 from tests.training.small import configure
 
-OURS = ("lenet5", "lenet5_1998", "lenet_300_100", "linear")
+OURS = ("convnet", "lenet5", "lenet5_1998", "lenet_300_100", "linear")
 OWN = ("tests.tools.networks.Residual", "tests.training.trained.test_exported.Counting")  # the first has batch norm
 
 

@@ -1,0 +1,115 @@
+"""An epoch of `model=convnet` takes little more time than in a bare loop of PyTorch.
+
+For each shape of the network, the benchmark compares three ways to train and validate an epoch of MNIST:
+
+  bare            a loop without other features: the same layers in plain PyTorch, tensors in memory, fused SGD
+  channels_last   the same with channels-last maps
+  fit             lenet_exp.training.fit.fit, the training loop of lenet-train
+
+The goal is that `fit` takes at most 1.05 times the time of the faster bare loop.
+
+    python -m benchmarks.convnet
+
+Data folder: $LENET_EXP_DATA (default: `data`).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
+from benchmarks.training import SGD, fit_epoch
+from lenet_exp.config.compose import compose
+from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.training.evaluate import EVAL_BATCH
+
+BATCH = 64
+LINE = ["dataset=mnist", "num_epoch=1", "engine=torch", "device=cpu", f"batch_size={BATCH}", "activation=relu"]
+SHAPES = {
+    "4,8,8 (1,030 parameters)": ["model.channels=[4,8,8]"],
+    "8,16,16 (3,778 parameters)": [],
+    "32,64,64 (56,554 parameters)": ["model.channels=[32,64,64]"],
+    "depthwise 16,32,32": ["model.channels=[16,32,32]", "model.depthwise=true"],
+    "residual 16,16,32": ["model.channels=[16,16,32]", "model.residual=true"],
+}
+
+
+class Plain(nn.Module):
+    """A convnet in plain PyTorch."""
+
+    def __init__(self, channels: list[int], *, depthwise: bool, residual: bool) -> None:
+        super().__init__()
+        self.convolutions, self.shortcuts, inputs = nn.ModuleList(), nn.ModuleList(), 1
+        for n, outputs in enumerate(channels):
+            layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
+            if depthwise and n:
+                layers = [nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False), nn.BatchNorm2d(inputs)]
+                layers += [nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)]
+            self.convolutions.append(nn.Sequential(*layers, nn.BatchNorm2d(outputs)))
+            projection = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcuts.append(projection if inputs != outputs else nn.Identity())
+            inputs = outputs
+        self.residual, self.fc = residual, nn.Linear(inputs, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        last = len(self.convolutions) - 1
+        for n, (convolution, shortcut) in enumerate(zip(self.convolutions, self.shortcuts, strict=True)):
+            y = convolution(x)
+            if self.residual and n:
+                y = y + shortcut(x)
+            x = F.relu(F.max_pool2d(y, 2) if n < last else y)
+        return cast(Tensor, self.fc(x.mean((2, 3))))
+
+
+def bare_epoch(data: TrainingData, channels: list[int], options: dict[str, bool], form: torch.memory_format) -> float:
+    """Train and validate one epoch in a loop without other features, and return its duration in seconds."""
+    model = cast(Any, Plain(channels, **options)).to(memory_format=form)
+    optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
+    images, labels = data.images[data.train_index], data.labels[data.train_index]
+    start = time.perf_counter()
+    for batch in torch.randperm(len(labels)).split(BATCH):
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(images[batch]), labels[batch]).backward()
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        for part in data.val_index.split(EVAL_BATCH):
+            int((model(data.images[part]).argmax(1) == data.labels[part]).sum())
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Run the benchmark, and print the times and ratios."""
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--threads", type=positive, default=1, help="default: 1, as in a sweep")
+    options.add_argument("--images", type=positive, default=20_000, help="number of training images")
+    asked = options.parse_args()
+    torch.set_num_threads(asked.threads)
+    found: dict[str, list[float]] = {}
+    for name, flags in SHAPES.items():
+        config = compose([*LINE, "model=convnet", f"dataset.train_size={asked.images}", *flags])
+        data, model = load_training_data(config, torch.device("cpu")), config.model
+        kinds = {key: bool(model[key]) for key in ("depthwise", "residual")}
+        bare = partial(bare_epoch, data, list(model["channels"]), kinds)
+        ways = {
+            "bare": partial(bare, torch.contiguous_format),
+            "channels_last": partial(bare, torch.channels_last),
+            "fit": partial(fit_epoch, config, data),
+        }
+        seconds = interleave(ways, asked.repeats)
+        show_seconds(seconds, f"seconds an epoch, {name}")
+        faster = min(("bare", "channels_last"), key=lambda way: sorted(seconds[way])[asked.repeats // 2])
+        show_ratio(f"fit / {faster}", seconds["fit"], seconds[faster], "<= 1.05")
+        found |= {f"{name}: {way}": its for way, its in seconds.items()}
+    keep(asked, "convnet", found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""A small modern network of convolutional blocks, with batch normalization, depthwise convolutions, and residuals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from lenet_exp.training.activations import ActivationFactory, Dropout
+
+LARGEST = 1024  # maximum number of channels, after scaling by `width`
+POOLINGS: dict[str, type[nn.Module] | None] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d, "stride": None}
+HEADS = ("global_average", "flatten")
+
+
+class ConvNet(nn.Module):
+    """Convolutional blocks that keep or halve the size of their maps, followed by a linear layer.
+
+    The first block is always a full convolution without a shortcut.
+
+    Args:
+        activation: factory that creates the activations.
+        dropout_rate: dropout rate before the linear layer, in [0, 1).
+        in_channels: number of image channels.
+        num_classes: number of logits.
+        image_size: height and width of an image, in pixels.
+        channels: number of output channels of each block.
+        kernel_size: height and width of the kernels, an odd number.
+        downsample: numbers of the blocks, counted from 1, that halve the height and width; None for all blocks except
+            the last.
+        pooling: how they are halved: `max`, `average`, or `stride` (by the stride of the convolution).
+        depthwise: whether the convolutions are depthwise ones, each followed by a 1x1 convolution (Howard et al. 2017,
+            MobileNets: Efficient convolutional neural networks for mobile vision applications).
+        batch_norm: whether batch normalization follows each convolution.
+        residual: whether each block adds its input before its activation (He et al. 2016, Deep residual learning for
+            image recognition), through a 1x1 convolution if the number of channels changes.
+        head: input of the linear layer: `global_average` (the mean of each map) or `flatten` (all values).
+        width: factor by which `channels` are multiplied; the products are rounded up.
+
+    Raises:
+        ValueError: a value is out of range, or the images are too small for the kernels or the number of halvings.
+    """
+
+    def __init__(
+        self,
+        activation: ActivationFactory,
+        dropout_rate: float = 0.0,
+        *,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: int = 32,
+        channels: Sequence[int] = (8, 16, 16),
+        kernel_size: int = 3,
+        downsample: Sequence[int] | int | None = None,
+        pooling: str = "max",
+        depthwise: bool = False,
+        batch_norm: bool = True,
+        residual: bool = False,
+        head: str = "global_average",
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        for name, value, known in (("pooling", pooling, list(POOLINGS)), ("head", head, HEADS)):
+            if value not in known:
+                raise ValueError(f"{name}={value}: expected one of: {', '.join(known)}")
+        scaled, images = [math.ceil(size * width) for size in channels], f"images of {image_size}x{image_size} pixels"
+        if not scaled or min(*channels, *scaled) < 1 or max(scaled) > LARGEST:
+            at = "" if width == 1 else f" at width={width:g}"
+            raise ValueError(f"channels={list(channels)}{at}: must be one or more numbers from 1 to {LARGEST:,}")
+        if not isinstance(kernel_size, int) or kernel_size % 2 == 0 or not 1 <= kernel_size <= image_size:
+            raise ValueError(f"kernel_size={kernel_size}: must be odd and at most {image_size} for {images}")
+        if depthwise and kernel_size == 1:
+            raise ValueError("kernel_size=1: must be at least 3 for depthwise=true")
+        wanted = [downsample] if isinstance(downsample, int) else downsample
+        halving = set(range(1, len(scaled)) if wanted is None else wanted)
+        if not halving <= set(range(1, len(scaled) + 1)):
+            raise ValueError(f"downsample={downsample}: must be a list of blocks, from 1 to {len(scaled)}")
+        if image_size >> len(halving) == 0:
+            raise ValueError(f"downsample={sorted(halving)}: halves {images} too often")
+        self.blocks, side, inputs = nn.Sequential(), image_size, in_channels
+        for number, outputs in enumerate(scaled, 1):
+            halves = number in halving
+            stride = 2 if halves and pooling == "stride" else 1
+            pool = POOLINGS[pooling] if halves else None
+            layers = _convolution(inputs, outputs, kernel_size, stride=stride, norm=batch_norm)
+            if depthwise and number > 1:
+                layers = _convolution(inputs, inputs, kernel_size, stride=stride, groups=inputs, norm=batch_norm)
+                layers += [activation(), *_convolution(inputs, outputs, 1, norm=batch_norm)]
+            shortcut = Shortcut(inputs, outputs, stride, norm=batch_norm) if residual and number > 1 else None
+            after = [activation(), *([pool(2)] if pool is not None else [])]
+            # Max pooling and a monotone activation commute. After pooling, the activation has a quarter of the inputs.
+            swapped = pooling == "max" and activation.is_monotone()
+            self.blocks.append(Block(layers, shortcut, after[::-1] if swapped else after))
+            side, inputs = (-(-side // 2) if stride == 2 else side // 2) if halves else side, outputs
+        self.average = head == "global_average"
+        self.drop = Dropout(dropout_rate)
+        self.fc = nn.Linear(inputs if self.average else inputs * side**2, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (n, num_classes) for images (n, in_channels, image_size, image_size) in [-1, 1]."""
+        x = self.blocks(images)
+        x = x.mean((2, 3)) if self.average else x.flatten(1)
+        return cast(Tensor, self.fc(self.drop(x)))
+
+
+class Block(nn.Module):
+    """Convolutions, an optional shortcut that is added to them, and the layers after them."""
+
+    def __init__(self, layers: Sequence[nn.Module], shortcut: nn.Module | None, after: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers, self.shortcut, self.after = nn.Sequential(*layers), shortcut, nn.Sequential(*after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output maps (n, outputs, h', w') for maps (n, inputs, h, w)."""
+        y = self.layers(x)
+        return cast(Tensor, self.after(y if self.shortcut is None else y + self.shortcut(x)))
+
+
+class Shortcut(nn.Module):
+    """The input of a block in the shape of its output: subsampled, and through a 1x1 convolution if necessary."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, norm: bool) -> None:
+        super().__init__()
+        # A 1x1 convolution with a stride would compute the same, but oneDNN crashes in its backward pass.
+        self.stride = stride
+        self.projection = nn.Sequential(*(_convolution(inputs, outputs, 1, norm=norm) if inputs != outputs else ()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return maps (n, outputs, h / stride, w / stride) for maps (n, inputs, h, w)."""
+        return cast(Tensor, self.projection(x[:, :, :: self.stride, :: self.stride]))
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, groups: int = 1, norm: bool
+) -> list[nn.Module]:
+    """Return a convolution that keeps the size of the maps, apart from the stride, and its normalization."""
+    convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, kernel_size // 2, groups=groups, bias=not norm)
+    return [convolution, *([nn.BatchNorm2d(outputs)] if norm else [])]
