@@ -9,13 +9,14 @@ import torch
 
 import lenet_exp
 from lenet_exp.prediction.ensemble import mean_log_probabilities
-from lenet_exp.tracking.models.load import load_file, load_run
+from lenet_exp.tracking.models.load import load_run
+from tests.prediction.test_export import EVERY, METADATA, READERS
 from tests.tools.commands import SMALL, refused
 from tests.tools.stores import client, runs
 
 pytestmark = pytest.mark.slow(seconds=3)
 
-SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "tracking.plots=false", "num_epoch=2", "num_threads=1")
+SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "model=convnet", "tracking.plots=false", "num_epoch=2", "num_threads=1")
 
 
 def test_log_of_mean_probabilities_is_stable_for_large_logits():
@@ -62,11 +63,16 @@ def test_ensemble_and_members_are_scored_in_one_evaluation(swept, main, workdir,
     assert again["ensemble"]["accuracy"] == ensemble["accuracy"]
 
 
-def test_exported_sweep_is_best_seed_of_leader(swept, main, workdir, outputs_of_three):
-    assert main("sweep=last", "format=safetensors", "output=one.safetensors", program="export").returncode == 0
-    seed = load_file(workdir / "one.safetensors").record.config.seed
+@pytest.mark.parametrize("name", EVERY)
+def test_exported_sweep_is_best_seed_of_leader(name, swept, main, workdir, outputs_of_three):
+    assert main("sweep=last", f"format={name}", f"output=one.{name}", program="export").returncode == 0
+    record = json.loads(METADATA[name](workdir / f"one.{name}")["record"])
     best = max(runs(client(outputs_of_three)), key=lambda run: run.data.metrics["best_val_accuracy"])
-    assert seed == int(best.data.params["seed"])
+    assert record["config"]["seed"] == int(best.data.params["seed"])
+    images = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        expected = lenet_exp.load(f"runs:/{best.info.run_id}")(images)
+        torch.testing.assert_close(READERS[name](workdir / f"one.{name}", images), expected, rtol=0, atol=1e-3)
 
 
 def test_invalid_ensemble_request_gives_one_line_error(swept, main, workdir):
