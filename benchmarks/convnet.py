@@ -15,19 +15,17 @@ Data folder: $LENET_EXP_DATA (default: `data`).
 
 from __future__ import annotations
 
-import time
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
-from benchmarks.training import SGD, fit_epoch
+from benchmarks.training import bare_epoch, fit_epoch
 from lenet_exp.config.compose import compose
-from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.training.evaluate import EVAL_BATCH
+from lenet_exp.data.images import load_training_data
 
 BATCH = 64
 LINE = ["dataset=mnist", "num_epoch=1", "engine=torch", "device=cpu", f"batch_size={BATCH}", "activation=relu"]
@@ -68,23 +66,6 @@ class Plain(nn.Module):
         return cast(Tensor, self.fc(x.mean((2, 3))))
 
 
-def bare_epoch(data: TrainingData, channels: list[int], options: dict[str, bool], form: torch.memory_format) -> float:
-    """Train and validate one epoch in a loop without other features, and return its duration in seconds."""
-    model = cast(Any, Plain(channels, **options)).to(memory_format=form)
-    optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
-    images, labels = data.images[data.train_index], data.labels[data.train_index]
-    start = time.perf_counter()
-    for batch in torch.randperm(len(labels)).split(BATCH):
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(images[batch]), labels[batch]).backward()
-        optimizer.step()
-    model.eval()
-    with torch.inference_mode():
-        for part in data.val_index.split(EVAL_BATCH):
-            int((model(data.images[part]).argmax(1) == data.labels[part]).sum())
-    return time.perf_counter() - start
-
-
 def main() -> None:
     """Run the benchmark, and print the times and ratios."""
     options = parser(__doc__, repeats=3)
@@ -97,10 +78,10 @@ def main() -> None:
         config = compose([*LINE, "model=convnet", f"dataset.train_size={asked.images}", *flags])
         data, model = load_training_data(config, torch.device("cpu")), config.model
         kinds = {key: bool(model[key]) for key in ("depthwise", "residual")}
-        bare = partial(bare_epoch, data, list(model["channels"]), kinds)
+        plain = partial(Plain, list(model["channels"]), **kinds)
         ways = {
-            "bare": partial(bare, torch.contiguous_format),
-            "channels_last": partial(bare, torch.channels_last),
+            "bare": partial(bare_epoch, plain, data, BATCH, torch.contiguous_format),
+            "channels_last": partial(bare_epoch, plain, data, BATCH),
             "fit": partial(fit_epoch, config, data),
         }
         seconds = interleave(ways, asked.repeats)

@@ -21,7 +21,9 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -109,12 +111,18 @@ class Ancestor:
         return (time.perf_counter() - start) * len(loader) / batches
 
 
-def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -> float:
+def bare_epoch(
+    build: Callable[[], nn.Module],
+    data: TrainingData,
+    batch_size: int = BATCH,
+    form: torch.memory_format = torch.channels_last,
+) -> float:
     """Train and validate one epoch in a loop without other features, and return its duration in seconds."""
-    model = cast(Any, Net(pool_first=True)).to(memory_format=torch.channels_last)
+    train_images, train_labels = data.images[data.train_index], data.labels[data.train_index]
+    model = cast(Any, build()).to(memory_format=form)
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
     start = time.perf_counter()
-    for batch in torch.randperm(len(train_labels)).split(BATCH):
+    for batch in torch.randperm(len(train_labels)).split(batch_size):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(model(train_images[batch]), train_labels[batch]).backward()
         optimizer.step()
@@ -162,11 +170,10 @@ def main() -> None:
     why_not = why_not_native(native)
     ancestor = Ancestor(torchvision_images(config, "training"), config.dataset.val_size, asked.ancestor_fraction)
     data = load_training_data(config, torch.device("cpu"))
-    train_images, train_labels = data.images[data.train_index], data.labels[data.train_index]
     torch.set_num_threads(asked.threads)
-    ways = {
+    ways: dict[str, Callable[[], float]] = {
         "ancestor": ancestor.epoch,
-        "bare": lambda: bare_epoch(data, train_images, train_labels),
+        "bare": partial(bare_epoch, partial(Net, pool_first=True), data),
         "fit": lambda: fit_epoch(config, data),
     }
     if why_not is None:
