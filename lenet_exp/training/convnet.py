@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
 from lenet_exp.training.activations import ActivationFactory, Dropout
+from lenet_exp.training.lenet5 import scaled
 
-LARGEST = 1024  # maximum number of channels, after scaling by `width`
 POOLINGS: dict[str, type[nn.Module] | None] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d, "stride": None}
 HEADS = ("global_average", "flatten")
 
@@ -65,22 +64,19 @@ class ConvNet(nn.Module):
         for name, value, known in (("pooling", pooling, list(POOLINGS)), ("head", head, HEADS)):
             if value not in known:
                 raise ValueError(f"{name}={value}: expected one of: {', '.join(known)}")
-        scaled, images = [math.ceil(size * width) for size in channels], f"images of {image_size}x{image_size} pixels"
-        if not scaled or min(*channels, *scaled) < 1 or max(scaled) > LARGEST:
-            at = "" if width == 1 else f" at width={width:g}"
-            raise ValueError(f"channels={list(channels)}{at}: must be one or more numbers from 1 to {LARGEST:,}")
+        sizes, images = scaled("channels", channels, width), f"images of {image_size}x{image_size} pixels"
         if not isinstance(kernel_size, int) or kernel_size % 2 == 0 or not 1 <= kernel_size <= image_size:
             raise ValueError(f"kernel_size={kernel_size}: must be odd and at most {image_size} for {images}")
         if depthwise and kernel_size == 1:
             raise ValueError("kernel_size=1: must be at least 3 for depthwise=true")
         wanted = [downsample] if isinstance(downsample, int) else downsample
-        halving = set(range(1, len(scaled)) if wanted is None else wanted)
-        if not halving <= set(range(1, len(scaled) + 1)):
-            raise ValueError(f"downsample={downsample}: must be a list of blocks, from 1 to {len(scaled)}")
+        halving = set(range(1, len(sizes)) if wanted is None else wanted)
+        if not halving <= set(range(1, len(sizes) + 1)):
+            raise ValueError(f"downsample={downsample}: must be a list of blocks, from 1 to {len(sizes)}")
         if image_size >> len(halving) == 0:
             raise ValueError(f"downsample={sorted(halving)}: halves {images} too often")
         self.blocks, side, inputs = nn.Sequential(), image_size, in_channels
-        for number, outputs in enumerate(scaled, 1):
+        for number, outputs in enumerate(sizes, 1):
             halves = number in halving
             stride = 2 if halves and pooling == "stride" else 1
             pool = POOLINGS[pooling] if halves else None

@@ -58,10 +58,8 @@ class LeNet5(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling}: expected one of: {', '.join(POOLINGS)}")
-        if not 0 < width <= 1024:
-            raise ValueError(f"width={width:g}: must be greater than 0 and at most 1024")
-        conv1, conv2 = _scaled("channels", channels, width)
-        fc1, fc2 = _scaled("units", units, width)
+        conv1, conv2 = scaled("channels", channels, width, layers=2)
+        fc1, fc2 = scaled("units", units, width, layers=2)
         if not isinstance(kernel_size, int) or kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size}: must be an integer of at least 1")
         side = (image_size - kernel_size + 1) // 2
@@ -97,20 +95,26 @@ class LeNet5(nn.Module):
         return cast(Tensor, activation(self.pool(x, 2))) if self.pool_first else self.pool(activation(x), 2)
 
 
-def _scaled(name: str, sizes: Sequence[int], width: float) -> list[int]:
-    """Return the sizes of two layers, multiplied by `width` and rounded up.
+def scaled(name: str, sizes: Sequence[int], width: float, layers: int | None = None) -> list[int]:
+    """Return the sizes of layers, multiplied by `width` and rounded up.
+
+    Args:
+        name: `channels` or `units`.
+        layers: number of layers; None for one or more.
 
     Raises:
-        ValueError: the number of sizes is not two, or a size is out of range.
+        ValueError: the number of sizes is wrong, or a size or the width is out of range.
     """
+    if not 0 < width <= 1024:
+        raise ValueError(f"width={width:g}: must be greater than 0 and at most 1024")
     shown = f"{name}={list(sizes)}"
-    if len(sizes) != 2:
-        raise ValueError(f"{shown}: must be two numbers")
-    scaled = [math.ceil(size * width) for size in sizes]
-    if min(sizes) < 1 or max(scaled) > LARGEST[name]:
+    if not sizes or layers not in (None, len(sizes)):
+        raise ValueError(f"{shown}: must be {'one or more' if layers is None else 'two'} numbers")
+    found = [math.ceil(size * width) for size in sizes]
+    if min(sizes) < 1 or max(found) > LARGEST[name]:
         at = "" if width == 1 else f" at width={width:g}"
         raise ValueError(f"{shown}{at}: must be from 1 to {LARGEST[name]:,}")
-    return scaled
+    return found
 
 
 def _drawn_later(layer: Callable[[], Layer]) -> Layer:
