@@ -266,8 +266,8 @@ def leader_of(groups: Sequence[Group], design: Design) -> Group | None:
     judged = [g for g in groups if g.stable and g.n > 1]
     racing = [g for g in judged if _is_left(g, design)]  # configurations that a search dropped have fewer seeds
     most = max((g.n for g in racing), default=0) if design.left is not None else 0
-    leader = named_leader(groups, design)
-    leader = leader or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
+    first = next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
+    leader = named_leader(groups, design) or first
     return leader if leader is not None and leader.n else None
 
 

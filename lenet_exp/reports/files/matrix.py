@@ -47,9 +47,9 @@ class Matrix:
 
     def caption(self, mark: str) -> str:
         """Describe the cells and the mark of the configurations that could be the best."""
-        groups = [group for group in self.cells.values() if group.n]
-        metric, by = groups[0].metric, groups[0].by
-        fewest, most = min(group.n for group in groups), max(group.n for group in groups)
+        groups = list(self.cells.values())
+        metric, by, counts = groups[0].metric, groups[0].by, [group.n for group in groups if group.n] or [0]
+        fewest, most = min(counts), max(counts)
         seeds = number_of(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
         what = f"{capital(by)} validation {metric.name}{' in %' * metric.percent}, mean ± standard deviation"
         part = f" Shown: {self.part}." if self.part else ""
@@ -123,8 +123,6 @@ def matrix_of(comparisons: Sequence[Comparison], asked: str) -> Matrix:
         for groups in parts.values():
             members = {group: [group] for group in groups}
             best += could_be_best(part_of(comparison, members, asked) if len(parts) > 1 else comparison)
-    if not any(group.n for group in cells.values()):
-        raise ConfigError(f"matrix={asked}: no run finished")
     ranks: dict[Values, float] = {}
     if len(comparisons) >= LEAST_RANKED and columns == [DATASET]:
         datasets = list(dict.fromkeys(column for _, column in cells))

@@ -21,9 +21,8 @@ def plain_lines(comparison: Comparison) -> list[str]:
     lines = [f"{comparison.dataset}: {metric.name} on images that no run trained on; bars do not start at 0"]
     for name, mean in shown:
         share = (mean - low) / (high - low) if high > low else 1.0
-        lines.append(
-            f"  {name:<{width}}  {metric.text(mean):>8}  {'#' * round(SHORTEST + (LONGEST - SHORTEST) * share)}"
-        )
+        bar = "#" * round(SHORTEST + (LONGEST - SHORTEST) * share)
+        lines.append(f"  {name:<{width}}  {metric.text(mean):>8}  {bar}")
     average = f", the average of {leader.n} runs" if leader.n > 1 else " in a single run"
     reached = f"{metric.text(leader.mean)}{average}"
     found = verdict_of(comparison)
