@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +13,13 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans
 from lenet_exp.comparison.pairs import means as group_means
 
-MANY = 8  # maximum number of values to show individually; more values are grouped into ranges
-RANGES = 4  # number of ranges
-
 
 @dataclass(frozen=True)
 class Level:
-    """A value of a flag, or a range of values.
+    """A value of a flag.
 
     Attributes:
-        value: the value or range, as text.
+        value: the value, as text.
         mean: average of the mean accuracies of the level's groups; NaN if none of their runs finished.
         effect: difference between `mean` and the average over all groups.
         finished: number of finished replicates.
@@ -98,7 +94,9 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
 
     found = []
     for flag in flags:
-        members = _members(groups, flag)
+        members: dict[str, list[Group]] = {}
+        for g in groups:
+            members.setdefault(g.value(flag), []).append(g)
         levels = _means(groups, members)
         runs = [[v for g in its for v in g.accuracy.values()] for its in members.values()]
         # The sum of squares between the levels, over all runs.
@@ -156,31 +154,6 @@ def value_order(value: str) -> tuple[bool, float, str]:
     """Return a key that sorts the values of a flag: numbers in ascending order, then words."""
     known = number(value)
     return known is None, known or 0.0, value
-
-
-def _levels(values: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that maps a value to its level: the value itself or, if there are many numbers, the range that
-    contains the value."""
-    numbers = sorted(n for n in map(number, values) if n is not None)
-    if len(numbers) <= MANY:
-        return lambda value: value
-    edges = np.quantile(numbers, np.linspace(0, 1, RANGES + 1))
-    names = [f"{a:.3g} to {b:.3g}" for a, b in pairwise(edges)]
-
-    def name(value: str) -> str:
-        n = number(value)
-        return value if n is None else names[min(int(np.searchsorted(edges[1:], n)), RANGES - 1)]
-
-    return name
-
-
-def _members(groups: Sequence[Group], flag: str) -> dict[str, list[Group]]:
-    """Return the groups at each level of a flag."""
-    level_of = _levels({g.value(flag) for g in groups})
-    found: dict[str, list[Group]] = {}
-    for g in groups:
-        found.setdefault(level_of(g.value(flag)), []).append(g)
-    return found
 
 
 def _means(groups: Sequence[Group], members: Mapping[str, Sequence[Group]]) -> list[Level]:

@@ -252,13 +252,6 @@ def test_interaction_of_two_flags_is_not_an_effect_of_either():
     assert found.interactions > 0.5
 
 
-def test_many_numeric_values_are_binned_into_ranges():
-    groups = grouped([made(0, 0.9 + i / 1000, optimizer__lr=str(0.001 * (i + 1))) for i in range(20)])
-    (effect,) = effects(groups, ["optimizer.lr"]).flags
-    assert [level.runs for level in effect.levels] == [5, 5, 5, 5]
-    assert effect.levels[0].value == "0.0152 to 0.02"
-
-
 @pytest.mark.parametrize(
     "runs",
     [

@@ -20,6 +20,7 @@ from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.columns import accuracy, interval, short, signed
 from lenet_exp.reports.run_source import RunSource
+from lenet_exp.reports.terminal.leaderboard import MOST_VALUES
 from lenet_exp.reports.words.phrases import remark, unfinished
 from lenet_exp.reports.words.search_words import objective_words, value_words
 from lenet_exp.reports.words.study_words import interaction_words
@@ -31,6 +32,7 @@ DIGITS = 5  # number of decimal places for the accuracies in a curve, which corr
 def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
     """Return the data for one comparison."""
     told = comparison.searched is None and not comparison.effects.aliased
+    effects = [effect for effect in comparison.effects.flags if told and len(effect.levels) <= MOST_VALUES]
     left, groups = MOST_CURVES, []
     for position, group in enumerate(comparison.groups):
         left -= len(group.finished)
@@ -46,7 +48,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         "numeric": [_numeric(comparison, found) for found in numeric_flags(comparison)],
         "sizes": comparison.sizes_differ,
         "groups": groups,
-        "effects": [_effect(effect, comparison.metric) for effect in comparison.effects.flags] if told else [],
+        "effects": [_effect(effect, comparison.metric) for effect in effects],
         "interactions": list(map(_interaction, comparison.interactions.pairs)) if comparison.interactions else [],
         "search": _search(comparison.searched) if comparison.searched is not None else None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import first_of, number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.config.metric import Metric
@@ -18,6 +18,7 @@ from lenet_exp.reports.words.search_words import search_lines
 from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines, numeric_lines
 
 TERMINAL_ROWS = 50
+MOST_VALUES = 20  # maximum number of values of a flag whose effects are listed
 SEARCH_ROWS = 20  # maximum number of rows for a search, because most of its configurations were pruned
 LEAST_WORDS = 26  # minimum width of columns with wrapped text, in characters
 
@@ -76,7 +77,7 @@ def _effect_line(effect: Effect, metric: Metric) -> str:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
         levels.append(f"{rounded(level.value)} {signed(level.effect, metric)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
-    return f"{effect.flag}{share}; averages: {'; '.join(levels)}"
+    return f"{effect.flag}{share}; averages: {first_of(levels, MOST_VALUES, '; ')}"
 
 
 def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
