@@ -49,7 +49,7 @@ def check_config(config: Config) -> None:
     _check_optimizer(config)
     _check_loss(config)
     shape = image_shape(config)
-    if (own := config.metric)["_target_"] not in OUR_PARTS:
+    if (own := config.metric).get("_target_") not in OUR_PARTS:
         labels, logits = torch.arange(4) % len(class_names(config)), torch.eye(4, shape.num_classes)
         broken = partial(_broken_metric, labels, logits)
         _try_function(f"metric={option_name(own)}", partial(instance, "metric", own), broken, shape)
@@ -91,7 +91,7 @@ def _try_network(options: str) -> bool:
     shape = ImageShape(**images_like)
     noise = torch.Generator()
     build = partial(build_network, activation, dropout_rate, noise=noise, model=model, shape=shape)
-    ours = model["_target_"] in OUR_MODELS
+    ours = model.get("_target_") in OUR_MODELS
     named = f"activation={option_name(activation)}" if ours and activation else f"model={option_name(model)}"
     with _refusing(named, shape):
         network, images = build(), _images(shape, 2)
@@ -105,7 +105,7 @@ def _try_network(options: str) -> bool:
         if problem := "" if known else _broken_rule(network, build, noise, images, logits=logits):
             raise ConfigError(f"{named}: {problem}")
         with contextlib.suppress(Exception), torch.inference_mode():  # batch normalization can reject a single image
-            return known or len(network.train()(images[:1])) == 1
+            return len(network.train()(images[:1])) == 1
     return False
 
 
@@ -221,7 +221,7 @@ def _check_optimizer(config: Config) -> None:
 def _check_loss(config: Config) -> None:
     named, shape, classes = f"loss={option_name(config.loss)}", image_shape(config), len(class_names(config))
     build = partial(build_loss, config, torch.ones(classes, dtype=torch.int64))
-    if config.loss["_target_"] in OUR_PARTS:
+    if config.loss.get("_target_") in OUR_PARTS:
         build()
     else:
         logits = torch.linspace(-2, 2, 4 * shape.num_classes).reshape(4, -1).requires_grad_()

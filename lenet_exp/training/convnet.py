@@ -66,7 +66,7 @@ class ConvNet(nn.Module):
                 raise ValueError(f"{name}={value}: expected one of: {', '.join(known)}")
         sizes, images = scaled("channels", channels, width), f"images of {image_size}x{image_size} pixels"
         if not isinstance(kernel_size, int) or kernel_size % 2 == 0 or not 1 <= kernel_size <= image_size:
-            raise ValueError(f"kernel_size={kernel_size}: must be odd and at most {image_size} for {images}")
+            raise ValueError(f"kernel_size={kernel_size}: must be an odd integer of at most {image_size} for {images}")
         if depthwise and kernel_size == 1:
             raise ValueError("kernel_size=1: must be at least 3 for depthwise=true")
         wanted = [downsample] if isinstance(downsample, int) else downsample

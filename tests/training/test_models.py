@@ -279,3 +279,6 @@ def test_single_image_batch_is_refused_if_model_cannot_train():
     check_batches(own(flat), 98)
     check_batches(own(OWN), 97)  # the batch norm averages over many pixels per image
     check_batches(configure(), 97)
+    maps_of_one_pixel = MODERN | {"channels": [1] * 6, "downsample": [1, 2, 3, 4, 5]}
+    with pytest.raises(ConfigError, match="batch_size=32"):
+        check_batches(own(maps_of_one_pixel), 97)
