@@ -18,6 +18,7 @@ from lenet_exp.comparison.studies.new_images import NewImages
 from lenet_exp.errors import ConfigError, one_of
 
 CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.*\S)\s*")
+COMMA = re.compile(r",(?![^\[]*\])")  # outside of lists
 ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 Members = Mapping[Group, Sequence[Group]]
 Leads = list[Difference | None]
@@ -85,16 +86,17 @@ def select_part(comparisons: Sequence[Comparison], only: str | None, best_per: s
     if any(comparison.design.confirms is not None for comparison in comparisons):
         raise ConfigError("only= and best_per= cannot be combined with a confirmation")
     flags = list(dict.fromkeys(["dataset", *(flag for comparison in comparisons for flag in comparison.flags)]))
+    per = None if best_per is None else flag_named("best_per", best_per, flags)
     conditions = [] if only is None else [_condition(text, flags) for text in only.split(" and ")]
-    words = [only, f"the best of each {best_per}" if best_per is not None else None]
+    words = [only, f"the best of each {per}" if per is not None else None]
     found = []
     for comparison in comparisons:
         groups = [g for g in comparison.groups if all(_matches(g.value(flag), *rest) for flag, *rest in conditions)]
         by_value: dict[Group | str, list[Group]] = {}
         for group in groups:
-            value = group if best_per is None else group.value(one_of("best_per", best_per, comparison.flags))
-            by_value.setdefault(value, []).append(group)
+            by_value.setdefault(group if per is None else group.value(per), []).append(group)
         members = {leader_of(its, comparison.design) or its[0]: its for its in by_value.values()}
+        members = {group: members[group] for group in groups if group in members}  # the best one first
         if members:
             found.append(part_of(comparison, members, "; ".join(filter(None, words))))
     if not found:
@@ -117,13 +119,20 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
         members: see `PartOfComparison`.
         text: description of the part.
     """
+    if isinstance(comparison, PartOfComparison):
+        members = {group: [g for its in all_of for g in comparison.members[its]] for group, all_of in members.items()}
+        comparison = comparison.whole
     leader = leader_of(list(members), comparison.design)
     whole = with_leader(comparison, leader)
     leads = _of_part(whole, members, whole.leads)
+    rivals = [lead for lead in leads if lead is not None and not lead.ahead]
     if sum(map(len, members.values())) < len(whole.groups):  # others could have been selected instead
         leads = [replace(lead, excluded=lead.ahead) if lead is not None else None for lead in leads]
     elif leader is not None and _wins(whole, members[leader]):
         leads = [replace(lead, differs=True, excluded=True) if lead is not None else None for lead in leads]
+    elif all(lead.excluded for lead in rivals):  # without a win, the nearest value could be the best, too
+        nearest = max(rivals, key=lambda lead: lead.p, default=None)
+        leads = [replace(lead, excluded=False) if lead is not None and lead is nearest else lead for lead in leads]
     kept = {f.name: getattr(whole, f.name) for f in fields(Comparison)}
     kept |= {"groups": list(members), "leads": leads, "searched": None, "part": text}
     return PartOfComparison(**kept, whole=whole, members=members)
@@ -150,7 +159,8 @@ def _over_all(lead: Difference | None, over: Leads) -> Difference | None:
     if lead is None:
         return None
     known = [lead, *(its for its in over if its is not None and not its.unstable)]
-    ahead, excluded = all(its.ahead for its in known), all(its.excluded for its in known)
+    ahead = None not in over and all(its.ahead for its in known)
+    excluded = all(its.excluded for its in known)
     p, low = max(its.p for its in known), min(its.low for its in known)
     return replace(lead, differs=ahead if len(over) > 1 else lead.differs, excluded=excluded, p=p, low=low)
 
@@ -159,22 +169,26 @@ def _judged(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if group.stable]
 
 
+def flag_named(key: str, name: str, flags: Sequence[str]) -> str:
+    """Return the flag with a name, of which the last part is enough; `key` is the argument that contains the name."""
+    return next((flag for flag in flags if flag == name or flag.endswith(f".{name}")), None) or one_of(key, name, flags)
+
+
 def _condition(text: str, flags: Sequence[str]) -> tuple[str, str, str]:
-    """Return the flag, the sign, and the value of a condition. The last part of a flag's name is enough."""
+    """Return the flag, the sign, and the value of a condition."""
     found = CONDITION.fullmatch(text)
     if found is None:
         raise ConfigError(f"only={text}: must be conditions such as 'optimizer.lr<0.05 and activation=relu,selu'")
     name, sign, value = found.groups()
     if sign in ORDER and number(value) is None:
         raise ConfigError(f"only={text}: '{value}' must be a number")
-    matching = [flag for flag in flags if flag == name or flag.endswith(f".{name}")]
-    return matching[0] if matching else one_of("only", name, flags), sign, value
+    return flag_named("only", name, flags), sign, value
 
 
 def _matches(value: str, sign: str, wanted: str) -> bool:
     if sign in ORDER:
-        given, limit = number(value), number(wanted)
-        return given is not None and limit is not None and bool(ORDER[sign](given, limit))
-    alternatives = {wanted, *map(str.strip, wanted.split(","))}
-    same = value in alternatives or (number(value) is not None and number(value) in map(number, alternatives))
+        size, limit = number(value), number(wanted)
+        return size is not None and limit is not None and bool(ORDER[sign](size, limit))
+    given, *alternatives = (text.replace(" ", "").lower() for text in [value, *COMMA.split(wanted)])
+    same = given in alternatives or (number(given) is not None and number(given) in map(number, alternatives))
     return same is (sign == "=")

@@ -81,7 +81,7 @@ def verdict_of(comparison: Comparison) -> Verdict:
 def could_be_best(comparison: Comparison) -> list[Group]:
     """Return the configurations that are not excluded and not unstable, such as those that are printed in bold."""
     unstable = verdict_of(comparison).related(Relation.unstable)
-    return [group for group in comparison.not_excluded if group not in unstable]
+    return [g for g in comparison.not_excluded if g not in unstable and not comparison.design.picked]
 
 
 def relation_of(comparison: Comparison, position: int) -> Relation:

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.part import select_part
+from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.part import PartOfComparison, select_part
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.files.comparison_plots import EXCLUDED, paper_figure
 from lenet_exp.reports.files.matrix import matrix_of
@@ -40,6 +41,7 @@ def names(comparison: Comparison) -> list[str]:
         ("optimizer.lr<0.05", ["selu lr=0.01", "tanh lr=0.01", "relu lr=0.01"]),
         ("lr >= 0.1 and activation=relu,tanh", ["tanh lr=0.1", "relu lr=0.1"]),
         ("activation!=selu and lr=1e-2", ["tanh lr=0.01", "relu lr=0.01"]),
+        ("activation=[SELU,TANH],Relu and lr = 0.10, 7", ["relu lr=0.1"]),
     ],
 )
 def test_part_has_matching_configurations_best_first(only, expected):
@@ -111,6 +113,39 @@ def test_matrix_marks_best_of_each_column_and_ranks_rows():
     assert [len(row) for row in matrix_of(datasets, "dataset,activation+optimizer.lr").table(str, "{}")] == [7] * 4
     with pytest.raises(ConfigError, match=r"matrix=activation\+optimizer.lr,dataset"):
         matrix_of(datasets, "activation,dataset")
+
+
+def test_part_of_a_part_is_corrected_for_the_whole():
+    whole = grid(spread=0.004, n=4, dataset="set3")
+    only = "activation=tanh,relu and lr=0.1"
+    direct, through = (
+        select_part(select_part([whole], first, None), only, None)[0] for first in (None, "activation!=x")
+    )
+    leads = [[(lead.p, lead.high, lead.differs) for lead in its.leads if lead] for its in (direct, through)]
+    assert leads[0] == leads[1]
+    assert isinstance(through, PartOfComparison)
+    assert len(through.whole.groups) == 6
+
+
+def test_best_configuration_with_single_seed_does_not_represent_its_value():
+    runs = [*many([0.99], activation="tanh", optimizer__lr="0.1"), *many([0.6, 0.61, 0.62], activation="tanh")]
+    runs += [*many([0.9, 0.91, 0.92], activation="relu"), *many([0.8, 0.81, 0.82], activation="selu")]
+    (part,) = select_part(compare_runs(runs, FLAGS), None, "activation")
+    assert [round(group.mean, 2) for group in part.groups] == [0.91, 0.81, 0.61]
+    assert part.leader is part.groups[0]
+    assert part.leads[2] is not None
+    assert not part.leads[2].ahead  # over tanh, because its configuration with one seed cannot be tested
+
+
+def test_matrix_has_marks_only_after_valid_tests():
+    single = compare_runs([run for lr in ("0.1", "0.10000001") for a in ("relu", "selu")
+                           for run in many([0.9], activation=a, optimizer__lr=lr)], FLAGS)  # fmt: skip
+    matrix = matrix_of(single, "activation,lr")
+    assert (matrix.best, "±" in matrix.caption("*"), "best of its" in matrix.caption("*")) == ([], False, False)
+    assert matrix.file(".csv").splitlines()[0] == "activation,0.1,0.10000001"
+    picked = compare_runs([run for group in grid().groups for run in group.runs], FLAGS,
+                          design=Design(filter="metrics.best_val_accuracy > 0.9"))  # fmt: skip
+    assert matrix_of(picked, "activation,lr").best == []
 
 
 def test_curves_of_configurations_outside_the_part_are_gray():

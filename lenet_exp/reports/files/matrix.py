@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import value_order
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.part import part_of
+from lenet_exp.comparison.part import flag_named, part_of
 from lenet_exp.comparison.studies.datasets import ranks_of
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.params import rounded
-from lenet_exp.errors import ConfigError, one_of
+from lenet_exp.errors import ConfigError
 from lenet_exp.reports.columns import accuracy, short
 from lenet_exp.reports.escape import csv_text, inline
 from lenet_exp.reports.files.comparison_tex import escaped, tex_table
@@ -35,7 +34,7 @@ class Matrix:
         cells: the configurations, keyed by their values of the flags of the rows and of the columns.
         best: the configurations that could be the best of their column (or of their row, if the rows are datasets).
         ranks: mean ranks over the datasets, keyed by row; empty if there are fewer than three datasets.
-        part: see `Comparison.part`.
+        first: the comparison of the first dataset.
     """
 
     rows: list[str]
@@ -43,19 +42,18 @@ class Matrix:
     cells: dict[tuple[Values, Values], Group]
     best: list[Group]
     ranks: dict[Values, float]
-    part: str
+    first: Comparison
 
     def caption(self, mark: str) -> str:
         """Describe the cells and the mark of the configurations that could be the best."""
-        groups = list(self.cells.values())
-        metric, by, counts = groups[0].metric, groups[0].by, [group.n for group in groups if group.n] or [0]
-        fewest, most = min(counts), max(counts)
-        seeds = number_of(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
-        what = f"{capital(by)} validation {metric.name}{' in %' * metric.percent}, mean ± standard deviation"
-        part = f" Shown: {self.part}." if self.part else ""
+        counts = [group.n for group in self.cells.values() if group.n] or [0]
+        fewest, most, metric = min(counts), max(counts), self.first.metric
+        what = f"{capital(self.first.epoch)} validation {metric.name}{' in %' * metric.percent}"
+        over = f", mean ± standard deviation over {f'{fewest} to ' * (fewest < most)}{most} runs" if most > 1 else ""
+        part = f" Shown: {self.first.part}." if self.first.part else ""
         side = "row" if DATASET in self.rows else "column"
         tests = "95% confidence, corrected for all configurations on the same dataset"
-        return f"{what} over {seeds}.{part} {mark}: could be the best of its {side} ({tests})."
+        return f"{what}{over}.{part}" + (f" {mark}: could be the best of its {side} ({tests})." if self.best else "")
 
     def table(self, plain: Callable[[str], str], marked: str) -> list[list[str]]:
         """Return the cells of the table, first its head.
@@ -65,7 +63,9 @@ class Matrix:
             marked: format of the configurations that could be the best.
         """
         columns = _ordered(column for _, column in self.cells)
-        head = [*map(short, self.rows), *map(_title, columns), *(["mean rank"] if self.ranks else [])]
+        titles = [" ".join(map(rounded, column)) for column in columns]
+        titles = titles if len({*titles}) == len(titles) else [" ".join(column) for column in columns]
+        head = [*map(short, self.rows), *titles, *(["mean rank"] if self.ranks else [])]
         table = [list(map(plain, head))]
         for row in _ordered(row for row, _ in self.cells):
             groups = [self.cells.get((row, column)) for column in columns]
@@ -103,9 +103,9 @@ def matrix_of(comparisons: Sequence[Comparison], asked: str) -> Matrix:
         ConfigError: a flag does not differ between configurations, or a cell would have several configurations.
     """
     flags = list(dict.fromkeys([DATASET, *(flag for c in comparisons for flag in c.flags)]))
-    sides = [[one_of("matrix", flag, flags) for flag in side.split("+")] for side in asked.split(",")]
-    if len(sides) != 2:
+    if asked.count(",") != 1:
         raise ConfigError(f"matrix={asked}: must be the flags of the rows and of the columns, such as model,dataset")
+    sides = [[flag_named("matrix", flag, flags) for flag in side.split("+")] for side in asked.split(",")]
     rows, columns = sides
     cells: dict[tuple[Values, Values], Group] = {}
     best: list[Group] = []
@@ -114,15 +114,16 @@ def matrix_of(comparisons: Sequence[Comparison], asked: str) -> Matrix:
         for group in comparison.groups:
             row, column = (_values(comparison, group, side) for side in sides)
             if cells.setdefault((row, column), group) is not group:
-                left = ", ".join(f for f in flags[len(comparisons) < 2 :] if f not in (*rows, *columns))
+                left = [flag for flag in flags[len(comparisons) < 2 :] if flag not in (*rows, *columns)]
                 raise ConfigError(
-                    f"matrix={asked}: a cell has several configurations, which differ in {left}; add a flag "
-                    f"(matrix={asked.replace(',', f'+{flags[-1]},')}), or show one of them with only= or best_per="
+                    f"matrix={asked}: a cell has several configurations, which differ in {', '.join(left)}; set "
+                    f"matrix={'+'.join([*rows, *left])},{'+'.join(columns)}, or show one with only= or best_per="
                 )
             parts.setdefault(row if DATASET in rows else column, []).append(group)
         for groups in parts.values():
             members = {group: [group] for group in groups}
-            best += could_be_best(part_of(comparison, members, asked) if len(parts) > 1 else comparison)
+            part = part_of(comparison, members, asked) if len(parts) > 1 else comparison
+            best += could_be_best(part) if any(lead and lead.test != "none" for lead in part.leads) else []
     ranks: dict[Values, float] = {}
     if len(comparisons) >= LEAST_RANKED and columns == [DATASET]:
         datasets = list(dict.fromkeys(column for _, column in cells))
@@ -130,7 +131,7 @@ def matrix_of(comparisons: Sequence[Comparison], asked: str) -> Matrix:
         complete = [row for row in known if all((row, column) in cells for column in datasets)]
         of_rows = ranks_of([[cells[row, column] for row in complete] for column in datasets])
         ranks = dict(zip(complete, of_rows.mean(axis=0).tolist(), strict=True))
-    return Matrix(rows=rows, columns=columns, cells=cells, best=best, ranks=ranks, part=comparisons[0].part)
+    return Matrix(rows=rows, columns=columns, cells=cells, best=best, ranks=ranks, first=comparisons[0])
 
 
 def _values(comparison: Comparison, group: Group, flags: Sequence[str]) -> Values:
@@ -140,10 +141,6 @@ def _values(comparison: Comparison, group: Group, flags: Sequence[str]) -> Value
 def _ordered(values: Iterable[Values]) -> list[Values]:
     """Return the distinct values: numbers in ascending order, and words in the order in which they appear."""
     return sorted(dict.fromkeys(values), key=lambda its: [value_order(value)[:2] for value in its])
-
-
-def _title(column: Values) -> str:
-    return " ".join(map(rounded, column))
 
 
 def _text(group: Group | None) -> str:
