@@ -187,6 +187,12 @@ def test_own_network_with_strided_shortcut_trains_with_two_threads():
     assert results[1].train_loss < results[0].train_loss
 
 
+@pytest.mark.parametrize("group", ["model", "activation", "optimizer", "loss", "metric"])
+def test_option_without_class_gives_one_line_error(group):
+    with pytest.raises(ConfigError, match=f"{group}: its option file must set _target_"):
+        check_config(replace(configure(), **{group: {"name": "mine"}}))
+
+
 @pytest.mark.parametrize(
     ("option", "says"),
     [
