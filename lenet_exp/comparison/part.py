@@ -125,14 +125,10 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
     leader = leader_of(list(members), comparison.design)
     whole = with_leader(comparison, leader)
     leads = _of_part(whole, members, whole.leads)
-    rivals = [lead for lead in leads if lead is not None and not lead.ahead]
     if sum(map(len, members.values())) < len(whole.groups):  # others could have been selected instead
         leads = [replace(lead, excluded=lead.ahead) if lead is not None else None for lead in leads]
     elif leader is not None and _wins(whole, members[leader]):
         leads = [replace(lead, differs=True, excluded=True) if lead is not None else None for lead in leads]
-    elif all(lead.excluded for lead in rivals):  # without a win, the nearest value could be the best, too
-        nearest = max(rivals, key=lambda lead: lead.p, default=None)
-        leads = [replace(lead, excluded=False) if lead is not None and lead is nearest else lead for lead in leads]
     kept = {f.name: getattr(whole, f.name) for f in fields(Comparison)}
     kept |= {"groups": list(members), "leads": leads, "searched": None, "part": text}
     return PartOfComparison(**kept, whole=whole, members=members)

@@ -16,6 +16,7 @@ from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines
 from lenet_exp.reports.words.next_steps import cautions, next_step
+from lenet_exp.reports.words.phrases import best_lines
 from tests.comparison.made_up import many
 
 FLAGS = ["activation", "optimizer.lr"]
@@ -86,6 +87,18 @@ def test_best_of_several_values_wins_only_without_selection():
     (every,), (some,) = (select_part([whole], only, "activation") for only in (None, "activation=selu,tanh"))
     found = [dict(zip(names(its), its.leads, strict=True))["tanh lr=0.01"] for its in (whole, every, some)]
     assert [lead.ahead for lead in found if lead is not None] == [False, True, False]
+
+
+def test_only_value_that_could_be_the_best_is_named_without_a_win():
+    random, means = Random(19), {"selu": (0.98, 0.979), "tanh": (0.976, 0.975), "relu": (0.974, 0.972)}
+    runs = []
+    for activation, pair in means.items():
+        for lr, mean in zip("12", pair, strict=True):
+            accuracies = [mean + random.gauss(0, 0.0015) for _ in range(4)]
+            runs += many(accuracies, activation=activation, optimizer__lr=lr)
+    (part,) = select_part(compare_runs(runs, FLAGS), None, "activation")
+    assert [(lead.ahead, lead.excluded) for lead in part.leads if lead is not None] == [(False, True)] * 2
+    assert best_lines(part) == ["The best is selu lr=2 (95% confidence)."]
 
 
 @pytest.mark.parametrize(

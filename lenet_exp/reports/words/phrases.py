@@ -92,12 +92,13 @@ def interval_words(low: float, high: float, metric: Metric = ACCURACY) -> str:
 def best_lines(comparison: Comparison) -> list[str]:
     """Return sentences about the configurations that could be the best, and about unstable ones.
 
-    Return an empty list if only one configuration could be the best, or if significance could not be tested.
+    Return an empty list if all others are behind the leader, or if significance could not be tested.
     """
     found = verdict_of(comparison)
     steady = [group for group in could_be_best(comparison) if group is comparison.leader or group in found.judged]
     unstable = found.related(Relation.unstable)
-    if _is_test(comparison) or len(steady) + len(unstable) < 2:  # a confirmation has its own result
+    alone = len(steady) + len(unstable) < 2 and not found.related(Relation.excluded)
+    if _is_test(comparison) or alone:  # a confirmation has its own result
         return []
     k, its = 1 + len(found.judged), names(comparison, steady)
     if len(steady) == k:
