@@ -33,8 +33,8 @@ def main() -> None:
     jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     try:
         prepare = cloudpickle.loads(pipe.recv_bytes())
-        prepare(int(sys.argv[2]))
         threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
+        prepare(int(sys.argv[2]))
         while (job := jobs.get()) is not None:
             _busy.set()
             if _closed.is_set():  # the pool's process died before this job began, so no process would stop the job

@@ -43,8 +43,17 @@ def prepare(sets: object) -> None:
     prepared.append(sets)
 
 
+def prepare_slowly(sets: object) -> None:
+    time.sleep(2)
+
+
 def pool(
-    *calls: Sequence[Any], workers: int = 1, retries: int = 0, time_limit: float | None = None, **work: Any
+    *calls: Sequence[Any],
+    prepare: Callable[..., None] = prepare,
+    workers: int = 1,
+    retries: int = 0,
+    time_limit: float | None = None,
+    **work: Any,
 ) -> PoolExecutor:
     """Return a pool with a queued job for each call (function, arguments...)."""
     spec = WorkSpec(call, prepare, [], **{"cores": 1, "jobs": None, "output": Path(os.devnull)} | work)
@@ -166,7 +175,7 @@ def shout(text: str) -> None:
 
 def pool_of_waiting(file: str, started: str = "") -> None:
     """Run a pool whose only job waits for SIGTERM; with `started`, write the worker's process ID to that file."""
-    with pool((wait_for_the_end, file)) as made:
+    with pool((wait_for_the_end, file), prepare=prepare_slowly if started else prepare) as made:
         if started:
             made.next_done(0.01)
             Path(started).write_text(str(made.running[0]))
