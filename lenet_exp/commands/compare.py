@@ -105,8 +105,9 @@ def compare(arguments: list[str]) -> int:
     flags = None if values["flags"] is None else values["flags"].split(",")
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
-    if values["matrix"] is not None and values["columns"] is not None:
-        raise ConfigError(f"columns={values['columns']}: cannot be combined with matrix=")
+    for key in ("columns", "margin", "details", "plain"):
+        if values["matrix"] is not None and values[key] != KNOWN[key]:
+            raise ConfigError(f"{key}={values[key]}: cannot be combined with matrix=")
     columns = None if values["columns"] is None else values["columns"].split(",")
     width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
     margin, run = _points("margin", values["margin"]), values["run"] == "true"
@@ -187,7 +188,7 @@ def _matrix(matrix: Matrix, output: Path | None) -> int:
     console.print(table)
     console.lines(matrix.caption("*"))
     if output is not None:
-        write_output_file(output, matrix.file(output.suffix.lower()))
+        write_output_file(output, matrix.text(output.suffix.lower()))
         print(f"report: {output}")
     return 0
 

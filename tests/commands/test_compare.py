@@ -197,6 +197,7 @@ def test_compare_writes_every_output_format(here, main, tmp_path):
         (["only=lr<0.1 or lr>1"], ["only=", "number"]),
         (["best_per=actvation"], ["best_per=actvation"]),
         (["matrix=activation"], ["matrix=activation"]),
+        (["matrix=activation,dataset", "details=true"], ["details=true", "matrix="]),
         (["matrix=activation,dataset", "output=x.json"], ["output=x.json", ".csv"]),
         (["margin=1"], ["margin=1", "seed"]),  # the last sweep has a single configuration
     ],

@@ -155,7 +155,7 @@ def test_matrix_has_marks_only_after_valid_tests():
                            for run in many([0.9], activation=a, optimizer__lr=lr)], FLAGS)  # fmt: skip
     matrix = matrix_of(single, "activation,lr")
     assert (matrix.best, "±" in matrix.caption("*"), "best of its" in matrix.caption("*")) == ([], False, False)
-    assert matrix.file(".csv").splitlines()[0] == "activation,0.1,0.10000001"
+    assert matrix.text(".csv").splitlines()[0] == "activation,0.1,0.10000001"
     picked = compare_runs([run for group in grid().groups for run in group.runs], FLAGS,
                           design=Design(filter="metrics.best_val_accuracy > 0.9"))  # fmt: skip
     assert matrix_of(picked, "activation,lr").best == []

@@ -74,8 +74,8 @@ class Matrix:
             table.append([*(plain(rounded(value)) for value in row), *cells, *rank])
         return table
 
-    def file(self, kind: str) -> str:
-        """Return the content of a file: `.html`, `.md`, `.tex`, or `.csv`."""
+    def text(self, kind: str) -> str:
+        """Return the matrix as the content of a file with the suffix `.html`, `.md`, `.tex`, or `.csv`."""
         if kind == ".csv":
             head, *rows = self.table(str, "{} *")
             return csv_text([dict(zip(head, row, strict=True)) for row in rows])
