@@ -59,7 +59,7 @@ class PartOfComparison(Comparison):
 
     @cached_property
     def interactions(self) -> None:
-        """None, because no tests are valid for such a part."""
+        """None, because interactions cannot be tested in a part that was selected by its results."""
 
     @cached_property
     def new_images(self) -> NewImages | None:
@@ -83,8 +83,6 @@ def select_part(comparisons: Sequence[Comparison], only: str | None, best_per: s
     """
     if only is None and best_per is None:
         return list(comparisons)
-    if any(comparison.design.confirms is not None for comparison in comparisons):
-        raise ConfigError("only= and best_per= cannot be combined with a confirmation")
     flags = list(dict.fromkeys(["dataset", *(flag for comparison in comparisons for flag in comparison.flags)]))
     per = None if best_per is None else flag_named("best_per", best_per, flags)
     conditions = [] if only is None else [_condition(text, flags) for text in only.split(" and ")]
@@ -118,7 +116,12 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
     Args:
         members: see `PartOfComparison`.
         text: description of the part.
+
+    Raises:
+        ConfigError: the comparison is a confirmation, whose tests are for its leader only.
     """
+    if comparison.design.confirms is not None:
+        raise ConfigError("only=, best_per=, and matrix= cannot show a part of a confirmation")
     if isinstance(comparison, PartOfComparison):
         members = {group: [g for its in all_of for g in comparison.members[its]] for group, all_of in members.items()}
         comparison = comparison.whole
@@ -137,7 +140,7 @@ def part_of(comparison: Comparison, members: Members, text: str) -> Comparison:
 def _wins(whole: Comparison, own: Sequence[Group]) -> bool:
     """Return whether the leader, the best of the groups with its value, is ahead of all groups with other values."""
     leads = [lead for g, lead in zip(whole.groups, whole.plain_leads, strict=True) if lead is not None and g not in own]
-    level = LEVEL * min(1.0, 2 / len(_judged(own)))
+    level = LEVEL * 2 / max(len(_judged(own)), 2)
     return bool(leads) and all(lead.points > 0 and lead.p <= level for lead in leads)
 
 

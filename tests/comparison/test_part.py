@@ -17,7 +17,7 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines
 from lenet_exp.reports.words.next_steps import cautions, next_step
 from lenet_exp.reports.words.phrases import best_lines
-from tests.comparison.made_up import many
+from tests.comparison.made_up import made, many
 
 FLAGS = ["activation", "optimizer.lr"]
 MEANS = {("selu", "0.1"): 0.98, ("selu", "0.01"): 0.97, ("tanh", "0.1"): 0.95, ("tanh", "0.01"): 0.96,
@@ -148,6 +148,15 @@ def test_best_configuration_with_single_seed_does_not_represent_its_value():
     assert part.leader is part.groups[0]
     assert part.leads[2] is not None
     assert not part.leads[2].ahead  # over tanh, because its configuration with one seed cannot be tested
+
+
+def test_no_value_wins_if_all_configurations_have_diverged_runs():
+    runs = []
+    for activation, lr in MEANS:
+        flags = {"activation": activation, "optimizer__lr": lr}
+        runs += [made(0, 0.9, **flags), made(1, None, "diverged", **flags)]
+    (part,) = select_part(compare_runs(runs, FLAGS), None, "activation")
+    assert part.leads == [None] * 3
 
 
 def test_matrix_has_marks_only_after_valid_tests():
