@@ -292,7 +292,8 @@ def _studied(
     for comparison in load_comparisons(which, None, None, "lenet_exp", by=by)[0]:
         found = comparison.interactions
         if found is None or not rows_of(found):
-            reason = found.no_test if found is not None else "sweep at least two flags and seed=range(3) in a grid"
+            reason = "sweep at least two flags, with at most five values for contrasts, and seed=range(3) in a grid"
+            reason = found.no_test or reason if found is not None else reason
             raise ConfigError(f"effects of flags on {comparison.dataset} cannot be tested: {reason}")
         rows += [{"dataset": comparison.dataset, "left_out": [*found.left_out], **row} for row in rows_of(found)]
     return pd.DataFrame(rows)
