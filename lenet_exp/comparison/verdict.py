@@ -79,7 +79,10 @@ def verdict_of(comparison: Comparison) -> Verdict:
 
 
 def could_be_best(comparison: Comparison) -> list[Group]:
-    """Return the configurations that are not excluded and not unstable, such as those that are printed in bold."""
+    """Return the configurations that are not excluded and not unstable, such as those that are printed in bold.
+
+    Return an empty list if a filter selected the runs by their results, because no test is valid then.
+    """
     unstable = verdict_of(comparison).related(Relation.unstable)
     return [g for g in comparison.not_excluded if g not in unstable and not comparison.design.picked]
 

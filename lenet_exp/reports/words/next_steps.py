@@ -87,7 +87,7 @@ def cautions(comparison: Comparison) -> list[str]:
     """Return the notes that affect how to read the verdict: on equivalence, chance level, intervals, and epochs."""
     found = _equivalence_notes(comparison)
     if isinstance(comparison, PartOfComparison) and any(lead and lead.test != "none" for lead in comparison.leads):
-        found.append(f"all tests are corrected for all {len(comparison.whole.groups)} configurations")
+        found.append(f"the tests are corrected for all {len(comparison.whole.groups)} configurations")
     found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
     if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
         why = "because the tests are more powerful than the intervals"
