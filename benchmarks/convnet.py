@@ -43,13 +43,14 @@ class Plain(nn.Module):
 
     def __init__(self, channels: list[int], *, depthwise: bool, residual: bool) -> None:
         super().__init__()
-        self.convolutions, self.shortcuts, inputs = nn.ModuleList(), nn.ModuleList(), 1
+        self.convolutions, self.norms, self.shortcuts, inputs = nn.ModuleList(), nn.ModuleList(), nn.ModuleList(), 1
         for n, outputs in enumerate(channels):
             layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
             if depthwise and n:
                 layers = [nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False), nn.BatchNorm2d(inputs)]
                 layers += [nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)]
-            self.convolutions.append(nn.Sequential(*layers, nn.BatchNorm2d(outputs)))
+            self.convolutions.append(nn.Sequential(*layers))
+            self.norms.append(nn.BatchNorm2d(outputs))
             projection = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
             self.shortcuts.append(projection if inputs != outputs else nn.Identity())
             inputs = outputs
@@ -58,11 +59,13 @@ class Plain(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         last = len(self.convolutions) - 1
-        for n, (convolution, shortcut) in enumerate(zip(self.convolutions, self.shortcuts, strict=True)):
-            y = convolution(x)
+        for n, (convolution, norm, shortcut) in enumerate(
+            zip(self.convolutions, self.norms, self.shortcuts, strict=True)
+        ):
+            y = norm(F.max_pool2d(convolution(x), 2) if n < last else convolution(x))
             if self.residual and n:
-                y = y + shortcut(x)
-            x = F.relu(F.max_pool2d(y, 2) if n < last else y)
+                y = y + shortcut(F.max_pool2d(x, 2) if n < last else x)
+            x = F.relu(y)
         return cast(Tensor, self.fc(x.mean((2, 3))))
 
 

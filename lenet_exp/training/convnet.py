@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
@@ -10,14 +11,16 @@ from torch import Tensor, nn
 from lenet_exp.training.activations import ActivationFactory, Dropout
 from lenet_exp.training.lenet5 import scaled
 
-POOLINGS: dict[str, type[nn.Module] | None] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d, "stride": None}
+POOLINGS = ("max", "average", "stride")
 HEADS = ("global_average", "flatten")
 
 
 class ConvNet(nn.Module):
     """Convolutional blocks that keep or halve the size of their maps, followed by a linear layer.
 
-    The first block is always a full convolution without a shortcut.
+    The first block is always a full convolution without a shortcut. Maximum pooling comes before normalization and
+    activation (as in Jordan 2024, 94% on CIFAR-10 in 3.29 seconds on a single GPU), which then have a quarter of the
+    inputs; average pooling comes after the activation.
 
     Args:
         activation: factory that creates the activations.
@@ -61,7 +64,7 @@ class ConvNet(nn.Module):
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        for name, value, known in (("pooling", pooling, list(POOLINGS)), ("head", head, HEADS)):
+        for name, value, known in (("pooling", pooling, POOLINGS), ("head", head, HEADS)):
             if value not in known:
                 raise ValueError(f"{name}={value}: expected one of: {', '.join(known)}")
         sizes, images = scaled("channels", channels, width), f"images of {image_size}x{image_size} pixels"
@@ -79,16 +82,16 @@ class ConvNet(nn.Module):
         for number, outputs in enumerate(sizes, 1):
             halves = number in halving
             stride = 2 if halves and pooling == "stride" else 1
-            pool = POOLINGS[pooling] if halves else None
-            layers = _convolution(inputs, outputs, kernel_size, stride=stride, norm=batch_norm)
+            pool: list[nn.Module] = [nn.MaxPool2d(2)] if halves and pooling == "max" else []
+            convolution = partial(_convolution, norm=batch_norm)
+            layers = convolution(inputs, outputs, kernel_size, stride=stride, pool=pool)
             if depthwise and number > 1:
-                layers = _convolution(inputs, inputs, kernel_size, stride=stride, groups=inputs, norm=batch_norm)
-                layers += [activation(), *_convolution(inputs, outputs, 1, norm=batch_norm)]
-            shortcut = Shortcut(inputs, outputs, stride, norm=batch_norm) if residual and number > 1 else None
-            after = [activation(), *([pool(2)] if pool is not None else [])]
-            # Max pooling and a monotone activation commute. After pooling, the activation has a quarter of the inputs.
-            swapped = pooling == "max" and activation.is_monotone()
-            self.blocks.append(Block(layers, shortcut, after[::-1] if swapped else after))
+                layers = [*convolution(inputs, inputs, kernel_size, stride=stride, groups=inputs), activation()]
+                layers += convolution(inputs, outputs, 1, pool=pool)
+            projection = convolution(inputs, outputs, 1) if inputs != outputs else ()
+            shortcut = nn.Sequential(*(pool or [Subsampling(stride)]), *projection) if residual and number > 1 else None
+            after = [activation(), *([nn.AvgPool2d(2)] if halves and pooling == "average" else [])]
+            self.blocks.append(Block(layers, shortcut, after))
             side, inputs = (-(-side // 2) if stride == 2 else side // 2) if halves else side, outputs
         self.average = head == "global_average"
         self.drop = Dropout(dropout_rate)
@@ -114,23 +117,29 @@ class Block(nn.Module):
         return cast(Tensor, self.after(y if self.shortcut is None else y + self.shortcut(x)))
 
 
-class Shortcut(nn.Module):
-    """The input of a block in the shape of its output: subsampled, and through a 1x1 convolution if necessary."""
+class Subsampling(nn.Module):
+    """Every second row and column of maps (n, channels, h, w) for a stride of 2, or the maps for a stride of 1."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, norm: bool) -> None:
+    def __init__(self, stride: int) -> None:
         super().__init__()
-        # A 1x1 convolution with a stride would compute the same, but oneDNN crashes in its backward pass.
         self.stride = stride
-        self.projection = nn.Sequential(*(_convolution(inputs, outputs, 1, norm=norm) if inputs != outputs else ()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return maps (n, outputs, h / stride, w / stride) for maps (n, inputs, h, w)."""
-        return cast(Tensor, self.projection(x[:, :, :: self.stride, :: self.stride]))
+        """Return maps (n, channels, h / stride, w / stride)."""
+        # A 1x1 convolution with a stride would compute the same, but oneDNN crashes in its backward pass.
+        return x[:, :, :: self.stride, :: self.stride]
 
 
 def _convolution(
-    inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, groups: int = 1, norm: bool
+    inputs: int,
+    outputs: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    pool: Sequence[nn.Module] = (),
+    norm: bool,
 ) -> list[nn.Module]:
-    """Return a convolution that keeps the size of the maps, apart from the stride, and its normalization."""
+    """Return a convolution that keeps the size of the maps, apart from the stride; its pooling; its normalization."""
     convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, kernel_size // 2, groups=groups, bias=not norm)
-    return [convolution, *([nn.BatchNorm2d(outputs)] if norm else [])]
+    return [convolution, *pool, *([nn.BatchNorm2d(outputs)] if norm else [])]
