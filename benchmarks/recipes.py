@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 SEEDS = range(300, 320)  # no recipe was selected with these seeds; exceptions are stated in search.md
 NEW_SEEDS = range(400, 420)  # for recipes that extend recipes whose results with the seeds above were known
+NEWEST_SEEDS = range(600, 620)  # for recipes of release 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Row:
         recipe: recipe in conf/experiment.
         flags: flags that differ from the recipe.
         seeds: the seeds.
+        engine: the engine that trains the runs.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Row:
     recipe: str
     flags: tuple[str, ...] = ()
     seeds: range = SEEDS
+    engine: str = "native"
 
     @property
     def key(self) -> str:
@@ -38,13 +41,14 @@ class Row:
         return [f"experiment={self.recipe}", f"dataset={self.dataset}", *self.flags]
 
 
-def recipe(name: str, dataset: str, seeds: range = SEEDS) -> Row:
+def recipe(name: str, dataset: str, seeds: range = SEEDS, engine: str = "native") -> Row:
     """Return the row of a recipe in conf/experiment."""
-    return Row(name=name, dataset=dataset, recipe=name, seeds=seeds)
+    return Row(name=name, dataset=dataset, recipe=name, seeds=seeds, engine=engine)
 
 
 RECIPES = (
     recipe("ancestor", "mnist"),
+    recipe("mnist_99", "mnist", NEWEST_SEEDS),
     recipe("mnist_fast", "mnist"),
     recipe("mnist_best", "mnist"),
     recipe("mnist_final", "mnist", NEW_SEEDS),
