@@ -205,11 +205,11 @@ def test_attributes_of_studies_match_the_code():
     assert found == {(name, "study") for name in of_study} | {(name, "trial") for name in of_trial}
 
 
-def test_messages_of_places_match_the_code():
+def test_messages_of_workers_match_the_code():
     rows = {name: row for row in table("kind") for name in row.names}
-    places = {messages.DESCRIBED, messages.QUESTION, messages.ENDED, messages.NOT_BEGUN, messages.LEFT}
+    workers = {messages.DESCRIBED, messages.QUESTION, messages.ENDED, messages.NOT_BEGUN, messages.LEFT}
     sweeps = {messages.START, messages.ANSWER, messages.STOP, messages.LEAVE}
-    assert {name for name, row in rows.items() if row.cells["from"] == "place"} == places
+    assert {name for name, row in rows.items() if row.cells["from"] == "worker"} == workers
     assert {name for name, row in rows.items() if row.cells["from"] == "sweep"} == sweeps
     assert quoted(rows[messages.DESCRIBED].cells["other keys"]) == [f.name for f in fields(PlaceInfo)]
 
