@@ -1,7 +1,7 @@
 """Measure how accuracy grows with the number of parameters: networks found by searches, trained with ten seeds each.
 
 Like `benchmarks.results`, this trains and tests the runs that benchmarks/manifest.json lacks. It then writes the table
-benchmarks/frontier.md and the figure docs/explanation/frontier.png. benchmarks/search.md describes the searches.
+benchmarks/frontier.md and the figure docs/reference/frontier.png. benchmarks/search.md describes the searches.
 
     python -m benchmarks.frontier
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLE = MANIFEST.with_name("frontier.md")
-FIGURE = ROOT / "docs" / "explanation" / "frontier.png"
+FIGURE = ROOT / "docs" / "reference" / "frontier.png"
 DATASETS = ("mnist", "fashion_mnist")
 
 
