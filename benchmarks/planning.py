@@ -7,7 +7,7 @@ a confirmation of equivalence is planned. Goal for equal spreads: 80 to 90% of c
 has at least ten seeds.
 
 The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
-and normal noise: at most 1% of sweeps.
+and normal noise: at most 1% of sweeps. The last table shows the lead that a sweep with a given number of seeds detects.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """
@@ -31,6 +31,7 @@ from lenet_exp.comparison.multiplicity import LEVEL, Floats, holm_levels, step_d
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
 from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.statistics import judged
 from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
@@ -53,7 +54,11 @@ one configuration.
 
 The second table shows the percentage of sweeps in which `lenet-compare` warns of an outlier although no run is one.
 Goal for equal spreads and normal noise: at most 1%.
+
+The third table is for the first sweep: the lead at which 80% of the other configurations can no longer be the best, if
+one configuration is ahead of all others by this lead and all spreads are equal.
 """
+DETECTED, KS, NS = 0.8, (2, 3, 4, 6, 10, 18), (2, 3, 5, 10, 20)  # of the third table
 UNIT = 0.002  # standard deviation over seeds, as a fraction
 AGAIN = 50  # number of simulated confirmations for each plan
 MOST_WARNED = 1.0  # maximum percentage of sweeps with a warning
@@ -165,6 +170,22 @@ def warned(k: int, n: int, spreads: Floats, sweeps: int, rng: Generator) -> floa
     return 100 * float(np.mean([bool(far_below(list(values(means, spreads, (), n, rng)))) for _ in range(sweeps)]))
 
 
+def detected_lead(k: int, n: int, sweeps: int, rng: Generator) -> float:
+    """Return the lead, in standard deviations over seeds, that excludes 80% of the other configurations as the best."""
+    drawn = values([0.0] * k, np.ones(k), (sweeps,), n, rng)
+    low, high = 0.0, 64.0
+    while high - low > 0.05:
+        lead = (low + high) / 2
+        table = drawn.copy()
+        table[:, 0] += UNIT * lead
+        order = np.argsort(-table.mean(axis=-1), axis=-1, kind="stable")
+        ordered = np.take_along_axis(table, order[..., None], axis=1)
+        excluded = judged(AccuracyTable(ordered, np.arange(n), np.zeros(n, dtype=np.int64))).excluded
+        found = (excluded & (order[:, 1:] != 0)).sum() / (sweeps * (k - 1))
+        low, high = (low, lead) if found >= DETECTED else (lead, high)
+    return high
+
+
 def main() -> None:
     """Run the simulations and print the tables. Exit with status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,9 +220,14 @@ def main() -> None:
         print(lines[-1], flush=True)
         if equal > MOST_WARNED:
             missed.append(f"outliers, k={k}, n={n}: {equal:.2f}")
+    lines.append(f"\n| k | {' | '.join(f'{n} seeds' for n in NS)} |\n|{' ---: |' * (len(NS) + 1)}")
+    for k in KS:
+        rng = np.random.default_rng([asked.seed, k])
+        lines.append(f"| {k} | {' | '.join(f'{detected_lead(k, n, asked.sweeps, rng):.1f}' for n in NS)} |")
+        print(lines[-1], flush=True)
     lines.append(
-        f"\n{asked.sweeps:,} sweeps per row of the first table, and {5 * asked.sweeps:,} per row of the second; "
-        f"{time.process_time() - begin:.0f} s of one core ({cpu_model()})."
+        f"\n{asked.sweeps:,} sweeps per row of the first table and cell of the third, {5 * asked.sweeps:,} per row of "
+        f"the second; {time.process_time() - begin:.0f} s of one core ({cpu_model()})."
     )
     print(lines[-1])
     if asked.output is not None:
