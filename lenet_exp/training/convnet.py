@@ -89,7 +89,9 @@ class ConvNet(nn.Module):
                 layers = [*convolution(inputs, inputs, kernel_size, stride=stride, groups=inputs), activation()]
                 layers += convolution(inputs, outputs, 1, pool=pool)
             projection = convolution(inputs, outputs, 1) if inputs != outputs else ()
-            shortcut = nn.Sequential(*(pool or [Subsampling(stride)]), *projection) if residual and number > 1 else None
+            # A 1x1 convolution with a stride would skip rows, too, but oneDNN crashes in its backward pass.
+            shorter = pool or ([nn.MaxPool2d(1, stride)] if stride > 1 else [])
+            shortcut = nn.Sequential(*shorter, *projection) if residual and number > 1 else None
             after = [activation(), *([nn.AvgPool2d(2)] if halves and pooling == "average" else [])]
             self.blocks.append(Block(layers, shortcut, after))
             side, inputs = (-(-side // 2) if stride == 2 else side // 2) if halves else side, outputs
@@ -115,19 +117,6 @@ class Block(nn.Module):
         """Return the output maps (n, outputs, h', w') for maps (n, inputs, h, w)."""
         y = self.layers(x)
         return cast(Tensor, self.after(y if self.shortcut is None else y + self.shortcut(x)))
-
-
-class Subsampling(nn.Module):
-    """Every second row and column of maps (n, channels, h, w) for a stride of 2, or the maps for a stride of 1."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return maps (n, channels, h / stride, w / stride)."""
-        # A 1x1 convolution with a stride would compute the same, but oneDNN crashes in its backward pass.
-        return x[:, :, :: self.stride, :: self.stride]
 
 
 def _convolution(
