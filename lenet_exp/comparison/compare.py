@@ -308,7 +308,7 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
 
 
 def _is_left(group: Group, design: Design) -> bool:
-    """Return whether a group was not dropped by a search."""
+    """Return whether the search kept a group."""
     return design.left is None or any(run.id in design.left for run in group.runs)
 
 

@@ -394,7 +394,7 @@ class Config:
     max_seconds: float | None = setting(
         "search: start no new trials after this many seconds in total (null: no limit)", gt=0, neutral=None
     )
-    seeds: int = setting("search: seeds for each configuration that could be the best", ge=1, le=1000, neutral=1)
+    seeds: int = setting("search: maximum number of seeds per configuration", ge=1, le=1000, neutral=1)
     confirm: float | None = setting(
         "search: lead (percentage points) to confirm on new seeds (null: none)", gt=0, lt=100, neutral=None
     )
@@ -412,9 +412,7 @@ class PredictConfig:
         "model: registered name, name@alias, runs:/<MLflow run id>, run folder, or file (null: champion)"
     )
     sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
-    configurations: ScoredConfigurations = knob(
-        "with sweep=: fixed (the leader or the configurations in a confirmation) or all"
-    )
+    configurations: ScoredConfigurations = knob("with sweep=: fixed (chosen before the test set was opened) or all")
     ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
     trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")

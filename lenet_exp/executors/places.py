@@ -18,7 +18,7 @@ from lenet_exp.errors import UserError
 from lenet_exp.executors.work import JobEnd
 from lenet_exp.folders.job import Job
 
-MOST_UNREADY = 5  # maximum number of consecutive places that are lost before they are ready
+MOST_UNREADY = 5  # maximum number of consecutive workers that die during startup
 
 log = logging.getLogger("lenet_exp")
 

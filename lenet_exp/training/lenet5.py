@@ -113,7 +113,7 @@ def scaled(name: str, sizes: Sequence[int], width: float, layers: int | None = N
     found = [math.ceil(size * width) for size in sizes]
     if min(sizes) < 1 or max(found) > LARGEST[name]:
         at = "" if width == 1 else f" at width={width:g}"
-        raise ValueError(f"{shown}{at}: must be from 1 to {LARGEST[name]:,}")
+        raise ValueError(f"{shown}{at}: each number must be from 1 to {LARGEST[name]:,}")
     return found
 
 
