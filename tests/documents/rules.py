@@ -76,8 +76,8 @@ BARE = (*SHORT, "tracking.plots=false", "tracking.models=none")
 SLOW = "trains for minutes or hours; trained on few images"
 
 RULES = (
-    Rule(r"(git clone|\S*python3? -m venv|\. \.venv|uv |pip install|apt-get)", "changes the machine; CI does it",
-         Way.elsewhere, covered=(".ci/run",), check=extras_are_there),
+    Rule(r"(git clone|cd lenet_exp$|\S*python3? -m venv|\. \.venv|uv |pip install|apt-get)",
+         "changes the machine; CI does it", Way.elsewhere, covered=(".ci/run",), check=extras_are_there),
     Rule(r"(pytest|ruff|mypy|pre-commit|sphinx-build)\b", "runs these tests", Way.elsewhere, covered=(".ci/run",)),
     Rule(r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert|python -m mlflow\.server|mlflow server)",
          "needs Docker or a lab's server",
