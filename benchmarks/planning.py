@@ -56,7 +56,8 @@ The second table shows the percentage of sweeps in which `lenet-compare` warns o
 Goal for equal spreads and normal noise: at most 1%.
 
 The third table is for the first sweep: the lead at which 80% of the other configurations can no longer be the best, if
-one configuration is ahead of all others by this lead and all spreads are equal.
+one configuration is ahead of all others by this lead and all spreads are equal. A seed's effect that all configurations
+share is not part of the standard deviation.
 """
 DETECTED, KS, NS = 0.8, (2, 3, 4, 6, 10, 18), (2, 3, 5, 10, 20)  # of the third table
 UNIT = 0.002  # standard deviation over seeds, as a fraction
