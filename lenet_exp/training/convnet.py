@@ -90,8 +90,8 @@ class ConvNet(nn.Module):
                 layers += convolution(inputs, outputs, 1, pool=pool)
             projection = convolution(inputs, outputs, 1) if inputs != outputs else ()
             # A 1x1 convolution with a stride would skip rows, too, but oneDNN crashes in its backward pass.
-            shorter = pool or ([nn.MaxPool2d(1, stride)] if stride > 1 else [])
-            shortcut = nn.Sequential(*shorter, *projection) if residual and number > 1 else None
+            pooled = pool or ([nn.MaxPool2d(1, stride)] if stride > 1 else [])
+            shortcut = nn.Sequential(*pooled, *projection) if residual and number > 1 else None
             after = [activation(), *([nn.AvgPool2d(2)] if halves and pooling == "average" else [])]
             self.blocks.append(Block(layers, shortcut, after))
             side, inputs = (-(-side // 2) if stride == 2 else side // 2) if halves else side, outputs
@@ -129,6 +129,6 @@ def _convolution(
     pool: Sequence[nn.Module] = (),
     norm: bool,
 ) -> list[nn.Module]:
-    """Return a convolution that keeps the size of the maps, apart from the stride; its pooling; its normalization."""
+    """Return a convolution that pads the maps to keep their size, followed by pooling and normalization."""
     convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, kernel_size // 2, groups=groups, bias=not norm)
     return [convolution, *pool, *([nn.BatchNorm2d(outputs)] if norm else [])]
