@@ -69,10 +69,8 @@ def accuracies(row: Row, seed: int) -> tuple[float, list[float]]:
     config = compose([*row.overrides, f"seed={seed}", f"engine={row.engine}", "num_threads=1"])
     lane, data = new_lane(config, torch.device("cpu")), load_training_data(config, torch.device("cpu"))
     raw = read_images(config.dataset, config.data_root, "test")
-    images, index = (
-        normalize(raw.images, raw.white, data.images.shape[-1], data.normalization),
-        torch.arange(len(raw.labels)),
-    )
+    images = normalize(raw.images, raw.white, data.images.shape[-1], data.normalization)
+    index = torch.arange(len(raw.labels))
     test = replace(data, images=images, labels=raw.labels, train_index=index, val_index=index)
     engine, measured = engine_of(config), []
     for result in fit(lane, data, engine=engine):
@@ -87,12 +85,8 @@ def accuracies(row: Row, seed: int) -> tuple[float, list[float]]:
 def cells(runs: Sequence[tuple[float, list[float]]]) -> list[str]:
     """Return the accuracies and the number of runs as text; accuracies in percent, and leads over the first one."""
     selected, best = [100 * one for one, _ in runs], [100 * max(epochs) for _, epochs in runs]
-    reported = {
-        "best epoch": mean(best),
-        "best seed": mean(map(max, combinations(selected, CHOSEN))),
-        "both": mean(map(max, combinations(best, CHOSEN))),
-    }
-    leads = [f"{value:.2f} (+{value - mean(selected):.2f})" for value in reported.values()]
+    best_seed, both = (mean(map(max, combinations(values, CHOSEN))) for values in (selected, best))
+    leads = [f"{value:.2f} (+{value - mean(selected):.2f})" for value in (mean(best), best_seed, both)]
     return [f"{mean(selected):.2f} ± {stdev(selected):.2f}", *leads, str(len(runs))]
 
 
