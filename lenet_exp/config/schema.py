@@ -309,8 +309,10 @@ class Sweep:
     force: bool = setting("retrain finished runs")
     resume: str | None = setting("sweep to resume: last, ID, MLflow run ID, or folder")
     dry_run: bool = setting("train nothing; print the planned runs, estimated time, and required disk space")
-    on_end: str | None = setting("shell command to run at the end, with a report on stdin (null: none)", neutral=None)
-    webhook: str | None = setting("http(s) address to send a report to at the end (null: none)", neutral=None)
+    on_end: str | None = setting(
+        "shell command to run at the end; reads a JSON summary from stdin (null: none)", neutral=None
+    )
+    webhook: str | None = setting("http(s) address to send a JSON summary to at the end (null: none)", neutral=None)
 
 
 HOOKS = ("sweep.on_end", "sweep.webhook")  # configurations of jobs omit them; only the present command can set them

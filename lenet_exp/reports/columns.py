@@ -1,6 +1,6 @@
 """The columns of a comparison's tables: their titles, their cells, and the formats that have them.
 
-To add a column to the terminal, the HTML page, Markdown, or LaTeX, add it to `COLUMNS`. To add a field to CSV, JSON,
+To add a column to the terminal, the HTML report, Markdown, or LaTeX, add it to `COLUMNS`. To add a field to CSV, JSON,
 and the Python API, add it to `records`.
 """
 
@@ -34,11 +34,11 @@ class Column:
     """A column of a table with one row per configuration.
 
     Attributes:
-        name: name of the column, which is also its CSS class on the HTML page.
-        title: title in the terminal, on the page, and in Markdown; empty if only LaTeX has the column.
+        name: name of the column, which is also its CSS class on the HTML report.
+        title: title in the terminal, in HTML, and in Markdown; empty if only LaTeX has the column.
         text: function that returns the cell for the configuration at a position in the ranking.
         tex: title in LaTeX; empty if LaTeX does not have the column.
-        hint: explanation that the page shows with the title.
+        hint: explanation that the HTML report shows with the title.
         is_shown: function whose result is true if the tables of a comparison have the column.
         wraps: whether cells contain text that can be wrapped.
     """

@@ -1,6 +1,6 @@
-"""Reports the end of a sweep to a command (`sweep.on_end`) and to a web server (`sweep.webhook`).
+"""Announces the end of a sweep to a command (`sweep.on_end`) and to a web server (`sweep.webhook`).
 
-Both receive the same report, a JSON object. A failure is one warning, and has no other effect.
+Both receive the same summary, a JSON object. A failure is one warning, and has no other effect.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _NoRedirects(HTTPRedirectHandler):
 def run_hooks(
     sweep: SweepFolder, results: Sequence[JobResult], config: Config, *, outcome: Outcome, seconds: float
 ) -> None:
-    """Run the command in `sweep.on_end`, and send a report to the address in `sweep.webhook`; log a line if one fails.
+    """Run the command in `sweep.on_end`, and send a summary to the address in `sweep.webhook`; log a line if one fails.
 
     Args:
         sweep: folder of the sweep, which has ended.
@@ -58,37 +58,37 @@ def run_hooks(
     Raises:
         KeyboardInterrupt, Terminated: a signal arrived. The command has been killed.
     """
-    report: dict[str, Json] = {}
+    summary: dict[str, Json] = {}
     for flag, hook in zip(HOOKS, (_run, _post), strict=True):
         if not (value := value_of(config, flag)):
             continue
         try:
-            report = report or _report(sweep, results, config, outcome=outcome, seconds=seconds)
-            failure = hook(value, report)
+            summary = summary or _summary(sweep, results, config, outcome=outcome, seconds=seconds)
+            failure = hook(value, summary)
         except Exception as e:
             failure = first_line(e)
         if failure:
             log.warning("%s: %s", hide_password(f"{flag}={value}") if hook is _post else flag, printable(failure))
 
 
-def _report(
+def _summary(
     sweep: SweepFolder, results: Sequence[JobResult], config: Config, *, outcome: Outcome, seconds: float
 ) -> dict[str, Json]:
-    """Return the report on a sweep, which both hooks receive."""
+    """Return the summary of a sweep, which both hooks receive."""
     plan, store = sweep.started(), store_name(store_uri(config.tracking.uri, sweep.outputs))
     run_id = plan.mlflow_runs.get(store) if store.startswith("http") else None
     # The terminal shows no verdict for a stopped search, either.
     compared = [] if plan.search is not None and plan.stopped_by else compare_sweep(sweep, results)
     said = [f"{c.dataset}: {verdict(c)}" if len(compared) > 1 else verdict(c) for c in compared]
     link = f"{store.rstrip('/')}/#/runs/{run_id}" if run_id is not None else f"lenet-ui sweep={sweep.id}"
-    report: dict[str, Json] = {"sweep": sweep.id, "experiment": plan.experiment, "outcome": outcome}
-    report |= {"counts": Counter(result.outcome for result in results), "verdict": " ".join(said), "link": link}
-    return report | {"seconds": round(seconds, 1), "command": command_line()}
+    summary: dict[str, Json] = {"sweep": sweep.id, "experiment": plan.experiment, "outcome": outcome}
+    summary |= {"counts": Counter(result.outcome for result in results), "verdict": " ".join(said), "link": link}
+    return summary | {"seconds": round(seconds, 1), "command": command_line()}
 
 
-def _run(command: str, report: Mapping[str, Json]) -> str:
+def _run(command: str, summary: Mapping[str, Json]) -> str:
     """Run a shell command. Return why it failed, or an empty string if it succeeded."""
-    own = {f"LENET_EXP_{key.upper()}": str(report[key]) for key in ("sweep", "outcome", "verdict", "link")}
+    own = {f"LENET_EXP_{key.upper()}": str(summary[key]) for key in ("sweep", "outcome", "verdict", "link")}
     process = Popen(
         command, shell=True, env={**os.environ, **own}, stdin=PIPE, stdout=PIPE, stderr=STDOUT, start_new_session=True
     )
@@ -97,8 +97,8 @@ def _run(command: str, report: Mapping[str, Json]) -> str:
     def talk() -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(OSError), process.stdin as pipe:  # the command may not read the report
-            pipe.write(json.dumps(report).encode())
+        with contextlib.suppress(OSError), process.stdin as pipe:  # the command may not read the summary
+            pipe.write(json.dumps(summary).encode())
         while chunk := process.stdout.read(1 << 12):
             output[:] = (output + chunk)[-SHOWN:]
 
@@ -119,10 +119,10 @@ def _run(command: str, report: Mapping[str, Json]) -> str:
     return f"exit status {status if status > 0 else 128 - status}{last}" if status else ""
 
 
-def _post(url: str, report: Mapping[str, Json]) -> str:
-    """Send a report to an address. Return why it failed, without the address, or an empty string if it succeeded."""
+def _post(url: str, summary: Mapping[str, Json]) -> str:
+    """Send a summary to an address. Return why it failed, without the address, or an empty string if it succeeded."""
     headers = {"Content-Type": "application/json", "User-Agent": "lenet_exp"}
-    request = Request(url, json.dumps(report).encode(), headers)
+    request = Request(url, json.dumps(summary).encode(), headers)
     try:
         build_opener(_NoRedirects).open(request, timeout=POST_SECONDS).close()
     except Exception as e:  # its text can contain the address

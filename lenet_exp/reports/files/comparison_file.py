@@ -1,4 +1,4 @@
-"""Writes a comparison to a file: an HTML page, Markdown, LaTeX, CSV, or JSON."""
+"""Writes a comparison to a file: an HTML report, Markdown, LaTeX, CSV, or JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lenet_exp.reports.words.next_steps import next_command, next_step, notes
 from lenet_exp.reports.words.phrases import verdict
 from lenet_exp.reports.words.study_words import interaction_record
 
-PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML page has all rows
+PULL_REQUEST = 10  # maximum number of rows in a Markdown table for pull requests; the HTML report has all rows
 
 
 def write_comparison(

@@ -1,1 +1,1 @@
-"""The HTML page for a comparison."""
+"""The HTML report for a comparison."""

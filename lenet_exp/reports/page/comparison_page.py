@@ -1,4 +1,4 @@
-"""Creates the interactive HTML page for a comparison: a single file with the table, the charts, and the chart library.
+"""Creates the interactive HTML report: a single file with the table, the charts, and the chart library.
 
 The page makes no network requests. The table, the verdict, and the next step are shown even without JavaScript. The
 scripts in `page/` draw charts from JSON data, which `page_data.py` creates and the page contains.
@@ -34,7 +34,7 @@ SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "inter
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
-    """Return the HTML page for comparisons as text."""
+    """Return the HTML report for comparisons as text."""
     data = [page_data(comparison, source) for comparison in comparisons]
     sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
     if lines := dataset_lines(comparisons):

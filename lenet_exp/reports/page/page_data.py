@@ -1,4 +1,4 @@
-"""Creates the data for the scripts of the HTML page: numbers, and the same phrases as in the terminal.
+"""Creates the data for the scripts of the HTML report: numbers, and the same phrases as in the terminal.
 
 Accuracies are fractions, and unknown values are NaN or None.
 """

@@ -1,4 +1,4 @@
-"""Explains how configurations are compared, for the help of `lenet-compare` and for the page."""
+"""Explains how configurations are compared, for the help of `lenet-compare` and for the HTML report."""
 
 METHOD = """Configurations are ranked by the mean of their metric, by default validation accuracy, over seeds. The
 leader is tested against every other configuration: with a paired test if the two have seeds in common, otherwise with

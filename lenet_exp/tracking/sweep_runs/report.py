@@ -1,6 +1,6 @@
 """Adds a report to the MLflow run of a sweep.
 
-The verdict becomes the description of the MLflow run. The HTML page, Markdown report, and figures become artifacts.
+The verdict becomes the description of the MLflow run. The HTML report, Markdown report, and figures become artifacts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def report_sweep(
     Args:
         results: results of all jobs in the sweep.
         comparisons: comparisons of these results, one per dataset.
-        with_pictures: whether to also upload the HTML page and the figures.
+        with_pictures: whether to also upload the HTML report and the figures.
     """
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
@@ -127,9 +127,9 @@ def _champions(store: Store, results: Sequence[JobResult], comparisons: Sequence
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Upload the HTML page, the leaderboard as CSV, and the figures to the MLflow run of a sweep.
+    """Upload the HTML report, the leaderboard as CSV, and the figures to the MLflow run of a sweep.
 
-    MLflow sorts artifacts by name, so the page is listed first.
+    MLflow sorts artifacts by name, so the HTML report is listed first.
     """
     from lenet_exp.reports.files.comparison_file import write_comparison
     from lenet_exp.reports.files.comparison_plots import figures
