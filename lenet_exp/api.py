@@ -299,7 +299,7 @@ def _studied(
     return pd.DataFrame(rows)
 
 
-def predict(overrides: str | Sequence[str]) -> list[dict[str, Any]]:
+def predict(overrides: str | Sequence[str]) -> list[dict[str, Json]]:
     """Evaluate a model or the leader of a sweep on the test set, or classify pictures, as `lenet-predict` does.
 
     Each evaluation counts in the tag `test_opened` of the model's MLflow run, as for the command.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from lenet_exp.config.schema import Config, Option, value_of
 
@@ -73,7 +72,7 @@ def options_of(config: Config, groups: Iterable[str] = CLASS_GROUPS) -> dict[str
     return {group: option for group, option in found.items() if isinstance(option, dict) and option}
 
 
-def option_name(option: Mapping[str, Any]) -> str:
+def option_name(option: Option) -> str:
     """Return the name of an option; by default, this is the name of its class in lowercase."""
     return str(option.get("name") or str(option.get(TARGET)).rpartition(".")[2].lower())
 

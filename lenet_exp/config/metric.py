@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lenet_exp.config.class_groups import VERSION, option_name
+from lenet_exp.config.schema import Option
 from lenet_exp.errors import ConfigError
 
 DIRECTIONS = ("maximize", "minimize")
@@ -28,7 +28,7 @@ class Metric:
     percent: bool = True
 
     @classmethod
-    def of(cls, option: Mapping[str, Any]) -> Metric:
+    def of(cls, option: Option) -> Metric:
         """Return the metric that an option describes."""
         name = option_name(option)
         percent = str(option.get("percent", name == cls.name)).lower() == "true"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lenet_exp.errors import printable
+from lenet_exp.files import Json
 
 _SIGNS = re.compile(
     r"[\\`*\[\]~|@]"  # markup, links, columns, mentions
@@ -62,7 +63,7 @@ def finite(value: Any) -> Any:
     return list(map(finite, value)) if isinstance(value, list | tuple) else value
 
 
-def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+def csv_text(rows: Sequence[Mapping[str, Json]]) -> str:
     """Format rows as CSV, with a column for each key. Spreadsheets cannot interpret a cell as a formula."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()

@@ -25,7 +25,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.initial_weights import find_weights
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
-from lenet_exp.searches.trials import Choose, TooLarge
+from lenet_exp.searches.trials import Baseline, Choose, TooLarge
 from lenet_exp.training.network import count_parameters
 
 MOST_CORNERS = 32  # maximum number of pairs of corners to check
@@ -136,10 +136,10 @@ class JobMaker:
         swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
         return replace(job, name=name if seed is None else f"{name} seed={seed}", swept=swept)
 
-    def baseline(self) -> dict[str, object] | None:
+    def baseline(self) -> Baseline | None:
         """Return the values that the searched flags have if the command does not set them; None if the search space
         does not contain these values."""
-        found: dict[str, object] = {}
+        found: Baseline = {}
         try:
             values = self.values(lambda flag: found.setdefault(flag.name, self._baseline_value(flag)))
             same = self.job(values).run == self.job({}).run

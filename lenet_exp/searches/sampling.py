@@ -9,12 +9,14 @@ import hashlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
+from lenet_exp.files import Json
 
 # Options that users cannot set, because this module sets them or because their values are not plain numbers or words.
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
@@ -62,21 +64,18 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     """
     from optuna import samplers
 
+    independent = samplers.RandomSampler(seed)
+    make: partial[Any] = partial(samplers.TPESampler, seed=seed)
     if search.sampler is SamplerName.grid:  # the seed determines the order of the points
-        made: Callable[..., Any] = samplers.GridSampler
-        own: dict[str, Any] = {"search_space": _grid(flags), "seed": search.seed % 2**32}
+        make = partial(samplers.GridSampler, _grid(flags), seed=search.seed % 2**32)
     elif search.sampler is SamplerName.qmc:  # one sequence for all trials of the search
-        made, own = samplers.QMCSampler, {"seed": search.seed % 2**32}
-        own["independent_sampler"] = samplers.RandomSampler(seed)
-        own |= {"warn_independent_sampling": False, "warn_asynchronous_seeding": False}
+        make = partial(samplers.QMCSampler, seed=search.seed % 2**32, independent_sampler=independent)
+        make = partial(make, warn_independent_sampling=False, warn_asynchronous_seeding=False)
     elif search.sampler is SamplerName.gp:
-        made, own = samplers.GPSampler, {"seed": seed, "independent_sampler": samplers.RandomSampler(seed)}
-        own |= {"warn_independent_sampling": False}
+        make = partial(samplers.GPSampler, seed=seed, independent_sampler=independent, warn_independent_sampling=False)
     elif search.sampler is SamplerName.random:
-        made, own = samplers.RandomSampler, {"seed": seed}
-    else:
-        made, own = samplers.TPESampler, {"seed": seed}
-    return _made(made, own, search.sampler_options, "search.sampler_options")
+        make = partial(samplers.RandomSampler, seed=seed)
+    return _made(make, search.sampler_options, "search.sampler_options")
 
 
 def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
@@ -91,17 +90,15 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
     """
     from optuna import pruners
 
-    own: dict[str, Any] = {}
-    made: Callable[..., Any] = pruners.NopPruner
+    make: partial[Any] = partial(pruners.NopPruner)
     if search.pruner is PrunerName.asha:  # Optuna's default would wait for the first finished trial
-        made, own = pruners.SuccessiveHalvingPruner, {"reduction_factor": REDUCTION_FACTOR}
-        own["min_resource"] = max(first, math.ceil(FIRST_SHARE * num_epoch))
+        start = max(first, math.ceil(FIRST_SHARE * num_epoch))
+        make = partial(pruners.SuccessiveHalvingPruner, min_resource=start, reduction_factor=REDUCTION_FACTOR)
     elif search.pruner is PrunerName.hyperband:
-        made, own = pruners.HyperbandPruner, {"min_resource": min(first, num_epoch), "max_resource": num_epoch}
+        make = partial(pruners.HyperbandPruner, min_resource=min(first, num_epoch), max_resource=num_epoch)
     elif search.pruner is PrunerName.median:
-        made, own = pruners.MedianPruner, {"n_warmup_steps": first} if first > 1 else {}
-    own = {name: value for name, value in own.items() if name not in search.pruner_options}
-    return _made(made, own, search.pruner_options, "search.pruner_options")
+        make = partial(pruners.MedianPruner, n_warmup_steps=first if first > 1 else 0)
+    return _made(make, search.pruner_options, "search.pruner_options")
 
 
 def has_start_option(search: Search) -> bool:
@@ -131,21 +128,21 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
     return found
 
 
-def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str, Any], where: str) -> Any:
-    """Create a sampler or pruner with the user's options.
+def _made(make: partial[Any], options: Mapping[str, Json], where: str) -> Any:
+    """Create a sampler or pruner with the user's options, which replace those in `make`.
 
     Raises:
         ConfigError: an option is unknown, or its value is invalid.
     """
-    known = [name for name in inspect.signature(cls).parameters if name not in OURS]
+    known = [name for name in inspect.signature(make.func).parameters if name not in OURS]
     for name, value in options.items():
         if name not in known:
-            there = f"; expected one of: {', '.join(known)}" if known else f"; {cls.__name__} has no options"
+            there = f"; expected one of: {', '.join(known)}" if known else f"; {make.func.__name__} has no options"
             raise ConfigError(f"{where}.{name}={value}: unknown option{did_you_mean(name, known) or there}")
         if not isinstance(value, bool | int | float | str) or value == "auto":
             raise ConfigError(f"{where}.{name}={value}: must be a number, true, false, or a word")
     try:
-        return cls(**own, **options)
+        return make(**options)
     except (TypeError, ValueError) as e:
         given = ", ".join(f"{where}.{name}={value}" for name, value in options.items())
         raise ConfigError(f"{given}: {first_line(e)}") from e

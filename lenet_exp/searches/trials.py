@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import optuna
@@ -35,6 +35,7 @@ STATES = {
 }
 
 Choose = Callable[[Flag], object]
+Baseline = dict[str, object]  # values of flags, by name
 T = TypeVar("T")
 
 
@@ -70,7 +71,7 @@ class Trials:
         num_epoch: int,
         known: Sequence[FrozenTrial] = (),
         first: int = 1,
-        baseline: Mapping[str, object] | None = None,
+        baseline: Baseline | None = None,
         metric: Metric | None = None,
     ) -> None:
         self._name = name
@@ -136,7 +137,7 @@ class Trials:
         before, refused, too_large = self.all(), False, 0
         all_had = len(before) >= (size(self._flags) or math.inf)
         if self._baseline is not None and not before:
-            self._study.enqueue_trial(dict(self._baseline))
+            self._study.enqueue_trial(self._baseline)
         for attempt in range(ATTEMPTS + MOST_TOO_LARGE):
             last = attempt - too_large == ATTEMPTS - 1
             self._study.sampler = self._new_sampler(len(before), attempt)

@@ -69,7 +69,7 @@ class Cluster:
         # The keys are Ray's names for resources.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
         self.actor = _actor(options)
-        _connect(options.address, options.init)
+        _connect(options)
         nodes = _nodes()
         if not any(node.get("CPU") for node in nodes):  # an autoscaler may add nodes
             log.warning("hydra/launcher=cluster_ray: waiting for a node with CPUs to join the cluster")
@@ -100,20 +100,20 @@ def _actor(options: RayOptions) -> Any:
         raise ConfigError(f"hydra.launcher.*: invalid resources for a run ({first_line(e)})") from e
 
 
-def _connect(address: str | None, more: dict[str, Any]) -> None:
+def _connect(options: RayOptions) -> None:
     if ray.is_initialized() and ray.get_runtime_context().namespace == NAMESPACE:
         return  # `check` has already connected
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
-    given = {"address": address, **quiet, **more}
+    address = options.address
+    given = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE, "address": address}
     wrong = f"hydra.launcher.address={address}: no Ray cluster found at this address"
     if address is None:  # With address=None, Ray would use RAY_ADDRESS or a running cluster.
-        given = {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False, **quiet, **more}
+        given |= {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False}
         wrong = "hydra/launcher=cluster_ray: cannot start Ray on this machine"
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
         if host and port.isdigit():  # fail early, because Ray would retry for minutes
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
-        ray.init(**given)
+        ray.init(**given | options.init)
     except (OSError, RuntimeError, ValueError) as e:
         raise ConfigError(f"{wrong} ({first_line(e)})") from e
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -27,16 +25,15 @@ class OptimizerRule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: nn.Module, layout: Layout) -> None:
         self._slots = layout.slots
-        (group,) = optimizer.param_groups
         self._optimizer = optimizer
         self._parameters = dict(model.named_parameters())
-        fields = _state_fields(optimizer, group)
+        fields = _state_fields(optimizer)
         self._arrays = {name: layout.new_array() for name in fields.values()}
         self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
         self._steps = 0  # number of completed steps
         self._began = False
         self._take_over()
-        self.update = _update(optimizer, group)
+        self.update = _update(optimizer)
         for field, name in fields.items():
             setattr(self.update, field, self._arrays[name].data_ptr())
 
@@ -78,7 +75,7 @@ class OptimizerRule:
         self._began = True
 
 
-def _state_fields(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> dict[str, str]:
+def _state_fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
     """Return the names of the state tensors that an optimizer needs with its options, keyed by field of `Update`."""
     if isinstance(optimizer, torch.optim.SGD):
         found = {"state1": "momentum_buffer"}
@@ -87,10 +84,12 @@ def _state_fields(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> di
     else:
         found = {"state1": "square_avg", "state2": "momentum_buffer", "state3": "grad_avg"}
     option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
+    (group,) = optimizer.param_groups
     return {field: name for field, name in found.items() if name not in option or group[option[name]]}
 
 
-def _update(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Update:
+def _update(optimizer: torch.optim.Optimizer) -> Update:
+    (group,) = optimizer.param_groups
     rules = {torch.optim.SGD: SGD, torch.optim.RMSprop: RMSPROP}
     update = Update(rule=rules.get(type(optimizer), ADAM), decoupled=group.get("decoupled_weight_decay", False))
     update.beta1, update.beta2 = group.get("betas", (0.0, 0.0))
