@@ -171,7 +171,7 @@ def test_new_images_are_not_tested_without_accuracies_on_the_same_images(clear, 
     found = compared(change(runs_of(clear)))
     assert found.new_images.basis is why
     assert found.new_images.behind == []
-    assert scope(found, found.groups[1:]) == "on new seeds, on these validation images"
+    assert scope(found, found.groups[1:]) == "on new seeds with these validation images"
 
 
 def test_swept_splits_are_not_tested_on_new_images(clear):

@@ -214,7 +214,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     beaten = found.related(Relation.behind)
     where = scope(comparison, beaten)
     if found.wins:
-        return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))}: {where}."
+        return f"{name} wins (error rate 5%): {reached}, better than {_all(comparison, len(beaten))} {where}."
     single = any(_is_better(g, leader) for g in found.untested(single=True))
     among = " among the configurations with several seeds" if single else ""
     tied = [group for group, lead, _ in found.compared if lead.test != "none" and lead.points == 0]
@@ -222,7 +222,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     first = f"{name} leads{among}{'' if found.complete else ' so far'}{tie}: {reached}"
     if beaten:
         some = f"{len(beaten)} of {len(found.compared)} others" if found.not_behind else _all(comparison, len(beaten))
-        first += f", ahead of {some} (error rate 5%): {where}"
+        first += f", ahead of {some} (error rate 5%) {where}"
     return "; ".join([first, *_open(comparison, leader, found)]) + "."
 
 

@@ -19,7 +19,7 @@ WHY_NOT = {
     Basis.splits: "because split_seed was swept",
     Basis.different: "because the validation images differ",
     Basis.seeds: "because the seeds differ",
-    Basis.unknown: "because some runs did not keep which images are right",
+    Basis.unknown: "because some runs did not keep which images were classified correctly",
 }
 
 
@@ -28,7 +28,7 @@ def scope(comparison: Comparison, beaten: Sequence[Group]) -> str:
     its = comparison.new_images
     if its is not None and not _chosen(comparison, its.basis) and set(beaten) <= set(its.behind):
         return "on new seeds and new images"
-    return f"on new seeds, on these validation images{elsewhere(comparison, beaten)}"
+    return f"on new seeds with these validation images{elsewhere(comparison, beaten)}"
 
 
 def elsewhere(comparison: Comparison, beaten: Sequence[Group]) -> str:
