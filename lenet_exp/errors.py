@@ -68,7 +68,7 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     """
     if value is None or value not in allowed:
         expected = f"expected one of: {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
-        raise ConfigError(f"{flag}={value}: {expected}")
+        raise ConfigError(f"{flag}={value}: {expected}" if value else f"{flag}= is required; {expected}")
     return value
 
 

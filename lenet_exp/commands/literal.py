@@ -34,7 +34,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
             named = next((flag for flag in known if flag in {"sweep", "run"}), None)
             if not sign and not hint and named and re.fullmatch(r"last|[0-9a-f]{4,32}", argument):
                 hint = f"; did you mean {named}={argument}?"
-            raise ConfigError(f"{argument}: {allowed}{hint}")
+            raise ConfigError(f"{argument}: unknown flag, {allowed}{hint}")
         if known[key] in YES_OR_NO:
             one_of(key, value, YES_OR_NO)
         values[key] = value

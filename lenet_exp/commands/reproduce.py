@@ -29,7 +29,9 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, uri = values["run"], values["tracking.uri"]
     if not which:
-        raise ConfigError("run=: must be a run folder, a run ID, an MLflow run ID, or champion:<dataset>")
+        raise ConfigError(
+            "run= is required: a run folder, a run ID, an MLflow run ID, a .safetensors file, or champion:<dataset>"
+        )
     from lenet_exp.addresses import default_uri
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.waiting import print_waiting

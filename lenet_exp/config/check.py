@@ -76,7 +76,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
         raise ConfigError(f"device={config.device}: {expected}")
     most = MOST_THREADS_A_CORE * cpu_count()  # with far more threads than cores, torch eventually hangs or crashes
     if (threads := config.num_threads) is not None and threads > most:
-        raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
+        raise ConfigError(f"num_threads={threads}: must be at most {most}, {MOST_THREADS_A_CORE} for each core")
     check_address(config.tracking.uri)
     check_name("dataset.name", config.dataset.name)
     name = config.tracking.experiment

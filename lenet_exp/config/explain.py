@@ -39,7 +39,7 @@ def explain_hydra(error: Exception) -> str:
         typed = " ".join(str(error.override).split())
         name, sign, _ = typed.partition("=")
         if not sign:
-            return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
+            return f"{typed}: has no value; write flags as name=value (see --help)"
         how = f"write lists as [a,b], intervals as interval(a,b), and special characters in quotes: '{name}=\"...\"'"
         return f"{typed}: cannot be parsed; {how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
@@ -70,7 +70,7 @@ def explain_hydra(error: Exception) -> str:
     if "requires --multirun" in text or "Ambiguous value" in text:
         typed = _quoted(text)
         name, _, value = typed.partition("=")
-        return f"{typed}: several values require -m; run: lenet-train -m ... (a list is written as '{name}=[{value}]')"
+        return f"{typed}: several values require -m; run: lenet-train -m ... (write a list as '{name}=[{value}]')"
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
 
@@ -84,9 +84,7 @@ def _missing_option(error: MissingConfigException) -> str:
     options = [o for o in found if not o.startswith("_")]
     hint = did_you_mean(option, options)
     if group in {flag.partition(".")[0] for flag in CLASS_GROUPS}:
-        hint += (
-            f"{' For' if hint else '; for'} a class of your own, write {group}/{option}.yaml (docs/how-to/options.md)"
-        )
+        hint += f"{' For' if hint else '; for'} your own, write conf/{group}/{option}.yaml (docs/how-to/options.md)"
     return f"{group}={option}: expected one of: {', '.join(sorted(options))}{hint}"
 
 
@@ -114,9 +112,9 @@ def explain_flag(key: str) -> str:
         )
     if key.endswith(f".{TARGET}"):
         return f"{key}: write a class of your own into an option file (docs/how-to/options.md)"
-    section = key.rpartition(".")[0]
+    section, _, name = key.rpartition(".")
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
-    hint = near or _flag_like(key.rpartition(".")[2], known) or nearest(key, known)
+    hint = _flag_like(name, known_flags()) or near or nearest(key, known)
     return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
 
 

@@ -160,9 +160,7 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
         if len({len(columns[flag]) for flag in flags}) > 1:
             numbers = ", ".join(f"{flag}: {len(columns[flag])}" for flag in flags)
-            raise ConfigError(
-                f"sweep.zip={shown(flags)}: must have the same number of values for all flags ({numbers})"
-            )
+            raise ConfigError(f"sweep.zip={shown(flags)}: must pair flags with equally many values ({numbers})")
 
 
 def range_numbers(sweep: RangeSweep, typed: str) -> tuple[float, float, float]:

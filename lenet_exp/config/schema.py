@@ -180,15 +180,15 @@ class Dataset:
     class_names: list[str] | None = setting("names of the classes (null: names of the folders, or labels)")
     channels: int = setting("1 (gray) or 3 (color)", neutral=1)
     image_size: int | None = setting(
-        "height and width in pixels (null: 32; all pictures of one size)", ge=4, le=512, neutral=None
+        "height and width in pixels (null: 32; all pictures must have one size)", ge=4, le=512, neutral=None
     )
-    exact_classes: bool = setting("as many outputs as classes, even if there are fewer than 10", neutral=False)
-    picture_box: int = setting("pictures: longer side of the object per 28 pixels of the image", ge=4, le=28)
+    exact_classes: bool = setting("one output per class (false: at least 10 outputs)", neutral=False)
+    picture_box: int = setting("pictures: longer side of the object, in pixels of an image of 28x28", ge=4, le=28)
     shows: PictureContent = setting(
-        "content of pictures: digits or writing (one character each), or things",
+        "how lenet-predict prepares pictures: as digits, writing (one character), or things",
         neutral=PictureContent.writing,
     )
-    val_size: int = setting("number of validation images, split from the training set with split_seed", ge=1)
+    val_size: int = setting("number of validation images, split off the training set with split_seed", ge=1)
     stratified: bool = setting("split off the same fraction of each class for validation", neutral=False)
     train_size: int | None = setting("number of training images (null: all remaining images)", ge=1)
 
@@ -197,7 +197,7 @@ class Dataset:
 class Regularization:
     """Flags for weight decay and dropout."""
 
-    weight_decay: float = knob("L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
+    weight_decay: float = knob("factor of the L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
     dropout_rate: float = knob("fraction of hidden units dropped during training", ge=0, lt=1, neutral=0.0)
 
 
@@ -216,11 +216,11 @@ class Schedule:
         "learning rate after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape"
     )
     drops: int = knob(
-        "step schedule: number of drops, by equal factors, to reach schedule.final",
+        "step schedule: number of drops by the same factor, down to schedule.final",
         ge=1,
         only_with="schedule.shape=step",
     )
-    own: Option = knob("own function or class: _target_ and keywords; called with (step, steps)", neutral={})
+    own: Option = knob("your own: _target_ and keyword arguments; called with (step, steps)", neutral={})
 
 
 @dataclass
@@ -230,16 +230,16 @@ class Augmentation:
     shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
     rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)
     scale: float = knob("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
-    shear: float = knob("maximum horizontal shear, in pixels per pixel", ge=0, le=2, neutral=0.0)
+    shear: float = knob("maximum horizontal shear, in pixels per pixel of height", ge=0, le=2, neutral=0.0)
     elastic: float = knob("mean displacement from elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("smoothing width of the elastic distortion, in pixels", ge=1, le=32,
+    elastic_sigma: float = knob("standard deviation of its smoothing, in pixels", ge=1, le=32,
                                 only_with="augmentation.elastic")  # fmt: skip
     flip: float = knob("fraction of images flipped horizontally", ge=0, le=1, neutral=0.0)
     erase: float = knob("fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0)
     erase_size: int = knob(
         "maximum side length of the erased rectangle, in pixels", ge=1, le=32, only_with="augmentation.erase"
     )
-    own: Option = knob("own function or class: _target_ and keywords; called with (images, generator)", neutral={})
+    own: Option = knob("your own: _target_ and keyword arguments; called with (images, generator)", neutral={})
 
 
 @dataclass
@@ -249,7 +249,7 @@ class Training:
     label_smoothing: float = knob(
         "fraction of each label that is spread evenly over all classes", ge=0, lt=1, neutral=0.0
     )
-    label_noise: float = knob("fraction of training labels replaced by a random other class", ge=0, lt=1, neutral=0.0)
+    label_noise: float = knob("fraction of training labels replaced by another, random class", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
         "decay factor per step for the moving average of weights (null: off)", ge=0, lt=1, neutral=None
@@ -258,7 +258,7 @@ class Training:
         "stop after this many epochs without improvement in the metric (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "minimum improvement in the metric that resets patience", ge=0, lt=1, only_with="training.patience"
+        "minimum improvement (0.001: 0.1 points) that resets patience", ge=0, lt=1, only_with="training.patience"
     )
     select: EpochChoice = knob("epoch whose weights are the run's model: best (by the metric) or last", neutral="best")
 
@@ -286,7 +286,7 @@ class Sweep:
 
     workers: int | None = setting("number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096)
     devices: list[int] = setting("CUDA devices that the workers use in turn ([]: all); not tested on a GPU", neutral=[])
-    retries: int = setting("number of times to retry a run whose process died", ge=0, le=1000)
+    retries: int = setting("number of times to resume a run whose process died", ge=0, le=1000)
     max_failures: int | None = setting("start no new runs after this many failures in a row (null: no limit)", ge=1)
     max_jobs: int = setting("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000)
     zip: list[Any] = setting("swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]", neutral=[])
@@ -297,7 +297,7 @@ class Sweep:
         "sweep whose leader is tested on new seeds (set by lenet-compare confirm=)", neutral=None
     )
     points: float | None = setting(
-        "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None
+        "lead that a confirmation should detect, in percentage points", gt=0, lt=100, neutral=None
     )
     margin: float | None = setting(
         "margin of equivalence, in percentage points (null: none)", gt=0, lt=100, neutral=None
@@ -335,7 +335,7 @@ class Search:
         "options for Optuna's pruner, such as search.pruner_options.reduction_factor=3", neutral={}
     )
     objective: Objective = setting(
-        "objective: accuracy, loss, epochs, seconds, or front (both accuracy and search.cost)",
+        "objective: accuracy, loss, epochs, seconds, or front (Pareto front of accuracy and search.cost)",
         neutral=Objective.accuracy,
     )
     seed: int = setting("seed for the sampler", ge=0, lt=2**63, neutral=0)
@@ -359,11 +359,11 @@ class Config:
     """
 
     dataset: Dataset = field(default_factory=Dataset)
-    model: Option = knob("network: name, _target_ (a torch.nn.Module), and keywords", neutral=LENET5)
-    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, and keywords")
-    optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, and keywords")
-    loss: Option = knob("loss function: name, _target_ (a torch.nn.Module), and keywords", neutral=CROSS_ENTROPY)
-    metric: Option = knob("metric: name, _target_ (a function), direction, percent, and keywords", neutral=ACCURACY)
+    model: Option = knob("network: name, _target_ (a torch.nn.Module), and arguments", neutral=LENET5)
+    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, and arguments")
+    optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, and arguments")
+    loss: Option = knob("loss function: name, _target_ (a torch.nn.Module), and arguments", neutral=CROSS_ENTROPY)
+    metric: Option = knob("metric: name, _target_ (a function), direction, percent, and arguments", neutral=ACCURACY)
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -386,15 +386,15 @@ class Config:
     model_path: str | None = setting(
         "folder in which to save the best model so far as a .safetensors file (null: none)"
     )
-    keep_state: bool = setting("keep the final state (0.5 MB), which a run with more epochs continues", neutral=True)
+    keep_state: bool = setting("keep the final state, from which a run with more epochs continues", neutral=True)
     n_trials: int | None = setting(
-        "search: total number of trials in all sessions (null: no limit)", ge=1, neutral=None
+        "search: number of trials, over all starts of the command (null: no limit)", ge=1, neutral=None
     )
     max_epochs: int | None = setting(
-        "search: start no new trials after this many epochs in total (null: no limit)", ge=1, neutral=None
+        "search: start no new trials after this many epochs, over all starts (null: no limit)", ge=1, neutral=None
     )
     max_seconds: float | None = setting(
-        "search: start no new trials after this many seconds in total (null: no limit)", gt=0, neutral=None
+        "search: start no new trials after this many seconds, over all starts (null: no limit)", gt=0, neutral=None
     )
     seeds: int = setting("search: maximum number of seeds per configuration", ge=1, le=1000, neutral=1)
     confirm: float | None = setting(
@@ -411,10 +411,10 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
-        "model: registered name, name@alias, runs:/<MLflow run id>, run folder, or file (null: champion)"
+        "model: registered name, name@alias, runs:/<MLflow run ID>, run folder, or file (null: champion)"
     )
     sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
-    configurations: ScoredConfigurations = knob("with sweep=: fixed (chosen before the test set was opened) or all")
+    configurations: ScoredConfigurations = knob("with sweep=: fixed (leader, or sides of a confirmation) or all")
     ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
     trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")

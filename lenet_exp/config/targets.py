@@ -38,7 +38,7 @@ def find_class(target: str, base: type, code: str = "") -> type:
     except BaseException as e:  # a user's module can raise any exception
         raise_stop(e)
         missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
-        hint = "; set PYTHONPATH to the folder that contains it" if missing else ""
+        hint = "; run the command in the folder that contains it and conf, or set PYTHONPATH" if missing else ""
         raise ConfigError(f"_target_={target}: cannot be imported ({without_package(first_line(e))}){hint}") from e
     if base is object and not callable(found):
         raise ConfigError(f"_target_={target}: must be a function or a class")

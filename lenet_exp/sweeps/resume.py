@@ -56,7 +56,9 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
         ConfigError: an override would change the jobs, or the address of the store is invalid.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
-        raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
+        raise ConfigError(
+            f"{other[0]}: a resumed sweep keeps its jobs; only sweep.*, hydra.*, and tracking.uri may change"
+        )
     now = typed(compose(list(given)))
     check_jobs([given], [now])
     jobs = sweep.jobs()

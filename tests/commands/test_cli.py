@@ -70,7 +70,7 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "-m dataset=digits hydra.launcher.worker=3": ["hydra.launcher.worker"],
     "device=CUDA": ["cuda"],
     "tracking.uri=foo": ["sqlite:///"],
-    "dataset=digits dataset.val_size=5000": ["dataset.val_size=5000", "1500"],
+    "dataset=digits dataset.val_size=5000": ["dataset.val_size=5000", "1,500"],
     "--config-dir /no/such/folder": ["/no/such/folder"],
     "dataset=digits -m seed=1,2": ["seed=1,2"],
     "-m optimizer.lr=0.1,-1": ["job: optimizer.lr=-1"],
