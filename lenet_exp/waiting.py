@@ -33,7 +33,7 @@ def print_waiting(what: str) -> None:
 
 
 def with_progress(jobs: Sequence[T]) -> Iterator[T]:
-    """Yield the jobs to compose, and print the progress to stderr, first after 5 s and then every 30 s."""
+    """Yield jobs while they are composed, and print the progress to stderr, first after 5 s and then every 30 s."""
     due = time.monotonic() + FIRST_SECONDS
     for n, job in enumerate(jobs):
         if time.monotonic() > due:

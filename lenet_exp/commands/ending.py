@@ -34,7 +34,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     - 2 if the request is invalid, which is reported in one line on stderr;
     - 130 after SIGINT or 143 after SIGTERM.
 
-    lenet-reproduce returns 0 if the results are identical, 1 if they differ, and 3 if they are not comparable.
+    `lenet-reproduce` returns 0 if the results are identical, 1 if they differ, and 3 if they are not comparable.
 
     Args:
         program: name of the command, for error messages.

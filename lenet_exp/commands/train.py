@@ -56,7 +56,7 @@ def train(cfg: DictConfig) -> float:
 def train_alone(
     config: Any, *, name: str | None = None, default_threads: int | None = None, deliver: Any = None
 ) -> float:
-    """Train one run, print its result, and return its best validation accuracy.
+    """Train one run, print its result, and return the best value of its metric.
 
     Args:
         config: configuration of the run.
@@ -65,7 +65,7 @@ def train_alone(
         deliver: function that starts the upload of results; None for the default of `run_alone`.
 
     Raises:
-        RunsFailed: the run did not finish.
+        RunsFailed: the run failed or diverged.
     """
     from lenet_exp.reports.terminal.progress import uploading
     from lenet_exp.reports.terminal.run_summary import print_failure, print_result, print_view

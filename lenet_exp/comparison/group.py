@@ -52,7 +52,7 @@ class Group:
 
     @cached_property
     def finished(self) -> list[ComparedRun]:
-        """The finished runs, one per replicate."""
+        """The finished runs, one per seed and split."""
         return [run for run in self.ended if run.outcome == Outcome.finished]
 
     @property

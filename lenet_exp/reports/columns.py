@@ -34,12 +34,12 @@ class Column:
     """A column of a table with one row per configuration.
 
     Attributes:
-        name: name of the column, which is also its CSS class on the HTML report.
+        name: name of the column, which is also its CSS class in the HTML report.
         title: title in the terminal, in HTML, and in Markdown; empty if only LaTeX has the column.
         text: function that returns the cell for the configuration at a position in the ranking.
         tex: title in LaTeX; empty if LaTeX does not have the column.
         hint: explanation that the HTML report shows with the title.
-        is_shown: function whose result is true if the tables of a comparison have the column.
+        is_shown: function that returns whether the tables of a comparison contain the column.
         wraps: whether cells contain text that can be wrapped.
     """
 

@@ -99,7 +99,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
 
     Raises:
         ConfigError, StoreError: the grid cannot be run, or the store cannot be used; nothing has been trained.
-        RunsFailed: a run did not finish; the sweep has ended.
+        RunsFailed: a run failed or diverged; the sweep has ended.
     """
     if plan.config.sweep.dry_run:
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")

@@ -1,4 +1,4 @@
-"""A session of a sweep: trains the missing runs, and closes the sweep's MLflow run no matter how the session ends."""
+"""A session of a sweep: trains the missing runs, and closes the sweep's MLflow run however the session ends."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class SweepRequest:
 
     Attributes:
         command: command that started the sweep.
-        overrides: overrides in the command.
+        overrides: overrides (`flag=value`) in the command.
         swept: names of the swept flags.
         search: plan of a search; None for a grid.
-        code: digest of the copied code of each own class, by the path of the class.
+        code: digest of the copied code of each of the user's classes, by the path of the class.
     """
 
     command: str

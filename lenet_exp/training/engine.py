@@ -42,7 +42,7 @@ class TorchEngine:
         """Return a function that executes one training step of a run.
 
         The function accepts the image indices of a batch, shape (n,), and the number of the step, counted from 0. It
-        returns the batch's mean loss and its number of correct predictions.
+        returns the batch's mean loss and the number of correct predictions in it.
 
         Args:
             lane: state of the run to train.

@@ -1,1 +1,1 @@
-"""MLflow's UI: starts its server and creates links to its pages."""
+"""Starts the server of MLflow's UI, and creates links to its pages."""

@@ -28,8 +28,7 @@ POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class PathHidden:
-    """An ASGI application that responds with status 404 to requests for a path and everything below it, even
-    behind a prefix."""
+    """An ASGI application that responds with status 404 to requests whose path contains a given path."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         self.path, self.app = path, app

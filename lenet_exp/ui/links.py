@@ -92,7 +92,7 @@ class View:
         return f"best_{self.metric.key}"
 
     def tag_value(self) -> str:
-        """Return the value of the experiment's tag that stores the view."""
+        """Return the value of the experiment's tag that stores how MLflow shows its runs."""
         columns = [f"params.`{name}`" for name in self.params] + [f"tags.`{name}`" for name in self.tags]
         columns += [f"metrics.`{self._best}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}

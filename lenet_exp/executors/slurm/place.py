@@ -109,7 +109,7 @@ class Place:
                 pass
 
     def _was_interrupted(self, said: EpochReport | JobEnd | None) -> bool:
-        """Return whether a job was interrupted. If not, it finished, or it was lost because its own process died."""
+        """Return whether a signal interrupted a job. If not, it finished, ran out of time, or lost its process."""
         if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)

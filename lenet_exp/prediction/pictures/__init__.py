@@ -1,1 +1,1 @@
-"""Classification of a user's own pictures: finds the drawing in each picture and prepares it for a network."""
+"""Classifies a user's own pictures: finds the drawing in each picture, and prepares it for a network."""

@@ -51,8 +51,7 @@ class Classification:
 
 
 def find_pictures(name: str) -> list[Path]:
-    """Return the files that a name refers to: a single file, the pictures in a folder, or the files that match a
-    pattern.
+    """Return the pictures that a name refers to: a single file, those in a folder, or those that match a pattern.
 
     Raises:
         DataError: no file was found.

@@ -67,11 +67,11 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 def paper_figure(
     comparison: Comparison, kind: str, width: float = PAPER_WIDTH, flags: Sequence[str] | None = None
 ) -> Figure:
-    """Draw one figure at the width of a paper's column, with fonts of 7.5 points and without a title.
+    """Draw one figure for a paper, by default at the width of a column, with fonts of 7.5 points and without a title.
 
     Args:
-        kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `interaction` (the strongest
-            one), `history`, or the name of a numeric flag.
+        kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `interaction` (of
+            the two flags that interact most), `history`, or the name of a numeric flag.
         width: width of the figure in inches.
         flags: for an interaction, the flag of the lines and the flag of the axis.
 

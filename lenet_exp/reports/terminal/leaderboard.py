@@ -113,7 +113,7 @@ def print_datasets(comparisons: Sequence[Comparison]) -> None:
 
 
 def _fitting(shown: Sequence[Column], cells: list[list[str]], width: int) -> list[int]:
-    """Return the indices of the columns that fit the width, without less important columns if necessary."""
+    """Return the indices of the columns to show, without the least important ones if the table is too wide."""
     names = [column.name for column in shown]
     widths = [3 + max(len(text) for text in [c.title, *(row[i] for row in cells)]) for i, c in enumerate(shown)]
     widths = [LEAST_WORDS if c.wraps else width for c, width in zip(shown, widths, strict=True)]

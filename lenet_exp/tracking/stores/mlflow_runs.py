@@ -93,8 +93,8 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
 def shows_report(run: Run, digest: str | None) -> bool:
     """Return whether the MLflow run of a sweep has the description with this digest.
 
-    The description can be missing if an older backup was restored. If the run has no digest because an older release
-    created it, return True.
+    The description can be missing if an older backup was restored. In a run without a digest, which an older release
+    created, any description counts.
     """
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 

@@ -45,7 +45,7 @@ Trust = str | Sequence[str] | None
 
 @cache
 def trusted_activations() -> frozenset[str]:
-    """Return the full names of the activation classes in torch and lenet_exp."""
+    """Return the full names of the activation classes that a model file may use without `trust=`."""
     from torch.nn.modules import activation as theirs
 
     names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # not an activation
