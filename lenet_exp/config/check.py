@@ -157,7 +157,7 @@ def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> N
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not within(value, limits):
-        named = {k: v for k, v in limits.items() if v != 2**63 or value >= v}
+        named = {k: v for k, v in limits.items() if within(value, {}) and (v != 2**63 or value >= v)}
         raise ConfigError(f"{flag}={value}: must be {range_text(named, WORDS) or 'a finite number'}")
 
 

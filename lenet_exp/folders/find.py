@@ -17,11 +17,12 @@ def is_mlflow_run_id(which: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
-def find_sweep(which: str) -> SweepFolder:
+def find_sweep(which: str, flag: str = "sweep") -> SweepFolder:
     """Return the sweep that a user specified.
 
     Args:
         which: `last`, a sweep ID or at least its first four characters, an MLflow run ID, or a sweep folder.
+        flag: flag with this value, for errors.
 
     Raises:
         ConfigError: no sweep was found.
@@ -39,10 +40,10 @@ def find_sweep(which: str) -> SweepFolder:
             return sweep
     if which == "last":
         there = "run lenet-train -m first, or set LENET_EXP_OUTPUTS to another folder"
-        raise ConfigError(f"sweep=last: no sweep found in {outputs_dir()}; {there}")
+        raise ConfigError(f"{flag}=last: no sweep found in {outputs_dir()}; {there}")
     found = f" (found: {', '.join(s.id for s in sweeps[:5])})" if sweeps else ""
     raise ConfigError(
-        f"{which}: sweep not found in {outputs_dir()}; must be 'last', a sweep ID (or at least its first 4 "
+        f"{flag}={which}: not found in {outputs_dir()}; must be 'last', a sweep ID (or at least its first 4 "
         f"characters), an MLflow run ID, or a sweep folder{found}"
     )
 

@@ -231,5 +231,5 @@ COLUMNS = (
     Column("test", "test, %", on_test, hint="test accuracy and the leader's lead", is_shown=IS_TESTED, wraps=True),
     Column("test_alone", "", lambda c, position: tested(c.tested[position]), r"test, \%", is_shown=IS_TESTED),
     Column("test_lead", "", lambda c, position: difference(c.test_leads[position]), "test lead", is_shown=IS_TESTED),
-    Column("verdict", "vs. leader", remark, wraps=True),
+    Column("verdict", "vs. leader", remark, is_shown=lambda c: len(c.groups) > 1 or remark(c, 0), wraps=True),
 )

@@ -58,7 +58,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             f"sweep.confirms={confirms}: requires sweep.points or sweep.margin; to print a command that sets one, run: "
             f"lenet-compare sweep={confirms} confirm=0.2"
         )
-    sweep = find_sweep(confirms)
+    sweep = find_sweep(confirms, "sweep.confirms")
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
         raise ConfigError(f"seed={min(used)}: must be a new seed; sweep {sweep.id} already used this seed")

@@ -35,7 +35,7 @@ def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, 
         ConfigError: the sweep was not found, or is in another outputs folder, whose files can name foreign classes.
     """
     config = typed(compose([o for o in given if o.startswith(RESUMABLE)]))
-    sweep = find_sweep(str(config.sweep.resume))
+    sweep = find_sweep(str(config.sweep.resume), "sweep.resume")
     if not is_in_own_outputs(sweep):
         raise ConfigError(
             f"sweep.resume={config.sweep.resume}: this sweep is in a different outputs folder; to resume it, set "

@@ -42,7 +42,7 @@ def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        (("-m", "sweep.resume=nope"), "nope: "),
+        (("-m", "sweep.resume=nope"), "sweep.resume=nope: "),
         (("-m", "sweep.resume=last", "seed=3"), "seed=3: "),
         (("sweep.resume=last",), "sweep.resume=last: "),
         (("-m", *SMALL, "sweep.force=true,false"), "sweep: "),
