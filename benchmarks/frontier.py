@@ -77,8 +77,9 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, dataset in zip(drawn.subplots(1, len(DATASETS)), DATASETS, strict=True):
         for label, style, rows in (
-            ("40 epochs, 50,000 training images", "C0o-", FRONTIER),
-            ("recipes with 58,000 training images", "C1s", [row for row in RECIPES if row.seeds == NEW_SEEDS]),
+            ("LeNet-5, 40 epochs, 50,000 images", "C0o-", FRONTIER),
+            ("LeNet-5, recipes, 58,000 images", "C1s", [row for row in RECIPES if row.seeds == NEW_SEEDS]),
+            ("convnet, recipes, 59,000 images", "C2^-", [row for row in RECIPES if row.engine == "torch"]),
         ):
             known = [row for row in rows if row.dataset == dataset and row.key in kept]
             x, y = [parameters(row) for row in known], [errors(kept[row.key]) for row in known]

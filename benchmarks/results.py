@@ -1,7 +1,7 @@
 """Train the published results and write their table: each recipe with twenty seeds, tested once per seed.
 
 The benchmark uses the commands `lenet-train` and `lenet-predict`, like a user, and reads the results from MLflow.
-Models are selected on validation data. The runs are added to benchmarks/manifest.json after every ten runs. Runs in the
+Models are selected on validation data. The runs are added to benchmarks/manifest.json after every six runs. Runs in the
 manifest are not trained again, so you can interrupt the command and rerun it, also on another machine. To train all
 runs again, set `--retrain`; `python -m benchmarks.manifest check` then compares them with the manifest.
 
@@ -36,7 +36,7 @@ SECONDS = MANIFEST.with_name("seconds.json")  # measured durations of runs, in s
 TEST_IMAGES = 10_000  # number of test images in each dataset
 ENGINES = ("native", "torch")  # the torch engine can train each recipe
 TIMED_EPOCHS = 3
-BATCH = 10  # number of runs after which the manifest is updated
+BATCH = 6  # number of runs after which the manifest is updated
 # Validation and test accuracy, in percent, of one run of 50 epochs per dataset, from the README of the original script.
 PUBLISHED = {"mnist": (99.13, 98.94), "fashion_mnist": (90.94, 90.36)}
 
