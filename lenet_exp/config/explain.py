@@ -69,8 +69,7 @@ def explain_hydra(error: Exception) -> str:
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
         typed = _quoted(text)
-        name, _, value = typed.partition("=")
-        return f"{typed}: several values require -m; run: lenet-train -m ... (write a list as '{name}=[{value}]')"
+        return f"{typed}: several values require -m, and a list requires brackets; run: lenet-train -m {typed} ..."
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
 
@@ -162,7 +161,7 @@ def explain_argument(argument: str, following: str) -> str:
 
 
 def _flag_like(name: str, flags: Iterable[str]) -> str | None:
-    """Return the flag of which `name` is a synonym or the last part, or None if there is none.
+    """Return the first flag with `name` as a synonym or last part (`lr`: `optimizer.lr`); None if there is none.
 
     The original script used such short names (lr, dropout_rate).
     """

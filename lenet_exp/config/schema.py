@@ -180,10 +180,10 @@ class Dataset:
     class_names: list[str] | None = setting("names of the classes (null: names of the folders, or labels)")
     channels: int = setting("1 (gray) or 3 (color)", neutral=1)
     image_size: int | None = setting(
-        "height and width in pixels (null: 32; all pictures must have one size)", ge=4, le=512, neutral=None
+        "height and width in pixels (null: 32, and all pictures must have the same size)", ge=4, le=512, neutral=None
     )
     exact_classes: bool = setting("one output per class (false: at least 10 outputs)", neutral=False)
-    picture_box: int = setting("pictures: longer side of the object, in pixels of an image of 28x28", ge=4, le=28)
+    picture_box: int = setting("pictures: longer side of the object in a 28x28 image, in pixels", ge=4, le=28)
     shows: PictureContent = setting(
         "how lenet-predict prepares pictures: as digits, writing (one character), or things",
         neutral=PictureContent.writing,
@@ -232,7 +232,7 @@ class Augmentation:
     scale: float = knob("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
     shear: float = knob("maximum horizontal shear, in pixels per pixel of height", ge=0, le=2, neutral=0.0)
     elastic: float = knob("mean displacement from elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("standard deviation of its smoothing, in pixels", ge=1, le=32,
+    elastic_sigma: float = knob("standard deviation of the elastic smoothing, in pixels", ge=1, le=32,
                                 only_with="augmentation.elastic")  # fmt: skip
     flip: float = knob("fraction of images flipped horizontally", ge=0, le=1, neutral=0.0)
     erase: float = knob("fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0)
@@ -249,7 +249,7 @@ class Training:
     label_smoothing: float = knob(
         "fraction of each label that is spread evenly over all classes", ge=0, lt=1, neutral=0.0
     )
-    label_noise: float = knob("fraction of training labels replaced by another, random class", ge=0, lt=1, neutral=0.0)
+    label_noise: float = knob("fraction of training labels changed to a random other class", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
         "decay factor per step for the moving average of weights (null: off)", ge=0, lt=1, neutral=None
@@ -258,7 +258,7 @@ class Training:
         "stop after this many epochs without improvement in the metric (null: never)", ge=1, neutral=None
     )
     min_delta: float = knob(
-        "minimum improvement (0.001: 0.1 points) that resets patience", ge=0, lt=1, only_with="training.patience"
+        "minimum improvement that counts for patience (0.001: 0.1 points)", ge=0, lt=1, only_with="training.patience"
     )
     select: EpochChoice = knob("epoch whose weights are the run's model: best (by the metric) or last", neutral="best")
 
@@ -360,10 +360,12 @@ class Config:
 
     dataset: Dataset = field(default_factory=Dataset)
     model: Option = knob("network: name, _target_ (a torch.nn.Module), and arguments", neutral=LENET5)
-    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, and arguments")
+    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), whether monotone, arguments")
     optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, and arguments")
     loss: Option = knob("loss function: name, _target_ (a torch.nn.Module), and arguments", neutral=CROSS_ENTROPY)
-    metric: Option = knob("metric: name, _target_ (a function), direction, percent, and arguments", neutral=ACCURACY)
+    metric: Option = knob(
+        "metric: name, _target_ (a function or class), direction, percent, and arguments", neutral=ACCURACY
+    )
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -375,7 +377,7 @@ class Config:
     num_epoch: int = knob("number of passes over the training set", ge=1)
     batch_size: int = knob("number of images per step", ge=1, lt=2**63)
     num_iter_echo: int = setting("number of steps between logged values of step_loss", ge=1)
-    seed: int = knob("seed for the weights, data order, dropout, and augmentation", ge=0, lt=2**63)
+    seed: int = knob("seed for the weights, data order, dropout, augmentation, and label noise", ge=0, lt=2**63)
     split_seed: int = setting("seed for the split into training and validation images", ge=0, lt=2**63)
     device: str = setting(DEVICE)
     engine: EngineName = setting(
@@ -388,13 +390,13 @@ class Config:
     )
     keep_state: bool = setting("keep the final state, from which a run with more epochs continues", neutral=True)
     n_trials: int | None = setting(
-        "search: number of trials, over all starts of the command (null: no limit)", ge=1, neutral=None
+        "search: number of trials, including earlier starts of it (null: no limit)", ge=1, neutral=None
     )
     max_epochs: int | None = setting(
-        "search: start no new trials after this many epochs, over all starts (null: no limit)", ge=1, neutral=None
+        "search: number of epochs after which no trial starts, in total (null: no limit)", ge=1, neutral=None
     )
     max_seconds: float | None = setting(
-        "search: start no new trials after this many seconds, over all starts (null: no limit)", gt=0, neutral=None
+        "search: number of seconds after which no trial starts, in total (null: no limit)", gt=0, neutral=None
     )
     seeds: int = setting("search: maximum number of seeds per configuration", ge=1, le=1000, neutral=1)
     confirm: float | None = setting(
@@ -414,7 +416,7 @@ class PredictConfig:
         "model: registered name, name@alias, runs:/<MLflow run ID>, run folder, or file (null: champion)"
     )
     sweep: str | None = knob("sweep whose leader is evaluated for every seed: last, ID, or folder (null: none)")
-    configurations: ScoredConfigurations = knob("with sweep=: fixed (leader, or sides of a confirmation) or all")
+    configurations: ScoredConfigurations = knob("with sweep=: fixed (leader; all of a confirmation) or all")
     ensemble: bool = knob("with sweep=: also average the probabilities of a configuration's seeds")
     trust: str | None = knob("class, module, or sha256:<digest> to trust as the network or activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns (*.png)")

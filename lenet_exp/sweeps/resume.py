@@ -56,9 +56,8 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
         ConfigError: an override would change the jobs, or the address of the store is invalid.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
-        raise ConfigError(
-            f"{other[0]}: a resumed sweep keeps its jobs; only sweep.*, hydra.*, and tracking.uri may change"
-        )
+        allowed = "a resumed sweep can change only sweep.*, hydra.*, hydra/launcher, and tracking.uri"
+        raise ConfigError(f"{other[0]}: remove this flag; {allowed}")
     now = typed(compose(list(given)))
     check_jobs([given], [now])
     jobs = sweep.jobs()

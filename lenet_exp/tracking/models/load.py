@@ -225,7 +225,7 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
         known = json.loads(metadata["network"]) if record is None else {}
         config = read_as(Config, known["config"]) if record is None else record.config
     except FileNotFoundError as e:
-        raise UserError(f"{path}: not found") from e
+        raise UserError(f"{path}: model file not found") from e
     except Exception as e:  # the file can contain anything
         raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
     if record is not None:
