@@ -141,7 +141,7 @@ def _checked_arguments(program: str) -> Namespace:
     """Parse the command line with Hydra's parser and check the arguments.
 
     Raises:
-        ConfigError: an argument is unknown or not supported, or other arguments separate the overrides.
+        ConfigError: an argument is unknown or not supported, or the overrides are not next to each other.
     """
     parser = command_line_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # the original method also prints the usage

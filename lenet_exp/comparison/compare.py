@@ -187,7 +187,7 @@ class Comparison:
         return self.design.against and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
-        """Return whether a search dropped a group, that is, no longer trains it with new seeds."""
+        """Return whether a search dropped a group, that is, trains it with no further seeds."""
         return group.n > 0 and not _is_left(group, self.design)
 
     def values(self, group: Group) -> list[str]:

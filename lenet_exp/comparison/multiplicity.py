@@ -74,7 +74,7 @@ def shaffer_levels(groups: int) -> Floats:
 
 @cache
 def _true_at_once(groups: int) -> int:
-    """Return a bit mask in which bit i is set if exactly i pairs of groups can be equal while all others differ."""
+    """Return a bit mask in which bit i is set if exactly i pairs of groups can be equal and all others differ."""
     if groups < 2:
         return 1
     found = 0

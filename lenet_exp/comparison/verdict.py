@@ -69,7 +69,7 @@ class Verdict:
 
 
 def verdict_of(comparison: Comparison) -> Verdict:
-    """Return the verdict of a comparison."""
+    """Judge each configuration of a comparison against the leader."""
     compared = [
         (group, lead, relation_of(comparison, position))
         for position, (group, lead) in enumerate(zip(comparison.groups, comparison.leads, strict=True))

@@ -217,7 +217,7 @@ def _without_skipped(
 
 
 def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """Return the values that a combination matches, as typed by the user, keyed by flag."""
+    """Return the values that an entry of `sweep.skip` matches, as typed by the user, keyed by flag."""
     found = {}
     for key, given in one.items():
         flag = str(key)

@@ -69,7 +69,7 @@ class OwnCode:
         return f"{PACKAGE}{self.digest}"
 
     def import_module(self, name: str) -> ModuleType:
-        """Import a module from these files."""
+        """Import a module from this copy of the user's code."""
         return import_module(f"{self.package}.{name}")
 
     def imported(
@@ -178,7 +178,7 @@ def with_code(config: Config, pinned: Mapping[str, str] | None = None) -> Config
 
 
 def without_code(config: Config) -> Config:
-    """Return a configuration without the identities of code, as in records of releases before 0.3."""
+    """Return a configuration without the digests of the user's code, as in records of releases before 0.3."""
     return with_options(config, without_identity)
 
 

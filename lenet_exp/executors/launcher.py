@@ -41,7 +41,7 @@ class ExecutorLauncher(Launcher):
 
     @abstractmethod
     def executor(self, work: WorkSpec) -> Executor:
-        """Create an executor.
+        """Create the executor to which the sweep submits its jobs.
 
         Args:
             work: functions that run the jobs, and information about the jobs.

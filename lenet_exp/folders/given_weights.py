@@ -42,7 +42,7 @@ def frozen_weights(which: str, weights: dict[str, Tensor], *, copy: bool) -> str
 
 
 def given_weights(config: Config, outputs: Path) -> dict[str, Tensor] | None:
-    """Return the weights from which a run starts; None if `init_from` is not frozen, or the run starts at random.
+    """Return the weights from which a run starts; None if they are random, or if `init_from` has no digest yet.
 
     Args:
         outputs: outputs folder of the run. If it lacks the weights, as when a run is reproduced, the user's outputs

@@ -116,7 +116,7 @@ class RunFolder:
         return Checkpoints(self.path)
 
     def begin(self, begun: Record) -> None:
-        """Write the record of a run that starts."""
+        """Write the first record of a run."""
         write_json(self.path / "job.json", with_digest(record_to_json(begun)))
 
     def resume(self) -> Checkpoints:

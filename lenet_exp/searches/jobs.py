@@ -137,8 +137,7 @@ class JobMaker:
         return replace(job, name=name if seed is None else f"{name} seed={seed}", swept=swept)
 
     def baseline(self) -> Baseline | None:
-        """Return the values that the searched flags have if the command does not set them; None if the search space
-        does not contain these values."""
+        """Return the default values of the searched flags; None if the search space does not contain them."""
         found: Baseline = {}
         try:
             values = self.values(lambda flag: found.setdefault(flag.name, self._baseline_value(flag)))

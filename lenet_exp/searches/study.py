@@ -42,7 +42,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class StudyDatabase:
-    """The study database of a search.
+    """Writes the Optuna study of a search to its database.
 
     Args:
         storage: Optuna's storage.

@@ -85,7 +85,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
 
 
 def changed_code(config: Config, execution: Mapping[str, str | int], groups: Iterable[str] = RECORDED) -> list[str]:
-    """Return the groups, such as `model`, whose class the user defined with different code when a run was trained.
+    """Return the groups, such as `model`, whose class of the user has changed since a run was trained.
 
     Only the file that defines a class counts, not the modules that this file imports.
 

@@ -128,10 +128,10 @@ def check_packed(text: str) -> None:
 
 
 def unpacked(text: str) -> NDArray[np.bool_]:
-    """Return which images are right from the text that `packed` returned.
+    """Return which images were classified correctly from a text that `packed` returned.
 
     Raises:
-        ValueError: the text has another format.
+        ValueError: the text is not in this format.
     """
     check_packed(text)
     number, _, bits = text.partition(":")

@@ -21,7 +21,7 @@ from lenet_exp.reports.words.search_words import left_words, search_line
 
 
 def matches(sweep: SweepFolder, user: str | None, model: str | None, tag: str | None) -> bool:
-    """Return whether a sweep has a user, a model, and a tag.
+    """Return whether a sweep matches a user, a model, and a tag.
 
     Args:
         user, model: names; None for any.

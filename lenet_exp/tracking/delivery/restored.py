@@ -54,7 +54,7 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: St
     """Reset the upload record of a run to the state of the MLflow run in the store.
 
     Args:
-        run: the run in the store; None if it was deleted. A deleted run is created again, unless someone restores it.
+        run: the run in the store; None if it was deleted. It is then uploaded as a new run, unless it is restored.
     """
     with folder.delivery_lock():
         if folder.delivered().run_in(store.name) != entry:  # another process has uploaded in the meantime

@@ -1,4 +1,4 @@
-"""Explains errors from servers that persist until the user fixes their cause."""
+"""Explains server errors that persist until the user fixes their cause."""
 
 from __future__ import annotations
 
