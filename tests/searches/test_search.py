@@ -184,18 +184,6 @@ def _stored_trials(sweep: SweepFolder) -> list[tuple[int, str, float]]:
     return [(t.number, t.state.name, t.value) for t in study.trials]
 
 
-@pytest.mark.slow(seconds=5)
-def test_loss_is_minimized(ready):
-    done = search(ready, "n_trials=3", "search.objective=loss", "sweep.workers=1")
-    assert done.returncode in {0, 1}, done.stderr
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{only_sweep(ready).path / 'study.db'}")
-    assert study.direction.name == "MINIMIZE"
-    assert study.trials[0].params == {"optimizer.lr": 0.01}  # the values without the search
-    for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
-        if trial.state.name == "COMPLETE" and job.folder.record().outcome is Outcome.finished:
-            assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
-
-
 @pytest.mark.slow(seconds=3)
 def test_too_many_failed_trials_end_search(ready, main):
     line = ("n_trials=9", "sweep.workers=1", "sweep.time_limit=0.01", "sweep.max_failures=2", "num_epoch=2000")
@@ -250,13 +238,6 @@ def test_dry_run_shows_budgets_and_writes_nothing(main, outputs):
     assert re.search(r"[\d,]+ runs$", done.stdout, re.MULTILINE)
     assert re.search(r"about \d+ \w+", done.stdout)  # per trial
     assert f"disk space in {outputs}" in done.stdout
-    assert not outputs.exists()
-
-
-def test_dry_run_refuses_invalid_search(main, outputs):
-    done = main(*LINE, SPACE[0], "n_trials=3", "sweep.dry_run=true", "sweep.against=true")
-    assert (done.returncode, "sweep.against=True" in done.stderr) == (2, True), done.stderr
-    assert len(done.stderr.splitlines()) == 1
     assert not outputs.exists()
 
 
@@ -422,17 +403,3 @@ def test_search_killed_at_any_point_ends_with_same_trials(empty_store, tmp_path)
         assert (parent.info.status, parent.data.metrics["trials"]) == ("FINISHED", 3)
         assert all(run.info.status != "RUNNING" for run in runs(client(outputs)))
     assert differ == []
-
-
-@pytest.mark.slow(seconds=5)
-def test_search_over_epochs_does_not_charge_inherited_epochs(ready):
-    grid = ("search.sampler=grid", "search.pruner=none", "sweep.workers=1", "num_epoch=2,3,4,5", "activation=relu,selu")
-    assert lenet_train("-m", "hydra/sweeper=search", *QUICK, *grid, outputs=ready).returncode == 0
-    sweep = only_sweep(ready)
-    records = [job.folder.record() for job in sweep.jobs()]
-    inherited = sum(record.inherited_epochs for record in records)
-    assert inherited > 0
-    assert sum(record.epochs for record in records) == 28
-    plan = sweep.started().search
-    assert plan is not None
-    assert plan.epochs == 28 - inherited
