@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import racing as benchmark
-from benchmarks.racing import Scenario
 from lenet_exp.searches.racing import FEW, LEAST, dropped
-from lenet_exp.searches.seed_race import SeedRace
 
 
 def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
@@ -47,17 +42,3 @@ def test_leader_over_all_seeds_is_never_dropped(seed, k, n):
     out = dropped(had, seeds=n, configurations=k)
     assert max(had, key=lambda c: np.mean(had[c])) not in out
     assert out < set(had)
-
-
-def test_simulated_search_assigns_seeds_as_real_search():
-    """`python -m benchmarks.racing` runs many such simulations."""
-    far = Scenario("far apart", 12, 4, lambda dice, k: -9.0 * np.arange(k))
-    raced = benchmark.race(far, np.random.default_rng(0), workers=3)
-    assert (raced.best_dropped, raced.below) == (False, 0)
-    assert 1 / 4 < raced.spent < 1
-    asked = []
-    with mock.patch.object(
-        benchmark, "SeedRace", lambda most, sign: asked.append((most, sign)) or SeedRace(most, sign)
-    ):
-        assert benchmark.race(far, np.random.default_rng(0), workers=3) == raced
-    assert asked == [(4, 1)]

@@ -19,15 +19,6 @@ def table() -> Table:
     return load().part(activation=["relu", "tanh"], optimizer=["sgd", "adam"])
 
 
-@pytest.mark.parametrize("way", [Way("tpe"), Way("random", "hyperband")])
-def test_replay_with_same_seed_gives_same_result(table, way):
-    """The shortcuts for many replays do not change the result."""
-    first = replay(table, way, 3, BUDGET // 2)
-    with quick_copies():
-        assert replay(table, way, 3, BUDGET // 2) == first
-        assert replay(table, way, 4, BUDGET // 2) != first
-
-
 def test_pruning_tries_more_configurations_for_the_same_epochs(table):
     pruned, whole = (
         search_all(table, Way("random", p), REPETITIONS, BUDGET / table.grid_epochs) for p in ("asha", "none")
