@@ -79,15 +79,6 @@ def test_run_interrupted_during_upload_is_finished_and_sync_uploads_it(which, re
     check_store(ready, 1)
 
 
-def test_rerun_uploads_run_with_its_model_that_store_has_lost(ready):
-    succeeded(end(start(*RUN, outputs=ready, cold=True)))
-    store = client(ready)
-    store.delete_run(runs(store)[0].info.run_id)
-    succeeded(end(start(*RUN, outputs=ready, cold=True)))
-    (run,) = runs(store)
-    assert len(run.outputs.model_outputs) == 1
-
-
 def test_first_epoch_does_not_wait_for_mlflow(outputs, tmp_path):
     """The MLflow of this test cannot be imported as long as a file is missing."""
     (tmp_path / "mlflow.py").write_text(

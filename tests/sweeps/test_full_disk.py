@@ -1,4 +1,4 @@
-"""A full disk or a moved outputs folder during a sweep gives one-line errors, and the sweep can be resumed."""
+"""A full disk during a sweep gives no traceback, and the sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lenet_exp.commands import train
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, start, succeeded
 from tests.tools.stores import client, models, runs
-from tests.tools.until import until
 
 LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 
@@ -71,15 +70,3 @@ def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: P
     store = client(ready)
     assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
     assert [str(model.status) for model in models(store)] == ["READY"] * 2
-
-
-@pytest.mark.slow(seconds=8)
-def test_moved_outputs_folder_ends_sweep_with_one_line_error(ready: Path, tmp_path: Path):
-    line = ("-m", *SMALL, "tracking.plots=false", "tracking.models=none", "seed=1,2", "sweep.workers=1")
-    process = start(*line, "num_epoch=100000", outputs=ready)
-    until(lambda: list(ready.glob("runs/*/history.json")), process)
-    ready.rename(tmp_path / "moved")
-    done = end(process)
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"lenet-train: {ready}")
-    assert not ready.exists()

@@ -107,11 +107,6 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     assert counts(changed) == ({"finished": 2}, 1, 1)
 
 
-def test_makespan_assigns_jobs_to_first_free_worker():
-    assert [estimate.makespan([2.0, 1.0, 1.0, 1.0], places) for places in (1, 2, 4)] == [5.0, 3.0, 2.0]
-    assert estimate.makespan([], 2) == 0
-
-
 @pytest.fixture
 def minutes(main, outputs, monkeypatch) -> Callable[..., float]:
     """Return a function that estimates the minutes of a sweep with slow steps on two cores."""
