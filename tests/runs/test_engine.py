@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,9 @@ from lenet_exp.training.native.library import describe_kernels, kernels
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
 from tests.tools.configs import compose
 from tests.tools.counts import counts
-from tests.tools.stores import client, points, runs
+from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "dataset.train_size=320", "num_epoch=2", "tracking.plots=false", "tracking.models=none")
-TRAINING = ("training.ema_decay=0.99", "training.clip_norm=1", "training.label_smoothing=0.1", "schedule=cosine")
-OPTIMIZER = ("optimizer=adamw", "optimizer.lr=0.002", "optimizer.amsgrad=true", "regularization.dropout_rate=0.2")
-KILLED = (*SMALL, *QUICK[-2:], "num_epoch=80", "activation=rrelu", *OPTIMIZER, *TRAINING)
 
 pytestmark = pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native engine here: {kernels()}")
 
@@ -151,15 +147,6 @@ def test_sweep_process_compiles_each_network_shape_once(ready, only_lenet5, meth
     assert len(list(only_lenet5.glob("*.so"))) == 2
 
 
-@pytest.mark.slow(seconds=4)
-def test_worker_without_engine_fails_jobs_with_one_line(ready, no_compiler):
-    environment = [f"+hydra.job.env_set.{name}='{value}'" for name, value in no_compiler.items()]
-    done = lenet_train("-m", *QUICK, "seed=0", "sweep.workers=1", *environment, outputs=ready)
-    assert done.returncode == 1
-    assert len([line for line in done.stdout.splitlines() if "engine=native" in line]) == 1
-    assert "Traceback" not in done.stderr + done.stdout
-
-
 def test_swept_engines_are_separate_runs(ready):
     done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready)
     assert counts(done) == ({"finished": 3}, 2, 1)
@@ -218,30 +205,3 @@ def test_native_run_is_reproduced_with_other_cpu_capability_and_threads(ready):
     other = {"ATEN_CPU_CAPABILITY": "default", "OMP_DYNAMIC": "true"}
     done = end(start(f"run={folder.name}", outputs=ready, program="reproduce", cold=True, env=other))
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.by_hand  # benchmarks.kills covers this, too
-def test_repeatedly_killed_native_run_has_same_weights_as_undisturbed_run(empty_store, tmp_path):
-    """Each resume uses another number of threads."""
-    disturbed, calm = (Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("disturbed", "calm"))
-    for threads in (2, 3):
-        begun = {path: path.stat().st_mtime_ns for path in disturbed.glob("runs/*/history.json")}
-        process = start(*KILLED, f"num_threads={threads}", outputs=disturbed)
-        while all(begun.get(p) == p.stat().st_mtime_ns for p in disturbed.glob("runs/*/history.json")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-        assert end(process).returncode == -9
-    last = end(start(*KILLED, "num_threads=1", outputs=disturbed))
-    assert digest_and_curves(last, disturbed) == digest_and_curves(end(start(*KILLED, outputs=calm)), calm)
-    (run,) = runs(client(disturbed))
-    assert run.data.tags["resumed"] == "2"
-
-
-def digest_and_curves(done: Done, outputs: Path) -> tuple[str, dict[str, list[float]]]:
-    """Return the digest of the weights and the curves in MLflow, except those of times."""
-    record = only_record(done, outputs)
-    assert record.engine == "native"
-    (logged,) = runs(client(outputs))
-    curves = points(client(outputs), logged.info.run_id)
-    return record.weights_digest, {k: [v for _, v, _ in c] for k, c in curves.items() if "second" not in k}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,9 @@ from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
-from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.commands import MINE, SMALL, lenet_train
 from tests.tools.configs import compose
 from tests.tools.stores import client, models, points, runs
-from tests.tools.until import until
 
 MODEL = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
 LINE = (*MODEL, "tracking.models=none")
@@ -86,24 +84,6 @@ def test_result_of_another_torch_version_is_returned_with_note(ready):
     record = RunFolder(path).record()
     RunFolder(path).finish(replace(record, versions=record.versions | {"torch": "1.0"}))
     assert "torch=1.0" in lenet_train(*BRIEF, "engine=torch", outputs=ready).stderr
-
-
-@pytest.mark.by_hand
-def test_run_of_another_cpu_capability_starts_over_with_one_line(empty_store, tmp_path):
-    line = (*SMALL, "engine=torch", "num_epoch=8", "num_threads=1", "tracking.plots=false", "tracking.models=none")
-    places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]
-    process = start(*line, outputs=places[0], cold=True, env={"ATEN_CPU_CAPABILITY": "default"})
-    until(lambda: list(places[0].glob("runs/*/history.json")), process)
-    process.kill()
-    end(process)
-    again, calm = (end(start(*line, outputs=place, cold=True)) for place in places)
-    (disturbed,), (undisturbed,) = ([RunFolder(path) for path in (place / "runs").iterdir()] for place in places)
-    assert disturbed.record().weights_digest == undisturbed.record().weights_digest
-    assert disturbed.record().resumed == 0
-    (message,) = [text for text in again.stderr.splitlines() if "starts over" in text]
-    assert "cpu_capability=DEFAULT (now " in message
-    assert "environment=ATEN_CPU_CAPABILITY=default" in message
-    assert "starts over" not in calm.stderr
 
 
 def test_settings_missing_in_older_record_count_as_equal(ready):
