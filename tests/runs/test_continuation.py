@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_exp.config.fingerprint import fingerprint, shorter_fingerprints
 from lenet_exp.config.schema import Option
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
@@ -186,16 +185,6 @@ def test_process_killed_before_first_checkpoint_continues_again(outputs):
     assert (again.record.inherited_epochs, again.record.weights_digest) == (2, longer.record.weights_digest)
 
 
-def test_run_killed_at_first_step_continues_shorter_run(outputs):
-    begun = trained("num_epoch=3")
-    with (folder := RunFolder(begun.folder)).claim():
-        folder.start(begun.record.begun)
-    shorter = trained("num_epoch=2")
-    again = trained("num_epoch=3").record
-    assert (again.continued_from, again.created_ms) == (shorter.folder.name, begun.record.created_ms)
-    assert again.weights_digest == begun.record.weights_digest
-
-
 class Counting(torch.optim.SGD):
     """An optimizer whose steps depend on a counter that its state dict lacks."""
 
@@ -237,11 +226,3 @@ def test_killed_continued_run_resumes_and_is_reproduced(ready):
     assert (record.inherited_epochs, record.resumed, record.epochs) == (2, 1, 800)
     done = succeeded(end(start(f"run={folder.id}", outputs=ready, program="reproduce")))
     assert "identical" in done.stdout
-
-
-def test_fingerprints_of_shorter_runs_equal_their_own(outputs):
-    config = compose([*LINE, "num_epoch=4"])
-    digests = {"train": "0", "val": "1"}
-    expected = [fingerprint(compose([*LINE, f"num_epoch={n}"]), digests) for n in (3, 2, 1)]
-    assert list(shorter_fingerprints(config, digests)) == expected
-    assert len(set(expected)) == 3
