@@ -65,13 +65,6 @@ def test_rrelu_slopes_are_uniform_between_bounds(bounds, seed):
     assert abs(float(slopes.var()) - width**2 / 12) <= 5.5 * width**2 / (180 * N) ** 0.5 + 1e-6
 
 
-def test_rrelu_scales_only_negative_values_each_by_another_slope():
-    x = torch.linspace(-4, 4, 801)
-    out = seeded(RReLU())(x)
-    assert torch.equal(out[x >= 0], x[x >= 0])
-    assert len((out / x)[x < 0].unique()) > 350
-
-
 @given(bounds=ranges)
 @settings(max_examples=20)
 def test_rrelu_in_evaluation_is_leaky_relu_with_mean_slope(bounds):
@@ -87,9 +80,3 @@ def test_gradients_match_finite_differences():
     x = torch.linspace(-4, 4, 24, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: seeded(RReLU())(x), x)
     assert torch.autograd.gradcheck(lambda x: seeded(Dropout(0.5))(x), x)
-
-
-@pytest.mark.parametrize("layer", [Dropout(0.5), RReLU()])
-def test_random_layers_keep_nan(layer):
-    seeded(layer, seed=2)
-    assert layer(torch.full((100,), torch.nan)).isnan().all()

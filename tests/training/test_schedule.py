@@ -60,26 +60,6 @@ def test_cosine_schedule_after_warm_up_covers_remaining_steps():
     assert warm[10:] == pytest.approx(ours(Schedule(ScheduleShape.cosine, 0.0, 0.5, 0.0, 1), 30))
 
 
-schedules = st.builds(
-    Schedule,
-    st.sampled_from(list(ScheduleShape)),
-    st.floats(0, 0.999),
-    st.floats(0, 1),
-    st.floats(1e-6, 1),
-    st.integers(1, 5),
-)
-
-
-@given(schedules, st.integers(1, 300))
-@settings(max_examples=50)
-def test_learning_rate_factor_rises_then_falls_between_0_and_1(schedule, steps):
-    factors = ours(schedule, steps)
-    top = factors.index(max(factors))
-    assert factors[: top + 1] == pytest.approx(sorted(factors[: top + 1]))
-    assert factors[top:] == pytest.approx(sorted(factors[top:], reverse=True))
-    assert all(-1e-9 <= factor <= 1 + 1e-9 for factor in factors)
-
-
 @pytest.mark.parametrize("shape", ScheduleShape)
 @given(warmup=st.floats(0, 0.9), num_epoch=st.integers(1, 30))
 @example(warmup=0.1, num_epoch=30)
