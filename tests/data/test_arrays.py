@@ -47,14 +47,6 @@ def test_one_file_is_split_into_training_and_test_images_that_never_change(tmp_p
     assert (images_of(config(tmp_path / "y.npz"), "test") == 255 - test).all()
 
 
-def test_class_of_which_all_images_are_test_images_has_a_name(tmp_path):
-    np.savez(tmp_path / "x.npz", images=GRAY, labels=LABELS)
-    test = images_of(config(tmp_path / "x.npz"), "test")
-    labels = np.where((test[0] == GRAY).all((1, 2)), 7, LABELS)
-    np.savez(tmp_path / "x2.npz", images=GRAY, labels=labels)
-    assert with_class_names(config(tmp_path / "x2.npz")).dataset.class_names == [*"01234567"]
-
-
 @pytest.mark.parametrize("engine", ["torch", "native"])
 def test_gray_images_of_any_shape_are_resized(engine, tmp_path):
     np.savez(tmp_path / "x.npz", images=np.asfortranarray(GRAY[..., None]), labels=(LABELS + 1).astype(">i2"))

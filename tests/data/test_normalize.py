@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from lenet_exp.data import normalization
 from lenet_exp.data.normalization import normalize
 
 
@@ -29,10 +28,3 @@ def as_torchvision_does(raw: torch.Tensor, white: int) -> torch.Tensor:
 def test_normalization_equals_torchvision_resize_with_antialias(n, height, width, white, seed):
     raw = pixels((n, height, width), white, seed)
     torch.testing.assert_close(normalize(raw, white), as_torchvision_does(raw, white), rtol=0, atol=1e-6)
-
-
-def test_normalization_in_chunks_does_not_change_the_result():
-    raw = pixels((normalization.CHUNK + 3, 8, 8), 16, 0)
-    whole = normalize(raw, 16)
-    assert torch.equal(whole[: normalization.CHUNK], normalize(raw[: normalization.CHUNK], 16))
-    assert torch.equal(whole[normalization.CHUNK :], normalize(raw[normalization.CHUNK :], 16))

@@ -10,35 +10,14 @@ import sys
 import cloudpickle
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lenet_exp.data import images
 from lenet_exp.data.images import data_digests, load_training_data, share_datasets, use_shared_datasets
-from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 from tests.tools.commands import ROOT
 from tests.tools.configs import compose
 
 CPU = torch.device("cpu")
 DIGITS = compose(["dataset=digits"])
-
-
-@given(
-    shape=st.lists(st.integers(1, 5), max_size=4),
-    dtype=st.sampled_from([torch.float32, torch.int64, torch.uint8]),
-)
-@settings(max_examples=20)
-def test_mapped_tensor_equals_shared_tensor(shape, dtype):
-    tensor = torch.arange(torch.Size(shape).numel()).reshape(shape).to(dtype)
-    shared = to_shared_memory(tensor)
-    try:
-        mapped = from_shared_memory(shared)
-        assert mapped.dtype == dtype
-        assert torch.equal(mapped, tensor)
-        mapped.fill_(9)  # a write stays in its process
-        assert torch.equal(from_shared_memory(shared), tensor)
-    finally:
-        os.close(shared.descriptor)
 
 
 def test_training_data_are_equal_from_shared_memory(monkeypatch):
