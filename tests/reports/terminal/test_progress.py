@@ -8,7 +8,6 @@ import re
 import pytest
 from rich.console import Console
 
-import lenet_exp
 from lenet_exp.reports.terminal import progress
 from tests.tools.commands import MINE, SMALL, lenet_train
 from tests.tools.terminals import Terminal
@@ -58,17 +57,6 @@ def test_brackets_in_run_name_are_not_markup_in_progress_bar(monkeypatch):
     assert "[shift,flip] [/x]" in out.getvalue()
 
 
-@pytest.mark.by_hand
-def test_progress_bar_of_run_disappears_at_end(ready):
-    terminal = Terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready, cold=True)  # slow enough to be seen
-    assert terminal.shows(r"\d+/12 .* \d+\.\d\d%.* \d\.\d{4}.*\d:\d\d:\d\d")  # with the time left
-    assert terminal.shows(None)
-    assert terminal.process.wait(60) == 0, terminal.sent
-    assert "loading PyTorch" in terminal.sent.splitlines()[0]
-    assert re.findall(EPOCH, terminal.sent, re.MULTILINE) == []
-    assert re.search(r"[\r\n]best .*%", terminal.sent.rpartition("━")[2])
-
-
 @pytest.mark.slow(seconds=10)
 def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=12", "activation=raises,selu", "sweep.workers=1")
@@ -82,15 +70,3 @@ def test_sweep_has_progress_bar_for_sweep_and_runs(ready):
     assert re.search(r"selu: \d\d\.\d\d%", plain)
     assert re.search(r"raises: .*broken on purpose", plain)
     assert "1 finished, 1 failed" in plain.rpartition("━")[2]
-
-
-def test_notebook_shows_log_lines_below_cell(ready, capsys, monkeypatch):
-    monkeypatch.setattr(progress.log, "handlers", [])  # of earlier commands in this process
-    lenet_exp.train([*QUICK, "num_epoch=3"])
-    assert capsys.readouterr().out == ""
-    monkeypatch.setattr(progress.console, "is_jupyter", True)
-    lenet_exp.train([*QUICK, "num_epoch=3", "seed=1"])
-    lines = capsys.readouterr().out.splitlines()
-    assert [re.findall(EPOCH, line)[0][:2] for line in lines[2:5]] == [("1", "3"), ("2", "3"), ("3", "3")]
-    assert any(lines[1].endswith(str(path)) for path in (ready / "runs").iterdir())
-    assert progress.log.handlers == []
