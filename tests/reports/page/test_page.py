@@ -19,7 +19,6 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.reports.columns import columns, on_test
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
-from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import effect_lines, print_comparison
@@ -112,13 +111,6 @@ def test_page_links_only_to_runs_and_allows_no_other_scripts(comparison, tmp_pat
     assert policy.count("'sha256-") == 2
 
 
-def test_page_without_server_has_no_links(comparison, tmp_path):
-    runs = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in comparison.groups for run in g.runs]
-    read = written(*compare_runs(runs), tmp_path / "x.html", RunSource(COMMAND, COMMAND, "mlflow.db"))
-    assert read.addresses == []
-    assert ("data-page", f"#/runs/{'a' * 32}") in read.attributes
-
-
 def test_page_shows_provenance_of_runs(tmp_path):
     def provenance(torch: str) -> Provenance:
         execution = {"engine": "native", "device": "cpu", "num_threads": 1, "device_model": "EPYC <9>"}
@@ -159,11 +151,6 @@ def test_page_shows_two_datasets(comparison, tmp_path):
     assert len(read.ids) == len(set(read.ids))
 
 
-def test_axis_is_logarithmic_for_widely_spaced_values():
-    assert all(is_log(values.split()) for values in ("0.001 0.01 0.1", "1e-4 1", "0.001 0.03 0.1 -"))
-    assert not any(is_log(values.split()) for values in ("0.1 0.2 0.3", "0 0.01 0.1", "relu selu"))
-
-
 def test_next_command_is_complete():
     """tests/comparison/test_compare.py tests which step is next."""
     close = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.919], activation="relu")]
@@ -180,17 +167,6 @@ def test_next_command_is_complete():
     assert (fresh[0], [word for word in fresh if "seed" in word]) == ("lenet-train", ["seed=range(4,9)"])
     assert shlex.split(typed(single, searched=True))[-1] == "seeds=5"
     assert typed(single, trials=True) is None  # a search with another objective takes no seeds
-
-
-def test_reports_show_next_command_once(tmp_path):
-    runs = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
-    (found,) = compare_runs(runs, design=Design(len(runs), 0, sweep="ab12"))
-    command = next_command(found, COMMAND)
-    assert next_step(found).endswith(f": {command}")
-    assert next_step(found, command) == next_step(found).removesuffix(f" {command}")
-    assert written(found, tmp_path / "x.html").text.count(command) == 1
-    write_comparison(tmp_path / "x.md", [found], SOURCE)
-    assert (tmp_path / "x.md").read_text().count(command) == 1
 
 
 def test_markdown_report_renders_as_table_and_is_truncated(comparison, tmp_path):
