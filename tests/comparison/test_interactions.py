@@ -16,7 +16,6 @@ from benchmarks.studies import Grid, interaction_row
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.effects import effects
 from lenet_exp.comparison.group import grouped
-from lenet_exp.comparison.multiplicity import holm_adjusted
 from lenet_exp.comparison.studies.interactions import interaction_test
 from lenet_exp.reports.escape import as_line
 from lenet_exp.reports.files.comparison_file import write_comparison
@@ -148,10 +147,6 @@ def test_seeds_without_variation_cannot_be_tested():
     assert (found.pairs, bool(found.no_test)) == ([], True)
 
 
-def test_holm_adjusted_p_values_compare_with_the_level():
-    assert holm_adjusted(np.array([0.04, 0.01, 0.02])) == pytest.approx([0.04, 0.03, 0.04])
-
-
 def test_every_report_states_the_same_interaction(tmp_path):
     comparison = sweep()
     (line,) = (line for line in effect_lines(comparison) if "interact (" in line)
@@ -200,12 +195,6 @@ def test_effects_are_deviations_from_overall_mean():
     assert shares["activation"] == pytest.approx(0.0001 / (0.0001 + 0.0006), rel=1e-6)
     assert found.seeds == pytest.approx(0, abs=1e-9)
     assert found.interactions == pytest.approx(0, abs=1e-9)
-
-
-def test_duplicate_seed_counts_once():
-    runs = [made(seed, 0.9 + seed / 100, activation=a) for a in ACTIVATIONS for seed in (*SEEDS, *SEEDS)]
-    levels = [level for e in effects(grouped(runs), BOTH[:1]).flags for level in e.levels]
-    assert [(level.finished, level.runs) for level in levels] == [(len(SEEDS), len(SEEDS))] * 2
 
 
 @given(st.lists(st.floats(0.1, 1.0), min_size=24, max_size=24).filter(lambda v: np.std(v) > 1e-3))

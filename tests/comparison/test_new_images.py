@@ -69,12 +69,6 @@ def lucky() -> np.ndarray:
     return classified([2.0, 2.0], hard, rng)
 
 
-@pytest.mark.parametrize("n", [1, 7, 8, 250])
-def test_packed_images_are_unpacked(n):
-    right = torch.rand(n, generator=torch.Generator().manual_seed(n)) < 0.5
-    assert unpacked(packed(right)).tolist() == right.tolist()
-
-
 @pytest.mark.parametrize("text", ["99999999999:AAAA", "8", "x:AAAA", "-1:AAAA", "-3:", "0:", ""])
 def test_record_with_a_wrong_number_of_bits_is_refused(text):
     with pytest.raises(ValueError, match=r"bit|int"):
@@ -113,13 +107,6 @@ def test_lead_on_these_images_alone_does_not_hold_on_new_images(lucky):
     assert found.leads[1].ahead
     assert found.new_images.behind == []
     assert "not shown on new images" in scope(found, found.groups[1:])
-
-
-@pytest.mark.parametrize(("select", "after"), [("best", True), ("last", False)])
-def test_sentence_names_the_last_epoch_unless_it_is_compared(clear, select, after):
-    found = compared(runs_of(clear, training__select=select))
-    assert ("last epoch" in scope(found, found.groups[1:])) is after
-    assert "new images" in scope(found, found.groups[1:])
 
 
 def test_test_images_are_preferred_if_all_runs_have_results(clear, lucky):

@@ -17,7 +17,7 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, shaffer_levels
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others, means, pairs
 from lenet_exp.comparison.power import Power, detectable, shrunk
-from lenet_exp.comparison.statistics import against_chosen, against_fixed, judged, mean_interval
+from lenet_exp.comparison.statistics import against_chosen, against_fixed, judged
 
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
 SEEDED = st.dictionaries(st.tuples(st.integers(0, 7), st.just(0)), ACCURACY, min_size=1, max_size=6)
@@ -31,16 +31,6 @@ def by_seed(values):
 
 def best_first(groups):
     return sorted(groups, key=lambda g: -np.mean(list(g.values())))
-
-
-def test_interval_of_mean_uses_students_t():
-    values = [0.901, 0.905, 0.899, 0.908]
-    # t(0.975, 3) = 3.1824, from a table
-    half = 3.1824 * np.std(values, ddof=1) / 2
-    assert mean_interval(by_seed(values)) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-6)
-    assert all(math.isnan(x) for x in mean_interval(by_seed([0.9])))
-    assert mean_interval(by_seed([0.9, 0.9, 0.9])) == pytest.approx((0.9, 0.9))
-    assert mean_interval(by_seed([0.1, 0.99, 1.0])) == (0, 1)  # no accuracy is outside this range
 
 
 @pytest.mark.parametrize("against", [against_chosen, against_fixed])
@@ -293,17 +283,6 @@ def test_shaffer_levels_follow_from_possible_equalities(groups):
     assert list(shaffer_levels(groups)) == pytest.approx([LEVEL / n for n in at_most])
 
 
-@given(st.lists(st.floats(0, 0.2) | st.just(float("nan")), min_size=1, max_size=6))
-def test_p_is_significant_only_if_all_smaller_p_are_significant(p):
-    small = step_down(np.array(p), holm_levels(len(p)))
-    order = sorted(range(len(p)), key=lambda i: (np.isnan(p[i]), p[i]))
-    expected, going = [False] * len(p), True
-    for rank, i in enumerate(order):
-        going = going and p[i] <= LEVEL / (len(p) - rank)
-        expected[i] = going
-    assert list(small) == expected
-
-
 KNOWN = 1e9  # degrees of freedom of a known standard deviation
 
 
@@ -334,12 +313,6 @@ def test_seeds_reach_80_percent_power_for_estimated_variance(df):
     estimates = np.sqrt(rng.chisquare(df, 200) / df)
     reached = [exact_power(Power([sd], [df]).seeds(ratio), ratio, LEVEL) for sd in estimates]
     assert 0.79 <= np.mean(reached) <= 0.87
-
-
-def test_detectable_difference_requires_given_number_of_seeds():
-    found = Power([0.002, 0.003], [6, 6])
-    detected = found.detects(20)
-    assert found.seeds(detected) <= 20 < found.seeds(detected - 0.0002)
 
 
 def test_confirmation_has_at_least_three_seeds():
