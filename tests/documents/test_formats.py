@@ -39,7 +39,7 @@ from tests.upgrade.stored import RELEASES, stored
 PAGE = ROOT / "docs" / "reference" / "formats.md"
 UNRELEASED = "next"  # release in which a field appears that no release has stored yet
 NOT_IN_ARCHIVES = {"Owner", "PlacePlan"}  # they exist only while a process runs
-MANY, MOST = "many modules", 6
+MANY = "many modules"
 NOT_STORED = {"other", "outputs"}
 # Release 0.1 wrote these fields at the end of a run or sweep. The sweep in release_0.1 was killed before its end.
 LATE = {"DeliveredRun": {"reason"}, "SweepPlan": {"shown"}}
@@ -61,10 +61,6 @@ class Row:
     def title(self) -> str:
         """The title of the first column."""
         return next(iter(self.cells))
-
-    def modules(self, *columns: str) -> list[str]:
-        """The modules in some of the columns."""
-        return [name for column in columns for name in quoted(self.cells[column])]
 
 
 def quoted(text: str) -> list[str]:
@@ -235,16 +231,3 @@ def test_every_module_on_the_page_exists():
     assert wrong == set()
     cells = [cell for row in ROWS for title, cell in row.cells.items() if title in {"written by", "read by"}]
     assert [cell for cell in cells if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell)] == []
-
-
-def test_documented_readers_of_a_field_mention_the_field():
-    words = {module: set(re.findall(r"\w+", path.read_text())) for module, path in FILES.items()}
-    wrong = []
-    for row in table("field"):
-        readers = row.modules("read by")
-        for name in row.names:
-            using = [module for module in FILES if name in words[module]]
-            wrong += [(row.heading, name, reader) for reader in readers if module_of(reader) not in using]
-            if len(readers) > MOST or (row.cells["read by"] == MANY and len(using) <= MOST):
-                wrong.append((row.heading, name, row.cells["read by"]))
-    assert wrong == []
