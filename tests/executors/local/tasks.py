@@ -43,13 +43,8 @@ def prepare(sets: object) -> None:
     prepared.append(sets)
 
 
-def prepare_slowly(sets: object) -> None:
-    time.sleep(2)
-
-
 def pool(
     *calls: Sequence[Any],
-    prepare: Callable[..., None] = prepare,
     workers: int = 1,
     retries: int = 0,
     time_limit: float | None = None,
@@ -173,12 +168,9 @@ def shout(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def pool_of_waiting(file: str, started: str = "") -> None:
-    """Run a pool whose only job waits for SIGTERM; with `started`, write the worker's process ID to that file."""
-    with pool((wait_for_the_end, file), prepare=prepare_slowly if started else prepare) as made:
-        if started:
-            made.next_done(0.01)
-            Path(started).write_text(str(made.running[0]))
+def pool_of_waiting(file: str) -> None:
+    """Run a pool whose only job waits for SIGTERM."""
+    with pool((wait_for_the_end, file)) as made:
         made.next_done(60)
 
 

@@ -60,12 +60,6 @@ def gpus(monkeypatch):
 
 
 @pytest.mark.usefixtures("gpus")
-def test_each_worker_selects_its_own_gpu(tmp_path):
-    done = run(*[(tasks.meet, tmp_path, n, 2) for n in range(3)], workers=3, devices=[1, 3])
-    assert sorted(d.value for d in done.values()) == [(0, [1]), (1, [3]), (2, [1])]
-
-
-@pytest.mark.usefixtures("gpus")
 def test_retried_job_gets_gpu_of_dead_worker(tmp_path):
     jobs = [(task, tmp_path, n, 1) for n, task in enumerate((tasks.meet, tasks.die_and_meet))]
     done = run(*jobs, workers=2, retries=1, devices=[1, 3])
@@ -163,26 +157,17 @@ def test_closing_the_pool_kills_running_jobs(tmp_path):
     until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
 
 
-def kill_pool(*files: Path) -> None:
-    """Run a pool whose job waits, kill its process once the last file has the worker's ID, and wait for the worker."""
-    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting(*{[str(f) for f in files]!r})"
+@pytest.mark.slow(seconds=4)
+def test_job_ends_cleanly_when_process_of_pool_is_killed(tmp_path):
+    file = tmp_path / "file"
+    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    until(lambda: files[-1].exists() and files[-1].read_text() != "")
-    worker = int(files[-1].read_text())
+    until(lambda: file.exists() and file.read_text() != "")
+    worker = int(file.read_text())
     owner.kill()
     owner.wait()
     until(lambda: not alive(worker))
-
-
-@pytest.mark.slow(seconds=4)
-def test_job_ends_cleanly_when_process_of_pool_is_killed(tmp_path):
-    kill_pool(tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "ended cleanly"
-
-
-def test_starting_worker_of_killed_pool_begins_no_job(tmp_path):
-    kill_pool(tmp_path / "file", tmp_path / "started")
-    assert not (tmp_path / "file").exists()
+    assert file.read_text() == "ended cleanly"
 
 
 def test_worker_output_is_appended_to_a_file(tmp_path):
