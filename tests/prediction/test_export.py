@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import resource
 import sys
 import zipfile
 from collections.abc import Callable
@@ -17,7 +16,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lenet_exp.commands import export
 from lenet_exp.errors import UserError
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.prediction import portable
@@ -27,7 +25,7 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
 from lenet_exp.training.trained.weights import load_weights
-from tests.tools.commands import ROOT, SMALL, end, refused, start
+from tests.tools.commands import ROOT, SMALL, refused
 from tests.tools.stores import client, runs
 
 needs_onnx = pytest.mark.skipif(
@@ -180,20 +178,6 @@ def test_invalid_export_gives_one_line_error_and_writes_nothing(typed, main, wor
 def test_missing_onnx_package_names_extra_to_install(package, main, workdir, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     refused(main("format=onnx", program="export"), package, "pip install 'lenet_exp[onnx]'\n")
-    assert list(workdir.iterdir()) == []
-
-
-def main() -> None:
-    """Run lenet-export with a limit of 100 kB per file."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    sys.dont_write_bytecode = True  # other processes would read truncated bytecode
-    export.main()
-
-
-@pytest.mark.parametrize("name", ["pt2", "safetensors"])
-def test_full_disk_gives_one_line_error_and_leaves_no_file(name, workdir, outputs):
-    done = end(start(f"format={name}", outputs=outputs, cwd=workdir, module="tests.prediction.test_export"))
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert list(workdir.iterdir()) == []
 
 

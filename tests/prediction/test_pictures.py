@@ -53,11 +53,6 @@ def test_digits_with_thin_and_thick_strokes_are_recognized(side, width, backgrou
     assert labels([prepared(draw(digit, style, tmp_path / str(digit))) for digit in STROKES]) == list(STROKES)
 
 
-def test_thin_line_is_visible_in_small_picture_box(tmp_path):
-    style = Style((320, 320), 1, "L", 255, 0)
-    assert prepared(draw(7, style, tmp_path / "seven"), "dataset.picture_box=8").frame.max() == 255
-
-
 def test_drawing_contains_separate_strokes_without_specks(tmp_path):
     pixels = np.full((100, 100), 255, np.uint8)
     pixels[20:80, 30:40] = pixels[20:28, 50:70] = 0
