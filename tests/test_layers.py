@@ -205,11 +205,6 @@ def test_few_dictionaries_are_untyped():
     assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS
 
 
-def test_no_message_says_allowed_is():
-    texts = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("lenet_exp/**/*.py")}
-    assert not [path for path, text in texts.items() if re.search(r"allowed (is|are)\b", text)]
-
-
 def test_no_module_shadows_a_function_of_the_api():
     """`import lenet_exp.x.y` would replace a function `lenet_exp.x`."""
     folders = {path.name for path in (ROOT / "lenet_exp").iterdir()}

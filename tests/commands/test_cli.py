@@ -281,13 +281,6 @@ def test_help_shows_overridden_values(main):
     assert "optimizer=nope" in main("optimizer=nope", "--help").stderr
 
 
-@pytest.mark.parametrize("removed", ["dataset.class_names", "model", "augmentation.shift"])
-def test_help_lacks_removed_flags(removed, main):
-    done = main(f"~{removed}", "--help-all")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert not [flag for flag in listed(done.stdout) if flag == removed or flag.startswith(f"{removed}.")]
-
-
 def test_completion_offers_the_options_of_a_group(main, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "lenet-train activation=")
     monkeypatch.setenv("COMP_POINT", "23")
