@@ -100,24 +100,19 @@ PREPARE: dict[str, Callable[[Any], object]] = {
     "Tied": tie,
     "PlainList": hide_layer,
     "CountingBuffer": lambda net: net.register_buffer("steps", torch.zeros(())),
-    "LostBuffer": lambda net: net.register_buffer("steps", torch.zeros(()), persistent=False),
     "ConstantBuffer": lambda net: net.register_buffer("scale", torch.linspace(0, 1, 10), persistent=False),
     "RandomBuffer": lambda net: net.register_buffer("scale", torch.randn(10), persistent=False),
     "BatchNorm": lambda net: net.add_module("norm", nn.BatchNorm2d(1)),
     "Dropout": lambda net: net.add_module("norm", nn.Dropout()),
     "OurDropout": lambda net: net.add_module("norm", SeededDropout(0.5)),
     "Idle": lambda net: net.add_module("idle", nn.Linear(2, 2)),
-    "NumpyWeights": lambda net: net.fc.bias.data.fill_(np.random.rand()),
     "Raises": lambda net: fail(RuntimeError("broken\nin two lines")),
-    "BaseInInit": lambda net: fail(Base("deep")),
     "ExitInInit": lambda net: fail(SystemExit(0)),
-    "Prints": lambda net: print("constructed"),
     "Huge": lambda net: net.register_parameter("huge", nn.Parameter(torch.empty(10**15))),
     "BrokenGradient": lambda net: net.fc.weight.register_hook(lambda gradient: fail(RuntimeError("no gradient"))),
     "HookedOutput": lambda net: net.fc.register_forward_hook(lambda module, inputs, output: output * 2),
     "HookedGradient": lambda net: net.fc.weight.register_hook(lambda gradient: gradient / 2),
     "SpectralNorm": lambda net: parametrizations.spectral_norm(net.fc),
-    "WeightNorm": lambda net: parametrizations.weight_norm(net.fc),
     "Scripted": lambda net: net.add_module("fc", torch.jit.script(net.fc)),
     "Compiled": lambda net: net.add_module("fc", torch.compile(net.fc, backend="eager")),
     "Lock": lock,
@@ -125,19 +120,15 @@ PREPARE: dict[str, Callable[[Any], object]] = {
 }
 
 FORWARD: dict[str, Callable[..., Any]] = {
-    "OneNumberPerImage": lambda net, x: net.logits(x)[:, 0],
     "Nan": lambda net, x: net.logits(x) * float("nan"),
     "Tuple": lambda net, x: (net.logits(x),),
-    "Nothing": lambda net, x: None,
     "Complex": lambda net, x: net.logits(x).to(torch.complex64),
     "DoubleInside": lambda net, x: net.logits(x.double()),
     "Brain": lambda net, x: net.logits(x.bfloat16()).float(),
-    "NoParameters": lambda net, x: x.flatten(1)[:, :10],
     "Tied": lambda net, x: net.logits(net.second(net.first(x.flatten(1)).relu())),
     "LateParameter": late_parameter,
     "PlainList": lambda net, x: net.layers[0](x.flatten(1)),
     "CountingBuffer": lambda net, x: net.logits(x) / count(net, net.training),
-    "LostBuffer": lambda net, x: net.logits(x) / count(net, net.training),
     "ConstantBuffer": lambda net, x: net.logits(x) * net.scale,
     "RandomBuffer": lambda net, x: net.logits(x) * net.scale,
     "Counter": lambda net, x: net.logits(x) / count(net, net.training),
@@ -154,7 +145,6 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "FreshNumpyNoise": lambda net, x: net.logits(x) * (np.random.default_rng().random() if net.training else 1.0),
     "PythonNoise": lambda net, x: net.logits(x) * random.random(),
     "EvalShape": lambda net, x: net.logits(x)[:, : 10 if net.training else 5],
-    "EvalChannels": lambda net, x: net.logits(x if net.training else x.repeat(1, 2, 1, 1)),
     "EvalError": lambda net, x: net.logits(x) if net.training else fail(ValueError("no eval")),
     "EvalInPlace": lambda net, x: net.logits(x if net.training else x.clamp_(-0.5, 0.5)),
     "TrainInPlace": lambda net, x: net.logits(x.mul_(2) if net.training else x * 2),
@@ -162,30 +152,21 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "NoArguments": lambda net: torch.zeros(2, 10),
     "Recursive": lambda net, x: net(x),
     "Detached": lambda net, x: net.logits(x).detach(),
-    "NoGrad": torch.no_grad()(Net.forward),
     "Squeezed": lambda net, x: net.logits(x).squeeze(0),  # a single image has no batch dimension
     "EvenBatches": lambda net, x: net.logits(x.view(2, -1, 1024).flatten(0, 1)),
-    "FixedBatch": lambda net, x: net.logits(x.view(32, 1024)),
     "View": lambda net, x: net.logits(x.repeat(1, 2, 1, 1).contiguous(memory_format=torch.channels_last).view(2, -1)),
     "NotSmall": lambda net, x: fail(ValueError("batch too small")) if 2 < len(x) < 32 else net.logits(x),
     "BaseInForward": lambda net, x: fail(Base("deep")),
-    "ExitInForward": lambda net, x: fail(SystemExit(0)),
     "BaseInTraining": lambda net, x: fail(Base("deep")) if len(x) > 2 else net.logits(x),
     "ExitInTraining": lambda net, x: fail(SystemExit(0)) if len(x) > 2 else net.logits(x),
 }
 
 METHODS: dict[str, dict[str, Callable[..., Any]]] = {
     "OwnCall": {"__call__": lambda net, x: net.forward(x)},
-    "EmptyState": {"state_dict": lambda net, *args, **kwargs: {}},
     "PartialState": {"state_dict": lambda net, *args, **kwargs: {"fc.weight": net.fc.weight.detach()}},
     "ZeroState": {"state_dict": lambda net, *args, **kwargs: {n: 0 * p.detach() for n, p in net.named_parameters()}},
     "ExtraState": {"get_extra_state": lambda net: {"a": 1}, "set_extra_state": lambda net, state: None},
     "Getattr": {"__getattr__": lambda net, name: nn.Module.__getattr__(net, name)},
-    "KeyErrorInGetattr": {
-        "__getattr__": lambda net, name: (
-            fail(KeyError(name)) if name == "generator" else nn.Module.__getattr__(net, name)
-        )
-    },
 }
 
 for name in PREPARE | FORWARD | METHODS:
