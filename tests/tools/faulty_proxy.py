@@ -1,7 +1,6 @@
 """An HTTP proxy between a client and a real MLflow server that fails as networks and servers do. Its modes:
 
 pass          every request is answered
-refuse        the port is closed
 drop          the connection closes before the request reaches the server
 half          the server executes the request, and only half of its response arrives
 hang          the request is accepted and never answered
@@ -45,12 +44,8 @@ class FaultyProxy:
     def set(self, mode: str) -> None:
         """Set the mode, and drop requests that hang."""
         with self._changed:
-            before, self._mode = self._mode, mode
+            self._mode = mode
             self._changed.notify_all()
-        if mode == "refuse":
-            self.close()
-        elif before == "refuse":
-            self._listen()
 
     def wait_for_requests(self, count: int) -> None:
         """Wait for this number of further requests."""
@@ -97,8 +92,7 @@ class FaultyProxy:
         elif mode == "drop":
             request.close_connection = True
         elif mode.isdigit():
-            headers = {"Retry-After": self.retry_after} if self.retry_after is not None else {}
-            send(request, int(mode), headers, b"")
+            send(request, int(mode), {}, b"")
         else:
             if mode == "slow":
                 time.sleep(5)
