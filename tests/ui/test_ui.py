@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
-from lenet_exp.ui.links import MOST_COLUMNS, View, _differing
+from lenet_exp.ui.links import MOST_COLUMNS, View
 from tests.browser.served import Served, lenet_ui, links_in
 from tests.tools.commands import SMALL, end, free_port, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, files, runs
@@ -59,18 +59,6 @@ def processes_of(port: int) -> list[str]:
 def test_invalid_request_gives_one_line_error(main, ready, workdir, arguments, said):
     (workdir / "none.db").write_text("this is no database, but long enough to look like a file that holds one\n" * 9)
     refused(main(*arguments, program="ui"), *said, program="ui")
-
-
-def test_columns_are_params_that_differ_between_runs():
-    both = {"optimizer.lr": "0.1", "schedule.shape": "cosine", "schedule.warmup": "0", "seed": "0"}
-    runs = [both, both | {"schedule.shape": "linear", "seed": "1"}, both | {"schedule.warmup": "0.1", "seed": "2"}]
-    swept = ["optimizer.lr", "seed"]
-    assert _differing(swept, runs) == swept  # even with one value left
-    assert _differing(["seed", "schedule"], runs) == ["seed", "schedule.shape", "schedule.warmup"]
-    assert _differing(["experiment"], runs) == ["schedule.shape", "schedule.warmup", "seed"]
-    assert _differing(["seed"], []) == []
-    many = [{f"optimizer.flag_{i}": value for i in range(40)} for value in "ab"]
-    assert len(_differing(["optimizer"], many)) == MOST_COLUMNS
 
 
 def test_saved_view_fits_into_tag_of_oldest_supported_mlflow():
