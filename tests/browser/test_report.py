@@ -188,19 +188,6 @@ def test_numeric_chart_has_a_line_per_combination_and_saves_svg(alone, files, tm
     assert {"relu", "0.001", "0.01", "0.1"} <= texts
 
 
-def test_points_beyond_an_axis_are_marked_with_arrows(alone, files):
-    report = Report(alone).open(files["grid"])
-    x = report.option("intervals")["xAxis"][0]
-    *near, chance = (group for group in grid().groups if group.n > 1)
-    assert all(x["min"] < group.interval[0] and group.interval[1] < x["max"] for group in near)
-    assert chance.mean < x["min"]
-    assert "Arrow" in report.chart("intervals").locator(".note").inner_text()
-    curves = report.option("curves")
-    assert [(at["value"], at["symbolRotate"]) for at in curves["series"][-1]["data"]] == [
-        ([epoch, curves["yAxis"][0]["min"]], 180) for epoch in (1, 2, 3)
-    ]
-
-
 def test_effects_have_intervals_and_are_pale_if_not_significant(alone, files):
     report = Report(alone).open(files["clear"])
     bars, whiskers = report.option("effects")["series"]
