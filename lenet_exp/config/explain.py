@@ -69,7 +69,9 @@ def explain_hydra(error: Exception) -> str:
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
         typed = _quoted(text)
-        return f"{typed}: several values require -m, and a list requires brackets; run: lenet-train -m {typed} ..."
+        name, _, value = typed.partition("=")
+        hint = f"; to set a list, write '{name}=[{value}]'" if name.endswith(("channels", "units", "betas")) else ""
+        return f"{typed}: several values require -m; run: lenet-train -m {typed} ...{hint}"
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
 

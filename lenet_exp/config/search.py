@@ -24,9 +24,9 @@ def check_no_search(config: Config) -> None:
     for flag, neutral in _neutral_values():
         value = value_of(config, flag)
         if value != neutral:
-            grid = f" or, after a grid: lenet-compare confirm={value}" if flag == "confirm" else ""
-            where = f"requires a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{grid}"
-            raise ConfigError(f"{flag}={value}: {where}")
+            typed = f"{flag}={value}"
+            grid = f" or, after a grid: lenet-compare {typed}" if flag == "confirm" else ""
+            raise ConfigError(f"{typed}: requires a search; run: lenet-train -m {SWEEPER} {typed} ...{grid}")
 
 
 def without_search(composed: DictConfig) -> DictConfig:
