@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     which, uri = values["run"], values["tracking.uri"]
     if not which:
         raise ConfigError(
-            "run= is required: a run folder, a run ID, an MLflow run ID, a .safetensors file, or champion:<dataset>"
+            "run= is required: a run folder or ID, an MLflow run ID, a .safetensors file, or champion:<dataset>"
         )
     from lenet_exp.addresses import default_uri
     from lenet_exp.reports.terminal.progress import log_to_console

@@ -5,6 +5,7 @@ sweep.json     the settings, the number of jobs, the MLflow run, and the number 
 stop           request to stop the sweep
 active/<n>     job n is being trained
 ended/<n>      job n has ended (JSON: the reason why it failed before it had a record, or null)
+sweep.log      log of the process of the sweep, with the reason for each retry
 workers.log    output of the workers; on a cluster, workers-<host>.log for each node
 lock, owner.json    the current owner of the sweep (owner.py)
 """

@@ -31,7 +31,7 @@ from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.folders.sweep_progress import OPEN
 from lenet_exp.machine import now_ms, user
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.terminal.progress import Display
+from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.hooks import run_hooks
@@ -199,6 +199,7 @@ def sweep_session(
         sweep.mark_unreported(delivery.name)
         delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
+        after.enter_context(log_to_file(sweep.path / "sweep.log"))
         start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
         seconds, results = 0.0, list[JobResult]()
         # The hooks run while no process owns the sweep, so that they can start other commands.
@@ -284,17 +285,15 @@ def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) 
         kept: plan at the end of the previous session; None if there was no previous session. With `sweep.resume=`, the
             stored command is not replaced.
     """
-    found: dict[str, Any] = {"experiment": config.tracking.experiment}
-    found["tracking_uri"] = frozen_uri(config.tracking.uri)
+    found: dict[str, Any] = {"experiment": config.tracking.experiment, "tracking_uri": frozen_uri(config.tracking.uri)}
     found["users"] = list(dict.fromkeys([*(kept.users if kept is not None else ()), user()]))
     found["tags"] = (kept.tags if kept is not None else {}) | flat(config.tracking.tags)
     if kept is not None and not request.overrides:
         return found
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
-    found |= {"confirms": confirms, "points": config.sweep.points}
+    found |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
     if kept is None or config.sweep.margin is not None:
         found["margin"] = config.sweep.margin
-    found["directory"] = str(Path.cwd())
     found |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}
     if request.search is not None:
         found["search"] = request.search.resumed_from(kept.search if kept is not None else None)

@@ -46,6 +46,8 @@ def test_run_fails_alone_after_retry_of_dead_worker(ready, tmp_path):
     assert done.returncode == 1
     (message,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]
     assert "SIGKILL" in message
+    (log,) = ready.glob("sweeps/*/sweep.log")
+    assert "SIGKILL; retrying" in log.read_text()
     assert counts(done)[0] == {"finished": 1, "failed": 1}
     states = {run.info.run_name: run.info.status for run in runs(client(ready))}
     assert states == {"seed=0": "FAILED", "seed=1": "FINISHED"}

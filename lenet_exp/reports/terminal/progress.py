@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class _Formatter(logging.Formatter):
 def log_to_console() -> None:
     """Print log lines from lenet_exp (INFO and above) to the terminal. Repeated calls change nothing."""
     log.setLevel(logging.DEBUG)
-    log.propagate = False
+    log.propagate = logging.raiseExceptions = False  # a full disk must not print tracebacks
     if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
         handler = _ConsoleHandler(logging.INFO)
         handler.setFormatter(_Formatter("%(message)s"))
@@ -82,7 +82,7 @@ def log_to_notebook() -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append all log lines to a run's log file for the duration of a `with` block."""
+    """Append all log lines to the log file of a run or a sweep for the duration of a `with` block."""
     with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
         yield
 
@@ -95,7 +95,8 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the disk is full
+            handler.close()
 
 
 @contextmanager
