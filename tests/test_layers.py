@@ -59,7 +59,7 @@ GROUND = {
 }
 MOST_FILES = 20
 MOST_OF_A_NAME = 2
-MOST_UNTYPED = 30
+MOST_UNTYPED = 20
 MOST_CODE_LINES = 23_000
 MOST_POSITIONAL = 4  # positional arguments of a call
 LONGEST_TEST = 70  # characters in the name of a test

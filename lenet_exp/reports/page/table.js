@@ -1,5 +1,6 @@
 // The leaderboard: sorting, a filter, expandable rows, and the selection of configurations for the charts.
 const FIRST = 20; // number of rows that are initially visible
+const SORTED_BY = { accuracy: "mean", interval: "low", verdict: "remark" }; // fields of a group with another name
 const DRAWN = 6; // number of configurations whose curves are drawn if the user has not selected any
 
 class Leaderboard {
@@ -9,14 +10,9 @@ class Leaderboard {
     this.body = section.querySelector("tbody");
     this.rows = [...this.body.rows];
     data.groups.forEach((group, i) => (group.rank = i));
-    this.keys = [
-      ["rank", (g) => g.rank],
-      ...data.flags.map((flag, f) => [flag.name, (g) => number(g.values[f]) ?? g.values[f]]),
-      ["accuracy", (g) => g.mean],
-      ["interval", (g) => g.low],
-      ...["n", "epoch", "seconds", ...(data.sizes ? ["parameters", "multiply_adds"] : [])].map((name) => [name, (g) => g[name]]),
-      ...[...("test" in data.groups[0] ? ["test"] : []), "remark"].map((name) => [name, (g) => g[name]]),
-    ];
+    const flags = data.flags.map((flag, f) => [flag.name, (g) => number(g.values[f]) ?? g.values[f]]);
+    const heads = [...section.querySelectorAll("th")].map((head) => head.className); // names of columns.py
+    this.keys = heads.map((name) => (name === "flag" ? flags.shift() : [name, (g) => g[SORTED_BY[name] ?? name]]));
     this.addTools();
     this.addHeads();
     this.rows.forEach((row) => this.addTick(row));
