@@ -98,7 +98,8 @@ def confirmation_command(
 ) -> ConfirmationCommand:
     """Plan the confirmation of a sweep's leader on one dataset, and return its command.
 
-    Repeated calls return the same command until the confirmation has ended.
+    Repeated calls return the same command until the confirmation has ended. Seeds of all ended confirmations in the
+    outputs folder count as seen, because a sweep with additional seeds is another sweep.
 
     Raises:
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
@@ -109,12 +110,12 @@ def confirmation_command(
     chosen = [by_run[group.runs[0].id] for group in wanted.groups]
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
     with_splits = SPLIT in sweep.started().swept
-    before = [job.config for s in [sweep, *ended] for job in s.jobs()]
+    tested = [s for s in all_sweeps(sweep.outputs) if s.started().confirmed is not None]
+    before = [job.config for s in [sweep, *tested] for job in s.jobs()]
     seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
     seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
     own = [f"sweep.confirms={sweep.id}", request.flag]
-    config_dir = config_dir_of(sweep.started())
-    columns, configs = _columns(chosen), [job.config for job in chosen]
+    config_dir, columns, configs = config_dir_of(sweep.started()), _columns(chosen), [job.config for job in chosen]
     if request.against is not None:
         sides = leader_and_baseline(chosen[0], request.against, Path(config_dir[-1]) if config_dir else None)
         columns = _columns([replace(chosen[0], overrides=sides.fixed)])

@@ -83,6 +83,9 @@ def test_printed_command_tests_leader_on_new_seeds(swept, compare):
     other = compare("confirm=50")
     assert f"sweep {test.id}" in other.stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
+    more = [flag if flag != "seed=0,1" else "seed=0,1,2" for flag in LINE]
+    succeeded(lenet_train(*more, outputs=swept))  # another sweep, whose seeds from 1000 on are not new either
+    assert any(argument.startswith("seed=range(2000,") for argument in printed(compare("confirm=50")))
 
 
 @pytest.mark.slow(seconds=6)
