@@ -145,7 +145,7 @@ def interactions(groups: Sequence[Group], flags: Sequence[str]) -> Interactions 
         return Interactions(pairs=[], no_test="runs with the same split_seed are not independent")
     grid = largest_full_grid(groups, flags)
     if grid is None:
-        return Interactions(pairs=[], no_test="too many combinations of values have missing or diverged runs")
+        return Interactions(pairs=[], no_test="no two flags form a full grid of finished runs")
     metric, couples = groups[0].metric, combinations(range(len(grid.flags)), 2)
     tested = [found for pair in couples if (found := _tested(grid, *pair, metric=metric)) is not None]
     contrasts = value_contrasts(grid, metric.sign)

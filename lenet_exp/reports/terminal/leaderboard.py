@@ -103,8 +103,8 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     if details or comparison.searched is not None:
         console.lines(*(f"  {line}" for line in effect_lines(comparison)))
     elif len(comparison.groups) > 2 and comparison.leader is not None and not comparison.part:
-        which = f" sweep={comparison.design.sweep}" if comparison.design.sweep else ""
-        console.lines(f"effects of flags and notes: lenet-compare{which} details=true")
+        which = f"lenet-compare sweep={its} details=true" if (its := comparison.design.sweep) else "add details=true"
+        console.lines(f"effects of flags and notes: {which}")
 
 
 def print_datasets(comparisons: Sequence[Comparison]) -> None:

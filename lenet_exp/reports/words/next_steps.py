@@ -38,7 +38,7 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
     several = f"train several new seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
     test_images = f"evaluate the leader on the test images{how}"
-    what, lost = "the lead", f"a lead of {found.points} points"
+    what, lost = "the lead", f"a lead of {points_words(float(found.points or 0))}"
     if found.equivalence:
         what = lost = f"equivalence within {points_words(float(found.points))}"
     return {

@@ -108,7 +108,7 @@ def best_lines(comparison: Comparison) -> list[str]:
     said = [f"The best {of if len(steady) > 1 else f'is {its} (95% confidence)'}{noisy}."]
     if unstable:
         limit = f"standard deviation more than {UNSTABLE:g} times the typical {comparison.metric.number(found.typical)}"
-        said.append(f"Unstable: {names(comparison, unstable)} ({limit}).")
+        said.append(f"Unstable: {names(comparison, unstable)} ({limit}). Error rates do not hold if runs can collapse.")
     return said
 
 
