@@ -113,9 +113,14 @@ def _pair(pairs: Sequence[Interaction], flags: Sequence[str] | None) -> Interact
     """Return the interaction of two flags, the first of which has the lines; by default, the strongest interaction."""
     if flags is None:
         return pairs[0]
-    both = {",".join(names): its for pair in pairs for names, its in
+    both = {_first_flags(names): its for pair in pairs for names, its in
             (((pair.first, pair.second), pair), ((pair.second, pair.first), pair.swapped))}  # fmt: skip
-    return both[one_of("flags", ",".join(flags), list(both))]
+    return both[one_of("flags", _first_flags(flags), list(both))]
+
+
+def _first_flags(names: Sequence[str]) -> str:
+    """Join the names of flags, without those that are zipped with another one (`optimizer with optimizer.lr`)."""
+    return ",".join(name.partition(" with ")[0] for name in names)
 
 
 def leaderboard_figure(comparison: Comparison, *, paper: float = 0) -> Figure:

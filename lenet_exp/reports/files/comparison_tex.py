@@ -86,8 +86,8 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
         for position, group in enumerate(comparison.groups[:shown])
     ]
     kinds = "".join("l" if c.name == "flag" else "r" for c in cols)
-    comments = "".join(f"% {printable(line)}\n" for line in told)
-    return comments + tex_table(said, comparison.dataset, kinds, [heads, *rows])
+    label = f"{comparison.dataset}{'' if comparison.design.confirms is None else '-confirmation'}"
+    return "".join(f"% {printable(line)}\n" for line in told) + tex_table(said, label, kinds, [heads, *rows])
 
 
 def tex_table(caption: str, label: str, kinds: str, cells: Sequence[Sequence[str]]) -> str:

@@ -26,7 +26,7 @@ function interactionChart(its, by) {
     grid: { bottom: 34, top: 24 },
     xAxis: { type: "category", data: its.values[1], name: its.along, nameGap: 26 },
     yAxis: { ...y, name: `${by} validation ${METRIC.name}`, nameGap: 52 },
-    legend: { data: its.values[0], formatter: (name) => `${its.lines} = ${name}` },
+    legend: { data: its.values[0], formatter: (name) => `${its.lines.split(" with ")[0]} = ${name}` },
     series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "item" },
   });
