@@ -24,9 +24,8 @@ def check_no_search(config: Config) -> None:
     for flag, neutral in _neutral_values():
         value = value_of(config, flag)
         if value != neutral:
-            typed = f"{flag}={value}"
-            grid = f" or, after a grid: lenet-compare {typed}" if flag == "confirm" else ""
-            raise ConfigError(f"{typed}: requires a search; run: lenet-train -m {SWEEPER} {typed} ...{grid}")
+            grid = f" or, after a grid: lenet-compare confirm={value}" if flag == "confirm" else ""
+            raise ConfigError(f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{grid}")
 
 
 def without_search(composed: DictConfig) -> DictConfig:

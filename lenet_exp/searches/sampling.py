@@ -16,7 +16,6 @@ from typing import Any
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
-from lenet_exp.files import Json
 
 # Options that users cannot set, because this module sets them or because their values are not plain numbers or words.
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
@@ -128,7 +127,7 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
     return found
 
 
-def _made(make: partial[Any], options: Mapping[str, Json], where: str) -> Any:
+def _made(make: partial[Any], options: Mapping[str, object], where: str) -> Any:
     """Create a sampler or pruner with the user's options, which replace those in `make`.
 
     Raises:
