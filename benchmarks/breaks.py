@@ -318,7 +318,7 @@ BREAKS = {
         tests="tests/runs/test_run.py -k pruned",
     ),
     "verdict": Break(
-        promise="all pairs of configurations count, because any two of them could have become the leader",
+        promise="corrected for all pairs of configurations, because any two of them could have become the leader",
         page="docs/explanation/statistics.md",
         file="lenet_exp/comparison/statistics.py",
         old="significant = step_down(found.p, levels)",

@@ -99,7 +99,7 @@ def rm(values: dict[str, str | None]) -> int:
     """Run `lenet-sweep rm` with the values of its flags and return its exit status."""
     named = [(key, value) for key in REMOVED if (value := values[key]) is not None]
     if len(named) != 1:
-        raise ConfigError("rm: requires exactly one of sweep=, experiment=, and run=")
+        raise ConfigError("rm: requires exactly one of: sweep=, experiment=, run=")
     ((key, which),) = named
     dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show

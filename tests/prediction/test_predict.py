@@ -83,7 +83,7 @@ def test_each_failed_job_of_multirun_gives_one_line_error(main, outputs, workdir
 WRONG = {
     "dataset=digits": ("lenet-train dataset=digits", "trained_model="),
     "dataset=digits trained_model=runs:/0123": ("mlflow.db",),
-    "dataset=digits trained_model=gone.safetensors": ("gone.safetensors: not found",),
+    "dataset=digits trained_model=gone.safetensors": ("gone.safetensors: model file not found",),
     "dataset=digits trained_model=gone.pkl": ("gone.pkl",),
     "dataset=digits trained_model=a/b": ("a/b",),
     "dataset=digits output=x.txt": ("output=x.txt", ".json", ".csv"),

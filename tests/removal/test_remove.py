@@ -195,7 +195,7 @@ def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
     before = tree(swept.outputs)
     for typed, names in (
         ((), "sweep=, experiment=, run="),
-        (("sweep=last", "run=last"), "sweep=, run="),
+        (("sweep=last", "run=last"), "sweep=, experiment=, run="),
         (("sweep=last", "yes=true"), "yes=true"),
         (("sweep=last", "dry_run=no"), "dry_run=no"),
         (("sweep=abcd1234",), "abcd1234"),
