@@ -291,7 +291,7 @@ def test_killed_reproduction_resumes_with_same_result(ready):
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        ("", "run=: "),
+        ("", "run= is required: "),
         ("run=nope", "run=nope: "),
         ("run=champion:digits", "run=champion:digits: "),
         ("run=0123456789abcdef0123456789abcdef", "mlflow.db"),
