@@ -61,7 +61,7 @@ RECIPES = (
     recipe("fashion_final", "fashion_mnist", NEW_SEEDS),
     recipe("fashion_10k", "fashion_mnist", NEW_SEEDS),
     recipe("fashion_100k", "fashion_mnist", NEW_SEEDS),
-    recipe("fashion_convnet_2k", "fashion_mnist", NEWEST_SEEDS[:6], engine="torch"),
+    recipe("fashion_convnet_2k", "fashion_mnist", NEWEST_SEEDS[:10], engine="torch"),
 )
 
 
