@@ -98,8 +98,8 @@ def confirmation_command(
 ) -> ConfirmationCommand:
     """Plan the confirmation of a sweep's leader on one dataset, and return its command.
 
-    Repeated calls return the same command until the confirmation has ended. Seeds of all ended confirmations in the
-    outputs folder count as seen, because a sweep with additional seeds is another sweep.
+    Repeated calls return the same command until the confirmation has ended. Seeds of all ended confirmations on the
+    dataset in the outputs folder count as seen, because a sweep with additional seeds is another sweep.
 
     Raises:
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
@@ -111,7 +111,7 @@ def confirmation_command(
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
     with_splits = SPLIT in sweep.started().swept
     tested = [s for s in all_sweeps(sweep.outputs) if s.started().confirmed is not None]
-    before = [job.config for s in [sweep, *tested] for job in s.jobs()]
+    before = [job.config for s in [sweep, *tested] for job in s.jobs() if job.config.dataset.name == comparison.dataset]
     seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
     seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
     own = [f"sweep.confirms={sweep.id}", request.flag]
