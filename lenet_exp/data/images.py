@@ -319,7 +319,7 @@ def _split_digests(source: _Source, data_root: str, split: Split) -> dict[str, s
     if val_size + (train_size or 1) > n:
         train = "the training set" if train_size is None else f"dataset.train_size={train_size}"
         raise ConfigError(
-            f"dataset.val_size={val_size}: must leave images for {train}; {source.dataset.name} has {n:,} in all"
+            f"dataset.val_size={val_size}: must leave images for {train}; {source.dataset.name} has {n:,} for both"
         )
     train_index, val_index = split_indices(raw.labels, split)
     parts = {"train": train_index, "validation": val_index}

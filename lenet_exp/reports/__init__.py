@@ -1,1 +1,1 @@
-"""Reports for users in the terminal, on the HTML report, in files, and in MLflow."""
+"""Reports for users in the terminal, in the HTML report, in files, and in MLflow."""
