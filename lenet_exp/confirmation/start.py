@@ -22,6 +22,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
+from lenet_exp.folders.sweep_progress import sweep_seconds
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.words.phrases import points_words, verdict
 from lenet_exp.stopping import run_child
@@ -101,8 +102,7 @@ def _planned(
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
-    to = "to" if request.seeds is None else "which"
-    how = "" if points is None else f", {to} detect a lead of {points} with 80% power"
+    how = "" if points is None else f", {'which' if request.seeds else 'to'} detect a lead of {points} with 80% power"
     if request.equivalence and points is not None:
         how = f", to show equivalence within {points} with 80% power if accuracies are equal"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
@@ -111,7 +111,7 @@ def _planned(
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(line.configurations)
     if known:
-        took = duration(statistics.fmean(known) * runs / cpu_count())
+        took = duration(sweep_seconds(statistics.fmean(known) * runs, runs))
         lines.append(f"{runs:,} runs, about {took} with {number_of(cpu_count(), 'worker')}")
     prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     lines.append(f"  {prefix}{line.line}")

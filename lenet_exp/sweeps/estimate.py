@@ -18,7 +18,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
-from lenet_exp.folders.sweep_progress import RUN_SECONDS
+from lenet_exp.folders.sweep_progress import RUN_SECONDS, SWEEP_SECONDS
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
@@ -28,8 +28,6 @@ from lenet_exp.training.network import network_size
 from lenet_exp.training.schedule import depends_on_length
 
 TIMED_STEPS = 12
-# Measured on two cores: time before the first step plus time after the last upload.
-START_SECONDS = {"sweep": 10.0, "run": 7.0}
 RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow
 STATE_BYTES = 8  # size of the final training state per parameter, with momentum
 
@@ -60,8 +58,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     threads = max(job.config.num_threads or default for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
-    seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
-    seconds += START_SECONDS["sweep" if sweep is not None else "run"]
+    seconds = SWEEP_SECONDS + makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
     lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} (estimated from a few steps)")
     lines.append(f"  about {sum(map(_bytes, todo.values())) / 1e6:,.0f} MB of disk space in {outputs}")
     return lines + shows

@@ -19,6 +19,8 @@ from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.verdict import relation_of
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
+from lenet_exp.reports.files.comparison_tex import tex
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.words.next_steps import next_step, notes
 from lenet_exp.reports.words.phrases import best_lines, remark, verdict
 from tests.comparison.made_up import made, many
@@ -150,6 +152,7 @@ def test_unstable_configuration_is_listed_separately():
     assert remark(found, 6).startswith("unstable (sd 39.62); ")
     assert [relation_of(found, position).value for position in (0, 6)] == ["leader", "unstable"]
     assert found.groups[6] in found.not_excluded
+    assert r"58.00 $\pm$ 39.62 (unstable) &" in tex([found], RunSource("lenet-train -m"))
     assert found.groups[6] not in plan(found, 0.01).groups
 
 

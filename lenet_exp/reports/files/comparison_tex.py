@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.verdict import could_be_best
+from lenet_exp.comparison.verdict import Relation, could_be_best, relation_of
 from lenet_exp.errors import one_of, printable
 from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
-from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, capital, diverged_on, unfinished, verdict
+from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, best_lines, capital, diverged_on, unfinished, verdict
 from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines, numeric_lines
 
 SIGNS: dict[str, str | int | None] = {
@@ -75,7 +75,7 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
         said += f" Shown: {escaped(comparison.part)}; tests are corrected for all configurations of the sweep."
     if any(map(at_chance, comparison.groups)):
         said += f" At chance: {AT_CHANCE}."
-    told = [verdict(comparison)] if len(comparison.groups) > 1 else []
+    told = [verdict(comparison), *best_lines(comparison)] if len(comparison.groups) > 1 else []
     told += [*numeric_lines(comparison), *contrast_lines(comparison)]
     told += [*interaction_lines(comparison.interactions), *over_datasets]
     if (more := more_line(comparison, shown)) is not None:
@@ -121,15 +121,16 @@ def tex_table(caption: str, label: str, kinds: str, cells: Sequence[Sequence[str
 def _cell(column: Column, comparison: Comparison, position: int, bold: bool) -> str:
     """Return a cell, with minus signs instead of hyphens in numbers."""
     if column.name == "accuracy":
-        return _reached(comparison.groups[position], bold)
+        return _reached(comparison.groups[position], bold, relation_of(comparison, position))
     text = escaped(column.text(comparison, position))
     return text if column.name == "flag" else re.sub(r"-(?=\d)", "$-$", text)
 
 
-def _reached(group: Group, bold: bool) -> str:
-    """Format the accuracy of a configuration, or state that it diverged, is at chance, or has no accuracy."""
+def _reached(group: Group, bold: bool, relation: Relation) -> str:
+    """Format the accuracy of a configuration, or state that it diverged, is unstable, is at chance, or has none."""
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))
-    why = ", ".join(filter(None, [diverged_on(group) if group.diverged else "", at_chance(group)]))
+    unstable = "unstable" * (relation is Relation.unstable)
+    why = ", ".join(filter(None, [diverged_on(group) if group.diverged else "", unstable, at_chance(group)]))
     return (rf"\textbf{{{reached}}}" if bold else reached) + (f" ({escaped(why)})" if why else "")

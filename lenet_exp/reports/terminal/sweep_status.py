@@ -44,14 +44,12 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for title in ("sweep", "last start", "state", "done", "command"):
         table.add_column(title, no_wrap=title != "command", overflow="fold")
     for sweep in sweeps:
-        plan = sweep.started()
-        jobs = sweep.jobs()
+        plan, jobs = sweep.started(), sweep.jobs()
         done = f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
         if (search := plan.search) is not None:
             done = f"{search.told}/{number_of(max(search.trials, search.n_trials or 0), 'trial')}"
         started = datetime.fromtimestamp(plan.started_ms / 1000)
-        state = _state(sweep, plan.outcome)
-        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, done, plan.command)
+        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", _state(sweep, plan.outcome), done, plan.command)
     wide_console().print(table)
 
 

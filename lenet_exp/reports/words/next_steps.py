@@ -12,7 +12,7 @@ from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.comparison.power import MOST_SEEDS
 from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.config.schema import EpochChoice
-from lenet_exp.machine import cpu_count
+from lenet_exp.folders.sweep_progress import sweep_seconds
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, margin_words, points_words
 from lenet_exp.reports.words.scope import variation
 
@@ -33,7 +33,7 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
     how = ":" if typed == command else how
     cost = ""
     if found.runs:
-        took = "" if math.isnan(found.seconds) else f", about {duration(found.seconds / cpu_count())}"
+        took = "" if math.isnan(found.seconds) else f", about {duration(sweep_seconds(found.seconds, found.runs))}"
         cost = f" ({number_of(found.runs, 'run')}{took})"
     several = f"train several new seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"

@@ -12,7 +12,7 @@ from lenet_exp.comparison.verdict import Relation, verdict_of
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.reports.words.names import names
 
-AFTER = {Basis.last: "after the last epoch, ", Basis.test: "by the test images, "}
+AFTER = {Basis.last: "after the last epoch, ", Basis.test: "according to the test images, "}
 USED = {Basis.last: "validation images after the last epoch", Basis.test: "test images"}
 WHY_NOT = {
     Basis.metric: "which requires metric=accuracy",
