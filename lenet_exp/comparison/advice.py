@@ -13,6 +13,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation, plan
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
+from lenet_exp.config.class_groups import VERSION
 from lenet_exp.errors import ConfigError
 
 AT_MOST = 100  # maximum number of seeds for a suggested confirmation
@@ -62,7 +63,8 @@ class Advice:
 def advice(comparison: Comparison) -> Advice | None:
     """Return the most useful next step after a comparison; None if no step is suggested."""
     leader, design = comparison.leader, comparison.design
-    if comparison.part:
+    edited = {flag.removesuffix(f".{VERSION}") for flag in comparison.flags} - {*comparison.flags}
+    if comparison.part or edited:  # a sweep cannot train two versions of the same code
         return None
     if design.running:
         return Advice(NextStep.watch, design.sweep)

@@ -116,11 +116,12 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
 
 
 def _repeats(plan: SweepPlan, sweep: SweepFolder, runs: Set[str]) -> int:
-    """Return the number of earlier sweeps with the same command, except for seeds, and with runs besides these."""
+    """Return the number of earlier sweeps with the same command (except seeds) and code, and with other runs."""
 
     def trains(plan: SweepPlan) -> set[str]:
         besides = ("seed=", "split_seed=", "sweep.", "tracking.")
-        return {o for o in plan.overrides if not o.lstrip("+").startswith(besides)} | {plan.experiment}
+        flags = {o for o in plan.overrides if not o.lstrip("+").startswith(besides)}
+        return flags | {plan.experiment, *plan.code.values()}
 
     plans = [(other, other.started()) for other in all_sweeps(sweep.outputs, quietly=True)]
     alike = [other for other, its in plans if its.created_ms < plan.created_ms and trains(its) == trains(plan)]

@@ -95,8 +95,10 @@ class Metric:
 def definition(params: Mapping[str, str]) -> str:
     """Return how a run's metric is defined, given the run's params: only values with the same definition are compared.
 
-    If the metric is the loss, its definition contains the loss. The code of an own function is not part of it.
+    If the metric is the loss, its definition contains the loss. The code of an own function is part of it unless the
+    network or another class has the same code, because an edit of that class then changes both.
     """
     groups = {"metric", "loss" if params.get("metric") == "loss" else "metric"}
     its = {"metric": Metric.name} | {k: v for k, v in params.items() if k.partition(".")[0] in groups}
-    return " ".join(f"{k}={v}" for k, v in sorted(its.items()) if not k.endswith(f".{VERSION}"))
+    others = {v for k, v in params.items() if k not in its and k.endswith(f".{VERSION}")}
+    return " ".join(f"{k}={v}" for k, v in sorted(its.items()) if not (k.endswith(f".{VERSION}") and v in others))

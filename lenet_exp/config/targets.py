@@ -161,8 +161,8 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
     elif isinstance(default, tuple):
         numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
         sizes = flag.startswith("model.") and all(isinstance(d, int) for d in default)  # the number of sizes can differ
-        right = numbers and all(_is_number(v) and (isinstance(v, int) or not sizes) for v in numbers)
-        if not right or not (sizes or len(numbers) == len(default)):
+        right = [isinstance(v, int if sizes else int | float) and not isinstance(v, bool) for v in numbers]
+        if not (right and all(right)) or not (sizes or len(numbers) == len(default)):
             wanted = "integers" if sizes else f"{len(default)} numbers"
             raise ConfigError(f"{flag}={value}: must be {wanted}, such as [{', '.join(map(str, default))}]")
         if sizes:
@@ -170,7 +170,3 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
         pairs = zip(numbers, default, strict=True)
         return tuple(v if isinstance(v, int) and isinstance(d, int) else float(v) for v, d in pairs)
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

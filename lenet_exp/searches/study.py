@@ -83,7 +83,8 @@ class StudyDatabase:
         """Store the value of a trial after an epoch."""
         if (number, epoch) not in self._reported:
             self._reported.add((number, epoch))
-            self._writer.submit(self._write, partial(self._report, number, epoch, value))
+            send = self._storage.set_trial_intermediate_value
+            self._writer.submit(self._write, lambda: send(self._id(number), epoch, value))
 
     def end(self, trial: FrozenTrial) -> None:
         """Store the end of a trial. Repeated calls change nothing."""
@@ -109,9 +110,6 @@ class StudyDatabase:
         if trial.number not in self._written:
             self._storage.create_new_trial(self._study, template_trial=trial)
             self._written.add(trial.number)
-
-    def _report(self, number: int, epoch: int, value: float) -> None:
-        self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
 
     def _end(self, trial: FrozenTrial) -> None:
         which = self._id(trial.number)

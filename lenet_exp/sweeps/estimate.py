@@ -42,9 +42,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
-    unfinished = [job for job in todo.values() if job.folder.checked_result() is None]
-    begun = sum(bool(job.folder.history().epochs) for job in unfinished)
-    outputs = jobs[0].outputs
+    begun = sum(bool(job.folder.history().epochs) for job in todo.values() if job.folder.checked_result() is None)
     shows = _shows(jobs) if sweep is not None else []
     goes_on = " (resumed)" if sweep is not None and sweep.kept_plan() else ""
     lines = [f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run"]
@@ -60,7 +58,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
     seconds = SWEEP_SECONDS + makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
     lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} (estimated from a few steps)")
-    lines.append(f"  about {sum(map(_bytes, todo.values())) / 1e6:,.0f} MB of disk space in {outputs}")
+    lines.append(f"  about {sum(map(_bytes, todo.values())) / 1e6:,.0f} MB of disk space in {jobs[0].outputs}")
     return lines + shows
 
 
@@ -105,13 +103,11 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     if budgets.max_seconds is not None:
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     seconds = min(limits)
-    runs, outputs = seconds * workers / trial, corners[0].outputs
-    size = runs * statistics.fmean(map(_bytes, corners))
-    total, places = duration(seconds), _places(workers, threads)
+    runs, outputs, places = seconds * workers / trial, corners[0].outputs, _places(workers, threads)
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
-        f"  without pruning: at most about {total} on {places}, {number_of(round(runs), 'run')}",
-        f"  about {size / 1e6:,.0f} MB of disk space in {outputs}",
+        f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(round(runs), 'run')}",
+        f"  about {runs * statistics.fmean(map(_bytes, corners)) / 1e6:,.0f} MB of disk space in {outputs}",
     ]
 
 

@@ -305,8 +305,8 @@ def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder)
     for old in all_sweeps(new.outputs):
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
-            run = next(iter(plan.mlflow_runs.values()), "none")
-            log.info("new sweep, because this command had different jobs in sweep %s (MLflow run %s)", old.id, run)
+            why = "ran different code" if plan.code and plan.code != request.code else "had different jobs"
+            log.info("new sweep, because this command %s in sweep %s", why, old.id)
             return
 
 

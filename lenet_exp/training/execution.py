@@ -66,6 +66,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         engine_why: reason for choosing the engine, as a short phrase.
     """
     native = config.engine is EngineName.native
+    sgd = native and option_class("optimizer", config.optimizer) is torch.optim.SGD
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
     return {
         "device": device.type,
@@ -75,7 +76,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         **({"engine_why": engine_why} if engine_why else {}),
         **({"compiled": describe_kernels()} if native else {}),
         **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
-        "kernel": _native_kernel(config) if native else "eager",
+        "kernel": NATIVE_KERNEL if sgd else NATIVE_ADAPTIVE if native else "eager",
         "stack": "solo",
         **_own_code(config),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -115,7 +116,3 @@ def _code_digest(group: str, target: str) -> str:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else ""
     except (OSError, TypeError):  # a class without a source file
         return ""
-
-
-def _native_kernel(config: Config) -> str:
-    return NATIVE_KERNEL if option_class("optimizer", config.optimizer) is torch.optim.SGD else NATIVE_ADAPTIVE

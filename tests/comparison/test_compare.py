@@ -60,7 +60,12 @@ def comparison(runs: list[ComparedRun]) -> Comparison:
     ("first", "second", "same"),
     [
         ({"metric": "mine", "metric.k": "2"}, {"metric": "mine", "metric.k": "3"}, False),
-        ({"metric": "mine", "metric.code": "1a"}, {"metric": "mine", "metric.code": "2b"}, True),
+        ({"metric": "mine", "metric.code": "1a"}, {"metric": "mine", "metric.code": "2b"}, False),
+        (
+            {"metric": "mine", "metric.code": "1a", "model.code": "1a"},
+            {"metric": "mine", "metric.code": "2b", "model.code": "2b"},
+            True,
+        ),
         ({"metric": "loss", "loss": "focal"}, {"metric": "loss", "loss": "cross_entropy"}, False),
         ({"metric": "accuracy", "loss": "focal"}, {"metric": "accuracy", "loss": "cross_entropy"}, True),
     ],

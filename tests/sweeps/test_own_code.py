@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import lenet_exp
+from lenet_exp.comparison.design import design_of
 from lenet_exp.errors import UserError
+from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs import jobs
@@ -86,6 +88,9 @@ def test_edit_of_imported_file_makes_new_runs_and_one_comparison(train, nets, re
     (command,) = re.findall(r"lenet-compare (sweep=\w+,\w+)", edited.stdout)
     table = succeeded(cli(command, program="compare")).stdout
     newest, before = (sweep.started().code["mine.Net"][:12] for sweep in all_sweeps(ready))
+    latest = all_sweeps(ready)[0]
+    plan = latest.started()
+    assert design_of(plan, job_results(latest, latest.jobs(), plan.started_ms), latest).repeats == 0
     assert "code" in table.splitlines()[2].split()
     rows = [line.split()[1:3] for line in table.splitlines() if re.match(r" \d ", line)]
     assert sorted(rows) == sorted([[newest, "(newest)"], [before, *rows[[r[0] for r in rows].index(before)][1:]]])

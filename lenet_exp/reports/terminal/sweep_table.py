@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.config.class_groups import TARGET
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
@@ -62,16 +63,21 @@ def print_sweep(
         console.lines(search_line(search, results), f"to continue, rerun the same command with {more_of(search)}")
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in results):
         console.lines(resume_line(sweep))
-    if plan is not None and (before := _before_edit(sweep, plan)) is not None:
+    if plan is not None and (before := _before_edit(sweep, plan, results)) is not None:
         console.lines(f"your code has changed; compare both versions: lenet-compare sweep={before.id},{sweep.id}")
 
 
-def _before_edit(sweep: SweepFolder, plan: SweepPlan) -> SweepFolder | None:
-    """Return the latest sweep with the same command and another version of the user's code, or None."""
+def _before_edit(sweep: SweepFolder, plan: SweepPlan, results: Sequence[JobResult]) -> SweepFolder | None:
+    """Return the latest sweep with the same command and another version of the user's code, or None.
+
+    Return None if the code of the metric changed, too, because values of different metrics are not comparable.
+    """
     for other in all_sweeps(sweep.outputs, quietly=True) if plan.code else ():
         had = other.started()
         if other.id != sweep.id and had.overrides == plan.overrides and had.code.keys() == plan.code.keys():
-            return other if had.code != plan.code and had.created_ms < plan.created_ms else None
+            metric = str(results[0].job.config.metric.get(TARGET))
+            edited = had.code != plan.code and had.code.get(metric) == plan.code.get(metric)
+            return other if edited and had.created_ms < plan.created_ms else None
     return None
 
 

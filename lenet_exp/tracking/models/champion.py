@@ -105,7 +105,8 @@ def passed_over(client: MlflowClient, name: str, run_id: str | None = None) -> s
         query = f"{params} and tags.outcome = 'finished' and metrics.best_val_accuracy > {_score(version)}"
         with ignored("INVALID_PARAMETER_VALUE"):  # the name of the model contains a quotation mark
             found = client.search_runs([its.info.experiment_id], query, max_results=MOST_RIVALS, order_by=[BEST_FIRST])
-    found = [run for run in found if run.data.params.get("metric", Metric.name) == Metric.name]
+    neutral = {"model._target_": None, "metric": Metric.name}.items()
+    found = [run for run in found if all(run.data.params.get(k, n) == its.data.params.get(k, n) for k, n in neutral)]
     best = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
     accuracy = best.data.metrics.get("best_val_accuracy", 0.0) if best is not None else 0.0
     if best is None or accuracy <= _score(version):
