@@ -67,7 +67,7 @@ def against_leader(comparison: Comparison, group: Group, lead: Difference, relat
     side = "lower" if (lead.points > 0) is metric.larger else "higher"
     lower = f"{metric.size(lead.points)} {side}" if float(metric.number(lead.points)) else "same mean"
     if relation is Relation.untested:
-        why = "one seed" if lead.n < 2 else f"no variation between {lead.n} seeds, not tested"
+        why = "one seed" if lead.n < 2 else f"equal differences on {lead.n} seeds, not tested"
         return f"{why}; {lower}"
     ends = (lead.low, lead.high) if lead.points >= 0 else (-lead.high, -lead.low)
     interval = interval_words(*ends, metric=metric)
@@ -237,7 +237,7 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
             least = detectable(1 + len(judged), most)
             clauses.append(f"2 {_unit(leader)} can show only a difference of about {least:.0f} standard deviations")
     if flat := found.untested(single=False):
-        clauses.append(f"{names(comparison, flat)} cannot be tested, because seeds show no variation")
+        clauses.append(f"{names(comparison, flat)} cannot be tested, because the difference is the same on all seeds")
     single = found.untested(single=True)
     higher = [f"{comparison.name(g)} reaches {_reached(g)} with one seed" for g in single if _is_better(g, leader)]
     if higher:
@@ -316,7 +316,7 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
 def _against(other: str, lead: Difference, looked_for: float) -> str:
     by, side = ACCURACY.size(lead.points), "above" if lead.points > 0 else "below"
     if math.isnan(lead.low):
-        return f"{by} {side} {other}, not tested, because seeds show no variation"
+        return f"{by} {side} {other}, not tested, because the difference is the same on all seeds"
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
     if lead.differs:
         return f"{'better' if lead.ahead else 'worse'} than {other} by {by}{interval_words(low, high)}"
