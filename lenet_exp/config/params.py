@@ -27,7 +27,6 @@ SHORT = {
     "num_epoch": "epochs",
     "num_threads": "threads",
     "split_seed": "split",
-    "train_size": "n",
     "weight_decay": "wd",
 }
 

@@ -24,8 +24,9 @@ def check_no_search(config: Config) -> None:
     for flag, neutral in _neutral_values():
         value = value_of(config, flag)
         if value != neutral:
-            grid = f" or, after a grid: lenet-compare confirm={value}" if flag == "confirm" else ""
-            raise ConfigError(f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{grid}")
+            grid = {"confirm": f", after a grid: lenet-compare confirm={value}", "seeds": f": 'seed=range({value})'"}
+            also = f" or{grid[flag]}" if flag in grid else ""
+            raise ConfigError(f"{flag}={value}: needs a search; run: lenet-train -m {SWEEPER} {flag}={value} ...{also}")
 
 
 def without_search(composed: DictConfig) -> DictConfig:
