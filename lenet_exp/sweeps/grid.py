@@ -30,7 +30,7 @@ from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import SweepRequest, missing_jobs, sweep_session
+from lenet_exp.sweeps.session import SweepRequest, log_earlier_sweep, missing_jobs, sweep_session
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
 
@@ -102,6 +102,8 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         RunsFailed: a run failed or diverged; the sweep has ended.
     """
     if plan.config.sweep.dry_run:
+        if plan.sweep.kept_plan() is None:
+            log_earlier_sweep(plan.request, plan.config.tracking.experiment, plan.sweep)
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
         return
     check_outputs(plan.sweep.outputs)

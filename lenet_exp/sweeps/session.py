@@ -183,7 +183,7 @@ def sweep_session(
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None
         if not again:
-            _log_earlier_sweep(request, config.tracking.experiment, sweep)
+            log_earlier_sweep(request, config.tracking.experiment, sweep)
         elif request.overrides and kept is not None and config.sweep.margin not in {None, kept.margin}:
             now, was = (text(margin).removesuffix(".0") for margin in (config.sweep.margin, kept.margin))
             raise ConfigError(
@@ -254,7 +254,10 @@ def _begin(session: Session, again: bool) -> None:
     found = {job.number: record for job in session.jobs if (record := job.folder.checked_result()) is not None}
     done = [job for job in session.jobs if job.number in found]
     plan = session.sweep.started()
-    before = [job for job in session.jobs if job.number in found or (plan.search is not None and _is_pruned(job))]
+    records = {job.number: job.folder.record() for job in session.jobs if plan.search is not None}
+    # Searches count pruned runs as trained; grids train them to the end.
+    pruned = {number for number, its in records.items() if its is not None and its.outcome is Outcome.pruned}
+    before = [job for job in session.jobs if job.number in found.keys() | pruned]
     had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
     if had and any(changed_code(job.config, found[job.number].execution) for job in done):
         had += "; the code of your classes has changed since then: to retrain, set sweep.force=true"
@@ -268,12 +271,6 @@ def _begin(session: Session, again: bool) -> None:
             with job.folder.claim():
                 job.folder.clean_up()
         session.background.send(job.folder)  # so that MLflow nests these runs under the sweep's run
-
-
-def _is_pruned(job: Job) -> bool:
-    """Return whether a run was pruned. Searches count pruned runs as trained; grids train them to the end."""
-    record = job.folder.record()
-    return record is not None and record.outcome is Outcome.pruned
 
 
 def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) -> dict[str, Any]:
@@ -300,7 +297,7 @@ def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) 
     return found
 
 
-def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
+def log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
     """Log a message if conf/, the data, or the program has changed and the same command now creates different jobs."""
     for old in all_sweeps(new.outputs):
         plan = old.started()

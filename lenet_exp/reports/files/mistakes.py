@@ -75,7 +75,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
     """
     if not mistakes:
         return None
-    shown = mistakes[:MOST]
+    shown, names = mistakes[:MOST], dict(enumerate(data.class_names))
     rows, step = -(-len(shown) // COLUMNS), SIDE + 6 + 2 * LINE + GAP
     size = (2 * MARGIN + COLUMNS * TILE, MARGIN + TITLE + rows * step)
     sheet = Image.new("RGB", size, PAPER)
@@ -86,7 +86,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
     for i, (mistake, image) in enumerate(zip(shown, images, strict=True)):
         center, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
         sheet.paste(_enlarged(image), (round(center - SIDE / 2), top))
-        truth, said = (_class_name(label, data.class_names) for label in (mistake.truth, mistake.said))
+        truth, said = (names.get(label, f"output {label}") for label in (mistake.truth, mistake.said))
         confidence = f", {mistake.confidence:.1%}"
         for line, (start, text, end, color) in enumerate(
             (("true ", truth, "", TRUTH), ("predicted ", said, confidence, WRONG))
@@ -109,10 +109,6 @@ def _enlarged(image: Tensor) -> Image.Image:
     pixels = (image * 255).round().to(torch.uint8)
     small = Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy())
     return small.resize((SIDE, SIDE), Image.Resampling.NEAREST)
-
-
-def _class_name(label: int, names: Sequence[str]) -> str:
-    return names[label] if label < len(names) else f"output {label}"
 
 
 def _fitting(text: str, room: float, font: Font) -> str:
