@@ -59,7 +59,7 @@ def table(kept: Mapping[str, Runs]) -> list[str]:
     for row in (row for row in FRONTIER if row.key in kept):
         config = compose(row.overrides)
         model, size = config.model, network_size(config)
-        lists = [", ".join(map(str, model[name])) for name in ("channels", "units")]
+        lists = [", ".join(map(str, model.get(name, ()))) for name in ("channels", "units")]
         cells = [NAMES[row.dataset], f"{size.parameters:,}", f"{size.multiply_adds:,}", lists[0]]
         cells += [f"{model['kernel_size']}x{model['kernel_size']}", lists[1], str(config.num_epoch)]
         lines.append(f"| {' | '.join([*cells, *results_cells(kept[row.key])])} |")
@@ -77,11 +77,11 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, dataset in zip(drawn.subplots(1, len(DATASETS)), DATASETS, strict=True):
         for label, style, rows in (
-            ("LeNet-5, 40 epochs, 50,000 images", "C0o-", FRONTIER),
+            ("LeNet-5, 40 epochs, 50,000 images", "C0o-", [row for row in FRONTIER if row.engine == "native"]),
             ("LeNet-5, recipes, 58,000 images", "C1s", [row for row in RECIPES if row.seeds == NEW_SEEDS]),
-            ("convnet, recipes, 59,000 images", "C2^-", [row for row in RECIPES if row.engine == "torch"]),
+            ("convnet, 59,000 images", "C2^-", [row for row in (*RECIPES, *FRONTIER) if row.engine == "torch"]),
         ):
-            known = [row for row in rows if row.dataset == dataset and row.key in kept]
+            known = sorted((row for row in rows if row.dataset == dataset and row.key in kept), key=parameters)
             x, y = [parameters(row) for row in known], [errors(kept[row.key]) for row in known]
             axes.errorbar(x, [mean(its) for its in y], [stdev(its) for its in y], fmt=style, capsize=3, label=label)
         axes.set(xscale="log", yscale="log", title=NAMES[dataset], xlabel="parameters", ylabel="test error, %")
@@ -90,7 +90,7 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
             axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3, which="both")
-        axes.legend()
+        axes.legend(loc="lower left")
     return drawn
 
 

@@ -154,11 +154,11 @@ def _rows(text: str) -> list[list[str]]:
     datasets = {name: dataset for dataset, name in NAMES.items()}
     results = r"\d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     recipes = re.findall(rf"^\| (\w+) \| `(\w+)` \| [\d,]+ \| {results}", text, re.MULTILINE)
-    sizes = r"\| ([\d, ]+) \| (\d)x\d \| ([\d, ]+) \|"  # channels, kernel size, and units
+    sizes = r"\| ([\d, ]+) \| (\d)x\d \| ([\d, ]*) \|"  # channels, kernel size, and units (empty for convnets)
     networks = re.findall(rf"^\| (\w+) \| [\d,]+ \| [\d,]+ {sizes} {results}", text, re.MULTILINE)
     rows = [[datasets[name], *row] for name, *row in recipes]
     for name, channels, kernel_size, units, *row in networks:
-        model = network_name(channels.split(", "), units.split(", "), kernel_size)
+        model = network_name(channels.split(", "), units.split(", ") if units else [], kernel_size)
         rows.append([datasets[name], model, *row])
     return rows
 

@@ -62,6 +62,7 @@ RECIPES = (
     recipe("fashion_10k", "fashion_mnist", NEW_SEEDS),
     recipe("fashion_100k", "fashion_mnist", NEW_SEEDS),
     recipe("fashion_convnet_2k", "fashion_mnist", NEWEST_SEEDS[:10], engine="torch"),
+    recipe("fashion_convnet_10k", "fashion_mnist", NEWEST_SEEDS[:10], engine="torch"),
 )
 
 
@@ -78,6 +79,21 @@ def network(dataset: str, channels: Sequence[int], units: Sequence[int], kernel_
     )
 
 
+def convnet(channels: Sequence[int], *flags: str) -> Row:
+    """Return the row of a convolutional network on the frontier of MNIST, which is trained with ten seeds."""
+    return Row(
+        name=network_name(channels, [], 3),
+        dataset="mnist",
+        recipe="mnist_convnet_2k",
+        flags=(f"model.channels={list(channels)}".replace(" ", ""), *flags),
+        seeds=NEWEST_SEEDS[:10],
+        engine="torch",
+    )
+
+
+ORDINARY = ("model.depthwise=false", "model.residual=true", "optimizer.lr=0.3", "regularization.weight_decay=2e-4")
+
+
 def network_name(channels: Sequence[object], units: Sequence[object], kernel_size: object) -> str:
     """Return the name of a network on the frontier."""
     return "_".join(map(str, ["channels", *channels, "units", *units, "kernel", kernel_size]))
@@ -90,6 +106,7 @@ FRONTIER = (
     network("mnist", [6, 16], [16, 16]),
     network("mnist", [12, 32], [32, 16]),
     network("mnist", [16, 40], [72, 32]),
+    convnet([8, 16, 16, 16, 16], *ORDINARY),
     network("fashion_mnist", [2, 4], [6, 6]),
     network("fashion_mnist", [2, 4], [16, 16]),
     network("fashion_mnist", [4, 10], [10, 10]),
