@@ -90,7 +90,7 @@ def figure(kept: Mapping[str, Runs]) -> Figure:
             axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
             axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3, which="both")
-        axes.legend(loc="lower left")
+        axes.legend(fontsize="small")
     return drawn
 
 
