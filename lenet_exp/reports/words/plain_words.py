@@ -12,8 +12,10 @@ LONGEST, SHORTEST = 40, 4  # number of characters of the bars with the largest a
 
 def plain_lines(comparison: Comparison) -> list[str]:
     """Return a line with a bar for each configuration, and sentences about which of them is better."""
-    metric, leader = comparison.metric, comparison.leader
-    if leader is None or comparison.design.picked or comparison.design.confirms is not None:
+    metric, leader, design = comparison.metric, comparison.leader, comparison.design
+    behind_another = any(lead is not None and lead.points < 0 for lead in comparison.leads)
+    tested = design.confirms is not None and (design.points is None or behind_another)  # equivalence, or not the best
+    if leader is None or design.picked or tested:
         return [verdict(comparison)]
     shown = [(comparison.name(group), group.mean) for group in comparison.groups if group.n]
     means, width = [mean for _, mean in shown], max(len(name) for name, _ in shown)
@@ -23,14 +25,13 @@ def plain_lines(comparison: Comparison) -> list[str]:
         share = (mean - low) / (high - low) if high > low else 1.0
         bar = "#" * round(SHORTEST + (LONGEST - SHORTEST) * share)
         lines.append(f"  {name:<{width}}  {metric.text(mean):>8}  {bar}")
-    average = f", the average of {leader.n} runs" if leader.n > 1 else " in a single run"
-    reached = f"{metric.text(leader.mean)}{average}"
+    reached = metric.text(leader.mean) + (f", the average of {leader.n} runs" if leader.n > 1 else " in a single run")
     found = verdict_of(comparison)
     single = any(group.n == 1 and metric.sign * (group.mean - leader.mean) > 0 for group in comparison.groups)
     lines.append(f"{comparison.name(leader)} leads{' those with several runs' * single}: {reached}.")
     if behind := found.related(Relation.behind):
         rarely = "luck alone would rarely show that"
-        if caution(comparison.design, comparison.by) is not None:
+        if caution(design, comparison.by) is not None:
             rarely = "but what was trained may have been chosen after results were seen, so it could be luck"
         lines.append(f"It is better than {names(comparison, behind)}; {rarely}.")
     if rest := [group for group in could_be_best(comparison) if group is not leader]:

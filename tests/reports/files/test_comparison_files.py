@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.design import Design
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
@@ -109,7 +110,7 @@ def test_plain_lines_have_a_bar_per_configuration_and_no_statistics(comparison):
     bars = {line.split("  ")[1].strip(): line.count("#") for line in lines if "#" in line}
     assert list(bars.values()) == sorted(bars.values(), reverse=True)
     assert (max(bars.values()), min(bars.values()), len(bars)) == (40, 4, 4)
-    told = " ".join(lines)
+    told = " ".join([*lines, *plain_lines(replace(comparison, design=Design(confirms="first", points=0.01)))])
     assert [group for group in comparison.groups if comparison.name(group) not in told] == []
     assert not re.search(r"error rate|confidence|significant|interval|±|p [<=]", told)
     (none,) = compare_runs([made(0, None, "failed")])
