@@ -80,7 +80,8 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
     size = (2 * MARGIN + COLUMNS * TILE, MARGIN + TITLE + rows * step)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    title = f"{name}: {_how_many(len(mistakes), len(data.val_index))}"
+    counted = f"{number_of(len(mistakes), 'mistake')} on {len(data.val_index):,} validation images"
+    title = f"{name}: {counted if len(mistakes) <= MOST else f'the {MOST} most confident of {counted}'}"
     pen.text((size[0] / 2, MARGIN), _fitting(title, size[0] - 2 * MARGIN, _font(15)), INK, _font(15), anchor="ma")
     images = unscale(data.images[[m.index for m in shown]].cpu(), data.normalization)
     for i, (mistake, image) in enumerate(zip(shown, images, strict=True)):
@@ -97,11 +98,6 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()
-
-
-def _how_many(mistakes: int, images: int) -> str:
-    counted = f"{number_of(mistakes, 'mistake')} on {images:,} validation images"
-    return counted if mistakes <= MOST else f"the {MOST} most confident of {counted}"
 
 
 def _enlarged(image: Tensor) -> Image.Image:

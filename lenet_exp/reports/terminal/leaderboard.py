@@ -140,6 +140,7 @@ def print_verdict(comparison: Comparison, *, details: bool = False) -> None:
 
 def title_of(comparison: Comparison) -> str:
     """Return the title of a comparison, such as `mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
-    many = f"{number_of(comparison.num_runs, 'run')}, {number_of(len(comparison.groups), 'configuration')}"
-    which = f"; shown: {comparison.part}" if comparison.part else ""
-    return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)}){which}"
+    again = comparison.num_runs - sum(group.replicates for group in comparison.groups)
+    runs = number_of(comparison.num_runs, "run") + (f" ({number_of(again, 'duplicate')})" if again else "")
+    groups = f"{number_of(len(comparison.groups), 'configuration')} ({outcomes(comparison.groups)})"
+    return f"{comparison.dataset}: {runs}, {groups}{f'; shown: {comparison.part}' if comparison.part else ''}"
