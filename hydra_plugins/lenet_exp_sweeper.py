@@ -90,7 +90,7 @@ class GridSweeper(Sweeper):
         swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
         without = None if self.params else self.config  # `config` does not contain `params`
         quick = QuickComposer(self.compose, without=without, swept=swept)
-        configs = compose_jobs(jobs, quick.config, with_progress)
+        configs = compose_jobs(jobs, quick.config, partial(with_progress, "composing configurations"))
         self.check_launcher()
         self.load()
         from lenet_exp.sweeps.grid import plan_grid, train_grid

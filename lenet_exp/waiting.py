@@ -32,11 +32,15 @@ def print_waiting(what: str) -> None:
         print_status(what)
 
 
-def with_progress(jobs: Sequence[T]) -> Iterator[T]:
-    """Yield jobs while they are composed, and print the progress to stderr, first after 5 s and then every 30 s."""
+def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
+    """Yield items, and print the progress to stderr, first after 5 s and then every 30 s.
+
+    Args:
+        what: description of the step, such as `uploading runs`.
+    """
     due = time.monotonic() + FIRST_SECONDS
-    for n, job in enumerate(jobs):
+    for n, item in enumerate(items):
         if time.monotonic() > due:
-            print_status(f"composing configurations: {n} of {len(jobs)} jobs")
+            print_status(f"{what}: {n} of {len(items)}")
             due = time.monotonic() + LINE_SECONDS
-        yield job
+        yield item

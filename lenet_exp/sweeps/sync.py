@@ -24,6 +24,7 @@ from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import alive
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweep_runs.parent import is_whole, models_of, open_parent, remaining_sweep_uploads
+from lenet_exp.waiting import with_progress
 
 DAMAGED = (OSError, ValueError, UserError)  # errors of a corrupt folder, which must not affect others
 
@@ -124,7 +125,7 @@ class Sync:
             return
         wanted = models_of(job_results(sweep, jobs, sweep.started().started_ms))
         before = self.delivered
-        for run, job in runs.items():
+        for run, job in with_progress(f"uploading runs of sweep {sweep.id}", list(runs.items())):
             self._send(job.folder, delivery, model=run in wanted)
         results = job_results(sweep, jobs, sweep.started().started_ms)
         untold = delivery.name in sweep.started().untold
