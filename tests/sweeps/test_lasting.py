@@ -101,8 +101,7 @@ def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     option.write_text("_target_: torch.nn.LeakyReLU\nmonotone: true\nnegative_slope: 0.5\n")
     changed = succeeded(end(start(*line, outputs=ready)))
     old, new = runs(client(ready), "sweep")
-    (note,) = [line for line in changed.stderr.splitlines() if old.info.run_id in line]
-    assert old.data.tags["sweep"] in note
+    assert f"new sweep, because this command had different jobs in sweep {old.data.tags['sweep']}" in changed.stderr
     assert new.info.run_id != old.info.run_id
     assert counts(changed) == ({"finished": 2}, 1, 1)
 
