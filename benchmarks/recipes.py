@@ -63,6 +63,7 @@ RECIPES = (
     recipe("fashion_100k", "fashion_mnist", NEW_SEEDS),
     recipe("fashion_convnet_2k", "fashion_mnist", NEWEST_SEEDS[:10], engine="torch"),
     recipe("fashion_convnet_10k", "fashion_mnist", NEWEST_SEEDS[:10], engine="torch"),
+    recipe("fashion_convnet_100k", "fashion_mnist", NEWEST_SEEDS[:5], engine="torch"),
 )
 
 
