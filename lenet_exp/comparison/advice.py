@@ -63,16 +63,17 @@ class Advice:
 def advice(comparison: Comparison) -> Advice | None:
     """Return the most useful next step after a comparison; None if no step is suggested."""
     leader, design = comparison.leader, comparison.design
-    edited = {flag.removesuffix(f".{VERSION}") for flag in comparison.flags} - {*comparison.flags}
-    if comparison.part or edited:  # a sweep cannot train two versions of the same code
+    if comparison.part:
         return None
     if design.running:
         return Advice(NextStep.watch, design.sweep)
     verdict = verdict_of(comparison)
     if not verdict.complete:
         return Advice(NextStep.finish, design.sweep)
-    if design.trials and not design.searched and design.sweeps == 1:
-        return None  # a search with this objective trains each configuration once
+    edited = {flag.removesuffix(f".{VERSION}") for flag in comparison.flags} - {*comparison.flags}
+    # A sweep cannot train two versions of the same code. A search with another objective trains a configuration once.
+    if edited or (design.trials and not design.searched and design.sweeps == 1):
+        return None
     if leader is None or leader.diverged:
         return Advice(NextStep.steady, design.sweep)
     predict = Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None
