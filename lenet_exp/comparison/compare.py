@@ -195,8 +195,8 @@ class Comparison:
         return list(map(group.value, self.flags))
 
     def name(self, group: Group) -> str:
-        """Return a short name that consists of a group's values, such as `relu lr=0.1`."""
-        return name_of(self.flags, self.values(group)) or self.dataset
+        """Return a short name that consists of a group's values, such as `relu lr=0.1`, or `no augmentation.own`."""
+        return name_of(self.flags, self.values(group)) or (f"no {self.flags[0]}" if self.flags else self.dataset)
 
 
 def name_of(flags: Sequence[str], values: Sequence[str]) -> str:
