@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
-    print_waiting(f"uploading results in {outputs_dir()} that MLflow missed; waiting if the store is restarting")
+    print_waiting(f"uploading missing results{'' if given else f' in {outputs_dir()}'}; waiting if the store restarts")
     if uri is not None:
         check_store(uri)
     if values["champion"] is not None:
