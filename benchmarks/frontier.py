@@ -5,8 +5,8 @@ benchmarks/frontier.md and the figure docs/reference/frontier.png. benchmarks/se
 
     python -m benchmarks.frontier
 
-The eleven networks in the table took two and a half hours on two busy cores. Data folder: $LENET_EXP_DATA (default:
-`data`).
+The eleven LeNets in the table took two and a half hours on two busy cores, the convolutional network an hour. Data
+folder: $LENET_EXP_DATA (default: `data`).
 """
 
 from __future__ import annotations
