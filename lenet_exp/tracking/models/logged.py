@@ -102,7 +102,7 @@ def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
         listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
     there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
     if there is None:
-        raise UserError(f"{name}: its model has no {WEIGHTS}")
+        raise UserError(f"{name}: its model has no {WEIGHTS} (release 0.1 saved none); give its run folder instead")
     try:
         _check_size(there.file_size or 0)
         with calling():
