@@ -55,6 +55,7 @@ RECIPES = (
     recipe("mnist_10k", "mnist", NEW_SEEDS),
     recipe("mnist_100k", "mnist", NEW_SEEDS),
     recipe("mnist_convnet_2k", "mnist", NEWEST_SEEDS[:10], engine="torch"),
+    recipe("mnist_convnet_5k", "mnist", NEWEST_SEEDS[:10], engine="torch"),
     recipe("ancestor", "fashion_mnist"),
     recipe("fashion_fast", "fashion_mnist"),
     recipe("fashion_best", "fashion_mnist"),
