@@ -242,7 +242,6 @@ TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/
         pytest.param((*SEARCH, LR, "search.objective=loss"), "seeds=5", id="loss"),
         pytest.param((*SEARCH, NAMES, "search.objective=front"), "search.objective=front", id="Pareto front"),
         pytest.param((*SEARCH, NAMES, "search.objective=epochs", REACHED), REACHED, id="epochs"),
-        pytest.param((*SEARCH, NAMES, "search.objective=seconds", REACHED), REACHED, id="seconds"),
         pytest.param((*GRID, "seed=0,1", "num_epoch=30"), "num_epoch=30", id="interrupted"),
         pytest.param((*GRID, "seed=0,1,2", "confirmed"), None, id="confirmed"),
     ],
