@@ -94,9 +94,10 @@ def from_hydra(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of the error's class if the message is empty.
 
-    The message of a `SystemExit` is only a number, so the name also precedes messages of such exceptions.
+    The message of a `SystemExit` is only a number, so the name also precedes messages of such exceptions. A line
+    about SQLAlchemy's autoflush, which can precede the reason, is left out.
     """
-    name, lines = type(error).__name__, str(error).strip().splitlines()
+    name, lines = type(error).__name__, re.sub(r"^\(raised as a result of .*\n", "", str(error).strip()).splitlines()
     return printable(": ".join(([] if lines and isinstance(error, Exception) else [name]) + lines[:1]))
 
 
