@@ -66,8 +66,8 @@ def test_every_option_is_documented(group):
 
 
 def test_result_tables_equal_measured_tables():
-    """`python -m benchmarks.results --output benchmarks/results.md` and `python -m benchmarks.frontier` write them."""
-    for name in ("results.md", "frontier.md"):
+    """`python -m benchmarks.results --output benchmarks/results.md`, `frontier`, and `peeking` write them."""
+    for name in ("results.md", "frontier.md", "peeking.md"):
         assert (ROOT / "benchmarks" / name).read_text() in TEXT
 
 
