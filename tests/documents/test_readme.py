@@ -66,7 +66,7 @@ def test_every_option_is_documented(group):
 
 
 def test_result_tables_equal_measured_tables():
-    """`python -m benchmarks.results --output benchmarks/results.md`, `frontier`, and `peeking` write them."""
+    """`benchmarks.results --output benchmarks/results.md`, `benchmarks.frontier`, `benchmarks.peeking` write them."""
     for name in ("results.md", "frontier.md", "peeking.md"):
         assert (ROOT / "benchmarks" / name).read_text() in TEXT
 
