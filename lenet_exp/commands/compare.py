@@ -43,8 +43,9 @@
   lenet-compare plain=true               print bars and sentences without terms of statistics, for a class
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
-  tracking.uri=      MLflow store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
-  experiment=        MLflow experiment for filter= (default: lenet_exp)
+  tracking.uri=      MLflow store for filter= and for MLflow run IDs of sweeps in other outputs folders
+                     (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
+  experiment=        MLflow experiment for filter= and for these run IDs (default: lenet_exp)
 
 How it works
 """

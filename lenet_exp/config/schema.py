@@ -287,7 +287,7 @@ class Sweep:
     workers: int | None = setting("number of concurrent runs (null: CPU cores divided by num_threads)", ge=1, le=4096)
     devices: list[int] = setting("CUDA devices that the workers use in turn ([]: all); not tested on a GPU", neutral=[])
     retries: int = setting("number of times to resume a run whose process died", ge=0, le=1000)
-    max_failures: int | None = setting("start no new runs after this many failures in a row (null: no limit)", ge=1)
+    max_failures: int | None = setting("stop the sweep after this many failures in a row (null: no limit)", ge=1)
     max_jobs: int = setting("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000)
     zip: list[Any] = setting("swept flags whose values are paired, not combined: [a,b] or [[a,b],[c,d]]", neutral=[])
     skip: list[Any] = setting(

@@ -1,7 +1,7 @@
 """Explains how configurations are compared, for the help of `lenet-compare` and for the HTML report."""
 
 METHOD = """Configurations are ranked by the mean of their metric, by default validation accuracy, over seeds. The
-leader is tested against every other configuration: with a paired test if the two have seeds in common, otherwise with
+leader is tested against every other configuration: with a paired test if the two share half their seeds, otherwise with
 Welch's test. From four configurations on, the standard deviation of each configuration is estimated from all of them.
 "Behind" is corrected for all pairs of configurations (Shaffer). In at most about 5 of 100 sweeps, it wrongly contains
 an equally good configuration, or a win is wrong. "The best is one of" contains the truly best configuration in about 95
