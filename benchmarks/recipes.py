@@ -56,6 +56,7 @@ RECIPES = (
     recipe("mnist_100k", "mnist", NEW_SEEDS),
     recipe("mnist_convnet_2k", "mnist", NEWEST_SEEDS[:10], engine="torch"),
     recipe("mnist_convnet_5k", "mnist", NEWEST_SEEDS[:10], engine="torch"),
+    recipe("mnist_convnet_100k", "mnist", NEWEST_SEEDS[:5], engine="torch"),
     recipe("ancestor", "fashion_mnist"),
     recipe("fashion_fast", "fashion_mnist"),
     recipe("fashion_best", "fashion_mnist"),
