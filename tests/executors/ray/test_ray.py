@@ -122,16 +122,3 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
         assert one.data.tags["weights_digest"] == other.data.tags["weights_digest"]
         steps = [step for step, _, _ in points(client(ready), one.info.run_id)["val_accuracy"]]
         assert steps == list(range(1, EPOCHS + 1))
-
-
-@pytest.mark.by_hand
-def test_run_on_drained_node_resumes_without_costing_a_retry(cluster, ready):
-    for address in (NODE, OTHER):
-        cluster.start_node(address)
-    line = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=1,2")
-    process = start("-m", *line, *cluster.line, "hydra.launcher.retries=0", outputs=ready, cold=True, env=ENVIRONMENT)
-    until(lambda: len(list(ready.glob("runs/*/history.json"))) >= 2, process)
-    cluster.daemon(NODE).terminate()
-    succeeded(end(process))
-    resumed = sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready)))
-    assert resumed == ["0", "1"]
