@@ -37,7 +37,7 @@ from tests.tools.configs import compose
 from tests.upgrade.stored import RELEASES, stored
 
 PAGE = ROOT / "docs" / "reference" / "formats.md"
-NEWEST = "0.3"  # release of the fields that no archive in tests/upgrade contains
+NEWEST = "0.4"  # release of the fields that no archive in tests/upgrade contains
 NOT_IN_ARCHIVES = {"Owner", "PlacePlan"}  # they exist only while a process runs
 MANY = "many modules"
 NOT_STORED = {"other", "outputs"}

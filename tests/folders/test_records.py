@@ -82,11 +82,12 @@ def unknown(value: object) -> set[str]:
     return found.union(*map(unknown, value)) if isinstance(value, list) else found
 
 
+@pytest.mark.parametrize("release", ["0.2", "0.3"])
 @pytest.mark.parametrize("name", STORED)
-def test_objects_of_0_2_0_are_read_without_unknown_keys_and_written_back(name):
+def test_objects_of_earlier_releases_are_read_and_written_back(name, release):
     of, to = STORED[name]
-    assert stored("0.2")[name]
-    for value in stored("0.2")[name]:
+    assert stored(release)[name]
+    for value in stored(release)[name]:
         assert unknown(of(value)) <= {"digest"}
         again = json.loads(json.dumps(to(of(value))))
         assert within({k: v for k, v in without_old_flags(value).items() if k != "digest"}, again)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 HERE = Path(__file__).parent
-RELEASES = ("0.1", "0.2")
+RELEASES = ("0.1", "0.2", "0.3")
 FILES = {"job.json": "Record", "record.json": "Record", "history.json": "History", "delivered.json": "Delivered"}
 FILES |= {"test.json": "TestResult", "sweep.json": "SweepPlan", "jobs.jsonl": "Job"}
 

@@ -72,8 +72,9 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
     for name, value in values.items():
         if value is not None:  # records from older releases lack some values
             yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
-    if model_id is not None and record.best_epoch is not None:
-        best = folder.history().epochs[record.best_epoch - 1]
+    epochs = folder.history().epochs  # none in a run that was taken over from a shared store
+    if model_id is not None and record.best_epoch is not None and len(epochs) >= record.best_epoch:
+        best = epochs[record.best_epoch - 1]
         for name in EPOCH_METRICS[:4]:
             split = "train" if name.startswith("train") else "validation"
             yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))
