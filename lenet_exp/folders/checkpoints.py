@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from lenet_exp.config.plain import read_as
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
@@ -29,6 +30,7 @@ from lenet_exp.folders.digests import AGAIN, verified, with_digest
 from lenet_exp.folders.records import BestWeights, Checkpoint, History, Record
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.schedule import depends_on_length
 from lenet_exp.training.trained.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ END = "end.safetensors"
 KEPT = 2  # number of checkpoints kept: the newest and, in case it is corrupt, the previous one
 
 log = logging.getLogger("lenet_exp")
+
+
+def keeps_state(config: Config) -> bool:
+    """Return whether a run with this configuration should keep its final training state (`end.safetensors`)."""
+    return config.keep_state and not depends_on_length(config.schedule)
 
 
 class CorruptCheckpoint(Exception):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.errors import first_line
-from lenet_exp.folders.checkpoints import Checkpoints
+from lenet_exp.folders.checkpoints import Checkpoints, keeps_state
 from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Outcome, Record
@@ -22,7 +22,6 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.network import in_training_format, rebuild
-from lenet_exp.training.schedule import depends_on_length
 
 log = logging.getLogger("lenet_exp")
 
@@ -60,7 +59,10 @@ class RunTraining:
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Train the run with checkpoints, and return its record, which is saved no matter how training ends."""
+        """Train the run with checkpoints, and return its record, which is saved no matter how training ends.
+
+        If training raises an exception, the record says `failed` or `killed`, even after the last epoch.
+        """
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
@@ -73,6 +75,7 @@ class RunTraining:
             outcome, reason = Outcome.killed, type(e).__name__
             raise
         except BaseException as e:
+            outcome = Outcome.failed  # also if the error occurred after the last epoch
             reason = f"{type(e).__name__}: {first_line(e)}" if isinstance(e, Exception) else first_line(e)
             log.debug("%s: failed", name, exc_info=True)
             if isinstance(e, Exception):
@@ -100,11 +103,18 @@ class RunTraining:
         return record
 
     def _keep_state(self) -> str:
-        """Save the final training state, which a run with a larger `num_epoch` continues, and return its digest."""
-        config = self.lane.config
-        if not config.keep_state or depends_on_length(config.schedule):
+        """Save the final training state, which a run with a larger `num_epoch` continues.
+
+        Returns:
+            The digest of the state; an empty string if it is not kept, because it is not wanted or cannot be written.
+        """
+        if not keeps_state(self.lane.config):
             return ""
-        return self.checkpoints.write_state(self.lane)
+        try:
+            return self.checkpoints.write_state(self.lane)
+        except OSError as e:  # the run has its result, which needs less space than the state
+            log.warning("%s: final training state not kept (%s)", self.begun.name, e.strerror or first_line(e))
+            return ""
 
     def _show_mistakes(self, best: Best) -> None:
         """Save a picture of the images that the best weights misclassify.
@@ -114,11 +124,10 @@ class RunTraining:
         try:
             network = in_training_format(rebuild(self.begun.config, best.weights).to(self.data.images.device))
             picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
-        except Exception as e:  # a picture that cannot be drawn must not make the run fail
-            log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
-            return
-        if picture is not None:
-            self.folder.save_picture("mistakes", picture)
+            if picture is not None:
+                self.folder.save_picture("mistakes", picture)
+        except Exception as e:  # a picture that cannot be drawn or saved must not make the run fail
+            log.warning("%s: mistakes.png could not be saved (%s)", self.begun.name, first_line(e))
 
     def _epochs(self) -> tuple[Outcome, str]:
         """Train the remaining epochs. Return the outcome and the reason for it, which is empty for `finished`."""

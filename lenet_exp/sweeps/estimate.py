@@ -15,6 +15,7 @@ from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.power import detectable
 from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.data.images import load_training_data
+from lenet_exp.folders.checkpoints import keeps_state
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
@@ -25,7 +26,6 @@ from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.build import is_built
 from lenet_exp.training.network import network_size
-from lenet_exp.training.schedule import depends_on_length
 
 TIMED_STEPS = 12
 RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow
@@ -64,8 +64,9 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
 
 def _bytes(job: Job) -> float:
     """Return the disk space of a run."""
-    keeps = job.config.keep_state and not depends_on_length(job.config.schedule)
-    return RUN_BYTES + (STATE_BYTES * network_size(job.config).parameters if keeps else 0)
+    if not keeps_state(job.config):
+        return RUN_BYTES
+    return RUN_BYTES + STATE_BYTES * network_size(job.config).parameters
 
 
 def _shows(jobs: Sequence[Job]) -> list[str]:

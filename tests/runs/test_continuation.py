@@ -12,6 +12,7 @@ import torch
 
 from lenet_exp.config.schema import Option
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
@@ -173,6 +174,32 @@ def test_state_is_not_kept_with_keep_state_false(outputs):
     first = trained("num_epoch=2", "keep_state=false")
     assert list(first.folder.glob("end*")) == []
     assert trained("num_epoch=3").record.continued_from == ""
+
+
+def test_run_whose_final_state_cannot_be_written_is_finished(outputs, caplog):
+    def block(folder: RunFolder) -> None:
+        (folder.path / "end.safetensors").mkdir()
+
+    job = lone_job(compose([*LINE, "num_epoch=2"]))
+    first = run(job, NoDelivery(), default_threads=1, on_start=block)
+    stored = RunFolder(first.folder).record()
+    assert (stored.outcome, stored.reason, stored.end_state) == (Outcome.finished, "", "")
+    assert [text for text in caplog.messages if "final training state not kept" in text]
+    assert trained("num_epoch=2").repeated
+    assert trained("num_epoch=3").record.continued_from == ""
+
+
+def test_run_that_fails_after_its_last_epoch_is_not_stored_as_finished(outputs, monkeypatch):
+    def fail(*arguments: object) -> str:
+        raise RuntimeError("device lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write_state", fail)
+        with pytest.raises(RuntimeError):
+            trained("num_epoch=1")
+    stored = lone_job(compose([*LINE, "num_epoch=1"])).folder.record()
+    assert (stored.outcome, stored.reason) == (Outcome.failed, "RuntimeError: device lost")
+    assert trained("num_epoch=1").outcome is Outcome.finished
 
 
 def test_process_killed_before_first_checkpoint_continues_again(outputs):

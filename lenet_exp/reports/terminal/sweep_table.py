@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.config.class_groups import TARGET
+from lenet_exp.folders.checkpoints import keeps_state
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
@@ -58,7 +59,7 @@ def print_sweep(
     trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in results)
     had = f", {again} reused" if again else ""
     runs = f"{number_of(len(results), 'run')}: {', '.join(counts)}"
-    console.lines(f"{runs}; {trained} trained{had} in {seconds:.1f} s", *went_wrong(results))
+    console.lines(f"{runs}; {trained} trained{had} in {seconds:.1f} s", *went_wrong(results), *without_state(results))
     if plan is not None and (search := plan.search) is not None:
         console.lines(search_line(search, results), f"to continue, rerun the same command with {more_of(search)}")
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in results):
@@ -84,6 +85,16 @@ def _before_edit(sweep: SweepFolder, plan: SweepPlan, results: Sequence[JobResul
 def resume_line(sweep: SweepFolder) -> str:
     """Return a line that tells how to resume a sweep."""
     return f"to resume, rerun the same command or run: {resume_command(sweep)}"
+
+
+def without_state(results: Sequence[JobResult]) -> Iterator[str]:
+    """Yield a line if runs of this session finished, but their final training state could not be written."""
+    new = [r for r in results if r.outcome is Outcome.finished and not r.repeated and not r.earlier]
+    affected = [r for r in new if r.record is not None and keeps_state(r.record.config) and not r.record.end_state]
+    if affected:
+        job = affected[0].job
+        count = number_of(len(affected), "run")
+        yield f"warning: final training state not kept for {count}, such as {job.name}; log: {job.folder.log_file}"
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:

@@ -13,9 +13,10 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.terminal.sweep_table import print_sweep
+from lenet_exp.reports.terminal.sweep_table import print_sweep, without_state
 from lenet_exp.reports.words.phrases import verdict
 from tests.comparison.made_up import made
+from tests.tools.configs import compose
 from tests.tools.records import a_record
 
 SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
@@ -28,6 +29,7 @@ def result(number: int, outcome: str = "finished", best: float | None = None, **
     )
     known = {"digest": "d", "confusion_matrix": more.get("matrix")}
     known |= {"best_val_accuracy": best, "best_epoch": best and 1, "seconds_to_best": best and 1.25}
+    known |= {"config": compose(), "end_state": more["end_state"]} if "end_state" in more else {}
     has_record = more.get("record", outcome != "not started")
     record = a_record(outcome=Outcome(outcome), seconds=2.5, **known) if has_record else None
     return JobResult(job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False))
@@ -73,6 +75,18 @@ def test_summary_shows_counts_reasons_and_resume_command(results, capsys):
         assert said.endswith(ends)
     assert "[red]no[/red] markup" in reasons[0]
     assert again.endswith("lenet-train -m sweep.resume=0123456789abcdef")
+
+
+def test_summary_counts_new_runs_without_final_state(capsys):
+    results = [
+        result(0, best=0.5, end_state=""),
+        result(1, best=0.5, end_state="d"),
+        result(2, best=0.5, end_state="", repeated=True),
+        result(3, "failed", end_state=""),
+    ]
+    (line,) = without_state(results)
+    assert "for 1 run, such as a0 lr=0.0;" in line
+    assert list(without_state(results[1:])) == []
 
 
 @pytest.mark.parametrize(
