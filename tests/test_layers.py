@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -60,7 +58,6 @@ GROUND = {
 MOST_FILES = 20
 MOST_OF_A_NAME = 2
 MOST_UNTYPED = 20
-MOST_CODE_LINES = 23_000
 MOST_POSITIONAL = 4  # positional arguments of a call
 LONGEST_TEST = 70  # characters in the name of a test
 MOST_OPTIONS = 38  # uses of the alias for the content of an option file
@@ -164,21 +161,6 @@ def test_folders_are_small_and_file_names_rarely_repeat(package):
     names = Counter(file.name for file in files if file.name != "conftest.py")
     assert {folder: n for folder, n in folders.items() if n > MOST_FILES} == {}
     assert {name: n for name, n in names.items() if n > MOST_OF_A_NAME} == {}
-
-
-def code_lines(text: str) -> int:
-    """Return the number of lines that are not blank and contain more than a comment or a part of a docstring."""
-    documented: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            documented |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in skipped]
-    return len({line for t in tokens for line in range(t.start[0], t.end[0] + 1)} - documented)
-
-
-def test_package_does_not_grow():
-    assert sum(code_lines(file.read_text()) for file in FILES.values()) <= MOST_CODE_LINES
 
 
 def test_calls_name_their_arguments_after_the_fourth():
