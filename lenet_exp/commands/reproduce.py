@@ -1,7 +1,9 @@
 """lenet-reproduce: retrain a run from its record and check whether the results are bit-identical.
 
-  lenet-reproduce run=<which>   retrain a run; give its folder, its ID (or its first few characters), its MLflow run ID,
-                                a .safetensors file from model_path, or champion:<dataset>
+  lenet-reproduce run=<which>              retrain a run; give its folder, its ID (or its first few characters), its
+                                           MLflow run ID, a .safetensors file from model_path, or champion:<dataset>
+  lenet-reproduce run=<which> check=true   train nothing; recompute the stored accuracy, metric, and confusion matrix
+                                           from the stored weights and the validation images
 
   data_root=      folder with the datasets (default: the folder named in the record, if it exists,
                   else $LENET_EXP_DATA, else data)
@@ -11,7 +13,8 @@
 
 The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and is
 compared with the original epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction
-is interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' of the MLflow run.
+is interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' of the MLflow run,
+or with check=true in the tag 'record_checked'.
 Exit status: 0 if the results are bit-identical, 1 if they differ, 2 if the request is invalid, 3 if the results are not
 comparable (for example, because PyTorch computes different results on this CPU or because the data is missing).
 """
@@ -21,7 +24,13 @@ from __future__ import annotations
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
-KNOWN: dict[str, str | None] = {"run": None, "data_root": None, "trust": None, "tracking.uri": None}
+KNOWN: dict[str, str | None] = {
+    "run": None,
+    "check": "false",
+    "data_root": None,
+    "trust": None,
+    "tracking.uri": None,
+}
 
 
 def run(arguments: list[str]) -> int:
@@ -38,18 +47,23 @@ def run(arguments: list[str]) -> int:
 
     print_waiting("loading PyTorch")
     log_to_console()
+    from lenet_exp.reproduction.recompute import recompute
     from lenet_exp.reproduction.reproduce import reproduce
     from lenet_exp.reproduction.reproduce_result import ReproduceStatus
-    from lenet_exp.tracking.delivery.reproduced import tag_runs
+    from lenet_exp.tracking.delivery.reproduced import CHECKED, REPRODUCED, tag_runs
     from lenet_exp.tracking.models.recorded import find_recorded
 
     uri = uri or default_uri()
     recorded = find_recorded(which, uri)
     print(printable(f"run: {recorded.name}"))
-    answer = reproduce(recorded, data_root=values["data_root"], trust=values["trust"])
+
+    check, tag = (recompute, CHECKED) if values["check"] == "true" else (reproduce, REPRODUCED)
+    answer = check(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(printable(line))
-    tag_runs(recorded.mlflow_runs, uri, answer.line, weak=answer.verdict is ReproduceStatus.not_comparable)
+
+    weak = answer.verdict is ReproduceStatus.not_comparable
+    tag_runs(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
     return answer.verdict
 
 

@@ -1,4 +1,4 @@
-"""Prepares a recorded run to be retrained, or explains why that is not possible."""
+"""Prepares a recorded run to be retrained or evaluated again, or explains why that is not possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, EngineName, LoggedModels
-from lenet_exp.data.images import data_digests, load_training_data
+from lenet_exp.data.images import TrainingData, data_digests, load_training_data
 from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record, describe_differences
@@ -34,24 +34,26 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class RepeatableRun:
-    """A recorded run that is ready to be retrained.
+    """A recorded run that is ready to be retrained, or to have its weights evaluated.
 
     Attributes:
         record: record of the original run.
         job: job that retrains the run in a separate outputs folder, with the recorded device, threads, and engine, and
             without uploads and model files.
+        data: training data of the run, on the recorded device.
         excuse: reason why the weights can legitimately differ on this machine; empty if they must be identical.
     """
 
     record: Record
     job: Job
+    data: TrainingData
     excuse: str
 
 
 def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) -> RepeatableRun | ReproduceResult:
-    """Prepare a recorded run for retraining, and log how this machine differs from the original machine.
+    """Prepare a recorded run for retraining or evaluation, and log how this machine differs from the original machine.
 
-    Return a `ReproduceResult` if retraining is unnecessary or impossible.
+    Return a `ReproduceResult` if both are unnecessary or impossible.
 
     Args:
         recorded: run to prepare.
@@ -100,7 +102,7 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         outputs=place,
     )
     here = begin(job, config, data, device, engine_why=ASKED_FOR)
-    return RepeatableRun(record, job, excuse=_what_differs(record, here))
+    return RepeatableRun(record, job, data, excuse=_what_differs(record, here))
 
 
 def _as_executed(

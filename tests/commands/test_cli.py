@@ -212,7 +212,7 @@ QUICKLY_FOUND = """
     ui port=x
     ui token=a,b
     sync which=last
-    reproduce run=x check=true
+    reproduce run=x check=yes
     export format=txt
 """
 MISTAKEN = """

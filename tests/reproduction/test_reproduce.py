@@ -21,7 +21,7 @@ from lenet_exp.folders.digests import record_with_digests
 from lenet_exp.folders.records import Outcome, Record, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reproduction.verify import contradiction
-from lenet_exp.tracking.delivery.reproduced import tag_runs
+from lenet_exp.tracking.delivery.reproduced import REPRODUCED, tag_runs
 from lenet_exp.tracking.models.recorded import find_recorded
 from lenet_exp.training.score import packed, unpacked
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
@@ -77,7 +77,7 @@ def test_inconclusive_result_does_not_replace_earlier_tag(original):
     (run,) = runs(client(original))
     uri = f"sqlite:///{original / 'mlflow.db'}"
     for weak in (False, True):
-        tag_runs([(uri, run.info.run_id)], uri, f"weak={weak}", weak=weak)
+        tag_runs([(uri, run.info.run_id)], uri, REPRODUCED, f"weak={weak}", weak=weak)
     assert client(original).get_run(run.info.run_id).data.tags["reproduced"].startswith("weak=False")
 
 
@@ -295,7 +295,9 @@ def test_killed_reproduction_resumes_with_same_result(ready):
         ("run=nope", "run=nope: "),
         ("run=champion:digits", "run=champion:digits: "),
         ("run=0123456789abcdef0123456789abcdef", "mlflow.db"),
-        ("run=x check=true", "check=true: "),
+        ("run=x chek=true", "check=?"),
+        ("run=x check=yes", "check=yes: "),
+        ("run=nope check=true", "run=nope: "),
         ("run=x trast=y", "trust=?"),
         ("sweep=last", "sweep=last: "),
     ],

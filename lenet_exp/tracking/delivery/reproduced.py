@@ -11,32 +11,34 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
-TAG = "reproduced"
+REPRODUCED = "reproduced"  # tag with the result of retraining a run
+CHECKED = "record_checked"  # tag with the result of evaluating its stored weights
 LONGEST = 500  # maximum number of characters in a tag, because MLflow's tables show it
 
 log = logging.getLogger("lenet_exp")
 
 
-def tag_runs(runs: Sequence[tuple[str, str]], uri: str, result: str, *, weak: bool) -> None:
+def tag_runs(runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, weak: bool) -> None:
     """Tag a run with a result, the time, and the host in all reachable stores.
 
     Args:
         runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
         uri: address of the user's store. The address can contain a password, which is not saved.
+        tag: name of the tag, `REPRODUCED` or `CHECKED`.
         weak: whether the result is inconclusive. If so, an existing tag is kept.
     """
     value = f"{result[:LONGEST]} ({time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, on {host()})"
     for kept, run_id in runs:
         try:
             client = connect(full_uri(kept, uri))
-            had = client.get_run(run_id).data.tags.get(TAG)
-            if weak and had is not None:
-                print(printable(f"MLflow run {run_id}: tag {TAG} is kept: {had}"))
+            earlier = client.get_run(run_id).data.tags.get(tag)
+            if weak and earlier is not None:
+                print(printable(f"MLflow run {run_id}: tag {tag} is kept: {earlier}"))
                 continue
-            client.set_tag(run_id, TAG, value)
+            client.set_tag(run_id, tag, value)
         except Exception as e:  # the result must be reported even if a store is unreachable
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
         else:
-            print(f"saved in MLflow run {run_id} as tag {TAG}")
+            print(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:
         print(f"not saved in MLflow: no MLflow run of this run is known in {hide_password(uri)}")
