@@ -26,6 +26,14 @@ SYNONYMS = {  # names that other tools use
     "learning_rate": "optimizer.lr",
     "wd": "regularization.weight_decay",
 }
+# How to correct a value that Hydra cannot parse, by a pattern for the value; the first match counts.
+CORRECTIONS = {
+    r".*,\s*([,)\]}].*)?": "a comma must be followed by a value, without a space",
+    r""".*['"].*""": "quotes must enclose the whole value; write a backslash before a quote inside them",
+    r"\(.*\)": "write lists in brackets: '{name}={as_lists}'",
+    r"uniform\((?P<ends>.*)\)": "write intervals as '{name}=interval({ends})'",
+    r"log[_-]?uniform\((?P<ends>.*)\)": "write logarithmic intervals as '{name}=tag(log,interval({ends}))'",
+}
 
 
 def explain_hydra(error: Exception) -> str:
@@ -36,12 +44,7 @@ def explain_hydra(error: Exception) -> str:
     """
     raise_stop(error)
     if isinstance(error, OverrideParseException):
-        typed = " ".join(str(error.override).split())
-        name, sign, _ = typed.partition("=")
-        if not sign:
-            return f"{typed}: has no value; write flags as name=value (see --help)"
-        how = f"write lists as [a,b], intervals as interval(a,b), and special characters in quotes: '{name}=\"...\"'"
-        return f"{typed}: cannot be parsed; {how}"
+        return _unparsable(" ".join(str(error.override).split()), error.__cause__)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"
@@ -65,15 +68,63 @@ def explain_hydra(error: Exception) -> str:
         return _unknown_group(text)
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None) or ""
+    section = getattr(cause, "parent_node", None)
+    if key.startswith("hydra.") and section is not None and "not in" in str(cause):
+        return _unknown_setting(key, [str(name) for name in section if not str(name).startswith("_")])
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
         typed = _quoted(text)
         name, _, value = typed.partition("=")
-        hint = f"; to set a list, write '{name}=[{value}]'" if name.endswith(("channels", "units", "betas")) else ""
+        hint = f"; to set a list, write '{name}=[{value}]'" if name in _list_flags() else ""
         return f"{typed}: several values require -m; run: lenet-train -m {typed} ...{hint}"
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
+
+
+def _unparsable(typed: str, cause: BaseException | None) -> str:
+    """Return a message for a flag that Hydra cannot parse.
+
+    Args:
+        typed: the flag and its value.
+        cause: error from a function in the value, such as `range(a)`; None if the syntax is wrong.
+    """
+    name, sign, value = typed.partition("=")
+    if not sign:
+        return f"{typed}: has no value; write flags as name=value (see --help)"
+    return f"{typed}: cannot be parsed; {_correction(name, value, cause)}"
+
+
+def _correction(name: str, value: str, cause: BaseException | None) -> str:
+    """Return what is wrong with a value that Hydra cannot parse, or how to write it."""
+    as_lists = value.replace("(", "[").replace(")", "]")
+    is_text = {"'", '"'} & {*value}  # whose brackets have no meaning
+    for opening, closing in () if is_text else ("()", "[]", "{}"):
+        is_nested = re.match(r"\w*[(\[{]", value)
+        if is_nested and value.count(opening) > value.count(closing):
+            return f"it has a {opening} without a {closing}"
+        if is_nested and value.count(opening) < value.count(closing):
+            return f"it has a {closing} without a {opening}"
+
+    for pattern, correction in CORRECTIONS.items():
+        match = re.fullmatch(pattern, value)
+        if match is not None:
+            return correction.format(name=name, as_lists=as_lists, **match.groupdict())
+
+    in_quotes = f"""'{name}="{value}"'"""
+    if cause is None:
+        return f"write special characters in quotes: {in_quotes}"
+    if first_line(cause).startswith("Unknown function"):
+        return f"use range(), interval(), or choice(), or write text in quotes: {in_quotes}"
+    return first_line(cause)
+
+
+def _unknown_setting(key: str, names: list[str]) -> str:
+    """Return a message for an unknown setting of Hydra, such as `hydra.launcher.worker`."""
+    hint = did_you_mean(key.rpartition(".")[2], names)
+    if not hint and names:
+        hint = f"; expected one of: {', '.join(sorted(names))}"
+    return f"unknown flag '{key}'{hint}"
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -141,6 +192,16 @@ def known_flags() -> frozenset[str]:
     for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
         found |= {f"{file.parent.name}.{key}" for key in map(str, OmegaConf.load(file)) if key != "_target_"}
     return frozenset(found.difference(config_groups()))
+
+
+@cache
+def _list_flags() -> frozenset[str]:
+    """Return the names of the flags of lenet-train whose values are lists."""
+    lists = {flag for flag, kind, _ in knobs() if str(kind).startswith("list")}
+    for file in (file for group in CLASS_GROUPS for file in CONF_DIR.glob(f"{group}/*.yaml")):
+        options = OmegaConf.load(file).items()
+        lists |= {f"{file.parent.name}.{key!s}" for key, value in options if OmegaConf.is_list(value)}
+    return frozenset(lists | {"loss.class_weights"})  # whose default is null
 
 
 def explain_argument(argument: str, following: str) -> str:
