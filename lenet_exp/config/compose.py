@@ -18,7 +18,7 @@ from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, PredictConfig, knobs
+from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, PredictConfig, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -59,6 +59,15 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     except OmegaConfBaseException as e:
         raise_stop(e)
         raise ConfigError(_explain(e, task, schema)) from e
+    except OverflowError as e:
+        flag = _flag_beyond_floats(task, schema)
+        raise ConfigError(f"{flag}={_raw(task, flag)}: must be a finite number") from e
+
+
+def _flag_beyond_floats(task: DictConfig, schema: type) -> str:
+    """Return the flag whose value is an integer that is too large to convert to a float."""
+    values = {flag: _raw(task, flag) for flag, _, _ in knobs(schema)}
+    return next(flag for flag, value in values.items() if isinstance(value, int) and not within(value, {}))
 
 
 @cache

@@ -14,7 +14,7 @@ from lenet_exp.errors import ConfigError, nearest
 KNOWN = sorted(known_flags())
 # Overrides whose error contains the flag, and overrides with other texts in the error.
 LARGE = "9" * 400
-NAMED = ["seed=", "seed=???", "num_epoch=1e400", "optimizer.lr=nan", f"optimizer.lr={LARGE}"]
+NAMED = ["seed=", "seed=???", "num_epoch=1e400", "optimizer.lr=nan", f"optimizer.lr={LARGE}", f"schedule.final={LARGE}"]
 NAMED += ["batch_size={a:1}", "~no_such_flag=1", "++hydra.job=7", "seed='", "data_root=${"]
 REFUSED = {override: override.partition("=")[0].lstrip("~+") for override in NAMED} | {
     "dataset=[null]": "",
