@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,8 +111,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target, shape: NativeSh
     library = _path(folder, compiler, target, shape)
     if _checked(library):
         return library
-    with open_lock(library.with_suffix(".lock")) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(library.with_suffix(".lock")):
         if not _checked(library):  # another process may have built it in the meantime
             _compile(library, compiler, target, shape)
     if not _checked(library):
@@ -142,6 +142,8 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions)
         content = (aside / library.name).read_bytes()
+    except FileNotFoundError as e:
+        raise CompilerError("succeeded but wrote no library") from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _note(library).unlink(missing_ok=True)
@@ -154,6 +156,18 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
 
 def _note(library: Path) -> Path:
     return library.with_suffix(".sha256")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock for the duration of a `with` block. If another process holds it, log this and wait."""
+    with open_lock(path) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process to compile the native engine")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(library: bytes) -> str:

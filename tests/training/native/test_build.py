@@ -14,6 +14,7 @@ import pytest
 from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.training.native import build, compiler
 from lenet_exp.training.native.library import Kernels
+from tests.tools.until import until
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = """#!/bin/sh
@@ -127,6 +128,34 @@ def test_hanging_compiler_is_reported(fake, monkeypatch):
     with pytest.raises(build.BuildError, match=r"0\.5 s"):
         build.build(fake.cache)
     assert time.monotonic() - start < 30
+
+
+def test_compiler_that_writes_no_library_is_reported(fake):
+    fake.behave("exit 0")
+    with pytest.raises(build.BuildError, match=r"fake-c\+\+: .*no library"):
+        build.build(fake.cache)
+
+
+def test_next_compiler_is_used_if_first_writes_no_library(fake, tmp_path):
+    second = tmp_path / "tools" / "g++"
+    shutil.copy(fake.script, second)
+    fake.behave("exit 0")
+    assert build.build(fake.cache).path.exists()
+    assert fake.runs == 2
+
+
+@pytest.mark.slow(seconds=2)
+def test_process_that_waits_for_compilation_says_so(fake, caplog):
+    fake.behave("sleep 1")
+    other = subprocess.Popen(
+        [sys.executable, "-c", BUILD], env=os.environ | {"XDG_CACHE_HOME": str(fake.cache)}, cwd=ROOT
+    )
+    cache = fake.cache / "lenet_exp" / "native"
+    until(lambda: list(cache.glob("*.building")), other)
+    with caplog.at_level("INFO", logger="lenet_exp"):
+        build.build(cache)
+    assert "waiting for another process" in caplog.text
+    assert (other.wait(), fake.runs) == (0, 1)
 
 
 def test_leftovers_of_killed_build_are_replaced(fake):
