@@ -1,4 +1,4 @@
-"""A corrupt file of a sweep, run, or model gives a result or a one-line error, and other files stay."""
+"""A corrupt file of a sweep, run, store, or model gives a result or a one-line error, and other files stay."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.terminal.sweep_status import print_list, print_status
 from lenet_exp.sweeps.comparisons import load_comparisons
 from lenet_exp.tracking.models.load import load_file
+from tests.fuzz.test_lines import check
 from tests.tools.commands import MINE, SMALL, lenet_train
 
 SHORT = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false")
@@ -157,4 +158,31 @@ def test_readers_of_corrupt_file_return_or_raise_user_error(whole, pattern):
         read_everything(whole)
         shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
         file.write_bytes(held)
+    assert whole.digests_of_other() == before
+
+
+COMMANDS = [
+    ("outputs/mlflow.db", "NUL", ["compare", "filter="]),
+    ("outputs/mlflow.db", "folder", ["sync"]),
+    ("outputs/mlartifacts/**/*.safetensors", "NUL", ["predict", "dataset=digits"]),
+    ("{model}", "pipe", ["predict", "dataset=digits", "trained_model={model}"]),
+    ("{model}", "NUL", ["reproduce", "run={model}"]),
+    ("outputs/runs/{finished}/record.json", "pipe", ["reproduce", "run={finished}"]),
+    ("outputs/sweeps/{one}/jobs.jsonl", "link to a device", ["sweep", "stop", "sweep={one}"]),
+    ("outputs/runs/{failed}/state-*", "loop", ["train", "-m", "sweep.resume={one}"]),
+]
+
+
+@pytest.mark.slow(seconds=1)
+@pytest.mark.parametrize(("pattern", "how", "line"), COMMANDS)
+def test_command_with_corrupt_file_ends_with_result_or_one_line(whole, main, pattern, how, line, monkeypatch):
+    monkeypatch.chdir(whole.path)
+    file, before = file_of(whole, pattern), whole.digests_of_other()
+    program, *arguments = [part.format(**names(whole)) for part in line]
+    if how == "NUL":
+        file.write_bytes(bytes(file.stat().st_size))
+    else:
+        file.unlink()
+        KINDS[how](file)
+    check(main(*arguments, program=program), program)
     assert whole.digests_of_other() == before

@@ -1,4 +1,4 @@
-"""A full disk during a sweep gives no traceback and no false record, and the sweep can be resumed."""
+"""A full disk or a moved outputs folder gives one-line errors and no false record, and sweeps can be resumed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lenet_exp.commands import train
 from lenet_exp.training.trained.weights import load_weights, weights_digest
+from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, start, succeeded
-from tests.tools.stores import client, runs
+from tests.tools.stores import client, models, runs
+from tests.tools.until import until
 
 LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 
@@ -31,11 +35,20 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(where)], check=True)
 
 
-@pytest.mark.slow(seconds=12)
-def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(disk: Path, empty_store: Path):
+def fill(disk: Path, left_kb: int) -> Path:
+    """Fill the disk except for `left_kb`, and return the file that fills it."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    (disk / "other").write_bytes(bytes(free - left_kb * 1000))
+    return disk / "other"
+
+
+@pytest.mark.parametrize(
+    "left_kb",
+    [pytest.param(200, marks=pytest.mark.slow(seconds=12)), pytest.param(800, marks=pytest.mark.slow(seconds=12))],
+)
+def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(left_kb: int, disk: Path, empty_store: Path):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
-    other, free = disk / "other", os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-    other.write_bytes(bytes(free - 200_000))
+    other = fill(disk, left_kb)
     full = end(start(*LINE, outputs=outputs))
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
@@ -46,15 +59,12 @@ def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(disk: Path, e
 
 
 @pytest.mark.slow(seconds=8)
-def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path, empty_store: Path):
+def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path, ready: Path):
     outputs = disk / "outputs"
     outputs.mkdir()
     line = ("-m", *SMALL, "num_epoch=1", "seed=1", "tracking.plots=false", "optimizer.momentum=0.9")
-    line += (f"tracking.uri=sqlite:///{empty_store}/mlflow.db",)
-    state_bytes = 500_000  # weights and momentum
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-    filler = disk / "filler"
-    filler.write_bytes(bytes(free - int(0.8 * state_bytes)))
+    line += (f"tracking.uri=sqlite:///{ready}/mlflow.db",)
+    filler = fill(disk, left_kb=400)  # the best weights need 250 kB, the state with momentum 500 kB
     full = succeeded(end(start(*line, outputs=outputs)))
     assert "final training state not kept for 1 run" in full.stdout
 
@@ -73,3 +83,33 @@ def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path
     records = [json.loads(path.read_text()) for path in outputs.glob("runs/*/record.json")]
     (longer,) = (record for record in records if record["config"]["num_epoch"] == 2)
     assert (longer["epochs"], longer["continued_from"]) == (2, "")
+
+
+def main() -> None:
+    """Run lenet-train without the temporary folder cached by the parent process."""
+    tempfile.tempdir = None
+    train.main()
+
+
+@pytest.mark.slow(seconds=9)
+def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: Path, ready: Path, main: Cli):
+    fill(disk, 100)
+    full = {"TMPDIR": str(disk), "HOME": str(disk)}
+    done = succeeded(end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk")))
+    assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
+    succeeded(main(program="sync"))
+    store = client(ready)
+    assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
+    assert [str(model.status) for model in models(store)] == ["READY"] * 2
+
+
+@pytest.mark.slow(seconds=8)
+def test_moved_outputs_folder_ends_sweep_with_one_line_error(ready: Path, tmp_path: Path):
+    line = ("-m", *SMALL, "tracking.plots=false", "tracking.models=none", "seed=1,2", "sweep.workers=1")
+    process = start(*line, "num_epoch=100000", outputs=ready)
+    until(lambda: list(ready.glob("runs/*/history.json")), process)
+    ready.rename(tmp_path / "moved")
+    done = end(process)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"lenet-train: {ready}")
+    assert not ready.exists()
