@@ -16,7 +16,7 @@ import pytest
 from lenet_exp.commands import train
 from lenet_exp.training.trained.weights import load_weights, weights_digest
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, end, start, succeeded
+from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
 from tests.tools.stores import client, models, runs
 from tests.tools.until import until
 
@@ -97,10 +97,26 @@ def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: P
     full = {"TMPDIR": str(disk), "HOME": str(disk)}
     done = succeeded(end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk")))
     assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
-    succeeded(main(program="sync"))
     store = client(ready)
     assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
+    succeeded(main(program="sync"))
     assert [str(model.status) for model in models(store)] == ["READY"] * 2
+
+
+def test_model_that_cannot_be_exported_for_lack_of_space_is_uploaded_later(ready, main, monkeypatch):
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "archive")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lenet_exp.training.trained.exported.export_trained", fail)
+        done = succeeded(lenet_train(*SMALL, "tracking.plots=false", outputs=ready))
+    assert (done.stderr.count(os.strerror(errno.ENOSPC)), "lenet-sync" in done.stderr) == (1, True)
+    store = client(ready)
+    assert [run.info.status for run in runs(store)] == ["FINISHED"]
+    assert "READY" not in {str(model.status) for model in models(store)}
+    succeeded(main(program="sync"))
+    (model,) = models(store)
+    assert "data" in {file.path for file in store.list_logged_model_artifacts(model.model_id)}
 
 
 @pytest.mark.slow(seconds=8)

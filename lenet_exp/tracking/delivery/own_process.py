@@ -22,6 +22,7 @@ from typing import Any
 
 from lenet_exp.addresses import SQLITE, store_name, store_uri
 from lenet_exp.config.schema import LoggedModels, Tracking
+from lenet_exp.errors import first_line
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.stopping import limit_gc
@@ -117,7 +118,13 @@ class SubprocessDelivery:
         """Return the best model as a `.pt2` archive, or None if it need not be uploaded."""
         model, record = self._models is not LoggedModels.none, folder.record()
         weights = folder.best_arrays() if remaining_uploads(folder, store_name(self._uri), model=model).models else None
-        return exported(record.config, weights) if record is not None and weights is not None else None
+        if record is None or weights is None:
+            return None
+        try:
+            return exported(record.config, weights)
+        except (OSError, MemoryError) as e:
+            log.warning("the model was not uploaded (%s); to upload it, run: lenet-sync", first_line(e))
+            return None
 
     def _ask(self, what: str, *arguments: object, **keywords: object) -> Any:
         """Call a method in the upload process and return its result, or return None if the process has exited."""

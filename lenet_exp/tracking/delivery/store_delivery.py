@@ -242,7 +242,12 @@ class StoreDelivery:
         def send(store: Store) -> str:
             reset_lost([folder], store)
             with folder.delivery_lock():
-                return deliver(folder, store, parent=self.parent, model=model, archive=archive, user=name)
+                try:
+                    return deliver(folder, store, parent=self.parent, model=model, archive=archive, user=name)
+                except OSError as e:
+                    if model and e.errno in DISK_ERRORS:  # upload at least how the run ended
+                        deliver(folder, store, parent=self.parent, model=False, user=name)
+                    raise
 
         try:
             return self.attempt(str(folder.path), send, last=last)

@@ -100,6 +100,9 @@ def exported(config: Config, weights: Arrays) -> bytes:
     """Return a `.pt2` archive of a configuration's network with these weights.
 
     If torch cannot export the network, log a warning and return no bytes.
+
+    Raises:
+        OSError, MemoryError: the machine has no space left, so the same network can be exported later.
     """
     import torch
 
@@ -107,6 +110,8 @@ def exported(config: Config, weights: Arrays) -> bytes:
 
     try:
         return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
+    except (OSError, MemoryError):
+        raise
     except Exception as e:  # torch cannot export every network of a user's own
         log.warning("MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e))
         return b""
