@@ -5,8 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from functools import cache
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
+from lenet_exp.config.package_files import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
 
@@ -45,9 +49,22 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
     measured = hashlib.sha256(content).hexdigest()
     expected = dataset.sha256.get(name)
     if expected is not None and measured != expected:
+        origin = _files_by_digest().get(measured)
         found = f"SHA-256 {measured[:16]}..., expected {expected[:16]}...; {len(content):,} bytes"
+        if origin is not None:
+            found = f"it is {origin}"
         raise DataError(
             f"dataset={dataset.name}: {path} is not the {name} file of {dataset.name} ({found}); remove the file or "
             "set data_root to a different folder. To use your own dataset, set dataset=folder"
         )
     return content, measured
+
+
+@cache
+def _files_by_digest() -> dict[str, str]:
+    """Return the description `the <file> file of <dataset>` of each file whose digest is known."""
+    files: dict[str, str] = {}
+    for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
+        digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}
+        files |= {digest: f"the {name} file of {option.stem}" for name, digest in digests.items() if digest}
+    return files
