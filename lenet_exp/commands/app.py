@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +29,7 @@ from lenet_exp.config.compose import allow_new_keys, quoted
 from lenet_exp.config.explain import explain_argument, explain_hydra
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
-from lenet_exp.config.option_files import default_config_dir
+from lenet_exp.config.option_files import default_config_dir, invalid_option_file
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
@@ -78,8 +80,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         sys.argv[1:1] = ["--config-dir", "conf"]  # also for Hydra, and for the commands that records contain
         if not arguments.shell_completion:
             print("using option files in ./conf", file=sys.stderr)
+    overrides = arguments.overrides
     try:
-        overrides = arguments.overrides
         if any("range(" in o for o in overrides) and (program != "lenet-train" or "hydra/sweeper=basic" in overrides):
             # Hydra's own sweeper builds a list of all jobs, no matter how long the list becomes.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
@@ -87,10 +89,17 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
-        raise ConfigError(explain_hydra(e)) from e
+        raise ConfigError(invalid_option_file(_option_folders(arguments), overrides) or explain_hydra(e)) from e
     if failed:
         raise failed[0]
     return status
+
+
+def _option_folders(arguments: Namespace) -> list[Path]:
+    """Return the folders of `--config-dir` and `hydra.searchpath` that contain the user's own option files."""
+    searched = [o for o in arguments.overrides if o.startswith("hydra.searchpath=")]
+    folders = re.findall(r"file://([^,'\"\]]+)", " ".join(searched))
+    return [Path(folder) for folder in (arguments.config_dir, *folders) if folder is not None]
 
 
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:

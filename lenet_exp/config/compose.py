@@ -174,6 +174,10 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
         return f"{key}={text(value)}: {allowed}{hint}"
     if "not in" in reason and key:
         return explain_flag(key)
+    for flag, kind in known.items():  # OmegaConf does not name the flag whose value is a list
+        value = _raw(given, flag)
+        if str(kind).startswith("dict") and isinstance(value, list):
+            return f"{flag}={text(value)}: must be {_type_name(kind)}"
     for flag in known:
         section, dot, _ = flag.partition(".")
         if dot and not isinstance(_raw(given, section), dict):

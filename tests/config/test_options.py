@@ -62,6 +62,13 @@ def test_own_option_files_are_used_from_config_dir(main, ready, tmp_path):
     assert record["best_val_accuracy"] > 0.5
 
 
+INVALID = {  # content of an option file: text in the error
+    "latin-1": ("_target_: torch.nn.Tanh\nname: caf\xe9\n".encode("latin-1"), "UTF-8"),
+    "defaults": (b"defaults: 5\n_target_: torch.nn.Tanh\n", "must be a list"),
+    "includes itself": (b"defaults: [large]\n_target_: torch.nn.Tanh\n", "itself"),
+}
+
+
 @pytest.fixture
 def conf(workdir, monkeypatch) -> Path:
     """The folder `conf` in the working directory, with an activation whose class is next to the folder."""
@@ -98,17 +105,27 @@ def test_typed_config_dir_replaces_folder_conf(conf, main):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda conf: conf.chmod(0o775), "conf"),
-        (lambda conf: (conf / "activation").chmod(0o757), "conf/activation"),
-        (lambda conf: (conf / "activation" / "beside.yaml").chmod(0o664), "conf/activation/beside.yaml"),
-        (lambda conf: conf.symlink_to(conf.rename(conf.with_name("other"))), "conf"),
+        (lambda conf: conf.chmod(0o775), "conf can be changed"),
+        (lambda conf: (conf / "activation").chmod(0o757), "conf/activation can be changed"),
+        (lambda conf: (conf / "activation" / "beside.yaml").chmod(0o664), "conf/activation/beside.yaml can be changed"),
+        (lambda conf: conf.symlink_to(conf.rename(conf.with_name("other"))), "conf is a symbolic link;"),
     ],
 )
 def test_folder_conf_that_others_can_change_is_not_used(change, named, conf, main):
     change(conf)
     done = main("activation=beside", status=2)
-    assert f"{conf.parent / named} " in done.stderr.splitlines()[0]
+    assert f"{conf.parent / named}" in done.stderr.splitlines()[0]
     main("--config-dir=conf", "activation=beside", "--cfg", "job", status=0)
+
+
+@pytest.mark.parametrize("given", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
+@pytest.mark.parametrize(("content", "named"), INVALID.values(), ids=INVALID)
+def test_invalid_option_file_is_named(main, workdir, outputs, given, content, named):
+    file = workdir / "mine" / "activation" / "large.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    refused(main(given, "activation=large", "dataset=digits"), "mine/activation/large.yaml: ", named)
+    assert not outputs.exists()
 
 
 def test_folders_without_own_options_are_not_config_dirs(conf, monkeypatch, capfd):

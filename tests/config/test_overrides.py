@@ -55,6 +55,7 @@ def test_valid_override_gives_configuration_that_can_be_stored(override):
         ("", {"num_epoch": "many"}, ["num_epoch=many"]),
         ("", {"learning_rate": 0.1}, ["learning_rate"]),
         ("tracking", {"model": "all"}, ["tracking.model", "tracking.models?"]),
+        ("", {"activation": ["a", "b"]}, ["activation=", "mapping"]),
         ("", {"engine": "Torch"}, ["engine=Torch", "auto, native", "torch?"]),
     ],
 )
