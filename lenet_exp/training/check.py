@@ -166,8 +166,11 @@ def _broken_rule(network: nn.Module, build: Build, noise: torch.Generator, image
     if idle := next((n for n, p in network.named_parameters() if p.requires_grad and p.grad is None), None):
         return f"its parameter {idle} receives no gradient; use it, or set requires_grad=False"
     state = network.state_dict()
-    if lost := next((n for n, t in state.items() if not isinstance(t, Tensor) or t.dtype is torch.bfloat16), None):
-        return f"its state {lost} cannot be saved, because it is bfloat16 or not a tensor"
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            return f"its state {name} cannot be saved, because it is not a tensor, but a {type(value).__name__}"
+        if value.dtype is torch.bfloat16:
+            return f"its state {name} cannot be saved, because it is bfloat16; use float32"
     state, position, given = {name: t.clone() for name, t in state.items()}, noise.get_state(), images.clone()
     once, again, alone, _ = outputs = _outputs(network, given)
     if not torch.equal(given, images):

@@ -205,10 +205,21 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: Trust = None
     """
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
-        raise UserError(f"{name}: its weights are missing or corrupt; rerun lenet-train with the same flags")
+        raise UserError(f"{name}: {_why_no_weights(folder)}")
     run_id = folder.delivered().run_id(store_name(uri))
     network = _of_record(name, record, weights, trust, source=folder.path.absolute().parent.parent)
     return TrainedModel(network, name, record, run_id)
+
+
+def _why_no_weights(folder: RunFolder) -> str:
+    """Return why the best weights in a run folder cannot be loaded, and what to do about it."""
+    best = folder.history().best
+    if best is None:
+        return "has no weights, because it has no complete epoch"
+    error = folder.weights_error()
+    if error is not None:
+        return f"{error.problem}; rerun lenet-train with the same flags"
+    return f"its weights {folder.path / best.weights} were not found; rerun lenet-train with the same flags"
 
 
 def load_file(path: Path, trust: Trust = None) -> TrainedModel:

@@ -22,7 +22,7 @@ WORKS = (
 STATE = "unsaved state"
 REFUSED = {  # the network and a part of the message, which names the rule that the network breaks
     "OneClassMore": "[2, 10]", "Tuple": "not a tuple", "Complex": "floating-point", "Double": "Double",
-    "Brain": "bfloat16", "ExtraState": "_extra_state", "Idle": "idle.weight", "View": "reshape",
+    "Brain": "is bfloat16", "ExtraState": "not a tensor, but a dict", "Idle": "idle.weight", "View": "reshape",
     "Frozen": "requires_grad", "Detached": "requires_grad", "Meta": "meta", "Lazy": "torch's global random state",
     "LateParameter": STATE, "PlainList": STATE, "RandomBuffer": STATE,
     "Counter": STATE, "FreshNumpyNoise": STATE, "PartialState": STATE, "ZeroState": STATE,
