@@ -35,7 +35,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, OSError) as e:
-        raise damage_error(path, first_line(e), what_now) from e
+        raise damage_error(path, e, what_now) from e
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
@@ -47,14 +47,18 @@ def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
         return None
 
 
-def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
-    """Return the error for a corrupt file.
+def damage_error(path: Path, why: str | Exception, what_now: str) -> DamagedError:
+    """Return the error for a file that is corrupt, or that this user cannot read.
 
     Args:
-        why: description of the corruption.
+        why: description of the corruption, or the error from reading the file.
         what_now: consequence of the corruption, or an instruction for the user.
     """
-    problem = f"{path} is corrupt ({why})"
+    if isinstance(why, PermissionError):
+        problem = f"{path}: permission denied"
+        what_now = "make the file readable, then rerun the same command"
+    else:
+        problem = f"{path} is corrupt ({why if isinstance(why, str) else first_line(why)})"
     error = DamagedError(f"{problem}; {what_now}")
     error.problem = problem
     return error

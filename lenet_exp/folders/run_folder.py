@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from lenet_exp.errors import DamagedError, first_line
+from lenet_exp.errors import DamagedError
 from lenet_exp.files import remove, remove_temporary_files, write_atomic, write_json
 from lenet_exp.folders.checkpoints import Checkpoints, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
@@ -176,7 +176,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as e:
-            warn_once(damage_error(self.path / best.weights, first_line(e), "to retrain the run, set sweep.force=true"))
+            warn_once(damage_error(self.path / best.weights, e, "to retrain the run, set sweep.force=true"))
             return None
 
     def finish(self, record: Record) -> Record:
@@ -244,10 +244,12 @@ class RunFolder:
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
         weights = self.path / best.weights
+        why: str | OSError | None = None
         try:
-            why = OTHER if _digest(weights, _stamp(weights)) != best.sha256 else None
+            if _digest(weights, _stamp(weights)) != best.sha256:
+                why = OTHER
         except OSError as e:
-            why = first_line(e)
+            why = e
         return None if why is None else damage_error(weights, why, AGAIN)
 
     def test_result(self) -> TestResult | None:

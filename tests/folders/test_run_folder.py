@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from lenet_exp.errors import DamagedError
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
@@ -91,3 +94,16 @@ def test_run_folder_knows_whether_mlflow_has_metrics(folder):
     assert folder.has_no_metrics()
     folder.set_delivered(DeliveredRun("b", "2", epochs=1))
     assert not folder.has_no_metrics()
+
+
+def test_unreadable_record_is_not_called_corrupt(folder, monkeypatch):
+    folder.start(BEGUN).write_results(BEST)
+    folder.finish(record("finished"))
+
+    def deny(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("lenet_exp.folders.damage.read_regular", deny)
+    with pytest.raises(DamagedError, match=r"record\.json: permission denied; make") as refused:
+        folder.checked_record()
+    assert "corrupt" not in str(refused.value)
