@@ -164,6 +164,9 @@ def test_own_network_is_checked_with_its_copied_code_if_trusted(ready, cli, work
     assert (refused.returncode, f"trust=sha256:{digest}" in refused.stdout) == (3, True)
     trusted = cli(f"run={copy}", "check=true", f"trust=sha256:{digest}", program="reproduce", env=own)
     assert trusted.returncode == 0, trusted.stdout + trusted.stderr
+    shutil.rmtree(theirs / "code")
+    without = cli(f"run={copy}", "check=true", program="reproduce", env=own)
+    assert (without.returncode, "was not found" in without.stdout) == (3, True)
 
 
 @pytest.mark.slow(seconds=2)

@@ -54,6 +54,11 @@ def with_trusted_code(of: str, config: Config, trust: Trust, source: Source) -> 
             local.add(target)
             if identity_of(target) != digest:
                 log.warning("%s: your version of %s differs from the code that trained the model", of, target)
+        elif isinstance(source, Path) and not place.is_dir():
+            raise UserError(
+                f"{of}: the code of {target} ({place}) was not found; copy the folder {FOLDER} of its outputs folder, "
+                f"or add trust={target} to use your own version of the code"
+            )
         else:
             raise UserError(
                 f"{of}: loading it would run code that is not part of lenet_exp or torch: {target} ({place}); if you "
