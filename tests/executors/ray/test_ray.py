@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on loopback addresses, one of which is lost during a search."""
+"""A real Ray cluster of two nodes on loopback addresses, which are lost, drained, or unsuitable."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from tests.executors.slurm.slurm_cluster import kill_all
 from tests.tools.commands import SMALL, end, free_port, lenet_train, start, succeeded
+from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
 from tests.tools.until import until
 
@@ -22,6 +23,7 @@ pytest.importorskip("ray", reason="the extra ray is not installed")
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
 HEAD, NODE, OTHER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 EPOCHS = 10
+LONG = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none")
 LINE = (*SMALL, "tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}", "num_threads=1",
         "hydra/sweeper=search", "search.sampler=grid", "activation=rrelu,selu",
         "optimizer.lr=0.02,0.015,0.01,0.002")  # fmt: skip
@@ -42,15 +44,17 @@ class Cluster:
             f"+hydra.launcher.init._node_ip_address={HEAD}",
         )
 
-    def ray(self, *arguments: str) -> None:
-        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    def ray(self, *arguments: str, modules: Path | None = None) -> None:
+        """Run a command of Ray, whose processes import modules from the folder `modules` first."""
+        path = [*([str(modules)] if modules else []), *filter(None, sys.path)]
+        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(path)}
         command = [sys.executable, "-m", "ray.scripts.scripts", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def start_node(self, address: str) -> None:
+    def start_node(self, address: str, modules: Path | None = None) -> None:
         self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
-                 "--object-store-memory", "100000000")  # fmt: skip
+                 "--object-store-memory", "100000000", modules=modules)  # fmt: skip
 
     def daemon(self, address: str) -> psutil.Process:
         """Return the daemon of a node."""
@@ -122,3 +126,54 @@ def test_search_on_ray_survives_kill_and_loss_of_node(cluster, ready, tmp_path):
         assert one.data.tags["weights_digest"] == other.data.tags["weights_digest"]
         steps = [step for step, _, _ in points(client(ready), one.info.run_id)["val_accuracy"]]
         assert steps == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.by_hand
+def test_run_on_drained_node_resumes_and_costs_a_retry(cluster, ready):
+    command = ("-m", *LONG, "seed=1,2", *cluster.line, "sweep.retries=0")
+    for address in (NODE, OTHER):
+        cluster.start_node(address)
+    process = start(*command, outputs=ready, cold=True, env=ENVIRONMENT)
+    until(lambda: len(list(ready.glob("runs/*/history.json"))) == 2, process)
+
+    cluster.daemon(NODE).terminate()  # Ray drains a node whose daemon receives SIGTERM
+
+    done = end(process)
+    assert done.returncode == 1, done.stdout + done.stderr
+    outcomes, _, _ = counts(done)
+    assert outcomes == {"finished": 1, "failed": 1}
+    succeeded(end(start(*command, outputs=ready, cold=True, env=ENVIRONMENT)))
+    resumed = sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready)))
+    assert resumed == ["0", "1"]
+
+
+def without_lenet_exp(modules: Path) -> None:
+    """Write a module that is imported in place of lenet_exp and fails like a missing one."""
+    fails = "raise ModuleNotFoundError(\"No module named 'lenet_exp'\")"
+    (modules / "lenet_exp.py").write_text(f"open({str(modules / 'tried')!r}, 'w')\n{fails}\n")
+
+
+def with_other_torch(modules: Path) -> None:
+    """Write the metadata of another version of PyTorch, which only `importlib.metadata` reads."""
+    folder = modules / "torch-0.1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize("make_bad", [without_lenet_exp, with_other_torch])
+def test_sweep_continues_without_unsuitable_node(make_bad, cluster, ready, workdir, tmp_path):
+    make_bad(tmp_path)
+    cluster.start_node(NODE)
+    command = ("-m", *LONG, "seed=range(4)", *cluster.line)
+    # Ray's workers also import modules from the sweep's working directory: not from the checkout.
+    process = start(*command, outputs=ready, cold=True, cwd=workdir, env=ENVIRONMENT)
+    until(lambda: list(ready.glob("runs/*/history.json")), process)
+
+    cluster.start_node(OTHER, modules=tmp_path)
+
+    done = succeeded(end(process))
+    a_worker_started = (tmp_path / "tried").exists() or done.stderr.count("PyTorch 0.1") == 1
+    assert a_worker_started
+    assert counts(done) == ({"finished": 4}, 4, 0)
+    assert [run.info.status for run in runs(client(ready))] == ["FINISHED"] * 4
