@@ -1,4 +1,4 @@
-"""A full disk or a moved outputs folder gives one-line errors and no false record, and sweeps can be resumed."""
+"""A full disk, a full temporary folder, or a moved outputs folder loses no result and stores no false record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,8 @@ from lenet_exp.commands import train
 from lenet_exp.training.trained.weights import load_weights, weights_digest
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
+from tests.tools.counts import counts
+from tests.tools.disks import fill, small_disk
 from tests.tools.stores import client, models, runs
 from tests.tools.until import until
 
@@ -25,21 +26,9 @@ LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.pl
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a separate file system of 6 MB."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6000k", "tmpfs", str(where)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    yield where
-    subprocess.run(["umount", "-l", str(where)], check=True)
-
-
-def fill(disk: Path, left_kb: int) -> Path:
-    """Fill the disk except for `left_kb`, and return the file that fills it."""
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-    (disk / "other").write_bytes(bytes(free - left_kb * 1000))
-    return disk / "other"
+    """A separate file system of 6 MB."""
+    with small_disk(tmp_path / "disk") as where:
+        yield where
 
 
 @pytest.mark.parametrize(
@@ -48,7 +37,7 @@ def fill(disk: Path, left_kb: int) -> Path:
 )
 def test_sweep_on_full_disk_prints_no_traceback_and_can_be_resumed(left_kb: int, disk: Path, empty_store: Path):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
-    other = fill(disk, left_kb)
+    other = fill(disk, left_kb=left_kb)
     full = end(start(*LINE, outputs=outputs))
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
@@ -86,20 +75,26 @@ def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path
 
 
 def main() -> None:
-    """Run lenet-train without the temporary folder cached by the parent process."""
+    """Run lenet-train in a process that has not chosen its temporary folder yet."""
     tempfile.tempdir = None
     train.main()
 
 
 @pytest.mark.slow(seconds=9)
-def test_full_temporary_folder_gives_one_warning_and_sync_uploads_models(disk: Path, ready: Path, main: Cli):
-    fill(disk, 100)
+def test_full_temporary_folder_delays_only_upload_of_models(disk: Path, ready: Path, main: Cli):
+    fill(disk, left_kb=100)
     full = {"TMPDIR": str(disk), "HOME": str(disk)}
-    done = succeeded(end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk")))
+    command = (*LINE, "engine=torch")
+    module = "tests.sweeps.test_full_disk"
+    done = succeeded(end(start(*command, outputs=ready, env=full, module=module)))
+    assert counts(done) == ({"finished": 2}, 2, 0)
     assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
     store = client(ready)
     assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
+    assert "READY" not in [str(model.status) for model in models(store)]
+
     succeeded(main(program="sync"))
+
     assert [str(model.status) for model in models(store)] == ["READY"] * 2
 
 
@@ -120,12 +115,19 @@ def test_model_that_cannot_be_exported_for_lack_of_space_is_uploaded_later(ready
 
 
 @pytest.mark.slow(seconds=8)
-def test_moved_outputs_folder_ends_sweep_with_one_line_error(ready: Path, tmp_path: Path):
-    line = ("-m", *SMALL, "tracking.plots=false", "tracking.models=none", "seed=1,2", "sweep.workers=1")
-    process = start(*line, "num_epoch=100000", outputs=ready)
+def test_sweep_resumes_after_moved_outputs_folder_is_back(ready: Path, tmp_path: Path):
+    command = (*LINE, "num_epoch=100", "tracking.models=none")
+    process = start(*command, outputs=ready)
     until(lambda: list(ready.glob("runs/*/history.json")), process)
-    ready.rename(tmp_path / "moved")
+
+    moved = ready.rename(tmp_path / "moved")
+
     done = end(process)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"lenet-train: {ready}")
+    assert done.stderr.splitlines()[-1].startswith(f"lenet-train: {ready} ")
     assert not ready.exists()
+
+    moved.rename(ready)
+    resumed = succeeded(end(start(*command, outputs=ready)))
+    assert counts(resumed) == ({"finished": 2}, 2, 0)
+    assert sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready))) == ["0", "1"]
