@@ -65,10 +65,13 @@ def write_output_file(path: Path, content: bytes | str) -> None:
 
     Raises:
         ConfigError: the file cannot be written.
+        OSError: the disk is full or read-only, so that the command ends with status 1.
     """
     try:
         write_atomic(path, content)
     except OSError as e:
+        if e.errno in DISK_ERRORS:
+            raise
         raise ConfigError(f"output={path}: cannot be written ({e.strerror})") from e
 
 

@@ -75,7 +75,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
     Raises:
         UserError: the network cannot be exported, the file's outputs differ, or `path` cannot be written to.
-        OSError: the temporary folder is full.
+        OSError: the disk or the temporary folder is full.
     """
     chosen = FORMATS[name]
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import resource
 import sys
 import zipfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.commands import export
 from lenet_exp.errors import UserError
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.prediction import portable
@@ -25,7 +27,8 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
 from lenet_exp.training.trained.weights import load_weights
-from tests.tools.commands import ROOT, SMALL, refused
+from tests.tools.commands import ROOT, SMALL, end, refused, start
+from tests.tools.disks import fill, small_disk
 from tests.tools.stores import client, runs
 
 needs_onnx = pytest.mark.skipif(
@@ -179,6 +182,30 @@ def test_missing_onnx_package_names_extra_to_install(package, main, workdir, mon
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     refused(main("format=onnx", program="export"), package, "pip install 'lenet_exp[onnx]'\n")
     assert list(workdir.iterdir()) == []
+
+
+def main() -> None:
+    """Run lenet-export with a limit of 100 kB per file, as after `ulimit -f`."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    sys.dont_write_bytecode = True  # other processes would read truncated bytecode
+    export.main()
+
+
+@pytest.mark.parametrize("name", ["pt2", "safetensors"])
+def test_export_of_too_large_file_is_one_line_and_leaves_no_file(name, workdir, outputs):
+    module = "tests.prediction.test_export"
+    done = end(start(f"format={name}", outputs=outputs, cwd=workdir, module=module))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["pt2", "safetensors"])
+def test_export_to_full_disk_is_one_line_and_leaves_no_file(name, tmp_path, outputs):
+    with small_disk(tmp_path / "disk") as disk:
+        other = fill(disk, left_kb=100)
+        done = end(start(f"format={name}", outputs=outputs, program="export", cwd=disk))
+        assert list(disk.iterdir()) == [other]
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
 
 
 class Chooses(nn.Module):
