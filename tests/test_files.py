@@ -18,6 +18,8 @@ from lenet_exp.files import from_json, output_path, read_json, remove, user_path
 
 TEXTS = st.text()
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS, lambda v: st.lists(v) | st.dictionaries(TEXTS, v), max_leaves=20
 )
@@ -115,3 +117,26 @@ def test_killed_write_leaves_a_complete_version(writes, tmp_path):
     assert len(content) == 3_000_000
     assert len(set(content)) == 1
     assert content[0] >= last % 251
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from lenet_exp.files import write_atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomic(Path(sys.argv[1]), b"n" * 5000)
+except OSError as e:
+    sys.exit(f"refused {e.filename}")
+"""
+
+
+def test_write_to_full_disk_leaves_only_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"o" * 500)
+    command = [sys.executable, "-c", FULL_DISK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stderr == f"refused {path}\n"
+    assert path.read_bytes() == b"o" * 500
+    assert os.listdir(tmp_path) == ["file"]
