@@ -43,8 +43,13 @@ def prepare(sets: object) -> None:
     prepared.append(sets)
 
 
+def prepare_slowly(sets: object) -> None:
+    time.sleep(2)
+
+
 def pool(
     *calls: Sequence[Any],
+    prepare: Callable[..., None] = prepare,
     workers: int = 1,
     retries: int = 0,
     time_limit: float | None = None,
@@ -171,6 +176,14 @@ def shout(text: str) -> None:
 def pool_of_waiting(file: str) -> None:
     """Run a pool whose only job waits for SIGTERM."""
     with pool((wait_for_the_end, file)) as made:
+        made.next_done(60)
+
+
+def pool_of_starting(file: str, started: str) -> None:
+    """Run a pool with a job, and write the ID of its slowly starting worker to `started`."""
+    with pool((wait_for_the_end, file), prepare=prepare_slowly) as made:
+        made.next_done(0.01)
+        Path(started).write_text(str(made.running[0]))
         made.next_done(60)
 
 

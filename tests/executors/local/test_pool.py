@@ -157,17 +157,35 @@ def test_closing_the_pool_kills_running_jobs(tmp_path):
     until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
 
 
-@pytest.mark.slow(seconds=4)
-def test_job_ends_cleanly_when_process_of_pool_is_killed(tmp_path):
-    file = tmp_path / "file"
-    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
+def kill_pool(function: Callable[..., None], *files: Path) -> None:
+    """Kill the process of a pool once the last file has the ID of its worker; wait for the worker.
+
+    Args:
+        function: a function of the module `tasks` that runs the pool; its arguments are the files.
+    """
+    arguments = [str(file) for file in files]
+    code = f"from {function.__module__} import {function.__name__} as run; run(*{arguments!r})"
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    until(lambda: file.exists() and file.read_text() != "")
-    worker = int(file.read_text())
+    started = files[-1]
+    until(lambda: started.exists() and started.read_text() != "")
+    worker = int(started.read_text())
     owner.kill()
     owner.wait()
     until(lambda: not alive(worker))
+
+
+@pytest.mark.slow(seconds=4)
+def test_job_ends_cleanly_when_process_of_pool_is_killed(tmp_path):
+    file = tmp_path / "file"
+    kill_pool(tasks.pool_of_waiting, file)
     assert file.read_text() == "ended cleanly"
+
+
+@pytest.mark.slow(seconds=4)
+def test_starting_worker_of_killed_pool_begins_no_job(tmp_path):
+    file = tmp_path / "file"
+    kill_pool(tasks.pool_of_starting, file, tmp_path / "started")
+    assert not file.exists()
 
 
 def test_worker_output_is_appended_to_a_file(tmp_path):
