@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from tests.tools.commands import SMALL, Done, end, free_port, refused, start
 from tests.tools.stores import client, models, runs
@@ -90,6 +91,50 @@ def test_sync_uploads_only_best_model_even_run_by_run(main, ready):
     assert upload_counts(main(f"run={best.data.tags['run_folder']}", here, program="sync"))[0] == [1]
     assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
     assert upload_counts(main(here, program="sync")) == ([1], [])
+
+
+@pytest.mark.slow(seconds=2)
+def test_run_stays_in_its_sweeps_if_it_or_a_sweep_is_deleted_in_mlflow(main, ready):
+    line = ("-m", "hydra/launcher=basic", *LINE, "tracking.models=none")
+    assert main(*line, "seed=1,2").returncode == 0
+    assert main(*line, "seed=1,3").returncode == 0
+    store = client(ready)
+    shared = run_with_seed_1(ready)
+    first, second = shared.data.tags["sweeps"].split(",")
+
+    store.delete_run(shared.info.run_id)
+    assert main(f"run={shared.data.tags['run_folder']}", program="sync").returncode == 0
+    uploaded = run_with_seed_1(ready)
+    assert uploaded.data.tags["sweeps"].split(",") == [first, second]
+
+    store.delete_run(first)
+    store.delete_run(uploaded.info.run_id)
+    assert main(program="sync").returncode == 0
+    uploaded = run_with_seed_1(ready)
+    assert uploaded.data.tags["mlflow.parentRunId"] == second
+    sweeps = {sweep.info.run_id for sweep in runs(store, "sweep")}
+    assert (len(sweeps), first in sweeps) == (2, False)
+    assert set(uploaded.data.tags["sweeps"].split(",")) == sweeps
+
+
+def run_with_seed_1(outputs: Path) -> Run:
+    """Return the MLflow run of seed 1."""
+    (run,) = [run for run in runs(client(outputs)) if run.data.params["seed"] == "1"]
+    return run
+
+
+def test_rerun_uploads_run_and_model_that_were_deleted_in_mlflow(main, ready):
+    assert main(*LINE).returncode == 0
+    store = client(ready)
+    (deleted,) = runs(store)
+    store.delete_run(deleted.info.run_id)
+
+    assert main(*LINE).returncode == 0
+
+    (uploaded,) = runs(store)
+    assert uploaded.info.run_id != deleted.info.run_id
+    (output,) = uploaded.outputs.model_outputs
+    assert store.get_logged_model(output.model_id).source_run_id == uploaded.info.run_id
 
 
 def test_mistyped_store_causes_no_wait(main, ready):
