@@ -117,6 +117,21 @@ def test_run_stays_in_its_sweeps_if_it_or_a_sweep_is_deleted_in_mlflow(main, rea
     assert set(uploaded.data.tags["sweeps"].split(",")) == sweeps
 
 
+def test_runs_are_nested_under_new_mlflow_run_of_deleted_sweep(main, ready):
+    line = ("-m", "hydra/launcher=basic", *LINE, "tracking.models=none", "seed=1,2")
+    assert main(*line).returncode == 0
+    store = client(ready)
+    (deleted,) = runs(store, "sweep")
+    store.delete_run(deleted.info.run_id)
+
+    assert main(program="sync").returncode == 0
+
+    (sweep,) = runs(store, "sweep")
+    tags = [run.data.tags for run in runs(store)]
+    assert [run["sweeps"] for run in tags] == [sweep.info.run_id] * 2
+    assert [run["mlflow.parentRunId"] for run in tags] == [sweep.info.run_id] * 2
+
+
 def run_with_seed_1(outputs: Path) -> Run:
     """Return the MLflow run of seed 1."""
     (run,) = [run for run in runs(client(outputs)) if run.data.params["seed"] == "1"]

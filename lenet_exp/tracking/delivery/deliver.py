@@ -83,13 +83,13 @@ def deliver(
     if not entry.begun:  # the MLflow run is new, or the store was restored from an older backup (restored.py)
         _log_start(begun, store, entry.run_id)
         close_abandoned(folder, store)
-        entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
+        entry = replace(entry, begun=True, sweeps=_alive_sweeps(entry, store))
         if entry.sweeps:
             join_sweeps(store, entry.run_id, entry.sweeps)
         folder.set_delivered(entry)
     close_former(entry, store)
     if parent is not None and parent not in entry.sweeps:
-        entry = replace(entry, sweeps=[*entry.sweeps, parent])
+        entry = replace(entry, sweeps=[*_alive_sweeps(entry, store), parent])
         join_sweeps(store, entry.run_id, entry.sweeps)
         folder.set_delivered(entry)
     if user is not None and user not in entry.users:
@@ -111,6 +111,11 @@ def deliver(
         entry = _log_end(folder, record, store, entry, weights=weights, archive=archive)
     folder.set_delivered(entry)
     return entry.run_id
+
+
+def _alive_sweeps(entry: DeliveredRun, store: Store) -> list[str]:
+    """Return the sweeps of an MLflow run without those whose own MLflow run was deleted."""
+    return [sweep for sweep in entry.sweeps if alive(store, sweep)]
 
 
 def passed_over_run(folder: RunFolder, store: Store) -> str:
