@@ -403,3 +403,19 @@ def test_search_killed_at_any_point_ends_with_same_trials(empty_store, tmp_path)
         assert (parent.info.status, parent.data.metrics["trials"]) == ("FINISHED", 3)
         assert all(run.info.status != "RUNNING" for run in runs(client(outputs)))
     assert differ == []
+
+
+@pytest.mark.slow(seconds=5)
+def test_search_over_epochs_does_not_charge_inherited_epochs(ready):
+    method = ("hydra/sweeper=search", "search.sampler=grid", "search.pruner=none")
+    space = ("num_epoch=2,3,4,5", "activation=relu,selu")
+    done = lenet_train("-m", *QUICK, *method, *space, "sweep.workers=1", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    records = [job.folder.record() for job in only_sweep(ready).jobs()]
+    inherited = sum(record.inherited_epochs for record in records)
+    assert inherited > 0
+    assert sum(record.epochs for record in records) == 2 * (2 + 3 + 4 + 5)
+
+    (parent,) = runs(client(ready), "sweep")
+
+    assert parent.data.metrics["epochs"] == 28 - inherited
