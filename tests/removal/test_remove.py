@@ -251,15 +251,6 @@ def test_rm_with_unreachable_store_changes_nothing(swept, main):
     assert not folder.path.exists()
 
 
-def test_rm_keeps_mlflow_run_tagged_with_another_folder(swept, main):
-    mine = swept.mlflow()["seed=0"].info.run_id
-    client(swept.outputs).set_tag(mine, "run_folder", "0" * 32)
-    done = succeeded(main(*swept.line, program="sweep"))
-    assert f"  kept: MLflow run {mine}: " in done.stdout
-    assert not (swept.outputs / "runs" / swept.runs[0]).exists()
-    assert swept.mlflow()["seed=0"].info.run_id == mine
-
-
 def test_interrupted_removal_must_finish_before_another_removal(swept, main):
     (swept.outputs / "removing" / swept.first.id / "sweeps").mkdir(parents=True)
     swept.first.path.rename(swept.outputs / "removing" / swept.first.id / "sweeps" / swept.first.id)
