@@ -147,6 +147,17 @@ def test_sweep_process_compiles_each_network_shape_once(ready, only_lenet5, meth
     assert len(list(only_lenet5.glob("*.so"))) == 2
 
 
+@pytest.mark.slow(seconds=4)
+def test_worker_without_compiler_fails_its_job_in_one_line(ready, no_compiler):
+    """The sweep's process has a compiler, and the environment of its jobs has none."""
+    environment = [f"+hydra.job.env_set.{name}='{value}'" for name, value in no_compiler.items()]
+    done = lenet_train("-m", *QUICK, "seed=0", "sweep.workers=1", *environment, outputs=ready)
+    assert done.returncode == 1
+    assert counts(done) == ({"failed": 1}, 1, 0)
+    assert sum("engine=native" in line for line in done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 def test_swept_engines_are_separate_runs(ready):
     done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready)
     assert counts(done) == ({"finished": 3}, 2, 1)
