@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,26 +14,31 @@ import pytest
 
 import lenet_exp
 from lenet_exp.errors import DataError
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
-from tests.tools.commands import MINE, SMALL, lenet_train
+from tests.tools.commands import MINE, SMALL, end, lenet_train, start
 from tests.tools.configs import compose
 from tests.tools.stores import client, models, points, runs
+from tests.tools.until import until
 
 MODEL = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
 LINE = (*MODEL, "tracking.models=none")
 TORCH = (*LINE, "engine=torch")  # torch's bits depend on the CPU
 
 
-def trained(prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE) -> RunResult:
+def trained(
+    prune: Callable[[EpochResult], bool] = lambda result: False,
+    line: Sequence[str] = LINE,
+    forced_ms: int = 0,
+) -> RunResult:
     config = compose(list(line))
     job, delivery = lone_job(config), StoreDelivery(config.tracking)
-    return run(job, delivery, default_threads=1, prune=prune)
+    return run(job, delivery, default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
 def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
@@ -84,6 +91,44 @@ def test_result_of_another_torch_version_is_returned_with_note(ready):
     record = RunFolder(path).record()
     RunFolder(path).finish(replace(record, versions=record.versions | {"torch": "1.0"}))
     assert "torch=1.0" in lenet_train(*BRIEF, "engine=torch", outputs=ready).stderr
+
+
+@pytest.mark.slow(seconds=10)
+def test_run_on_another_cpu_starts_over_with_one_line(empty_store, tmp_path):
+    line = (*BRIEF, "engine=torch", "num_epoch=12", "num_threads=1")
+    disturbed = Path(shutil.copytree(empty_store, tmp_path / "disturbed"))
+    calm = Path(shutil.copytree(empty_store, tmp_path / "calm"))
+    process = start(*line, outputs=disturbed, cold=True, env={"ATEN_CPU_CAPABILITY": "default"})
+    until(lambda: list(disturbed.glob("runs/*/history.json")), process)
+    process.kill()
+    assert end(process).returncode == -9
+
+    again = lenet_train(*line, outputs=disturbed)
+
+    lines = [text for text in again.stderr.splitlines() if "cpu_capability=DEFAULT (now " in text]
+    assert len(lines) == 1
+    assert "environment=ATEN_CPU_CAPABILITY=default (now " in lines[0]
+    assert lenet_train(*line, outputs=calm).returncode == 0
+    restarted, undisturbed = (only_record(outputs) for outputs in (disturbed, calm))
+    assert (restarted.resumed, restarted.weights_digest) == (0, undisturbed.weights_digest)
+
+
+def only_record(outputs: Path) -> Record:
+    """Return the record of the only run in an outputs folder."""
+    (path,) = (outputs / "runs").iterdir()
+    record = RunFolder(path).record()
+    assert record is not None
+    return record
+
+
+def test_retrained_run_resumes_if_clock_is_behind(ready):
+    """A forced sweep retrains runs that started before it; its workers can have other clocks."""
+    forced_ms = int(time.time() * 1000) + 3_600_000
+    pruned = trained(lambda result: result.epoch == 2, forced_ms=forced_ms)
+    assert pruned.record.created_ms == forced_ms
+    whole = trained(forced_ms=forced_ms)
+    assert (whole.outcome, whole.record.resumed) == (Outcome.finished, 1)
+    assert trained(forced_ms=forced_ms).repeated
 
 
 def test_settings_missing_in_older_record_count_as_equal(ready):
