@@ -212,6 +212,21 @@ def test_process_killed_before_first_checkpoint_continues_again(outputs):
     assert (again.record.inherited_epochs, again.record.weights_digest) == (2, longer.record.weights_digest)
 
 
+def test_process_killed_before_first_checkpoint_keeps_start_of_run(outputs):
+    """MLflow finds the run by its start, so it stays one run there."""
+    begun = trained("num_epoch=3")
+    folder = RunFolder(begun.folder)
+    with folder.claim():
+        folder.start(begun.record.begun)  # removes all checkpoints
+    shorter = trained("num_epoch=2")
+
+    again = trained("num_epoch=3").record
+
+    assert again.created_ms == begun.record.created_ms
+    assert (again.continued_from, again.inherited_epochs) == (shorter.folder.name, 2)
+    assert again.weights_digest == begun.record.weights_digest
+
+
 class Counting(torch.optim.SGD):
     """An optimizer whose steps depend on a counter that its state dict lacks."""
 
