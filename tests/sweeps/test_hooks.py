@@ -108,6 +108,13 @@ def test_command_that_fails_is_one_warning(ended, command, warnings):
     assert ended(on_end=command) == warnings
 
 
+def test_summary_that_fails_is_one_warning(ended, outputs):
+    sweep = only_sweep(outputs)
+    (sweep.path / "sweep.json").write_text("{")
+    (warning,) = ended(on_end="exit 3")  # the command would be another warning
+    assert warning.startswith(f"sweep.on_end: {sweep.path / 'sweep.json'} is corrupt")
+
+
 @pytest.mark.parametrize("command", ["sleep 60 & sleep 60", "yes", "yes | tr -d '\\n'", "exec >&- 2>&-; sleep 60"])
 def test_command_is_killed_at_time_limit(ended, command, tmp_path, monkeypatch):
     monkeypatch.setattr(hooks, "COMMAND_SECONDS", 0.2)
