@@ -74,6 +74,15 @@ def test_stopped_sweep_leaves_no_process_and_resumes_in_same_parent_run(stopped,
     assert {run.info.run_id: run.data.tags.get("resumed") for run in children}[child.info.run_id] == "1"
 
 
+def test_killed_run_that_sweep_did_not_reach_is_not_counted_as_trained(stopped):
+    line = (*WAITS, "tracking.models=none")
+    alone = stopped(signal.SIGINT, *line, "seed=1")
+    assert alone.returncode == 130
+    sweep = stopped(signal.SIGINT, "-m", *line, "sweep.workers=1", "seed=0,1")
+    assert sweep.returncode == 130
+    assert counts(sweep) == ({"killed": 2}, 1, 0)
+
+
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGKILL])
 def test_rerun_resumes_stopped_run_in_same_mlflow_run(stopped, ready, which):
     """The run also resumes after SIGKILL, when no process closed the MLflow run."""
