@@ -39,7 +39,7 @@ from tests.upgrade.stored import RELEASES, stored
 PAGE = ROOT / "docs" / "reference" / "formats.md"
 NEWEST = "0.4"  # release of the fields that no archive in tests/upgrade contains
 NOT_IN_ARCHIVES = {"Owner", "PlacePlan"}  # they exist only while a process runs
-MANY = "many modules"
+MANY, MOST = "many modules", 6
 NOT_STORED = {"other", "outputs"}
 # Release 0.1 wrote these fields at the end of a run or sweep. The sweep in release_0.1 was killed before its end.
 LATE = {"DeliveredRun": {"reason"}, "SweepPlan": {"shown"}}
@@ -61,6 +61,11 @@ class Row:
     def title(self) -> str:
         """The title of the first column."""
         return next(iter(self.cells))
+
+    @property
+    def readers(self) -> list[str]:
+        """The modules in the column "read by"."""
+        return quoted(self.cells["read by"])
 
 
 def quoted(text: str) -> list[str]:
@@ -231,3 +236,19 @@ def test_every_module_on_the_page_exists():
     assert wrong == set()
     cells = [cell for row in ROWS for title, cell in row.cells.items() if title in {"written by", "read by"}]
     assert [cell for cell in cells if cell not in {"-", MANY} and not re.match(r"`[\w/]+\.py`", cell)] == []
+
+
+def test_documented_readers_of_a_field_mention_the_field():
+    words = {module: set(re.findall(r"\w+", path.read_text())) for module, path in FILES.items()}
+    wrong = []
+    for row in table("field"):
+        for name in row.names:
+            mentioning = {module for module in FILES if name in words[module]}
+            for reader in row.readers:
+                if module_of(reader) not in mentioning:
+                    wrong.append((row.heading, name, reader))
+            if len(row.readers) > MOST:
+                wrong.append((row.heading, name, f"more than {MOST} readers"))
+            if row.cells["read by"] == MANY and len(mentioning) <= MOST:
+                wrong.append((row.heading, name, f"at most {MOST} readers"))
+    assert wrong == []
