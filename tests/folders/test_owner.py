@@ -64,6 +64,14 @@ def test_link_in_place_of_folder_is_reported_and_target_unchanged(tmp_path):
     assert list((tmp_path / "home").iterdir()) == []
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_lock_that_is_not_a_regular_file_is_reported_without_waiting(tmp_path, make):
+    make(tmp_path / "lock")
+    assert owner_of(tmp_path) is None
+    with pytest.raises(DamagedError, match=str(tmp_path / "lock")), own(tmp_path, "it"):
+        pass
+
+
 @pytest.mark.parametrize("pid", [0, -1, 2**70, "1"])
 def test_invalid_process_id_of_owner_is_never_signaled(tmp_path, pid, caplog):
     """kill(2) treats 0 and -1 as groups, so that stopping a sweep could end any process."""
