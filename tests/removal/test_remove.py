@@ -190,6 +190,15 @@ def test_rm_keeps_mlflow_run_of_adopted_run(swept, main):
     assert len(runs(client(swept.outputs), "sweep")) == 1
 
 
+def test_rm_keeps_mlflow_run_of_another_outputs_folder(swept, main):
+    run_id = swept.mlflow()["seed=0"].info.run_id
+    client(swept.outputs).set_tag(run_id, "run_folder", "0" * 32)
+    done = succeeded(main(*swept.line, program="sweep"))
+    assert f"  kept: MLflow run {run_id}: " in done.stdout
+    assert not (swept.outputs / "runs" / swept.runs[0]).exists()
+    assert swept.mlflow()["seed=0"].info.run_id == run_id
+
+
 def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
     swept.second.save(confirms=swept.first.id, points=1.0)
     before = tree(swept.outputs)
