@@ -53,6 +53,14 @@ def test_sweep_with_broken_streams_finishes_with_correct_status(streams, ready):
     assert [run.info.status for run in runs(store, "sweep")] == ["FINISHED"]
 
 
+@pytest.mark.slow(seconds=5)
+def test_single_run_with_closed_streams_is_uploaded(cli, ready):
+    """The run is uploaded by a process of its own, which inherits the streams."""
+    cli(*SMALL, *BARE, status=0, preexec_fn=lambda: os.closerange(0, 3))
+    (run,) = runs(client(ready))
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
+
+
 def test_characters_missing_in_encoding_are_escaped(monkeypatch):
     printed = io.BytesIO()
     for name in ("stdout", "stderr"):
