@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from safetensors import SafetensorError
 
 from lenet_exp.errors import DamagedError
 from lenet_exp.files import remove, remove_temporary_files, write_atomic, write_json
-from lenet_exp.folders.checkpoints import Checkpoints, file_sha256, read_history, rewrite_history
+from lenet_exp.folders.checkpoints import END, Checkpoints, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
 from lenet_exp.folders.digests import AGAIN, record_with_digests, verified, verified_with_history, with_digest
 from lenet_exp.folders.owner import DELIVERED, own
@@ -47,6 +48,8 @@ from lenet_exp.training.trained.weights import Arrays, load_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger("lenet_exp")
 
 HIDDEN_SECONDS = 60.0  # NFS can cache a folder's names for this long (acdirmax)
 OTHER = "it was changed after it was written"
@@ -184,8 +187,18 @@ class RunFolder:
         rewrite_history(self.path)  # in this release's format, so that the digest stays valid
         value = record_with_digests(record_to_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
-        self.clean_up()
+        try:
+            self.clean_up()
+        except OSError as e:  # the result is saved, and the next command repeats the cleanup
+            log.warning("%s: checkpoints not removed (%s)", self.path, e.strerror)
         return record_from_json(value)
+
+    def remove_optional_files(self) -> list[str]:
+        """Remove the final training state and the pictures of a run, and return the names of the removed files."""
+        files = [path for path in (self.path / END, *self.pictures()) if path.is_file()]
+        for path in files:
+            path.unlink()
+        return [path.name for path in files]
 
     def needs_cleanup(self) -> bool:
         """Return whether the run has a result but its process died before the cleanup."""

@@ -12,7 +12,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.folders.checkpoints import Checkpoints, keeps_state
 from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.records import History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.terminal.progress import Display
@@ -67,10 +67,13 @@ class RunTraining:
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
         outcome, reason, end_state = Outcome.failed, "", ""
+        history: History | None = None
         try:
             with self.display.run(name, self.num_epoch, self.steps):
                 outcome, reason = self._epochs()
-            end_state = self._keep_state() if outcome is Outcome.finished else ""
+            history = self.checkpoints.write_results(self.lane.best)  # first, because the result matters more
+            if outcome is Outcome.finished:
+                end_state = self._keep_state()
         except (KeyboardInterrupt, Terminated) as e:
             outcome, reason = Outcome.killed, type(e).__name__
             raise
@@ -83,10 +86,12 @@ class RunTraining:
             raise RuntimeError(reason) from e  # a network's SystemExit must not end the command
         finally:
             best = self.lane.best
+            if history is None:
+                history = self.checkpoints.write_results(best)
             record = final_record(
                 self.begun,
                 outcome,
-                self.checkpoints.write_results(best),
+                history,
                 seconds=time.perf_counter() - self.start,
                 stopped_early=self.lane.stopped_early,
                 end_state=end_state,
@@ -97,7 +102,7 @@ class RunTraining:
             )
             if outcome.is_result and best is not None and self.lane.config.tracking.plots:
                 self._show_mistakes(best)
-            record = self.folder.finish(record)
+            record = self._finish(record)
         if self.model_file is not None and best is not None:
             self.model_file.replace(best.weights, record)
         return record
@@ -115,6 +120,21 @@ class RunTraining:
         except OSError as e:  # the run has its result, which needs less space than the state
             log.warning("%s: final training state not kept (%s)", self.begun.name, e.strerror or first_line(e))
             return ""
+
+    def _finish(self, record: Record) -> Record:
+        """Save the final record, and return it as stored.
+
+        If the disk has no room for it, files that the result does not need make room.
+        """
+        try:
+            return self.folder.finish(record)
+        except OSError as e:
+            removed = self.folder.remove_optional_files()
+            if not removed:
+                raise
+            files = " and ".join(removed)
+            log.warning("%s: removed %s to save the result (%s)", self.begun.name, files, e.strerror or first_line(e))
+            return self.folder.finish(replace(record, end_state=""))
 
     def _show_mistakes(self, best: Best) -> None:
         """Save a picture of the images that the best weights misclassify.

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,34 @@ def test_run_is_finished_if_only_its_final_state_does_not_fit_on_disk(disk: Path
     records = [json.loads(path.read_text()) for path in outputs.glob("runs/*/record.json")]
     (longer,) = (record for record in records if record["config"]["num_epoch"] == 2)
     assert (longer["epochs"], longer["continued_from"]) == (2, "")
+
+
+@pytest.mark.by_hand
+def test_run_on_disks_of_many_sizes_stores_no_false_record(tmp_path: Path, ready: Path):
+    """Whatever the last file is that fits, a run that is recorded as finished ends with status 0."""
+    command = (*SMALL, "num_epoch=3", "optimizer.momentum=0.9", f"tracking.uri=sqlite:///{ready}/mlflow.db")
+    outcomes = set()
+    digests = set()
+    for size_kb in range(260, 1900, 60):
+        with small_disk(tmp_path / f"disk{size_kb}", size_kb=size_kb) as disk:
+            outputs = disk / "outputs"
+            outputs.mkdir()
+            done = end(start(*command, outputs=outputs))
+            assert "Traceback" not in done.stderr
+            stored = [json.loads(path.read_text()) for path in outputs.glob("runs/*/record.json")]
+            finished = [record for record in stored if record["outcome"] == "finished"]
+            assert (done.returncode == 0, [record["reason"] for record in finished]) == (
+                bool(finished),
+                [""] * len(finished),
+            )
+            outcomes.add((done.returncode, bool(finished and finished[0]["end_state"])))
+
+            subprocess.run(["mount", "-o", "remount,size=8000k", str(disk)], check=True)
+            succeeded(end(start(*command, outputs=outputs)))
+            (path,) = outputs.glob("runs/*/record.json")
+            digests.add(json.loads(path.read_text())["weights_digest"])
+    assert outcomes == {(1, False), (0, False), (0, True)}
+    assert len(digests) == 1
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 
 @contextmanager
-def small_disk(where: Path) -> Iterator[Path]:
-    """Mount a separate file system of 6 MB at a new folder; skip the test if this is not allowed."""
+def small_disk(where: Path, *, size_kb: int = 6000) -> Iterator[Path]:
+    """Mount a separate file system, by default of 6 MB, at a new folder; skip the test if this is not allowed."""
     where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6000k", "tmpfs", str(where)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(where)]
     mounted = subprocess.run(command, capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
