@@ -164,6 +164,16 @@ def test_swept_engines_are_separate_runs(ready):
     assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "torch"]
 
 
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_batch_larger_than_training_data_is_one_step_per_epoch(engine, ready):
+    line = (*QUICK, f"engine={engine}", "augmentation=shift", "batch_size=9223372036854775806")
+    done = lenet_train("-m", *line, "sweep.dry_run=true", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    done = lenet_train(*line, outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert only_record(done, ready).epochs == 2
+
+
 def test_swept_devices_are_separate_runs(outputs, monkeypatch):
     monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)  # as if both devices existed
     configs = [compose([*QUICK, "engine=torch", f"device={device}"]) for device in ("cpu", "cuda", "cpu")]

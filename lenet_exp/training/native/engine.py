@@ -50,7 +50,7 @@ class NativeEngine:
         changing, augmenting = depends_on_length(schedule), augments(config.augmentation)
         black = float(background(data.normalization)[0, 0, 0])
         changes = augment_options(config.augmentation, options.threads, black)
-        everything = torch.arange(config.batch_size)
+        everything = torch.arange(min(config.batch_size, len(data.train_index)))
         (group,) = lane.optimizer.param_groups
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
