@@ -18,6 +18,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.training.native import target
 from lenet_exp.training.native.build import build
 from lenet_exp.training.native.library import describe_kernels, kernels
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
@@ -112,6 +113,7 @@ def test_custom_activation_is_trained_by_torch_with_note(ready, tmp_path):
         ("no compiler", "pip install"),
         ("a compiler that refuses", "no such thing"),
         ("a cache of others", "only you can write"),
+        ("an old CPU", "AVX2"),
     ],
 )
 def test_torch_trains_with_note_without_kernels(ready, no_compiler, without_kernels, monkeypatch, trouble, why):
@@ -126,6 +128,10 @@ def test_torch_trains_with_note_without_kernels(ready, no_compiler, without_kern
     elif trouble == "a cache of others":
         (cache / "lenet_exp").mkdir(parents=True)
         (cache / "lenet_exp").chmod(0o777)
+    elif trouble == "an old CPU":
+        cache.with_name("cpuinfo").write_text("flags : fpu sse2\n")
+        monkeypatch.setattr(target, "CPUINFO", cache.with_name("cpuinfo"))
+        monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
     done = lenet_train(*QUICK, outputs=ready)
     assert only_record(done, ready).engine == "torch"
     assert why in engine_message(done)
