@@ -28,6 +28,7 @@ SYNONYMS = {  # names that other tools use
 }
 # How to correct a value that Hydra cannot parse, by a pattern for the value; the first match counts.
 CORRECTIONS = {
+    r"=.*": "write name=value with a single equals sign",
     r".*,\s*([,)\]}].*)?": "a comma must be followed by a value, without a space",
     r""".*['"].*""": "quotes must enclose the whole value; write a backslash before a quote inside them",
     r"\(.*\)": "write lists in brackets: '{name}={as_lists}'",
@@ -44,7 +45,9 @@ def explain_hydra(error: Exception) -> str:
     """
     raise_stop(error)
     if isinstance(error, OverrideParseException):
-        return _unparsable(" ".join(str(error.override).split()), error.__cause__)
+        typed = " ".join(str(error.override).split())
+        typed = typed.removeprefix("++")  # which lenet-train adds to flags that accept any key
+        return _unparsable(typed, error.__cause__)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"

@@ -65,6 +65,8 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "-m seed=range(3))": [") without a ("],
     "model.channels=[6,16": ["[ without a ]"],
     "tracking.tags={a:1}}": ["} without a {"],
+    "tracking.tags.note=a=b": ["lenet-train: tracking.tags.note=a=b: ", """'tracking.tags.note="a=b"'"""],
+    "optimizer.lr==0.1": ["single equals sign"],
     "data_root=it's": ["a quote"],
     "data_root=/a(b)": ["""'data_root="/a(b)"'"""],
     "-m optimizer.lr=uniform(0.001,0.1)": ["'optimizer.lr=interval(0.001,0.1)'"],
