@@ -58,6 +58,7 @@ NATIVE = "The native engine produces bit-identical results"
 CODE = "A run of your own network"
 TRUTH = "MLflow shows how"
 AWAY = "An unavailable or slow"
+FULL = "On a [full disk]"
 ANSWER = "Results are saved and printed before their upload"
 BACKUP = "A store that was"
 REMOVAL = "`lenet-sweep rm`"
@@ -349,6 +350,20 @@ BREAKS = {
         old="USUAL_CERTAINTY = 0.10",
         new="USUAL_CERTAINTY = 0.12",
         tests="tests/upgrade/test_release_0_3.py -k same_values",
+    ),
+    "final state": Break(  # a run without room for it fails, although it is finished
+        promise=FULL,
+        file="lenet_exp/runs/training.py",
+        old="        except OSError as e:  # the run has its result, which needs less space than the state\n",
+        new="        except EOFError as e:\n",
+        tests="tests/runs/test_continuation.py -k cannot_be_written",
+    ),
+    "outcome after an error": Break(
+        promise=FULL,
+        file="lenet_exp/runs/training.py",
+        old="            outcome = Outcome.failed  # also if the error occurred after the last epoch\n",
+        new="",
+        tests="tests/runs/test_continuation.py -k fails_after",
     ),
     "quick": Break(
         promise="a finished job takes at most half the time",
