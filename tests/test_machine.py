@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import lenet_exp
+from lenet_exp import machine
 from lenet_exp.config.package_files import CONF_DIR, source_digest
-from lenet_exp.machine import kernel_settings
+from lenet_exp.machine import git_state, kernel_settings
 
 
 def test_record_keeps_only_variables_that_can_change_results():
@@ -38,3 +40,18 @@ def test_source_digest_covers_code_and_options_in_any_folder(tmp_path):
     assert changed != source_digest()
     (package / "seeds.py").write_text("# nothing\n")
     assert len({digest(), changed, source_digest()}) == 3
+
+
+def test_git_state_does_not_write_to_the_repository(tmp_path, monkeypatch):
+    """If git wrote its index, a killed command would leave a lock, after which git refuses to commit."""
+    code = tmp_path / "lenet_exp" / "machine.py"
+    code.parent.mkdir()
+    code.write_text("first\n")
+    author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(machine, "__file__", str(code))
+    os.utime(code, (1, 1))  # git status would write the new time to its index
+    index = (tmp_path / ".git" / "index").read_bytes()
+    assert git_state()["git_dirty"] == "false"
+    assert (tmp_path / ".git" / "index").read_bytes() == index
