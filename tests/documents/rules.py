@@ -79,6 +79,8 @@ RULES = (
     Rule(r"(git clone|cd lenet_exp$|\S*python3? -m venv|\. \.venv|uv |pip install|apt-get)",
          "changes the machine; CI does it", Way.elsewhere, covered=(".ci/run",), check=extras_are_there),
     Rule(r"(pytest|ruff|mypy|pre-commit|sphinx-build)\b", "runs these tests", Way.elsewhere, covered=(".ci/run",)),
+    Rule(r"python -m tests\.by_hand", "runs tests for half an hour", Way.elsewhere,
+         covered=("tests/documents/test_contributing.py",)),
     Rule(r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert|python -m mlflow\.server|mlflow server)",
          "needs Docker or a lab's server",
          Way.elsewhere, covered=("tests/test_deploy.py",), check=files_are_there),
