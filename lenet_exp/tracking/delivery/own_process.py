@@ -47,6 +47,7 @@ class SubprocessDelivery:
         self._uri = ""
         self._is_file = False
         self._models = LoggedModels.none
+        self._not_exported: set[str] = set()  # runs whose model could not be exported, because the disk is full
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -118,11 +119,12 @@ class SubprocessDelivery:
         """Return the best model as a `.pt2` archive, or None if it need not be uploaded."""
         model, record = self._models is not LoggedModels.none, folder.record()
         weights = folder.best_arrays() if remaining_uploads(folder, store_name(self._uri), model=model).models else None
-        if record is None or weights is None:
+        if record is None or weights is None or folder.id in self._not_exported:
             return None
         try:
             return exported(record.config, weights)
-        except (OSError, MemoryError) as e:
+        except OSError as e:
+            self._not_exported.add(folder.id)
             log.warning("the model was not uploaded (%s); to upload it, run: lenet-sync", first_line(e))
             return None
 

@@ -25,7 +25,7 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config
 from lenet_exp.errors import first_line
-from lenet_exp.files import write_atomic
+from lenet_exp.files import DISK_ERRORS, write_atomic
 from lenet_exp.folders.records import Record, record_to_json
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import Arrays, save_arrays
@@ -102,7 +102,7 @@ def exported(config: Config, weights: Arrays) -> bytes:
     If torch cannot export the network, log a warning and return no bytes.
 
     Raises:
-        OSError, MemoryError: the machine has no space left, so the same network can be exported later.
+        OSError: the disk is full, so the same network can be exported later.
     """
     import torch
 
@@ -110,9 +110,9 @@ def exported(config: Config, weights: Arrays) -> bytes:
 
     try:
         return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
-    except (OSError, MemoryError):
-        raise
     except Exception as e:  # torch cannot export every network of a user's own
+        if isinstance(e, OSError) and e.errno in DISK_ERRORS:
+            raise
         log.warning("MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e))
         return b""
 

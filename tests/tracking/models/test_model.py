@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +117,24 @@ def test_network_that_torch_cannot_export_has_no_archive(caplog):
     check_config(config)
     assert exported(config, as_arrays(network_of(config).state_dict())) == b""
     assert "torch.export" in caplog.text
+
+
+def test_only_a_full_disk_delays_the_export(monkeypatch):
+    """A network that opens a missing file is uploaded without its export, because it can never be exported here."""
+    config = configure()
+    weights = as_arrays(network_of(config).state_dict())
+
+    def fail(number: int) -> None:
+        def export_trained(*_: object) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("lenet_exp.training.trained.exported.export_trained", export_trained)
+
+    fail(errno.ENOENT)
+    assert exported(config, weights) == b""
+    fail(errno.ENOSPC)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        exported(config, weights)
 
 
 def test_model_contains_no_files_of_working_directory(tmp_path, monkeypatch):
