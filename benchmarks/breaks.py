@@ -158,8 +158,8 @@ BREAKS = {
     "tidy": Break(
         promise=COMMITTED,
         file="lenet_exp/folders/run_folder.py",
-        old="        if self.needs_cleanup():\n",
-        new="        if False:\n",
+        old="        if not self.needs_cleanup():\n",
+        new="        if True:\n",
         tests="tests/folders/test_run_folder.py",
     ),
     "stamps": Break(

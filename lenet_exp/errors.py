@@ -34,9 +34,11 @@ class DamagedError(UserError):
 
     Attributes:
         problem: beginning of the message, without the fix.
+        is_denied: whether the file may be intact, but this user must not read it.
     """
 
     problem: str
+    is_denied: bool = False
 
 
 class RunsFailed(Exception):

@@ -61,6 +61,7 @@ def damage_error(path: Path, why: str | Exception, what_now: str) -> DamagedErro
         problem = f"{path} is corrupt ({why if isinstance(why, str) else first_line(why)})"
     error = DamagedError(f"{problem}; {what_now}")
     error.problem = problem
+    error.is_denied = isinstance(why, PermissionError)
     return error
 
 

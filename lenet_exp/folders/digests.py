@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.errors import first_line
 from lenet_exp.files import read_json
 from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.stored import without_secrets
@@ -74,7 +73,7 @@ def verified_with_history(value: Any, record: Path) -> Any:
             return value
         again = read_json(record)  # another process could have restarted the run in the meantime
         if again == value:
-            raise ValueError(changed) if changed is not None else damage_error(history, str(other), AGAIN)
+            raise ValueError(changed) if changed is not None else damage_error(history, other or "", AGAIN)
         value = again
     return value
 
@@ -86,7 +85,7 @@ def digest_error(value: Any) -> str | None:
     return "it was changed after it was written"
 
 
-def _other_history(value: Any, path: Path) -> str | None:
+def _other_history(value: Any, path: Path) -> str | Exception | None:
     """Return the reason why a history does not match the digest in its record, or None if it matches.
 
     Args:
@@ -96,7 +95,7 @@ def _other_history(value: Any, path: Path) -> str | None:
     try:
         same = value.get("history_digest") == _history_digest(path)
     except (ValueError, OSError) as e:
-        return first_line(e)
+        return e
     return None if same else "it does not match record.json"
 
 

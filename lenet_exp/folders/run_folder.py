@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from lenet_exp.errors import DamagedError
-from lenet_exp.files import remove, remove_temporary_files, write_atomic, write_json
+from lenet_exp.files import DISK_ERRORS, remove, remove_temporary_files, write_atomic, write_json
 from lenet_exp.folders.checkpoints import END, Checkpoints, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
 from lenet_exp.folders.digests import AGAIN, record_with_digests, verified, verified_with_history, with_digest
@@ -187,10 +187,7 @@ class RunFolder:
         rewrite_history(self.path)  # in this release's format, so that the digest stays valid
         value = record_with_digests(record_to_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
-        try:
-            self.clean_up()
-        except OSError as e:  # the result is saved, and the next command repeats the cleanup
-            log.warning("%s: checkpoints not removed (%s)", self.path, e.strerror)
+        self.clean_up()
         return record_from_json(value)
 
     def remove_optional_files(self) -> list[str]:
@@ -205,10 +202,19 @@ class RunFolder:
         return (self.path / "job.json").exists() and self.result() is not None
 
     def clean_up(self) -> None:
-        """Remove the checkpoints of the run if it has a result."""
-        if self.needs_cleanup():
+        """Remove the checkpoints of the run if it has a result.
+
+        If the disk is full, log a warning. The next command for this run repeats the cleanup.
+        """
+        if not self.needs_cleanup():
+            return
+        try:
             Checkpoints(self.path).clean()
             (self.path / "job.json").unlink()  # removed last, because it marks an unfinished cleanup
+        except OSError as e:
+            if e.errno not in DISK_ERRORS:
+                raise
+            log.warning("%s: checkpoints not removed (%s)", self.path, e.strerror)
 
     def record(self) -> Record | None:
         """Return the final record, or None if it is missing or corrupt; corruption is logged."""
@@ -244,12 +250,26 @@ class RunFolder:
         """Return the record if it is a result and the file with the best weights is not corrupt; None otherwise.
 
         The file with the best weights can be missing. Corruption is logged.
+
+        Raises:
+            DamagedError: this user must not read the record or the weights. Retraining would replace an intact result.
         """
-        result = self.result()
-        error = self.weights_error() if result is not None else None
-        if error is not None:
-            warn_once(error)
-        return result if error is None else None
+        try:
+            record = self.checked_record()
+        except DamagedError as e:
+            if e.is_denied:
+                raise
+            warn_once(e)
+            return None
+        if record is None or not record.is_result:
+            return None
+        error = self.weights_error()
+        if error is None:
+            return record
+        if error.is_denied:
+            raise error
+        warn_once(error)
+        return None
 
     def weights_error(self) -> DamagedError | None:
         """Return the error for a corrupt file with the best weights, or None if the file is intact or missing."""

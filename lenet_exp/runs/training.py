@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.errors import first_line
+from lenet_exp.files import DISK_ERRORS
 from lenet_exp.folders.checkpoints import Checkpoints, keeps_state
 from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.model_file import ModelFile
@@ -129,6 +130,8 @@ class RunTraining:
         try:
             return self.folder.finish(record)
         except OSError as e:
+            if e.errno not in DISK_ERRORS:
+                raise
             removed = self.folder.remove_optional_files()
             if not removed:
                 raise

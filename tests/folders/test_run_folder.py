@@ -107,3 +107,5 @@ def test_unreadable_record_is_not_called_corrupt(folder, monkeypatch):
     with pytest.raises(DamagedError, match=r"record\.json: permission denied; make") as refused:
         folder.checked_record()
     assert "corrupt" not in str(refused.value)
+    with pytest.raises(DamagedError):  # retraining would replace an intact result
+        folder.checked_result()

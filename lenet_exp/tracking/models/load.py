@@ -217,9 +217,13 @@ def _why_no_weights(folder: RunFolder) -> str:
     if best is None:
         return "has no weights, because it has no complete epoch"
     error = folder.weights_error()
+    if error is not None and error.is_denied:
+        return str(error)
     if error is not None:
         return f"{error.problem}; rerun lenet-train with the same flags"
-    return f"its weights {folder.path / best.weights} were not found; rerun lenet-train with the same flags"
+    weights = folder.path / best.weights
+    state = "are corrupt" if weights.exists() else "were not found"
+    return f"its weights {weights} {state}; rerun lenet-train with the same flags"
 
 
 def load_file(path: Path, trust: Trust = None) -> TrainedModel:
