@@ -30,7 +30,6 @@ SYNONYMS = {  # names that other tools use
 CORRECTIONS = {
     r"=.*": "write name=value with a single equals sign",
     r".*,\s*([,)\]}].*)?": "a comma must be followed by a value, without a space",
-    r""".*['"].*""": "quotes must enclose the whole value; write a backslash before a quote inside them",
     r"\(.*\)": "write lists in brackets: '{name}={as_lists}'",
     r"uniform\((?P<ends>.*)\)": "write intervals as '{name}=interval({ends})'",
     r"log[_-]?uniform\((?P<ends>.*)\)": "write logarithmic intervals as '{name}=tag(log,interval({ends}))'",
@@ -95,18 +94,20 @@ def _unparsable(typed: str, cause: BaseException | None) -> str:
     name, sign, value = typed.partition("=")
     if not sign:
         return f"{typed}: has no value; write flags as name=value (see --help)"
+    if name != name.strip():
+        return f"{typed}: must be written without spaces around the equals sign"
     return f"{typed}: cannot be parsed; {_correction(name, value, cause)}"
 
 
 def _correction(name: str, value: str, cause: BaseException | None) -> str:
     """Return what is wrong with a value that Hydra cannot parse, or how to write it."""
     as_lists = value.replace("(", "[").replace(")", "]")
-    is_text = {"'", '"'} & {*value}  # whose brackets have no meaning
-    for opening, closing in () if is_text else ("()", "[]", "{}"):
-        is_nested = re.match(r"\w*[(\[{]", value)
-        if is_nested and value.count(opening) > value.count(closing):
+    unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)  # brackets in quotes have no meaning
+    for opening, closing in ("()", "[]", "{}"):
+        is_nested = re.match(r"\w*[(\[{]", unquoted)
+        if is_nested and unquoted.count(opening) > unquoted.count(closing):
             return f"it has a {opening} without a {closing}"
-        if is_nested and value.count(opening) < value.count(closing):
+        if is_nested and unquoted.count(opening) < unquoted.count(closing):
             return f"it has a {closing} without a {opening}"
 
     for pattern, correction in CORRECTIONS.items():
@@ -115,6 +116,8 @@ def _correction(name: str, value: str, cause: BaseException | None) -> str:
             return correction.format(name=name, as_lists=as_lists, **match.groupdict())
 
     in_quotes = f"""'{name}="{value}"'"""
+    if cause is None and re.search(r"['\"]", value):
+        return "quotes must enclose the whole value; write a backslash before a quote inside them"
     if cause is None:
         return f"write special characters in quotes: {in_quotes}"
     if first_line(cause).startswith("Unknown function"):

@@ -65,7 +65,7 @@ def _problem(file: Path) -> str | None:
         content = yaml.safe_load(read_regular(file).decode())
     except UnicodeDecodeError:
         return "must be encoded in UTF-8"
-    except (OSError, RecursionError, yaml.YAMLError):
+    except (OSError, RecursionError, ValueError, yaml.YAMLError):  # ValueError: an impossible date
         return None
     if not isinstance(content, dict):
         return None

@@ -67,6 +67,8 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "tracking.tags={a:1}}": ["} without a {"],
     "tracking.tags.note=a=b": ["lenet-train: tracking.tags.note=a=b: ", """'tracking.tags.note="a=b"'"""],
     "optimizer.lr==0.1": ["single equals sign"],
+    "-m seed=range('1','3')": ["range"],
+    "tracking.tags={a:'x'": ["{ without a }"],
     "data_root=it's": ["a quote"],
     "data_root=/a(b)": ["""'data_root="/a(b)"'"""],
     "-m optimizer.lr=uniform(0.001,0.1)": ["'optimizer.lr=interval(0.001,0.1)'"],
