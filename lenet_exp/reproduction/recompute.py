@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from lenet_exp.amounts import number_of
 from lenet_exp.errors import first_line
@@ -18,7 +17,7 @@ from lenet_exp.stopping import raise_stop
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.engine import engine_of
 from lenet_exp.training.evaluate import Evaluation
-from lenet_exp.training.lane import new_lane
+from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.metrics import measure
 from lenet_exp.training.score import class_accuracies, confusion_matrix, packed, unpacked
 
@@ -70,20 +69,26 @@ def recompute(recorded: RecordedRun, *, data_root: str | None = None, trust: str
     if weights is None:
         return not_comparable("its weights are not stored; to retrain the run, omit check=true")
 
+    config = ready.job.config
+    lane = new_lane(config, ready.data.images.device)
     try:
-        now = _evaluated(ready, weights)
+        lane.eval_model.load_state_dict(weights)
+    except RuntimeError as e:
+        return differs(f"its weights do not fit the network of its configuration ({first_line(e)})")
+
+    try:
+        now = _evaluated(ready, lane)
     except BaseException as e:  # the user's own classes can raise any exception
         raise_stop(e)
-        return differs(f"its weights cannot be evaluated with its configuration ({first_line(e)})")
+        return not_comparable(f"its weights cannot be evaluated on this machine ({first_line(e)})")
 
     return _compared(record, now, ready.excuse)
 
 
-def _evaluated(ready: RepeatableRun, weights: dict[str, Tensor]) -> _Recomputed:
-    """Evaluate weights on the validation images, as training does after each epoch."""
+def _evaluated(ready: RepeatableRun, lane: Lane) -> _Recomputed:
+    """Evaluate the weights of a lane on the validation images, as training does after each epoch."""
     config, data = ready.job.config, ready.data
-    lane, engine = new_lane(config, data.images.device), engine_of(config)
-    lane.eval_model.load_state_dict(weights)
+    engine = engine_of(config)
     engine.stepper(lane, data, steps=1)  # creates the run's loss function
     evaluation = engine.evaluate(lane, data)
 
