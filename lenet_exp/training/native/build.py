@@ -141,9 +141,9 @@ def _compile(library: Path, compiler: Compiler, target: Target, shape: NativeSha
     log.info("compiling the native engine for %s with %s (once per shape of the network)", target.name, compiler.name)
     try:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, *shape.definitions)
+        if not (aside / library.name).exists():
+            raise CompilerError("succeeded but wrote no library")
         content = (aside / library.name).read_bytes()
-    except FileNotFoundError as e:
-        raise CompilerError("succeeded but wrote no library") from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _note(library).unlink(missing_ok=True)
