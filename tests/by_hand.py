@@ -3,7 +3,7 @@
     python -m tests.by_hand                    # run all of them, in about 40 minutes
     python -m tests.by_hand tests/executors    # run only those in a folder or file; other rows keep their dates
 
-Exit status: 1 if a test failed.
+Exit status: 1 if a test failed or none was selected.
 """
 
 from __future__ import annotations
@@ -118,7 +118,12 @@ def with_rows(page: str, new: Iterable[Row]) -> str:
 
 
 def main(selected: list[str]) -> int:
-    """Run the tests in these folders and files, or all of them, and update the table."""
+    """Run the tests in these folders and files, or all of them, and update the table.
+
+    Other arguments, such as `-n 2`, are passed on to pytest.
+    """
+    if any("::" in argument for argument in selected):
+        sys.exit("a row of the table is about a whole file: name files or folders, not single tests")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-m", "by_hand", f"--junitxml={report}"]

@@ -19,7 +19,6 @@ from lenet_exp.files import from_json, output_path, read_json, remove, user_path
 TEXTS = st.text()
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 ROOT = Path(__file__).resolve().parents[1]
-ROOT = Path(__file__).resolve().parents[1]
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS, lambda v: st.lists(v) | st.dictionaries(TEXTS, v), max_leaves=20
 )
