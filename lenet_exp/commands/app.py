@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -89,17 +87,11 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
-        raise ConfigError(invalid_option_file(_option_folders(arguments), overrides) or explain_hydra(e)) from e
+        problem = invalid_option_file(arguments.config_dir, overrides) if arguments.config_dir else None
+        raise ConfigError(problem or explain_hydra(e)) from e
     if failed:
         raise failed[0]
     return status
-
-
-def _option_folders(arguments: Namespace) -> list[Path]:
-    """Return the folders of `--config-dir` and `hydra.searchpath` that contain the user's own option files."""
-    searched = [o for o in arguments.overrides if o.startswith("hydra.searchpath=")]
-    folders = re.findall(r"file://([^,'\"\]]+)", " ".join(searched))
-    return [Path(folder) for folder in (arguments.config_dir, *folders) if folder is not None]
 
 
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -42,20 +42,20 @@ def _why_not_ours(path: Path) -> str:
     return f"{path} can be changed by other users; run chmod -R go-w conf"
 
 
-def invalid_option_file(folders: Iterable[Path], overrides: Sequence[str]) -> str | None:
+def invalid_option_file(config_dir: str, overrides: Sequence[str]) -> str | None:
     """Return a line about the first invalid option file that overrides name; None if all of them are valid.
 
     Hydra's own errors about these problems do not name the file.
 
     Args:
-        folders: folders with the user's own option files.
+        config_dir: folder with the user's own option files.
     """
     words = {*re.findall(r"[\w-]+", " ".join(overrides))}
-    groups = (*config_groups(), "hydra/*")
-    for file in (file for folder in folders for group in groups for file in folder.glob(f"{group}/*.yaml")):
-        problem = _problem(file) if file.stem in words else None
-        if problem is not None:
-            return f"{file}: {problem}"
+    for group in (*config_groups(), "hydra/*"):
+        for file in Path(config_dir).glob(f"{group}/*.yaml"):
+            problem = _problem(file) if file.stem in words else None
+            if problem is not None:
+                return f"{file}: {problem}"
     return None
 
 

@@ -118,13 +118,12 @@ def test_folder_conf_that_others_can_change_is_not_used(change, named, conf, mai
     main("--config-dir=conf", "activation=beside", "--cfg", "job", status=0)
 
 
-@pytest.mark.parametrize("given", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
 @pytest.mark.parametrize(("content", "named"), INVALID.values(), ids=INVALID)
-def test_invalid_option_file_is_named(main, workdir, outputs, given, content, named):
+def test_invalid_option_file_is_named(main, workdir, outputs, content, named):
     file = workdir / "mine" / "activation" / "large.yaml"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    refused(main(given, "activation=large", "dataset=digits"), "mine/activation/large.yaml: ", named)
+    refused(main("--config-dir=mine", "activation=large", "dataset=digits"), "mine/activation/large.yaml: ", named)
     assert not outputs.exists()
 
 
