@@ -57,8 +57,12 @@ def run(arguments: list[str]) -> int:
     recorded = find_recorded(which, uri)
     print(printable(f"run: {recorded.name}"))
 
-    check, tag = (recompute, CHECKED) if values["check"] == "true" else (reproduce, REPRODUCED)
-    answer = check(recorded, data_root=values["data_root"], trust=values["trust"])
+    if values["check"] == "true":
+        tag = CHECKED
+        answer = recompute(recorded, data_root=values["data_root"], trust=values["trust"])
+    else:
+        tag = REPRODUCED
+        answer = reproduce(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(printable(line))
 

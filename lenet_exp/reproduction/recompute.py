@@ -63,7 +63,8 @@ def recompute(recorded: RecordedRun, *, data_root: str | None = None, trust: str
     if isinstance(ready, ReproduceResult):
         return ready
 
-    record, weights = ready.record, recorded.weights
+    record = ready.record
+    weights = recorded.weights
     if record.best_val_accuracy is None:
         return not_comparable(f"{record.outcome} before the end of its first epoch")
     if weights is None:
@@ -87,14 +88,17 @@ def recompute(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
 def _evaluated(ready: RepeatableRun, lane: Lane) -> _Recomputed:
     """Evaluate the weights of a lane on the validation images, as training does after each epoch."""
-    config, data = ready.job.config, ready.data
+    config = ready.job.config
+    data = ready.data
     engine = engine_of(config)
     engine.stepper(lane, data, steps=1)  # creates the run's loss function
     evaluation = engine.evaluate(lane, data)
 
     labels = data.labels[data.val_index].cpu()
     right = evaluation.predictions == labels
-    metric = None if ready.record.metric.is_accuracy else measure(config.metric, labels, evaluation)
+    metric = None
+    if not ready.record.metric.is_accuracy:
+        metric = measure(config.metric, labels, evaluation)
     return _Recomputed(
         images=len(labels),
         accuracy=float(right.double().mean()),
@@ -106,9 +110,11 @@ def _evaluated(ready: RepeatableRun, lane: Lane) -> _Recomputed:
 
 
 def _close_images(evaluation: Evaluation) -> int:
-    logits = evaluation.logits
-    first, second = logits.topk(2, dim=1).values.unbind(1)
-    return int((first - second <= CLOSE * logits.abs().max()).sum())
+    """Return the number of images whose two largest logits are so close that another CPU may swap them."""
+    logits = evaluation.logits  # (images, classes)
+    largest = logits.topk(2, dim=1).values
+    lead = largest[:, 0] - largest[:, 1]
+    return int((lead <= CLOSE * logits.abs().max()).sum())
 
 
 def _compared(record: Record, now: _Recomputed, excuse: str) -> ReproduceResult:
@@ -148,8 +154,8 @@ def _differs_by_rounding(record: Record, now: _Recomputed) -> bool:
 
     At most the images with close logits can have other predictions, and the metric can hardly differ.
     """
-    was, again = record.best_val_metric, now.metric
-    if was is not None and again is not None and not math.isclose(was, again, rel_tol=1e-3):
+    stored = record.best_val_metric
+    if stored is not None and now.metric is not None and not math.isclose(stored, now.metric, rel_tol=1e-3):
         return False
     return _changed_images(record, now) <= now.close
 
