@@ -35,12 +35,13 @@ class Archive:
 
     Attributes:
         release: the release, such as `0.2`.
-        own_code: folder of the user's own code, relative to `place`, on Python's search path.
+        own_code: folder of the user's own code, relative to `place`, on Python's search path; None if a folder `conf`
+            next to the code makes it known.
         cwd: working folder of all commands, relative to `place`.
     """
 
     release: str
-    own_code: str = "mine"
+    own_code: str | None = None
     cwd: str = "."
 
     @property
@@ -88,7 +89,9 @@ class Archive:
 
     def lenet(self, program: str, *arguments: str, status: int = 0, **environment: str) -> Done:
         """Run a command in the unpacked folder, and check its exit status."""
-        paths = {"LENET_EXP_DATA": str(self.place), "PYTHONPATH": f"{ROOT}:{self.place / self.own_code}"}
+        paths = {"LENET_EXP_DATA": str(self.place)}
+        if self.own_code is not None:
+            paths["PYTHONPATH"] = f"{ROOT}:{self.place / self.own_code}"
         cwd = self.place / self.cwd
         process = start(*arguments, outputs=self.outputs, program=program, cwd=cwd, env=paths | environment)
         done = end(process)

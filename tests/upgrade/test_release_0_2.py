@@ -35,7 +35,7 @@ from tests.tools.stores import champions, everything, files, points, runs
 from tests.upgrade.archive import Archive, changes, steady
 
 pytestmark = pytest.mark.slow(seconds=10)
-RELEASE = Archive("0.2")
+RELEASE = Archive("0.2", own_code="mine")
 PLACE = RELEASE.place
 OUTPUTS = RELEASE.outputs
 EXPECTED = RELEASE.expected

@@ -31,7 +31,7 @@ from tests.tools.commands import end, lenet_train, start, succeeded
 from tests.tools.stores import champions, everything, files, points, runs
 from tests.upgrade.archive import Archive, changes, steady
 
-RELEASE = Archive("0.3", own_code="nowhere", cwd="mine")
+RELEASE = Archive("0.3", cwd="mine")
 OUTPUTS = RELEASE.outputs
 EXPECTED = RELEASE.expected
 MADE: dict[str, str] = EXPECTED["made"]
