@@ -116,8 +116,8 @@ BREAKS = {
     "once": Break(
         promise=ONCE,
         file="lenet_exp/runs/run.py",
-        old="earlier, record = folder.begun(), folder.checked_result()",
-        new="earlier, record = None, None",
+        old="        record = folder.checked_result()\n        earlier = folder.begun()\n",
+        new="        record = earlier = None\n",
         tests="tests/runs/test_run.py -k returned",
     ),
     "fingerprint": Break(

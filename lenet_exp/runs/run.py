@@ -121,7 +121,8 @@ def run(
     with folder.claim():
         if not forced_ms:
             delivery.adopt(job)
-        earlier, record = folder.begun(), folder.checked_result()
+        record = folder.checked_result()
+        earlier = folder.begun()
         if earlier is not None and earlier.created_ms < forced_ms:
             earlier = record = None
         if record is not None:

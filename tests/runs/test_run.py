@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +24,7 @@ from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
-from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.commands import MINE, ROOT, SMALL, end, lenet_train, start
 from tests.tools.configs import compose
 from tests.tools.stores import client, models, points, runs
 from tests.tools.until import until
@@ -91,6 +94,30 @@ def test_result_of_another_torch_version_is_returned_with_note(ready):
     record = RunFolder(path).record()
     RunFolder(path).finish(replace(record, versions=record.versions | {"torch": "1.0"}))
     assert "torch=1.0" in lenet_train(*BRIEF, "engine=torch", outputs=ready).stderr
+
+
+# Root may read every file unless a process starts without these capabilities.
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+@pytest.mark.slow(seconds=9)
+@pytest.mark.skipif(bool(WITHOUT_RIGHTS) and shutil.which("setpriv") is None, reason="setpriv is not installed")
+@pytest.mark.parametrize("pattern", ["record.json", "best-*.safetensors"])
+def test_result_that_this_user_must_not_read_is_not_retrained(pattern, ready):
+    assert lenet_train(*BRIEF, outputs=ready).returncode == 0
+    (path,) = (ready / "runs").iterdir()
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    (denied,) = path.glob(pattern)
+    denied.chmod(0)
+    for program, arguments in (("train", BRIEF), ("reproduce", (f"run={path}", "check=true"))):
+        command = [*WITHOUT_RIGHTS, sys.executable, "-m", "lenet_exp", program, *arguments]
+        environment = os.environ | {"LENET_EXP_OUTPUTS": str(ready), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert str(denied) in done.stderr
+    denied.chmod(0o600)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert "lready trained" in lenet_train(*BRIEF, outputs=ready).stdout
 
 
 @pytest.mark.slow(seconds=10)

@@ -100,6 +100,9 @@ def _of_folder(folder: RunFolder, uri: str) -> RecordedRun:
 
     A run folder outside the outputs folder can refer to the stores of other users. Therefore, only its MLflow runs in
     the user's own store are included.
+
+    Raises:
+        DamagedError: this user must not read the record or the weights.
     """
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     recorded = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
@@ -108,11 +111,16 @@ def _of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     try:
         record = folder.checked_record()
     except DamagedError as e:
+        if e.is_denied:
+            raise
         return replace(recorded, altered=e.problem)
     if record is None:
         return recorded
     recorded = replace(recorded, record=record, epochs=folder.history().epochs)
-    if (error := folder.weights_error()) is not None:
+    error = folder.weights_error()
+    if error is not None and error.is_denied:
+        raise error
+    if error is not None:
         return replace(recorded, altered=error.problem)
     return replace(recorded, weights=folder.best_weights())
 
