@@ -24,15 +24,11 @@ class Stream:
         self._stream = stream
         self.error: OSError | None = None
 
-    def write(self, text: str, *, secret: bool = False) -> int:
-        """Write text, or do nothing after an error.
-
-        Args:
-            secret: whether to keep passwords in the text.
-        """
+    def write(self, text: str) -> int:
+        """Write text without the passwords in it, or do nothing after an error."""
         if self.error is None:
             try:
-                self._stream.write(text if secret else hide_password(text))
+                self._stream.write(hide_password(text))
             except OSError as e:
                 self.error = e
         return len(text)
@@ -47,13 +43,6 @@ class Stream:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
-
-
-def print_secret(line: str) -> None:
-    """Print a line to stdout without hiding secrets in it, such as the token in a link."""
-    out = cast(Stream, sys.stdout)  # `guard_streams` has replaced it
-    out.write(f"{line}\n", secret=True)
-    out.flush()
 
 
 def guard_streams() -> tuple[Stream, Stream]:

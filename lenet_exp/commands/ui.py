@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import default_uri, full_uri, hide_password, sqlite_path, store_name, store_uri
 from lenet_exp.commands.literal import parse, run_command
-from lenet_exp.commands.streams import print_secret
 from lenet_exp.errors import ConfigError, did_you_mean, printable
 from lenet_exp.outputs import outputs_dir
 
@@ -28,23 +28,19 @@ lenet-ui: start the MLflow UI and print links to the runs of a sweep. Press Ctrl
                                its folder
   lenet-ui sweep=all           show all runs of the experiment
   lenet-ui port=5000           set the port to listen on; if it is in use, a free port is used instead
-  lenet-ui host=127.0.0.1      set the address to listen on: 127.0.0.1 (this machine only) or 0.0.0.0 (all addresses)
-  lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
 
   tracking.uri=      MLflow store (default: the sweep's store; with sweep=all: $MLFLOW_TRACKING_URI, else mlflow.db in
                      the outputs folder); if it is an http(s):// server, only links are printed
   experiment=        MLflow experiment (default: the sweep's experiment, else lenet_exp)
-  token=             token to require (default: a random one); set $LENET_EXP_UI_TOKEN instead to hide it from other
-                     users of this machine
 
+Your browser asks once for the user and the password that lenet-ui prints. Only this machine can reach the server; to
+give others access, run mlflow server.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
-KNOWN: dict[str, str | None] = {
+FLAGS: dict[str, str | None] = {
     "sweep": None,
-    "host": "127.0.0.1",
     "port": "5000",
-    "token": None,
     "tracking.uri": None,
     "experiment": None,
 }
@@ -52,74 +48,106 @@ EXPERIMENT = "lenet_exp"
 ALL = "all"
 
 
+@dataclass
+class LinkedPages:
+    """The pages of MLflow's UI that `lenet-ui` links to.
+
+    Attributes:
+        client: client of the store.
+        sweep_run: MLflow run of the shown sweep, or None to show an experiment.
+        experiment_id: ID of the experiment to show if there is no sweep.
+    """
+
+    client: MlflowClient
+    sweep_run: Run | None
+    experiment_id: str
+
+    def print_links(self, address: str) -> None:
+        """Print links to the pages of the server at `address`."""
+        from lenet_exp.ui.links import experiment_links, sweep_links
+
+        if self.sweep_run is None:
+            links = experiment_links(self.client, address, self.experiment_id)
+        else:
+            links = sweep_links(self.client, address, self.sweep_run)
+
+        for link in links:
+            print(f"{printable(link.shows)}:\n  {printable(link.url)}", flush=True)
+
+    def change_to(self, sweep: SweepFolder | None) -> bool:
+        """Show this sweep from now on. Return False if it is already shown or not in the store."""
+        later_run = _sweep_run(self.client, sweep)
+        if later_run is None:
+            return False
+
+        if self.sweep_run is not None and self.sweep_run.info.run_id == later_run.info.run_id:
+            return False
+
+        self.sweep_run = later_run
+        return True
+
+
 def run(arguments: list[str]) -> int:
     """Run `lenet-ui <arguments>` and return its exit status."""
-    values = parse(arguments, KNOWN)
-    port, host = _port(values["port"]), str(values["host"])
-    from lenet_exp.config.schema import StoreAddress
+    values = parse(arguments, FLAGS)
+    port = _port(values["port"])
     from lenet_exp.reports.terminal.progress import log_to_console
-    from lenet_exp.stopping import graceful
-    from lenet_exp.tracking.stores.store import answering, connect, open_store
-    from lenet_exp.ui.links import experiment_links, sweep_links
-    from lenet_exp.ui.server import TOKEN, free_port, is_local, serving, web_address
 
-    token = _token(values["token"] or os.environ.get(TOKEN) or secrets.token_urlsafe(16))
     log_to_console()
-    which = values["sweep"]
-    sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
-    of_sweep = "" if sweep is None else full_uri(store_uri(sweep.started().tracking_uri, sweep.outputs))
-    uri = values["tracking.uri"] or of_sweep or default_uri()
+    requested = values["sweep"]
+    store = values["tracking.uri"]
+    experiment = values["experiment"]
+    sweep = None if requested == ALL else _sweep(requested, store, experiment)
+    if not store and sweep is None:
+        _create_default_store()
+
+    uri = store or _store_of(sweep)
+    pages = _linked_pages(uri, sweep, requested, experiment)
     database = sqlite_path(uri)
-    is_default = sweep is None and not values["tracking.uri"]
-    if is_default and database is not None and database.parent.is_dir() and not database.exists():
-        open_store(StoreAddress(uri=uri, experiment=EXPERIMENT))
-    client = connect(uri)
-    with answering(uri):
-        parent = None if which == ALL else _parent(client, uri, sweep, which)
-        experiment = "" if parent is not None else _experiment(client, values["experiment"] or EXPERIMENT)
-
-    def print_links(address: str, token: str = "") -> None:
-        if parent is None:
-            links = experiment_links(client, address, experiment)
-        else:
-            links = sweep_links(client, address, parent)
-        for link in links:
-            print_secret(f"{printable(link.shows)}:\n  {printable(link.with_token(token).url)}")
-
-    def started() -> bool:
-        """Return whether another sweep has become the last one, and show it from now on."""
-        nonlocal parent
-        latest = _sweep(None, values["tracking.uri"], values["experiment"]) if which is None else None
-        shown, parent = parent, (_parent(client, uri, latest, None) if latest is not None else None) or parent
-        return parent is not None and (shown is None or parent.info.run_id != shown.info.run_id)
-
     if database is None:
-        print_links(store_name(uri).rstrip("/"))
+        pages.print_links(store_name(uri).rstrip("/"))
         return 0
-    taken = free_port(port, host)
-    if port and taken != port:
-        print(f"port {port} is in use; using port {taken} instead", file=sys.stderr)
-    print(f"starting the MLflow UI for {hide_password(uri)} ...", file=sys.stderr)
-    # Signals are recorded and do not raise an exception, which a library could catch and discard.
-    with graceful(), serving(database, host, taken, token) as server:
-        if server.wait(server.answers):
-            print_links(web_address(host, taken), token)
-            if not token or not is_local(host):
-                some = "any user of" if is_local(host) else "anyone who can reach"
-                who = "anyone with these links" if token else f"{some} this machine"
-                print(f"host={host}: {who} can read and change these runs", file=sys.stderr)
-            if is_local(host) and "SSH_CONNECTION" in os.environ:
-                here = f"{os.environ.get('USER', 'you')}@{os.environ['SSH_CONNECTION'].split()[2]}"
-                there = f"ssh -N -L {taken}:{host}:{taken} {here}"
-                print(f"to open these links on your own machine, run this command there: {there}", file=sys.stderr)
-            print("Press Ctrl-C to stop.", flush=True)
-            while server.wait(started, every=1.0):
-                print_links(web_address(host, taken), token)
-                print("These links show a sweep that was started later.", flush=True)
+
+    def change_to_latest_sweep() -> bool:
+        return requested is None and pages.change_to(_sweep(None, store, experiment))
+
+    _serve(pages, database, port, change_to_latest_sweep)
     return 0
 
 
-def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
+def _serve(pages: LinkedPages, database: Path, port: int, change_to_latest_sweep: Callable[[], bool]) -> None:
+    """Run MLflow's server and print links to its pages until a signal arrives.
+
+    Args:
+        change_to_latest_sweep: changes the pages to a sweep that was started later, and returns whether there is one.
+    """
+    from lenet_exp.stopping import graceful
+    from lenet_exp.ui.server import HOST, USER, free_port, serving
+
+    used_port = free_port(port)
+    if port and used_port != port:
+        print(f"port {port} is in use; using port {used_port} instead", file=sys.stderr)
+    print(f"starting the MLflow UI for {database} ...", file=sys.stderr)
+
+    # Signals are recorded and do not raise an exception, which a library could catch and discard.
+    with graceful(), serving(database, used_port) as server:
+        if not server.wait(server.responds):
+            return
+
+        pages.print_links(server.address)
+        print(f"user {USER}, password {server.password} (your browser asks once)")
+        if "SSH_CONNECTION" in os.environ:
+            account = f"{os.environ.get('USER', 'you')}@{os.environ['SSH_CONNECTION'].split()[2]}"
+            forward = f"ssh -N -L {used_port}:{HOST}:{used_port} {account}"
+            print(f"to open these links on your own machine, run this command there: {forward}", file=sys.stderr)
+
+        print("Press Ctrl-C to stop.", flush=True)
+        while server.wait(change_to_latest_sweep, every=1.0):
+            pages.print_links(server.address)
+            print("These links show a sweep that was started later.", flush=True)
+
+
+def _sweep(requested: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
     """Return the requested sweep or, by default, the latest sweep in the outputs folder with this store and
     experiment.
 
@@ -129,56 +157,105 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
     from lenet_exp.folders.sweep_folder import all_sweeps
 
-    if which is not None:
+    if requested is not None:
         try:
-            return find_sweep(which)
+            return find_sweep(requested)
         except ConfigError:
-            if is_mlflow_run_id(which):
+            if is_mlflow_run_id(requested):
                 return None
             raise
+
     for sweep in all_sweeps(outputs_dir()):
         plan = sweep.started()
-        if experiment in (None, plan.experiment) and (not uri or store_name(uri) in plan.mlflow_runs):
+        has_experiment = experiment in (None, plan.experiment)
+        has_store = not uri or store_name(uri) in plan.mlflow_runs
+        if has_experiment and has_store:
             return sweep
     return None
 
 
-def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:
-    """Return the MLflow run of a sweep in the store, or None if the store does not contain the sweep.
+def _store_of(sweep: SweepFolder | None) -> str:
+    """Return the address of a sweep's store or, without a sweep, of the default store."""
+    if sweep is None:
+        return default_uri()
+    return full_uri(store_uri(sweep.started().tracking_uri, sweep.outputs))
+
+
+def _create_default_store() -> None:
+    """Create the default store if it is a missing database in an existing folder, so that it can be shown empty."""
+    from lenet_exp.config.schema import StoreAddress
+    from lenet_exp.tracking.stores.store import open_store
+
+    database = sqlite_path(default_uri())
+    if database is not None and database.parent.is_dir() and not database.exists():
+        open_store(StoreAddress(uri=default_uri(), experiment=EXPERIMENT))
+
+
+def _linked_pages(uri: str, sweep: SweepFolder | None, requested: str | None, experiment: str | None) -> LinkedPages:
+    """Return the pages to link to: those of a sweep or, if there is none or all are requested, of an experiment.
 
     Raises:
-        ConfigError: the user requested a sweep that the store does not contain.
+        ConfigError: the store does not contain the requested sweep or the experiment.
     """
-    from mlflow.exceptions import MlflowException
+    from lenet_exp.tracking.stores.store import answering, connect
+
+    client = connect(uri)
+    with answering(uri):
+        if requested == ALL:
+            sweep_run = None
+        elif sweep is None and requested is not None:
+            sweep_run = _active_sweep_run(client, requested)
+        else:
+            sweep_run = _sweep_run(client, sweep)
+
+        if sweep_run is not None:
+            return LinkedPages(client, sweep_run, experiment_id="")
+        if requested not in (None, ALL):
+            where = hide_password(uri)
+            raise ConfigError(f"sweep={requested}: not found in {where}; set tracking.uri= to another store")
+        return LinkedPages(client, None, experiment_id=_experiment_id(client, experiment or EXPERIMENT))
+
+
+def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
+    """Return the MLflow run of a sweep, or None if the store does not contain it."""
+    if sweep is None:
+        return None
 
     # Accept the run IDs from any store, because the name of a store changes when its folder is moved.
-    for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
-        try:
-            run = client.get_run(run_id)
-        except MlflowException:
-            continue
-        if run.data.tags.get("kind") == "sweep" and run.info.lifecycle_stage == "active":
-            return run
-    if which is not None:
-        raise ConfigError(f"sweep={which}: not found in {hide_password(uri)}; set tracking.uri= to another store")
+    for run_id in sweep.started().mlflow_runs.values():
+        sweep_run = _active_sweep_run(client, run_id)
+        if sweep_run is not None:
+            return sweep_run
     return None
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
-    """Return the ID of an experiment."""
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "active":
-        return found.experiment_id
+def _active_sweep_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return the MLflow run with this ID, or None if it is missing, deleted, or not the run of a sweep."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow_run = client.get_run(run_id)
+    except MlflowException:
+        return None
+
+    is_sweep = mlflow_run.data.tags.get("kind") == "sweep"
+    is_active = mlflow_run.info.lifecycle_stage == "active"
+    return mlflow_run if is_sweep and is_active else None
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    """Return the ID of an experiment.
+
+    Raises:
+        ConfigError: the store does not contain the experiment.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "active":
+        return experiment.experiment_id
+
     names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
-    there = f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
-    raise ConfigError(f"experiment={name}: not found in the store{there}")
-
-
-def _token(value: str) -> str:
-    """Check the value of the `token` flag, and return the token, or an empty string for `none`."""
-    if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
-        raise ConfigError("token=: must be none or consist only of letters, digits, and the characters . _ ~ -")
-    return "" if value == "none" else value
+    choices = f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
+    raise ConfigError(f"experiment={name}: not found in the store{choices}")
 
 
 def _port(value: str | None) -> int:

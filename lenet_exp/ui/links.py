@@ -58,10 +58,6 @@ class Link:
     shows: str
     url: str
 
-    def with_token(self, token: str) -> Link:
-        """Return the link with a token that gives a browser access."""
-        return replace(self, url=self.url.replace("/#/", f"/?token={token}#/", 1)) if token else self
-
 
 @dataclass(frozen=True)
 class View:

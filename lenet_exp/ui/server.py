@@ -1,6 +1,7 @@
-"""Runs the server of MLflow's UI on a port for the duration of a `with` block.
+"""Runs `mlflow server` on 127.0.0.1 for the duration of a `with` block.
 
-By default, only this machine can reach the port.
+MLflow's basic authentication lets only the holder of a random password in. Without it, every user of this machine could
+change the runs and, through MLflow's assistant, run commands as the user who started the server.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,71 +27,61 @@ from lenet_exp.addresses import hide_password, sqlite_uri
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import stop_signal
 
-APP = "lenet-ui"
-TOKEN = "LENET_EXP_UI_TOKEN"  # an environment variable, because all users can see the arguments of a process
 HOST = "127.0.0.1"
-EVERYWHERE = "0.0.0.0"
-PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # addresses in private networks
+USER = "lenet"
 END_SECONDS = 15.0
 POLL_SECONDS = 0.2
-WORDS = 2000  # maximum number of characters of the server's output in an error message
+LONGEST_MESSAGE = 2000  # maximum number of characters of the server's output in an error message
+
+# The cache lasts for a day, because each check of a password takes a third of a second. MLflow 3.11 has no cache.
+AUTHENTICATION = """\
+[mlflow]
+default_permission = NO_PERMISSIONS
+database_uri = {users}
+admin_username = {user}
+admin_password = {password}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 86400
+"""
 
 
-def free_port(port: int, host: str) -> int:
-    """Return the requested port if it is free; otherwise, return another free port.
-
-    Args:
-        port: requested port.
-        host: address or name of this machine; 0.0.0.0 means all of its addresses.
+def free_port(port: int) -> int:
+    """Return the requested port of 127.0.0.1 if it is free; otherwise, return another free port.
 
     Raises:
-        ConfigError: `host` is not an address or name of this machine, `port` cannot be used, or no port is free.
+        ConfigError: the port cannot be used, or no port is free.
     """
-    for wanted in (port, 0):
+    for candidate in (port, 0):
         try:
-            if not host:  # a socket would listen on all addresses
-                raise socket.gaierror
-            with socket.create_server((host, wanted)) as listening:
+            with socket.create_server((HOST, candidate)) as listening:
                 return int(listening.getsockname()[1])
         except OSError as e:
             if e.errno != errno.EADDRINUSE:
-                raise ConfigError(f"host={host} port={port}: cannot be used ({e.strerror or 'no host'})") from e
+                raise ConfigError(f"port={port}: cannot be used ({e.strerror})") from e
     raise ConfigError(f"port={port}: no free port found on this machine")
-
-
-def is_local(host: str) -> bool:
-    """Return whether a server on this host is reachable only from this machine."""
-    return host == "localhost" or host.startswith("127.")
-
-
-def web_address(host: str, port: int) -> str:
-    """Return the URL of a server for a browser. If the host is 0.0.0.0, the URL contains the machine's name."""
-    return f"http://{socket.gethostname() if host == EVERYWHERE else host}:{port}"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server of MLflow's UI.
+    """A running `mlflow server`.
 
     Attributes:
         process: process of the server.
-        address: URL of the server for requests from this machine.
-        token: token that each request must contain; empty if no token is required.
-        said: file with the output of the server.
+        address: URL of the server.
+        password: password of the user `USER`, which MLflow requires.
+        output: file with the output of the server.
     """
 
     process: subprocess.Popen[bytes]
     address: str
-    token: str
-    said: IO[str]
+    password: str
+    output: IO[str]
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         """Return whether the server responds to requests."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        request = urllib.request.Request(f"{self.address}/health", headers=headers)
-        with contextlib.suppress(OSError), direct.open(request, timeout=5) as answer:
-            return bool(answer.status == 200)
+        without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with contextlib.suppress(OSError), without_proxy.open(f"{self.address}/health", timeout=5) as response:
+            return bool(response.status == 200)
         return False
 
     def wait(self, until: Callable[[], bool], every: float = POLL_SECONDS) -> bool:
@@ -102,70 +94,80 @@ class Server:
         """
         while stop_signal() is None:
             if self.process.poll() is not None:
-                self.said.seek(0)
-                lines = [line.strip() for line in self.said if line.strip()]
-                errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
-                last = hide_password((errors or lines or ["nothing"])[-1])[-WORDS:]
-                raise StoreError(f"MLflow's server exited; its last message: {last}")
+                raise StoreError(f"MLflow's server exited; its last message: {self._last_message()}")
             if until():
                 return True
             time.sleep(every)
         return False
 
+    def _last_message(self) -> str:
+        self.output.seek(0)
+        lines = [line.strip() for line in self.output if line.strip()]
+        errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
+        messages = errors or lines or ["nothing"]
+        return hide_password(messages[-1])[-LONGEST_MESSAGE:]
+
 
 @contextlib.contextmanager
-def serving(database: Path, host: str, port: int, token: str) -> Iterator[Server]:
-    """Run MLflow's server for the duration of a `with` block. On exit, stop the server and its child processes.
+def serving(database: Path, port: int) -> Iterator[Server]:
+    """Run `mlflow server` for the duration of a `with` block. On exit, stop the server and its child processes.
 
     Args:
         database: absolute path of the SQLite database.
-        host: address or name of this machine on which the server listens; 0.0.0.0 means all addresses.
-        port: port on which the server listens.
-        token: token that each request must contain; empty if no token is required.
+        port: port of 127.0.0.1 on which the server listens.
     """
-    command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
-    command += ["--app-name", APP]
-    command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
-    command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    password = secrets.token_urlsafe(12)
+    with (
+        tempfile.TemporaryDirectory(prefix="lenet-ui-") as private,
+        tempfile.TemporaryFile("w+", errors="replace") as output,
+    ):
+        authentication = Path(private, "auth.ini")
+        users = sqlite_uri(Path(private, "users.db"))
+        authentication.write_text(AUTHENTICATION.format(users=users, user=USER, password=password))
         process = subprocess.Popen(
-            command,
+            _command(database, port),
             stdin=subprocess.PIPE,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(database, token),
+            env=_environment(database, authentication, password),
             cwd="/",  # uvicorn imports from the working directory first
             start_new_session=True,  # a Ctrl-C in the terminal reaches only lenet-ui
         )
         try:
-            yield Server(process, web_address(HOST if host == EVERYWHERE else host, port), token, said)
+            yield Server(process, f"http://{HOST}:{port}", password, output)
         finally:
-            for which in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, which)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(END_SECONDS)
+            _stop(process)
 
 
-def _allowed(host: str, port: int) -> list[str]:
-    """Return the allowed hosts and origins as arguments of `mlflow server`.
-
-    MLflow rejects all other hosts and origins, so that a page from another site cannot send requests through a browser.
-    """
-    if is_local(host):
-        return []
-    names = (socket.gethostname(), socket.getfqdn(), *PRIVATE) if host == EVERYWHERE else (host,)
-    hosts = [f"{name}:{port}" for name in (HOST, "localhost", *names)]
-    origins = [f"http://{name}" for name in hosts]
-    return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
+def _command(database: Path, port: int) -> list[str]:
+    address = f"{HOST}:{port}"
+    command = [sys.executable, "-m", "lenet_exp.ui.process", "--app-name", "basic-auth"]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    # MLflow refuses other hosts and origins, so that a page from another site cannot send requests through a browser.
+    command += ["--allowed-hosts", address, "--cors-allowed-origins", f"http://{address}"]
+    command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning"]
+    command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
+    return command
 
 
-def _environment(database: Path, token: str) -> dict[str, str]:
+def _environment(database: Path, authentication: Path, password: str) -> dict[str, str]:
     return os.environ | {
         "MLFLOW_BACKEND_STORE_URI": sqlite_uri(database),
-        TOKEN: token,
+        "MLFLOW_AUTH_CONFIG_PATH": str(authentication),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,  # these two have priority over the file and could be set for another server
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners need 1.5 GB and are unused here
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
     }
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process group of the server, with SIGKILL if SIGTERM does not end it in time."""
+    for which in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, which)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)

@@ -5,6 +5,7 @@ Tests save screenshots of the pages in outputs/screenshots of the repository.
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -97,7 +98,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sweep:
 @pytest.fixture(scope="session")
 def served(sweep: Sweep, tab: Page) -> Iterator[Served]:
     with lenet_ui(outputs=sweep.outputs) as served:
-        tab.goto(f"{served.address}/version?token={served.token}")  # tests also open addresses without the token
+        user, password = served.login
+        login = base64.b64encode(f"{user}:{password}".encode()).decode()
+        tab.set_extra_http_headers({"Authorization": f"Basic {login}"})  # as after the browser's question
+        tab.goto(f"{served.address}/version")
         yield served
 
 

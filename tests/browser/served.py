@@ -23,10 +23,12 @@ class Served:
 
     Attributes:
         links: the pages' addresses by what they show: `runs`, `curves`, `sweep`.
+        login: the user and the password that requests need.
     """
 
     process: subprocess.Popen[str]
     links: dict[str, str]
+    login: tuple[str, str]
 
     @property
     def address(self) -> str:
@@ -38,13 +40,10 @@ class Served:
         return int(self.address.rpartition(":")[2])
 
     @property
-    def token(self) -> str:
-        """The token that requests need, or an empty string if they need none."""
-        return urlsplit(self.links["runs"]).query.removeprefix("token=")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
+    def environment(self) -> dict[str, str]:
+        """The variables with which other commands log in."""
+        user, password = self.login
+        return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
 
 
 @contextlib.contextmanager
@@ -53,21 +52,23 @@ def lenet_ui(*arguments: str, outputs: Path, **popen: Any) -> Iterator[Served]:
     port = [] if any(a.startswith("port=") for a in arguments) else ["port=0"]
     process = start(*arguments, *port, outputs=outputs, program="ui", **popen)
     try:
-        yield Served(process, read_links(process))
+        yield _served(process)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         end(process)
 
 
-def read_links(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Wait until `lenet-ui` has printed its links, and return them."""
+def _served(process: subprocess.Popen[str]) -> Served:
+    """Wait until `lenet-ui` has printed its links and the password."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line.strip())
         if lines[-1] == LAST_LINE:
-            return links_in("\n".join(lines))
+            text = "\n".join(lines)
+            ((user, password),) = re.findall(r"^user (\S+), password (\S+)", text, re.MULTILINE)
+            return Served(process, links_in(text), (user, password))
     raise AssertionError(f"lenet-ui ended: {lines}; {end(process).stderr}")
 
 

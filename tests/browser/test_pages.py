@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-import urllib.request
-from urllib.error import HTTPError
 
 import pytest
-from mlflow.server.assistant.api import assistant_router
 
-from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
 from tests.browser.conftest import WAIT
 from tests.browser.served import links_in
 from tests.browser.table import rows
@@ -70,27 +66,19 @@ def test_curves_are_grouped_by_configuration_with_seed_bands(page, served, sweep
     screenshot("curves")
 
 
-def test_server_refuses_requests_to_assistant_of_mlflow(served):
-    requests = [(method, route.path) for route in assistant_router.routes for method in route.methods]
-    assert ("PUT", f"{assistant_router.prefix}/config") in requests
-    for method, path in requests:
-        with pytest.raises(HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", served.headers, method=method))
-        assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no MLflow assistant")
+def test_browser_that_logged_in_once_opens_links_of_report(chromium, served, tmp_path):
+    """A browser without the password gets nothing; a browser with it is asked once."""
+    stranger = chromium.new_context()
+    assert stranger.request.get(served.address).status == 401
+    stranger.close()
 
-
-def test_link_with_token_authorizes_browser_until_server_stops(chromium, served, tmp_path):
-    """The browser then also opens addresses without the token and links in reports."""
-    context = chromium.new_context()
+    user, password = served.login
+    context = chromium.new_context(http_credentials={"username": user, "password": password})
     context.set_default_timeout(WAIT)
     page, address = context.new_page(), f"{served.address}/"
-    refused = page.goto(address)
-    assert (refused.status, refused.text(), context.cookies()) == (403, TOKEN_REQUIRED, [])
     page.goto(served.links["runs"])
     assert len(rows(page)) == 8
-    assert served.token not in page.evaluate("location.href + document.referrer + document.cookie")
-    (cookie,) = context.cookies()
-    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    assert password not in page.evaluate("location.href + document.referrer + document.cookie")
     (tmp_path / "report.html").write_text(f'<a href="{address}" target="_blank" rel="noopener">a run</a>')
     page.goto((tmp_path / "report.html").as_uri())
     with context.expect_event("response", lambda answer: answer.url == address) as answered:
@@ -155,7 +143,8 @@ def test_model_page_names_dataset_and_run(page, experiment, sweep, best, screens
 
 def test_links_for_all_sweeps_list_every_run_of_the_experiment(page, served, sweep, main, monkeypatch):
     """`lenet-ui` with `tracking.uri` prints links into a running server."""
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", served.token)
+    for name, value in served.environment.items():
+        monkeypatch.setenv(name, value)
     links = links_in(main("sweep=all", f"tracking.uri={served.address}", program="ui").stdout)
     page.goto(links["runs"])
     names = [f"params.{name}" for name in ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")]

@@ -215,8 +215,8 @@ def test_pasted_lenet_ui_link_adds_links_to_runs(alone, files):
     assert runs.count() == 4
     assert alone.locator("a[href]").count() == 0
     paste = alone.get_by_role("textbox", name="paste a link")
-    paste.fill("http://127.0.0.1:6001/?token=abc#/experiments/1/runs?x=y")
-    assert runs.first.get_attribute("href") == f"http://127.0.0.1:6001/?token=abc#/runs/{'a' * 32}"
+    paste.fill("http://127.0.0.1:6001/#/experiments/1/runs?x=y")
+    assert runs.first.get_attribute("href") == f"http://127.0.0.1:6001/#/runs/{'a' * 32}"
     assert alone.locator("a[href]").count() == 4
     paste.fill("javascript:alert(1)")
     assert alone.locator("a[href]").count() == 0

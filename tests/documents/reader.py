@@ -117,7 +117,7 @@ class Reader(contextlib.ExitStack):
         with lenet_ui(*words, outputs=self.outputs, cwd=self.folder, env=self._environment()) as served:
             with requests.Session() as session:
                 session.trust_env = False
-                status = session.get(f"{served.address}/health", headers=served.headers, timeout=60).status_code
+                status = session.get(served.address, auth=served.login, timeout=60).status_code
             served.process.send_signal(signal.SIGINT)
             left = end(served.process).returncode
         return "" if (status, left) == (200, 130) else f"its server answers {status}, and it ends with {left}"

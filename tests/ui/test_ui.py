@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import urllib.request
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
 from lenet_exp.ui.links import MOST_COLUMNS, View
 from tests.browser.served import Served, lenet_ui, links_in
-from tests.tools.commands import SMALL, end, free_port, lenet_train, refused, start, succeeded
+from tests.tools.commands import ROOT, SMALL, end, free_port, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, files, runs
 from tests.tools.until import until
 
@@ -26,10 +26,28 @@ BARE = ("tracking.plots=false", "tracking.models=none")
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "seed=0,1")
 
 
-def health(served: Served) -> int:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(urllib.request.Request(f"{served.address}/health", headers=served.headers), timeout=30) as answer:
-        return answer.status
+SEARCH = {"experiment_ids": ["1"]}  # the body of each request
+
+
+def status_of(served: Served, method: str, path: str, login: tuple[str, str] | None, **headers: str) -> int:
+    """Return the status with which the server answers a request with or without the user and password."""
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy, no password of ~/.netrc
+        url = f"{served.address}{path}"
+        return session.request(method, url, json=SEARCH, headers=headers, auth=login, timeout=30).status_code
+
+
+def mlflow_routes() -> list[tuple[str, str]]:
+    """Return the methods and paths of all routes of MLflow's server, with a value for each variable."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "tests.ui.routes"],  # MLflow's modules change this process
+        cwd=ROOT,
+        env=os.environ | {"MLFLOW_FLASK_SERVER_SECRET_KEY": "any"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [(method, path) for method, path in map(str.split, listed.splitlines())]
 
 
 def processes_of(port: int) -> list[str]:
@@ -47,11 +65,7 @@ def processes_of(port: int) -> list[str]:
         (("sweep=last",), ("sweep=last",)),
         (("sweep=abcd",), ("abcd",)),
         (("sweep=" + "0" * 32, OTHER), ("0" * 32, "sqlite:///")),
-        ((OTHER, "host=192.0.2.1"), ("host=192.0.2.1",)),
-        ((OTHER, "host=no.such.name.invalid"), ("no.such.name.invalid",)),
-        ((OTHER, "host=nope host"), ("host=nope host",)),
-        ((OTHER, "host="), ("host=",)),
-        ((OTHER, "token=a b"), ("token=",)),
+        ((OTHER, "host=0.0.0.0"), ("host=0.0.0.0", "port=")),
         (("tracking.uri=sqlite:////no/mlflow.db",), ("/no/mlflow.db",)),
         (("tracking.uri=sqlite:///none.db",), ("none.db", "not a database")),
     ],
@@ -81,10 +95,10 @@ def test_ui_works_in_hostile_environment_and_ctrl_c_leaves_nothing(ready, tmp_pa
         port = busy.getsockname()[1]
         with lenet_ui(OTHER, f"port={port}", outputs=ready, **more) as served:
             assert served.port != port
-            assert health(served) == 200
+            assert status_of(served, "GET", "/version", served.login) == 200
             assert len(processes_of(served.port)) == 2  # mlflow server and its one uvicorn
-            assert len(served.token) >= 22
-            assert served.token not in "".join(processes_of(served.port))
+            assert len(served.login[1]) >= 16
+            assert served.login[1] not in "".join(processes_of(served.port))
             served.process.send_signal(signal.SIGINT)
             done = end(served.process)
     assert done.returncode == 130
@@ -94,29 +108,55 @@ def test_ui_works_in_hostile_environment_and_ctrl_c_leaves_nothing(ready, tmp_pa
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-@pytest.mark.by_hand
-def test_host_flag_gives_token_holders_access_and_prints_warning(ready, tmp_path):
-    name = socket.gethostname()
-    with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:
-        assert served.address == f"http://{name}:{served.port}"
-        search = {"experiment_ids": ["1"]}
-        at = f"http://127.0.0.1:{served.port}/ajax-api/2.0/mlflow/runs/search"
-        for asked_as, status in ((f"{name}:{served.port}", 200), ("evil.example", 403)):
-            headers = {"Host": asked_as, "Origin": f"http://{asked_as}"} | served.headers
-            assert requests.post(at, json=search, headers=headers, timeout=30).status_code == status
-        assert requests.post(at, json=search, timeout=30).status_code == 403
-        uri = f"tracking.uri=http://127.0.0.1:{served.port}"
-        line = (*SMALL, *BARE, "num_epoch=1", "tracking.experiment=other", uri)
-        for token in ({}, {"MLFLOW_TRACKING_TOKEN": "another"}):
-            refused(lenet_train(*line, outputs=tmp_path / "mine", **token), TOKEN_REQUIRED)
+# The routes that MLflow answers without a password. They show neither runs nor settings of the store.
+OPEN = re.compile(r"/health|/static-files/.*|/(ajax-)?api/3\.0/mlflow/server-info")
+
+
+@pytest.mark.slow(seconds=30)
+def test_every_mlflow_route_requires_password(ready):
+    """The server's password protects MLflow's assistant, too, which could run commands as the user."""
+    routes = mlflow_routes()
+    assert {("PUT", "/api/2.0/mlflow-artifacts/artifacts/1"), ("POST", "/api/2.0/mlflow/runs/search")} <= set(routes)
+    assert {("GET", "/"), ("GET", "/get-artifact"), ("POST", "/v1/traces")} <= set(routes)
+    assert ("POST", "/ajax-api/3.0/mlflow/assistant/message") in routes
+    with lenet_ui(OTHER, outputs=ready) as served:
+        user, password = served.login
+        for login in (None, (user, ""), (user, password[:-1]), ("admin", password)):
+            assert status_of(served, "GET", "/version", login) == 401
+        assert status_of(served, "GET", "/version", served.login) == 200
+        statuses = {
+            (method, path): status_of(served, method, path, None)
+            for method, path in routes
+            if OPEN.fullmatch(path) is None
+        }
+        assert {route: status for route, status in statuses.items() if status != 401} == {}
+
+
+@pytest.mark.slow(seconds=8)
+def test_server_refuses_other_hosts_and_origins(ready):
+    search = ("POST", "/ajax-api/2.0/mlflow/runs/search")
+    with lenet_ui(OTHER, outputs=ready) as served:
+        here = f"127.0.0.1:{served.port}"
+        assert status_of(served, *search, served.login, Host=here, Origin=f"http://{here}") == 200
+        for host in (f"10.evil.example:{served.port}", f"localhost:{served.port}", "127.0.0.1", "evil.example"):
+            assert status_of(served, *search, served.login, Host=host) == 403
+        for origin in ("http://evil.example", "http://127.0.0.1.evil.example", "null"):
+            assert status_of(served, *search, served.login, Host=here, Origin=origin) == 403
+
+
+@pytest.mark.slow(seconds=15)
+def test_other_commands_log_in_with_password(ready, tmp_path):
+    line = (*SMALL, *BARE, "num_epoch=1", "tracking.experiment=other")
+    with lenet_ui(OTHER, outputs=ready) as served:
+        uri = f"tracking.uri={served.address}"
+        for login in ({}, served.environment | {"MLFLOW_TRACKING_PASSWORD": "another"}):
+            refused(lenet_train(*line, uri, outputs=tmp_path / "mine", **login), "authentication")
         assert not (tmp_path / "mine" / "runs").exists()
-        succeeded(lenet_train(*line, outputs=tmp_path / "mine", MLFLOW_TRACKING_TOKEN=served.token))
+        succeeded(lenet_train(*line, uri, outputs=tmp_path / "mine", **served.environment))
         (run,) = runs(client(ready), "run", "other")
         assert "record.json" in files(client(ready), run.info.run_id)
         served.process.send_signal(signal.SIGTERM)
-        done = end(served.process)
-    assert done.returncode == 143
-    assert "host=0.0.0.0" in done.stderr
+        assert end(served.process).returncode == 143
 
 
 @pytest.mark.slow(seconds=20)
@@ -124,7 +164,7 @@ def test_ui_of_empty_folder_prints_links_of_later_sweeps(tmp_path):
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     with lenet_ui(outputs=outputs) as served:
-        assert health(served) == 200
+        assert status_of(served, "GET", "/version", served.login) == 200
         for seeds in ("seed=0,1", "seed=2,3"):
             assert lenet_train(*SWEEP, seeds, outputs=outputs).returncode == 0
             (parent, *_) = sorted(runs(client(outputs), "sweep"), key=lambda run: -run.info.start_time)
@@ -159,13 +199,16 @@ def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(main, ready, tm
     moved = Path(shutil.move(ready, tmp_path / "moved"))
     (folder,), (parent,) = (moved / "sweeps").iterdir(), runs(client(moved), "sweep", "mine")
     elsewhere = {"MLFLOW_TRACKING_URI": "sqlite:///no.db"}
-    with lenet_ui(f"sweep={folder}", "token=none", outputs=tmp_path / "empty", env=elsewhere) as served:
+    with lenet_ui(f"sweep={folder}", outputs=tmp_path / "empty", env=elsewhere) as served:
+        for name, value in served.environment.items():
+            monkeypatch.setenv(name, value)
         assert urlsplit(served.links["sweep"]).fragment.partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
         here = tmp_path / "here"
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(here))
         assert main(*SWEEP, f"tracking.uri={served.address}").returncode == 0
         (folder,) = (here / "sweeps").iterdir()
-        secret = f"tracking.uri={served.address.replace('//', '//someone:hunter2@')}"
+        user, password = served.login
+        secret = f"tracking.uri={served.address.replace('//', f'//{user}:{password}@')}"
         links = links_in(main(program="ui").stdout)
         parent = links["sweep"].partition("?")[0].rpartition("/")[2]
         assert set(links) == {"runs", "curves", "sweep"}
@@ -174,7 +217,7 @@ def test_ui_prints_links_of_server_and_killed_ui_ends_own_server(main, ready, tm
         monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
         shown = main(f"sweep={parent}", secret, program="ui")
         assert links_in(shown.stdout) == links
-        assert "hunter2" not in shown.stdout + shown.stderr
+        assert password not in shown.stdout + shown.stderr
         served.process.kill()
         served.process.wait()
         until(lambda: not processes_of(served.port))

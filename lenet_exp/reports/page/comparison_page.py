@@ -76,7 +76,7 @@ def _where(source: RunSource) -> str:
     if source.server is not None:
         return f"<p>Links open MLflow at {escape(source.server)}.</p>"
     return """<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> on the machine with
-the runs, and paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/?token=..."></label></p>"""
+the runs, and paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/#/..."></label></p>"""
 
 
 def _section(comparison: Comparison, number: int, source: RunSource) -> str:

@@ -14,11 +14,6 @@ LOGIN = (
     "MLFLOW_TRACKING_URI"
 )
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-# A `lenet-ui` server sends this response to a request without its token.
-TOKEN_REQUIRED = (
-    "token required: open a link that lenet-ui printed when it started, or set MLFLOW_TRACKING_TOKEN to the "
-    "token in that link"
-)
 
 
 def why_refused(uri: str, error: Exception) -> str | None:
@@ -28,8 +23,6 @@ def why_refused(uri: str, error: Exception) -> str | None:
         error: error that a request to the store raised.
     """
     code, text = getattr(error, "error_code", None), str(error)
-    if TOKEN_REQUIRED in text:
-        return TOKEN_REQUIRED
     if code == "UNAUTHENTICATED":
         return _who(uri)
     if code == "PERMISSION_DENIED":
