@@ -60,7 +60,7 @@ TRUTH = "MLflow shows how"
 AWAY = "An unavailable or slow"
 FULL = "On a [full disk]"
 ANSWER = "Results are saved and printed before their upload"
-BACKUP = "A store that was"
+BACKUP = "`lenet-sync again=true`"
 REMOVAL = "`lenet-sweep rm`"
 STORES = "Any number of outputs folders"
 PASSWORD = "`lenet-ui`"
@@ -241,9 +241,9 @@ BREAKS = {
     ),
     "backup": Break(
         promise=BACKUP,
-        file="lenet_exp/tracking/delivery/restored.py",
-        old="if run is None or _lacks(run, entry, folder):",
-        new="if run is None:",
+        file="lenet_exp/folders/run_folder.py",
+        old="begun=False, epochs=0, ended_ms=None, model=False))",
+        new="begun=False, ended_ms=None, model=False))",
         tests="tests/tracking/delivery/test_restored.py -k backup",
     ),
     "sweeps of a deleted run": Break(

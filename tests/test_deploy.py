@@ -207,9 +207,9 @@ def test_lab_server_can_be_used_and_restored_from_backup(tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", lab.ca)
         store = MlflowClient(lab.address.replace("//", f"//admin:{admin}@"))
         assert sorted(run.data.params["seed"] for run in runs(store)) == ["0", "1", "9"]
-        synced = lab.command(alice, "alice", program="sync")
+        synced = lab.command(alice, "alice", "again=true", program="sync")
         assert synced.returncode == 0, (synced.stdout, synced.stderr)
-        assert counts(synced.stdout) == [2, 2, 1]
+        assert counts(synced.stdout) == [4, 4, 2]
         found = runs(store)
         assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3", "9"]
         assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}

@@ -1,4 +1,4 @@
-"""lenet-sync: upload results that MLflow missed or lost.
+"""lenet-sync: upload results that MLflow missed.
 
   lenet-sync                 upload the results of all sweeps and runs in the outputs folder
   lenet-sync sweep=<which>   upload the results of one sweep; give 'last', its ID (or its first few characters), its
@@ -6,11 +6,12 @@
   lenet-sync run=<which>     upload the results of one run; give its folder or its ID (or its first few characters)
   lenet-sync champion=<id>   make the model of an MLflow run the champion for its network and dataset, even if the
                              champion was validated on other images
+  lenet-sync again=true      upload everything again, after the store was restored from a backup
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
-Nothing is uploaded twice. Sweeps and runs that are still running are skipped, because they upload their own results.
-Sweeps and runs whose processes have died are marked as killed on disk and in MLflow; you can resume them.
+Nothing is stored twice in MLflow. Sweeps and runs that are still running are skipped, because they upload their own
+results. Sweeps and runs whose processes have died are marked as killed on disk and in MLflow; you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
@@ -22,15 +23,28 @@ from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
 
-KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "champion": None, "tracking.uri": None}
+FLAGS: dict[str, str | None] = {
+    "sweep": None,
+    "run": None,
+    "champion": None,
+    "again": "false",
+    "tracking.uri": None,
+}
 
 
 def run(arguments: list[str]) -> int:
     """Run `lenet-sync <arguments>` and return its exit status."""
-    values = parse(arguments, KNOWN)
-    which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
-    if len(given := [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]) > 1:
-        raise ConfigError(f"{' and '.join(f'{flag}=' for flag in given)} are set; set only one of them")
+    values = parse(arguments, FLAGS)
+    which = values["sweep"]
+    run = values["run"]
+    uri = values["tracking.uri"]
+    again = values["again"] == "true"
+    selected = [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]
+    if len(selected) > 1:
+        raise ConfigError(f"{' and '.join(f'{flag}=' for flag in selected)} are set; set only one of them")
+    if again and values["champion"] is not None:
+        raise ConfigError("again=true and champion= are set; set only one of them")
+
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.reports.terminal.progress import log_to_console
@@ -40,22 +54,24 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
-    print_waiting(f"uploading missing results{'' if given else f' in {outputs_dir()}'}; waiting if the store restarts")
+    results = "all results again" if again else "missing results"
+    where = "" if selected else f" in {outputs_dir()}"
+    print_waiting(f"uploading {results}{where}; waiting if the store restarts")
     if uri is not None:
         check_store(uri)
     if values["champion"] is not None:
         return _make_champion(values["champion"], uri)
     if which is not None:
         sweep = find_sweep(which)
-        sync = Sync(Stores(sweep.outputs, uri))
+        sync = Sync(Stores(sweep.outputs, uri), again=again)
         sync.sync_sweeps([sweep])
     elif run is not None:
         folder = find_run(run)
-        sync = Sync(Stores(folder.path.parent.parent, uri))
+        sync = Sync(Stores(folder.path.parent.parent, uri), again=again)
         sync.learn_sweeps(all_sweeps(folder.path.parent.parent))
         sync.sync_runs([folder])
     else:
-        sync = Sync(Stores(outputs_dir(), uri))
+        sync = Sync(Stores(outputs_dir(), uri), again=again)
         sync.sync_sweeps(all_sweeps(outputs_dir()))
         sync.sync_runs(all_runs(outputs_dir()))
     if sync.owned:

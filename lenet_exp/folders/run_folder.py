@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -312,6 +313,13 @@ class RunFolder:
     def set_delivered(self, run: DeliveredRun) -> None:
         """Record which part of the run an MLflow store has received."""
         write_json(self.path / DELIVERED, to_json(self.delivered().with_run(run)))
+
+    def forget_upload(self, store: str) -> None:
+        """Record that an MLflow store may lack any result of this run, so that the next upload sends all of them."""
+        with self.delivery_lock():
+            uploaded = self.delivered().run_in(store)
+            if uploaded is not None:
+                self.set_delivered(replace(uploaded, begun=False, epochs=0, ended_ms=None, model=False))
 
     def has_no_metrics(self) -> bool:
         """Return whether no MLflow store has metrics from this run, so that starting over cannot log a metric twice."""

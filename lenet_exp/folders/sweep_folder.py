@@ -135,6 +135,13 @@ class SweepFolder:
         if store not in untold:
             self.save(untold=[*untold, store])
 
+    def forget_report(self, store: str) -> None:
+        """Record that an MLflow store may lack the report and the end of the sweep, so that they are sent again."""
+        plan = self.started()
+        run_id = plan.mlflow_runs.get(store)
+        self.save(shown={shown_in: digest for shown_in, digest in plan.shown.items() if shown_in != run_id})
+        self.mark_unreported(store)
+
     def save(self, **changed: Any) -> None:
         """Change fields of sweep.json. A file that became corrupt after this process wrote it is replaced."""
         with self._saving:

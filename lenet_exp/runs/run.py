@@ -119,8 +119,6 @@ def run(
     device = choose_device(config.device)
     model_file = _model_file(job)
     with folder.claim():
-        if not forced_ms:
-            delivery.adopt(job)
         record = folder.checked_result()
         earlier = folder.begun()
         if earlier is not None and earlier.created_ms < forced_ms:

@@ -250,7 +250,7 @@ def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
 
 def _begin(session: Session, again: bool) -> None:
     if session.delivery.store is not None:
-        session.delivery.adopt_all(session.jobs)
+        session.delivery.look_up([job.folder for job in session.jobs])
     found = {job.number: record for job in session.jobs if (record := job.folder.checked_result()) is not None}
     done = [job for job in session.jobs if job.number in found]
     plan = session.sweep.started()

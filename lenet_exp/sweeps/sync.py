@@ -23,7 +23,7 @@ from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import alive
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweep_runs.parent import is_whole, models_of, open_parent, remaining_sweep_uploads
+from lenet_exp.tracking.sweep_runs.parent import models_of, open_parent, remaining_sweep_uploads
 from lenet_exp.waiting import with_progress
 
 DAMAGED = (OSError, ValueError, UserError)  # errors of a corrupt folder, which must not affect others
@@ -37,16 +37,19 @@ class Sync:
 
     Attributes:
         stores: MLflow stores of the outputs folder.
+        again: whether to upload everything again, because a store was restored from a backup.
         delivered, left: numbers of uploaded results and remaining results, for all sweeps and runs checked so far.
         owned: number of sweeps and runs that were skipped because a running process owns them.
     """
 
     stores: Stores
+    again: bool = False
     delivered: UploadCount = UploadCount()
     left: UploadCount = UploadCount()
     owned: int = 0
     _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders of sweeps, and their stores
     _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # for each run folder, a sweep that contains it
+    _forgotten: set[tuple[Path, str]] = field(default_factory=set)  # run folders that are uploaded again, and the store
 
     def learn_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Record which runs belong to sweeps, without uploading anything."""
@@ -110,17 +113,20 @@ class Sync:
         runs = {job.run: job for job in jobs}
         config = jobs[0].config
 
-        def open_again(store: Store) -> str:
+        def open_if_incomplete(store: Store) -> str:
             """Return the ID of the sweep's MLflow run, and reopen the run if it is incomplete."""
             plan = sweep.started()
-            known = plan.mlflow_runs.get(store.name)
-            if known and store.name not in plan.untold and alive(store, known) and is_whole(store, known, plan):
-                return known
+            run_id = plan.mlflow_runs.get(store.name)
+            if run_id is not None and store.name not in plan.untold and alive(store, run_id):
+                return run_id
+
             sweep.mark_unreported(store.name)
             return open_parent(store, sweep, config)
 
-        delivery.check_stored([job.folder for job in runs.values()])
-        delivery.set_parent(OWN_RUN, open_again)
+        if self.again:
+            sweep.forget_report(delivery.name)
+        delivery.look_up([job.folder for job in runs.values()])
+        delivery.set_parent(OWN_RUN, open_if_incomplete)
         if delivery.parent is None:
             return
         wanted = models_of(job_results(sweep, jobs, sweep.started().started_ms))
@@ -153,6 +159,11 @@ class Sync:
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
         if folder.begun() is None or owner_of(folder.path) is not None:  # owned by another sweep or a single run
             return
+
+        if self.again and (folder.path, delivery.name) not in self._forgotten:
+            self._forgotten.add((folder.path, delivery.name))
+            folder.forget_upload(delivery.name)
+
         before = folder.delivered().run_in(delivery.name)
         delivery.send(folder, model=model)
         self.delivered += uploaded_between(before, folder.delivered().run_in(delivery.name))

@@ -10,9 +10,8 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,22 +19,10 @@ from mlflow import pytorch
 
 import lenet_exp
 from lenet_exp.errors import UserError
-from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.runs.jobs import lone_job
-from lenet_exp.tracking.delivery.adopt import take_over
-from lenet_exp.tracking.delivery.deliver import deliver
-from lenet_exp.tracking.delivery.remaining import remaining_uploads
-from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.models.logged import MAX_BYTES
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
-from lenet_exp.tracking.models.shipped import shipped_file
-from lenet_exp.tracking.stores.store import Store, open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
-from tests.data.test_download import serve
-from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import SMALL, Done, refused
-from tests.tools.configs import compose
-from tests.tools.records import changed_model
 from tests.tools.stores import client, models, runs
 from tests.training.trained.test_ancestor import Call
 
@@ -166,116 +153,3 @@ def enlarge(path: Path) -> None:
 def test_invalid_model_file_gives_one_line_error(name, damage, texts, logged, main):
     damage((logged.model_files if name == WEIGHTS else logged.run_files) / name)
     refused(predict(main, logged), *texts)
-
-
-def shared(outputs: Path) -> Store:
-    """Return the store of an outputs folder under a server's address."""
-    return replace(open_store(replace(compose(LINE).tracking, uri=f"sqlite:///{outputs / 'mlflow.db'}")), uri=SERVER)
-
-
-def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Adopt the run into another outputs folder from a shared store, and return its run folder."""
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
-    job = lone_job(compose(LINE))
-    take_over([job], shared(logged.outputs))
-    return job.folder
-
-
-@pytest.mark.parametrize("attack", [None, sample_inputs, code_of_its_own])
-def test_adopted_run_has_recorded_weights_and_runs_no_code(attack, logged, tmp_path, monkeypatch):
-    if attack is not None:
-        attack(logged, tmp_path / "ran")
-    folder = adopt(logged, tmp_path / "mine", monkeypatch)
-    assert weights_digest(folder.best_weights()) == folder.result().weights_digest
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("gone", ["weights", "model", "record.json"])
-def test_run_with_missing_or_changed_files_is_not_adopted(gone, logged, tmp_path, monkeypatch, caplog):
-    if gone == "weights":
-        weights, metadata = load_weights(logged.model_files / WEIGHTS)
-        save_weights(logged.model_files / WEIGHTS, weights | {"fc3.bias": weights["fc3.bias"] + 1}, metadata)
-    elif gone == "model":
-        shutil.rmtree(logged.model_files)
-    else:
-        (logged.run_files / gone).unlink()
-    folder = adopt(logged, tmp_path / "mine", monkeypatch)
-    assert folder.begun() is None
-    assert gone in caplog.text
-
-
-@pytest.mark.parametrize("stored", ["all", "none"])
-def test_adopted_run_is_not_uploaded_again(stored, ready, tmp_path, main, monkeypatch):
-    assert main(*LINE, f"tracking.models={stored}").returncode == 0
-    (run,) = runs(client(ready))
-    folder = adopt(Logged(ready, run.info.run_id, ready, ready), tmp_path / "mine", monkeypatch)
-    before, store = folder.delivered(), shared(ready)
-    reset_lost([folder], store)
-    assert deliver(folder, store) == run.info.run_id
-    assert folder.delivered() == before
-    assert not remaining_uploads(folder, SERVER, model=True)
-    assert len(models(client(ready))) == (stored == "all")
-
-
-def test_edited_record_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
-    path = logged.run_files / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"best_val_accuracy": 0.999}))
-    assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
-    assert "record.json" in caplog.text
-
-
-def test_record_with_another_class_is_not_adopted_or_imported(logged, tmp_path, monkeypatch, caplog):
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    path = logged.run_files / "record.json"
-    record = json.loads(path.read_text())
-    record["config"]["activation"]["_target_"] = "evil.SELU"
-    del record["digest"]  # as in an older release, so its absence must not bypass the check
-    path.write_text(json.dumps(record))
-    assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
-    assert "activation" in caplog.text
-    assert not (tmp_path / "ran").exists()
-
-
-def changes_of(dataset: dict[str, object]) -> Callable[[dict[str, Any]], None]:
-    """Return a change of a record: keys of its dataset, or its normalization."""
-
-    def change(record: dict[str, Any]) -> None:
-        record["normalization"] = dataset.get("normalization")
-        record["config"]["dataset"] |= {key: value for key, value in dataset.items() if key != "normalization"}
-
-    return change
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"class_names": None, "folder": ".", "archive": "ADDRESS", "archive_md5": "0" * 32},
-        {"class_names": ["a"] * 10},
-        {"channels": 2},
-        {"image_size": 10**6},
-        {"picture_box": 40},
-        {"normalization": {"mean": [0.5], "sd": [0.5]}},
-        {"channels": 3},
-        {"channels": 3, "normalization": {"mean": [0.5, 0.5], "sd": [0.5, 0.5]}},
-        {"channels": 3, "normalization": {"mean": [0.5] * 3, "sd": [0.5, 0.5, 0.0]}},
-    ],
-)
-def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp_path):
-    (tmp_path / "served").mkdir()
-    with serve(tmp_path / "served") as (address, handler):
-        changes = {key: address + "set.zip" if value == "ADDRESS" else value for key, value in changes.items()}
-        path = changed_model(tmp_path / "model.safetensors", changes_of(changes | {"data_root": str(tmp_path)}))
-        with pytest.raises(UserError, match=r"model\.safetensors") as caught:
-            lenet_exp.load(str(path))
-        assert handler.requested == []
-    assert "\n" not in str(caught.value)
-    assert {p.name for p in tmp_path.iterdir()} == {"served", "model.safetensors"}
-
-
-def test_pictures_of_older_model_are_prepared_as_current_dataset_options(main, ready, tmp_path):
-    path = draw(7, STYLES["black on white"], tmp_path / "seven")
-    assert "shows" in json.loads(load_weights(shipped_file("mnist"))[1]["record"])["config"]["dataset"]
-    model = changed_model(tmp_path / "model.safetensors", changes_of({"shows": "???", "picture_box": "???"}))
-    done = main(f"trained_model={model}", f"images={path}", program="predict")
-    assert "seven.png: 7 " in done.stdout, done.stderr

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from lenet_exp.config.schema import Tracking
-from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
@@ -47,10 +46,6 @@ class BackgroundDelivery:
         self._started = time.monotonic()
         # A daemon thread cannot delay the exit of the process, even if the store hangs.
         self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
-
-    def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run instead of training the job, if a shared store contains such a run."""
-        self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
         """Request an upload of the last checkpoint. The request is ignored if the previous upload is too recent."""

@@ -80,8 +80,10 @@ def deliver(
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
         entry = replacement_entry(entry, store.name, run_id, surplus)
         store.seen.add(run_id)
-    if not entry.begun:  # the MLflow run is new, or the store was restored from an older backup (restored.py)
+    if not entry.begun:  # the MLflow run is new, or everything is uploaded again
         _log_start(begun, store, entry.run_id)
+        for name in entry.users:
+            add_user(store, entry.run_id, name)
         close_abandoned(folder, store)
         entry = replace(entry, begun=True, sweeps=_alive_sweeps(entry, store))
         if entry.sweeps:

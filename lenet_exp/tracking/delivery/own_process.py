@@ -23,7 +23,6 @@ from typing import Any
 from lenet_exp.addresses import SQLITE, store_name, store_uri
 from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.errors import first_line
-from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.stopping import limit_gc
 from lenet_exp.tracking.delivery.background import open_background_delivery
@@ -87,11 +86,6 @@ class SubprocessDelivery:
         else:
             self._ask("open", tracking, outputs)
         return self
-
-    def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run instead of training the job, if a shared store contains such a run."""
-        if not self._is_file:  # a database file has no runs of other users, and `send` checks what it has lost
-            self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
         """Request an upload of the last checkpoint. The request is ignored if the previous upload is too recent."""

@@ -21,7 +21,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -29,14 +29,12 @@ from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
 from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import DISK_ERRORS
-from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import user
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.delivery.deliver import deliver, passed_over_run
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
-from lenet_exp.tracking.delivery.restored import reset_lost
+from lenet_exp.tracking.stores.mlflow_runs import find_alive
 from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
 from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavailable, open_store, request_seconds
 
@@ -58,9 +56,6 @@ T = TypeVar("T")
 class Delivery(Protocol):
     """The interface for uploading run folders to MLflow, during and after training."""
 
-    def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run from a shared store, if the job's folder does not contain a run."""
-
     def live(self, folder: RunFolder) -> object:
         """Upload the last checkpoint, unless the previous upload is too recent."""
 
@@ -73,9 +68,6 @@ class NoDelivery:
 
     Workers never import mlflow. The sweep's main process uploads all runs.
     """
-
-    def adopt(self, job: Job) -> None:
-        """Do nothing."""
 
     def live(self, folder: RunFolder) -> None:
         """Do nothing."""
@@ -127,26 +119,9 @@ class StoreDelivery:
             self._mark_unavailable(e)
         self._had_outputs = self._outputs.exists()
 
-    def adopt(self, job: Job) -> None:
-        """Reuse another user's finished run from a shared store.
-
-        For a sweep, do nothing, because the sweep calls `adopt_all`.
-        """
-        if not self.in_sweep:
-            self.adopt_all([job], owned=True)
-
-    def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
-        """Check which results of these jobs are still in the store, and reuse runs that other users finished.
-
-        Args:
-            owned: whether this process owns the jobs' folders.
-        """
-        self.check_stored([job.folder for job in jobs])
-        self.attempt("reusable runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
-
-    def check_stored(self, folders: Iterable[RunFolder]) -> None:
-        """Mark results that the store has lost as not uploaded, for example after an older backup was restored."""
-        self.attempt("uploaded results", lambda store: reset_lost(folders, store), limit=PAGES)
+    def look_up(self, folders: Iterable[RunFolder]) -> None:
+        """Find out which MLflow runs of these folders still exist, a thousand with each request."""
+        self.attempt("uploaded runs", lambda store: find_alive(folders, store), limit=PAGES)
 
     def set_parent(self, what: str, open_parent: Callable[[Store], str]) -> None:
         """Nest all later uploads under the MLflow run of a sweep.
@@ -240,7 +215,6 @@ class StoreDelivery:
         name = None if self._patient else user()  # lenet-sync also uploads the runs of other users
 
         def send(store: Store) -> str:
-            reset_lost([folder], store)
             with folder.delivery_lock():
                 try:
                     return deliver(folder, store, parent=self.parent, model=model, archive=archive, user=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,11 @@ from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import user
-from lenet_exp.tracking.stores.store import Store, ignored
+from lenet_exp.tracking.stores.store import Store, ignored, runs_by_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-SHOWN = "sweep_shown"  # tag of a sweep's MLflow run that contains a digest of the run's description
 USERS = "users"  # tag with the names of all users of a run or sweep, separated by commas
 REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by another run
 
@@ -30,6 +28,13 @@ def alive(store: Store, run_id: str) -> bool:
     if run_id not in store.seen and _is_active(store, run_id):
         store.seen.add(run_id)
     return run_id in store.seen
+
+
+def find_alive(folders: Iterable[RunFolder], store: Store) -> None:
+    """Look up the MLflow runs of these folders together, so that `alive` does not request each of them."""
+    entries = [folder.delivered().run_in(store.name) for folder in folders]
+    run_ids = [entry.run_id for entry in entries if entry is not None and entry.run_id not in store.seen]
+    store.seen.update(runs_by_id(store.client, [store.experiment_id], run_ids))
 
 
 def _is_active(store: Store, run_id: str) -> bool:
@@ -88,15 +93,6 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
             set_tags(store, run_id, {"kind": REPLACED, "replaced_by": entry.run_id})
         if run.info.status == "RUNNING":
             store.client.set_terminated(run_id, "KILLED")
-
-
-def shows_report(run: Run, digest: str | None) -> bool:
-    """Return whether the MLflow run of a sweep has the description with this digest.
-
-    The description can be missing if an older backup was restored. In a run without a digest, which an older release
-    created, any description counts.
-    """
-    return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, Json], users: Mapping[str, Json] | None = None) -> None:

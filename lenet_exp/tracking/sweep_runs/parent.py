@@ -19,7 +19,7 @@ from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.models.code import log_code
-from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, create_run, set_tags, shows_report
+from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, create_run, set_tags
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 
@@ -70,17 +70,6 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
         if text:
             found[flag] = text[:LONGEST]
     return found
-
-
-def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
-    """Return whether the MLflow run of a sweep has the sweep's final state.
-
-    The final state can be missing if an older backup was restored.
-    """
-    run = store.client.get_run(run_id)
-    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store the end time
-    status = STATUS.get(plan.outcome, "RUNNING")
-    return shows_report(run, plan.shown.get(run_id)) and (run.info.status, run.info.end_time) == (status, ended_ms)
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:

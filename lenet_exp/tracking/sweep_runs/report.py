@@ -25,7 +25,7 @@ from lenet_exp.reports.words.phrases import points_words
 from lenet_exp.tracking.delivery.deliver import passed_over_run
 from lenet_exp.tracking.models.champion import champion
 from lenet_exp.tracking.models.model import registered_name
-from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
+from lenet_exp.tracking.stores.mlflow_runs import alive, set_tags
 from lenet_exp.tracking.stores.store import Store
 
 PAGE = "comparison.html"
@@ -54,7 +54,7 @@ def report_sweep(
         return
     digest, with_all = (_digest(results, plan, pictures) for pictures in (with_pictures, True))
     shown = plan.shown.get(run_id)
-    if shown in (digest, with_all) and shows_report(store.client.get_run(run_id), shown):
+    if shown in (digest, with_all):
         return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
@@ -64,9 +64,7 @@ def report_sweep(
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = final_description(comparisons, _links_of(store, results), report)
-    # Both tags are set together, after everything else. Therefore, a run from a restored backup either has the full
-    # report or lacks the digest.
-    set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
+    set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST]})
     sweep.save(shown=plan.shown | {run_id: digest})
 
 

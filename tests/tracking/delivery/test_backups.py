@@ -1,4 +1,4 @@
-"""A rerun or lenet-sync uploads again what a store lost when an older backup replaced it."""
+"""`lenet-sync again=true` uploads what a store lost when an older backup replaced it; a rerun fills an empty store."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ pytestmark = pytest.mark.slow(seconds=4)
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "seed=1,2")
 
 
-def synced(main):
-    """Return the runs, models and sweeps that lenet-sync uploads; check that a second call uploads nothing."""
-    first, second = (main(program="sync") for _ in "ab")
+def synced(main, *arguments):
+    """Return the runs, models and sweeps that lenet-sync uploads; check that a call after it uploads nothing."""
+    first = main(*arguments, program="sync")
+    second = main(program="sync")
     assert (first.returncode, second.returncode, counts(second.stdout)) == (0, 0, []), first.stderr
     return counts(first.stdout)
 
@@ -52,7 +53,23 @@ def test_sync_restores_description_and_end_of_parent_run(main, trained):
             older = "UPDATE tags SET value = 'older' WHERE key = ? AND run_uuid = ?"
             database.execute(older, (key, parent.info.run_id))
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,))
-    assert synced(main) == [1]
+    assert synced(main) == []
+    assert synced(main, "again=true") == [2, 2, 1]
+    assert differences(content(client(trained)), before) == []
+
+
+def test_sync_again_adds_everything_that_older_backup_lacks(main, trained):
+    """The backup is from before the sweep added its runs with seeds 3 and 4, and a user."""
+    shutil.copy(trained / "mlflow.db", trained / "backup.db")
+    assert lenet_train(*LINE[:-1], "seed=1,2,3", outputs=trained, LOGNAME="grace").returncode == 0
+    before = content(client(trained))
+    champion = champions(client(trained))
+    shutil.copy(trained / "backup.db", trained / "mlflow.db")
+    assert differences(content(client(trained)), before) != []
+    assert synced(main, "again=true") != []
+    assert differences(content(client(trained)), before) == []
+    assert champions(client(trained)) == champion
+    assert synced(main, "again=true") != []
     assert differences(content(client(trained)), before) == []
 
 
