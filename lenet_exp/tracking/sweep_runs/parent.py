@@ -14,7 +14,7 @@ from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
-from lenet_exp.machine import git_state, host, now_ms, user, versions
+from lenet_exp.machine import git_state, host, now_ms, versions
 from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
@@ -33,7 +33,8 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is not None and alive(store, run_id):
         store.client.update_run(run_id, status="RUNNING")
-        add_user(store, run_id, user())
+        for name in plan.users:
+            add_user(store, run_id, name)
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
         sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
