@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans
 from lenet_exp.comparison.pairs import means as group_means
+
+WIDE_RANGE = 20  # minimum ratio of the largest value to the smallest value for a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,12 @@ def number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def is_log(values: Iterable[str]) -> bool:
+    """Return whether the values of a flag belong on a logarithmic axis: they are positive and span a wide range."""
+    numbers = [n for n in map(number, values) if n is not None]
+    return bool(numbers) and min(numbers) > 0 and max(numbers) >= WIDE_RANGE * min(numbers)
 
 
 def value_order(value: str) -> tuple[bool, float, str]:

@@ -11,7 +11,6 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search.importance import search_importance
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interactions
-from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.columns import Cell, ranked_records
 from lenet_exp.reports.escape import csv_text, finite
@@ -96,8 +95,6 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         "next": next_step(comparison),
         "command": next_command(comparison, source.command),
         "notes": notes(comparison),
-        "margin": comparison.margin,
-        "margin_fixed": comparison.margin_fixed if comparison.margin is not None else None,
         "new_images": vars(its) | {"behind": list(map(comparison.name, its.behind))} if its is not None else None,
         "groups": list(rows),
         "effects": [
@@ -107,10 +104,6 @@ def _json(comparison: Comparison, source: RunSource, rows: Sequence[Mapping[str,
         ],
         "seeds_share_of_variance": found.seeds,
         "interactions": _interactions(comparison.interactions),
-        "numeric": [
-            {"flag": n.flag, "best": n.best, "not_significantly_worse": list(n.not_worse), "worse": list(n.worse)}
-            for n in numeric_flags(comparison)
-        ],
     }
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
 

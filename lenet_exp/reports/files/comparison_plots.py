@@ -1,5 +1,5 @@
 """Figures for a comparison, for use in MLflow and in papers: leaderboard, learning curves, accuracy versus number of
-parameters or versus a numeric flag, and search history."""
+parameters, interaction of two flags, and search history."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from matplotlib.transforms import Bbox
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.effects import number
+from lenet_exp.comparison.effects import is_log, number
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.comparison.search.summary import SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
-from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
@@ -33,8 +32,7 @@ from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.files.plots import style
 from lenet_exp.reports.words.search_words import objective_words
 
-TICKS = 6  # maximum number of values of a flag that have their own ticks
-LEADERS, CURVES = 20, 10  # maximum number of configurations in the leaderboard figure, and of lines in other figures
+LEADERS = 20  # maximum number of configurations in the leaderboard figure
 COLORED = 6  # maximum number of configurations whose curves all have a color
 BEST_OF_MANY = 4  # number of configurations whose curves have a color, if there are more
 OFFSETS = (4, -9, 14, -19, 24, -29)  # vertical positions of a label next to its point, in points
@@ -43,10 +41,11 @@ NAME, PAPER_NAME = 44, 24  # maximum number of characters in a configuration's n
 WIDTH, PAPER_WIDTH = 9.0, 3.4  # in inches; a paper's column is 3.4 inches wide
 PAPER_FONT = 7.5  # in points
 COLOUR, EXCLUDED, MANY_COLORS = "#2563eb", "#8b93a1", colormaps["tab10"]
-# File names of the kinds of figures; all other names are `accuracy_versus_` and the kind.
+# File names of the kinds of figures.
 FILE_NAMES = {
     "leaderboard": "leaderboard",
     "curves": "learning_curves",
+    "parameters": "accuracy_versus_parameters",
     "interaction": "interaction",
     "history": "search_history",
 }
@@ -59,8 +58,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     """Draw all figures that are available for a comparison, and return the figures, keyed by name."""
     if comparison.leader is None:
         return {}
-    drawings = _drawings(comparison).items()
-    drawn = {FILE_NAMES.get(kind, f"accuracy_versus_{kind}"): draw(comparison) for kind, draw in drawings}
+    drawn = {FILE_NAMES[kind]: draw(comparison) for kind, draw in _drawings(comparison).items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -70,8 +68,7 @@ def paper_figure(
     """Draw one figure for a paper, by default at the width of a column, with fonts of 7.5 points and without a title.
 
     Args:
-        kind: `leaderboard`, `curves`, `parameters`, `numeric` (the first numeric flag), `interaction` (of
-            the two flags that interact most), `history`, or the name of a numeric flag.
+        kind: `leaderboard`, `curves`, `parameters`, `interaction` (of the two flags that interact most), or `history`.
         width: width of the figure in inches.
         flags: for an interaction, the flag of the lines and the flag of the axis.
 
@@ -81,8 +78,6 @@ def paper_figure(
     drawings = _drawings(comparison, flags)
     if kind == "parameters" and kind not in drawings:
         raise ConfigError("figure=parameters: all networks have the same number of parameters")
-    if numeric := numeric_flags(comparison):
-        drawings["numeric"] = drawings[numeric[0].flag]
     draw = drawings[one_of("figure", kind, list(drawings))]
     figure = draw(comparison, paper=width) if comparison.leader is not None else None
     if figure is None:
@@ -95,13 +90,10 @@ def paper_figure(
 
 
 def _drawings(comparison: Comparison, flags: Sequence[str] | None = None) -> dict[str, Drawing]:
-    """Return the functions that draw the figures of a comparison, keyed by kind or by the name of a numeric flag."""
-    found: dict[str, Drawing] = {
-        "leaderboard": leaderboard_figure,
-        "curves": curves_figure,
-        **({"parameters": parameters_figure} if comparison.sizes_differ else {}),
-        **{numeric.flag: partial(numeric_figure, numeric) for numeric in numeric_flags(comparison)},
-    }
+    """Return the functions that draw the figures of a comparison, keyed by kind."""
+    found: dict[str, Drawing] = {"leaderboard": leaderboard_figure, "curves": curves_figure}
+    if comparison.sizes_differ:
+        found["parameters"] = parameters_figure
     if comparison.interactions is not None and comparison.interactions.pairs:
         found["interaction"] = partial(interaction_figure, _pair(comparison.interactions.pairs, flags))
     if comparison.searched is not None:
@@ -194,34 +186,6 @@ def curves_figure(comparison: Comparison, *, paper: float = 0) -> Figure | None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     _legend(figure, paper)
-    return figure
-
-
-def numeric_figure(numeric: NumericFlag, comparison: Comparison, *, paper: float = 0) -> Figure:
-    """Draw accuracy versus the values of a numeric flag: means and ranges over seeds.
-
-    Each combination of the other flags has its own line.
-    """
-    shown = f", best {CURVES} combinations" if len(numeric.lines) > CURVES else ""
-    title = f"{comparison.dataset}: mean and range over seeds{shown}"
-    figure, axes = _figure(title, 2.4 + 0.08 * min(len(numeric.lines), CURVES) if paper else 4.4, paper)
-    shown_values: list[float] = []
-    for n, line in enumerate(numeric.lines[:CURVES]):
-        x, color, name = [float(g.flags[numeric.flag]) for g in line.groups], MANY_COLORS(n), no_math(line.name)
-        ranges = np.array([[min(g.accuracy.values()), max(g.accuracy.values())] for g in line.groups]).T
-        axes.plot(x, [g.mean for g in line.groups], "o-", color=color, markersize=4, linewidth=1.4, label=name)
-        axes.fill_between(x, *ranges, color=color, alpha=0.15, lw=0)
-        shown_values += ranges.flatten().tolist()
-    if numeric.log:
-        axes.set_xscale("log")
-    values = {float(g.flags[numeric.flag]): g.flags[numeric.flag] for line in numeric.lines for g in line.groups}
-    if len(values) <= TICKS:
-        axes.set_xticks(list(values), [rounded(value) for value in values.values()])
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    _metric_axis(comparison.metric, axes, _most(comparison.metric, shown_values), _label(comparison))
-    axes.set_xlabel(numeric.flag)
-    if len(numeric.lines) > 1:
-        _legend(figure, paper)
     return figure
 
 

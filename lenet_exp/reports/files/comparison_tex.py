@@ -13,7 +13,7 @@ from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, best_lines, capital, diverged_on, unfinished, verdict
-from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines, numeric_lines
+from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
@@ -76,8 +76,7 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
     if any(map(at_chance, comparison.groups)):
         said += f" At chance: {AT_CHANCE}."
     told = [verdict(comparison), *best_lines(comparison)] if len(comparison.groups) > 1 else []
-    told += [*numeric_lines(comparison), *contrast_lines(comparison)]
-    told += [*interaction_lines(comparison.interactions), *over_datasets]
+    told += [*contrast_lines(comparison), *interaction_lines(comparison.interactions), *over_datasets]
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
     heads = [escaped(c.tex) if c.name == "flag" else c.tex for c in cols]

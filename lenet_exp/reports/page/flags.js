@@ -1,4 +1,4 @@
-// Charts that compare flags: parallel coordinates, the effect of each flag, and accuracy against a numeric flag.
+// Charts that compare flags: parallel coordinates and the effect of each flag.
 const AXES = 8;
 
 function parallelChart(board, width) {
@@ -57,34 +57,6 @@ function effectsChart(board, width) {
   const shares = effects.filter((e) => e.share !== null).map((e) => `${e.flag} ${e.share}`);
   const known = shown.some((l) => l.low !== null) ? "Whiskers: 95% confidence intervals over seeds, not corrected for the number of flags. Pale: the interval contains 0." : "Pale: no interval, because a configuration has only one seed.";
   return { option, height: 70 + 24 * shown.length, note: known + (shares.length ? ` Fraction of the variance: ${shares.join(", ")}.` : "") };
-}
-
-function numericChart(board, state) {
-  const numeric = board.data.numeric.find((its) => its.flag === state.flag) ?? board.data.numeric[0];
-  if (!numeric) return null;
-  const f = board.data.flags.findIndex((flag) => flag.name === numeric.flag);
-  const lines = numeric.lines.slice(0, COLOURS.length).map((line) => ({ name: line.name || "all", groups: line.groups.map((rank) => board.data.groups[rank]) }));
-  const points = (line) => line.groups.map((g) => [number(g.values[f]), g.mean, Math.min(...g.seeds), Math.max(...g.seeds), g]);
-  const all = lines.flatMap(points);
-  const range = most(all.map((p) => p[1]));
-  const near = all.filter((p) => p[1] >= range[0]);
-  const y = axis(around(range, near.map((p) => [p[2], p[3]])), { percent: true });
-  const ends = marks(all.map((p) => [p[0], p[1]]), y);
-  const series = lines.flatMap((line, k) => {
-    const color = COLOURS[k % COLOURS.length];
-    const drawn = { type: "line", name: line.name, color, data: points(line), symbol: "circle", symbolSize: 6, showSymbol: true, clip: true };
-    return line.groups.length > 1 && points(line).some((p) => p[2] < p[3]) ? [band(points(line), color), drawn] : [drawn];
-  });
-  const option = based({
-    grid: { bottom: lines.length > 1 ? 34 : 8 },
-    xAxis: flagAxis(board.data.flags[f], all.map((p) => p[4].values[f])),
-    yAxis: { ...y, name: `${board.data.by} validation ${METRIC.name}`, nameGap: 52 },
-    legend: lines.length > 1 ? { data: lines.map((line) => line.name) } : undefined,
-    series: ends.data.length ? [...series, ends] : series,
-    tooltip: { trigger: "item", formatter: (p) => groupTip(p.value[4]) },
-  });
-  const more = numeric.lines.length > lines.length ? ` First ${lines.length} of ${numeric.lines.length} combinations of the other flags.` : "";
-  return { option, note: `Mean and range over seeds.${more}${marked(ends)}` };
 }
 
 function signed(effect) {

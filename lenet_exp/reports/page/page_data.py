@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterable
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.effects import Effect
+from lenet_exp.comparison.effects import Effect, is_log
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.search.summary import SearchedTrial, SearchSummary
 from lenet_exp.comparison.studies.interactions import Interaction
-from lenet_exp.comparison.studies.numeric import NumericFlag, is_log, numeric_flags
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import rounded
@@ -45,7 +44,6 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
         "metric": vars(comparison.metric),
         "by": comparison.epoch.value,
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
-        "numeric": [_numeric(comparison, found) for found in numeric_flags(comparison)],
         "sizes": comparison.sizes_differ,
         "groups": groups,
         "effects": [_effect(effect, comparison.metric) for effect in effects],
@@ -63,13 +61,6 @@ def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
     ranges = {f.name: f.log for f in searched if not f.choice}
     log = ranges.get(flag, is_log(g.value(flag) for g in comparison.groups))
     return {"name": flag, "short": short(flag), "log": log}
-
-
-def _numeric(comparison: Comparison, found: NumericFlag) -> dict[str, Json]:
-    """Return the lines of a numeric flag, as the ranks of their configurations."""
-    ranks = {group: rank for rank, group in enumerate(comparison.groups)}
-    lines: list[Json] = [{"name": line.name, "groups": [ranks[g] for g in line.groups]} for line in found.lines]
-    return {"flag": found.flag, "lines": lines}
 
 
 def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str, Json]:

@@ -51,12 +51,6 @@ function cards(section, board) {
   }
   add("intervals", accuracy, (width) => intervalsChart(board, width));
   add("curves", "Learning curves", () => curvesChart(board));
-  if (board.data.numeric.length) {
-    const state = { flag: board.data.numeric[0].flag };
-    const options = board.data.numeric.map((its) => [its.flag, its.flag]);
-    const choices = (draw) => (options.length > 1 ? [choice("of", options, state.flag, (value) => ((state.flag = value), draw()))] : []);
-    add("numeric", options.length > 1 ? `${accuracy} against a flag` : `${accuracy} against ${state.flag}`, () => numericChart(board, state), choices);
-  }
   add("effects", "Effect of each flag", (width) => effectsChart(board, width));
   const pairs = board.data.interactions;
   const pair = { shown: 0 };

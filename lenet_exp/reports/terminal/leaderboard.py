@@ -15,7 +15,7 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.words.next_steps import cautions, next_step, notes
 from lenet_exp.reports.words.phrases import best_lines, outcomes, verdict
 from lenet_exp.reports.words.search_words import search_lines
-from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines, numeric_lines
+from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines
 
 TERMINAL_ROWS = 50
 MOST_VALUES = 20  # maximum number of values of a flag whose effects are listed
@@ -45,7 +45,7 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """Return lines about effects of flags, seed-to-seed variation, interactions, and the best values of numeric flags.
+    """Return lines about effects of flags, seed-to-seed variation, and interactions.
 
     For a search, return the search's history and the importance of flags instead. Effects would be biased, because
     pruning determines which trials finish, or because the results determined the part of a comparison.
@@ -67,8 +67,7 @@ def effect_lines(comparison: Comparison) -> list[str]:
         elif len(found.flags) > 1:
             rest = f"; interactions {found.interactions:.0%}"
         lines.append(f"seeds and the rest {found.seeds:.0%} of the variance{rest}")
-    lines += [*contrast_lines(comparison), *interaction_lines(comparison.interactions)]
-    return [*lines, *numeric_lines(comparison)]
+    return [*lines, *contrast_lines(comparison), *interaction_lines(comparison.interactions)]
 
 
 def _effect_line(effect: Effect, metric: Metric) -> str:
@@ -84,8 +83,8 @@ def print_comparison(comparison: Comparison, *, details: bool = False) -> None:
     """Print a comparison to stdout: the table, the verdict, and the next step.
 
     Args:
-        details: whether to print the effects of flags, interactions, best values, and notes, too. The history of a
-            search is always printed.
+        details: whether to print the effects of flags, interactions, and notes, too. The history of a search is always
+            printed.
     """
     console, shown = wide_console(), columns(comparison)
     cells = [[c.text(comparison, n) for c in shown] for n in range(shown_rows(comparison, TERMINAL_ROWS))]

@@ -9,24 +9,12 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.studies.datasets import LEAST_DATASETS, across_datasets
 from lenet_exp.comparison.studies.interactions import Interaction, Interactions
-from lenet_exp.comparison.studies.numeric import numeric_flags
 from lenet_exp.config.params import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.words.phrases import interval_words, p_words
 
 STRONGEST = 3  # maximum number of interactions described
 MOST_NAMES = 10  # maximum number of configurations that a line names
-
-
-def numeric_lines(comparison: Comparison) -> list[str]:
-    """Return a line for each numeric flag: the leader's value, and the other values that could be the best."""
-    lines = []
-    for numeric in numeric_flags(comparison):
-        if others := numeric.not_worse or numeric.worse:
-            could = "could also be the best" if numeric.not_worse else "not the best"
-            leader = f"{numeric.flag}: the leader has {rounded(numeric.best)}"
-            lines.append(f"{leader}; {could}: {', '.join(map(rounded, others))}")
-    return lines
 
 
 def dataset_lines(comparisons: Sequence[Comparison]) -> list[str]:

@@ -182,7 +182,7 @@ def test_figures_with_hundreds_of_configurations_stay_small():
     runs = [made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a) for i in range(1, 76) for a in "ab"]
     (found,) = compare_runs(runs)
     drawn = figures(found)
-    assert set(drawn) == ALL_PICTURES | {"accuracy_versus_optimizer.lr"}
+    assert set(drawn) == ALL_PICTURES
     assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())
 
 
@@ -198,7 +198,7 @@ def test_paper_figures_are_one_column_wide_vector_graphics(comparison, tmp_path)
     both = write_figures(tmp_path / "x.pdf", [comparison, replace(comparison, dataset="kmnist")], "curves")
     assert [path.name for path in both] == ["x_mnist.pdf", "x_kmnist.pdf"]
     assert both[0].read_bytes().startswith(b"%PDF")
-    for kind, expected in (("curvs", "curves"), ("history", "history"), ("numeric", "numeric")):
+    for kind, expected in (("curvs", "curves"), ("history", "history")):
         with pytest.raises(ConfigError, match=expected):
             write_figures(tmp_path / "none.pdf", [comparison], kind)
     assert not (tmp_path / "none.pdf").exists()
@@ -267,7 +267,6 @@ def test_leaderboard_figure_grays_configurations_that_cannot_be_best(comparison)
     [
         ("leaderboard", ["12.00%", "11.00%"]),
         ("interaction", ["12.00%", "11.00%"]),
-        ("numeric", ["12.00%", "11.00%"]),
         ("curves", ["11.00%", "10.00%"]),
         ("parameters", ["selu lr=0.1 12.00%", "relu lr=0.1 11.00%"]),
     ],
@@ -296,17 +295,6 @@ def test_labels_in_parameters_figure_do_not_overlap():
     assert [text.get_text() for text in axes.texts] == ["width=0.25", "width=0.5", "width=1", "width=2"]
     assert [box.count_overlaps(boxes) for box in boxes] == [1] * 4  # each overlaps only itself
     assert all(axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1 for box in boxes)
-
-
-def test_numeric_figure_has_line_per_combination_of_other_flags():
-    runs = [run for lr, mean in (("0.01", 0.9), ("0.1", 0.95), ("1", 0.8)) for name in ("selu", "relu")
-            for run in many([mean, mean - 0.01], optimizer__lr=lr, activation=name)]  # fmt: skip
-    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
-    (axes,) = paper_figure(found, "optimizer.lr").axes
-    assert axes.get_xscale() == "log"
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.1", "1"]
-    assert [list(line.get_xdata()) for line in axes.lines] == [[0.01, 0.1, 1], [0.01, 0.1, 1]]
-    assert paper_figure(found, "numeric").axes[0].get_xlabel() == "optimizer.lr"
 
 
 def test_interaction_figure_has_line_per_value_of_first_flag():
