@@ -173,7 +173,6 @@ def compare(
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",
-    margin: float | None = None,
     only: str | None = None,
     best_per: str | None = None,
 ) -> pd.DataFrame:
@@ -187,8 +186,6 @@ def compare(
             is unset, mlflow.db in the outputs folder.
         experiment: MLflow experiment for `filter`.
         by: epoch whose validation accuracy is compared: "best" or "last".
-        margin: margin of equivalence, in percentage points; by default, the margin set by `sweep.margin` when the sweep
-            was started, if any.
         only: conditions for the configurations to show, such as `"optimizer.lr<0.05 and activation=relu,selu"`. All
             tests remain corrected for all configurations.
         best_per: flag whose values are compared, each at its own best values of the other flags.
@@ -205,8 +202,6 @@ def compare(
           its convolutions and linear layers;
         - `runs`, and one column for each outcome except finished (`pruned` only if a run was pruned): numbers of runs;
         - `behind`, `behind_low`, `behind_high`, `p`, `test`, `differs`, `verdict`: comparison with the leader;
-        - `equivalent`, `equivalence_p`: whether the configuration differs from the leader by less than the margin, and
-          the corrected p-value; present if there is a margin;
         - `relation`: `leader`, `behind`, `excluded` (not the best), `open` (could be the best), `unstable`, or
           `untested`; `not_excluded`: whether the configuration could be the best;
         - `mean_rank`, `worse_on_each`: for several datasets, the mean rank of the configuration, and whether the
@@ -218,8 +213,7 @@ def compare(
           set, present once `lenet-predict` has evaluated runs.
 
     Raises:
-        UserError: the sweep, store, or runs are not found, MLflow rejects the filter, or the margin is not greater than
-            0 and less than 100 or cannot be tested.
+        UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
     """
     import pandas as pd
 
@@ -227,9 +221,7 @@ def compare(
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    found, _ = load_comparisons(
-        which, filter, tracking_uri, experiment, by=by, margin=margin, only=only, best_per=best_per
-    )
+    found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=by, only=only, best_per=best_per)
     table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])

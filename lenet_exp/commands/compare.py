@@ -15,12 +15,6 @@
   lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
-  lenet-compare confirm=equivalence margin=0.2
-                                         test on new seeds whether the leader is equivalent to the other configurations
-                                         that could be the best, with 80% power if accuracies are equal
-  lenet-compare margin=0.2               also test which configurations are equivalent to the leader, that is, differ
-                                         from it by less than 0.2 percentage points; to fix the margin before the first
-                                         result, start the sweep with sweep.margin=0.2
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
                                          .tex (table for a paper), .csv, or .json
   lenet-compare output=table.tex columns=accuracy,n
@@ -32,14 +26,14 @@
                                          for each combination
   lenet-compare output=figure.pdf figure=curves
                                          write a figure (.pdf, .svg, or .png) as wide as a column of a paper; figure= is
-                                         leaderboard (default), curves, numeric, interaction, parameters, history, or
-                                         the name of a numeric flag; figure.width=17 sets the width in centimeters
+                                         leaderboard (default), curves, interaction, parameters, or history;
+                                         figure.width=17 sets the width in centimeters
   lenet-compare output=figure.pdf figure=interaction flags=activation,optimizer
                                          show a line for each activation, and the optimizers along the axis
   lenet-compare only='optimizer.lr<0.05 and activation=relu,selu'
                                          show part of the configurations; the signs are = != < <= > >=
   lenet-compare best_per=activation      compare each activation at its own best values of the other flags
-  lenet-compare details=true             also print the effects of flags, interactions, best values, and all notes
+  lenet-compare details=true             also print the effects of flags, interactions, and all notes
   lenet-compare plain=true               print bars and sentences without terms of statistics, for a class
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
@@ -80,7 +74,6 @@ KNOWN: dict[str, str | None] = {
     "flags": None,
     "columns": None,
     "confirm": None,
-    "margin": None,
     "against": None,
     "seeds": None,
     "run": "false",
@@ -106,25 +99,22 @@ def compare(arguments: list[str]) -> int:
     flags = None if values["flags"] is None else values["flags"].split(",")
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
-    for key in ("columns", "margin", "details", "plain"):
+    for key in ("columns", "details", "plain"):
         if values["matrix"] is not None and values[key] != KNOWN[key]:
             raise ConfigError(f"{key}={values[key]}: cannot be combined with matrix=")
     columns = None if values["columns"] is None else values["columns"].split(",")
     width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
-    margin, run = _points("margin", values["margin"]), values["run"] == "true"
-    equivalence = values["confirm"] == "equivalence"
-    if equivalence and margin is None:
-        raise ConfigError("confirm=equivalence: requires margin=; for example, add margin=0.2")
-    points = margin if equivalence else _points("confirm", values["confirm"])
+    expected = "a number of percentage points greater than 0 and less than 100"
+    points = _number("confirm", values["confirm"], expected, math.ulp(0), most=math.nextafter(100, 0))
     seeds = _seeds(values["seeds"])
     if points is None and (alone := next((k for k in ("against", "seeds", "run") if values[k] != KNOWN[k]), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
-    allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri", *(["margin"] if equivalence else [])}
+    allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri"}
     others = any(values[flag] != default for flag, default in KNOWN.items() if flag not in allowed)
     if points is not None and (others or "," in (values["sweep"] or "")):
         raise ConfigError(
             f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "
-            "tracking.uri=, and margin= (for confirm=equivalence)"
+            "and tracking.uri="
         )
     from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -133,10 +123,9 @@ def compare(arguments: list[str]) -> int:
         from lenet_exp.confirmation.command import ConfirmationRequest
         from lenet_exp.confirmation.start import confirm
 
-        request = ConfirmationRequest(
-            points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"], equivalence=equivalence
-        )
-        return confirm(values["sweep"], request, run=run)
+        against, uri = values["against"], values["tracking.uri"]
+        request = ConfirmationRequest(points=points, seeds=seeds, against=against, uri=uri)
+        return confirm(values["sweep"], request, run=values["run"] == "true")
     from lenet_exp.reports.files.matrix import matrix_of
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
     from lenet_exp.reports.words.plain_words import plain_lines
@@ -148,7 +137,6 @@ def compare(arguments: list[str]) -> int:
         values["tracking.uri"],
         values["experiment"] or "",
         by=values["by"] or "",
-        margin=margin,
         only=values["only"],
         best_per=values["best_per"],
     )
@@ -192,12 +180,6 @@ def _matrix(matrix: Matrix, output: Path | None) -> int:
         write_output_file(output, matrix.text(output.suffix.lower()))
         print(f"report: {output}")
     return 0
-
-
-def _points(key: str, value: str | None) -> float | None:
-    word = ", or equivalence" if key == "confirm" else ""
-    expected = f"a number of percentage points greater than 0 and less than 100{word}"
-    return _number(key, value, expected, math.ulp(0), most=math.nextafter(100, 0))
 
 
 def _number(key: str, value: str | None, expected: str, least: float, *, most: float) -> float | None:

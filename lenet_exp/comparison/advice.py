@@ -47,7 +47,6 @@ class Advice:
         sweep: ID of the sweep that the step applies to; empty if it does not apply to a single sweep.
         points: the difference to confirm or, after a confirmation, the difference that was tested, in percentage
             points.
-        equivalence: whether a confirmation tested equivalence within `points`.
         runs: number of runs of the step; 0 if unknown.
         seconds: total training time of these runs, in seconds; NaN if unknown.
     """
@@ -55,7 +54,6 @@ class Advice:
     step: NextStep
     sweep: str = ""
     points: str = ""
-    equivalence: bool = False
     runs: int = 0
     seconds: float = math.nan
 
@@ -83,7 +81,7 @@ def advice(comparison: Comparison) -> Advice | None:
         if test.dataset == comparison.dataset:
             confirmed = NextStep.scored if test.scored or comparison.scored else NextStep.confirmed
             step = confirmed if test.confirmed else NextStep.not_confirmed
-            return Advice(step, test.sweep, f"{test.points:g}", test.equivalence)
+            return Advice(step, test.sweep, f"{test.points:g}")
     if not verdict.compared:
         return None
     seeds = Advice(NextStep.seeds, design.sweep)
@@ -94,7 +92,7 @@ def advice(comparison: Comparison) -> Advice | None:
     if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
     if verdict.not_behind:
-        open_leads = _open_leads(comparison, verdict)
+        open_leads = _open_leads(verdict)
         return (_confirming(comparison, NextStep.confirm, open_leads) or seeds) if open_leads else predict
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # even if biased upward, the lead is real
@@ -102,14 +100,12 @@ def advice(comparison: Comparison) -> Advice | None:
     return _confirming(comparison, NextStep.confirm_winner, [nearest])
 
 
-def _open_leads(comparison: Comparison, verdict: Verdict) -> list[Difference]:
-    """Return the leads that are not significant, without ties and without configurations shown to be equivalent."""
-    pairs = zip(comparison.groups, comparison.equivalences, strict=True)
-    equivalent = {group for group, its in pairs if its is not None and its.shown}
+def _open_leads(verdict: Verdict) -> list[Difference]:
+    """Return the leads that are not significant, without ties."""
     return [
         lead
-        for group, lead, relation in verdict.compared
-        if relation in (Relation.open, Relation.untested) and group not in equivalent and round(lead.points, 4) != 0
+        for _, lead, relation in verdict.compared
+        if relation in (Relation.open, Relation.untested) and round(lead.points, 4) != 0
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import comb
 
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
@@ -15,7 +14,6 @@ from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
 from lenet_exp.comparison.search.summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
-from lenet_exp.comparison.studies.equivalence import Equivalence, equivalences
 from lenet_exp.comparison.studies.interactions import Interactions, interactions
 from lenet_exp.comparison.studies.new_images import NewImages, new_images
 from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET, VERSION
@@ -47,7 +45,6 @@ class Comparison:
         leader: the best group with two or more replicates, or the first group if there is no such group; None if no run
             finished. In a confirmation, the leader being tested.
         design: the decisions made before the first result; the default if unknown.
-        margin_asked: requested margin of equivalence, as a fraction; None if none was requested.
         searched: summary of the search that the runs belong to; None for a grid, or if several sweeps are compared.
         part: description of the configurations, if they are a part of a comparison; otherwise, empty.
     """
@@ -59,33 +56,11 @@ class Comparison:
     leader: Group | None = None
     design: Design = field(default_factory=Design)
     searched: SearchSummary | None = None
-    margin_asked: float | None = None
     part: str = ""
-
-    @property
-    def margin(self) -> float | None:
-        """The margin of equivalence, as a fraction: the requested one, or the one set when the sweep started."""
-        return self.margin_asked or self.design.margin
-
-    @property
-    def margin_fixed(self) -> bool:
-        """Whether the margin was set when the sweep started, before any result was seen."""
-        return self.design.margin == self.margin and not self.design.known
-
-    @property
-    def comparisons(self) -> int:
-        """The number of comparisons that could be made: all pairs, or the leader's if it was selected in advance."""
-        others = sum(lead is not None and lead.n > 1 for lead in self.leads)
-        return others if self.design.confirms is not None else comb(others + 1, 2)
-
-    @cached_property
-    def equivalences(self) -> list[Equivalence | None]:
-        """For each group, whether it is equivalent to the leader; None if there is no margin or no test."""
-        return equivalences(self.plain_leads, self.margin, self.comparisons)
 
     @cached_property
     def plain_leads(self) -> list[Difference | None]:
-        """The differences from the leader with unmoderated variances, for tests of equivalence; see `leads`."""
+        """The differences from the leader with unmoderated variances, for `part.part_of`; see `leads`."""
         return _leads(self.groups, None if self.design.picked else self.leader, named=True)
 
     @property

@@ -12,7 +12,6 @@ from lenet_exp.comparison.compare import Comparison, named_leader
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.statistics import Accuracies, Difference
-from lenet_exp.comparison.studies.equivalence import equivalences
 from lenet_exp.comparison.verdict import could_be_best
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS
@@ -25,42 +24,36 @@ class Confirmation:
     Attributes:
         leader: the leader, with its runs on the new seeds.
         leads: the other configurations, each with the difference between the leader and the configuration on the new
-            seeds (`against_fixed`), and whether that lead or, for a test of equivalence, the equivalence was shown.
+            seeds (`against_fixed`).
         unsteady: the other configurations that have diverged runs, which are not compared with the leader.
-        points: the lead that the confirmation was designed to detect, as a fraction; None if it tests equivalence.
+        points: the lead that the confirmation was designed to detect, as a fraction.
         missing: number of runs without a result.
         known: number of runs that started before the confirmation; their results may have been seen.
     """
 
     leader: Group
-    leads: list[tuple[Group, Difference, bool]]
+    leads: list[tuple[Group, Difference]]
     unsteady: list[Group]
-    points: float | None
+    points: float
     missing: int
     known: int
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is significantly ahead of all others without diverged runs or equivalent to all others,
-        none of its own runs diverged, and no run started before the confirmation; None if runs are missing."""
+        """Whether the leader is significantly ahead of all others without diverged runs, none of its own runs diverged,
+        and no run started before the confirmation; None if runs are missing."""
         if self.missing:
             return None
-        steady = not self.leader.diverged and not (self.points is None and self.unsteady)
-        return not self.known and steady and all(shown for _, _, shown in self.leads)
+        return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
     """Return the result of a confirmation; None if the compared runs do not belong to a confirmation."""
     design, groups = comparison.design, comparison.groups
     leader = named_leader(groups, design)
-    if leader is None:
+    if leader is None or design.points is None:
         return None
-    tested = equivalences(comparison.leads, design.margin, comparison.comparisons)
-    leads = [
-        (group, lead, (test is not None and test.shown) if design.points is None else lead.ahead)
-        for group, lead, test in zip(groups, comparison.leads, tested, strict=True)
-        if lead is not None
-    ]
+    leads = [(group, lead) for group, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
     unsteady = [g for g in groups if g is not leader and g.diverged]
     missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
     return Confirmation(leader, leads, unsteady, design.points, missing=missing, known=design.known)
@@ -74,8 +67,8 @@ class ConfirmationPlan:
         groups: the leader and the other groups that could be the best. If the leader is ahead of all others, the leader
             and the next-best group. Against a baseline, only the leader.
         seeds: number of new seeds per group.
-        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%, or
-            the margin within which equal groups are found equivalent; None if no spread is known.
+        detects: the true lead over every other group, as a fraction, that is confirmed with a probability of 80%; None
+            if no spread is known.
     """
 
     groups: list[Group]
@@ -88,16 +81,14 @@ def plan(
     points: float,
     seeds: int | None = None,
     *,
-    equivalence: bool = False,
     baseline: bool = False,
 ) -> ConfirmationPlan:
     """Plan a confirmation of a sweep's leader.
 
     Args:
         points: the true lead over every other configuration, as a fraction, that should be confirmed with a probability
-            of 80%, or the margin of equivalence.
+            of 80%.
         seeds: number of new seeds; None for the number that `points` requires.
-        equivalence: whether to confirm that the leader is equivalent to the others.
         baseline: whether to test the leader against a configuration without runs. The spread of that configuration is
             assumed to match the spreads of the sweep's configurations.
 
@@ -105,18 +96,17 @@ def plan(
         ConfigError: fewer than two configurations (with `baseline`, one) have a finished run, no spread is known, or
             more than 1,000 seeds would be needed.
     """
-    flag = "margin" if equivalence else "confirm"
-    asked = f"{flag}={points * 100:g}"
+    asked = f"confirm={points * 100:g}"
     comparison.metric.require_points(asked)
     groups = _groups(comparison, asked, baseline)
-    power = _power(groups[0], [None] if baseline else groups[1:], comparison.groups, equivalence)
+    power = _power(groups[0], [None] if baseline else groups[1:], comparison.groups)
     if seeds is not None:
         return ConfirmationPlan(groups, seeds, None if power is None else power.detects(seeds))
     if power is None:
         raise ConfigError(f"{asked}: {_no_spread(comparison)}")
     needed = power.seeds(points)
     if needed > MOST_SEEDS:
-        *some, last = [f"{flag}={round(power.detects(n), 4) * 100:g} requires {n} seeds" for n in (20, 50, 100)]
+        *some, last = [f"confirm={round(power.detects(n), 4) * 100:g} requires {n} seeds" for n in (20, 50, 100)]
         smaller = f"{', '.join(some)}, and {last}"
         raise ConfigError(f"{asked}: requires about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
     return ConfirmationPlan(groups, needed, points)
@@ -146,7 +136,7 @@ def _no_spread(comparison: Comparison) -> str:
     return f"requires at least two seeds per configuration; add {more}, or set the number of new seeds with seeds=10"
 
 
-def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group], equivalence: bool) -> Power | None:
+def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
     """Return the power of a confirmation of the leader against other groups; None if no spread is known.
 
     The power is computed from the variances of the paired differences between the leader and all groups. If the groups
@@ -164,7 +154,7 @@ def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group
     found = shrunk([*known.values()] or within, in_common=0.25 if known else 0.0)
     by_group: dict[Group | None, tuple[float, float]] = dict(zip(known, found, strict=False))
     chosen = [by_group.get(group, found[-1]) for group in others]
-    return Power([math.sqrt(v) for v, _ in chosen], [d for _, d in chosen], equivalence=equivalence)
+    return Power([math.sqrt(v) for v, _ in chosen], [d for _, d in chosen])
 
 
 def _variance(a: Accuracies, b: Accuracies) -> tuple[float, int]:

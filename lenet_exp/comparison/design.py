@@ -20,11 +20,9 @@ class ConfirmationResult:
     Attributes:
         sweep: ID of the confirmation.
         dataset: name of the dataset.
-        points: the lead that the confirmation was designed to detect, or the margin of equivalence, in percentage
-            points.
+        points: the lead that the confirmation was designed to detect, in percentage points.
         confirmed: whether the leader was confirmed.
         scored: whether the leader has a test result.
-        equivalence: whether the confirmation tested equivalence.
     """
 
     sweep: str
@@ -32,7 +30,6 @@ class ConfirmationResult:
     points: float
     confirmed: bool
     scored: bool = False
-    equivalence: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Design:
         sweeps: number of sweeps that are compared together.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
         points: the lead that the confirmation was designed to detect, as a fraction; None if this sweep is not a
-            confirmation, or if it tests equivalence.
+            confirmation.
         leader: ID of the sweep's first run, which in a confirmation belongs to the leader being tested.
         searched: whether the runs belong to a search that can train its configurations with more seeds.
         sweep: ID of the sweep; empty if several sweeps are compared.
@@ -55,7 +52,6 @@ class Design:
             be the best; None if each configuration has one seed.
         against: whether the leader is tested against a baseline that was not part of the confirmed sweep.
         running: whether a process is training runs of the sweep.
-        margin: margin of equivalence that was set at the first start, as a fraction; None if none was set.
         trials: whether any sweep is a search, so that pruning determines which runs finish.
         tests: results of the ended confirmations of the sweep's leader, latest first.
         filter: filter that selected the runs; empty if sweeps were selected.
@@ -76,7 +72,6 @@ class Design:
     against: bool = False
     running: bool = False
     tests: tuple[ConfirmationResult, ...] = ()
-    margin: float | None = None
     trials: bool = False
     filter: str = ""
     retrained: bool = False
@@ -96,7 +91,6 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
     counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
     search = plan.search
     asked = results[0].job.config.sweep if results and plan.confirms is not None else None
-    margin = asked.margin if asked is not None else None if plan.remade else plan.margin
     return Design(
         runs=len({r.job.run for r in results}),
         known=before.total() if counts else 0,
@@ -108,8 +102,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: SweepFolder)
         unsigned=not sweep.has_digest(),
         repeats=_repeats(plan, sweep, {r.job.run for r in results}) if plan.confirms is None else 0,
         left=frozenset(search.left) if search is not None and search.left is not None else None,
-        margin=None if margin is None else margin / 100,
-        against=bool(results) and results[0].job.config.sweep.against,
+        against=asked is not None and asked.against,
         trials=search is not None,
         retrained=plan.retrained,
     )

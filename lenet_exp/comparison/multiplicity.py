@@ -40,15 +40,14 @@ def holm_levels(comparisons: int) -> Floats:
     return LEVEL / np.arange(comparisons, 0, -1)
 
 
-def holm_adjusted(p: Floats, comparisons: int | None = None) -> Floats:
+def holm_adjusted(p: Floats) -> Floats:
     """Return p-values adjusted by Holm's method, with the shape of `p`. A value of at most 0.05 is significant.
 
     Args:
-        p: p-values, with shape (..., tested comparisons).
-        comparisons: number of comparisons; by default, the tested ones. Additional comparisons make the values larger.
+        p: p-values, with shape (..., comparisons).
     """
     order = np.argsort(p, axis=-1)
-    factors = (comparisons or p.shape[-1]) - np.arange(p.shape[-1])
+    factors = p.shape[-1] - np.arange(p.shape[-1])
     ordered = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
     adjusted: Floats = np.minimum(np.take_along_axis(ordered, np.argsort(order, axis=-1), axis=-1), 1.0)
     return adjusted

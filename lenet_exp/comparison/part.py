@@ -37,16 +37,6 @@ class PartOfComparison(Comparison):
     whole: Comparison
     members: Members
 
-    @property
-    def comparisons(self) -> int:
-        """The number of comparisons that could be made in the whole comparison."""
-        return self.whole.comparisons
-
-    @cached_property
-    def plain_leads(self) -> Leads:
-        """The differences from the leader with unmoderated variances."""
-        return _of_part(self.whole, self.members, self.whole.plain_leads)
-
     @cached_property
     def test_leads(self) -> Leads:
         """The differences in test accuracy between the leader and each group."""

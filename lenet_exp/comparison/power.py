@@ -24,8 +24,8 @@ DRAWS = 4000  # maximum number of random draws
 
 
 class Power:
-    """Computes the power to find a leader significantly ahead of all m other groups, or equivalent to all of them, with
-    one test per group and Holm's correction.
+    """Computes the power to find a leader significantly ahead of all m other groups, with one test per group and Holm's
+    correction.
 
     The spreads are estimates, so the power is averaged over the plausible true spreads. With df degrees of freedom, an
     estimate is the true spread times sqrt(chi2(df) / df). The power therefore holds on average over the sweeps for
@@ -36,18 +36,9 @@ class Power:
         sd: estimated standard deviations of the paired differences between the leader and every other group, with shape
             (m,).
         df: degrees of freedom of `sd`, with shape (m,), at least 1.
-        levels: significance levels of the tests, with shape (m,), in ascending order; Holm's levels by default.
-        equivalence: whether to compute the power to show equivalence (two one-sided tests) if all means are equal.
     """
 
-    def __init__(
-        self,
-        sd: Sequence[float],
-        df: Sequence[float],
-        levels: Sequence[float] | None = None,
-        *,
-        equivalence: bool = False,
-    ) -> None:
+    def __init__(self, sd: Sequence[float], df: Sequence[float]) -> None:
         from scipy.special import chdtri
 
         m = len(sd)
@@ -59,14 +50,11 @@ class Power:
         own = random.standard_normal((draws, m))
         self._noise = np.sqrt(common) * random.standard_normal((draws, 1)) + np.sqrt(1 - common) * own
         self._spread = random.standard_normal((draws, m))
-        self._levels = holm_levels(m) if levels is None else np.asarray(levels)
-        if equivalence:
-            self._noise = -np.abs(self._noise)  # in either direction, noise brings a difference closer to the margin
-            self._levels = 2 * self._levels  # the tests are one-sided
+        self._levels = holm_levels(m)
 
     def of(self, points: float, seeds: int) -> float:
         """Return the probability of finding the leader significantly ahead of all other groups if its true lead over
-        each group is `points` (a fraction), or equivalent to all of them within a margin of `points`."""
+        each group is `points` (a fraction)."""
         from scipy.special import stdtrit
 
         df = seeds - 1

@@ -31,12 +31,9 @@ class Difference:
             replicates of the smaller group.
         test: type of test: `paired`, `welch`, or `none` if no test is possible due to too few seeds or no spread.
         p: two-sided p-value, uncorrected; NaN if there is no test.
-        spread: standard deviation of the paired differences if paired; otherwise, sqrt(s1^2 + s2^2).
-        df: degrees of freedom of `spread`, not necessarily an integer.
         low, high: ends of the simultaneous confidence interval. It can contain 0 although the difference is
             significant, because the test is sequential.
         differs: whether the difference is significant.
-        error: standard error of `points`.
         excluded: whether the group is not the best, although it may not be significantly behind the leader.
         unstable: whether the group is not excluded, but has an unusually large standard deviation.
         typical: typical standard deviation over seeds of all groups; NaN if variances were not moderated.
@@ -46,12 +43,9 @@ class Difference:
     n: int
     test: str = "none"
     p: float = math.nan
-    spread: float = math.nan
-    df: float = 0.0
     low: float = math.nan
     high: float = math.nan
     differs: bool = False
-    error: float = math.nan
     excluded: bool = False
     unstable: bool = False
     typical: float = math.nan
@@ -264,9 +258,6 @@ def _differences(found: Pairs, differs: Bools, comparisons: int) -> list[Differe
                 n=n,
                 test="paired" if found.paired[i] else "welch",
                 p=float(p),
-                spread=float(found.spread[i]),
-                error=float(found.error[i]),
-                df=float(found.df[i]),
                 low=float(low[i]),
                 high=float(high[i]),
                 differs=bool(differs[i]),

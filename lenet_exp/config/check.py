@@ -216,7 +216,7 @@ def _check_metric(config: Config) -> None:
         raise ConfigError(f"metric.name={metric.name}: this name is reserved; set another name")
     if option.get(TARGET) == ACCURACY[TARGET] and not metric.is_accuracy:
         raise ConfigError("metric=accuracy: its name, direction, and percent cannot be changed")
-    for flag in ("confirm", "sweep.points", "sweep.margin"):
+    for flag in ("confirm", "sweep.points"):
         if (value := value_of(config, flag)) not in (None, MISSING):
             metric.require_points(f"{flag}={value}")
 

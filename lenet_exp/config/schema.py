@@ -299,9 +299,6 @@ class Sweep:
     points: float | None = setting(
         "lead that a confirmation should detect, in percentage points", gt=0, lt=100, neutral=None
     )
-    margin: float | None = setting(
-        "margin of equivalence, in percentage points (null: none)", gt=0, lt=100, neutral=None
-    )
     against: bool = setting(
         "whether the second configuration is a baseline (set by lenet-compare against=)", neutral=False
     )

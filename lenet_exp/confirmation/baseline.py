@@ -58,13 +58,13 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
     """
     own = [] if against == BASELINE else _overrides(against)
     swept = {flag.lstrip("+") for flag in leader.swept}
-    fixed = [o for o in leader.overrides if _key(o) not in swept or _key(o).partition(".")[0] == "dataset"]
-    fixed = [o for o in fixed if not _key(o).startswith("sweep.")]
+    leading = [o for o in leader.overrides if not _key(o).startswith("sweep.")]  # can contain flags of release 0.3
+    fixed = [o for o in leading if _key(o) not in swept or _key(o).partition(".")[0] == "dataset"]
     with composing():
-        dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leader.overrides, fixed))
+        dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leading, fixed))
         fixed += [f"dataset={dataset}"] if dataset != its else []  # the dataset came from a swept recipe
         common = _flags(fixed, config_dir)
-        leads, baseline = _flags(leader.overrides, config_dir), _flags([*fixed, *own], config_dir)
+        leads, baseline = _flags(leading, config_dir), _flags([*fixed, *own], config_dir)
         leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
         config = typed(without_search(_composed([*fixed, *own], config_dir)))
     check_flags(config)

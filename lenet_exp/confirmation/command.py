@@ -20,8 +20,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.confirms import Flags, flags_of
 
 FIRST = 1000  # new seeds start at a multiple of this number
-# The `sweep.*` flags that are not copied from the sweep's command; the last two do not exist since release 0.3.
-NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "fail_fast", "detach"
+# The `sweep.*` flags that are not copied from the sweep's command. The last three existed in earlier releases only.
+NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "fail_fast", "detach", "margin"
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,23 @@ class ConfirmationRequest:
     """A request to confirm a sweep's leader.
 
     Attributes:
-        points: the lead to detect, or the margin of equivalence, in percentage points.
+        points: the lead to detect, in percentage points.
         seeds: number of new seeds; None for as many as needed.
         against: a baseline to compare the leader with, instead of the configurations that could be the best; see
             `leader_and_baseline`.
         uri: address of the store, which is required if the address of the sweep's store contains a password; None for
             the sweep's store.
-        equivalence: whether to test if the leader is equivalent to the other configurations.
     """
 
     points: float
     seeds: int | None = None
     against: str | None = None
     uri: str | None = None
-    equivalence: bool = False
 
     @property
     def flag(self) -> str:
-        """The flag of the confirmation's command that states what is tested."""
-        return f"sweep.{'margin' if self.equivalence else 'points'}={self.points:g}"
+        """The flag of the confirmation's command that states the lead to detect."""
+        return f"sweep.points={self.points:g}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def confirmation_command(
         ConfigError: the confirmation cannot be planned, or the store's address lacks the password.
     """
     baseline = request.against is not None
-    wanted = plan(comparison, request.points / 100, request.seeds, equivalence=request.equivalence, baseline=baseline)
+    wanted = plan(comparison, request.points / 100, request.seeds, baseline=baseline)
     by_run = {job.run: job for job in sweep.jobs()}
     chosen = [by_run[group.runs[0].id] for group in wanted.groups]
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
@@ -122,8 +120,6 @@ def confirmation_command(
         columns |= {f"{flag}=": list(values) for flag, values in sides.differing.items()}
         configs.append(sides.baseline)
         own.append("sweep.against=true")
-    if request.equivalence:
-        columns.pop("sweep.margin=", None)
     arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
     trained = frozenset(map(flags_of, configs))
     return ConfirmationCommand(wanted, [*arguments, *own], ended, trained)

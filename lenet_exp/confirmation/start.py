@@ -103,8 +103,6 @@ def _planned(
     more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else points_words(round(wanted.detects * 100, 2))
     how = "" if points is None else f", {'which' if request.seeds else 'to'} detect a lead of {points} with 80% power"
-    if request.equivalence and points is not None:
-        how = f", to show equivalence within {points} with 80% power if accuracies are equal"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         lines.append(f"missing runs: {missing}; another configuration may lead once they are trained")
@@ -119,8 +117,8 @@ def _planned(
 
 
 def _tested(plan: SweepPlan) -> str:
-    """Return the flag that states what a confirmation tests; see `ConfirmationRequest.flag`."""
-    return f"sweep.margin={plan.margin:g}" if plan.points is None else f"sweep.points={plan.points:g}"
+    """Return the flag that states the lead that a confirmation detects; see `ConfirmationRequest.flag`."""
+    return f"sweep.points={plan.points:g}"
 
 
 def _train(line: ConfirmationCommand) -> int:

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -35,6 +36,8 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import now_ms
 
 AGAIN = "rerun the sweep's command to restore it"
+MARGIN = re.compile(r" sweep\.margin=\S+")  # a flag of releases 0.2 and 0.3 in a stored command
+CONFIRMS = re.compile(r" sweep\.confirms=\S+")
 
 
 class SweepFolder:
@@ -291,7 +294,22 @@ def _line(job: Job) -> bytes:
 
 def _plan(value: Any) -> SweepPlan:
     kept = verified(value)
-    return from_stored(SweepPlan, {k: v for k, v in kept.items() if k != "digest"} if isinstance(kept, dict) else kept)
+    if isinstance(kept, dict):
+        kept = {key: field for key, field in kept.items() if key != "digest"}
+    return _without_margin(from_stored(SweepPlan, kept))
+
+
+def _without_margin(plan: SweepPlan) -> SweepPlan:
+    """Return a plan whose command has no margin of equivalence, which releases 0.2 and 0.3 could store.
+
+    A confirmation of equivalence, which has no lead to detect, becomes an ordinary sweep.
+    """
+    if plan.other.get("margin") is None:
+        return plan
+    command = MARGIN.sub("", plan.command)
+    if plan.points is None:
+        return replace(plan, command=CONFIRMS.sub("", command), confirms=None)
+    return replace(plan, command=command)
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -89,8 +89,7 @@ class SweepPlan(Stored):
         untold: names of the stores that have not yet received the current start or the end of the sweep.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
         points: lead, in percentage points, that the test is planned to detect; None if this sweep is not a
-            confirmation, or if it tests equivalence within `margin`.
-        margin: margin of equivalence, in percentage points, that was set at the first start; None if none was set.
+            confirmation.
         confirmed: result of the test; None until all runs have ended.
         counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).
         directory: working directory of the command; empty in files from older releases.
@@ -122,7 +121,6 @@ class SweepPlan(Stored):
     untold: list[str] = field(default_factory=list)
     confirms: str | None = None
     points: float | None = None
-    margin: float | None = None
     confirmed: bool | None = None
     directory: str = ""
     search: SearchPlan | None = None

@@ -125,8 +125,7 @@ def heading(scored: ScoredConfiguration) -> str:
         how = f"leader on {comparison.dataset} by validation {metric.name}"
     else:
         answer = {True: "confirmed", False: "not confirmed", None: "being tested"}[tested.confirmed]
-        what = "equivalence " if tested.points is None else ""
-        how = f"leader of sweep {scored.sweep.started().confirms}, {what}{answer} on these seeds"
+        how = f"leader of sweep {scored.sweep.started().confirms}, {answer} on these seeds"
     return f"sweep {scored.sweep.id}: {scored.name}: {how}: {reached}"
 
 

@@ -97,9 +97,6 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
         }
         row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
         row |= behind("behind", lead)
-        if comparison.margin is not None:
-            its = comparison.equivalences[position]
-            row |= {"equivalent": its.shown if its else None, "equivalence_p": its.p if its else math.nan}
         row |= {
             "p": lead.p if lead else math.nan,
             "test": lead.test if lead else "",

@@ -225,7 +225,7 @@ def _with_pruner(search: Search) -> Search:
 
 def _check_sweep(config: Config) -> None:
     """Check that no `sweep.*` flag that applies only to grids is set."""
-    for flag in ("zip", "skip", "confirms", "points", "margin", "against", "force", "resume"):
+    for flag in ("zip", "skip", "confirms", "points", "against", "force", "resume"):
         value = getattr(config.sweep, flag)
         if value not in (None, False, []):
             raise ConfigError(f"sweep.{flag}={value}: not available in a search; remove this flag")

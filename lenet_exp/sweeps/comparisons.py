@@ -33,7 +33,6 @@ def load_comparisons(
     uri: str | None,
     experiment: str,
     by: str = EpochChoice.best,
-    margin: float | None = None,
     only: str | None = None,
     best_per: str | None = None,
 ) -> tuple[list[Comparison], RunSource]:
@@ -45,14 +44,13 @@ def load_comparisons(
         uri: address of the MLflow store.
         experiment: MLflow experiment of the runs.
         by: epoch whose accuracy is compared: `best` or `last`.
-        margin: margin of equivalence, in percentage points; None for the margin set when the sweep was started.
         only, best_per: the part of the comparisons; see `select_part`.
 
     Returns:
         The comparisons, and the source of their runs.
 
     Raises:
-        UserError: a sweep, a store, or a run was not found, MLflow rejects the filter, or the margin cannot be tested.
+        UserError: a sweep, a store, or a run was not found, or MLflow rejects the filter.
     """
     epoch = EpochChoice(one_of("by", by, list(EpochChoice)))
     if sweep is not None and filter_string is not None:
@@ -72,14 +70,6 @@ def load_comparisons(
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
     found = compare_runs(runs, swept, epoch, design, search=search)
-    if margin is None:
-        return select_part(found, only, best_per), source
-    if not isinstance(margin, int | float) or not 0 < margin < 100:
-        raise ConfigError(f"margin={margin}: must be a number of percentage points greater than 0 and less than 100")
-    found[0].metric.require_points(f"margin={margin:g}")
-    found = [replace(comparison, margin_asked=margin / 100) for comparison in found]
-    if not any(its for comparison in found for its in comparison.equivalences):
-        raise ConfigError(f"margin={margin:g}: requires two configurations with several seeds; add 'seed=range(5)'")
     return select_part(found, only, best_per), source
 
 

@@ -43,8 +43,8 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 
     Raises:
         ConfigError: the sweep to confirm was not found, used one of the jobs' seeds, or did not train one of their
-            configurations. Also raised if `sweep.confirms` is set without `sweep.points` and `sweep.margin`, or if
-            `sweep.points` or `sweep.against` is set without `sweep.confirms`.
+            configurations. Also raised if `sweep.confirms` is set without `sweep.points`, or if `sweep.points` or
+            `sweep.against` is set without `sweep.confirms`.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if confirms is None:
@@ -53,9 +53,9 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
         if config.sweep.against:
             raise ConfigError("sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against=")
         return
-    if points is None and config.sweep.margin is None:
+    if points is None:
         raise ConfigError(
-            f"sweep.confirms={confirms}: requires sweep.points or sweep.margin; to print a command that sets one, run: "
+            f"sweep.confirms={confirms}: requires sweep.points; to print a command that sets it, run: "
             f"lenet-compare sweep={confirms} confirm=0.2"
         )
     sweep = find_sweep(confirms, "sweep.confirms")
@@ -81,12 +81,12 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
     if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:
         return None
     comparisons = compare_sweep(sweep, job_results(sweep, jobs, since_ms=0))
-    if (confirmed := _answer(comparisons)) is None:
+    confirmed = _answer(comparisons)
+    points = sweep.started().points
+    if confirmed is None or points is None:
         return None
-    plan, scored = sweep.started(), all(c.scored for c in comparisons)
-    equivalence, dataset = plan.points is None, comparisons[0].dataset
-    points = plan.margin or 0.0 if plan.points is None else plan.points
-    return ConfirmationResult(sweep.id, dataset, points, confirmed, scored=scored, equivalence=equivalence)
+    scored = all(comparison.scored for comparison in comparisons)
+    return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored=scored)
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from lenet_exp.runs.jobs import check_jobs
 from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
 from lenet_exp.sweeps.session import SweepRequest
+
+log = logging.getLogger("lenet_exp")
 
 OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # also allowed for a search
 
@@ -63,8 +66,13 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     jobs = sweep.jobs()
     if not jobs:
         raise ConfigError(f"sweep.resume={now.sweep.resume}: this sweep has no jobs; rerun its command instead")
+    plan = sweep.started()
+    margin = plan.other.get("margin")
+    if margin is not None:
+        log.info("sweep.margin=%g of an earlier release is ignored", margin)
+
     config = jobs[0].config
-    tracking = replace(config.tracking, uri=_uri(now, sweep.started().tracking_uri))
+    tracking = replace(config.tracking, uri=_uri(now, plan.tracking_uri))
     config = replace(config, sweep=now.sweep, tracking=tracking)
     request = SweepRequest(command=command_line(), overrides=[], swept=[])
     return GridPlan(sweep=sweep, jobs=jobs, config=config, request=request)

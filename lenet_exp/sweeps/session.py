@@ -12,10 +12,9 @@ from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.params import text
 from lenet_exp.config.schema import Config
 from lenet_exp.config.tags import flat
-from lenet_exp.errors import ConfigError, RunsFailed
+from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.devices import worker_devices
@@ -181,15 +180,10 @@ def sweep_session(
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with ExitStack() as after, sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
-        again = (kept := sweep.kept_plan()) is not None
+        kept = sweep.kept_plan()
+        again = kept is not None
         if not again:
             log_earlier_sweep(request, config.tracking.experiment, sweep)
-        elif request.overrides and kept is not None and config.sweep.margin not in {None, kept.margin}:
-            now, was = (text(margin).removesuffix(".0") for margin in (config.sweep.margin, kept.margin))
-            raise ConfigError(
-                f"sweep.margin={now}: the sweep was started with sweep.margin={was}; to test another margin, run: "
-                f"lenet-compare margin={now}"
-            )
         save_code((job.config for job in jobs), outputs)
         forced_ms = now_ms() if config.sweep.force else 0
         had = kept is not None and kept.retrained
@@ -289,8 +283,6 @@ def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) 
         return found
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     found |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
-    if kept is None or config.sweep.margin is not None:
-        found["margin"] = config.sweep.margin
     found |= {"command": request.command, "overrides": request.overrides, "swept": request.swept, "code": request.code}
     if request.search is not None:
         found["search"] = request.search.resumed_from(kept.search if kept is not None else None)

@@ -190,38 +190,15 @@ def test_compare_writes_every_output_format(here, main, tmp_path):
         (["output=/no/such/x.md"], ["output=/no/such/x.md"]),
         (["swep=last"], ["swep=last", "sweep=?"]),
         (["by=lats"], ["by=lats", "last?"]),
-        (["margin=0"], ["margin=0"]),
-        (["margin=100"], ["margin=100"]),
-        (["margin=much"], ["margin=much"]),
-        (["margin=1", "confirm=1"], ["confirm=1"]),
         (["only=lr<0.1 or lr>1"], ["only=", "number"]),
         (["best_per=actvation"], ["best_per=actvation"]),
         (["matrix=activation"], ["matrix=activation"]),
         (["matrix=activation,dataset", "details=true"], ["details=true", "matrix="]),
         (["matrix=activation,dataset", "output=x.json"], ["output=x.json", ".csv"]),
-        (["margin=1"], ["margin=1", "seed"]),  # the last sweep has a single configuration
     ],
 )
 def test_invalid_argument_is_one_line(here, main, arguments, expected):
     refused(main(*arguments, program="compare"), *expected, program="compare")
-
-
-def test_margin_of_sweep_counts_as_fixed_in_advance(empty_store, tmp_path, monkeypatch, main):
-    outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
-    line = ("-m", HERE, *SMALL, *BARE, "num_epoch=1", "activation=selu,relu", "seed=0,1", "tracking.plots=false")
-    assert "within 90 points" in succeeded(lenet_train(*line, "sweep.margin=90", outputs=outputs)).stdout
-    fixed, other = (load_comparisons(None, None, None, "lenet_exp", margin=m)[0][0] for m in (None, 80))
-    assert (fixed.margin, fixed.margin_fixed, other.margin, other.margin_fixed) == (0.9, True, 0.8, False)
-    assert "sweep.margin=" not in main(program="compare").stdout
-    assert "sweep.margin=80" in main("margin=80", program="compare").stdout
-    pd.testing.assert_frame_equal(lenet_exp.compare(margin=90), lenet_exp.compare())
-    assert {"equivalent", "equivalence_p"} <= set(lenet_exp.compare())
-    with pytest.raises(lenet_exp.UserError, match="margin=0"):
-        lenet_exp.compare(margin=0)
-    assert lenet_train(*line, "sweep.margin=80", outputs=outputs).returncode == 2
-    assert lenet_train(*line, outputs=outputs).returncode == 0  # keeps the margin
-    assert load_comparisons(None, None, None, "lenet_exp")[0][0].margin_fixed
 
 
 GRID = (*SMALL, *BARE, "tracking.plots=false", "optimizer.lr=0.02", "activation=selu,tanh,elu")
@@ -235,7 +212,7 @@ TYPED = re.compile(r": (lenet-(?!ui )[^:;]+?)(?:;.*)?$", re.MULTILINE)  # tests/
     ("line", "following"),
     [
         pytest.param(GRID, "seed=range(1,6)", id="one seed"),
-        pytest.param((*GRID, "seed=0,1,2", "sweep.margin=1"), "confirm=2", id="several seeds"),
+        pytest.param((*GRID, "seed=0,1,2"), "confirm=2", id="several seeds"),
         pytest.param((*GRID, "optimizer.lr=1e6"), "training.clip_norm=1", id="diverged"),
         pytest.param((*SEARCH, LR), "seeds=5", id="accuracy"),
         pytest.param((*SEARCH, LR, "seeds=3"), None, id="accuracy over seeds"),

@@ -54,30 +54,6 @@ def test_leader_ahead_of_all_others_is_confirmed():
     assert "8 of 12" in words  # were trained before the sweep started
 
 
-@pytest.mark.parametrize(("margin", "is_shown"), [(0.002, True), (0.0005, False)])
-def test_equivalence_requires_every_configuration_within_margin(margin, is_shown):
-    groups = [many(SELU, activation="selu"), many(TANH, activation="tanh"), many(TANH, activation="elu")]
-    comparison = confirming(*groups)
-    comparison = replace(comparison, design=replace(comparison.design, points=None, margin=margin))
-    yes, words = answer_and_verdict(comparison)
-    assert yes is is_shown
-    assert words.startswith("Confirmed on 6 new seeds. " if is_shown else "Not confirmed on 6 new seeds: ")
-    assert f"within {margin * 100:g} points" in words
-    other_margin = replace(comparison, margin_asked=0.5)  # does not change the answer
-    assert answer_and_verdict(other_margin)[0] is is_shown
-
-
-def test_seeds_for_equivalence_depend_on_margin_and_rivals():
-    comparison = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"))
-    comparison = replace(comparison, design=Design())
-    needed = [plan(comparison, margin, equivalence=True).seeds for margin in (0.004, 0.002, 0.001)]
-    assert 3 <= needed[0] < needed[1] < needed[2] < 100
-    three = confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(TANH[::-1], activation="elu"))
-    assert plan(replace(three, design=Design()), 0.001, equivalence=True).seeds > needed[2]
-    with pytest.raises(ConfigError, match=r"margin=0.0001.* requires 20 seeds"):
-        plan(comparison, 0.000001, equivalence=True)
-
-
 def test_leader_not_ahead_of_every_other_is_not_confirmed():
     groups = [many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu")]
     yes, words = answer_and_verdict(confirming(*groups))
@@ -171,7 +147,7 @@ def test_single_known_run_counts_only_if_seeds_must_be_new(tmp_path):
     def known(*created: tuple[str, int], **plan: Any) -> int:
         results = []
         for n, (dataset, ms) in enumerate(created):
-            config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0, margin=None))
+            config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0))
             job = Job(n, "", {}, [], config, str(n), str(n))
             results.append(JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False))
         return design_of(SweepPlan(created_ms=10, **plan), results, SweepFolder(tmp_path)).known

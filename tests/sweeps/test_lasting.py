@@ -47,7 +47,6 @@ def test_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatch)
         (("sweep.resume=last",), "sweep.resume=last: "),
         (("-m", *SMALL, "sweep.force=true,false"), "sweep: "),
         (("-m", *SMALL, "seed=1,2", "sweep.against=true", "sweep.dry_run=true"), "sweep.against=true: "),
-        ((*QUICK, "seed=0,1", "sweep.margin=0.2"), "sweep.margin=0.2: "),
         (("-m", *SMALL, "tracking.experiment=a,b"), "tracking.experiment: "),
         (("-m", *SMALL, "seed=1,2", "sweep.detach=true"), "unknown flag 'sweep.detach'"),
     ],

@@ -457,7 +457,6 @@ def expected(made: dict[str, str]) -> dict[str, Any]:
     sweeps = {path.name for path in folders("sweeps")}
     compared = {name: [f"sweep={which}"] for name, which in made.items() if which in sweeps}
     compared |= {
-        "margin": [f"sweep={made['grid']}", "margin=5"],
         "last epoch": [f"sweep={made['grid']}", "by=last"],
         "best per activation": [f"sweep={made['grid']}", "best_per=activation"],
         "part": [f"sweep={made['grid']}", "only=activation=relu,tanh"],

@@ -84,7 +84,6 @@ def compared(comparisons: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts and results of each configuration, by its flags, and the means of each flag's values."""
     found: dict[str, Any] = {}
     for comparison in comparisons:
-        found[comparison["dataset"]] = {name: comparison[name] for name in ("margin", "margin_fixed")}
         for group in comparison["groups"]:
             flags = " ".join(str(group[flag]) for flag in FLAGS if flag in group)
             found[flags] = {name: group[name] for name in (*COUNTS, *RESULTS, *ON_TEST) if name in group}

@@ -7,7 +7,8 @@ from given weights, a run on arrays, a run taken over from a shared store, test 
 that were killed. release_0_3.json contains what the commands of that release printed about it.
 
 An issue that changes one of these values on purpose names the change here and in CHANGELOG.md. Only sentences, times,
-and the decisions of a resumed seed race are not compared.
+and the decisions of a resumed seed race are not compared. The confirmation of equivalence is compared like an ordinary
+sweep, because this release does not test equivalence.
 """
 
 from __future__ import annotations
@@ -185,6 +186,38 @@ def test_code_before_edit_still_trains_a_continued_sweep(unpacked):
     digests = {records()[run]["config"]["model"][CODE_KEY] for run in run_ids("own")}
     edited = {records()[run]["config"]["model"][CODE_KEY] for run in run_ids("own edited")}
     assert (len(digests), len(edited), digests & edited) == (1, 1, set())
+
+
+@pytest.mark.slow(seconds=5)
+def test_interrupted_sweep_with_margin_resumes(unpacked):
+    """The stored command contains `sweep.margin`, which this release lacks."""
+    sweep = SweepFolder(OUTPUTS / "sweeps" / MADE["grid"])
+    missing = run_ids("grid")[0]
+    original = records()[missing]
+    for name in ("record.json", "history.json"):
+        (OUTPUTS / "runs" / missing / name).unlink()
+
+    resumed = RELEASE.lenet("train", "-m", f"sweep.resume={sweep.id}")
+    assert "sweep.margin=2" in resumed.stderr
+    assert records()[missing]["weights_digest"] == original["weights_digest"]
+    stored = json.loads((sweep.path / "sweep.json").read_text())
+    assert stored["margin"] == 2
+    assert "sweep.margin" not in sweep.started().command
+    for against in ([], ["against=activation=tanh"]):
+        assert "sweep.margin" not in RELEASE.lenet("compare", f"sweep={sweep.id}", "confirm=1", *against).stdout
+
+
+@pytest.mark.slow(seconds=5)
+def test_confirmation_of_equivalence_is_an_ordinary_sweep(unpacked):
+    sweep = SweepFolder(OUTPUTS / "sweeps" / MADE["equivalence"])
+    assert (sweep.started().confirms, sweep.started().points) == (None, None)
+    assert sweep.id in RELEASE.lenet("sweep", "list").stdout
+    RELEASE.lenet("train", "-m", f"sweep.resume={sweep.id}")
+    assert sweep.id not in RELEASE.lenet("compare", f"sweep={MADE['grid']}").stdout
+    new_seeds = RELEASE.lenet("compare", f"sweep={MADE['grid']}", "confirm=2").stdout
+    assert "seed=range(3000," in new_seeds  # the seeds of the confirmation of equivalence were seen
+    RELEASE.lenet("sweep", "rm", f"sweep={sweep.id}", "dry_run=false")
+    assert not sweep.path.exists()
 
 
 @pytest.mark.slow(seconds=9)

@@ -9,11 +9,9 @@ from lenet_exp.amounts import duration, number_of
 from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.part import PartOfComparison
-from lenet_exp.comparison.power import MOST_SEEDS
-from lenet_exp.comparison.studies.equivalence import seeds_for_equivalence
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.sweep_progress import sweep_seconds
-from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, margin_words, points_words
+from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, points_words
 from lenet_exp.reports.words.scope import variation
 
 FRESH = 5  # number of seeds to suggest for a first comparison
@@ -38,9 +36,7 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
     several = f"train several new seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
     further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that could be the best"
     test_images = f"evaluate the leader on the test images{how}"
-    what, lost = "the lead", f"a lead of {points_words(float(found.points or 0))}"
-    if found.equivalence:
-        what = lost = f"equivalence within {points_words(float(found.points))}"
+    lost = f"a lead of {points_words(float(found.points or 0))}"
     return {
         NextStep.watch: f"wait for the sweep, which is still running{how}",
         NextStep.finish: f"rerun the {'same command' if found.sweep else 'commands'} to train the missing runs",
@@ -50,7 +46,7 @@ def next_step(comparison: Comparison, command: str | None = None) -> str | None:
         NextStep.confirm: f"test the configurations that could be the best on new seeds{cost}{how}",
         NextStep.confirm_winner: f"the lead is biased upward; confirm it on new seeds{cost}{how}",
         NextStep.predict: test_images,
-        NextStep.confirmed: f"{what} was confirmed on new seeds; {test_images}",
+        NextStep.confirmed: f"the lead was confirmed on new seeds; {test_images}",
         NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",
         NextStep.not_confirmed: f"see the table; {lost} was not confirmed on new seeds{how}",
     }[found.step]
@@ -84,8 +80,8 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """Return the notes that affect how to read the verdict: on equivalence, chance level, intervals, and epochs."""
-    found = _equivalence_notes(comparison)
+    """Return the notes that affect how to read the verdict: on parts, chance level, intervals, and epochs."""
+    found = []
     if isinstance(comparison, PartOfComparison) and any(lead and lead.test != "none" for lead in comparison.leads):
         found.append(f"the tests are corrected for all {len(comparison.whole.groups)} configurations")
     found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
@@ -98,26 +94,6 @@ def cautions(comparison: Comparison) -> list[str]:
             "to compare the accuracies after the last epoch, set by=last"
         )
     return found
-
-
-def _equivalence_notes(comparison: Comparison) -> list[str]:
-    """Return the number of seeds that equivalence requires, and a caution if the margin was not fixed in advance."""
-    margin, found = comparison.margin, comparison.equivalences
-    if margin is None or not any(found):
-        return []
-    within, notes = margin_words(comparison), []
-    if (seeds := seeds_for_equivalence(comparison.plain_leads, found, margin, comparison.comparisons)) is not None:
-        many = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
-        shown = f"show equivalence within {within} if the configurations are equal"
-        design, test = comparison.design, ""
-        if design.sweep and design.confirms is None:
-            command = f"lenet-compare sweep={design.sweep} confirm=equivalence margin={margin * 100:g}"
-            test = f"; to plan a test on new seeds, run: {command}"
-        notes.append(f"{many} seeds per configuration would be needed in this sweep to {shown}{test}")
-    if not comparison.margin_fixed:
-        only_if = f"the 5% error rate for equivalence holds only if the margin of {within} was chosen before any result"
-        notes.append(f"{only_if} was seen; to fix it in advance, start a sweep with sweep.margin={margin * 100:g}")
-    return notes
 
 
 def _typed(found: Advice) -> str:

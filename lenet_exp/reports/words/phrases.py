@@ -39,7 +39,6 @@ def verdict(comparison: Comparison) -> str:
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
-    said = " ".join([said, *equivalent(comparison)])
     doubt = caution(comparison.design, comparison.by) if tested is not None or len(comparison.groups) > 1 else None
     return said + (f" Caution: {doubt}." if doubt is not None else "")
 
@@ -51,8 +50,6 @@ def remark(comparison: Comparison, position: int) -> str:
     relation = relation_of(comparison, position)
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(comparison, group, lead, relation)] if lead else []
-    if (its := comparison.equivalences[position]) is not None and its.shown and lead:
-        said[-1] += f"{', but by less than' if lead.differs else '; equivalent within'} {margin_words(comparison)}"
     if relation is Relation.leader and len(comparison.groups) > 1:
         several = "leader of the configurations with several seeds" if position else "leader"
         said.append("leader, chosen in advance" if position and _is_test(comparison) else several)
@@ -297,19 +294,17 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     seeds = f"{found.leader.replicates} new seeds"
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
-    named = [(group, lead) for group, lead, is_shown in found.leads if not is_shown]
-    beaten = []
-    if found.points is not None:  # otherwise, a sentence about equivalence follows the answer
-        beaten = sorted(((g, lead) for g, lead, _ in found.leads if lead.ahead), key=lambda pair: pair[1].points)
-    named += beaten[:NAMED]
-    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points or 0.0) for g, lead in named]
+    not_beaten = [(group, lead) for group, lead in found.leads if not lead.ahead]
+    beaten = [(group, lead) for group, lead in found.leads if lead.ahead]
+    beaten.sort(key=lambda pair: pair[1].points)
+    named = [*not_beaten, *beaten[:NAMED]]
+    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in named]
     more = len(beaten) - NAMED
     against += [f"better than {number_of(more, 'other configuration')} by larger margins"] if more > 0 else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
     answer = f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}"
-    ahead = [group for group, lead, _ in found.leads if lead.ahead]
-    where = elsewhere(comparison, ahead) if ahead else ""
+    where = elsewhere(comparison, [group for group, _ in beaten]) if beaten else ""
     return f"{': '.join(filter(None, [answer, '; '.join(parts)]))}{where}."
 
 
@@ -327,27 +322,9 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
     return f"not significantly different from {other}: {by} {side} it {interval}{less}"
 
 
-def margin_words(comparison: Comparison) -> str:
-    """Format the margin of equivalence: `0.2 points`."""
-    return points_words((comparison.margin or 0) * 100)
-
-
 def points_words(points: float) -> str:
     """Format a difference in percentage points: `0.2 points`."""
     return f"{points:g} point" if f"{points:g}" == "1" else f"{points:g} points"
-
-
-def equivalent(comparison: Comparison) -> list[str]:
-    """Return a sentence about the configurations that are equivalent to the leader; empty if none was tested."""
-    leader, margin = comparison.leader, margin_words(comparison)
-    if leader is None or not any(comparison.equivalences):
-        return []
-    shown = [g for g, its in zip(comparison.groups, comparison.equivalences, strict=True) if its and its.shown]
-    if not shown:
-        return [f"No configuration was shown to be equivalent to {comparison.name(leader)} within {margin}."]
-    p = "p < 0.05" + (", corrected for multiple comparisons" if comparison.comparisons > 1 else "")
-    are = "is" if len(shown) == 1 else "are"
-    return [f"{names(comparison, shown)} {are} equivalent to {comparison.name(leader)} within {margin} ({p})."]
 
 
 def _some(sentences: Sequence[str], others: str) -> list[str]:

@@ -14,7 +14,7 @@ def plain_lines(comparison: Comparison) -> list[str]:
     """Return a line with a bar for each configuration, and sentences about which of them is better."""
     metric, leader, design = comparison.metric, comparison.leader, comparison.design
     behind_another = any(lead is not None and lead.points < 0 for lead in comparison.leads)
-    tested = design.confirms is not None and (design.points is None or behind_another)  # equivalence, or not the best
+    tested = design.confirms is not None and behind_another  # the tested leader is not the best
     if leader is None or design.picked or tested:
         return [verdict(comparison)]
     shown = [(comparison.name(group), group.mean) for group in comparison.groups if group.n]

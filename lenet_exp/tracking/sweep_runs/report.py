@@ -94,9 +94,8 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
         plan = other.started()
         if plan.confirms == confirms and plan.confirmed is not None:
             answer, run_id = "yes" if plan.confirmed else "no", plan.mlflow_runs.get(store.name, other.id)
-            points = points_words(plan.points or plan.margin or 0.0)
-            what = points if plan.points is not None else f"equivalence within {points}"
-            found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({what}, {run_id})")
+            points = points_words(plan.points or 0.0)
+            found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({points}, {run_id})")
     return found
 
 

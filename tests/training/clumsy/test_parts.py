@@ -77,7 +77,7 @@ def test_own_part_that_breaks_a_rule_is_refused_before_training(case):
         ("metric=loss metric.direction=up", "minimize"),
         ("metric.name=mine", "cannot be changed"),
         ("metric=macro_f1 metric.name=loss", "reserved"),
-        ("metric=loss sweep.margin=1", "percent"),
+        ("metric=loss sweep.points=1", "percent"),
         ("augmentation._target_=mine.Noise", "option file"),
     ],
 )
