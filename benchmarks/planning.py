@@ -1,10 +1,9 @@
-"""Measure how often a planned confirmation confirms a true lead or a true equivalence.
+"""Measure how often a planned confirmation confirms a true lead.
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the
 difference that `confirm=` specifies. If this configuration leads the sweep, lenet_exp plans a confirmation. The
-confirmation is simulated and judged like a real confirmation. In other sweeps, all configurations are equally good, and
-a confirmation of equivalence is planned. Goal for equal spreads: 80 to 90% of confirmations succeed if the median plan
-has at least ten seeds.
+confirmation is simulated and judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations
+succeed if the median plan has at least ten seeds.
 
 The benchmark also measures how often `lenet-compare` warns of an outlier although no run is one. Goal for equal spreads
 and normal noise: at most 1% of sweeps. The last table shows the lead that a sweep with a given number of seeds detects.
@@ -27,26 +26,23 @@ from numpy.random import Generator
 from benchmarks.measure import positive
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.confirm import plan
-from lenet_exp.comparison.multiplicity import LEVEL, Floats, holm_levels, step_down
+from lenet_exp.comparison.multiplicity import Floats, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import judged
-from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
 
 INTRO = """# Power of planned confirmations
 
-See how often a planned confirmation confirms a true lead or a true equivalence, and how often `lenet-compare` wrongly
-warns of an outlier.
+See how often a planned confirmation confirms a true lead, and how often `lenet-compare` wrongly warns of an outlier.
 `python -m benchmarks.planning --output FILE` writes this page.
 
 In each simulated sweep, k configurations have n seeds each. One configuration is truly ahead of all others, by the lead
 that is passed to `confirm=`. If this configuration leads the sweep, lenet_exp plans a confirmation, which is simulated
-and then judged like a real confirmation. In the rows with "equivalence", all configurations are equally good, and
-`confirm=equivalence` plans to show that within the margin in the column "lead". Goal for equal spreads: 80 to 90% of
-confirmations succeed if the median plan has at least ten seeds.
+and then judged like a real confirmation. Goal for equal spreads: 80 to 90% of confirmations succeed if the median plan
+has at least ten seeds.
 
 The first table shows the number of seeds per plan and the number of simulated sweeps that resulted in a plan. The last
 column is the number of sweeps that would need more than 1,000 seeds. Leads are in seed-to-seed standard deviations of
@@ -79,31 +75,25 @@ class Scenario:
             `confirm=` specifies.
         spreads: standard deviations of the configurations over seeds, starting with the best configuration; by default,
             all are 1.
-        equivalence: whether all configurations are equally good; `lead` is then the margin of equivalence.
     """
 
     k: int
     n: int
     lead: float
     spreads: tuple[float, ...] = ()
-    equivalence: bool = False
 
     @property
     def name(self) -> str:
         """The name of the scenario."""
-        return ("spreads 1 to 3" if self.spreads else "equal spreads") + ", equivalence" * self.equivalence
+        return "spreads 1 to 3" if self.spreads else "equal spreads"
 
 
 def scenarios() -> list[Scenario]:
     """Return all scenarios."""
     found = [Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)]
-    found += [
+    return found + [
         Scenario(k, n, lead, tuple(np.geomspace(1, 3, k))) for k in (2, 4, 10) for n in (5, 10) for lead in (1.0, 2.0)
     ]
-    return found + [
-        Scenario(k, n, margin, tuple(np.geomspace(1, 3, k)) if unequal else (), equivalence=True)
-        for unequal in (False, True) for k in (2, 4, 10) for n in (5, 10) for margin in (1.0, 2.0)
-    ]  # fmt: skip
 
 
 def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: int, rng: Generator) -> Floats:
@@ -131,17 +121,17 @@ class Counts:
 def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
     """Simulate sweeps of a scenario and return their results."""
     spreads = np.array(scenario.spreads or (1.0,) * scenario.k)
-    means = [0.0 if scenario.equivalence else scenario.lead] + [0.0] * (scenario.k - 1)
+    means = [scenario.lead] + [0.0] * (scenario.k - 1)
     counts = Counts([], [])
     for _ in range(sweeps):
         table = values(means, spreads, (), scenario.n, rng)
         runs = [run(c, seed, float(table[c, seed])) for c in range(scenario.k) for seed in range(scenario.n)]
         (comparison,) = compare_runs(runs)
         leader = comparison.leader
-        if leader is None or (leader.flags["activation"] != "0" and not scenario.equivalence):
+        if leader is None or leader.flags["activation"] != "0":
             continue
         try:
-            planned = plan(comparison, scenario.lead * UNIT, equivalence=scenario.equivalence)
+            planned = plan(comparison, scenario.lead * UNIT)
         except ConfigError:
             counts.too_many += 1
             continue
@@ -149,13 +139,9 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
         fresh = values([means[c] for c in chosen], spreads[chosen], (AGAIN,), planned.seeds, rng)
         columns = np.arange(planned.seeds)
         found = first_against_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
-        if scenario.equivalence:
-            p = equivalence_p(found.points, found.error, found.df, scenario.lead * UNIT, len(chosen) - 1)
-            shown = p <= LEVEL
-        else:
-            shown = step_down(found.p, holm_levels(len(chosen) - 1)) & (found.points > 0)
+        ahead = step_down(found.p, holm_levels(len(chosen) - 1)) & (found.points > 0)
         counts.seeds.append(planned.seeds)
-        counts.confirmed.append(float(shown.all(axis=-1).mean()))
+        counts.confirmed.append(float(ahead.all(axis=-1).mean()))
     return counts
 
 

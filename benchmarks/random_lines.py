@@ -34,7 +34,7 @@ VALUES = """
     0 1 -1 2 0.1 1e-3 1e400 nan inf null true false '' x é [1,2] [] {} {a:1} range(3) 1,2 1,x interval(0,1) choice(1,2)
     ${seed} ${oc.env:HOME} ${nope} /dev/null ~/x 'a b' 0x10 1_000 last all none auto cpu cuda best mnist digits relu sgd
     linear ../x a.b '"' %s tag(a,1) glob(*) shuffle(1,2) 0-3 0..3 1;2 x.html x.md x.tex x.csv x.json x.PDF no/x.csv
-    /proc/x.json x.onnx x.pt2 x.SAFETENSORS lenet5-digits lenet5-digits@champion runs:/x x.pkl equivalence 0.2 ffff nope
+    /proc/x.json x.onnx x.pt2 x.SAFETENSORS lenet5-digits lenet5-digits@champion runs:/x x.pkl 0.2 ffff nope
     sqlite:////nope/x.db http://127.0.0.1:9 'metrics.best_val_accuracy > 0' 1.2.3.4.5 70000 leaderboard curves onnx pt2
 """
 OPTIONS = ("--help", "--cfg", "--resolve", "--hydra-help", "--nope", "--config-name=x", "-h")

@@ -1,24 +1,22 @@
-"""Simulate the tests of interactions, values, equivalence, and several datasets, for `benchmarks/verdicts.py`."""
+"""Simulate the tests of interactions, values, and several datasets, for `benchmarks/verdicts.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from math import comb
 
 import numpy as np
 from scipy.stats import f as f_distribution
 from scipy.stats import rankdata, studentized_range
 
-from benchmarks.simulated import Scenario, Sweeps, equal, simulated
+from benchmarks.simulated import Scenario, simulated
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_adjusted
-from lenet_exp.comparison.pairs import first_against_others, pairs
+from lenet_exp.comparison.pairs import pairs
 from lenet_exp.comparison.part import select_part
 from lenet_exp.comparison.studies.contrasts import value_contrasts
 from lenet_exp.comparison.studies.datasets import better_on_each, rank_test
-from lenet_exp.comparison.studies.equivalence import equivalence_p
 from lenet_exp.comparison.studies.full_grid import FullGrid
 from lenet_exp.comparison.studies.interactions import InteractionTest, interaction_test
 from tests.comparison.made_up import made
@@ -276,23 +274,6 @@ def best_per_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
         yield row, bool(max(false, lost) <= MOST_FALSE)
 
 
-EQUIVALENCE = """
-## Equivalence
-
-How often configurations are wrongly declared equivalent to the leader, with a margin of 3 standard deviations. Two
-one-sided t tests compare the leader with each other configuration, with Holm's correction for all pairs.
-
-- **false**: sweeps in which a configuration is declared equivalent to the leader although their true means differ by
-  the margin. The true means of all other configurations are exactly the margin below the best one. Goal: at most 5.5
-- **shown**: configurations that are declared equivalent to the leader if all true means are equal
-
-With spreads of "1 to 4", the standard deviation is 1 for the best configuration and 4 for the last one; "4 to 1" is the
-reverse. The configurations have the same or other seeds.
-
-| k | n | seeds | spreads | false | shown |
-| --- | --- | --- | --- | --- | --- |"""
-MARGIN = 3.0
-
 RANKS = """
 ## Ranks over several datasets
 
@@ -322,32 +303,6 @@ With spreads of "1 to 4", the standard deviation is 1 for the best configuration
 
 | k | datasets | n | spreads | false | power |
 | --- | --- | --- | --- | --- | --- |"""
-
-
-def declared(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> tuple[Bools, Floats]:
-    """Return which configurations are declared equivalent to the leader, and their true distances from the leader.
-
-    Both have the shape (sweeps, k - 1).
-    """
-    means = np.broadcast_to(np.array(scenario.means), (sweeps, scenario.k))
-    ((table, order, _),) = Sweeps(simulated(scenario, sweeps, rng), means).comparable()
-    found, means = first_against_others(table), np.take_along_axis(means, order, axis=1)
-    p = equivalence_p(found.points, found.error, found.df, MARGIN, comb(scenario.k, 2))
-    return p <= LEVEL, np.abs(means[:, :1] - means[:, 1:])
-
-
-def equivalence_rows(sweeps: int, seed: int) -> Iterator[tuple[str, bool]]:
-    """Yield the rows of the table of equivalence, each with whether the goal is reached."""
-    cases = product((2, 4, 10), (3, 5, 10), (True, False), ("equal", "1 to 4", "4 to 1"))
-    for number, (k, n, paired, spreads) in enumerate(cases):
-        rng = np.random.default_rng(seed * 1000 + number)
-        sds = {"equal": (), "1 to 4": tuple(np.geomspace(1, 4, k)), "4 to 1": tuple(np.geomspace(4, 1, k))}[spreads]
-        others = (0.0, *[-MARGIN] * (k - 1))
-        equivalent, distance = declared(Scenario("one best", others, n, sds, paired), sweeps, rng)
-        false = 100 * (equivalent & (distance >= MARGIN)).any(axis=-1).mean()
-        shown = 100 * declared(Scenario("equal", equal(k), n, sds, paired), sweeps, rng)[0].mean()
-        seeds = "same" if paired else "other"
-        yield f"| {k} | {n} | {seeds} | {spreads} | {false:.1f} | {shown:.1f} |", bool(false <= MOST_FALSE)
 
 
 def on_each(gaps: Sequence[float], k: int, n: int, spreads: str, sweeps: int, rng: np.random.Generator) -> Bools:

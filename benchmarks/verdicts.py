@@ -27,13 +27,11 @@ from benchmarks.simulated import Source
 from benchmarks.studies import (
     BEST_PER,
     DATASETS,
-    EQUIVALENCE,
     INTERACTIONS,
     RANKS,
     VALUES,
     best_per_rows,
     dataset_rows,
-    equivalence_rows,
     interaction_rows,
     rank_rows,
     value_rows,
@@ -284,7 +282,7 @@ def main() -> None:
     missed += [f"{row.size} {row.name}: {row.worst:.2f}" for rows in found.values() for row in rows if row.missed]
     flags = (INTERACTIONS, interaction_rows), (VALUES, value_rows), (BEST_PER, best_per_rows)
     images = (NEW_IMAGES, new_image_rows), (BEST_EPOCH, best_epoch_rows)
-    studies = (EQUIVALENCE, equivalence_rows), (DATASETS, dataset_rows), (RANKS, rank_rows)
+    studies = (DATASETS, dataset_rows), (RANKS, rank_rows)
     for title, rows in (*flags, *studies, *images):
         say(title)
         for line, good in rows(2 * sweeps, asked.seed):

@@ -36,7 +36,6 @@ SWEEPS = {
 FILES = {
     "leaderboard.pdf": ("grid",),
     "curves.pdf": ("grid", "figure=curves"),
-    "numeric.pdf": ("grid", "figure=numeric"),
     "interaction.pdf": ("grid", "figure=interaction", "flags=activation,optimizer.lr"),
     "parameters.pdf": ("widths", "figure=parameters"),
     "history.pdf": ("search", "figure=history"),
