@@ -10,8 +10,8 @@
 
 To train on the datasets, run
 
-    lenet-train dataset=folder data_root=samples dataset.folder=set dataset.val_size=30 dataset.shows=things
-        batch_size=10 num_epoch=10
+    lenet-train dataset=folder data_root=samples dataset.folder=set dataset.val_size=30 batch_size=10
+        num_epoch=10
     lenet-train dataset=folder data_root=samples dataset.folder=colors dataset.name=colors dataset.channels=3
         dataset.val_size=200 dataset.stratified=true batch_size=20 num_epoch=5
 """

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import samples
 
-TRAIN = "dataset=folder data_root=samples dataset.folder=set dataset.val_size=30 dataset.shows=things batch_size=10"
+TRAIN = "dataset=folder data_root=samples dataset.folder=set dataset.val_size=30 batch_size=10"
 
 
 @pytest.mark.slow(seconds=5)

@@ -18,7 +18,7 @@ from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, PredictConfig, knobs, within
+from lenet_exp.config.schema import ALWAYS, NEUTRAL, REMOVED, Config, PredictConfig, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -47,6 +47,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
         task = OmegaConf.masked_copy(task, [str(k) for k in task if k != "hydra"])
     try:
         OmegaConf.set_struct(task, False)
+        _drop_removed(task)
         for flag in (flag for flag in _OPTIONS if schema is Config and flag not in task):
             task[flag] = _OPTIONS[flag]
         for flag in (flag for flag, kind, _ in knobs(schema) if str(kind).startswith("list[str]")):
@@ -62,6 +63,14 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     except OverflowError as e:
         flag = _flag_beyond_floats(task, schema)
         raise ConfigError(f"{flag}={_raw(task, flag)}: must be a finite number") from e
+
+
+def _drop_removed(task: DictConfig) -> None:
+    """Drop removed flags, which option files for older releases set."""
+    for flag in REMOVED:
+        section, _, name = flag.partition(".")
+        if OmegaConf.is_dict(task.get(section)):
+            task[section].pop(name, None)
 
 
 def _flag_beyond_floats(task: DictConfig, schema: type) -> str:

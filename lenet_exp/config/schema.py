@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
@@ -58,14 +58,6 @@ class Reader(StrEnum):
     cifar = "cifar"
     arrays = "arrays"
     digits = "digits"
-
-
-class PictureContent(StrEnum):
-    """Kinds of content in the user's own pictures."""
-
-    digits = "digits"
-    writing = "writing"
-    things = "things"
 
 
 class ScheduleShape(StrEnum):
@@ -184,10 +176,6 @@ class Dataset:
     )
     exact_classes: bool = setting("one output per class (false: at least 10 outputs)", neutral=False)
     picture_box: int = setting("pictures: longer side of the object in a 28x28 image, in pixels", ge=4, le=28)
-    shows: PictureContent = setting(
-        "how lenet-predict prepares pictures: as digits, writing (one character), or things",
-        neutral=PictureContent.writing,
-    )
     val_size: int = setting("number of validation images, split off the training set with split_seed", ge=1)
     stratified: bool = setting("split off the same fraction of each class for validation", neutral=False)
     train_size: int | None = setting("number of training images (null: all remaining images)", ge=1)
@@ -467,6 +455,15 @@ def with_value(config: Any, flag: str, value: Any) -> Any:
     head, _, rest = flag.partition(".")
     changed = {head: with_value(value_of(config, head), rest, value) if rest else value}
     return {**config, **changed} if isinstance(config, dict) else replace(config, **changed)
+
+
+# Flags of release 0.3 that its stored sweeps and the user's own option files may still set.
+REMOVED = ("dataset.shows",)
+
+
+def without_removed(overrides: Sequence[str]) -> list[str]:
+    """Return stored overrides without those of removed flags."""
+    return [o for o in overrides if o.lstrip("+~").partition("=")[0] not in REMOVED]
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:

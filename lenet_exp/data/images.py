@@ -252,7 +252,7 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
 
 
 # Flags that do not change how a dataset's files are read.
-_HOW_USED = ("val_size", "train_size", "stratified", "exact_classes", "picture_box", "shows")
+_HOW_USED = ("val_size", "train_size", "stratified", "exact_classes", "picture_box")
 _DOWNLOAD = ("mirrors", "archive", "archive_md5")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.config.schema import Config, EngineName, without_removed
 from lenet_exp.folders.digests import redacted, verified, with_digest
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
@@ -75,7 +75,7 @@ def job_from_json(value: Any, outputs: Path) -> Job:
     """
     job = read_as(Job, redacted(verified(value)))
     job.other.pop("digest", None)
-    return replace(job, outputs=outputs)
+    return replace(job, outputs=outputs, overrides=without_removed(job.overrides))
 
 
 def job_to_json(job: Job) -> Any:

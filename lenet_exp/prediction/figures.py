@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from lenet_exp.files import Json, user_path, write_output_file
-from lenet_exp.prediction.pictures.classify import Classification
+from lenet_exp.prediction.pictures import Classification
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.training.score import Score, named_matrix
 
@@ -45,7 +45,7 @@ def pictures_table(answers: list[Classification], names: list[str]) -> Rows:
         {
             "image": str(a.picture.path),
             "class": names[a.label],
-            "dark_on_light": a.picture.inverted,
+            "dark_on_light": a.picture.inverted is True,
             **{f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)},
         }
         for a in answers

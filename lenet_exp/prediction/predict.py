@@ -18,9 +18,9 @@ from lenet_exp.files import Json, output_path
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.evaluation import print_score, save_picture, score_and_log, times
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures.classify import Classification, Picture, classify, find_pictures, read_picture
-from lenet_exp.prediction.pictures.seen import seen_figure, short_name
+from lenet_exp.prediction.pictures import Classification, Picture, classify, find_pictures, read_picture
 from lenet_exp.prediction.score import dataset_for
+from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import png
 from lenet_exp.tracking.models.load import TrainedModel, load_model
 
@@ -97,8 +97,8 @@ def _print_answer(answer: Classification, names: list[str]) -> None:
     picture = answer.picture
     ranked = sorted(range(len(names)), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
-    kind = f"read as {'dark on light' if picture.inverted else 'light on dark'}"
-    kind = "in color" if picture.frame.ndim == 3 else kind
+    kinds = {None: "only scaled", True: "read as dark on light", False: "read as light on dark"}
+    kind = kinds[picture.inverted]
     print(printable(f"{picture.path}: {names[answer.label]}  ({chances}; {kind})"))
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from lenet_exp.config.check import check_address
 from lenet_exp.config.compose import typed
 from lenet_exp.config.quick import Compose
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Config, without_removed
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import RESUMABLE, config_dir_of, resume_command
 from lenet_exp.folders.find import find_sweep
@@ -100,7 +100,8 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
     now = [o for o in now if _key(o) != "sweep.resume"]
     replaced = {_key(o) for o in now}
     # Stored overrides are without flags of the sweep, unless somebody changed the file.
-    kept = [o for o in plan.overrides if _key(o) not in replaced | {"tracking.uri"} and not _key(o).startswith("sweep")]
+    stored = without_removed(plan.overrides)
+    kept = [o for o in stored if _key(o) not in replaced | {"tracking.uri"} and not _key(o).startswith("sweep")]
     if "tracking.uri" not in replaced and (uri := _uri(given, plan.tracking_uri)) is not None:
         kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
     hidden = next((o for o in kept if "***" in o), None)

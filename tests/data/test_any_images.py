@@ -22,7 +22,7 @@ from lenet_exp.data.images import load_training_data, with_class_names
 from lenet_exp.data.readers import CIFAR_RECORD, read_images
 from lenet_exp.data.split import split_indices
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import read_picture
+from lenet_exp.prediction.pictures import read_picture
 from tests.data.idx import pictures, png, write_idx
 
 COLOR = ("dataset=folder", "dataset.channels=3", "dataset.val_size=100")
@@ -69,18 +69,21 @@ def test_images_of_any_size_are_scaled_and_padded_with_black(colors, tmp_path):
 
 
 @pytest.mark.parametrize("size", [None, 24])
-def test_predicted_image_is_prepared_like_a_training_image(size, tmp_path):
-    """The image is not square, and its EXIF data rotate it."""
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 15, 3), np.uint8)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_predicted_image_is_prepared_like_a_training_image(channels, size, tmp_path):
+    """The image is not square, light in the middle or at the edge, and its EXIF data rotate it."""
+    shape = (60, 15) if channels == 1 else (60, 15, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = 6 if channels == 3 or size is not None else 1  # releases before 0.3 did not rotate other pictures
     (tmp_path / "train" / "a").mkdir(parents=True)
     Image.fromarray(pixels).save(tmp_path / "train" / "a" / "0.png", exif=exif)
-    dataset = with_class_names(folder(tmp_path, f"dataset.image_size={size or 'null'}")).dataset
-    raw = read_images(dataset, "anywhere", "train").images
+    overrides = (f"dataset.image_size={size or 'null'}", f"dataset.channels={channels}")
+    dataset = with_class_names(folder(tmp_path, *overrides)).dataset
+    raw = read_images(dataset, "anywhere", "train")
     picture = read_picture(tmp_path / "train" / "a" / "0.png", dataset)
-    assert torch.equal(picture.frame, raw[0])
-    assert raw.shape == ((1, 3, 15, 60) if size is None else (1, 3, 24, 24))
+    assert torch.equal(picture.frame, raw.images[0])
+    assert picture.inverted is None
 
 
 @pytest.mark.parametrize(

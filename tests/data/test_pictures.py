@@ -11,7 +11,7 @@ from PIL import Image
 from lenet_exp.data.pictures import FORMATS, open_picture
 from lenet_exp.data.readers import PICTURES, read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import read_picture
+from lenet_exp.prediction.pictures import read_picture
 from tests.data.idx import png
 from tests.data.test_trust import dataset
 from tests.tools.configs import compose

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures.classify import Picture, classify, read_picture
+from lenet_exp.prediction.pictures import Picture, classify, read_picture
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 from tests.prediction.drawn import STROKES, STYLES, Style, draw
@@ -37,7 +37,7 @@ def test_drawing_becomes_light_on_dark_20_pixels_wide_and_centered(digit, style,
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in {18, 19, 20}
     center = [np.average(np.arange(28), weights=frame.sum(axis)) for axis in (1, 0)]
     assert np.abs(np.array(center) - 13.5).max() <= 1
-    assert frame.max() == 255
+    assert frame.max() > 200
     assert frame[0].max() < 60  # the background is dark
 
 
@@ -53,26 +53,25 @@ def test_digits_with_thin_and_thick_strokes_are_recognized(side, width, backgrou
     assert labels([prepared(draw(digit, style, tmp_path / str(digit))) for digit in STROKES]) == list(STROKES)
 
 
-def test_drawing_contains_separate_strokes_without_specks(tmp_path):
+def test_drawing_contains_separate_strokes(tmp_path):
     pixels = np.full((100, 100), 255, np.uint8)
     pixels[20:80, 30:40] = pixels[20:28, 50:70] = 0
-    Image.fromarray(pixels).save(tmp_path / "clean.png")
-    pixels[95:97, 95:97] = 0
-    Image.fromarray(pixels).save(tmp_path / "speck.png")
-    clean, speck = (prepared(tmp_path / name).frame for name in ("clean.png", "speck.png"))
-    assert clean[:, 20:].any()
-    assert torch.equal(clean, speck)
+    Image.fromarray(pixels).save(tmp_path / "two.png")
+    frame = prepared(tmp_path / "two.png").frame
+    columns = frame.amax(dim=0) > 60
+    assert columns.diff().sum() == 4
 
 
 def test_pictures_in_form_of_training_images_are_unchanged(real_data, tmp_path):
     raw = read_images(compose(["dataset=mnist"]).dataset, real_data, "test")
     images = raw.images[:200].reshape(-1, 28, 28)
     read = []
-    for i, image in enumerate(images):
-        Image.fromarray(image.numpy()).save(tmp_path / "exported.png")
-        read.append(prepared(tmp_path / "exported.png"))
-        assert torch.equal(read[i].frame, image)
-    assert np.mean(np.array(labels(read)) == raw.labels[:200].numpy()) > 0.98
+    for image in images:
+        for exported in (image, 255 - image):
+            Image.fromarray(exported.numpy()).save(tmp_path / "exported.png")
+            read.append(prepared(tmp_path / "exported.png"))
+            assert torch.equal(read[-1].frame, image)
+    assert np.mean(np.array(labels(read)) == raw.labels[:200].repeat_interleave(2).numpy()) > 0.98
 
 
 @pytest.mark.parametrize("move", [(0, 4), (-4, 0)])

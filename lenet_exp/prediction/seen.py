@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lenet_exp.prediction.pictures.classify import Picture
+from lenet_exp.prediction.pictures import Picture
 from lenet_exp.reports.escape import no_math
 
 COLUMNS = 5
