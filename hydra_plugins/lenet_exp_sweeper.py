@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch
     from lenet_exp.sweeps.launching import HydraLaunching
 
-OF_CONFIRMATION = ("hydra/launcher", "hydra.launcher.", "sweep.on_end=", "sweep.webhook=")  # flags passed on to it
+OF_CONFIRMATION = ("hydra/launcher", "hydra.launcher.", "sweep.on_end=")  # flags passed on to it
 
 
 @dataclass

@@ -89,11 +89,7 @@ def full_uri(name: str, *known: str | None) -> str:
 
 
 def hide_password(text: str) -> str:
-    """Return a text with the user, password, and query of every address replaced by `***`.
-
-    The path of the address in `sweep.webhook=` is also replaced.
-    """
-    text = _WEBHOOK.sub(rf"\1/{HIDDEN}", text)
+    """Return a text with the user, password, and query of every address replaced by `***`."""
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 
@@ -102,6 +98,3 @@ def hide_password(text: str) -> str:
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
 # Errors from requests show the address without the server: `url: /path?query`.
 _QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")
-_WEBHOOK = re.compile(
-    r"""(\bsweep(?:\.webhook=|={.*?webhook: ?)(?>(?:[^\s/]*//)?)[^\s/?#'"]*)[/?#](?!\*)[^\s'"]*[^\s'":]"""
-)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import typed
-from lenet_exp.config.schema import HOOKS, value_of
+from lenet_exp.config.schema import HOOK, value_of
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
 from lenet_exp.stopping import Terminated
 from lenet_exp.waiting import print_waiting
@@ -35,7 +35,7 @@ def train(cfg: DictConfig) -> float:
     log_to_console()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
-    for flag in ("sweep.resume", *HOOKS):
+    for flag in ("sweep.resume", HOOK):
         if (value := value_of(config, flag)) is not None:
             which = f"{flag}={shlex.quote(value)}"
             raise ConfigError(f"{which}: requires -m; run: lenet-train -m {which}")

@@ -297,10 +297,9 @@ class Sweep:
     on_end: str | None = setting(
         "shell command to run at the end; reads a JSON summary from stdin (null: none)", neutral=None
     )
-    webhook: str | None = setting("http(s) address to send a JSON summary to at the end (null: none)", neutral=None)
 
 
-HOOKS = ("sweep.on_end", "sweep.webhook")  # configurations of jobs omit them; only the present command can set them
+HOOK = "sweep.on_end"  # configurations of jobs omit it; only the present command can set it
 
 
 @dataclass
@@ -458,7 +457,7 @@ def with_value(config: Any, flag: str, value: Any) -> Any:
 
 
 # Flags of release 0.3 that its stored sweeps and the user's own option files may still set.
-REMOVED = ("dataset.shows",)
+REMOVED = ("dataset.shows", "sweep.webhook")
 
 
 def without_removed(overrides: Sequence[str]) -> list[str]:

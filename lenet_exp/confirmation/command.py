@@ -10,7 +10,7 @@ from pathlib import Path
 from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirm import ConfirmationPlan, plan
 from lenet_exp.config.compose import quoted
-from lenet_exp.config.schema import HOOKS
+from lenet_exp.config.schema import HOOK
 from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import config_dir_of
@@ -141,7 +141,7 @@ def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
 def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
     """Return the columns as the overrides of a single sweep, with new seeds and, if the split was swept, new splits."""
     fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
-    left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT} | {"sweep=", *(f"{hook}=" for hook in HOOKS)}
+    left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT} | {"sweep=", f"{HOOK}="}
     kept = {k: v for k, v in columns.items() if k.lstrip("+") not in left_out}
     if uri is not None:
         kept["tracking.uri="] = [uri]

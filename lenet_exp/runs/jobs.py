@@ -19,7 +19,7 @@ from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, withou
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import HOOKS, LENET5, Config, EngineName, value_of
+from lenet_exp.config.schema import HOOK, LENET5, Config, EngineName, value_of
 from lenet_exp.config.targets import keywords, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
@@ -144,7 +144,7 @@ def freeze_jobs(
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
-        left_out = (*HOOKS, "init_from=") if config.init_from else HOOKS
+        left_out = (HOOK, "init_from=") if config.init_from else (HOOK,)
         overrides = [o for o in overrides if not o.lstrip("+").startswith(left_out)]
         overrides += [f"init_from={quoted(config.init_from)}"] if config.init_from else []
         values, chosen = swept_values(swept, overrides), choose_engine(config)
@@ -261,6 +261,6 @@ def _with_absolute_paths(config: Config) -> Config:
 
 
 def _frozen(config: Config) -> Config:
-    """Return a copy of the configuration without passwords and hooks."""
+    """Return a copy of the configuration without passwords and the command in `sweep.on_end`."""
     tracking = replace(config.tracking, uri=frozen_uri(config.tracking.uri))
-    return replace(config, tracking=tracking, sweep=replace(config.sweep, on_end=None, webhook=None))
+    return replace(config, tracking=tracking, sweep=replace(config.sweep, on_end=None))

@@ -17,7 +17,7 @@ from lenet_exp.machine import now_ms, user
 from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
-from lenet_exp.sweeps.hooks import run_hooks
+from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.repair import close_in_store
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.usable import database_state
@@ -90,7 +90,7 @@ def print_complete(sweep: SweepFolder, jobs: Sequence[Job], config: Config) -> b
     results = job_results(sweep, jobs, now_ms())
     print_sweep(results, 0.0, sweep, compare_sweep(sweep, results))
     print(f"view in MLflow: lenet-ui sweep={sweep.id}", flush=True)
-    run_hooks(sweep, results, config, outcome=Outcome.finished, seconds=0.0)
+    run_hook(sweep, results, config, outcome=Outcome.finished, seconds=0.0)
     return all(r.outcome.ended_well for r in results)
 
 

@@ -16,7 +16,7 @@ from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.own_code import codes, refresh, with_code
 from lenet_exp.config.quick import QuickComposer
-from lenet_exp.config.schema import HOOKS, Config
+from lenet_exp.config.schema import HOOK, Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.code_folder import code_of
@@ -75,9 +75,9 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
     lines = [str(o.input_line) for o in overrides]
     for note in without_effect(configs):
         log.info("%s", note)
-    for hook in HOOKS if confirms else ():  # its option files can come from stored overrides
-        if not any(line.startswith(f"{hook}=") for line in lines):
-            setattr(configs[0].sweep, hook.removeprefix("sweep."), None)
+    # The option files of a confirmation can come from stored overrides, whose command must not run.
+    if confirms and not any(line.startswith(f"{HOOK}=") for line in lines):
+        configs[0].sweep.on_end = None
     of_runs = [o for o in lines if not o.lstrip("+").startswith("sweep.") or o.lstrip("+").startswith(MAKES_JOBS)]
     return GridPlan(
         sweep=sweep_of(configs[0].tracking.experiment, frozen),

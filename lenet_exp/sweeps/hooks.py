@@ -1,6 +1,6 @@
-"""Announces the end of a sweep to a command (`sweep.on_end`) and to a web server (`sweep.webhook`).
+"""Runs a command at the end of a sweep (`sweep.on_end`).
 
-Both receive the same summary, a JSON object. A failure is one warning, and has no other effect.
+The command receives a summary, a JSON object. A failure is one warning, and has no other effect.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from http.client import responses
 from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
 from threading import Thread
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from lenet_exp.addresses import hide_password, store_name, store_uri
+from lenet_exp.addresses import store_name, store_uri
 from lenet_exp.comparison.compare import compare_sweep
-from lenet_exp.config.schema import HOOKS, Config, value_of
+from lenet_exp.config.schema import HOOK, Config
 from lenet_exp.errors import first_line, printable
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome
@@ -30,23 +28,15 @@ from lenet_exp.reports.words.phrases import verdict
 
 COMMAND_SECONDS = 60.0  # time limit of the command
 KILLED_SECONDS = 1.0  # maximum time for a killed command to end, and to read the last line of a failed command
-POST_SECONDS = 10.0  # time limit of the request
 SHOWN = 200  # maximum number of bytes that are shown of the command's output
 
 log = logging.getLogger("lenet_exp")
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """A handler that follows no redirects, which become errors."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Return None instead of a request."""
-
-
-def run_hooks(
+def run_hook(
     sweep: SweepFolder, results: Sequence[JobResult], config: Config, *, outcome: Outcome, seconds: float
 ) -> None:
-    """Run the command in `sweep.on_end`, and send a summary to the address in `sweep.webhook`; log a line if one fails.
+    """Run the command in `sweep.on_end`, if it is set, and log a line if it fails.
 
     Args:
         sweep: folder of the sweep, which has ended.
@@ -58,23 +48,22 @@ def run_hooks(
     Raises:
         KeyboardInterrupt, Terminated: a signal arrived. The command has been killed.
     """
-    summary: dict[str, Json] = {}
-    for flag, hook in zip(HOOKS, (_run, _post), strict=True):
-        if not (value := value_of(config, flag)):
-            continue
-        try:
-            summary = summary or _summary(sweep, results, config, outcome=outcome, seconds=seconds)
-            failure = hook(value, summary)
-        except Exception as e:
-            failure = first_line(e)
-        if failure:
-            log.warning("%s: %s", hide_password(f"{flag}={value}") if hook is _post else flag, printable(failure))
+    command = config.sweep.on_end
+    if not command:
+        return
+    try:
+        summary = _summary(sweep, results, config, outcome=outcome, seconds=seconds)
+        failure = _run(command, summary)
+    except Exception as e:
+        failure = first_line(e)
+    if failure:
+        log.warning("%s: %s", HOOK, printable(failure))
 
 
 def _summary(
     sweep: SweepFolder, results: Sequence[JobResult], config: Config, *, outcome: Outcome, seconds: float
 ) -> dict[str, Json]:
-    """Return the summary of a sweep, which both hooks receive."""
+    """Return the summary of a sweep, which the command receives."""
     plan, store = sweep.started(), store_name(store_uri(config.tracking.uri, sweep.outputs))
     run_id = plan.mlflow_runs.get(store) if store.startswith("http") else None
     # The terminal shows no verdict for a stopped search, either.
@@ -117,18 +106,3 @@ def _run(command: str, summary: Mapping[str, Json]) -> str:
                 process.wait(KILLED_SECONDS)
     last = "".join(f" ({line})" for line in output.decode(errors="replace").strip().splitlines()[-1:])
     return f"exit status {status if status > 0 else 128 - status}{last}" if status else ""
-
-
-def _post(url: str, summary: Mapping[str, Json]) -> str:
-    """Send a summary to an address. Return why it failed, without the address, or an empty string if it succeeded."""
-    headers = {"Content-Type": "application/json", "User-Agent": "lenet_exp"}
-    request = Request(url, json.dumps(summary).encode(), headers)
-    try:
-        build_opener(_NoRedirects).open(request, timeout=POST_SECONDS).close()
-    except Exception as e:  # its text can contain the address
-        status, cause = getattr(e, "code", None), getattr(e, "reason", e)
-        if isinstance(cause, TimeoutError):
-            return f"no response within {POST_SECONDS:g} s"
-        why = getattr(cause, "strerror", None) or type(cause).__name__
-        return why if status is None else f"{status} {responses.get(status, '')}"
-    return ""

@@ -33,7 +33,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
-from lenet_exp.sweeps.hooks import run_hooks
+from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watcher import watching
@@ -197,7 +197,7 @@ def sweep_session(
         start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
         seconds, results = 0.0, list[JobResult]()
         # The hooks run while no process owns the sweep, so that they can start other commands.
-        after.callback(lambda: run_hooks(sweep, results, config, outcome=outcome, seconds=seconds))
+        after.callback(lambda: run_hook(sweep, results, config, outcome=outcome, seconds=seconds))
         try:
             _begin(session, again)
             yield session

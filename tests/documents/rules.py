@@ -86,8 +86,6 @@ RULES = (
          Way.elsewhere, covered=("tests/test_deploy.py",), check=files_are_there),
     Rule(r"export MLFLOW_", "needs a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",)),
     Rule(r"export WEBHOOK=", "sets a variable of the shell", Way.elsewhere, covered=("tests/sweeps/test_hooks.py",)),
-    Rule(r"lenet-train .*oc\.env:WEBHOOK", "needs a variable of the shell", more=("num_epoch=1", "sweep.dry_run=true"),
-         instead=(("${oc.env:WEBHOOK}", "http://127.0.0.1:9/x"),)),
     Rule(r"sbatch ", "needs a Slurm cluster", Way.elsewhere, covered=("tests/executors/slurm/test_slurm.py",)),
     Rule(r"optuna-dashboard ", "is another program; another test reads the file with Optuna", Way.elsewhere,
          covered=("tests/test_api.py",)),
