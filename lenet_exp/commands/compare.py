@@ -34,7 +34,6 @@
                                          show part of the configurations; the signs are = != < <= > >=
   lenet-compare best_per=activation      compare each activation at its own best values of the other flags
   lenet-compare details=true             also print the effects of flags, interactions, and all notes
-  lenet-compare plain=true               print bars and sentences without terms of statistics, for a class
   lenet-compare by=last                  compare accuracy after the last epoch instead of after the best epoch
 
   tracking.uri=      MLflow store for filter= and for MLflow run IDs of sweeps in other outputs folders
@@ -53,7 +52,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import parse, run_command
-from lenet_exp.errors import ConfigError, printable
+from lenet_exp.errors import ConfigError
 from lenet_exp.files import output_path, write_output_file
 from lenet_exp.reports.words.method import METHOD
 from lenet_exp.waiting import print_status
@@ -78,7 +77,6 @@ KNOWN: dict[str, str | None] = {
     "seeds": None,
     "run": "false",
     "details": "false",
-    "plain": "false",
     "tracking.uri": None,
     "experiment": "lenet_exp",
     "by": "best",
@@ -99,7 +97,7 @@ def compare(arguments: list[str]) -> int:
     flags = None if values["flags"] is None else values["flags"].split(",")
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
-    for key in ("columns", "details", "plain"):
+    for key in ("columns", "details"):
         if values["matrix"] is not None and values[key] != KNOWN[key]:
             raise ConfigError(f"{key}={values[key]}: cannot be combined with matrix=")
     columns = None if values["columns"] is None else values["columns"].split(",")
@@ -128,7 +126,6 @@ def compare(arguments: list[str]) -> int:
         return confirm(values["sweep"], request, run=values["run"] == "true")
     from lenet_exp.reports.files.matrix import matrix_of
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
-    from lenet_exp.reports.words.plain_words import plain_lines
     from lenet_exp.sweeps.comparisons import load_comparisons
 
     comparisons, source = load_comparisons(
@@ -154,11 +151,8 @@ def compare(arguments: list[str]) -> int:
             write_comparison(output, comparisons, source, columns)
             written = [f"report: {output}"]
     for comparison in comparisons:
-        if values["plain"] == "true":
-            print(*map(printable, plain_lines(comparison)), sep="\n")
-        else:
-            print_comparison(comparison, details=values["details"] == "true")
-    print_datasets(comparisons if values["plain"] == "false" else [])
+        print_comparison(comparison, details=values["details"] == "true")
+    print_datasets(comparisons)
     for line in written:
         print(line)
     return 0

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.design import Design
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
@@ -30,7 +29,6 @@ from lenet_exp.reports.terminal.leaderboard import print_comparison
 from lenet_exp.reports.terminal.plain import PlainConsole
 from lenet_exp.reports.words.next_steps import notes
 from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, remark, verdict
-from lenet_exp.reports.words.plain_words import plain_lines
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 
@@ -103,24 +101,6 @@ def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
     assert said == records(found)[1]["verdict"]
     (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")])
     assert remark(found, 1) == "2 pruned"
-
-
-def test_plain_lines_have_a_bar_per_configuration_and_no_statistics(comparison):
-    lines = plain_lines(comparison)
-    bars = {line.split("  ")[1].strip(): line.count("#") for line in lines if "#" in line}
-    assert list(bars.values()) == sorted(bars.values(), reverse=True)
-    assert (max(bars.values()), min(bars.values()), len(bars)) == (40, 4, 4)
-    told = " ".join([*lines, *plain_lines(replace(comparison, design=Design(confirms="first", points=0.01)))])
-    assert [group for group in comparison.groups if comparison.name(group) not in told] == []
-    assert not re.search(r"error rate|confidence|significant|interval|±|p [<=]", told)
-    (none,) = compare_runs([made(0, None, "failed")])
-    assert len(plain_lines(none)) == 1
-
-
-def test_plain_lines_say_that_a_better_configuration_has_a_single_run():
-    several = many([0.9, 0.91, 0.9], activation="selu")
-    lines = [plain_lines(compare_runs([*several, *many([mean], activation="relu")])[0]) for mean in (0.95, 0.8)]
-    assert [any("those with several runs" in line for line in its) for its in lines] == [True, False]
 
 
 def test_narrow_terminal_omits_less_important_columns(comparison, capsys, monkeypatch):
