@@ -19,7 +19,7 @@ PURPOSE = {
     "hydra_plugins": "adapters: Hydra's sweepers and launchers",
     "api": "the Python API",
     "ui": "MLflow's user interface, links into it",
-    "removal": "lenet-sweep rm and clean",
+    "removal": "lenet-sweep rm",
     "confirmation": "tests a leader on new seeds",
     "searches": "plan, trials, samplers, study, seed race",
     "sweeps": "grids, and what every sweep shares",

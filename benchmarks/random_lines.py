@@ -29,7 +29,7 @@ SHORT = ("batch_size=128", "num_epoch=1", "tracking.plots=false", "tracking.mode
 GRIDS = ("seed=1,2", "activation=relu,tanh", "optimizer.lr=0.1,0.01")
 COMMANDS = {"compare": "KNOWN", "export": "FLAGS", "sync": "KNOWN", "reproduce": "KNOWN", "ui": "KNOWN"}
 PREDICT = ("dataset", "trained_model", "sweep", "configurations", "ensemble", "images", "output", "trust")
-SWEEP = ("list", "status", "rm", "stop", "clean", "watch", "nope")
+SWEEP = ("list", "status", "rm", "stop", "watch", "nope")
 VALUES = """
     0 1 -1 2 0.1 1e-3 1e400 nan inf null true false '' x é [1,2] [] {} {a:1} range(3) 1,2 1,x interval(0,1) choice(1,2)
     ${seed} ${oc.env:HOME} ${nope} /dev/null ~/x 'a b' 0x10 1_000 last all none auto cpu cuda best mnist digits relu sgd

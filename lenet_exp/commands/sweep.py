@@ -6,13 +6,11 @@
   lenet-sweep status [sweep=last]  show running and failed runs, their hosts, and the estimated time left
   lenet-sweep watch [sweep=last]   watch a sweep until it ends; exit with status 0 if it finished, otherwise 1
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save checkpoints and can be resumed
-  lenet-sweep clean                show the size of the final training states of all runs, which runs with a larger
+  lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why
+    dry_run=false                  remove the sweep; if the removal is interrupted, rerun the same command to finish it
+  lenet-sweep rm final_states=true
+                                   show the size of the final training states of all runs, which runs with a larger
                                    num_epoch continue; dry_run=false removes them
-  lenet-sweep rm sweep=<which>     show what would be removed or kept on disk and in MLflow, and why; instead of sweep=,
-                                   you can use experiment=<name> (all runs of an MLflow experiment) or run=<which> (a
-                                   run that is not part of a sweep)
-    dry_run=false                  remove the runs; if the removal is interrupted, rerun the same command to finish it
-    mlflow=false                   leave MLflow unchanged (for example, if the store no longer exists)
 
 For sweep=, give 'last', the sweep's ID (or its first few characters), its MLflow run ID, or its folder.
 rm keeps runs that another sweep uses and runs whose model is registered.
@@ -33,14 +31,12 @@ from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.outputs import outputs_dir
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
-REMOVED = ("sweep", "experiment", "run")  # flags that select what rm removes; exactly one must be set
 FLAGS: dict[str, dict[str, str | None]] = {
     "list": {"user": None, "model": None, "tag": None},
     "status": OF_SWEEP,
     "watch": OF_SWEEP,
     "stop": OF_SWEEP,
-    "clean": {"dry_run": "true"},
-    "rm": {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"},
+    "rm": {"sweep": None, "final_states": "false", "dry_run": "true"},
 }
 
 
@@ -55,18 +51,13 @@ def run(arguments: list[str]) -> int:
     log_to_console()
     if action == "rm":
         return rm(values)
-    if action == "clean":
-        from lenet_exp.removal.end_states import remove_end_states
-
-        remove_end_states(outputs_dir(), dry_run=values["dry_run"] == "true")
-        return 0
     return _look_after(action, values)
 
 
 def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.records import Outcome
-    from lenet_exp.removal.target import log_unfinished
+    from lenet_exp.removal.pending import log_unfinished
     from lenet_exp.reports.terminal.sweep_status import matches, print_list, print_status
     from lenet_exp.sweeps.follow import allocation_status, follow
     from lenet_exp.sweeps.repair import repair, repair_all, try_repair
@@ -97,20 +88,23 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
 
 def rm(values: dict[str, str | None]) -> int:
     """Run `lenet-sweep rm` with the values of its flags and return its exit status."""
-    named = [(key, value) for key in REMOVED if (value := values[key]) is not None]
-    if len(named) != 1:
-        raise ConfigError("rm: requires exactly one of: sweep=, experiment=, run=")
-    ((key, which),) = named
-    dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
-    from lenet_exp.removal.remove import remove, show
-    from lenet_exp.removal.target import find_removal_target
+    which = values["sweep"]
+    final_states = values["final_states"] == "true"
+    dry_run = values["dry_run"] == "true"
+    if (which is not None) == final_states:
+        raise ConfigError("rm: requires exactly one of: sweep=, final_states=true")
+    from lenet_exp.removal.pending import find_removal
+    from lenet_exp.removal.remove import remove, remove_final_states, show
 
-    target = find_removal_target(key, which)
+    if which is None:
+        remove_final_states(outputs_dir(), dry_run=dry_run)
+        return 0
+    pending = find_removal(which)
     if not dry_run:
-        return remove(target, mlflow=mlflow)
-    which = target.pending.name if which == "last" else which  # `last` could mean a different sweep later
-    without = "" if mlflow else " mlflow=false"
-    return show(target, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
+        return remove(pending)
+    same = pending.name if which == "last" else which  # `last` could mean a different sweep later
+    show(pending, command=f"lenet-sweep rm sweep={shlex.quote(same)} dry_run=false")
+    return 0
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Implements `lenet-sweep rm` and `lenet-sweep clean`: removes sweeps, runs, and final training states."""
+"""Implements `lenet-sweep rm`: removes sweeps with their runs, or the final training states of all runs."""

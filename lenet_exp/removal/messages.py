@@ -19,10 +19,12 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     """Print what is removed, what stays, and why it stays.
 
     Args:
-        done: whether the target is actually removed; if not, this is a dry run.
+        done: whether the sweep is actually removed; if not, this is a dry run.
     """
-    went, going, sweeps = "removed" if done else "would remove", plan.all_going(), plan.all_sweeps()
-    print(printable(plan.target.words))
+    went = "removed" if done else "would remove"
+    going = plan.all_going()
+    sweeps = plan.all_sweeps()
+    print(printable(plan.words))
     folders = [number_of(len(sweeps), "sweep folder")] if sweeps else []
     folders += [number_of(len(going), "run folder")] if going else []
     if folders:

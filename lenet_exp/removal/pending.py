@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.files import open_lock
+from lenet_exp.files import open_lock, user_path
+from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.owner import Owner, move_away
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.outputs import outputs_dir
 
 FOLDER = "removing"
+
+log = logging.getLogger("lenet_exp")
 
 
 class PendingRemoval:
@@ -28,7 +33,7 @@ class PendingRemoval:
 
     Args:
         outputs: path of the outputs folder.
-        name: name of the folder: the ID of the sweep or run, or a name derived from the experiment.
+        name: name of the folder: the ID of the sweep. Release 0.3 could also remove runs and experiments.
     """
 
     def __init__(self, outputs: Path, name: str) -> None:
@@ -88,6 +93,39 @@ def pending_removals(outputs: Path) -> list[PendingRemoval]:
     """Return the interrupted removals in an outputs folder."""
     found = [PendingRemoval(outputs, path.name) for path in sorted((outputs / FOLDER).glob("*"))]
     return [pending for pending in found if pending.is_started]
+
+
+def find_removal(which: str) -> PendingRemoval:
+    """Return the removal of a sweep, which may have been interrupted.
+
+    Args:
+        which: the sweep as the user typed it; `last` is an interrupted removal, if there is one.
+
+    Raises:
+        ConfigError: the sweep is not found, or another removal was interrupted and must be finished first.
+    """
+    path = user_path(which).absolute()
+    is_path = "/" in which and path.parent.name == "sweeps"
+    outputs = path.parent.parent if is_path else outputs_dir()
+    interrupted = pending_removals(outputs)
+    for pending in interrupted:
+        if which == "last" or (len(path.name) >= 4 and pending.name.startswith(path.name)):
+            return pending
+    if interrupted:
+        first = interrupted[0]
+        raise ConfigError(f"sweep={which}: finish the interrupted removal of {first.name} first: {_again(first)}")
+    sweep = find_sweep(which)
+    return PendingRemoval(sweep.outputs, sweep.id)
+
+
+def log_unfinished(outputs: Path) -> None:
+    """Log a warning for each interrupted removal, with the command that finishes it."""
+    for pending in pending_removals(outputs):
+        log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending))
+
+
+def _again(pending: PendingRemoval) -> str:
+    return f"lenet-sweep rm sweep={pending.name} dry_run=false"
 
 
 @contextmanager

@@ -96,36 +96,43 @@ def changes_in(
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
     parents = {s.started().mlflow_runs[store.name]: s for s in sweeps if store.name in s.started().mlflow_runs}
     found = _find(store, [*folders, *parents])
-    kept = {
-        run_id: f"its sweep is in a different outputs folder ({found[run_id].data.tags.get('sweep_folder')})"
-        for run_id, sweep in parents.items()
-        if run_id in found and not _is_of(found[run_id], sweep, store)
-    }
-    removed = {run_id for run_id in parents if run_id in found and run_id not in kept}
-    others = _find(store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed)
     delete: list[Run] = []
     leave: list[Run] = []
-    registered = registered_in(store)
-    models, places = {}, {folder.path for folder in staying}
+    kept: dict[str, str] = {}
+    registered: dict[str, str] = {}
+
+    delete_last: list[Run] = []
+    for run_id, sweep in parents.items():
+        run = found.get(run_id)
+        if run is not None and _is_of(run, sweep, store):
+            delete_last.append(run)
+        elif run is not None:
+            kept[run_id] = f"its sweep is in a different outputs folder ({run.data.tags.get('sweep_folder')})"
+    removed = {run.info.run_id for run in delete_last}
+
+    models = registered_in(store)
+    other_sweeps = _find(store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed)
+    paths_staying = {folder.path for folder in staying}
     for run_id, folder in folders.items():
         run = found.get(run_id)
         if run is None:
             continue
-        if folder.path in places:
+        if folder.path in paths_staying:
             leave.append(run)
             continue
-        using = [sweep for sweep in _sweeps(run) if sweep in others]
-        which = [registered[key] for key in (run_id, *_models(run)) if key in registered]
-        if which:
-            kept[run_id] = models[folder.id] = f"its model is registered as {which[0]}"
-        elif using:
-            kept[run_id] = f"also used by the sweep with MLflow run {using[0]}"
+        names = [models[key] for key in (run_id, *_models(run)) if key in models]
+        users = [sweep for sweep in _sweeps(run) if sweep in other_sweeps]
+        if names:
+            kept[run_id] = registered[folder.id] = f"its model is registered as {names[0]}"
+        elif users:
+            kept[run_id] = f"also used by the sweep with MLflow run {users[0]}"
         elif run.data.tags.get("run_folder") != folder.id or _is_adopted(folder):
             kept[run_id] = "trained in a different outputs folder"
-        (delete if run_id not in kept else leave).append(run)
-    return Changes(
-        store, [*delete, *(found[run_id] for run_id in removed)], leave, removed, kept=kept, registered=models
-    )
+        if run_id in kept:
+            leave.append(run)
+        else:
+            delete.append(run)
+    return Changes(store, [*delete, *delete_last], leave, removed, kept=kept, registered=registered)
 
 
 def apply(changes: Changes) -> None:

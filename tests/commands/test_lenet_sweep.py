@@ -20,7 +20,7 @@ def lenet_sweep(*arguments: str, outputs: Path) -> Done:
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        ([], "list, status, watch, stop, clean, rm"),
+        ([], "list, status, watch, stop, rm"),
         (["Status"], "mean status?"),
         (["list", "sweep=last"], "sweep=last: "),
         (["status", "--sweep=last"], "mean sweep=?"),

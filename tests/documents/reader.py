@@ -135,8 +135,6 @@ class Reader(contextlib.ExitStack):
             case Need.network:
                 network = text.partition("trained_model=")[2].partition("-")[0]
                 self._made(f"lenet-train dataset=digits num_epoch=1 model={network}")
-            case Need.experiment:
-                self._made(f"lenet-train {SMALL} tracking.{text.split()[2]}")
 
     def _start_sweep(self) -> None:
         """Start a sweep, and return while it trains."""

@@ -29,7 +29,6 @@ class Need(StrEnum):
     sweep = "a sweep"
     seeds = "a sweep over configurations and seeds, the last one"
     running = "a sweep that runs"
-    experiment = "a run of the experiment that the command names"
     network = "a run of the network that the command names"
 
 
@@ -129,7 +128,6 @@ RULES = (
     Rule(r"lenet-sweep list tag=", "needs a sweep with this tag", needs=Need.sweep, instead=(("tag=note=first ", ""),)),
     Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep that has finished", needs=Need.seeds),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
-    Rule(r"lenet-sweep rm experiment=", "needs a separate experiment", needs=Need.experiment),
     Rule(r"lenet-sweep\b", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-ui\b", "runs until Ctrl-C", Way.stays, needs=Need.sweep),
 )  # fmt: skip

@@ -139,24 +139,27 @@ def test_rm_sweep_keeps_runs_shared_with_another_sweep(swept, main):
     assert len(runs(store, "sweep")) == 2
 
 
-def test_rm_sweep_with_no_store_keeps_shared_runs(swept, main):
-    assert main(*swept.line, "mlflow=false", program="sweep").returncode == 0
+def test_rm_sweep_with_missing_database_keeps_shared_runs(swept, main):
+    database = swept.outputs / DATABASE
+    elsewhere = swept.outputs / "elsewhere.db"
+    database.rename(elsewhere)
+    done = succeeded(main(*swept.line, program="sweep"))
+    elsewhere.rename(database)
+    assert f"  note: sqlite:///{database}: " in done.stdout
     left = {path.name for path in (swept.outputs / "runs").iterdir()}
     assert left & set(swept.runs.values()) == {swept.runs[1], swept.runs[2]}
 
 
-def test_rm_experiment_keeps_only_champion(swept, main):
-    champion = next(run for run in swept.mlflow().values() if run.data.params["seed"] == "9")
-    done = succeeded(main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep"))
-    folder = champion.data.tags["run_folder"]
+def test_rm_keeps_only_champion_of_sweep(swept, main):
+    succeeded(lenet_train(*HERE, "num_epoch=12", "seed=9,10", outputs=swept.outputs))
+    sweep = all_sweeps(swept.outputs)[0]
+    jobs = sweep.jobs()
+    done = succeeded(main("rm", f"sweep={sweep.id}", "dry_run=false", program="sweep"))
     (stays,) = lines_that("kept", done)
-    assert stays.startswith(folder[:8])
     assert "lenet5-digits" in stays
-    assert [path.name for path in (swept.outputs / "runs").iterdir()] == [folder]
-    assert list((swept.outputs / "sweeps").iterdir()) == []
-    (left,) = runs(client(swept.outputs))
-    assert left.info.run_id == champion.info.run_id
-    assert runs(client(swept.outputs), "sweep") == []
+    (champion,) = [job.run for job in jobs if job.folder.path.exists()]
+    assert stays.startswith(champion[:8])
+    assert not sweep.path.exists()
     assert main(program="sync").stdout == NOTHING
     assert main("dataset=digits", program="predict").returncode == 0
 
@@ -203,13 +206,14 @@ def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
     swept.second.save(confirms=swept.first.id, points=1.0)
     before = tree(swept.outputs)
     for typed, names in (
-        ((), "sweep=, experiment=, run="),
-        (("sweep=last", "run=last"), "sweep=, experiment=, run="),
+        ((), "sweep=, final_states=true"),
+        (("sweep=last", "final_states=true"), "sweep=, final_states=true"),
+        (("run=last",), "run=last: unknown flag"),
+        (("experiment=lenet_exp",), "experiment=lenet_exp: unknown flag"),
+        (("sweep=last", "mlflow=false"), "mlflow=false: unknown flag"),
         (("sweep=last", "yes=true"), "yes=true"),
         (("sweep=last", "dry_run=no"), "dry_run=no"),
         (("sweep=abcd1234",), "abcd1234"),
-        (("run=abcd1234",), "abcd1234"),
-        (("experiment=lenet",), "experiment=lenet"),
         ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # the second sweep confirms the first
     ):
         refused(main("rm", *typed, program="sweep"), names, program="sweep")
@@ -220,18 +224,22 @@ def test_rm_refuses_needed_or_unknown_sweeps_in_one_line(swept, main):
     assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
 
 
-def test_rm_run_removes_single_run_but_keeps_run_of_sweep(swept, main):
+def test_interrupted_removal_of_single_run_by_release_0_3_is_finished(swept, main):
+    """Release 0.3 also removed single runs and experiments."""
     store = client(swept.outputs)
     store.delete_registered_model("lenet5-digits")
-    lone = next(run.data.tags["run_folder"] for run in swept.mlflow().values() if run.data.params["seed"] == "9")
-    (stays,) = lines_that("kept", main("rm", f"run={swept.runs[0]}", "dry_run=false", program="sweep"))
-    assert swept.first.id in stays
-    assert main("rm", f"run={lone[:8]}", "dry_run=false", program="sweep").returncode == 0
-    assert {path.name for path in (swept.outputs / "runs").iterdir()} == set(swept.runs.values())
-    assert len(runs(store)) == 3
+    (alone,) = [run for run in swept.mlflow().values() if run.data.params["seed"] == "9"]
+    run = alone.data.tags["run_folder"]
+    (swept.outputs / "removing" / run / "runs").mkdir(parents=True)
+    (swept.outputs / "runs" / run).rename(swept.outputs / "removing" / run / "runs" / run)
+    command = f"lenet-sweep rm sweep={run} dry_run=false"
+    assert command in main("list", program="sweep").stderr
+    succeeded(main(*command.split()[1:], program="sweep"))
+    assert not (swept.outputs / "removing").exists()
+    assert alone.info.run_id not in [left.info.run_id for left in runs(store)]
 
 
-def test_rm_sweep_keeps_run_trained_before_sweep_until_rm_run(swept, main):
+def test_rm_sweep_keeps_run_trained_before_sweep(swept, main):
     for line in ((*QUICK, "seed=5"), (*HERE, "seed=5,6")):
         assert lenet_train(*line, outputs=swept.outputs).returncode == 0
     sweep = all_sweeps(swept.outputs)[0]
@@ -239,13 +247,10 @@ def test_rm_sweep_keeps_run_trained_before_sweep_until_rm_run(swept, main):
     done = succeeded(main("rm", f"sweep={sweep.id}", "dry_run=false", program="sweep"))
     (stays,) = lines_that("kept", done)
     assert stays.startswith(alone.id[:8])
-    assert f"lenet-sweep rm run={alone.id[:8]}" in stays
     assert (alone.path.exists(), other.path.exists()) == (True, False)
     shown = {run.data.tags["run_folder"]: run.data.tags for run in swept.mlflow().values()}
     assert {"sweeps", "mlflow.parentRunId"} & shown[alone.id].keys() == set()
     assert main(program="sync").stdout == NOTHING
-    assert main("rm", f"run={alone.id[:8]}", "dry_run=false", program="sweep").returncode == 0
-    assert not alone.path.exists()
 
 
 def test_rm_with_unreachable_store_changes_nothing(swept, main):
@@ -253,11 +258,9 @@ def test_rm_with_unreachable_store_changes_nothing(swept, main):
     folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
     folder.set_delivered(DeliveredRun(away, "0" * 32))
     before = tree(swept.outputs)
-    refused(main(*swept.line, program="sweep"), f"lenet-sweep: tracking.uri={away}: ", "mlflow=false", program="sweep")
+    done = main(*swept.line, program="sweep")
+    refused(done, f"lenet-sweep: tracking.uri={away}: ", f"delete {swept.first.path} ", program="sweep")
     assert tree(swept.outputs) == before
-    done = main(*swept.line, "mlflow=false", program="sweep")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert not folder.path.exists()
 
 
 def test_interrupted_removal_must_finish_before_another_removal(swept, main):
@@ -276,8 +279,8 @@ def test_rm_refuses_live_sweep_and_live_run(ready, tmp_path):
         (folder,) = (ready / "sweeps").iterdir()
         done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
         refused(done, f"process {process.pid})", f"lenet-sweep stop sweep={folder.name}", program="sweep")
-    with waiting(*WAITS, "seed=5", outputs=ready, tmp_path=tmp_path) as process:
-        done = lenet_sweep("rm", "experiment=lenet_exp", "dry_run=false", outputs=ready)
+    with waiting(*WAITS, "seed=1", outputs=ready, tmp_path=tmp_path) as process:
+        done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
         refused(done, f"process {process.pid})", program="sweep")
     assert len(list((ready / "sweeps").iterdir())) == 1
 

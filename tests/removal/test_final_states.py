@@ -1,0 +1,22 @@
+"""lenet-sweep rm final_states=true removes the final training states of all runs."""
+
+from __future__ import annotations
+
+from tests.tools.commands import SMALL
+
+MILLION = 10**6
+
+
+def test_rm_final_states_removes_only_states_and_only_without_dry_run(main, ready):
+    line = (*SMALL, "dataset.train_size=96", "num_epoch=1", "tracking.models=none", "tracking.plots=false")
+    assert main(*line).returncode == 0
+    (state,) = (ready / "runs").glob("*/end.safetensors")
+    size = f"1 final training state, {state.stat().st_size / MILLION:.2f} MB"
+    others = {path for path in ready.rglob("*") if path != state}
+    shown = main("rm", "final_states=true", program="sweep").stdout
+    assert size in shown
+    assert state.exists()
+    command = shown.splitlines()[-1].partition("lenet-sweep ")[2]
+    assert size in main(*command.split(), program="sweep").stdout
+    assert not state.exists()
+    assert others <= set(ready.rglob("*"))
