@@ -457,7 +457,7 @@ def with_value(config: Any, flag: str, value: Any) -> Any:
 
 
 # Flags of release 0.3 that its stored sweeps and the user's own option files may still set.
-REMOVED = ("dataset.shows", "sweep.webhook")
+REMOVED = ("dataset.shows", "sweep.margin", "sweep.webhook")
 
 
 def without_removed(overrides: Sequence[str]) -> list[str]:

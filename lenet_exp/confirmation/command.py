@@ -20,8 +20,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.confirms import Flags, flags_of
 
 FIRST = 1000  # new seeds start at a multiple of this number
-# The `sweep.*` flags that are not copied from the sweep's command. The last three existed in earlier releases only.
-NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "fail_fast", "detach", "margin"
+# The `sweep.*` flags that are not copied from the sweep's command.
+NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
-import re
+import shlex
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.schema import REMOVED, without_removed
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
@@ -36,8 +37,6 @@ from lenet_exp.folders.sweep_plan import SweepPlan
 from lenet_exp.machine import now_ms
 
 AGAIN = "rerun the sweep's command to restore it"
-MARGIN = re.compile(r" sweep\.margin=\S+")  # a flag of releases 0.2 and 0.3 in a stored command
-CONFIRMS = re.compile(r" sweep\.confirms=\S+")
 
 
 class SweepFolder:
@@ -296,20 +295,23 @@ def _plan(value: Any) -> SweepPlan:
     kept = verified(value)
     if isinstance(kept, dict):
         kept = {key: field for key, field in kept.items() if key != "digest"}
-    return _without_margin(from_stored(SweepPlan, kept))
+    return _without_removed_flags(from_stored(SweepPlan, kept))
 
 
-def _without_margin(plan: SweepPlan) -> SweepPlan:
-    """Return a plan whose command has no margin of equivalence, which releases 0.2 and 0.3 could store.
+def _without_removed_flags(plan: SweepPlan) -> SweepPlan:
+    """Return a plan whose command can be typed again, although an earlier release had flags that were removed.
 
     A confirmation of equivalence, which has no lead to detect, becomes an ordinary sweep.
     """
-    if plan.other.get("margin") is None:
+    is_about_equivalence = plan.confirms is not None and plan.points is None
+    if not is_about_equivalence and not any(flag in plan.command for flag in REMOVED):
         return plan
-    command = MARGIN.sub("", plan.command)
-    if plan.points is None:
-        return replace(plan, command=CONFIRMS.sub("", command), confirms=None)
-    return replace(plan, command=command)
+
+    words = without_removed(shlex.split(plan.command))
+    if is_about_equivalence:
+        words = [word for word in words if not word.startswith("sweep.confirms=")]
+        plan = replace(plan, confirms=None)
+    return replace(plan, command=shlex.join(words))
 
 
 def _numbers(folder: Path) -> list[int]:
