@@ -465,8 +465,8 @@ BREAKS = {
         promise="MLflow runs that do not come from this outputs folder",
         page="docs/how-to/disk.md",
         file="lenet_exp/removal/stored_runs.py",
-        old='run.data.tags.get("run_folder") != folder.id or _is_adopted(folder)',
-        new="_is_adopted(folder)",
+        old='run.data.tags.get("run_folder") != folder.id or _is_copied_from_store(folder)',
+        new="_is_copied_from_store(folder)",
         tests="tests/removal/test_remove.py -k another_outputs_folder",
     ),
     "temporary folder": Break(

@@ -126,7 +126,7 @@ def changes_in(
             kept[run_id] = registered[folder.id] = f"its model is registered as {names[0]}"
         elif users:
             kept[run_id] = f"also used by the sweep with MLflow run {users[0]}"
-        elif run.data.tags.get("run_folder") != folder.id or _is_adopted(folder):
+        elif run.data.tags.get("run_folder") != folder.id or _is_copied_from_store(folder):
             kept[run_id] = "trained in a different outputs folder"
         if run_id in kept:
             leave.append(run)
@@ -174,8 +174,8 @@ def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
     return is_here and tags.get("sweep") == sweep.id
 
 
-def _is_adopted(folder: RunFolder) -> bool:
-    """Return whether a run was copied from a shared store: it has a record, but no epoch was trained in this folder."""
+def _is_copied_from_store(folder: RunFolder) -> bool:
+    """Return whether release 0.3 copied a run from a shared store: it has a record, but no epoch was trained here."""
     record = None if folder.log_file.exists() else folder.record()
     return record is not None and record.epochs > 0 and not folder.history().epochs
 

@@ -179,10 +179,10 @@ def test_rm_keeps_run_with_registered_model_and_detaches_run_from_sweep(swept, m
     assert main(program="sync").stdout == NOTHING
 
 
-def test_rm_keeps_mlflow_run_of_adopted_run(swept, main):
+def test_rm_keeps_mlflow_run_that_release_0_3_took_over(swept, main):
     folder, run = RunFolder(swept.outputs / "runs" / swept.runs[0]), swept.mlflow()["seed=0"]
     record = folder.record()
-    folder.log_file.unlink()  # as tracking/delivery/adopt.py leaves it
+    folder.log_file.unlink()  # as release 0.3 left a run that it copied from a shared store
     write_history(folder.path, History(best=folder.history().best))
     folder.finish(record)
     done = succeeded(main(*swept.line, program="sweep"))
