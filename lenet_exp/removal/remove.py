@@ -101,7 +101,7 @@ def _move(plan: Plan) -> None:
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
     """Delete the removed sweeps from the upload records of runs that stay.
 
-    Call this function before changing MLflow; otherwise, the change would look like lost data.
+    Call this function before changing MLflow; otherwise, an upload could nest the runs under the removed sweeps again.
     """
     for folder in plan.all_staying():
         with folder.delivery_lock():
