@@ -13,8 +13,7 @@
 
 The run is retrained in outputs/reproduced with the device, number of threads, and engine from its record, and is
 compared with the original epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction
-is interrupted, rerun the same command to resume it. The result is also saved in the tag 'reproduced' of the MLflow run,
-or with check=true in the tag 'record_checked'.
+is interrupted, rerun the same command to resume it.
 Exit status: 0 if the results are bit-identical, 1 if they differ, 2 if the request is invalid, 3 if the results are not
 comparable (for example, because PyTorch computes different results on this CPU or because the data is missing).
 """
@@ -49,25 +48,17 @@ def run(arguments: list[str]) -> int:
     log_to_console()
     from lenet_exp.reproduction.recompute import recompute
     from lenet_exp.reproduction.reproduce import reproduce
-    from lenet_exp.reproduction.reproduce_result import ReproduceStatus
-    from lenet_exp.tracking.delivery.reproduced import CHECKED, REPRODUCED, tag_runs
     from lenet_exp.tracking.models.recorded import find_recorded
 
-    uri = uri or default_uri()
-    recorded = find_recorded(which, uri)
+    recorded = find_recorded(which, uri or default_uri())
     print(printable(f"run: {recorded.name}"))
 
     if values["check"] == "true":
-        tag = CHECKED
         answer = recompute(recorded, data_root=values["data_root"], trust=values["trust"])
     else:
-        tag = REPRODUCED
         answer = reproduce(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(printable(line))
-
-    weak = answer.verdict is ReproduceStatus.not_comparable
-    tag_runs(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
     return answer.verdict
 
 

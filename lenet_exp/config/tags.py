@@ -31,8 +31,6 @@ NAMES = (
     "test_opened",
     "test_digest",
     "test_of",
-    "reproduced",
-    "record_checked",
 )
 PREFIXES = ("sweep", "swept", "version.", "git_", "mlflow.")
 

@@ -115,7 +115,7 @@ def _as_executed(
     """
     had = record.execution
     folder = recorded.folder.path.absolute().parent.parent if recorded.folder is not None else None
-    kept = with_trusted_code(recorded.name, record.config, trust, folder or next(iter(recorded.mlflow_runs), None))
+    kept = with_trusted_code(recorded.name, record.config, trust, folder or recorded.mlflow_run)
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
         check_training(recorded.name, kept, trust)

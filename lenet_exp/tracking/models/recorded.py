@@ -39,7 +39,8 @@ class RecordedRun:
         epochs: the results of all epochs, in order; empty if there is no run folder.
         weights: the best weights; None if they are not available.
         folder: the run folder; None if there is no run folder.
-        mlflow_runs: pairs of a store's address, as returned by `store_name`, and the run's MLflow run ID in that store.
+        mlflow_run: address of the store that the record was read from, and the run's MLflow run ID; None if the record
+            was read from a file.
     """
 
     name: str
@@ -48,7 +49,7 @@ class RecordedRun:
     epochs: list[EpochResult] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
     folder: RunFolder | None = None
-    mlflow_runs: list[tuple[str, str]] = field(default_factory=list)
+    mlflow_run: tuple[str, str] | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -86,28 +87,22 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
         return _of_file(path, path.name)
     path = path.parent if path.name == "record.json" else path
     if (path / "record.json").exists():
-        return _of_folder(RunFolder(path.absolute()), uri)
+        return _of_folder(RunFolder(path.absolute()))
     try:
-        return _of_folder(find_run(which), uri)
+        return _of_folder(find_run(which))
     except ConfigError as e:
         if not is_mlflow_run_id(which):
             raise ConfigError(f"run={e}, an MLflow run ID, a .safetensors file, or {CHAMPION}<dataset>") from e
     return _of_mlflow_id(which, uri)
 
 
-def _of_folder(folder: RunFolder, uri: str) -> RecordedRun:
+def _of_folder(folder: RunFolder) -> RecordedRun:
     """Return the record, results, and weights in a run folder.
-
-    A run folder outside the outputs folder can refer to the stores of other users. Therefore, only its MLflow runs in
-    the user's own store are included.
 
     Raises:
         DamagedError: this user must not read the record or the weights.
     """
-    runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
-    recorded = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
-    if not recorded.is_ours:
-        recorded = replace(recorded, mlflow_runs=[run for run in runs if run[0] == store_name(uri)])
+    recorded = RecordedRun(str(folder.path), None, folder=folder)
     try:
         record = folder.checked_record()
     except DamagedError as e:
@@ -155,13 +150,13 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
-                return _of_folder(folder, uri)
+                return _of_folder(folder)
     return _stored(which, uri)
 
 
 def _stored(which: str, uri: str) -> RecordedRun:
     client, name = connect(uri), f"runs:/{which}"
-    found = RecordedRun(name, None, mlflow_runs=[(store_name(uri), which)])
+    found = RecordedRun(name, None, mlflow_run=(uri, which))
     with store_errors(f"run={which}: cannot be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
