@@ -66,7 +66,7 @@ STORES = "Any number of outputs folders"
 PASSWORD = "`lenet-ui`"
 WORKERS = "A worker that dies"
 TOGETHER = "Overlapping sweeps"
-RELEASES = "Outputs folders and stores of releases"
+RELEASES = "Outputs folders and stores of release 0.3.0"
 
 COMMITS = "tests/folders/test_checkpoints.py"
 DELIVER = "tests/tracking/delivery/test_deliver.py"
@@ -81,8 +81,8 @@ BREAKS = {
     "own code in fingerprint": Break(
         promise=CODE,
         file="lenet_exp/config/fingerprint.py",
-        old='named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}',
-        new="",
+        old='named["code"] = option[CODE_KEY]',
+        new="pass",
         tests="tests/sweeps/test_own_code.py",
     ),
     "answer before uploads": Break(
@@ -295,7 +295,7 @@ BREAKS = {
         new="        pass\n    except",
         tests="tests/folders/test_owner.py tests/folders/test_run_folder.py",
     ),
-    "stored_field": Break(  # sweep.json of release 0.2.0 has the former name
+    "stored_field": Break(  # sweep.json of release 0.3.0 has the former name
         promise=RELEASES,
         file="lenet_exp/folders/sweep_plan.py",
         old="    told: int = 0",
@@ -305,9 +305,9 @@ BREAKS = {
     "stored_value": Break(
         promise=RELEASES,
         file="lenet_exp/comparison/runs.py",
-        old="return record.seconds_to_best\n",
-        new="return record.seconds\n",
-        tests="tests/upgrade/test_release_0_2.py -k comparison",
+        old="best_epoch=record.best_epoch if",
+        new="best_epoch=record.epochs if",
+        tests="tests/upgrade/test_release_0_3.py -k same_values",
     ),
     "stored field of a run": Break(
         promise=RELEASES,

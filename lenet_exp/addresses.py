@@ -66,7 +66,7 @@ def store_name(uri: str) -> str:
     """Return the name that identifies a store in files and messages: the store's address without secrets.
 
     The name contains no query, and the name of an HTTP server contains no user. A store name that is passed as `uri` is
-    returned unchanged, even if release 0.2 recorded it for a database, as in `postgresql://***@host/db#1a2b3c4d`.
+    returned unchanged.
     """
     address = hide_password(uri).partition("?")[0]
     if uri.startswith(("http://", "https://")):

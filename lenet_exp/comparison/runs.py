@@ -13,7 +13,6 @@ from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, knobs
 from lenet_exp.config.targets import effective
 from lenet_exp.folders.records import Record, TestResult
 from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
 RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by recipe
@@ -93,18 +92,20 @@ class ComparedRun:
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split a run's flags into the flags of a `ComparedRun` and the seed."""
-    known = shown | {flag: value for flag, value in _neutral("model" in shown).items() if flag not in shown}
-    return {flag: value for flag, value in known.items() if flag not in _OMITTED}, int(shown["seed"])
+    flags = _neutral() | shown
+    return {flag: value for flag, value in flags.items() if flag not in _OMITTED}, int(shown["seed"])
 
 
 @cache
-def _neutral(has_model: bool) -> dict[str, str]:
-    """Return the neutral values of flags that older releases did not have. If a run has no model, include LeNet-5."""
+def _neutral() -> dict[str, str]:
+    """Return the neutral values of flags, which apply to runs from releases that did not have the flag."""
     found: dict[str, str] = {}
     for flag, _, f in knobs():
         neutral = f.metadata["neutral"]
+        if flag == "model":  # its keys differ between models
+            continue
         if neutral in NEUTRAL:
-            found |= {} if has_model and flag == "model" else params_of(flag, neutral)
+            found |= params_of(flag, neutral)
         elif neutral is not ALWAYS and neutral != {}:
             found[flag] = text(neutral)
     return found
@@ -132,7 +133,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         outcome=result.outcome,
         best=record.value if record is not None else None,
         best_epoch=record.best_epoch if record is not None else None,
-        seconds_to_best=_seconds_to_best(record, folder) if record is not None else None,
+        seconds_to_best=record.seconds_to_best if record is not None else None,
         curve=curve,
         last=lambda: next(reversed(curve()), None),
         data=_data(record) if record is not None else "",
@@ -157,12 +158,6 @@ def configuration(config: Config) -> dict[str, str]:
 def _effective(config: Config) -> Config:
     """Return the effective configuration without importing a class from a foreign module."""
     return effective(config, imports=foreign_class(config) is None)
-
-
-def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:
-    if record.seconds_to_best is not None:
-        return record.seconds_to_best
-    return folder.history().seconds_to(record.best_epoch)  # the record is from an older release
 
 
 def _data(record: Record) -> str:

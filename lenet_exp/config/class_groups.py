@@ -26,8 +26,6 @@ class ClassGroup:
     neutral: str | None = None
 
 
-CODE = "_code"  # suffix of the names, such as `model_code`, under which records store digests of the user's own code
-
 # Arguments that control how an optimizer's step is executed. lenet_exp sets them to the fastest values for the device.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 

@@ -21,7 +21,7 @@ TRAINING_VERSION = 1
 MOST_EPOCHS = 10_000  # the time for a search grows with this number: for 10,000, it is a quarter of a second
 
 
-def fingerprint(config: Config, data_digests: dict[str, str], *, code: bool = True) -> str:
+def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """Return the fingerprint of a configuration.
 
     The fingerprint is the SHA-256 digest (hex) of `TRAINING_VERSION`, the data digests, the shape of the images if it
@@ -31,9 +31,8 @@ def fingerprint(config: Config, data_digests: dict[str, str], *, code: bool = Tr
 
     Args:
         data_digests: SHA-256 digest of the images and labels in each split.
-        code: whether the code of the user's own classes counts; it did not before release 0.3.
     """
-    return _digest(fingerprinted(config, data_digests, code=code))
+    return _digest(fingerprinted(config, data_digests))
 
 
 def shorter_fingerprints(config: Config, data_digests: dict[str, str]) -> Iterator[str]:
@@ -49,7 +48,7 @@ def _digest(values: dict[str, Json]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = True) -> dict[str, Json]:
+def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Json]:
     """Return the values that `fingerprint` hashes."""
     settings: dict[str, Json] = {}
     config = effective(config)
@@ -57,7 +56,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = 
         value = value_of(config, flag)
         if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
             continue
-        found = _option(flag, value, code=code) if flag in CLASS_GROUPS else value
+        found = _option(flag, value) if flag in CLASS_GROUPS else value
         if flag == "init_from":  # the name of the weights does not count, only their digest
             found = str(value).rpartition("@")[2]
         if found is not None:
@@ -67,7 +66,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str], *, code: bool = 
     return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings, **images}
 
 
-def _option(group: str, option: Option, *, code: bool) -> Option | None:
+def _option(group: str, option: Option) -> Option | None:
     """Return an option's class and effective arguments, or None if the run is the same without the option's group."""
     if not option:
         return None
@@ -76,7 +75,8 @@ def _option(group: str, option: Option, *, code: bool) -> Option | None:
     named = {"class": name, "keywords": effective_keywords(group, option)}
     if named == {"class": CLASS_GROUPS[group].neutral, "keywords": {}}:
         return None
-    named |= {"code": option[CODE_KEY]} if code and CODE_KEY in option else {}
+    if CODE_KEY in option:
+        named["code"] = option[CODE_KEY]
     if group == "metric":
         named["direction"] = option.get("direction", DIRECTIONS[0])
     return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

@@ -177,11 +177,6 @@ def with_code(config: Config, pinned: Mapping[str, str] | None = None) -> Config
     return with_options(config, lambda option: stamped(option, pinned))
 
 
-def without_code(config: Config) -> Config:
-    """Return a configuration without the digests of the user's code, as in records of releases before 0.3."""
-    return with_options(config, without_identity)
-
-
 def without_identity(option: Option) -> Option:
     """Return an option without the identity of its code."""
     return {key: value for key, value in option.items() if key != CODE_KEY}
@@ -198,6 +193,12 @@ def codes(*configs: Config) -> dict[str, str]:
     """Return the digest of the copied files of each own class of configurations, by the path of the class."""
     options = [option for config in configs for option in options_of(config).values()]
     return {str(o[TARGET]): o[CODE_KEY] for o in options if is_copied(o.get(CODE_KEY))}
+
+
+def unidentified_classes(config: Config) -> list[str]:
+    """Return the paths of own classes without an identity of their code, which release 0.2 did not store."""
+    targets = [str(option[TARGET]) for option in options_of(config).values() if CODE_KEY not in option]
+    return [target for target in targets if is_own(target)]
 
 
 @cache

@@ -16,11 +16,10 @@ def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, st
     """Return the entries of a record's `execution` and `versions` that affect the run's exact results.
 
     Results of the torch engine depend on torch's version and on all entries of `execution` except descriptions. Results
-    of the native engine depend only on its kernels' arithmetic. However, if torch augmented the images, as in older
-    releases, the same entries matter as with the torch engine.
+    of the native engine depend only on its kernels' arithmetic.
     """
-    found = {"engine": EngineName.torch.value, **execution}  # older releases had only this engine
-    if found["engine"] == EngineName.native and found.get("augmentation") != EngineName.torch:
+    found = {"engine": EngineName.torch.value, **execution}  # release 0.1 had only this engine
+    if found["engine"] == EngineName.native:
         return {key: found[key] for key in ("engine", "kernel", "augmentation") if key in found}
     found = {key: value for key, value in found.items() if key not in WORDS}
     return found | ({"torch": versions["torch"]} if "torch" in versions else {})

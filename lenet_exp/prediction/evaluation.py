@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.data.images import validation_images
 from lenet_exp.data.readers import read_images
-from lenet_exp.errors import UserError, printable
+from lenet_exp.errors import printable
 from lenet_exp.files import write_atomic
-from lenet_exp.folders.records import Record
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.score import BINS, TestOutputs, dataset_for, logits_of, score_of
 from lenet_exp.reports.files.plots import png, reliability_figure
@@ -48,12 +46,9 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     """Evaluate a model on the test set, and save and log the results.
 
     Raises:
-        UserError: the test set does not fit the model or is not available, or the code of the network has changed and
-            its validation accuracy differs or cannot be measured.
+        UserError: the test set does not fit the model or is not available.
     """
     dataset = dataset_for(model, config.dataset)
-    if model.record is not None and model.code_changed:
-        _check_code(config, device, model, model.record)
     raw = read_images(dataset, config.data_root, "test")
     outputs = TestOutputs(dataset, raw, logits_of(model, raw.images, raw.white, config.batch_size, device=device))
     score = score_of(outputs)
@@ -62,23 +57,6 @@ def score_and_log(config: PredictConfig, device: torch.device, model: TrainedMod
     logged = log_test_result(config, model, score, drawn)
     shown = {Path(name).stem.replace("_", " "): path for name, path in paths.items()}
     return TestedModel(score, outputs, shown, logged)
-
-
-def _check_code(config: PredictConfig, device: torch.device, model: TrainedModel, record: Record) -> None:
-    """Check that a network whose code has changed still has its recorded validation accuracy.
-
-    Raises:
-        UserError: it has another one, so test results would be those of another network.
-        DataError: the validation images are not available or differ from those in the record.
-    """
-    raw = validation_images(replace(record.config, data_root=config.data_root), record.data_digests["validation"])
-    logits = logits_of(model, raw.images, raw.white, config.batch_size, device=device)
-    reached, recorded = float((logits.argmax(1) == raw.labels).double().mean()), record.best_val_accuracy
-    if recorded is not None and abs(reached - recorded) > max(1 / len(raw.labels), 0.001):  # devices round differently
-        raise UserError(
-            f"{model.name}: with the changed code, its validation accuracy is {reached:.2%} instead of {recorded:.2%}; "
-            "restore the code, or retrain with sweep.force=true"
-        )
 
 
 def test_pictures(score: Score, title: str) -> dict[str, bytes]:

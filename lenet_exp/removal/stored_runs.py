@@ -58,7 +58,7 @@ def open_stored(name: str, outputs: Path) -> Store:
     """Open the store with the given name, as recorded in run and sweep folders.
 
     Raises:
-        ConfigError: release 0.2 recorded the name for a database without a server.
+        ConfigError: the store is a database without a server.
         StoreError: the store does not respond or cannot be written to.
     """
     uri = full_uri(name)

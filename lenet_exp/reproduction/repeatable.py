@@ -10,6 +10,7 @@ import torch
 
 from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
+from lenet_exp.config.own_code import unidentified_classes
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, EngineName, LoggedModels
 from lenet_exp.data.images import TrainingData, data_digests, load_training_data
@@ -25,7 +26,7 @@ from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
-from lenet_exp.training.trained.trust import check_network, check_training
+from lenet_exp.training.trained.trust import check_network, check_training, is_trusted
 
 FOLDER = "reproduced"  # subfolder of the outputs folder
 
@@ -116,6 +117,11 @@ def _as_executed(
     had = record.execution
     folder = recorded.folder.path.absolute().parent.parent if recorded.folder is not None else None
     kept = with_trusted_code(recorded.name, record.config, trust, folder or recorded.mlflow_run)
+    for target in unidentified_classes(kept):
+        if not is_trusted(target, trust):
+            raise UserError(
+                f"release 0.2 did not store the code of {target}; to use your own version of it, add trust={target}"
+            )
     if not recorded.is_ours:  # its classes and mirrors can come from an untrusted configuration
         check_network(recorded.name, kept, trust)
         check_training(recorded.name, kept, trust)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
-from lenet_exp.amounts import number_of
-from lenet_exp.config.class_groups import CODE_KEY, TARGET, option_name, options_of
+from lenet_exp.config.class_groups import TARGET, option_name, options_of
 from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.grid import which_job
 from lenet_exp.config.metric import Metric
-from lenet_exp.config.own_code import UNSAVED, codes, refresh, with_code, without_code
+from lenet_exp.config.own_code import codes, refresh, with_code
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.params import job_name, swept_values, text
 from lenet_exp.config.plain import plain
@@ -33,12 +31,10 @@ from lenet_exp.runs.initial_weights import Found, find_weights, with_initial_wei
 from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
-from lenet_exp.training.execution import SWEEP_THREADS, changed_code, choose_device
+from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
-
-log = logging.getLogger("lenet_exp")
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
@@ -131,15 +127,14 @@ def freeze_jobs(
         DataError, ConfigError: a job's data is not available or does not fit the job; the message contains the job's
             overrides.
     """
-    groups, frozen, old = set(config_groups()), [], 0
+    groups = set(config_groups())
+    frozen = []
     find = find or cache(find_weights)
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
-            named = with_class_names(_with_absolute_paths(given))
-            digests = data_digests(named)
-            named = with_initial_weights(named, digests["validation"], find)
-            config = _as_in_0_2(named, digests)
-            old += config is not named
+            config = with_class_names(_with_absolute_paths(given))
+            digests = data_digests(config)
+            config = with_initial_weights(config, digests["validation"], find)
             digest = fingerprint(config, digests)
             check_batches(config, train_count(config))
         except UserError as e:
@@ -162,23 +157,7 @@ def freeze_jobs(
                 engine_why=chosen.why,
             )
         )
-    if old:
-        log.info("an earlier release trained %s with this code", number_of(old, "run"))
     return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
-
-
-def _as_in_0_2(config: Config, digests: dict[str, str]) -> Config:
-    """Return a configuration without the identity of own code if release 0.2 trained it, and with the same code.
-
-    The fingerprints of such runs do not contain the code.
-    """
-    identities = [option[CODE_KEY] for option in options_of(config).values() if CODE_KEY in option]
-    if not identities or any(identity.startswith(UNSAVED) for identity in identities):
-        return config
-    run = run_id(config.tracking.experiment, fingerprint(config, digests, code=False))
-    begun = RunFolder(outputs_dir() / "runs" / run).begun()
-    before = without_code(config)
-    return config if begun is None or changed_code(before, begun.execution) else before
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:

@@ -36,7 +36,7 @@ from lenet_exp.tracking.delivery.background import open_background_delivery
 from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.execution import changed_code, choose_device, describe_execution, use_threads
+from lenet_exp.training.execution import choose_device, describe_execution, use_threads
 from lenet_exp.training.lane import Lane, new_lane
 
 log = logging.getLogger("lenet_exp")
@@ -201,8 +201,8 @@ def _model_file(job: Job) -> ModelFile | None:
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
     """Log a message if the exact weights of a saved result may differ from those that this request would give.
 
-    The weights may differ if the result was trained with execution settings other than those requested, with a
-    different torch version, or with different code of the user's own classes.
+    The weights may differ if the result was trained with execution settings other than those requested, or with a
+    different torch version.
     """
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
@@ -214,7 +214,6 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
         asked["torch"] = versions()["torch"]
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
-    other += [f"other code of its {group}" for group in changed_code(config, record.execution)]
     if other:
         log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
 

@@ -34,11 +34,11 @@ from lenet_exp.searches.sampling import has_start_option, new_pruner, new_sample
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
-# The name of a search's folder is a hash that includes these names, so they must be the same as in older releases.
+# The name of a search's folder is a hash that includes these names, so they must stay the same.
 KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
-# Flags of later releases, which the hash includes only if they are set.
-LATER = {"target": None, "cost": Cost.seconds, "max_parameters": None}
+# Flags that the hash includes only if they are set.
+OPTIONAL = {"target": None, "cost": Cost.seconds, "max_parameters": None}
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
     Its name is the first 16 hexadecimal digits of a hash of the experiment, the search method, the search space, and
     the runs of the corners.
     """
-    how = {key: value for key, value in asdict(search).items() if LATER.get(key, ...) != value}
+    how = {key: value for key, value in asdict(search).items() if OPTIONAL.get(key, ...) != value}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
     text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)

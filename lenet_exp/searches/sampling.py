@@ -21,7 +21,6 @@ from lenet_exp.errors import ConfigError, did_you_mean, first_line
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}
 OURS |= {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
-RULES = 3  # version of new studies; 2 (release 0.2.0): another rule for additional seeds
 REDUCTION_FACTOR = 2  # ASHA's reduction factor; this value and the next were chosen with benchmarks/search_small.py
 FIRST_SHARE = 1 / 2  # fraction of the epochs after which ASHA first compares trials
 BEGINS = {  # for each pruner, the option that sets the epoch at which it starts

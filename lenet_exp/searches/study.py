@@ -28,10 +28,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from lenet_exp.comparison.search.objective import Direction
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.damage import damage_error, warn_once
-from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-SECONDS, DEFAULTS = "seconds", "rules"  # attributes of the study: seconds spent searching, version of the defaults
+SECONDS = "seconds"  # attribute of the study: seconds spent searching
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 # Errors that contain one of these texts do not mean that the file is corrupt.
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
@@ -58,8 +57,6 @@ class StudyDatabase:
         self._study = study
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
-        if not self.trials:
-            storage.set_study_user_attr(study, DEFAULTS, RULES)
         self._reported: set[tuple[int, int]] = set()
         self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):

@@ -42,7 +42,6 @@ from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweep_runs.parent import open_parent
 from lenet_exp.training.engine import compile_ahead, native_shapes
-from lenet_exp.training.execution import changed_code
 from lenet_exp.training.native.layout import NativeShape
 
 log = logging.getLogger("lenet_exp")
@@ -245,16 +244,14 @@ def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
 def _begin(session: Session, again: bool) -> None:
     if session.delivery.store is not None:
         session.delivery.look_up([job.folder for job in session.jobs])
-    found = {job.number: record for job in session.jobs if (record := job.folder.checked_result()) is not None}
-    done = [job for job in session.jobs if job.number in found]
+    done = [job for job in session.jobs if job.folder.checked_result() is not None]
+    finished = {job.number for job in done}
     plan = session.sweep.started()
     records = {job.number: job.folder.record() for job in session.jobs if plan.search is not None}
     # Searches count pruned runs as trained; grids train them to the end.
     pruned = {number for number, its in records.items() if its is not None and its.outcome is Outcome.pruned}
-    before = [job for job in session.jobs if job.number in found.keys() | pruned]
+    before = [job for job in session.jobs if job.number in finished | pruned]
     had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
-    if had and any(changed_code(job.config, found[job.number].execution) for job in done):
-        had += "; the code of your classes has changed since then: to retrain, set sweep.force=true"
     goes_on = f" (resuming {session.sweep.id})" if again else ""
     what = f"sweep of {number_of(len(session.jobs), 'run')}"
     if plan.search is not None:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import torch
 
-from lenet_exp.config.class_groups import CODE, CODE_KEY, TARGET, is_own, options_of
-from lenet_exp.config.own_code import KNOWN, identity_of
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.config.targets import option_class
 from lenet_exp.errors import ConfigError
@@ -19,7 +13,6 @@ from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
-RECORDED = ("model", "activation", "optimizer")  # groups with digests of own code in records of older releases
 SWEEP_THREADS = 1  # used for num_threads=null, because sweeps use the cores for parallel runs
 NATIVE_KERNEL = "native 1"  # increase if a run's exact results change; see tests/training/native/digests.json
 NATIVE_ADAPTIVE = "native 2"  # like NATIVE_KERNEL, for optimizers other than SGD
@@ -78,41 +71,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
         "kernel": NATIVE_KERNEL if sgd else NATIVE_ADAPTIVE if native else "eager",
         "stack": "solo",
-        **_own_code(config),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **cpu_numbers(),
         "environment": kernel_settings(),
     }
-
-
-def changed_code(config: Config, execution: Mapping[str, str | int], groups: Iterable[str] = RECORDED) -> list[str]:
-    """Return the groups, such as `model`, whose class of the user has changed since a run was trained.
-
-    Only the file that defines a class counts, not the modules that this file imports.
-
-    Args:
-        config: configuration of the run, whose classes will be imported.
-        execution: execution settings in the run's record. Older records have no digests of code.
-        groups: groups to check.
-    """
-    now = _own_code(config, groups)
-    return [key.removesuffix(CODE) for key, digest in now.items() if execution.get(key, digest) != digest]
-
-
-def _own_code(config: Config, groups: Iterable[str] = RECORDED) -> dict[str, str]:
-    """Return digests of the files that define own classes, such as `{"model_code": "9f86d081884c"}`.
-
-    Classes whose code is part of the configuration are omitted.
-    """
-    own = {g: o for g, o in options_of(config, groups).items() if is_own(str(o[TARGET])) and CODE_KEY not in o}
-    return {f"{group}{CODE}": _code_digest(group, str(option[TARGET])) for group, option in own.items()}
-
-
-def _code_digest(group: str, target: str) -> str:
-    if (code := KNOWN.get(identity_of(target))) is not None:
-        return hashlib.sha256(code.files[code.modules[target.rpartition(".")[0]]]).hexdigest()[:12]
-    try:
-        file = inspect.getsourcefile(option_class(group, {"_target_": target}))
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else ""
-    except (OSError, TypeError):  # a class without a source file
-        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -185,19 +186,37 @@ def test_copy_that_others_can_change_is_refused(train, nets, ready):
     assert len(list((ready / "runs").iterdir())) == 1
 
 
-def test_run_of_release_0_2_with_unchanged_code_is_reused(nets, ready, workdir, monkeypatch):
-    """Release 0.2 recorded only a digest of the file that defines the class."""
+def test_run_of_release_0_2_stays_and_needs_trust(nets, main, ready, monkeypatch):
+    """Release 0.2 did not store the code of own classes."""
     monkeypatch.syspath_prepend(str(nets))
     config = compose(["dataset=digits", "num_epoch=1", "batch_size=32", *MORE])
     config = replace(config, model={"_target_": "mine.Net", "maps": 1})
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "with_code", lambda config: config)
         before = run_alone(config)
-    assert "model_code" in before.record.execution
     assert not list(ready.glob("code/*"))
+
     again = run_alone(config)
-    assert (again.folder, again.repeated) == (before.folder, True)
-    (nets / "mine.py").write_text(NET.replace("relu", "tanh"))
-    edited = run_alone(config)
-    assert (edited.folder != before.folder, edited.repeated) == (True, False)
-    assert len(list(ready.glob("code/*"))) == 1
+    assert (again.folder != before.folder, again.repeated) == (True, False)
+    assert RunFolder(before.folder).checked_result() == before.record
+
+    needs_trust = main(f"run={before.folder}", program="reproduce", status=3)
+    assert "release 0.2 did not store the code of mine.Net" in needs_trust.stdout
+    succeeded(main(f"run={before.folder}", "trust=mine", program="reproduce"))
+    tested = succeeded(main(f"trained_model={before.folder}", "trust=mine", program="predict"))
+    assert "release 0.2 did not store the code of mine.Net" in tested.stderr
+
+
+def test_sweep_of_release_0_2_is_not_resumed_with_other_code(train, cli, ready):
+    """Release 0.2 did not store the code of own classes."""
+    succeeded(train("-m", "seed=0,1", "hydra/launcher=basic"))
+    (sweep,) = all_sweeps(ready)
+    jobs_file = sweep.path / "jobs.jsonl"
+    stored_jobs = [json.loads(line) for line in jobs_file.read_text().splitlines()]
+    for job in stored_jobs:
+        del job["config"]["model"]["_code_"], job["digest"]
+    jobs_file.write_text("".join(f"{json.dumps(job)}\n" for job in stored_jobs))
+    before = {path: path.read_bytes() for path in ready.glob("runs/*/*") if path.is_file()}
+    resumed = cli("-m", f"sweep.resume={sweep.id}", env={"PYTHONPATH": "nets"})
+    refused(resumed, "release 0.2 did not store the code of mine.Net", program="train")
+    assert {path: path.read_bytes() for path in ready.glob("runs/*/*") if path.is_file()} == before

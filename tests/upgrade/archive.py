@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
 
-from tests.tools.commands import ROOT, Done, end, start
+from tests.tools.commands import Done, end, start
 from tests.tools.stores import client, runs
 
 HERE = Path(__file__).parent
@@ -34,14 +34,11 @@ class Archive:
     """An outputs folder that an earlier release left, and what the commands of that release printed about it.
 
     Attributes:
-        release: the release, such as `0.2`.
-        own_code: folder of the user's own code, relative to `place`, on Python's search path; None if a folder `conf`
-            next to the code makes it known.
+        release: the release, such as `0.3`.
         cwd: working folder of all commands, relative to `place`.
     """
 
     release: str
-    own_code: str | None = None
     cwd: str = "."
 
     @property
@@ -89,11 +86,9 @@ class Archive:
 
     def lenet(self, program: str, *arguments: str, status: int = 0, **environment: str) -> Done:
         """Run a command in the unpacked folder, and check its exit status."""
-        paths = {"LENET_EXP_DATA": str(self.place)}
-        if self.own_code is not None:
-            paths["PYTHONPATH"] = f"{ROOT}:{self.place / self.own_code}"
+        environment = {"LENET_EXP_DATA": str(self.place)} | environment
         cwd = self.place / self.cwd
-        process = start(*arguments, outputs=self.outputs, program=program, cwd=cwd, env=paths | environment)
+        process = start(*arguments, outputs=self.outputs, program=program, cwd=cwd, env=environment)
         done = end(process)
         assert done.returncode == status, (arguments, done.stdout, done.stderr)
         return done

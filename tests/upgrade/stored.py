@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 HERE = Path(__file__).parent
-RELEASES = ("0.1", "0.2", "0.3")
+RELEASES = ("0.3",)  # releases with an archive
 FILES = {"job.json": "Record", "record.json": "Record", "history.json": "History", "delivered.json": "Delivered"}
 FILES |= {"test.json": "TestResult", "sweep.json": "SweepPlan", "jobs.jsonl": "Job"}
 
@@ -28,13 +28,7 @@ def stored(release: str) -> dict[str, list[dict[str, Any]]]:
 
 def _files(release: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each JSON file in the run and sweep folders of a release."""
-    name = f"release_{release.replace('.', '_')}.tar.xz"
-    if not (HERE / name).exists():
-        for path in (HERE / f"release_{release}").rglob("*"):
-            if path.name in FILES:
-                yield path.name, path.read_text()
-        return
-    with tarfile.open(HERE / name) as archive:
+    with tarfile.open(HERE / f"release_{release.replace('.', '_')}.tar.xz") as archive:
         for member in archive:
             path = PurePath(member.name)
             if path.name in FILES and path.parts[1] in ("runs", "sweeps"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,9 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.images import Right
 from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.config.schema import EngineName
 from lenet_exp.errors import UserError
 from lenet_exp.folders.records import Record
-from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.outputs import outputs_dir
 from lenet_exp.training.score import unpacked
-from lenet_exp.training.trained.trust import foreign_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,26 +69,12 @@ def _right(group: Group, digest: str, images: int) -> Right:
     found: dict[Replicate, NDArray[np.bool_]] = {}
     for run in group.finished:
         record = run.provenance
-        if isinstance(record, Record) and record.data_digests.get("validation") == digest:
-            right = unpacked(record.best_right) if record.best_right is not None else _recomputed(run, record)
-            found |= {run.replicate: right} if right is not None and len(right) == images else {}
+        if not isinstance(record, Record) or record.best_right is None:
+            continue
+        right = unpacked(record.best_right)
+        if record.data_digests.get("validation") == digest and len(right) == images:
+            found[run.replicate] = right
     return found
-
-
-def _recomputed(run: ComparedRun, record: Record) -> NDArray[np.bool_] | None:
-    """Return which validation images a run of release 0.2 classifies correctly; None without trusted weights."""
-    weights = RunFolder(outputs_dir() / "runs" / run.id).best_weights()
-    if weights is None or foreign_class(record.config) is not None:
-        return None
-    import torch
-
-    from lenet_exp.data.images import load_training_data
-    from lenet_exp.training.evaluate import predict_logits
-    from lenet_exp.training.network import rebuild
-
-    data = load_training_data(replace(record.config, engine=EngineName(record.engine)), torch.device("cpu"))
-    logits = predict_logits(rebuild(record.config, weights), data.images[data.val_index])
-    return (logits.argmax(1) == data.labels[data.val_index]).numpy()
 
 
 def _png(image: Tensor) -> str:

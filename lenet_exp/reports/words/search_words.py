@@ -93,7 +93,7 @@ def _outcomes(results: Iterable[JobResult]) -> str:
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
     """Return the result of the best trial's first seed, or None if there is no best trial."""
-    number = plan.best_trial if plan.best_job is None else plan.best_job  # in older releases, each trial has one job
+    number = plan.best_job
     return results[number] if number is not None and number < len(results) else None
 
 

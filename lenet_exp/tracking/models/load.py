@@ -20,6 +20,7 @@ from torch import nn
 
 from lenet_exp.addresses import hide_password, missing_database, store_name
 from lenet_exp.config.image_shape import LENET5_SHAPE, STANDARD, ImageShape, Normalization
+from lenet_exp.config.own_code import unidentified_classes
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
@@ -34,7 +35,6 @@ from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, re
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.stores.store import connect
-from lenet_exp.training.execution import changed_code
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.ancestor import load_ancestor
 from lenet_exp.training.trained.trust import Trust, check_network
@@ -74,11 +74,6 @@ class TrainedModel:
     def normalization(self) -> Normalization:
         """How the pixels of images must be scaled."""
         return (None if self.record is None else self.record.normalization) or STANDARD
-
-    @property
-    def code_changed(self) -> bool:
-        """Whether the code of the network has changed since it was trained."""
-        return _code_changed(self.record)
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) -> TrainedModel:
@@ -267,14 +262,9 @@ def _of_record(name: str, record: Record, weights: Weights, trust: Trust, source
     config = with_trusted_code(name, record.config, trust, source)
     network = _checked(name, config, record.weights_digest, weights, trust=trust)
     _check_normalization(name, record)
-    if _code_changed(record):
-        log.warning("%s: the code of its network has changed since it was trained", name)
+    for target in unidentified_classes(record.config):
+        log.warning("%s: release 0.2 did not store the code of %s; your version of it is used", name, target)
     return network
-
-
-def _code_changed(record: Record | None) -> bool:
-    # The optimizer is not checked, because its class need not be trusted and would be imported.
-    return record is not None and bool(changed_code(record.config, record.execution, ("model", "activation")))
 
 
 def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: Trust) -> nn.Module:

@@ -14,7 +14,7 @@ from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
-from lenet_exp.machine import git_state, host, now_ms, versions
+from lenet_exp.machine import git_state, host, versions
 from lenet_exp.reports.words.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import STATUS
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
@@ -81,7 +81,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
-    outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store the end time
+    outcome, ended_ms = plan.outcome, plan.ended_ms
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
     # Each session of the sweep has one metric point. Earlier points are logged again in case the store has lost them.
