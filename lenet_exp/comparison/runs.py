@@ -92,7 +92,8 @@ class ComparedRun:
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """Split a run's flags into the flags of a `ComparedRun` and the seed."""
-    flags = _neutral() | shown
+    missing = {flag: value for flag, value in _neutral().items() if flag not in shown}
+    flags = shown | missing
     return {flag: value for flag, value in flags.items() if flag not in _OMITTED}, int(shown["seed"])
 
 
