@@ -63,7 +63,7 @@ ANSWER = "Results are saved and printed before their upload"
 BACKUP = "`lenet-sync again=true`"
 REMOVAL = "`lenet-sweep rm`"
 STORES = "Any number of outputs folders"
-PASSWORD = "`lenet-ui`"
+PASSWORD = "The server of `lenet-ui`"
 WORKERS = "A worker that dies"
 TOGETHER = "Overlapping sweeps"
 RELEASES = "Outputs folders and stores of release 0.3.0"
@@ -525,8 +525,8 @@ BREAKS = {
         promise="`lenet-train` prints one line, and the exit status does not change",
         page="docs/how-to/sweep.md",
         file="lenet_exp/sweeps/hooks.py",
-        old="        except Exception as e:\n            failure = first_line(e)",
-        new="        except OSError as e:\n            failure = first_line(e)",
+        old="    except Exception as e:\n        failure = first_line(e)",
+        new="    except OSError as e:\n        failure = first_line(e)",
         tests="tests/sweeps/test_hooks.py -k summary_that",
     ),
     "joining node": Break(  # a Ray node that does not meet the requirements ends the sweep
