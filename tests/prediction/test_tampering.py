@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,13 +22,16 @@ import lenet_exp
 from lenet_exp.errors import UserError
 from lenet_exp.tracking.models.logged import MAX_BYTES
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
+from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
+from tests.data.test_download import serve
+from tests.prediction.drawn import STYLES, draw
 from tests.tools.commands import SMALL, Done, refused
+from tests.tools.records import changed_model
 from tests.tools.stores import client, models, runs
 from tests.training.trained.test_ancestor import Call
 
 LINE = [*SMALL, "num_epoch=1", "num_threads=1", "activation=prelu", "tracking.plots=false"]
-SERVER = "http://shared"
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,47 @@ def enlarge(path: Path) -> None:
 def test_invalid_model_file_gives_one_line_error(name, damage, texts, logged, main):
     damage((logged.model_files if name == WEIGHTS else logged.run_files) / name)
     refused(predict(main, logged), *texts)
+
+
+def changes_of(dataset: dict[str, object]) -> Callable[[dict[str, Any]], None]:
+    """Return a change of a record: keys of its dataset, or its normalization."""
+
+    def change(record: dict[str, Any]) -> None:
+        record["normalization"] = dataset.get("normalization")
+        record["config"]["dataset"] |= {key: value for key, value in dataset.items() if key != "normalization"}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": None, "folder": ".", "archive": "ADDRESS", "archive_md5": "0" * 32},
+        {"class_names": ["a"] * 10},
+        {"channels": 2},
+        {"image_size": 10**6},
+        {"picture_box": 40},
+        {"normalization": {"mean": [0.5], "sd": [0.5]}},
+        {"channels": 3},
+        {"channels": 3, "normalization": {"mean": [0.5, 0.5], "sd": [0.5, 0.5]}},
+        {"channels": 3, "normalization": {"mean": [0.5] * 3, "sd": [0.5, 0.5, 0.0]}},
+    ],
+)
+def test_record_with_impossible_dataset_is_refused_without_download(changes, tmp_path):
+    (tmp_path / "served").mkdir()
+    with serve(tmp_path / "served") as (address, handler):
+        changes = {key: address + "set.zip" if value == "ADDRESS" else value for key, value in changes.items()}
+        path = changed_model(tmp_path / "model.safetensors", changes_of(changes | {"data_root": str(tmp_path)}))
+        with pytest.raises(UserError, match=r"model\.safetensors") as caught:
+            lenet_exp.load(str(path))
+        assert handler.requested == []
+    assert "\n" not in str(caught.value)
+    assert {p.name for p in tmp_path.iterdir()} == {"served", "model.safetensors"}
+
+
+def test_pictures_of_older_model_are_prepared_as_current_dataset_options(main, ready, tmp_path):
+    path = draw(7, STYLES["black on white"], tmp_path / "seven")
+    assert "picture_box" in json.loads(load_weights(shipped_file("mnist"))[1]["record"])["config"]["dataset"]
+    model = changed_model(tmp_path / "model.safetensors", changes_of({"picture_box": "???"}))
+    done = main(f"trained_model={model}", f"images={path}", program="predict")
+    assert "seven.png: 7 " in done.stdout, done.stderr
