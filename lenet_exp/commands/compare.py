@@ -121,8 +121,12 @@ def compare(arguments: list[str]) -> int:
         from lenet_exp.confirmation.command import ConfirmationRequest
         from lenet_exp.confirmation.start import confirm
 
-        against, uri = values["against"], values["tracking.uri"]
-        request = ConfirmationRequest(points=points, seeds=seeds, against=against, uri=uri)
+        request = ConfirmationRequest(
+            points=points,
+            seeds=seeds,
+            against=values["against"],
+            uri=values["tracking.uri"],
+        )
         return confirm(values["sweep"], request, run=values["run"] == "true")
     from lenet_exp.reports.files.matrix import matrix_of
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets

@@ -64,7 +64,8 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
         dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leading, fixed))
         fixed += [f"dataset={dataset}"] if dataset != its else []  # the dataset came from a swept recipe
         common = _flags(fixed, config_dir)
-        leads, baseline = _flags(leading, config_dir), _flags([*fixed, *own], config_dir)
+        leads = _flags(leading, config_dir)
+        baseline = _flags([*fixed, *own], config_dir)
         leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
         config = typed(without_search(_composed([*fixed, *own], config_dir)))
     check_flags(config)
