@@ -98,7 +98,7 @@ def recorded(
             train_accuracy=value,
             val_loss=float(loss[row, 0, at]),
             val_accuracy=value,
-            lr=lane.lr,
+            lr=lane.rates[0],
             epoch_seconds=float(seconds[row, 0, at]),
             images_per_second=len(data.train_index) / float(seconds[row, 0, at]),
             step_losses=[],

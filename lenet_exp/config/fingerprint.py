@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY
@@ -21,7 +21,7 @@ TRAINING_VERSION = 1
 MOST_EPOCHS = 10_000  # the time for a search grows with this number: for 10,000, it is a quarter of a second
 
 
-def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
+def fingerprint(config: Config, data_digests: dict[str, str], group_rates: Sequence[float] = ()) -> str:
     """Return the fingerprint of a configuration.
 
     The fingerprint is the SHA-256 digest (hex) of `TRAINING_VERSION`, the data digests, the shape of the images if it
@@ -31,8 +31,13 @@ def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
 
     Args:
         data_digests: SHA-256 digest of the images and labels in each split.
+        group_rates: learning rates of the optimizer's parameter groups, if a schedule scales each of them; see
+            `training.optimizer.scheduled_rates`.
     """
-    return _digest(fingerprinted(config, data_digests))
+    values = fingerprinted(config, data_digests)
+    if group_rates:
+        values["group_rates"] = list(group_rates)
+    return _digest(values)
 
 
 def shorter_fingerprints(config: Config, data_digests: dict[str, str]) -> Iterator[str]:

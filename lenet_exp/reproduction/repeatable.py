@@ -26,6 +26,7 @@ from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
+from lenet_exp.training.optimizer import scheduled_rates
 from lenet_exp.training.trained.trust import check_network, check_training, is_trusted
 
 FOLDER = "reproduced"  # subfolder of the outputs folder
@@ -83,7 +84,13 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         others = [part for part, digest in record.data_digests.items() if digests.get(part) != digest]
         if others:
             return not_comparable(f"the data is different here ({', '.join(others)}; {config.data_root})")
-        if fingerprint(config, digests) != record.fingerprint:
+        rates = scheduled_rates(config)
+        if fingerprint(config, digests, rates) != record.fingerprint:
+            if fingerprint(config, digests) == record.fingerprint:
+                return not_comparable(
+                    f"its parameter groups have the learning rates {', '.join(map(str, rates))}, but release 0.3 gave "
+                    "all of them the scheduled rate of the first group"
+                )
             return differs("its configuration does not match its fingerprint")
         data = load_training_data(config, device)
     except UserError as e:

@@ -32,6 +32,7 @@ from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
+from lenet_exp.training.optimizer import scheduled_rates
 
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
@@ -135,7 +136,7 @@ def freeze_jobs(
             config = with_class_names(_with_absolute_paths(given))
             digests = data_digests(config)
             config = with_initial_weights(config, digests["validation"], find)
-            digest = fingerprint(config, digests)
+            digest = fingerprint(config, digests, scheduled_rates(config))
             check_batches(config, train_count(config))
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e

@@ -38,6 +38,7 @@ from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_nativ
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, describe_execution, use_threads
 from lenet_exp.training.lane import Lane, new_lane
+from lenet_exp.training.optimizer import scheduled_rates
 
 log = logging.getLogger("lenet_exp")
 
@@ -139,7 +140,7 @@ def run(
         chosen = _engine(job, earlier, device, threads)
         config = replace(config, num_threads=threads, engine=chosen.engine)
         data = load_training_data(config, device)
-        if fingerprint(config, data.digests) != job.fingerprint:
+        if fingerprint(config, data.digests, scheduled_rates(config)) != job.fingerprint:
             raise DataError(
                 f"dataset={config.dataset.name}: the data ({data.source}) or the program has changed since this sweep "
                 "started; rerun its command without sweep.resume="

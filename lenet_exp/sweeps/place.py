@@ -17,6 +17,7 @@ from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.workers import cores_of, remote_task
 from lenet_exp.training.native.library import why_no_kernels
+from lenet_exp.training.optimizer import scheduled_rates
 
 
 def serve(queue: str, sweep: SweepFolder) -> bool:
@@ -47,7 +48,8 @@ def _other_data(like: list[Job]) -> str:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:
             load_code(codes(job.config), job.outputs)
-            if fingerprint(job.executed, data_digests(job.executed)) != job.fingerprint:
+            config = job.executed
+            if fingerprint(config, data_digests(config), scheduled_rates(config)) != job.fingerprint:
                 return f"{named} differs from the data on the submitting machine"
         except (DataError, ConfigError) as e:
             return f"{named}: {e}"

@@ -51,7 +51,6 @@ class TorchEngine:
         """
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
-        peak = lane.lr
         changing, augmenting = depends_on_length(schedule), augments(augmentation)
         factor = own_factor(schedule.own) if schedule.own else partial(lr_factor, schedule)
         change = instance("augmentation.own", augmentation.own) if augmentation.own else None
@@ -66,8 +65,9 @@ class TorchEngine:
             if change is not None:
                 images = change(images, lane.distortions)
             if changing:
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * factor(number, steps)
+                fraction = factor(number, steps)
+                for group, rate in zip(optimizer.param_groups, lane.rates, strict=True):
+                    group["lr"] = rate * fraction
             logits = model(images)
             loss = reduced(loss_of.train(), logits, labels, "mean")
             optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
 from lenet_exp.training.native.initial import initialize
 from lenet_exp.training.network import in_training_format, load_given, network_of
-from lenet_exp.training.optimizer import build_optimizer
+from lenet_exp.training.optimizer import build_optimizer, group_rates
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Lane:
     """The state of a run during training.
 
     Attributes:
-        lr: learning rate of the optimizer, before the schedule changes it.
+        rates: learning rate of each of the optimizer's parameter groups, before the schedule changes it.
         order, noise, distortions: random number generators for the image order, for dropout masks and random slopes,
             and for augmentation.
         average: network with the moving average of the weights; None if `training.ema_decay` is not set.
@@ -81,7 +81,7 @@ class Lane:
     config: Config
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    lr: float
+    rates: tuple[float, ...]
     order: torch.Generator
     noise: torch.Generator
     distortions: torch.Generator
@@ -128,7 +128,7 @@ def new_lane(config: Config, device: torch.device, given: Mapping[str, Tensor] |
         config=config,
         model=model,
         optimizer=optimizer,
-        lr=optimizer.param_groups[0]["lr"],
+        rates=group_rates(optimizer),
         order=generator(config.seed, "order"),
         noise=noise,
         distortions=generator(config.seed, "augmentation", device),

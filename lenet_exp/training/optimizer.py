@@ -9,9 +9,13 @@ from typing import cast
 import torch
 from torch import nn
 
+from lenet_exp.config.class_groups import TARGET, is_own
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError
+from lenet_exp.seeds import generator
+from lenet_exp.training.network import network_of
+from lenet_exp.training.schedule import depends_on_length
 
 # These optimizers are known to train LeNet-5, and the native engine supports them.
 KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
@@ -42,6 +46,26 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     except (TypeError, ValueError, RuntimeError) as e:
         shown = ", ".join(f"{k}={v}" for k, v in kwargs.items() if k != "fused")
         raise ConfigError(f"optimizer: {cls.__name__}({shown}): {e}") from e
+
+
+def group_rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
+    """Return the current learning rate of each of an optimizer's parameter groups."""
+    return tuple(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def scheduled_rates(config: Config) -> tuple[float, ...]:
+    """Return the initial learning rates of parameter groups if they differ and a schedule changes them; if not, ().
+
+    They are part of the fingerprint: release 0.3 gave each group the scheduled rate of the first one.
+
+    Raises:
+        ConfigError: the network or the optimizer cannot be constructed.
+    """
+    if not is_own(str(config.optimizer.get(TARGET))) or not depends_on_length(config.schedule):
+        return ()
+    network = network_of(config, generator(config.seed, "weights"))
+    rates = group_rates(build_optimizer(config, network.parameters()))
+    return rates if len(set(rates)) > 1 else ()
 
 
 def _load_no_compiler() -> None:

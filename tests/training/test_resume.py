@@ -87,6 +87,7 @@ def whole(overrides: tuple[str, ...]) -> tuple[Lane, list[EpochResult]]:
         ("adamw", ("activation=rrelu", "regularization.dropout_rate=0.3", "schedule=step")),
         ("rmsprop", ("activation=prelu", "num_iter_echo=2")),
         ("sgd", ("training.select=last",)),
+        ("sgd", (f"optimizer._target_={PARTS}.Grouped", "+optimizer.mult=3", "schedule=linear", "regularization=none")),
         ("sgd", ("model=convnet", "model.residual=true", "training.ema_decay=0.9")),
         ("sgd", (*OWN, "loss=focal", "loss.class_weights=balanced", "metric=loss")),
     ],

@@ -10,8 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
 
+from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Schedule, ScheduleShape
 from lenet_exp.training.fit import fit
+from lenet_exp.training.optimizer import scheduled_rates
 from lenet_exp.training.schedule import first_after_warmup, lr_factor
 from tests.training.small import configure, start
 
@@ -81,3 +83,38 @@ def test_training_uses_schedule_in_each_step():
     results = list(fit(lane, data))
     assert used == pytest.approx([0.01 * f for f in ours(lane.config.schedule, 10)])
     assert [r.lr for r in results] == [used[4], used[9]]
+
+
+PARTS = "tests.training.clumsy.parts"
+GROUPED = (f"optimizer._target_={PARTS}.Grouped", "regularization=none")
+
+
+def test_schedule_scales_rate_of_each_parameter_group():
+    lane, data = start(configure("batch_size=250", "schedule=linear", *GROUPED, "+optimizer.mult=3"))
+    used = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        used.append([group["lr"] for group in optimizer.param_groups])
+
+    lane.optimizer.register_step_post_hook(note)
+    list(fit(lane, data))
+    factors = ours(lane.config.schedule, 5)
+    assert used == [[pytest.approx(0.01 * factor), pytest.approx(0.03 * factor)] for factor in factors]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differs"),
+    [
+        ((*GROUPED, "+optimizer.mult=3", "schedule=linear"), True),
+        ((*GROUPED, "+optimizer.mult=3", f"+schedule.own={{_target_:{PARTS}.triangle}}"), True),
+        ((*GROUPED, "+optimizer.mult=3"), False),
+        ((*GROUPED, "+optimizer.mult=1", "schedule=linear"), False),
+        (("optimizer=adam", "schedule=linear"), False),
+    ],
+)
+def test_fingerprint_changes_only_for_scheduled_groups_with_different_rates(overrides, differs):
+    """Release 0.3 gave all groups the scheduled rate of the first one, so its results must not be reused."""
+    config = configure(*overrides)
+    digests = {"train": "a" * 64, "validation": "b" * 64}
+    of_release_0_3 = fingerprint(config, digests)
+    assert (fingerprint(config, digests, scheduled_rates(config)) != of_release_0_3) == differs

@@ -62,7 +62,7 @@ class NativeEngine:
             if draws_noise:
                 options.key1, options.key2 = _key(lane.noise)
             if changing:
-                group["lr"] = lane.lr * lr_factor(schedule, number, steps, cosine, power=power)
+                group["lr"] = lane.rates[0] * lr_factor(schedule, number, steps, cosine, power=power)
             loss, hits = kernels.gradient(options, images, labels, index, weights=weights, gradient=gradient)
             update = rule.next_step(group["lr"])
             if average_weights is not None:

@@ -1,4 +1,4 @@
-"""Losses, metrics, schedules, and augmentations of a user's own: good ones, and one for each rule to break."""
+"""Own losses, optimizers, metrics, schedules, and augmentations: good ones, and one for each rule to break."""
 
 from __future__ import annotations
 
@@ -65,6 +65,17 @@ class Noisy(Hinge):
 class Raising(Hinge):
     def forward(self, logits, labels):
         raise RuntimeError("no loss today")
+
+
+class Grouped(torch.optim.SGD):
+    """SGD whose vectors, such as biases, have `mult` times the learning rate of the matrices."""
+
+    def __init__(self, params, lr=0.01, mult=1.0, momentum=0.0, dampening=0.0, nesterov=False, maximize=False) -> None:
+        parameters = list(params)
+        matrices = [p for p in parameters if p.ndim > 1]
+        vectors = [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": matrices}, {"params": vectors, "lr": mult * lr}]
+        super().__init__(groups, lr, momentum, dampening, nesterov=nesterov, maximize=maximize)
 
 
 def top2(labels, logits, k: int = 2):
