@@ -16,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_exp.config.former_defaults import former_overrides
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.waiting import print_waiting, with_progress
 
@@ -110,7 +111,11 @@ class GridSweeper(Sweeper):
             self.check_launcher()
             train_grid(plan, self.launching)
         else:
-            planned = self.plan_search(resume.search_overrides(sweep, now, given), sweep)
+            overrides = resume.search_overrides(sweep, now, given)
+            planned = self.plan_search(overrides, sweep)
+            former = former_overrides(overrides)
+            if planned.sweep.id != sweep.id and former:
+                planned = self.plan_search([*overrides, *former], sweep)
             resume.check_same_search(planned.sweep, sweep)
             self.search(planned, resume.resumed_command(sweep, given))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirm import ConfirmationPlan, plan
 from lenet_exp.config.compose import quoted
+from lenet_exp.config.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.config.schema import HOOK
 from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
@@ -105,7 +106,7 @@ def confirmation_command(
     baseline = request.against is not None
     wanted = plan(comparison, request.points / 100, request.seeds, baseline=baseline)
     by_run = {job.run: job for job in sweep.jobs()}
-    chosen = [by_run[group.runs[0].id] for group in wanted.groups]
+    chosen = _with_former_defaults([by_run[group.runs[0].id] for group in wanted.groups])
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
     with_splits = SPLIT in sweep.started().swept
     tested = [s for s in all_sweeps(sweep.outputs) if s.started().confirmed is not None]
@@ -123,6 +124,13 @@ def confirmation_command(
     arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
     trained = frozenset(map(flags_of, configs))
     return ConfirmationCommand(wanted, [*arguments, *own], ended, trained)
+
+
+def _with_former_defaults(jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs whose overrides give the same configurations as in release 0.3, whose default values changed."""
+    of_release_0_3 = [job for job in jobs if has_former_defaults(job.config)]
+    added = dict.fromkeys(override for job in of_release_0_3 for override in former_overrides(job.overrides))
+    return [replace(job, overrides=[*job.overrides, *added]) for job in jobs]
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:

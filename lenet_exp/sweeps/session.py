@@ -12,6 +12,7 @@ from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
+from lenet_exp.config.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.config.schema import Config
 from lenet_exp.config.tags import flat
 from lenet_exp.errors import RunsFailed
@@ -288,11 +289,14 @@ def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) 
 
 def log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
     """Log a message if conf/, the data, or the program has changed and the same command now creates different jobs."""
+    former = former_overrides(request.overrides)
     for old in all_sweeps(new.outputs):
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
             why = "ran different code" if plan.code and plan.code != request.code else "had different jobs"
             log.info("new sweep, because this command %s in sweep %s", why, old.id)
+            if former and any(has_former_defaults(job.config) for job in old.jobs()):
+                log.info("default values changed after release 0.3; to reuse its results, add %s", " ".join(former))
             return
 
 

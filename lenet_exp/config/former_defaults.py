@@ -1,0 +1,58 @@
+"""Default values of optimizers that changed after release 0.3, which stored commands rely on.
+
+Release 0.3 gave Adam, AdamW, and RMSprop the learning rate of the original script, and RMSprop a momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lenet_exp.config.class_groups import option_name
+from lenet_exp.config.schema import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """The default value of an optimizer's keyword argument in release 0.3, and its value since then."""
+
+    former: float
+    now: float
+
+
+RATE = Change(former=0.01, now=0.001)
+CHANGES = {
+    "adam": {"lr": RATE},
+    "adamw": {"lr": RATE},
+    "rmsprop": {"lr": RATE, "momentum": Change(former=0.9, now=0.0)},
+}
+
+
+def former_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that give a command the default values of release 0.3; empty if it needs none.
+
+    They fit all optimizers of the command, because SGD has the same values.
+
+    Args:
+        overrides: overrides of the command, such as `optimizer=sgd,adam`.
+    """
+    values = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
+    optimizers = values.get("optimizer", "").split(",")
+    former = {}
+    for optimizer in optimizers:
+        for key, change in CHANGES.get(optimizer, {}).items():
+            former[f"optimizer.{key}"] = change.former
+    return [f"{flag}={value:g}" for flag, value in former.items() if flag not in values]
+
+
+def has_former_defaults(config: Config) -> bool:
+    """Return whether a configuration's optimizer has default values of release 0.3 that changed."""
+    changes = CHANGES.get(option_name(config.optimizer), {})
+    return bool(changes) and all(config.optimizer.get(key) == c.former for key, c in changes.items())
+
+
+def with_former_defaults(config: Config) -> Config | None:
+    """Return a configuration with its optimizer's default values of release 0.3; None if it has none that changed."""
+    changes = CHANGES.get(option_name(config.optimizer), {})
+    former = {key: c.former for key, c in changes.items() if config.optimizer.get(key) == c.now}
+    return replace(config, optimizer=config.optimizer | former) if former else None
