@@ -74,6 +74,11 @@ class Group:
         return self.n > 0 and not self.diverged
 
     @cached_property
+    def collapsed(self) -> int:
+        """The number of finished replicates that collapsed after their best epoch; see `ComparedRun.collapsed`."""
+        return sum(run.collapsed for run in self.finished)
+
+    @cached_property
     def missing(self) -> int:
         """The number of replicates that failed, were killed, are running, or have not started.
 

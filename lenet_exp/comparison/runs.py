@@ -13,11 +13,13 @@ from lenet_exp.config.schema import ALWAYS, NEUTRAL, Config, knobs
 from lenet_exp.config.targets import effective
 from lenet_exp.folders.records import Record, TestResult
 from lenet_exp.folders.results import JobResult
+from lenet_exp.training.score import unpacked
 from lenet_exp.training.trained.trust import foreign_class
 
 RECIPE = "experiment"  # the group of recipes; not part of a configuration, but users identify configurations by recipe
 # The seed, flags that never distinguish configurations, and params in MLflow that are not flags.
 _OMITTED = {"seed", "data_root", "model_path", "num_iter_echo", "parameters", "multiply_adds"}
+COLLAPSE = 0.1  # minimum fall from the best to the last epoch, as a fraction
 EXECUTION = {"device", "num_threads", "engine"}  # flags that affect only how a run is executed
 
 
@@ -80,6 +82,11 @@ class ComparedRun:
     metric: Metric = field(default_factory=Metric)
 
     @property
+    def collapsed(self) -> bool:
+        """Whether the last epoch is more than 10 percentage points worse than the best; see `has_collapsed`."""
+        return has_collapsed(self.metric, self.best, self.last())
+
+    @property
     def replicate(self) -> Replicate:
         """The seed and the split, which distinguish the runs of a configuration."""
         return self.seed, self.split
@@ -88,6 +95,19 @@ class ComparedRun:
         """Return the test accuracy; None if `lenet-predict` has not scored the run."""
         result = self.test_result()
         return result.accuracy if result is not None else None
+
+
+def has_collapsed(metric: Metric, best: float | None, last: float | None) -> bool:
+    """Return whether a run's last epoch is more than 10 percentage points worse than its best epoch.
+
+    False if a value is unknown, or if the metric is not a percentage for which larger is better.
+
+    Args:
+        best, last: values of the metric after the best and after the last epoch.
+    """
+    if best is None or last is None or not (metric.percent and metric.larger):
+        return False
+    return best - last > COLLAPSE
 
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
@@ -127,6 +147,12 @@ def _from_result(result: JobResult) -> ComparedRun:
     def curve() -> list[float]:
         return [e.value for e in folder.history().epochs]
 
+    def last() -> float | None:
+        # The record is already in memory. It lacks the bits in older releases and has no other metric's last value.
+        if record is not None and record.last_right is not None and record.metric.is_accuracy:
+            return float(unpacked(record.last_right).mean())
+        return next(reversed(curve()), None)
+
     return ComparedRun(
         id=result.job.run,
         flags=flags,
@@ -136,7 +162,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         best_epoch=record.best_epoch if record is not None else None,
         seconds_to_best=record.seconds_to_best if record is not None else None,
         curve=curve,
-        last=lambda: next(reversed(curve()), None),
+        last=last,
         data=_data(record) if record is not None else "",
         test_result=folder.test_result,
         recipe=result.job.swept.get(RECIPE, ""),

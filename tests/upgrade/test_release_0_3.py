@@ -8,7 +8,7 @@ that were killed. release_0_3.json contains what the commands of that release pr
 
 An issue that changes one of these values on purpose names the change here and in CHANGELOG.md. Only sentences, times,
 and the decisions of a resumed seed race are not compared. The confirmation of equivalence is compared like an ordinary
-sweep, because this release does not test equivalence.
+sweep, because this release does not test equivalence. This release adds a note about runs that collapsed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,17 @@ from lenet_exp.errors import one_of, printable
 from lenet_exp.reports.columns import Column, accuracy, columns
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import more_line, shown_rows
-from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, best_lines, capital, diverged_on, unfinished, verdict
+from lenet_exp.reports.words.phrases import (
+    AT_CHANCE,
+    COLLAPSED,
+    at_chance,
+    best_lines,
+    capital,
+    collapsed,
+    diverged_on,
+    unfinished,
+    verdict,
+)
 from lenet_exp.reports.words.study_words import contrast_lines, dataset_lines, interaction_lines
 
 SIGNS: dict[str, str | int | None] = {
@@ -75,6 +85,8 @@ def _table(comparison: Comparison, over_datasets: Sequence[str], chosen: Sequenc
         said += f" Shown: {escaped(comparison.part)}; tests are corrected for all configurations of the sweep."
     if any(map(at_chance, comparison.groups)):
         said += f" At chance: {AT_CHANCE}."
+    if any(map(collapsed, comparison.groups)):
+        said += f" Collapsed: {COLLAPSED}."
     told = [verdict(comparison), *best_lines(comparison)] if len(comparison.groups) > 1 else []
     told += [*contrast_lines(comparison), *interaction_lines(comparison.interactions), *over_datasets]
     if (more := more_line(comparison, shown)) is not None:
@@ -131,5 +143,6 @@ def _reached(group: Group, bold: bool, relation: Relation) -> str:
     if not group.n:
         return escaped(unfinished(group))
     unstable = "unstable" * (relation is Relation.unstable)
-    why = ", ".join(filter(None, [diverged_on(group) if group.diverged else "", unstable, at_chance(group)]))
+    diverged = diverged_on(group) if group.diverged else ""
+    why = ", ".join(filter(None, [diverged, unstable, at_chance(group), collapsed(group)]))
     return (rf"\textbf{{{reached}}}" if bold else reached) + (f" ({escaped(why)})" if why else "")

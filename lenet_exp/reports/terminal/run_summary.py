@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from lenet_exp.addresses import default_uri, hide_password, store_uri
 from lenet_exp.amounts import number_of
+from lenet_exp.comparison.runs import has_collapsed
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.reports.words.phrases import AT_CHANCE
+from lenet_exp.reports.words.phrases import AT_CHANCE, COLLAPSED
 
 
 def print_result(result: RunResult) -> None:
@@ -17,14 +18,16 @@ def print_result(result: RunResult) -> None:
     record = result.record
     if result.repeated:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
+    epochs = RunFolder(result.folder).history().epochs if record.epochs else []
     if record.best_val_accuracy is not None:
         remark = f" (at chance: {AT_CHANCE})" if record.at_chance else ""
         what = f"accuracy {record.best_val_accuracy:.2%}"
         if not record.metric.is_accuracy:
             what, remark = record.reached, f" ({what})"
         print(f"{record.config.training.select} validation {what} in epoch {record.best_epoch}{remark}")
+    if epochs and has_collapsed(record.metric, record.value, epochs[-1].value):
+        print(f"collapsed: {COLLAPSED} ({record.metric.text(epochs[-1].value)} in epoch {epochs[-1].epoch})")
     if record.epochs:
-        epochs = RunFolder(result.folder).history().epochs
         loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""
         print(f"{number_of(record.epochs, 'epoch')} in {record.seconds:.1f} s{loss}")
     if result.outcome is not Outcome.finished:

@@ -11,9 +11,10 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.part import PartOfComparison
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.folders.sweep_progress import sweep_seconds
-from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, points_words
+from lenet_exp.reports.words.phrases import AT_CHANCE, COLLAPSED, at_chance, collapsed, points_words
 from lenet_exp.reports.words.scope import variation
 
+RATES = "0.0003,0.001,0.003,0.01,0.03,0.1"  # they contain good values for SGD and for Adam
 FRESH = 5  # number of seeds to suggest for a first comparison
 
 
@@ -85,6 +86,14 @@ def cautions(comparison: Comparison) -> list[str]:
     if isinstance(comparison, PartOfComparison) and any(lead and lead.test != "none" for lead in comparison.leads):
         found.append(f"the tests are corrected for all {len(comparison.whole.groups)} configurations")
     found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
+    if any(map(collapsed, comparison.groups)):
+        found.append(f"collapsed: {COLLAPSED}")
+    optimizers = _optimizers_with_one_rate(comparison)
+    if optimizers:
+        found.append(
+            f"{' and '.join(optimizers)} were trained with one learning rate each, so this compares the rates, too; "
+            f"for a fair comparison, sweep optimizer.lr={RATES} as well, and set best_per=optimizer"
+        )
     if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
         why = "because the tests are more powerful than the intervals"
         found.append(f"a configuration can be behind although its interval contains 0, {why}")
@@ -94,6 +103,17 @@ def cautions(comparison: Comparison) -> list[str]:
             "to compare the accuracies after the last epoch, set by=last"
         )
     return found
+
+
+def _optimizers_with_one_rate(comparison: Comparison) -> list[str]:
+    """Return the optimizers that a comparison compares, if each of them was trained with a single learning rate."""
+    if comparison.part or comparison.design.confirms is not None:  # the learning rates were chosen before
+        return []
+    rates: dict[str, set[str]] = {}
+    for group in comparison.groups:
+        rates.setdefault(group.value("optimizer"), set()).add(group.value("optimizer.lr"))
+    several = any(len(values) > 1 for values in rates.values())
+    return [] if several or len(rates) < 2 else list(rates)
 
 
 def _typed(found: Advice) -> str:

@@ -25,6 +25,7 @@ from lenet_exp.reports.words.names import NAMED, names
 from lenet_exp.reports.words.scope import elsewhere, scope
 
 ACCURACY = Metric()
+COLLAPSED = "the last epoch is more than 10 points below the best epoch"
 AT_CHANCE = "not significantly better than always predicting one class"
 
 
@@ -55,7 +56,7 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append("leader, chosen in advance" if position and _is_test(comparison) else several)
     if group.diverged and group.n:
         said.append(f"{diverged_on(group)}, ranked last")
-    return "; ".join([*said, *filter(None, [at_chance(group), unfinished(group)])])
+    return "; ".join([*said, *filter(None, [at_chance(group), collapsed(group), unfinished(group)])])
 
 
 def against_leader(comparison: Comparison, group: Group, lead: Difference, relation: Relation) -> str:
@@ -159,6 +160,15 @@ def at_chance(group: Group) -> str:
     low = sum(isinstance(run.provenance, Record) and run.provenance.at_chance for run in group.finished)
     n = group.replicates
     return f"at chance{f' on {low} of {n} {_unit(group)}' if low < n else ''}" if low else ""
+
+
+def collapsed(group: Group) -> str:
+    """Describe the runs of a configuration that collapsed, such as `collapsed on 1 of 3 seeds`; empty if none did."""
+    if not group.collapsed:
+        return ""
+    if group.replicates == 1:
+        return "collapsed"
+    return f"collapsed on {group.collapsed} of {group.replicates} {_unit(group)}"
 
 
 def unfinished(group: Group) -> str:

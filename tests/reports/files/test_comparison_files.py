@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from itertools import cycle, product
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -15,6 +16,8 @@ import pytest
 from PIL import Image
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.part import select_part
+from lenet_exp.config.metric import Metric
 from lenet_exp.config.schema import EpochChoice
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
@@ -27,8 +30,8 @@ from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from lenet_exp.reports.terminal.plain import PlainConsole
-from lenet_exp.reports.words.next_steps import notes
-from lenet_exp.reports.words.phrases import AT_CHANCE, at_chance, remark, verdict
+from lenet_exp.reports.words.next_steps import cautions, notes
+from lenet_exp.reports.words.phrases import AT_CHANCE, COLLAPSED, at_chance, collapsed, remark, verdict
 from tests.comparison.made_up import made, many
 from tests.tools.records import a_record
 
@@ -82,13 +85,57 @@ def test_every_report_names_configurations_at_chance(capsys, tmp_path):
     tanh = [replace(run, provenance=low) for run in many([0.1, 0.11], activation="tanh")]
     (found,) = compare_runs([*many([0.9, 0.91, 0.9], activation="selu"), *relu, *tanh])
     assert [at_chance(group) for group in found.groups] == ["", "at chance on 2 of 3 seeds", "at chance"]
-    print_comparison(found)
-    texts = [capsys.readouterr().out, markdown([found], SOURCE), tex([found], SOURCE)]
-    for ending in ("html", "csv"):
-        write_comparison(tmp_path / f"x.{ending}", [found], SOURCE)
-        texts.append((tmp_path / f"x.{ending}").read_text())
+    texts = all_reports(found, capsys, tmp_path)
     assert all(at_chance(found.groups[1]) in text for text in texts)
     assert all(AT_CHANCE in text for text in texts[:4])
+
+
+def all_reports(comparison: Comparison, capsys: pytest.CaptureFixture[str], folder: Path) -> list[str]:
+    """Return what the terminal, Markdown, LaTeX, the HTML page, and the CSV file say about a comparison."""
+    print_comparison(comparison)
+    texts = [capsys.readouterr().out, markdown([comparison], SOURCE), tex([comparison], SOURCE)]
+    for ending in ("html", "csv"):
+        write_comparison(folder / f"x.{ending}", [comparison], SOURCE)
+        texts.append((folder / f"x.{ending}").read_text())
+    return texts
+
+
+def test_every_report_names_runs_that_collapsed_after_best_epoch(capsys, tmp_path):
+    selu = many([0.99, 0.991, 0.99], activation="selu")
+    selu[0] = replace(selu[0], last=lambda: 0.104)
+    tanh = [replace(made(0, 0.98, activation="tanh"), last=lambda: 0.8799)]
+    (found,) = compare_runs([*selu, *many([0.99, 0.99, 0.9], activation="relu"), *tanh])
+    assert [collapsed(group) for group in found.groups] == ["collapsed on 1 of 3 seeds", "collapsed", ""]
+    texts = all_reports(found, capsys, tmp_path)
+    assert all(collapsed(found.groups[0]) in text for text in texts)
+    assert all(COLLAPSED in text for text in texts[:4])
+
+
+@pytest.mark.parametrize(
+    ("last", "metric", "expected"),
+    [
+        (0.88, Metric(), True),
+        (0.89, Metric(), False),
+        (None, Metric(), False),
+        (0.88, Metric("macro_f1", percent=True), True),
+        (0.1, Metric("score", percent=False), False),
+        (1.5, Metric("loss", larger=False, percent=False), False),
+    ],
+)
+def test_collapse_is_a_fall_of_more_than_10_points(last, metric, expected):
+    assert replace(made(0, 0.985), last=lambda: last, metric=metric).collapsed == expected
+
+
+def test_comparison_of_optimizers_with_one_rate_each_names_fair_command():
+    sgd = many([0.9, 0.91, 0.92], optimizer="sgd", optimizer__lr="0.01")
+    adam = many([0.93, 0.94, 0.95], optimizer="adam", optimizer__lr="0.001")
+    other = many([0.93, 0.94, 0.95], optimizer="adam", optimizer__lr="0.01")
+    (single,) = compare_runs([*sgd, *adam])
+    assert any("optimizer.lr=" in note and "best_per=optimizer" in note for note in cautions(single))
+    (several,) = compare_runs([*sgd, *adam, *other])
+    (one,) = compare_runs([*adam, *other])
+    (best,) = select_part([several], None, "optimizer")
+    assert not any("best_per" in note for found in (several, one, best) for note in cautions(found))
 
 
 def test_pruned_run_shows_epochs_and_accuracy_or_count_of_pruned_runs(capsys):
