@@ -26,6 +26,7 @@ from typing import IO
 from lenet_exp.addresses import hide_password, sqlite_uri
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import stop_signal
+from lenet_exp.ui.app import APP_NAME
 
 HOST = "127.0.0.1"
 USER = "lenet"
@@ -141,9 +142,9 @@ def serving(database: Path, port: int) -> Iterator[Server]:
 
 def _command(database: Path, port: int) -> list[str]:
     address = f"{HOST}:{port}"
-    command = [sys.executable, "-m", "lenet_exp.ui.process", "--app-name", "basic-auth"]
+    command = [sys.executable, "-m", "lenet_exp.ui.process", "--app-name", APP_NAME]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    # MLflow refuses other hosts and origins, so that a page from another site cannot send requests through a browser.
+    # Other hosts and origins are refused, so that a page from another site cannot send requests through a browser.
     command += ["--allowed-hosts", address, "--cors-allowed-origins", f"http://{address}"]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning"]
     command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]

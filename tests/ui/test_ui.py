@@ -140,7 +140,9 @@ def test_server_refuses_other_hosts_and_origins(ready):
         assert status_of(served, *search, served.login, Host=here, Origin=f"http://{here}") == 200
         for host in (f"10.evil.example:{served.port}", f"localhost:{served.port}", "127.0.0.1", "evil.example"):
             assert status_of(served, *search, served.login, Host=host) == 403
-        for origin in ("http://evil.example", "http://127.0.0.1.evil.example", "null"):
+        other_port = f"http://127.0.0.1:{served.port + 1}"
+        same_port = f"http://localhost:{served.port}"
+        for origin in ("http://evil.example", "http://127.0.0.1.evil.example", "null", other_port, same_port):
             assert status_of(served, *search, served.login, Host=here, Origin=origin) == 403
 
 
