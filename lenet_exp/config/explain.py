@@ -12,7 +12,7 @@ from yaml import MarkedYAMLError
 
 from lenet_exp.config.class_groups import CLASS_GROUPS, TARGET
 from lenet_exp.config.package_files import CONF_DIR, config_groups
-from lenet_exp.config.schema import SCHEMAS, knobs
+from lenet_exp.config.schema import REMOVED, SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
@@ -170,6 +170,8 @@ def explain_flag(key: str) -> str:
         )
     if key.endswith(f".{TARGET}"):
         return f"{key}: write a class of your own into an option file (docs/how-to/options.md)"
+    if key in REMOVED:
+        return f"unknown flag '{key}', which was removed after release 0.3; CHANGELOG.md says what replaces it"
     section, _, name = key.rpartition(".")
     near = nearest(key, [k for k in known if section and k.startswith(f"{section}.")])
     hint = _flag_like(name, known_flags()) or near or nearest(key, known)

@@ -17,7 +17,7 @@ OLD_DATASET = "defaults: [digits]\nname: mine\nshows: things\n"
 
 @pytest.mark.parametrize("flag", REMOVED)
 def test_removed_flag_is_unknown(flag, main):
-    refused(main("-m", f"{flag}=null"), f"lenet-train: unknown flag '{flag}'")
+    refused(main("-m", f"{flag}=null"), f"lenet-train: unknown flag '{flag}', which was removed")
 
 
 def test_option_file_of_earlier_release_is_accepted(ready, tmp_path):
