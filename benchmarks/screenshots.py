@@ -73,7 +73,8 @@ def main() -> None:
         assert done.returncode == 0, done.stderr
         with sync_playwright() as started, lenet_ui(outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True) as served:
             browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
-            context = browser.new_context(viewport=SIZE)
+            user, password = served.login
+            context = browser.new_context(viewport=SIZE, http_credentials={"username": user, "password": password})
             context.set_default_timeout(WAIT)
             context.add_init_script(QUIET_ASSISTANT)
             for name, show in PICTURES.items():
