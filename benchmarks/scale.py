@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,11 +30,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.kills import environment, started_by
 from benchmarks.measure import positive
 from benchmarks.scale_show import show
 from benchmarks.search_table import EPOCHS, FLAGS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import HttpCredentials
 
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
@@ -204,9 +209,9 @@ def page_seconds(outputs: Path, uri: str | None) -> float | None:
         return None
     if browser is None:
         return None
-    with served(outputs, uri) as address, sync_playwright() as started:
+    with served(outputs, uri) as (address, login), sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=browser, args=["--headless", "--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1600, "height": 1000})
+        page = chromium.new_page(viewport={"width": 1600, "height": 1000}, http_credentials=login)
         page.set_default_timeout(300_000)
         start = time.perf_counter()
         page.goto(address)
@@ -217,14 +222,24 @@ def page_seconds(outputs: Path, uri: str | None) -> float | None:
 
 
 @contextlib.contextmanager
-def served(outputs: Path, uri: str | None) -> Iterator[str]:
-    """Start `lenet-ui` and yield the first address that it prints."""
+def served(outputs: Path, uri: str | None) -> Iterator[tuple[str, HttpCredentials | None]]:
+    """Start `lenet-ui`, and yield the first address that it prints and, if it starts a server, the server's login."""
     where = [f"tracking.uri={uri}"] if uri else []
     arguments = [sys.executable, "-u", "-m", "lenet_exp", "ui", "port=0", *where]
     with subprocess.Popen(arguments, env=environment(outputs), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield next(text.strip() for text in process.stdout if text.strip().startswith("http"))
+            lines = []
+            for line in process.stdout:
+                lines.append(line.strip())
+                if lines[-1].startswith("Press Ctrl-C"):
+                    break
+            address = next(line for line in lines if line.startswith("http"))
+            match = re.search(r"^user (\S+), password (\S+)", "\n".join(lines), re.MULTILINE)
+            login: HttpCredentials | None = None
+            if match is not None:
+                login = {"username": match[1], "password": match[2]}
+            yield address, login
         finally:
             process.terminate()
 
