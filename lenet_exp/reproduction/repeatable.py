@@ -87,9 +87,10 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         rates = scheduled_rates(config)
         if fingerprint(config, digests, rates) != record.fingerprint:
             if fingerprint(config, digests) == record.fingerprint:
+                named = " and ".join(f"{rate:g}" for rate in rates)
                 return not_comparable(
-                    f"its parameter groups have the learning rates {', '.join(map(str, rates))}, but release 0.3 gave "
-                    "all of them the scheduled rate of the first group"
+                    f"its parameter groups have the learning rates {named}, but release 0.3 gave all of them the "
+                    "scheduled rate of the first group"
                 )
             return differs("its configuration does not match its fingerprint")
         data = load_training_data(config, device)
