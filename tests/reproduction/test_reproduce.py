@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.checkpoints import file_sha256
 from lenet_exp.folders.digests import record_with_digests
@@ -25,7 +26,7 @@ from lenet_exp.tracking.models.recorded import find_recorded
 from lenet_exp.training.score import packed, unpacked
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
-from tests.tools.commands import SMALL, end, lenet_train, refused, start
+from tests.tools.commands import SMALL, end, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, runs
 from tests.training.test_resume import OPTIONS
 
@@ -232,6 +233,21 @@ def test_runs_with_other_data_or_code_are_not_comparable(trained, main, tmp_path
 
     shutil.move(trained.path / "record.json", trained.path / "job.json")
     reproduced(main, f"run={trained.path}", status=3)
+
+
+def test_run_of_release_0_3_with_several_learning_rates_is_not_comparable(ready, main, tmp_path):
+    """Release 0.3 scheduled one rate for all parameter groups, and the fingerprint did not contain their rates."""
+    (tmp_path / "optimizer").mkdir()
+    option = "_target_: tests.training.clumsy.parts.Grouped\nlr: 0.01\nmult: 3.0\n"
+    (tmp_path / "optimizer" / "grouped.yaml").write_text(option)
+    line = (f"--config-dir={tmp_path}", *LINE, "optimizer=grouped", "schedule=linear", "regularization=none")
+    succeeded(lenet_train(*line, outputs=ready))
+    (path,) = (ready / "runs").iterdir()
+    folder = RunFolder(path)
+    reproduced(main, f"run={path}", status=0)
+    record = folder.record()
+    refresh_digests(folder, replace(record, fingerprint=fingerprint(record.config, record.data_digests)))
+    assert "0.01 and 0.03" in reproduced(main, f"run={path}", status=3)
 
 
 def test_run_without_run_folder_is_reproduced_from_mlflow(original, main, monkeypatch, tmp_path):
