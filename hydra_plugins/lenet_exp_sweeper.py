@@ -16,7 +16,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.config.former_defaults import former_overrides
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.waiting import print_waiting, with_progress
 
@@ -102,6 +101,7 @@ class GridSweeper(Sweeper):
     def resume(self, given: list[str]) -> None:
         """Resume the grid or search that `sweep.resume=` specifies, regardless of the selected sweeper."""
         self.load()
+        from lenet_exp.runs.former_defaults import former_overrides
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid
 

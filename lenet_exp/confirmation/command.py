@@ -10,7 +10,6 @@ from pathlib import Path
 from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirm import ConfirmationPlan, plan
 from lenet_exp.config.compose import quoted
-from lenet_exp.config.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.config.schema import HOOK
 from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
@@ -18,6 +17,7 @@ from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.runs.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.sweeps.confirms import Flags, flags_of
 
 FIRST = 1000  # new seeds start at a multiple of this number

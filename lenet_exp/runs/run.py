@@ -10,12 +10,10 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.config.former_defaults import CHANGES, with_former_defaults
 from lenet_exp.config.own_code import codes
 from lenet_exp.config.schema import Config, EngineName, Tracking
-from lenet_exp.data.images import data_digests, load_training_data
+from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.checkpoints import Checkpoints
@@ -25,12 +23,13 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.folders.results import RunResult
-from lenet_exp.folders.run_folder import RunFolder, run_id
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.continuation import continue_shorter_run
+from lenet_exp.runs.former_defaults import log_former_run
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import RunTraining
 from lenet_exp.stopping import graceful
@@ -74,7 +73,7 @@ def run_alone(
         BaseException: training failed or was interrupted; see `run`.
     """
     job = lone_job(config, name)
-    _log_former_run(job)
+    log_former_run(job)
     check_outputs(job.outputs)
     _model_file(job)  # report an unwritable path before creating a store
     save_code([job.config], job.outputs)
@@ -200,19 +199,6 @@ def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int
 def _model_file(job: Job) -> ModelFile | None:
     path = job.config.model_path
     return ModelFile(path, job.config.dataset.name, job.run) if path else None
-
-
-def _log_former_run(job: Job) -> None:
-    """Log a message if a new run has a finished counterpart with the default values of release 0.3."""
-    former = with_former_defaults(job.config)
-    if former is None or job.folder.result() is not None:
-        return
-    digest = fingerprint(former, data_digests(former))
-    folder = RunFolder(job.outputs / "runs" / run_id(former.tracking.experiment, digest))
-    if folder.result() is not None:
-        changes = CHANGES[option_name(former.optimizer)].items()
-        values = " ".join(f"optimizer.{key}={change.former:g}" for key, change in changes)
-        log.info("run %s has the default values of release 0.3; to reuse it, add %s", folder.id[:8], values)
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:

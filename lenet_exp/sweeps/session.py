@@ -12,7 +12,6 @@ from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.config.schema import Config
 from lenet_exp.config.tags import flat
 from lenet_exp.errors import RunsFailed
@@ -32,6 +31,7 @@ from lenet_exp.folders.sweep_progress import OPEN
 from lenet_exp.machine import now_ms, user
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import Display, log_to_file
+from lenet_exp.runs.former_defaults import former_overrides, has_former_defaults
 from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.hooks import run_hook

@@ -112,7 +112,7 @@ def test_schedule_scales_rate_of_each_parameter_group():
         (("optimizer=adam", "schedule=linear"), False),
     ],
 )
-def test_fingerprint_changes_only_for_scheduled_groups_with_different_rates(overrides, differs):
+def test_fingerprint_covers_scheduled_rates_of_groups_if_they_differ(overrides, differs):
     """Release 0.3 gave all groups the scheduled rate of the first one, so its results must not be reused."""
     config = configure(*overrides)
     digests = {"train": "a" * 64, "validation": "b" * 64}

@@ -5,11 +5,18 @@ Release 0.3 gave Adam, AdamW, and RMSprop the learning rate of the original scri
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lenet_exp.config.class_groups import option_name
+from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Config
+from lenet_exp.data.images import data_digests
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.run_folder import RunFolder, run_id
+
+log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +63,16 @@ def with_former_defaults(config: Config) -> Config | None:
     changes = CHANGES.get(option_name(config.optimizer), {})
     former = {key: c.former for key, c in changes.items() if config.optimizer.get(key) == c.now}
     return replace(config, optimizer=config.optimizer | former) if former else None
+
+
+def log_former_run(job: Job) -> None:
+    """Log a message if a new run has a finished counterpart with the default values of release 0.3."""
+    former = with_former_defaults(job.config)
+    if former is None or job.folder.result() is not None:
+        return
+    digest = fingerprint(former, data_digests(former))
+    folder = RunFolder(job.outputs / "runs" / run_id(former.tracking.experiment, digest))
+    if folder.result() is not None:
+        changes = CHANGES[option_name(former.optimizer)].items()
+        values = " ".join(f"optimizer.{key}={change.former:g}" for key, change in changes)
+        log.info("run %s has the default values of release 0.3; to reuse it, add %s", folder.id[:8], values)

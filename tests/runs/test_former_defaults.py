@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.config.former_defaults import CHANGES, former_overrides, has_former_defaults, with_former_defaults
+from lenet_exp.runs.former_defaults import CHANGES, former_overrides, has_former_defaults, with_former_defaults
 from tests.tools.configs import compose
 
 
@@ -25,7 +25,7 @@ def test_overrides_restore_former_values(overrides, expected):
 
 
 @pytest.mark.parametrize("optimizer", CHANGES)
-def test_current_values_are_those_in_conf_and_former_values_those_of_release_0_3(optimizer):
+def test_current_values_match_conf_and_former_values_match_release_0_3(optimizer):
     now = compose([f"optimizer={optimizer}"])
     former = compose([f"optimizer={optimizer}", *former_overrides([f"optimizer={optimizer}"])])
     assert {key: now.optimizer[key] for key in CHANGES[optimizer]} == {k: c.now for k, c in CHANGES[optimizer].items()}
