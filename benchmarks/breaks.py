@@ -540,9 +540,32 @@ BREAKS = {
     "password": Break(  # MLflow's server accepts requests without a password
         promise=PASSWORD,
         file="lenet_exp/ui/server.py",
-        old=', "--app-name", "basic-auth"]',
+        old=', "--app-name", APP_NAME]',
         new="]",
         tests="tests/ui/test_ui.py -k every_mlflow_route",
+    ),
+    "origin": Break(  # pages of other ports of this machine can send requests through the browser
+        promise="It refuses requests that name",
+        page="SECURITY.md",
+        file="lenet_exp/ui/app.py",
+        old="if all(origin == self._origin for origin in origins):",
+        new="if True:",
+        tests="tests/ui/test_ui.py -k other_hosts",
+    ),
+    "group rates": Break(  # all parameter groups get the scheduled rate of the first one
+        promise="learning rate of each of the optimizer's parameter groups",
+        page="lenet_exp/training/lane.py",
+        file="lenet_exp/training/engine.py",
+        old='group["lr"] = rate * fraction',
+        new='group["lr"] = lane.rates[0] * fraction',
+        tests="tests/training/test_schedule.py -k each_parameter_group",
+    ),
+    "former default values": Break(  # a resumed or confirmed sweep of release 0.3 trains with other learning rates
+        promise=RELEASES,
+        file="lenet_exp/runs/former_defaults.py",
+        old='        for key, change in CHANGES.get(optimizer, {}).items():\n            former[f"optimizer.{key}"]',
+        new='        for key, change in CHANGES.get("", {}).items():\n            former[f"optimizer.{key}"]',
+        tests="tests/upgrade/test_default_values.py -k confirmation",
     ),
     "cache": Break(  # a library is loaded although another user may have created it
         promise="must not be writable by others",
