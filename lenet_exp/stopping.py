@@ -23,6 +23,7 @@ LOOK_SECONDS = 0.1  # interval between checks for signals to forward
 THREAD_SECONDS = 3.0  # maximum time for other threads to end after the main thread
 
 _asked: signal.Signals | None = None
+_raised: type[BaseException] | None = None  # raised because of a signal; the exception may have been discarded
 _depth = 0
 _before_leaving: list[Callable[[], None]] = []
 
@@ -90,8 +91,39 @@ class Terminated(BaseException):
 
 
 def raise_terminated(signum: int, frame: object) -> NoReturn:
-    """Handle SIGTERM by raising `Terminated`, for code that does not need a clean shutdown."""
-    raise Terminated
+    """Handle a signal by raising `Terminated`, for code that does not need a clean shutdown."""
+    _raise(Terminated)
+
+
+def raise_at_signals() -> None:
+    """Raise KeyboardInterrupt when SIGINT arrives, and Terminated when SIGTERM arrives, from now on.
+
+    SIGINT is still ignored if the process was started in this way, as by `nohup` or by `&` in a script.
+    """
+    global _raised
+    _raised = None
+    signal.signal(signal.SIGTERM, raise_terminated)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda signum, frame: _raise(KeyboardInterrupt))
+
+
+def _raise(error: type[BaseException]) -> NoReturn:
+    global _raised
+    _raised = error
+    raise error
+
+
+def raise_discarded() -> None:
+    """Raise the KeyboardInterrupt or Terminated of a signal again if it was discarded; if not, do nothing.
+
+    Python discards exceptions that are raised in `__del__` or in the callback of a weak reference, and some libraries
+    catch all exceptions. Call this function in loops that wait, and before a command exits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    is_handled = sys.exc_info()[0] is not None  # code that cleans up after a signal must not be interrupted again
+    if _raised is not None and not is_handled:
+        raise _raised
 
 
 def raise_stop(error: BaseException) -> None:
@@ -123,11 +155,16 @@ def graceful() -> Iterator[None]:
     `stop_signal` returns the recorded signal. A second signal ends the process with status 130 or 143. On exit from the
     block, a recorded signal is raised as KeyboardInterrupt or Terminated. Outside the main thread, this function has no
     effect, because only the main thread receives signals.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal arrived in the block, or before it (see `raise_discarded`).
     """
     global _asked, _depth
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if _depth == 0:
+        raise_discarded()
     before = {s: signal.signal(s, _note) for s in SIGNALS} if _depth == 0 else {}
     _depth += 1
     try:
@@ -196,6 +233,6 @@ def _note(signum: int, frame: object) -> None:
         return
     for action in reversed(_before_leaving):
         action()
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         os.write(2, b"\x1b[?25h\n")  # show the cursor, which the progress bars hide
     os._exit(128 + signum)

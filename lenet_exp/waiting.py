@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from lenet_exp.stopping import raise_discarded
+
 FIRST_SECONDS = 5.0  # delay before the first line
 LINE_SECONDS = 30.0  # interval between lines
 
@@ -40,6 +42,7 @@ def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
     """
     due = time.monotonic() + FIRST_SECONDS
     for n, item in enumerate(items):
+        raise_discarded()
         if time.monotonic() > due:
             print_status(f"{what}: {n} of {len(items)}")
             due = time.monotonic() + LINE_SECONDS

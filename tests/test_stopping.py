@@ -98,6 +98,26 @@ def test_run_child_returns_status_and_restores_handlers():
     assert signal.getsignal(signal.SIGINT) == before
 
 
+ENDING = """
+import atexit, os, signal, sys
+from lenet_exp.commands.ending import run_and_exit
+
+def kill_later():
+    atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+    return 0
+
+if sys.argv[1] == "late":  # Python calls the functions that are registered first last
+    kill_later()
+run_and_exit("ending", (lambda: 0) if sys.argv[1] == "late" else kill_later)
+"""
+
+
+@pytest.mark.parametrize(("when", "status"), [("early", 143), ("late", -signal.SIGTERM)])
+def test_signal_while_python_exits_is_not_ignored(when, status):
+    done = subprocess.run([sys.executable, "-c", ENDING, when], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
 @pytest.mark.parametrize("which", RAISED)
 def test_signal_hidden_by_an_error_of_a_library_is_raised(which):
     error = KeyError("left half done")

@@ -17,7 +17,14 @@ from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.stopping import SIGNALS, Terminated, end_threads_at_exit, limit_gc, raise_terminated
+from lenet_exp.stopping import (
+    SIGNALS,
+    Terminated,
+    end_threads_at_exit,
+    limit_gc,
+    raise_at_signals,
+    raise_discarded,
+)
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -44,34 +51,19 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     limit_gc()
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("default")  # a library's deprecation warning must not end the command
-    signal.signal(signal.SIGTERM, raise_terminated)
+    atexit.register(_end_at_signals)  # before libraries register functions, so that Python calls it after them
+    raise_at_signals()
     out, err = guard_streams()
     try:
-        if "--version" in sys.argv[1:]:
-            print(f"{program} {versions()['lenet_exp']}")
-            sys.exit(0)
-        _check_directory()
-        status = work()
-    except UserError as e:
-        if full_error:
-            raise
-        status = print_error(program, str(e))
-    except RunsFailed:
-        status = EXIT_FAILED
-    except SystemExit as e:  # from Hydra, after --help
-        status = e.code if isinstance(e.code, int) else int(e.code is not None)
-    except OSError as e:
-        why = _lost(e, program)
-        if why is None or full_error:
-            raise
-        status = _say(f"{program}: {why}", EXIT_FAILED)
+        status = _status_of(program, work, full_error)
+        raise_discarded()
+        _exit_at_signals()
     except KeyboardInterrupt:
+        _exit_at_signals()
         status = _say(f"{program}: stopped", 130)
     except Terminated:
+        _exit_at_signals()
         status = _say(f"{program}: terminated", 143)
-    for which in SIGNALS:  # nothing is left to interrupt
-        signal.signal(which, lambda number, _: os._exit(128 + number))
-        atexit.register(signal.signal, which, signal.SIG_IGN)  # Python then resets handlers, so a signal would kill
     out.flush()
     if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
         _say(f"{program}: cannot write to standard output ({out.error.strerror})", EXIT_FAILED)
@@ -82,6 +74,45 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     end_threads_at_exit(program, status)
     exec("")  # otherwise `python -m` ends with SIGINT if exec() raised a KeyboardInterrupt, for example in a dataclass
     sys.exit(status)
+
+
+def _status_of(program: str, work: Callable[[], int], full_error: bool) -> int:
+    """Call `work`, print its error if it raises one, and return the exit status.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal arrived.
+    """
+    try:
+        if "--version" in sys.argv[1:]:
+            print(f"{program} {versions()['lenet_exp']}")
+            return 0
+        _check_directory()
+        return work()
+    except UserError as e:
+        if full_error:
+            raise
+        return print_error(program, str(e))
+    except RunsFailed:
+        return EXIT_FAILED
+    except SystemExit as e:  # from Hydra, after --help
+        return e.code if isinstance(e.code, int) else int(e.code is not None)
+    except OSError as e:
+        why = _lost(e, program)
+        if why is None or full_error:
+            raise
+        return _say(f"{program}: {why}", EXIT_FAILED)
+
+
+def _exit_at_signals() -> None:
+    """Exit at once with status 130 or 143 when a signal arrives, because nothing is left to interrupt."""
+    for which in SIGNALS:
+        signal.signal(which, lambda number, _: os._exit(128 + number))
+
+
+def _end_at_signals() -> None:
+    """Let a signal end the process, because Python no longer calls handlers. A shell shows status 130 or 143, too."""
+    for which in SIGNALS:
+        signal.signal(which, signal.SIG_DFL)
 
 
 def _check_directory() -> None:

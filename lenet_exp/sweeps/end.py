@@ -16,6 +16,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import now_ms, user
 from lenet_exp.reports.terminal.progress import uploading
 from lenet_exp.reports.terminal.sweep_table import print_sweep
+from lenet_exp.stopping import raise_discarded
 from lenet_exp.sweeps.confirms import save_confirmed
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.repair import close_in_store
@@ -98,6 +99,7 @@ def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, show: Callab
     """Upload the runs, with the models that `tracking.models` selects."""
     runs, wanted = {r.job.run: r for r in results if r.record is not None}, models_of(results)
     for n, (run, result) in enumerate(runs.items()):
+        raise_discarded()
         show(f"{n} of {number_of(len(runs), 'run')}")
         delivery.send(result.job.folder, model=run in wanted, last=n == 0)
     if (best := best_of(results)) is not None:

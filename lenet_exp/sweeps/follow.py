@@ -12,6 +12,7 @@ from lenet_exp.executors.queues import queued
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
+from lenet_exp.stopping import raise_discarded
 
 TICK_SECONDS = 1.0
 RESTS = 9  # length of a pause, as a multiple of the time that a check takes; checking 10,000 runs is slow
@@ -23,6 +24,7 @@ def follow(sweep: SweepFolder) -> None:
     display = Display(Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True))
     with display.sweep():
         while sweep.owner() is not None:
+            raise_discarded()
             start = time.monotonic()
             display.show_sweep(monitor.progress())
             time.sleep(max(TICK_SECONDS, RESTS * (time.monotonic() - start)))

@@ -12,6 +12,7 @@ from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.config_dir import resume_command
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.stopping import raise_discarded
 
 WAIT_SECONDS = 120.0
 
@@ -40,6 +41,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         sweep.ask_to_stop()  # the process on the other machine regularly checks for a file in the sweep folder
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
+        raise_discarded()
         if sweep.owner() != owner:
             return _stopped(sweep)
         time.sleep(0.2)

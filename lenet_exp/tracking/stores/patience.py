@@ -19,6 +19,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lenet_exp.stopping import raise_discarded
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -124,6 +126,7 @@ class StoreCalls:
         """
         slow, deadline = self.slow(), time.monotonic() + seconds
         while not ready():
+            raise_discarded()
             if self._thread is not None and self._thread.is_alive():
                 self._thread.join(TICK_SECONDS)
             else:
