@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.commands.streams import discard_rest, guard_streams
-from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
+from lenet_exp.errors import ConfigError, RunsFailed, UserError, first_line, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
@@ -66,7 +66,8 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         status = _say(f"{program}: terminated", 143)
     out.flush()
     if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
-        _say(f"{program}: cannot write to standard output ({out.error.strerror})", EXIT_FAILED)
+        reason = getattr(out.error, "strerror", None) or first_line(out.error)
+        _say(f"{program}: cannot write to standard output ({reason})", EXIT_FAILED)
         status = status or EXIT_FAILED
     err.flush()
     discard_rest(out, 1)

@@ -17,19 +17,19 @@ class Stream:
     """A text stream that stores the first error that occurs and ignores all output after that error.
 
     For example, a sweep continues if `head` exits in `lenet-train -m ... | head`, or if the disk becomes full while the
-    output is redirected to a file.
+    output is redirected to a file. It also continues if the user's own code closes the stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.error: OSError | None = None
+        self.error: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
         """Write text without the passwords in it, or do nothing after an error."""
         if self.error is None:
             try:
                 self._stream.write(hide_password(text))
-            except OSError as e:
+            except (OSError, ValueError) as e:  # ValueError: the user's own code closed the underlying stream
                 self.error = e
         return len(text)
 
@@ -38,8 +38,12 @@ class Stream:
         if self.error is None:
             try:
                 self._stream.flush()
-            except OSError as e:
+            except (OSError, ValueError) as e:
                 self.error = e
+
+    def close(self) -> None:
+        """Flush the stream, and keep it open, because the command still prints its results."""
+        self.flush()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)

@@ -5,6 +5,7 @@ The descriptor is the worker's end of its pipe.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -109,5 +110,6 @@ def _run(given: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
 
 if __name__ == "__main__":
     main()
-    sys.stdout.flush()
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # the user's own code can close or remove stdout
+        sys.stdout.flush()
     os._exit(0)  # do not wait for the final garbage collection or for threads of a user's network

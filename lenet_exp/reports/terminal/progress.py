@@ -105,7 +105,7 @@ def uploading() -> Iterator[Callable[[str], None]]:
 
     Call the returned function to show how many results have been uploaded.
     """
-    sys.stdout.flush()  # readers of a pipe need the results before the upload, too
+    print(end="", flush=True)  # readers of a pipe need the results before the upload, too
     if not console.is_terminal:  # a notebook would show the status, too
         yield lambda count: None
         return
