@@ -5,6 +5,8 @@ import re
 import traceback
 from collections.abc import Iterable, Sequence
 
+LONGEST_LINE = 500  # maximum number of characters of a message from other code
+
 
 class UserError(Exception):
     """Base class for errors that the user can fix.
@@ -97,10 +99,34 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of the error's class if the message is empty.
 
     The message of a `SystemExit` is only a number, so the name also precedes messages of such exceptions. A line
-    about SQLAlchemy's autoflush, which can precede the reason, is left out.
+    about SQLAlchemy's autoflush, which can precede the reason, is left out. A line that ends with a colon is followed
+    by the next line. The middle of a long line is left out.
     """
-    name, lines = type(error).__name__, re.sub(r"^\(raised as a result of .*\n", "", str(error).strip()).splitlines()
-    return printable(": ".join(([] if lines and isinstance(error, Exception) else [name]) + lines[:1]))
+    message = re.sub(r"^\(raised as a result of .*\n", "", message_of(error).strip())
+    lines = message.splitlines()
+    line = lines[0] if lines else type(error).__name__
+    if line.endswith(":") and len(lines) > 1:  # such as torch's list of the tensors that do not fit
+        line += f" {lines[1].strip()}"
+    if lines and not isinstance(error, Exception):
+        line = f"{type(error).__name__}: {line}"
+    return shortened(printable(line))
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's message, even if the `__str__` method of its class raises an exception."""
+    try:
+        return str(error)
+    except Exception as e:
+        return f"{type(error).__name__}, whose message cannot be shown ({type(e).__name__} in its __str__)"
+
+
+def shortened(line: str) -> str:
+    """Return a line without its middle if it has more than `LONGEST_LINE` characters."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    end = LONGEST_LINE // 3
+    start = LONGEST_LINE - end - len(" ... ")
+    return f"{line[:start]} ... {line[-end:]}"
 
 
 def printable(text: str) -> str:

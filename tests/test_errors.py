@@ -35,6 +35,8 @@ def test_error_of_a_database_states_the_reason(query):
         (ValueError("reason\ndetails"), "reason"),
         (ValueError(), "ValueError"),
         (SystemExit(3), "SystemExit: 3"),
+        (ValueError("several:\n  first\n  second"), "several: first"),
+        (ValueError("a" * 400 + "b" * 400), "a" * 329 + " ... " + "b" * 166),
         (ValueError("red\x1b[31m"), "red [31m"),
     ],
 )

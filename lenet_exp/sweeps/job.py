@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable
 
-from lenet_exp.errors import UserError
+from lenet_exp.errors import UserError, message_of, shortened
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -79,6 +79,8 @@ def run_job(
 
 
 def one_line(error: BaseException) -> str:
-    """Format an error as one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    """Format an error as one line, without the middle of a long message."""
+    line = " ".join(message_of(error).split())
+    if isinstance(error, UserError):
+        return line
+    return shortened(f"{type(error).__name__}: {line}")

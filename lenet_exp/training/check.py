@@ -215,7 +215,8 @@ def _check_optimizer(config: Config) -> None:
         optimizer.step()
         resumed.step()
     except Exception as e:  # LBFGS needs a closure; SparseAdam needs sparse gradients
-        raise ConfigError(f"optimizer={option_name(config.optimizer)}: cannot be used for training: {e}") from e
+        problem = f"cannot be used for training: {first_line(e)}"
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: {problem}") from e
     if not torch.equal(parameter.nan_to_num(), copied.nan_to_num()):
         problem = "its next step depends on state that its state_dict lacks, so runs could not resume"
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: {problem}")

@@ -12,7 +12,7 @@ from torch import nn
 from lenet_exp.config.class_groups import TARGET, is_own
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import keywords, option_class
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.seeds import generator
 from lenet_exp.training.network import network_of
 from lenet_exp.training.schedule import depends_on_length
@@ -45,7 +45,7 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
         return cast(torch.optim.Optimizer, cls(parameters, **kwargs))
     except (TypeError, ValueError, RuntimeError) as e:
         shown = ", ".join(f"{k}={v}" for k, v in kwargs.items() if k != "fused")
-        raise ConfigError(f"optimizer: {cls.__name__}({shown}): {e}") from e
+        raise ConfigError(f"optimizer: {cls.__name__}({shown}): {first_line(e)}") from e
 
 
 def group_rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
