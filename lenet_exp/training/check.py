@@ -28,7 +28,7 @@ from lenet_exp.stopping import raise_stop
 from lenet_exp.training.losses import build_loss
 from lenet_exp.training.network import build_network, in_training_format
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
-from lenet_exp.training.schedule import own_factor
+from lenet_exp.training.schedule import factor_problem
 from lenet_exp.training.snapshot import optimizer_state, restore_optimizer
 from lenet_exp.training.trained.trust import OUR_MODELS, OUR_PARTS, trusted_activations
 
@@ -54,7 +54,8 @@ def check_config(config: Config) -> None:
         broken = partial(_broken_metric, labels, logits)
         _try_function(f"metric={option_name(own)}", partial(instance, "metric", own), broken, shape)
     if own := config.schedule.own:
-        _try_function(f"schedule.own={option_name(own)}", partial(own_factor, own), _broken_schedule, shape)
+        build = partial(instance, "schedule.own", own)
+        _try_function(f"schedule.own={option_name(own)}", build, _broken_schedule, shape)
     if own := config.augmentation.own:
         build = partial(instance, "augmentation.own", own)
         broken = partial(_broken_augmentation, _images(shape, 4))
@@ -269,9 +270,15 @@ def _broken_metric(labels: Tensor, logits: Tensor, metric: Callable[..., Any]) -
     return "" if math.isfinite(found) else f"must return a finite number for (labels, logits), not {found}"
 
 
-def _broken_schedule(factor: Callable[[int, int], object]) -> str:
-    found, again = ([factor(step, 10) for step in range(10)] for _ in range(2))
-    return "" if found == again else "returns different values for the same step; must be deterministic"
+def _broken_schedule(factor: Callable[[int, int], Any]) -> str:
+    steps = 10
+    values = [float(factor(step, steps)) for step in range(steps)]
+    for step, value in enumerate(values):
+        problem = factor_problem(value, step, steps)
+        if problem:
+            return problem
+    again = [float(factor(step, steps)) for step in range(steps)]
+    return "" if values == again else "returns different values for the same step; must be deterministic"
 
 
 def _broken_augmentation(images: Tensor, change: Callable[[Tensor, torch.Generator], object]) -> str:

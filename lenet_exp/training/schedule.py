@@ -12,7 +12,6 @@ from collections.abc import Callable
 from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.schema import Option, Schedule, ScheduleShape
 from lenet_exp.config.targets import instance
-from lenet_exp.errors import ConfigError
 
 
 def lr_factor(
@@ -53,16 +52,27 @@ def lr_factor(
 
 
 def own_factor(option: Option) -> Callable[[int, int], float]:
-    """Return the user's own schedule, a function of the step and the number of steps, whose values are checked."""
-    factor, named = instance("schedule.own", option), f"schedule.own={option_name(option)}"
+    """Return the user's own schedule, a function of the step and the number of steps.
+
+    The function raises ValueError if a value cannot be used.
+    """
+    factor = instance("schedule.own", option)
 
     def checked(step: int, steps: int) -> float:
-        found = float(factor(step, steps))
-        if not 0 <= found < math.inf:
-            raise ConfigError(f"{named}: is {found:g} at step {step} of {steps}; must be finite and at least 0")
-        return found
+        value = float(factor(step, steps))
+        problem = factor_problem(value, step, steps)
+        if problem:
+            raise ValueError(f"schedule.own={option_name(option)}: {problem}")
+        return value
 
     return checked
+
+
+def factor_problem(value: float, step: int, steps: int) -> str:
+    """Return why a value of the user's own schedule cannot be used, or an empty string if it can."""
+    if 0 <= value < math.inf:
+        return ""
+    return f"is {value:g} at step {step} of {steps}; must be finite and at least 0"
 
 
 def depends_on_length(schedule: Schedule) -> bool:

@@ -51,7 +51,7 @@ def test_own_part_trains_and_its_keywords_matter(group, name, keywords):
 def test_schedule_that_is_negative_late_stops_the_run():
     config = own("schedule", "falling")
     check_config(config)
-    with pytest.raises(ConfigError, match="step 11 of 18"):
+    with pytest.raises(ValueError, match="step 11 of 18"):
         list(fit(*start(with_value(config, "num_epoch", 6))))
 
 
