@@ -10,6 +10,7 @@ import pytest
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from tests.tools.commands import end, lenet_train, start
+from tests.tools.stores import client, runs
 
 HERE = "tests.training.clumsy"
 SMALL = (
@@ -33,6 +34,74 @@ def test_exit_in_training_is_a_failed_run(target, ready, tmp_path):
     assert record is not None
     assert record.outcome is Outcome.failed
     assert record.reason in {"SystemExit: 0", "Base: deep"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "logged"),
+    [
+        ("SpeechlessInTraining", "failed: Speechless: ", "Speechless"),
+        ("TalkativeInTraining", " no end; log", "no " * 2000 + "end"),
+    ],
+)
+def test_error_with_long_or_broken_message_is_one_short_line(name, shown, logged, ready, tmp_path):
+    done = lenet_train(*line(tmp_path, f"networks.{name}"), outputs=ready)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (failed,) = [printed for printed in done.stdout.splitlines() if printed.startswith("failed: ")]
+    assert len(failed) < 1000
+    assert shown in failed
+    (log,) = ready.glob("runs/*/run.log")
+    assert logged in log.read_text()
+
+
+def test_invalid_value_of_schedule_in_training_is_a_failed_run(ready, tmp_path):
+    (tmp_path / "schedule").mkdir()
+    (tmp_path / "schedule" / "falling.yaml").write_text(f"own: {{_target_: {HERE}.parts.falling}}\n")
+    done = lenet_train(f"--config-dir={tmp_path}", *SMALL, "num_epoch=2", "schedule=falling", outputs=ready)
+    assert done.returncode == 1
+    assert "step 11 of 20" in done.stdout
+    (run,) = runs(client(ready))
+    assert (run.info.status, run.data.tags["outcome"]) == ("FAILED", "failed")
+
+
+@pytest.mark.parametrize("name", ["ClosesStdout", "RemovesStdout"])
+def test_run_of_network_that_closes_stdout_is_saved_and_uploaded(name, ready, tmp_path):
+    done = end(start(*line(tmp_path, f"networks.{name}"), outputs=ready))
+    assert done.returncode == 0, done.stderr
+    assert (name == "RemovesStdout") != ("run folder: " in done.stdout)
+    (run,) = runs(client(ready))
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
+
+
+def test_removed_outputs_folder_is_named(ready, tmp_path):
+    done = lenet_train(*line(tmp_path, "networks.RemovesOutputs"), outputs=ready)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (failed,) = done.stdout.splitlines()
+    assert failed.startswith("failed: FileNotFoundError: ")
+    assert f"the run folder {ready / 'runs'}" in failed
+    assert "run.log" not in failed
+
+
+def test_sweep_whose_folder_is_removed_ends_with_one_line(ready, tmp_path):
+    sweep = ("-m", *line(tmp_path, "networks.RemovesSweeps"), "seed=0,1", "sweep.workers=1")
+    done = end(start(*sweep, outputs=ready))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (failed,) = [printed for printed in done.stderr.splitlines() if printed.startswith("lenet-train: ")]
+    assert failed.startswith(f"lenet-train: {ready / 'sweeps'}")
+    (run,) = ready.glob("runs/*")
+    record = RunFolder(run).record()
+    assert record is not None
+    assert record.outcome is Outcome.finished
+
+
+@pytest.mark.parametrize("flags", [(), ("sweep.dry_run=true",)])
+def test_signal_whose_exception_is_discarded_ends_command(flags, ready, tmp_path):
+    done = end(start(*line(tmp_path, "networks.Signal"), *flags, outputs=ready))
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.splitlines()[-1] == "lenet-train: terminated"
+    assert list(ready.glob("runs/*/record.json")) == []
 
 
 @pytest.mark.slow(seconds=15)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
+import shutil
+import signal
+import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +58,16 @@ class Base(BaseException):
     """An exception that `except Exception` does not catch."""
 
 
+class Speechless(Exception):
+    """An exception without a message, because its `__str__` method fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+SIZES = itertools.count(10)
+
+
 def fail(error: BaseException) -> Any:
     raise error
 
@@ -69,6 +85,36 @@ def hide_layer(net: Any) -> None:
 def lock(net: Any) -> None:
     """Add an attribute that cannot be copied or pickled."""
     net.lock = threading.Lock()
+
+
+def receive_signal(net: Any) -> None:
+    """Receive SIGTERM in the callback of a weak reference, where Python discards the exception of the handler."""
+    target = nn.Identity()
+    net.reference = weakref.ref(target, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    del target
+    del net.reference
+
+
+def close_stdout(net: Any) -> None:
+    sys.stdout.close()
+
+
+def remove_stdout(net: Any) -> None:
+    sys.stdout = None  # type: ignore[assignment]
+
+
+def add_layer_of_random_size(net: Any) -> None:
+    """Add a layer whose size differs between instances, so that saved weights do not fit."""
+    net.other = nn.Linear(1024, next(SIZES))
+
+
+def remove_in_training(net: Any, images: Tensor, path: str) -> Tensor:
+    """Remove a folder below the outputs folder in the second step."""
+    net.steps = getattr(net, "steps", 0) + (net.training and len(images) > 2)
+    if net.steps == 2:
+        net.steps += 1
+        shutil.rmtree(os.path.join(os.environ["LENET_EXP_OUTPUTS"], path))
+    return net.logits(images)
 
 
 def count(net: Any, counts: bool) -> Any:
@@ -107,6 +153,7 @@ PREPARE: dict[str, Callable[[Any], object]] = {
     "OurDropout": lambda net: net.add_module("norm", SeededDropout(0.5)),
     "Idle": lambda net: net.add_module("idle", nn.Linear(2, 2)),
     "Raises": lambda net: fail(RuntimeError("broken\nin two lines")),
+    "SpeechlessInInit": lambda net: fail(Speechless()),
     "ExitInInit": lambda net: fail(SystemExit(0)),
     "Huge": lambda net: net.register_parameter("huge", nn.Parameter(torch.empty(10**15))),
     "BrokenGradient": lambda net: net.fc.weight.register_hook(lambda gradient: fail(RuntimeError("no gradient"))),
@@ -116,6 +163,10 @@ PREPARE: dict[str, Callable[[Any], object]] = {
     "Scripted": lambda net: net.add_module("fc", torch.jit.script(net.fc)),
     "Compiled": lambda net: net.add_module("fc", torch.compile(net.fc, backend="eager")),
     "Lock": lock,
+    "Signal": receive_signal,
+    "ClosesStdout": close_stdout,
+    "RemovesStdout": remove_stdout,
+    "RandomSize": add_layer_of_random_size,
     "Thread": lambda net: threading.Thread(target=threading.Event().wait).start(),  # never ends
 }
 
@@ -158,6 +209,11 @@ FORWARD: dict[str, Callable[..., Any]] = {
     "NotSmall": lambda net, x: fail(ValueError("batch too small")) if 2 < len(x) < 32 else net.logits(x),
     "BaseInForward": lambda net, x: fail(Base("deep")),
     "BaseInTraining": lambda net, x: fail(Base("deep")) if len(x) > 2 else net.logits(x),
+    "RandomSize": lambda net, x: net.logits(x) + net.other(x.flatten(1))[:, :10],
+    "RemovesOutputs": lambda net, x: remove_in_training(net, x, ""),
+    "RemovesSweeps": lambda net, x: remove_in_training(net, x, "sweeps"),
+    "SpeechlessInTraining": lambda net, x: fail(Speechless()) if len(x) > 2 else net.logits(x),
+    "TalkativeInTraining": lambda net, x: fail(ValueError("no " * 2000 + "end")) if len(x) > 2 else net.logits(x),
     "ExitInTraining": lambda net, x: fail(SystemExit(0)) if len(x) > 2 else net.logits(x),
 }
 

@@ -35,6 +35,7 @@ REFUSED = {  # the network and a part of the message, which names the rule that 
     "Raises": "broken", "Huge": "memory", "Recursive": "recursion", "BrokenGradient": "no gradient",
     "NoModule": "subclass", "function": "subclass", "Absent": "Absent", "absent.Net": "PYTHONPATH",
     "BaseInForward": "Base: deep", "ExitInInit": "SystemExit: 0", "module_that_exits.Net": "SystemExit: 0",
+    "RandomSize": "size mismatch for other.weight", "SpeechlessInInit": "Speechless, whose message cannot be shown",
 }  # fmt: skip
 FAILS = ("Nan", "NotSmall", "ExitInTraining", "BaseInTraining")
 
