@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -30,7 +30,7 @@ from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_
 from lenet_exp.config.option_files import default_config_dir, invalid_option_file
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
-from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
+from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, did_you_mean, from_hydra
 from lenet_exp.machine import let_waiting_threads_sleep
 
 COMPOSABLE = {"augmentation"}  # config groups whose options can be combined: augmentation=[shift,flip]
@@ -115,9 +115,26 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
             run(config_name, task, [*overrides, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"])
             return
         if a.cfg is not None:
-            # The result is not used; this call only raises errors in the configuration.
-            app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
+            # Hydra composes it again; this call only raises errors in the configuration.
+            composed = app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
+            _check_package(composed, a)
     run_as_hydra(config_name, task)
+
+
+def _check_package(composed: DictConfig, arguments: Namespace) -> None:
+    """Check that the configuration has the part that `--cfg` prints with `--package`.
+
+    Raises:
+        ConfigError: the part was not found, or is null.
+    """
+    package = arguments.package
+    if package in (None, "_global_"):
+        return
+    is_of_hydra = package.partition(".")[0] == "hydra"
+    is_printed = arguments.cfg == "all" or is_of_hydra == (arguments.cfg == "hydra")
+    if not is_printed or OmegaConf.select(composed, package) is None:
+        names = [str(name) for name in composed]
+        raise ConfigError(f"--package {package}: not found in the configuration{did_you_mean(package, names)}")
 
 
 def _with_search_path(arguments: Namespace) -> list[str]:

@@ -304,6 +304,11 @@ def test_completion_offers_the_options_of_a_group(main, monkeypatch):
     assert set(ended.stdout.split()) == {f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")}
 
 
+@pytest.mark.parametrize("package", ["nope", "hydra.job", "sweep.on_end"])
+def test_unknown_part_of_configuration_is_refused(main, package):
+    refused(main("--cfg", "job", "-p", package), f"--package {package}: not found")
+
+
 def test_cfg_job_prints_configuration_to_be_trained(main, workdir):
     overrides = ["dataset=digits", "optimizer=adam", "optimizer.lr=1e-3", "tracking.tags.note=first"]
     ended = main(*overrides, "--cfg", "job", "--resolve")
