@@ -66,17 +66,31 @@ def remove(pending: PendingRemoval) -> int:
 
 
 def remove_final_states(outputs: Path, *, dry_run: bool) -> None:
-    """Remove the final training states of all runs, or only print how many there are."""
+    """Remove the final training states of all runs, or only print how many there are.
+
+    Raises:
+        OSError: a state cannot be removed. How many were removed before it is printed.
+    """
     states = list((outputs / "runs").glob(f"*/{END}"))
-    size = megabytes(sum(map(size_of, states)))
-    went = "would remove" if dry_run else "removed"
-    print(f"{went} {number_of(len(states), 'final training state')}, {size} MB")
-    if dry_run and states:
-        print("Nothing has been removed yet. To proceed, run: lenet-sweep rm final_states=true dry_run=false")
     if dry_run:
+        print(f"would remove {_states_words(len(states), sum(map(size_of, states)))}")
+        if states:
+            print("Nothing has been removed yet. To proceed, run: lenet-sweep rm final_states=true dry_run=false")
         return
-    for state in states:
-        state.unlink(missing_ok=True)
+
+    count = size = 0
+    try:
+        for state in states:
+            size_of_state = size_of(state)
+            state.unlink(missing_ok=True)
+            count += 1
+            size += size_of_state
+    finally:
+        print(f"removed {_states_words(count, size)}")
+
+
+def _states_words(count: int, size: int) -> str:
+    return f"{number_of(count, 'final training state')}, {megabytes(size)} MB"
 
 
 def _move(plan: Plan) -> None:
