@@ -8,10 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lenet_exp.cache import is_ours
 from lenet_exp.config.package_files import CONF_DIR, config_groups
+from lenet_exp.errors import first_line
 from lenet_exp.files import read_regular
 
 
@@ -62,11 +65,13 @@ def invalid_option_file(config_dir: str, overrides: Sequence[str]) -> str | None
 def _problem(file: Path) -> str | None:
     """Return what is wrong with an option file; None if it is valid, or if Hydra's error names the file."""
     try:
-        content = yaml.safe_load(read_regular(file).decode())
+        content = OmegaConf.to_container(OmegaConf.create(read_regular(file).decode()))
     except UnicodeDecodeError:
         return "must be encoded in UTF-8"
-    except (OSError, RecursionError, ValueError, yaml.YAMLError):  # ValueError: an impossible date
+    except (OSError, RecursionError, YAMLError):
         return None
+    except (OmegaConfBaseException, ValueError) as e:  # such as a null key, or a number with too many digits
+        return first_line(e)
     if not isinstance(content, dict):
         return None
     defaults = content.get("defaults") or []

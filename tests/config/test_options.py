@@ -66,6 +66,8 @@ INVALID = {  # content of an option file: text in the error
     "latin-1": ("_target_: torch.nn.Tanh\nname: caf\xe9\n".encode("latin-1"), "UTF-8"),
     "defaults": (b"defaults: 5\n_target_: torch.nn.Tanh\n", "must be a list"),
     "includes itself": (b"defaults: [large]\n_target_: torch.nn.Tanh\n", "itself"),
+    "key is null": (b"_target_: torch.nn.Tanh\n~: 8\n", ""),
+    "too many digits": (b"_target_: torch.nn.Tanh\nsize: " + b"9" * 5000 + b"\n", ""),
 }
 
 
