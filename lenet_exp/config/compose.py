@@ -18,7 +18,7 @@ from lenet_exp.config.check import check_flags, check_ranges
 from lenet_exp.config.explain import explain_flag, explain_hydra, sweep_hint
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.params import text
-from lenet_exp.config.schema import ALWAYS, NEUTRAL, REMOVED, Config, PredictConfig, knobs, within
+from lenet_exp.config.schema import ALWAYS, HOOK, NEUTRAL, REMOVED, Config, PredictConfig, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -55,6 +55,10 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
             items = value if OmegaConf.is_list(value) else [value]
             if value is not None and not all(isinstance(item, str) for item in items):
                 raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
+        command = OmegaConf.select(task, HOOK) if schema is Config else None
+        if command is not None and not isinstance(command, str):  # OmegaConf would convert true to the command True
+            correction = f"write it in quotes: '{HOOK}=\"{text(command)}\"'"
+            raise ConfigError(f"{HOOK}={text(command)}: must be a shell command; if it is one, {correction}")
         merged = OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)
         return cast(ConfigT, OmegaConf.to_object(merged))
     except OmegaConfBaseException as e:

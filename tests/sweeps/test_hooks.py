@@ -155,6 +155,8 @@ def test_curl_sends_report_and_its_failure_is_one_warning(ended, monkeypatch):
         (("sweep.on_end=./notify",), "sweep.on_end=./notify: requires -m"),
         (("-m", "sweep.on_end=${oc.env:NOT_SET}"), "Environment variable 'NOT_SET' not found"),
         (("-m", "sweep.on_end=a,b"), "sweep: must be the same"),
+        (("-m", "sweep.on_end=true"), "sweep.on_end=true: must be a shell command"),
+        (("-m", "sweep.on_end=7"), "sweep.on_end=7: must be a shell command"),
     ],
 )
 def test_invalid_hooks_are_refused_before_training(main, outputs, flags, named):
