@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.fingerprint import shorter_fingerprints
 from lenet_exp.folders.checkpoints import END, Checkpoints
 from lenet_exp.folders.job import Job
@@ -34,9 +35,11 @@ def continue_shorter_run(job: Job, new: Record, lane: Lane, since_ms: int) -> tu
     """
     for folder, record in _shorter_runs(job, new, since_ms):
         what = f"{folder.id[:8]} (num_epoch={record.config.num_epoch})"
-        if depends_on_length(job.config.schedule):
-            shape = job.config.schedule.shape
-            log.info("%s: not continuing run %s, because schedule.shape=%s depends on num_epoch", new.name, what, shape)
+        schedule = job.config.schedule
+        if depends_on_length(schedule):
+            own = f"schedule.own={option_name(schedule.own)}" if schedule.own else ""
+            flag = own or f"schedule.shape={schedule.shape}"
+            log.info("%s: not continuing run %s, because %s depends on num_epoch", new.name, what, flag)
             break
         checkpoints = Checkpoints(folder.path)
         if record.outcome is Outcome.finished and not (folder.path / END).exists():

@@ -139,6 +139,15 @@ def test_schedule_that_depends_on_length_starts_over_with_reason(line, outputs, 
     assert f"schedule.shape={line.partition('=')[2]}" in message
 
 
+def test_own_schedule_starts_over_with_its_name(outputs, caplog):
+    caplog.set_level(logging.INFO)
+    own = "+schedule.own={_target_:tests.training.clumsy.parts.triangle}"
+    trained(own, "num_epoch=2")
+    assert trained(own, "num_epoch=3").record.continued_from == ""
+    (message,) = [text for text in caplog.messages if "not continuing" in text]
+    assert "because schedule.own=triangle depends" in message
+
+
 @pytest.mark.parametrize("damage", ["changed", "foreign", "truncated", "missing"])
 def test_unusable_state_starts_over(damage, outputs, elsewhere, caplog):
     caplog.set_level(logging.INFO)
