@@ -356,6 +356,9 @@ def _listed(overrides: str | Sequence[str], images: object = None, labels: objec
         given.append(f"hydra.searchpath=[{composing.quoted(f'file://{folder}')}]")
     if images is None and labels is None:
         return given
+    file = next((o for o in given if o.lstrip("+").startswith("dataset.file=")), None)
+    if file is not None:
+        raise ConfigError(f"{file}: cannot be set together with images and labels; omit one of them")
     from lenet_exp.data.arrays import save_arrays
 
     try:

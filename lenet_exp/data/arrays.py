@@ -69,6 +69,9 @@ def save_arrays(images: object, labels: object) -> tuple[Path, int]:
     Raises:
         Exception: the arrays cannot be used; see `read_arrays`.
     """
+    for name, array in (("images", images), ("labels", labels)):
+        if np.ma.is_masked(array):  # numpy.savez would write the values behind the mask
+            raise ValueError(f"{name} has masked values; fill them first, such as {name}.filled(0)")
     file, pixels = io.BytesIO(), np.asarray(images)
     channels = COLOR if pixels.shape[3:] == (COLOR,) else GRAY
     np.savez(file, images=pixels, labels=np.asarray(labels))

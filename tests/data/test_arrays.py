@@ -188,6 +188,24 @@ def test_two_files_in_one_sweep_need_two_names():
         check_one_sweep([one, two])
 
 
+MASK = np.arange(100) < 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "images", "labels", "named"),
+    [
+        (["dataset.file=x.npz"], GRAY, LABELS, "dataset.file=x.npz: "),
+        ([], np.ma.array(GRAY, mask=GRAY > 200), LABELS, "images.filled(0)"),
+        ([], GRAY, np.ma.array(LABELS, mask=MASK), "labels.filled(0)"),
+    ],
+)
+def test_arrays_with_a_file_or_a_mask_are_refused(overrides, images, labels, named, outputs):
+    with pytest.raises(ConfigError) as caught:
+        lenet_exp.train(overrides, images=images, labels=labels)
+    assert named in str(caught.value)
+    assert not outputs.exists()
+
+
 BRIEF = ("dataset.val_size=200", "batch_size=32", "num_epoch=1", "tracking.plots=false", "num_threads=1")
 
 
