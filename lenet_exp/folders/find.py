@@ -68,6 +68,14 @@ def find_run(which: str) -> RunFolder:
     raise ConfigError(f"{which}: {several}; must be a run folder or a run ID (or at least its first 4 characters)")
 
 
+def run_uploaded_as(run_id: str) -> RunFolder | None:
+    """Return the run folder in the outputs folder from which an MLflow run was uploaded, or None if there is none."""
+    for folder in all_runs(outputs_dir()):
+        if any(uploaded.run_id == run_id for uploaded in folder.delivered().mlflow_runs):
+            return folder
+    return None
+
+
 def all_runs(outputs: Path) -> list[RunFolder]:
     """Return the run folders in an outputs folder."""
     return [RunFolder(path) for path in sorted((outputs / "runs").glob("*")) if path.is_dir()]

@@ -25,7 +25,7 @@ from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
-from lenet_exp.folders.find import is_mlflow_run_id
+from lenet_exp.folders.find import is_mlflow_run_id, run_uploaded_as
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
@@ -118,10 +118,22 @@ def load_model(name: str | None, uri: str, dataset: str, trust: Trust = None) ->
 
 
 def load_run(run_id: str, uri: str, trust: Trust = None) -> TrainedModel:
-    """Load the logged model of an MLflow run."""
+    """Load the logged model of an MLflow run or, if the model was not uploaded, the model in its run folder.
+
+    Raises:
+        UserError: there is no model, or it cannot be loaded.
+    """
     client, name = connect(uri), f"runs:/{run_id}"
     with store_errors(name, uri):
-        weights, record = logged_model(client, uri, client.get_run(run_id))
+        run = client.get_run(run_id)
+        has_model = bool(run.outputs and run.outputs.model_outputs)
+    if not has_model:
+        folder = run_uploaded_as(run_id)
+        result = folder.checked_result() if folder is not None else None
+        if folder is not None and result is not None:
+            return load_folder(folder, result, uri, trust)
+    with store_errors(name, uri):
+        weights, record = logged_model(client, uri, run)
     return TrainedModel(_of_record(name, record, weights, trust, source=(uri, run_id)), name, record, run_id)
 
 
@@ -232,6 +244,8 @@ def load_file(path: Path, trust: Trust = None) -> TrainedModel:
     try:
         weights, metadata = read_weights(path)
         record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
+        if record is None and "network" not in metadata:
+            raise ValueError("it contains no record; expected a file that model_path or lenet-export wrote")
         known = json.loads(metadata["network"]) if record is None else {}
         config = read_as(Config, known["config"]) if record is None else record.config
     except FileNotFoundError as e:

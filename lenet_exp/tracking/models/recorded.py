@@ -12,7 +12,7 @@ from lenet_exp.addresses import store_name
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.digests import digest_error
-from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
+from lenet_exp.folders.find import find_run, is_mlflow_run_id, run_uploaded_as
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
@@ -123,6 +123,8 @@ def _of_folder(folder: RunFolder) -> RecordedRun:
 def _of_file(path: Path, name: str) -> RecordedRun:
     try:
         weights, metadata = read_weights(path)
+        if "record" not in metadata:
+            raise ValueError("it contains no record; expected a file that model_path or lenet-export wrote for a run")
         value = json.loads(metadata["record"])
         record = record_from_json(value)
     except Exception as e:  # the file can contain anything
@@ -147,11 +149,8 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 
     If the run folder from which the MLflow run was uploaded exists on this machine, the folder is read instead.
     """
-    for folder in all_runs(outputs_dir()):
-        for entry in folder.delivered().mlflow_runs:
-            if entry.run_id == which:
-                return _of_folder(folder)
-    return _stored(which, uri)
+    folder = run_uploaded_as(which)
+    return _stored(which, uri) if folder is None else _of_folder(folder)
 
 
 def _stored(which: str, uri: str) -> RecordedRun:

@@ -6,12 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import lenet_exp
 from lenet_exp.errors import UserError
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.run_folder import RunFolder
 from tests.tools.commands import SMALL
+from tests.tools.stores import client, runs
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,19 @@ def test_error_names_why_weights_cannot_be_loaded(change, named, original, outpu
     change(RunFolder(path))
     with pytest.raises(UserError, match=named):
         lenet_exp.load(str(path))
+
+
+def test_model_that_was_not_uploaded_is_loaded_from_run_folder(original, outputs):
+    shutil.copytree(original, outputs)
+    (path,) = (outputs / "runs").iterdir()
+    (run,) = runs(client(outputs))
+    loaded = lenet_exp.load(f"runs:/{run.info.run_id}").state_dict()
+    weights = RunFolder(path).best_weights()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+
+
+def test_error_names_what_a_file_without_record_lacks(tmp_path):
+    save_file({"weight": torch.ones(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="contains no record; expected a file that model_path or lenet-export wrote"):
+        lenet_exp.load(str(tmp_path / "other.safetensors"))
