@@ -13,10 +13,10 @@ from lenet_exp.config.metric import Metric
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName, EpochChoice
 from lenet_exp.folders.bits import bits_depend_on
-from lenet_exp.folders.digests import redacted
-from lenet_exp.folders.stored import Stored, to_json, without_secrets
+from lenet_exp.folders.digests import redacted, verified
+from lenet_exp.folders.stored import Stored, from_stored, to_json, without_secrets
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.score import check_packed
+from lenet_exp.training.score import accuracy_error, check_packed
 
 
 class Outcome(StrEnum):
@@ -381,9 +381,29 @@ def record_from_json(value: Any) -> Record:
     """Return the record that a JSON value describes.
 
     Raises:
-        ValueError: the value does not describe a valid record.
+        ValueError: the value does not describe a valid record, or its accuracy contradicts its correct images.
     """
-    return read_as(Record, redacted(value))
+    record = read_as(Record, redacted(value))
+    if record.best_val_accuracy is not None:
+        error = accuracy_error(record.best_val_accuracy, record.best_right, record.confusion_matrix)
+        if error:
+            raise ValueError(error)
+    return record
+
+
+def test_result_from_json(value: Any) -> TestResult:
+    """Return the test result that a JSON value with a digest describes.
+
+    Raises:
+        ValueError: the value was changed, has no digest, or its accuracy contradicts its correct images.
+    """
+    if not isinstance(value, dict) or value.get("digest") is None:  # every release has written it
+        raise ValueError("its digest is missing")
+    result = from_stored(TestResult, verified(value))
+    error = accuracy_error(result.accuracy, result.right)
+    if error:
+        raise ValueError(error)
+    return result
 
 
 def record_to_json(record: Record) -> Any:

@@ -43,6 +43,7 @@ from lenet_exp.folders.records import (
     TestResult,
     record_from_json,
     record_to_json,
+    test_result_from_json,
 )
 from lenet_exp.folders.stored import from_stored, to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
@@ -292,7 +293,7 @@ class RunFolder:
         The result is None if `lenet-predict sweep=` has not evaluated these weights.
         """
         what_now = "to evaluate the run again, run lenet-predict"
-        kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
+        kept = read_or_none(self.path / "test.json", test_result_from_json, what_now)
         result = self.result() if kept else None
         return kept if kept and result and kept.weights_digest == result.weights_digest else None
 

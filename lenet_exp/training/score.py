@@ -138,6 +138,31 @@ def unpacked(text: str) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(number)).astype(bool)
 
 
+def accuracy_error(accuracy: float, right: str | None, matrix: list[list[int]] | None = None) -> str:
+    """Return why a stored accuracy contradicts the stored predictions, or an empty string if it does not.
+
+    Args:
+        accuracy: accuracy as a fraction.
+        right: which images are right, as text that `packed` returned; None if it is not stored.
+        matrix: confusion matrix; None if it is not stored.
+
+    Raises:
+        ValueError: `right` is not in the format of `packed`.
+    """
+    if right is not None:
+        check_packed(right)
+        number, _, bits = right.partition(":")
+        correct = int.from_bytes(base64.b64decode(bits), "big").bit_count()
+        if correct / int(number) != accuracy:
+            return f"its accuracy {accuracy} does not match its correct images"
+    if matrix is not None:
+        correct = sum(row[label] for label, row in enumerate(matrix))
+        total = sum(map(sum, matrix))
+        if total == 0 or correct / total != accuracy:
+            return f"its accuracy {accuracy} does not match its confusion matrix"
+    return ""
+
+
 def named_matrix(counts: list[list[int]], class_names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
     """Return the class names and a confusion matrix without the rows and columns of unused outputs.
 

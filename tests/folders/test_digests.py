@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from lenet_exp.config.plain import read_as
+from lenet_exp.files import write_json
 from lenet_exp.folders.checkpoints import Checkpoints
-from lenet_exp.folders.digests import verified_with_history
+from lenet_exp.folders.digests import verified_with_history, with_digest
 from lenet_exp.folders.records import History, Outcome
+from lenet_exp.folders.records import TestResult as StoredTestResult  # pytest collects classes named Test*
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.lane import Best
+from lenet_exp.training.score import packed
 from tests.tools.records import a_record
 
 BEGUN = a_record(name="n", created_ms=1)
@@ -81,3 +84,37 @@ def test_history_of_older_release_is_rewritten_before_digest(folder):
     Checkpoints(folder.path).clean()
     assert folder.record() == RECORD
     assert read_as(History, content_of(folder, "history.json")).best.epoch == 2
+
+
+RIGHT = packed(torch.tensor([True, False, False, False, False]))
+MATRIX = [[1, 1], [3, 0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"best_val_accuracy": 0.99},
+        {"best_right": packed(torch.ones(5, dtype=torch.bool))},
+        {"confusion_matrix": [[2, 0], [3, 0]]},
+    ],
+)
+def test_accuracy_that_contradicts_predictions_is_corrupt_despite_its_digest(folder, caplog, values):
+    whole = replace(RECORD, best_right=RIGHT, confusion_matrix=MATRIX)
+    folder.finish(whole)
+    assert folder.record() == whole
+    write_json(folder.path / "record.json", with_digest(content_of(folder) | values))
+    assert folder.record() is None
+    assert "record.json is corrupt (its accuracy" in caplog.text
+
+
+def test_test_result_must_have_a_digest_and_agree_with_its_correct_images(folder, caplog):
+    result = StoredTestResult(accuracy=0.2, data_digest="", weights_digest=None, right=RIGHT)
+    folder.save_test_result(result)
+    assert folder.test_result().accuracy == 0.2
+    value = content_of(folder, "test.json")
+    write_json(folder.path / "test.json", with_digest(value | {"accuracy": 0.99}))
+    assert folder.test_result() is None
+    write_json(folder.path / "test.json", {key: part for key, part in value.items() if key != "digest"})
+    assert folder.test_result() is None
+    problems = ("its accuracy 0.99 does not match its correct images", "its digest is missing")
+    assert all(f"test.json is corrupt ({problem})" in caplog.text for problem in problems)
