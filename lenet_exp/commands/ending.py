@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from lenet_exp.addresses import hide_password
@@ -133,9 +134,25 @@ def _lost(error: OSError, program: str) -> str | None:
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
+    removed = _removed_folder(error)
+    if removed is not None:
+        return f"{removed} was moved or removed. Results in other folders are kept; rerun the same command to resume."
     if error.errno in DISK_ERRORS | PERMISSION_ERRORS or error.filename == os.devnull:
         kept = "Checkpoints are kept; rerun" if program in {"lenet-train", "lenet-reproduce"} else "Fix this, and rerun"
         return f"{error.filename or outputs}: {error.strerror}. {kept} the same command to resume."
+    return None
+
+
+def _removed_folder(error: OSError) -> Path | None:
+    """Return the folder of a run or a sweep whose removal caused an error, or None if the error has another cause."""
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str):
+        return None
+    path = Path(os.path.abspath(error.filename))
+    for kind in ("runs", "sweeps"):
+        parent = outputs_dir() / kind
+        if path.is_relative_to(parent) and path != parent:
+            folder = parent / path.relative_to(parent).parts[0]
+            return None if folder.exists() else folder
     return None
 
 

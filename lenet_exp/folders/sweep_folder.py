@@ -13,6 +13,7 @@ lock, owner.json    the current owner of the sweep (owner.py)
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -109,7 +110,7 @@ class SweepFolder:
         """
         plan = read(self.path / "sweep.json", _plan, AGAIN)
         if plan is None:
-            raise FileNotFoundError(f"{self.path}: no sweep found")
+            raise FileNotFoundError(errno.ENOENT, "no sweep found", str(self.path))
         return plan
 
     def has_digest(self) -> bool:

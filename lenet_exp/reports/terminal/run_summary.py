@@ -45,4 +45,7 @@ def print_view(result: RunResult, config: Config) -> None:
 
 def print_failure(error: Exception, folder: RunFolder) -> None:
     """Print a one-line message about a run that failed with an error."""
-    print(f"failed: {type(error).__name__}: {first_line(error)}; log with traceback: {folder.log_file}")
+    hint = f"log with traceback: {folder.log_file}"
+    if not folder.path.exists():
+        hint = f"the run folder {folder.path} was removed; to train the run again, rerun the same command"
+    print(f"failed: {type(error).__name__}: {first_line(error)}; {hint}")
