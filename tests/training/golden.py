@@ -23,7 +23,7 @@ STEPS = 10
 TAMED = {
     "adam": ["optimizer.lr=0.001"],
     "adamw": ["optimizer.lr=0.001"],
-    "rmsprop": ["optimizer.lr=0.0002", "optimizer.eps=0.001"],
+    "rmsprop": ["optimizer.lr=0.0002", "optimizer.momentum=0.9", "optimizer.eps=0.001"],
 }
 
 CONFIGURATIONS = {

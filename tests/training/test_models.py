@@ -51,7 +51,7 @@ def test_lenet5_yaml_has_defaults_of_class():
 
 @pytest.mark.parametrize("model", sorted(f.stem for f in (CONF_DIR / "model").glob("*.yaml")))
 def test_bundled_model_has_expected_size_and_learns(model):
-    lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh", "optimizer=adam")
+    lane, results = train(f"model={model}", "num_epoch=3", "activation=tanh", "optimizer=adam", "optimizer.lr=0.01")
     assert sum(p.numel() for p in lane.model.parameters()) == PARAMETERS[model]
     assert results[-1].val_accuracy > 0.6
     size = NetworkSize(parameters=PARAMETERS[model], multiply_adds=MULTIPLY_ADDS[model])
