@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import torch
 
-from lenet_exp.amounts import duration, number_of
+from lenet_exp.addresses import SQLITE, store_uri
+from lenet_exp.amounts import duration, megabytes, number_of
 from lenet_exp.comparison.power import detectable
-from lenet_exp.config.schema import LENET5, Config
+from lenet_exp.config.schema import LENET5, Config, LoggedModels, Tracking
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.checkpoints import keeps_state
 from lenet_exp.folders.job import Job
@@ -21,6 +22,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, SWEEP_SECONDS
 from lenet_exp.machine import cpu_count
+from lenet_exp.tracking.delivery.background import SHARE
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
@@ -28,8 +30,20 @@ from lenet_exp.training.native.build import is_built
 from lenet_exp.training.network import network_size
 
 TIMED_STEPS = 12
-RUN_BYTES = 1.4e6  # size of a run with its model and pictures in MLflow
-STATE_BYTES = 8  # size of the final training state per parameter, with momentum
+# Sizes in bytes, measured with digits and MNIST (see docs/how-to/disk.md).
+TEXT_BYTES = 10e3  # history, record, and log
+WEIGHT_BYTES = 4  # per parameter
+STATE_BYTES = 8  # per parameter: the final training state, with momentum
+PICTURE_BYTES = 45e3  # mistakes.png
+LOGGED_TEXT_BYTES = 35e3  # configuration, record, log, and rows of the database
+LOGGED_PICTURES_BYTES = 60e3  # learning curves, confusion matrix, and mistakes.png
+MODEL_BYTES = 85e3  # of a logged model, in addition to two copies of the weights
+DATABASE_BYTES = 1e6  # a new database
+SWEEP_PICTURES_BYTES = 1.2e6  # the comparison page and figures of a sweep
+# Seconds to upload a run to a database on this machine, measured on two quiet cores.
+UPLOAD_SECONDS = 0.05
+PICTURES_SECONDS = 0.5
+MODEL_SECONDS = 0.3
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
@@ -56,17 +70,65 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     threads = max(job.config.num_threads or default for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
-    seconds = SWEEP_SECONDS + makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
-    lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} (estimated from a few steps)")
-    lines.append(f"  about {sum(map(_bytes, todo.values())) / 1e6:,.0f} MB of disk space in {jobs[0].outputs}")
+    seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
+    seconds = SWEEP_SECONDS + seconds + _remaining_upload_seconds(config.tracking, len(todo), seconds)
+    how = "estimated from a few steps, with uploads to MLflow"
+    lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} ({how})")
+    lines.append(f"  about {megabytes(_bytes(list(todo.values()), len(todo)))} MB of disk space in {jobs[0].outputs}")
     return lines + shows
 
 
-def _bytes(job: Job) -> float:
-    """Return the disk space of a run."""
-    if not keeps_state(job.config):
-        return RUN_BYTES
-    return RUN_BYTES + STATE_BYTES * network_size(job.config).parameters
+def _bytes(jobs: Sequence[Job], runs: int) -> int:
+    """Return the disk space of runs in bytes: their run folders and, unless the store is a server, their MLflow runs.
+
+    Args:
+        jobs: jobs of the runs, or examples of them.
+        runs: number of runs.
+    """
+    tracking = jobs[0].config.tracking
+    is_stored_here = store_uri(tracking.uri, jobs[0].outputs).startswith(SQLITE)
+    parameters = [network_size(job.config).parameters for job in jobs]
+    states = [count for job, count in zip(jobs, parameters, strict=True) if keeps_state(job.config)]
+    weights = WEIGHT_BYTES * statistics.fmean(parameters)
+
+    a_run = TEXT_BYTES + weights + STATE_BYTES * sum(states) / len(jobs)
+    if tracking.plots:
+        a_run += PICTURE_BYTES
+    if not is_stored_here:
+        return round(runs * a_run)
+
+    total = 0.0
+    a_run += LOGGED_TEXT_BYTES
+    if tracking.plots:
+        a_run += LOGGED_PICTURES_BYTES
+    if tracking.plots and runs > 1:
+        total += SWEEP_PICTURES_BYTES
+    if not (jobs[0].outputs / "mlflow.db").exists():
+        total += DATABASE_BYTES
+    a_model = MODEL_BYTES + 2 * weights
+    return round(total + runs * a_run + _logged_models(tracking, runs) * a_model)
+
+
+def _logged_models(tracking: Tracking, runs: int) -> int:
+    """Return the number of models that a sweep with this number of runs logs to MLflow."""
+    if tracking.models is LoggedModels.best:
+        return 1
+    return runs if tracking.models is LoggedModels.all else 0
+
+
+def _remaining_upload_seconds(tracking: Tracking, runs: int, training: float) -> float:
+    """Return the time of the uploads that remain after training, in seconds.
+
+    Args:
+        tracking: flags of the runs.
+        runs: number of runs.
+        training: duration of training in seconds. Uploads take a small share of the machine's time in the meantime.
+    """
+    a_run = UPLOAD_SECONDS
+    if tracking.plots:
+        a_run += PICTURES_SECONDS
+    uploads = runs * a_run + _logged_models(tracking, runs) * MODEL_SECONDS
+    return max(0.0, uploads - SHARE * cpu_count() * training)
 
 
 def _shows(jobs: Sequence[Job]) -> list[str]:
@@ -103,12 +165,15 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_epochs * statistics.fmean(epochs) / workers + max(whole))
     if budgets.max_seconds is not None:
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
-    seconds = min(limits)
-    runs, outputs, places = seconds * workers / trial, corners[0].outputs, _places(workers, threads)
+    training = min(limits)
+    runs = round(training * workers / trial)
+    seconds = training + _remaining_upload_seconds(config.tracking, runs, training)
+    outputs = corners[0].outputs
+    places = f"{_places(workers, threads)}, with uploads to MLflow"
     return [
         f"  one full trial: about {a_trial} (estimated from a few steps)",
-        f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(round(runs), 'run')}",
-        f"  about {runs * statistics.fmean(map(_bytes, corners)) / 1e6:,.0f} MB of disk space in {outputs}",
+        f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(runs, 'run')}",
+        f"  about {megabytes(_bytes(corners, runs))} MB of disk space in {outputs}",
     ]
 
 

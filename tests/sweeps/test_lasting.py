@@ -68,6 +68,21 @@ def test_dry_run_counts_jobs_and_writes_nothing(kept):
     assert (everything(client(kept)), sorted(kept.rglob("*"))) == before
 
 
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow(seconds=12)
+@pytest.mark.parametrize("flags", [(), ("tracking.plots=false", "tracking.models=none")])
+def test_estimated_disk_space_is_close_to_used_disk_space(ready, flags):
+    line = ("-m", HERE, *SMALL, "num_epoch=1", "seed=range(6)", *flags)
+    planned = succeeded(lenet_train(*line, "sweep.dry_run=true", outputs=ready)).stdout
+    (megabytes,) = re.findall(r"about ([0-9.]+) MB of disk space", planned)
+    before = size_of(ready)
+    succeeded(lenet_train(*line, outputs=ready))
+    assert float(megabytes) * 1e6 == pytest.approx(size_of(ready) - before, rel=0.2)
+
+
 def test_swept_threads_of_torch_engine_are_separate_runs(ready):
     line = (*QUICK, "num_threads=1,2", "engine=torch")
     done = lenet_train(*line, outputs=ready)
