@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -30,9 +31,10 @@ from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_
 from lenet_exp.config.option_files import default_config_dir, invalid_option_file
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
-from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, did_you_mean, from_hydra
+from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, did_you_mean, from_hydra, shortened
 from lenet_exp.machine import let_waiting_threads_sleep
 
+MOST_DIGITS = 4300  # Python's limit for converting text to an integer
 COMPOSABLE = {"augmentation"}  # config groups whose options can be combined: augmentation=[shift,flip]
 
 
@@ -174,6 +176,8 @@ def _checked_arguments(program: str) -> Namespace:
         _refuse("--config-name, --config-path: not supported; use --config-dir to add your own configuration files")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
+        if re.search(rf"\d{{{MOST_DIGITS + 1}}}", value):
+            _refuse(f"{shortened(override)}: must be a number with at most {MOST_DIGITS:,} digits")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
             _refuse(f"{override}: must be written as name=value; did you mean images={override}?")
         if name in config_groups() and "null" in value.split(","):

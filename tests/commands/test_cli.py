@@ -304,6 +304,11 @@ def test_completion_offers_the_options_of_a_group(main, monkeypatch):
     assert set(ended.stdout.split()) == {f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")}
 
 
+def test_number_with_too_many_digits_is_refused_with_its_flag(main):
+    line = refused(main("dataset=digits", f"optimizer.lr={'9' * 5000}"), "optimizer.lr=9", "4,300 digits")
+    assert len(line) < 1000
+
+
 @pytest.mark.parametrize("package", ["nope", "hydra.job", "sweep.on_end"])
 def test_unknown_part_of_configuration_is_refused(main, package):
     refused(main("--cfg", "job", "-p", package), f"--package {package}: not found")
