@@ -43,6 +43,8 @@ def test_train_accepts_overrides_dict_or_configuration(ready):
         assert again.repeated
         assert again.record == result.record
         assert again.mlflow_run_id == result.mlflow_run_id
+    lenet_exp.load(f"runs:/{result.mlflow_run_id}")  # from the run folder
+    result.folder.rename(ready / "moved")
     with pytest.raises(UserError, match="no model") as caught:
         lenet_exp.load(f"runs:/{result.mlflow_run_id}")
     assert "\n" not in str(caught.value)

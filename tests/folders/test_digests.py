@@ -98,7 +98,7 @@ MATRIX = [[1, 1], [3, 0]]
         {"confusion_matrix": [[2, 0], [3, 0]]},
     ],
 )
-def test_accuracy_that_contradicts_predictions_is_corrupt_despite_its_digest(folder, caplog, values):
+def test_accuracy_that_contradicts_predictions_is_corrupt(folder, caplog, values):
     whole = replace(RECORD, best_right=RIGHT, confusion_matrix=MATRIX)
     folder.finish(whole)
     assert folder.record() == whole
