@@ -7,6 +7,7 @@
 
   data_root=      folder with the datasets (default: the folder named in the record, if it exists,
                   else $LENET_EXP_DATA, else data)
+  dataset.file=   .npz file with the images of a run with dataset=arrays (default: the path named in the record)
   trust=          your own class or module that the record may use, for example trust=mine.Swish, or
                   sha256:<digest> of the code of someone else; separate several with commas
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
@@ -27,6 +28,7 @@ KNOWN: dict[str, str | None] = {
     "run": None,
     "check": "false",
     "data_root": None,
+    "dataset.file": None,
     "trust": None,
     "tracking.uri": None,
 }
@@ -53,10 +55,8 @@ def run(arguments: list[str]) -> int:
     recorded = find_recorded(which, uri or default_uri())
     print(printable(f"run: {recorded.name}"))
 
-    if values["check"] == "true":
-        answer = recompute(recorded, data_root=values["data_root"], trust=values["trust"])
-    else:
-        answer = reproduce(recorded, data_root=values["data_root"], trust=values["trust"])
+    repeat = recompute if values["check"] == "true" else reproduce
+    answer = repeat(recorded, data_root=values["data_root"], file=values["dataset.file"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(printable(line))
     return answer.verdict

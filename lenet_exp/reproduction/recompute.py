@@ -45,7 +45,9 @@ class _Recomputed:
     close: int
 
 
-def recompute(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
+def recompute(
+    recorded: RecordedRun, *, data_root: str | None = None, file: str | None = None, trust: str | None = None
+) -> ReproduceResult:
     """Verify the digests of a run, and compare its stored results with those of its stored weights.
 
     The weights are evaluated on the validation images with the recorded engine, device, and number of threads. The
@@ -53,13 +55,13 @@ def recompute(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
     Args:
         recorded: run to check.
-        data_root, trust: see `repeatable`.
+        data_root, file, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` contains an invalid name.
+        ConfigError: `trust` contains an invalid name, or `file` cannot be used for this run.
         BaseException: a signal interrupted the evaluation.
     """
-    ready = repeatable(recorded, data_root, trust)
+    ready = repeatable(recorded, data_root, file, trust)
     if isinstance(ready, ReproduceResult):
         return ready
 

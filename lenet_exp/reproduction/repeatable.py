@@ -14,7 +14,8 @@ from lenet_exp.config.own_code import unidentified_classes
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, EngineName, LoggedModels
 from lenet_exp.data.images import TrainingData, data_digests, load_training_data
-from lenet_exp.errors import UserError
+from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.outputs import outputs_dir
@@ -52,7 +53,9 @@ class RepeatableRun:
     excuse: str
 
 
-def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) -> RepeatableRun | ReproduceResult:
+def repeatable(
+    recorded: RecordedRun, data_root: str | None, file: str | None, trust: str | None
+) -> RepeatableRun | ReproduceResult:
     """Prepare a recorded run for retraining or evaluation, and log how this machine differs from the original machine.
 
     Return a `ReproduceResult` if both are unnecessary or impossible.
@@ -61,10 +64,11 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         recorded: run to prepare.
         data_root: folder with the datasets; by default, the folder in the record or, if that does not exist, this
             machine's default folder.
+        file: .npz file with the images of a run with `dataset=arrays`; by default, the path in the record.
         trust: classes and modules that the user trusts; a record from another outputs folder may use them.
 
     Raises:
-        ConfigError: `trust` contains an invalid name.
+        ConfigError: `trust` contains an invalid name, or `file` was not found or cannot be used for this run.
     """
     record = recorded.record
     if recorded.altered:
@@ -78,12 +82,15 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         return not_comparable(
             f"trained with training version {record.training_version}; this release has {TRAINING_VERSION}"
         )
+    if file is not None:
+        record = _with_images(record, file)
     try:
         config, device = _as_executed(recorded, record, data_root, trust)
         digests = data_digests(config)
         others = [part for part, digest in record.data_digests.items() if digests.get(part) != digest]
         if others:
-            return not_comparable(f"the data is different here ({', '.join(others)}; {config.data_root})")
+            images = config.dataset.file or config.data_root
+            return not_comparable(f"the data is different here ({', '.join(others)}; {images})")
         rates = scheduled_rates(config)
         if fingerprint(config, digests, rates) != record.fingerprint:
             if fingerprint(config, digests) == record.fingerprint:
@@ -95,7 +102,9 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
             return differs("its configuration does not match its fingerprint")
         data = load_training_data(config, device)
     except UserError as e:
-        return not_comparable(str(e))
+        stored = record.config.dataset.file
+        is_lost = stored is not None and not Path(stored).exists()
+        return not_comparable(f"{e}; to use a copy of this file, add dataset.file=<path>" if is_lost else str(e))
     use_threads(config.num_threads, 1)
     engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
     job = Job(
@@ -112,6 +121,22 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
     )
     here = begin(job, config, data, device, engine_why=ASKED_FOR)
     return RepeatableRun(record, job, data, excuse=_what_differs(record, here))
+
+
+def _with_images(record: Record, file: str) -> Record:
+    """Return a record whose images are read from another file. Digests show whether the images are the same.
+
+    Raises:
+        ConfigError: the file was not found, or the run was not trained on such a file.
+    """
+    dataset = record.config.dataset
+    path = user_path(file).absolute()
+    if dataset.file is None:
+        raise ConfigError(f"dataset.file={file}: the run was not trained on an .npz file, but on {dataset.name}")
+    if not path.is_file():
+        raise ConfigError(f"dataset.file={file}: not found")
+    config = replace(record.config, dataset=replace(dataset, file=str(path)))
+    return replace(record, config=config)
 
 
 def _as_executed(

@@ -20,7 +20,9 @@ from lenet_exp.training.epoch import EpochResult
 log = logging.getLogger("lenet_exp")
 
 
-def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
+def reproduce(
+    recorded: RecordedRun, *, data_root: str | None = None, file: str | None = None, trust: str | None = None
+) -> ReproduceResult:
     """Retrain a run with its recorded settings, and compare each epoch with the original run, which is not changed.
 
     The retrained run is stored in `outputs/reproduced/<run>`, where it can be resumed. Once it is complete, it is kept
@@ -29,13 +31,14 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
     Args:
         recorded: run to reproduce.
-        data_root, trust: see `repeatable`.
+        data_root, file, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` contains an invalid name, or the outputs folder cannot be written to.
+        ConfigError: `trust` contains an invalid name, `file` cannot be used for this run, or the outputs folder cannot
+            be written to.
         BaseException: training failed or was interrupted; the original exception is raised.
     """
-    ready = repeatable(recorded, data_root, trust)
+    ready = repeatable(recorded, data_root, file, trust)
     if isinstance(ready, ReproduceResult):
         return ready
     record = ready.record

@@ -218,7 +218,18 @@ def test_arrays_are_trained_predicted_and_reproduced(main, ready, workdir):
     assert list(record["data_files"]) == ["x.npz"]
     tested = main("trained_model=lenet5-arrays", program="predict", status=0)
     assert "/179)" in tested.stdout
-    main(f"run={next(ready.glob('runs/*')).name}", program="reproduce", status=0)
+    run = f"run={next(ready.glob('runs/*')).name}"
+    main(run, program="reproduce", status=0)
+    (workdir / "x.npz").rename(workdir / "moved.npz")
+    lost = main(run, program="reproduce", status=3)
+    assert "x.npz" in lost.stdout
+    assert "dataset.file=" in lost.stdout
+    main(run, "dataset.file=moved.npz", program="reproduce", status=0)
+    main(run, "dataset.file=moved.npz", "check=true", program="reproduce", status=0)
+    np.savez(workdir / "other.npz", images=(digits.images * 7).astype("uint8"), labels=digits.target)
+    assert str(workdir / "other.npz") in main(run, "dataset.file=other.npz", program="reproduce", status=3).stdout
+    missing = main(run, "dataset.file=none.npz", program="reproduce", status=2)
+    assert "dataset.file=none.npz: not found" in missing.stderr
 
 
 def test_arrays_from_python_are_saved_once_and_trained(ready, monkeypatch, workdir):

@@ -250,6 +250,10 @@ def test_run_of_release_0_3_with_several_learning_rates_is_not_comparable(ready,
     assert "0.01 and 0.03" in reproduced(main, f"run={path}", status=3)
 
 
+def test_file_of_arrays_is_refused_for_run_on_another_dataset(trained, main):
+    assert "digits" in reproduced(main, f"run={trained.path}", "dataset.file=x.npz", status=2)
+
+
 def test_run_without_run_folder_is_reproduced_from_mlflow(original, main, monkeypatch, tmp_path):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "empty"))
     (run,) = runs(client(original))
