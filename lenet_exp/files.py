@@ -9,8 +9,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -38,6 +38,20 @@ def user_path(text: str) -> Path:
         return path
     except (RuntimeError, UnicodeEncodeError) as e:
         raise ConfigError(f"{text!r}: must be a valid path ({e})") from e
+
+
+@contextmanager
+def same_directory() -> Iterator[None]:
+    """Restore the working directory at the end of a `with` block, in which the user's own code may change it.
+
+    Relative paths depend on the working directory. It may no longer exist, so a descriptor refers to it.
+    """
+    directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))  # O_PATH needs no permission to list it
+    try:
+        yield
+    finally:
+        os.fchdir(directory)
+        os.close(directory)
 
 
 def output_path(output: str, endings: Sequence[str]) -> Path:

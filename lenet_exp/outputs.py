@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
+
+VARIABLE = "LENET_EXP_OUTPUTS"
 
 
 def outputs_dir() -> Path:
@@ -15,7 +19,25 @@ def outputs_dir() -> Path:
 
     The path is the value of LENET_EXP_OUTPUTS or, by default, `outputs` in the working directory.
     """
-    return user_path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").absolute()
+    return user_path(os.environ.get(VARIABLE) or "outputs").absolute()
+
+
+@contextmanager
+def fixed_outputs_dir() -> Iterator[None]:
+    """Keep the outputs folder in a `with` block, in which the user's own code may change the working directory.
+
+    Raises:
+        ConfigError: LENET_EXP_OUTPUTS is not a valid path.
+    """
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(outputs_dir())
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
 
 
 def check_outputs(folder: Path) -> None:

@@ -17,7 +17,7 @@ from lenet_exp.commands.streams import discard_rest, guard_streams
 from lenet_exp.errors import ConfigError, RunsFailed, UserError, first_line, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.outputs import fixed_outputs_dir, outputs_dir
 from lenet_exp.stopping import (
     SIGNALS,
     Terminated,
@@ -89,7 +89,8 @@ def _status_of(program: str, work: Callable[[], int], full_error: bool) -> int:
             print(f"{program} {versions()['lenet_exp']}")
             return 0
         _check_directory()
-        return work()
+        with fixed_outputs_dir():
+            return work()
     except UserError as e:
         if full_error:
             raise

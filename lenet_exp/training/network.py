@@ -19,6 +19,7 @@ from lenet_exp.config.schema import LENET5, Config, Option
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.data.images import image_shape
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.files import same_directory
 from lenet_exp.stopping import raise_stop
 from lenet_exp.training.activations import ActivationFactory
 from lenet_exp.training.lenet5_1998 import SparseConv2d
@@ -89,7 +90,8 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state((weights or torch.Generator()).get_state())
         try:
-            network: nn.Module = cls(**{k: v for k, v in supplied.items() if k in accepted}, **given)
+            with same_directory():
+                network: nn.Module = cls(**{k: v for k, v in supplied.items() if k in accepted}, **given)
             for module in network.modules():
                 if hasattr(module, "generator"):
                     module.generator = noise  # type: ignore[assignment]
