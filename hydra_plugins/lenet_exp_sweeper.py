@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.errors import ConfigError, RunsFailed
-from lenet_exp.waiting import print_waiting, with_progress
+from lenet_exp.waiting import READING_OPTIONS, print_waiting, with_progress
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
@@ -67,6 +67,7 @@ class GridSweeper(Sweeper):
         Args:
             arguments: overrides from the command line.
         """
+        READING_OPTIONS.end()
         given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
         if any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given):
             self.resume(given)
@@ -189,7 +190,12 @@ class GridSweeper(Sweeper):
     @cached_property
     def compose(self) -> "Compose":
         """Function that composes a configuration from a job's overrides."""
-        return partial(self.hydra_context.config_loader.load_sweep_config, self.config)
+
+        def compose(overrides: list[str]) -> DictConfig:
+            with READING_OPTIONS:
+                return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+
+        return compose
 
     @cached_property
     def launching(self) -> "HydraLaunching":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from lenet_exp.stopping import raise_discarded
 
@@ -47,3 +49,37 @@ def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
             print_status(f"{what}: {n} of {len(items)}")
             due = time.monotonic() + LINE_SECONDS
         yield item
+
+
+class SlowStep:
+    """A step that may never end, such as a check of the user's own code. After 5 s, a line on stderr names it.
+
+    Args:
+        what: description of the step, such as `checking model=mine`.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._line = f"{what} ({FIRST_SECONDS:g} s so far; press Ctrl-C to stop)"
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._ended = threading.Event()
+        watch = threading.Thread(target=self._watch, args=[self._ended], name="lenet_exp slow step", daemon=True)
+        watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the step, possibly before the end of the `with` block."""
+        self._ended.set()
+
+    def _watch(self, ended: threading.Event) -> None:
+        if not ended.wait(FIRST_SECONDS):
+            print_status(self._line)
+
+
+READING_OPTIONS = SlowStep("reading option files")  # from the start of a command until its work begins

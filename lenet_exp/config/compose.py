@@ -23,6 +23,7 @@ from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.stopping import raise_stop
+from lenet_exp.waiting import READING_OPTIONS
 
 register_resolver("lenet_exp.outputs", lambda: str(outputs_dir()))
 
@@ -156,7 +157,8 @@ def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
         overrides: overrides in Hydra's grammar.
         with_hydra: whether to include Hydra's own node, which contains the chosen option for each config group.
     """
-    return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
+    with READING_OPTIONS:
+        return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
 
 
 def compose(overrides: list[str] | None = None) -> Config:
