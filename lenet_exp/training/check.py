@@ -24,6 +24,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import instance
 from lenet_exp.data.images import class_names, image_shape
 from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.files import same_directory
 from lenet_exp.stopping import raise_stop
 from lenet_exp.training.losses import build_loss
 from lenet_exp.training.network import build_network, in_training_format
@@ -31,6 +32,7 @@ from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.schedule import factor_problem
 from lenet_exp.training.snapshot import optimizer_state, restore_optimizer
 from lenet_exp.training.trained.trust import OUR_MODELS, OUR_PARTS, trusted_activations
+from lenet_exp.waiting import SlowStep
 
 Build = Callable[[torch.Generator], nn.Module]
 
@@ -48,18 +50,15 @@ def check_config(config: Config) -> None:
     _check_network(config)
     _check_optimizer(config)
     _check_loss(config)
+    _check_metric(config)
     shape = image_shape(config)
-    if (own := config.metric).get("_target_") not in OUR_PARTS:
-        labels, logits = torch.arange(4) % len(class_names(config)), torch.eye(4, shape.num_classes)
-        broken = partial(_broken_metric, labels, logits)
-        _try_function(f"metric={option_name(own)}", partial(instance, "metric", own), broken, shape)
     if own := config.schedule.own:
         build = partial(instance, "schedule.own", own)
-        _try_function(f"schedule.own={option_name(own)}", build, _broken_schedule, shape)
+        _try_function(f"schedule.own={option_name(own)}", build, _broken_schedule, "10 steps")
     if own := config.augmentation.own:
         build = partial(instance, "augmentation.own", own)
         broken = partial(_broken_augmentation, _images(shape, 4))
-        _try_function(f"augmentation.own={option_name(own)}", build, broken, shape)
+        _try_function(f"augmentation.own={option_name(own)}", build, broken, str(shape))
 
 
 def check_batches(config: Config, images: int) -> None:
@@ -94,7 +93,7 @@ def _try_network(options: str) -> bool:
     build = partial(build_network, activation, dropout_rate, noise=noise, model=model, shape=shape)
     ours = model.get("_target_") in OUR_MODELS
     named = f"activation={option_name(activation)}" if ours and activation else f"model={option_name(model)}"
-    with _refusing(named, shape):
+    with _refusing(named, str(shape)):
         network, images = build(), _images(shape, 2)
         logits = in_training_format(network).train()(images.clone())  # the format that training uses
         if not isinstance(logits, Tensor):
@@ -111,16 +110,19 @@ def _try_network(options: str) -> bool:
 
 
 @contextlib.contextmanager
-def _refusing(named: str, shape: ImageShape) -> Iterator[None]:
+def _refusing(named: str, data: str) -> Iterator[None]:
     """Report an exception of the user's own code, or its use of global random numbers, as a `ConfigError`.
+
+    If the code changes the working directory, it is restored, because relative paths depend on it.
 
     Args:
         named: option that specifies the code, such as `model=mine`.
-        shape: shape of the images, for the message.
+        data: description of the data on which the code is tried, for the message.
     """
     before, refused = _global_random(), None
     try:
-        yield
+        with SlowStep(f"checking {named}"), same_directory():
+            yield
     except ConfigError as e:
         refused = e
     except BaseException as e:  # the user's own class can raise any exception
@@ -128,7 +130,7 @@ def _refusing(named: str, shape: ImageShape) -> Iterator[None]:
         frames = traceback.extract_tb(e.__traceback__)
         where = next((f for f in reversed(frames) if f"{os.sep}torch{os.sep}" not in f.filename), frames[-1])
         place = f"{os.path.basename(where.filename)}, line {where.lineno}"
-        raise ConfigError(f"{named}: cannot be used on {shape}: {first_line(e)} ({place})") from e
+        raise ConfigError(f"{named}: cannot be used on {data}: {first_line(e)} ({place})") from e
     if drawn := [now[0] for now, then in zip(_global_random(), before, strict=True) if now != then]:
         instead = f"{INSTEAD}, or a `generator` attribute" if named.startswith(("model", "activation")) else "generator"
         raise ConfigError(f"{named}: uses {drawn[0]}'s global random state; use {instead}") from refused
@@ -224,25 +226,49 @@ def _check_optimizer(config: Config) -> None:
 
 
 def _check_loss(config: Config) -> None:
-    named, shape, classes = f"loss={option_name(config.loss)}", image_shape(config), len(class_names(config))
+    classes = len(class_names(config))
     build = partial(build_loss, config, torch.ones(classes, dtype=torch.int64))
     if config.loss.get("_target_") in OUR_PARTS:
         build()
-    else:
-        logits = torch.linspace(-2, 2, 4 * shape.num_classes).reshape(4, -1).requires_grad_()
-        _try_function(named, build, partial(_broken_loss, logits, torch.arange(4) % classes), shape)
+        return
+    labels = _labels(classes)
+    outputs = image_shape(config).num_classes
+    logits = torch.linspace(-2, 2, len(labels) * outputs).reshape(-1, outputs).requires_grad_()
+    broken = partial(_broken_loss, logits, labels)
+    _try_function(f"loss={option_name(config.loss)}", build, broken, _words(labels, logits))
 
 
-def _try_function(named: str, build: Callable[[], Any], broken: Callable[..., str], shape: ImageShape) -> None:
+def _check_metric(config: Config) -> None:
+    option = config.metric
+    if option.get("_target_") in OUR_PARTS:
+        return
+    labels = _labels(len(class_names(config)))
+    logits = torch.eye(image_shape(config).num_classes)[labels]
+    broken = partial(_broken_metric, labels, logits)
+    build = partial(instance, "metric", option)
+    _try_function(f"metric={option_name(option)}", build, broken, _words(labels, logits))
+
+
+def _labels(classes: int) -> Tensor:
+    """Return labels that cover all classes, because a loss or a metric can use some classes only; shape (n,)."""
+    return torch.arange(max(classes, 4)) % classes
+
+
+def _words(labels: Tensor, logits: Tensor) -> str:
+    """Describe labels and logits: `12 labels from 0 to 11 and logits of shape [12, 12]`."""
+    return f"{len(labels)} labels from 0 to {labels.max()} and logits of shape {list(logits.shape)}"
+
+
+def _try_function(named: str, build: Callable[[], Any], broken: Callable[..., str], data: str) -> None:
     """Check a loss or an own function.
 
     Args:
         named: option that specifies the function, such as `loss=mine`.
         build: function that returns the loss or the own function.
         broken: function that returns the rule that it breaks, or an empty string.
-        shape: shape of the images, for the message.
+        data: description of the data on which it is tried, for the message.
     """
-    with _refusing(named, shape):
+    with _refusing(named, data):
         problem = broken(build())
     if problem:
         raise ConfigError(f"{named}: {problem}")
@@ -254,7 +280,7 @@ def _broken_loss(logits: Tensor, labels: Tensor, loss: nn.Module) -> str:
     losses, again = loss(logits, labels), loss(logits, labels)
     if not isinstance(losses, Tensor) or losses.shape != labels.shape:
         found = f"shape {list(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
-        return f"must return one loss per image, shape [4] for 4 images, not {found}"
+        return f"must return one loss per image, shape [{len(labels)}] for {len(labels)} images, not {found}"
     if not losses.isfinite().all():
         return f"returns {losses[~losses.isfinite()][0].item()} for logits from -2 to 2; must be finite"
     if not losses.requires_grad:

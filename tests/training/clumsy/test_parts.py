@@ -34,6 +34,7 @@ def own(group: str, name: str, **keywords: object):
     ("group", "name", "keywords"),
     [
         ("loss", "Hinge", {"margin": 0.5}),
+        ("loss", "OfLast", {"margin": 0.5}),
         ("metric", "top2", {"k": 3, "percent": True}),
         ("metric", "worst", {"direction": "minimize"}),
         ("schedule", "triangle", {"peaks": 3}),
@@ -46,6 +47,10 @@ def test_own_part_trains_and_its_keywords_matter(group, name, keywords):
     found = [[(e.train_loss, e.val_metric) for e in fit(*start(c))] for c in (config, config, own(group, name))]
     assert found[0] == found[1]
     assert name == "worst" or found[0] != found[2]
+
+
+def test_metric_of_some_classes_is_checked_with_labels_of_all_classes():
+    check_config(own("metric", "recall_of_last"))
 
 
 def test_schedule_that_is_negative_late_stops_the_run():
@@ -62,6 +67,7 @@ def test_own_part_that_breaks_a_rule_is_refused_before_training(case):
         check_config(config)
     message = str(refused.value)
     assert REFUSED[case] in message
+    assert "pixels" not in message or case.startswith("augmentation")
     assert "\n" not in message
 
 
