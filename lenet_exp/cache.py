@@ -51,4 +51,9 @@ def is_ours(found: os.stat_result) -> bool:
     Args:
         found: status of the file or folder, from `os.lstat`.
     """
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid == os.geteuid() and not is_writable_by_others(found)
+
+
+def is_writable_by_others(status: os.stat_result) -> bool:
+    """Return whether users other than the owner can write to a file or folder."""
+    return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))

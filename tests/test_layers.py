@@ -46,6 +46,7 @@ GROUND = {
     "addresses",
     "amounts",
     "cache",
+    "code_packages",
     "code_text",
     "errors",
     "files",

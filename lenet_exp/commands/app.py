@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.cache import is_ours
 from lenet_exp.commands.ending import print_error, run_and_exit
 from lenet_exp.commands.help import help_text
 from lenet_exp.config.compose import allow_new_keys, quoted
@@ -29,10 +29,12 @@ from lenet_exp.config.explain import explain_argument, explain_hydra
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
 from lenet_exp.config.option_files import default_config_dir, invalid_option_file
+from lenet_exp.config.own_code import UNSAFE_FOLDERS, others_can_change
 from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, did_you_mean, from_hydra, shortened
 from lenet_exp.machine import let_waiting_threads_sleep
+from lenet_exp.waiting import READING_OPTIONS
 
 MOST_DIGITS = 4300  # Python's limit for converting text to an integer
 COMPOSABLE = {"augmentation"}  # config groups whose options can be combined: augmentation=[shift,flip]
@@ -62,10 +64,15 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     status, failed = 0, list[RunsFailed | OSError]()
 
     @functools.wraps(task)
+    def begin_task(cfg: DictConfig) -> Any:
+        READING_OPTIONS.end()
+        return task(cfg)
+
+    @functools.wraps(task)
     def caught(cfg: DictConfig) -> Any:  # caught here because Hydra would print its own line
         nonlocal status
         try:
-            return task(cfg)
+            return begin_task(cfg)
         except UserError as e:
             if program == "lenet-train" and HydraConfig.get().mode is RunMode.MULTIRUN:  # raised again
                 raise
@@ -85,7 +92,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         if any("range(" in o for o in overrides) and (program != "lenet-train" or "hydra/sweeper=basic" in overrides):
             # Hydra's own sweeper builds a list of all jobs, no matter how long the list becomes.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
-        _run_by_hydra(arguments, config_name, task if full_error else caught)
+        with READING_OPTIONS:
+            _run_by_hydra(arguments, config_name, begin_task if full_error else caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
@@ -151,8 +159,11 @@ def _with_search_path(arguments: Namespace) -> list[str]:
     folder = os.path.abspath(arguments.config_dir)
     if not os.path.isdir(folder):
         raise ConfigError(f"--config-dir {folder}: not found")
-    if is_ours(os.stat(parent := os.path.dirname(folder))) and parent not in sys.path:
-        sys.path.append(parent)  # own classes can be next to the folder; no other user can put modules there
+    parent = os.path.dirname(folder)
+    if others_can_change(Path(parent)):  # their modules must not run
+        UNSAFE_FOLDERS.add(Path(parent))
+    elif parent not in sys.path:
+        sys.path.append(parent)  # own classes can be next to the folder
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
     return [*(o for o in overrides if not o.startswith(key)), f"{key}{quoted(f'file://{folder}')}{given}]"]
 

@@ -1,130 +1,50 @@
 """The code of the user's own classes: the file of a class and the files that it imports from its folder.
 
 The files are read once, when jobs are created. From then on, the class is imported from this copy, in every process, so
-that edits during a sweep have no effect. Each copy is a package of its own, such as `lenet_exp_code_<digest>.mine`, so
-that several versions and the user's own imports do not mix. `folders/code_folder.py` stores the copy in the outputs
-folder.
+that edits during a sweep have no effect. The copies of a run share a package (`code_packages.py`), so a module that
+several of its classes import is imported once. `folders/code_folder.py` stores the copy in the outputs folder.
 
-Not covered are data files next to a class, and modules that are imported by a computed name or from another folder.
+Because the code runs, only this user and root may be able to change the files and the folders that contain them.
+
+Not covered are data files next to a class, and modules that are imported by a computed name, by a compiled module, or
+from another folder. A warning names the lines that compute a name.
 """
 
 from __future__ import annotations
 
-import builtins
+import logging
+import os
 import re
+import shlex
 import sys
 import sysconfig
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
-from importlib.abc import MetaPathFinder, SourceLoader
-from importlib.machinery import ModuleSpec
-from importlib.metadata import packages_distributions, version
-from importlib.util import spec_from_loader
-from pathlib import Path, PurePosixPath
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import distribution, packages_distributions, version
+from pathlib import Path
 from types import ModuleType
 
-from lenet_exp.code_text import blanked, digest_of, imported_names
+from lenet_exp.cache import is_writable_by_others
+from lenet_exp.code_packages import PACKAGE, OwnCode
+from lenet_exp.code_text import COMPILED, digest_of, imports_of, text_of
 from lenet_exp.config.class_groups import CODE_KEY, TARGET, is_own, options_of
 from lenet_exp.config.schema import Config, Option, with_value
 from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.outputs import outputs_dir
 
-MOST_FILES, MOST_BYTES = 200, 2**20
-FOLDER = "code"  # subfolder of the outputs folder that contains the copies
-PACKAGE = "lenet_exp_code_"  # start of the name of a copy's package
+MOST_FILES = 200
+MOST_BYTES = 2**20
+MOST_COMPILED_BYTES = 2**25
 UNSAVED = "unsaved "  # start of the identity of a class without files, for example in a notebook
 
 
-@dataclass(frozen=True)
-class OwnCode:
-    """The files of a class.
-
-    Attributes:
-        digest: SHA-256 digest of the files' names and texts, without comments, docstrings, and blank lines.
-        files: content of each file, by its path in the folder from which the class was imported.
-    """
-
-    digest: str
-    files: Mapping[str, bytes]
-
-    @cached_property
-    def modules(self) -> dict[str, str]:
-        """The path of each module's file, by the module's name; empty for a folder without `__init__.py`."""
-        found: dict[str, str] = {}
-        for path in map(PurePosixPath, self.files):
-            package = path.name == "__init__.py"
-            parts = path.parent.parts if package else (*path.parent.parts, path.stem)
-            if package or not found.get(".".join(parts)):  # Python prefers a package to a file of the same name
-                found[".".join(parts)] = str(path)
-            for n in range(1, len(parts)):
-                found.setdefault(".".join(parts[:n]), "")
-        return found
-
-    @property
-    def package(self) -> str:
-        """The name of the package that contains these modules, so that versions and other modules stay apart."""
-        return f"{PACKAGE}{self.digest}"
-
-    def import_module(self, name: str) -> ModuleType:
-        """Import a module from this copy of the user's code."""
-        return import_module(f"{self.package}.{name}")
-
-    def imported(
-        self,
-        name: str,
-        scope: Mapping[str, object] | None = None,
-        local: Mapping[str, object] | None = None,
-        names: Sequence[str] = (),
-        level: int = 0,
-    ) -> ModuleType:
-        """Do what `__import__` does, but find the modules of these files before others."""
-        top = name.partition(".")[0]
-        if level or top not in self.modules:
-            return builtins.__import__(name, scope, local, names, level)
-        found = builtins.__import__(f"{self.package}.{name}", scope, local, names)
-        return found if names else sys.modules[f"{self.package}.{top}"]
-
-
-class _Loader(SourceLoader):
-    """Loads the modules of an `OwnCode`."""
-
-    def __init__(self, code: OwnCode) -> None:
-        self.code = code
-        self._folder = outputs_dir() / FOLDER / code.digest
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code. Its `import` statements, also those in functions, find the modules of the same copy."""
-        vars(module)["__builtins__"] = vars(builtins) | {"__import__": self.code.imported}
-        super().exec_module(module)
-
-    def get_filename(self, name: str) -> str:
-        """Return the path of a module's file in the copy."""
-        return str(self._folder / self.code.modules[name.partition(".")[2]])
-
-    def get_data(self, path: str) -> bytes:
-        """Return the content of a file."""
-        return self.code.files[Path(path).relative_to(self._folder).as_posix()]
-
-
-class _Finder(MetaPathFinder):
-    """Finds the packages of known copies and their modules."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the specification of a module; None if no known copy contains it."""
-        package, _, module = name.partition(".")
-        code = KNOWN.get(package.removeprefix(PACKAGE)) if package.startswith(PACKAGE) else None
-        if code is None or (module and module not in code.modules):
-            return None
-        if code.modules.get(module):
-            return spec_from_loader(name, _Loader(code))
-        return ModuleSpec(name, None, is_package=True)
-
-
-sys.meta_path.append(_Finder())
 KNOWN: dict[str, OwnCode] = {}  # the copies that may run in this process, by their digest
+# Folders next to `conf` in which classes are not searched, because other users could add modules.
+UNSAFE_FOLDERS: set[Path] = set()
+
+log = logging.getLogger("lenet_exp")
 
 
 def import_class_module(target: str, identity: str) -> ModuleType:
@@ -209,7 +129,7 @@ def identity_of(target: str) -> str:
     `refresh`.
 
     Raises:
-        ConfigError: the files of the class cannot be copied.
+        ConfigError: the files of the class cannot be copied, or other users can change them.
     """
     top, module = target.partition(".")[0], target.rpartition(".")[0]
     found = (finder.find_spec(top, None) for finder in sys.meta_path if top not in {"", "__main__"})
@@ -218,7 +138,12 @@ def identity_of(target: str) -> str:
     if any(map(_is_installed, places)) and (names := packages_distributions().get(top)):
         return f"{names[0]} {version(names[0])}"
     for place in (place for place in places if not _is_installed(place)):
-        if (code := _collected(target, place.parent)).modules.get(module):
+        code = _collected(target, place.parent)
+        if place.is_absolute() and place.exists():  # not a built-in module or a file in an archive
+            problem = others_can_change(place.parent, [place.name, *code.files])
+            if problem and not _is_editable_install(top):
+                raise ConfigError(f"_target_={target}: {problem}")
+        if code.modules.get(module):
             return KNOWN.setdefault(code.digest, code).digest
     return f"{UNSAVED}{uuid.uuid4().hex}"
 
@@ -231,6 +156,52 @@ def refresh() -> None:
 def _is_installed(place: Path) -> bool:
     known = {"site-packages", "dist-packages"} & set(place.parts)
     return bool(known) or place.is_relative_to(sysconfig.get_path("stdlib"))
+
+
+def check_folder_was_searched(target: str) -> None:
+    """Check that a class that was not found is not in a folder that was not searched, because others can change it.
+
+    Raises:
+        ConfigError: such a folder contains the module of the class.
+    """
+    top = target.partition(".")[0]
+    for folder in UNSAFE_FOLDERS:
+        problem = others_can_change(folder)
+        if problem and ((folder / top).is_dir() or any(folder.glob(f"{top}.*"))):
+            raise ConfigError(f"_target_={target}: cannot be imported, because {problem}")
+
+
+def _is_editable_install(top: str) -> bool:
+    """Return whether a top-level module belongs to a package that was installed with `pip install -e`.
+
+    An administrator or this user has chosen to run its code wherever it is.
+    """
+    names = packages_distributions().get(top, [])
+    return any(_is_installed(Path(str(distribution(name).locate_file("")))) for name in names)
+
+
+def others_can_change(root: Path, files: Iterable[str] = ()) -> str:
+    """Return which code other users can change, and what to do about it; empty if only this user and root can.
+
+    Args:
+        root: folder with the code.
+        files: paths of files in this folder. The folders that contain them are checked, too.
+    """
+    places = {root}
+    for file in files:
+        places |= {root / part for part in (Path(file), *Path(file).parents)}
+    statuses = {place: place.stat() for place in sorted(places)}
+    for place, status in statuses.items():
+        if status.st_uid not in {os.geteuid(), 0}:
+            return f"{place} belongs to another user, who could change the code; copy it to a folder of your own"
+
+    writable = [place for place, status in statuses.items() if is_writable_by_others(status)]
+    if not writable:
+        return ""
+    inside = sorted({str(root / place.relative_to(root).parts[0]) for place in writable if place != root})
+    commands = [shlex.join(["chmod", "go-w", str(root)])] if root in writable else []
+    commands += [shlex.join(["chmod", "-R", "go-w", *inside])] if inside else []
+    return f"{writable[0]} can be changed by other users; run: {' && '.join(commands)}"
 
 
 def _collected(target: str, root: Path) -> OwnCode:
@@ -256,17 +227,32 @@ def _collected(target: str, root: Path) -> OwnCode:
                 raise refuse(f"{path} is a symbolic link to a file outside of {root}; copy the file")
             try:
                 files[relative] = path.read_bytes()
-                texts[relative] = blanked(files[relative].decode("utf-8-sig"))
-                waiting += imported_names(files[relative].decode("utf-8-sig"), relative)
+                texts[relative] = text_of(relative, files[relative])
+                imports = imports_of(relative, files[relative])
             except SyntaxError as e:
                 raise refuse(f"{path}, line {e.lineno}: cannot be read ({e.msg})") from e
             except (ValueError, RecursionError, MemoryError, OSError) as e:
                 raise refuse(f"{path}: cannot be read ({first_line(e)})") from e
-            if len(files) > MOST_FILES or sum(map(len, files.values())) > MOST_BYTES:
-                most = f"{MOST_FILES} files or {MOST_BYTES >> 20} MB"
+            if _is_too_large(files):
+                most = f"{MOST_FILES} files, {MOST_BYTES >> 20} MB of Python code, or "
+                most += f"{MOST_COMPILED_BYTES >> 20} MB of compiled modules"
                 raise refuse(f"it imports more than {most} from {root}; install the rest as a package")
+            waiting += imports.names
+            for line in imports.computed:
+                _warn_once(f"{path}, line {line}: imports a computed name; changes of that module are not noticed")
         seen.add(name)
     return OwnCode(digest_of(texts), files)
+
+
+def _is_too_large(files: Mapping[str, bytes]) -> bool:
+    compiled = sum(len(content) for path, content in files.items() if path.endswith(COMPILED))
+    other = sum(map(len, files.values())) - compiled
+    return len(files) > MOST_FILES or other > MOST_BYTES or compiled > MOST_COMPILED_BYTES
+
+
+@cache
+def _warn_once(line: str) -> None:
+    log.warning("%s", line)
 
 
 def _files_of(module: str, root: Path) -> Iterator[Path]:
@@ -274,4 +260,7 @@ def _files_of(module: str, root: Path) -> Iterator[Path]:
     parts = module.split(".")
     for n in range(1, len(parts) + 1):
         folder = root.joinpath(*parts[:n])
-        yield from (p for p in (folder / "__init__.py", folder.with_name(f"{folder.name}.py")) if p.is_file())
+        stems = [folder / "__init__", *([folder] if parts[n - 1] else [])]
+        for stem in stems:
+            files = (stem.with_name(f"{stem.name}{suffix}") for suffix in (".py", *EXTENSION_SUFFIXES))
+            yield from (file for file in files if file.is_file())

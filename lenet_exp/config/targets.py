@@ -9,20 +9,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.config.class_groups import CLASS_GROUPS, CODE_KEY, is_own, option_name, options_of
 from lenet_exp.config.explain import sweep_hint
-from lenet_exp.config.own_code import identity_of, import_class_module, without_package
+from lenet_exp.config.own_code import (
+    check_folder_was_searched,
+    identity_of,
+    import_class_module,
+    without_package,
+)
 from lenet_exp.config.schema import Config, Option, with_value, within
 from lenet_exp.errors import ConfigError, did_you_mean, first_line
 from lenet_exp.stopping import raise_stop
 
 
-@cache
 def find_class(target: str, base: type, code: str = "") -> type:
     """Return the class at a dotted path or, if `base` is `object`, the class or function.
 
@@ -38,6 +42,8 @@ def find_class(target: str, base: type, code: str = "") -> type:
     except BaseException as e:  # a user's module can raise any exception
         raise_stop(e)
         missing = isinstance(e, ModuleNotFoundError) and e.name is not None and f"{module}.".startswith(f"{e.name}.")
+        if missing:
+            check_folder_was_searched(target)
         hint = "; run the command in the folder that contains it and conf, or set PYTHONPATH" if missing else ""
         raise ConfigError(f"_target_={target}: cannot be imported ({without_package(first_line(e))}){hint}") from e
     if base is object and not callable(found):

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lenet_exp.cache import is_ours
-from lenet_exp.code_text import blanked, digest_of
-from lenet_exp.config.own_code import FOLDER, KNOWN, OwnCode, codes
+from lenet_exp.code_packages import FOLDER, OwnCode, import_together
+from lenet_exp.code_text import COMPILED, digest_of, text_of
+from lenet_exp.config.own_code import KNOWN, codes
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -51,7 +52,7 @@ def save_code(configs: Iterable[Config], outputs: Path) -> None:
 
 
 def load_code(wanted: Mapping[str, str], outputs: Path) -> None:
-    """Check the copies in the user's outputs folder, and make them available in this process.
+    """Check the copies in the user's outputs folder, and make them available in this process, if possible together.
 
     Args:
         wanted: digest of each copy, by the path of the class.
@@ -66,6 +67,7 @@ def load_code(wanted: Mapping[str, str], outputs: Path) -> None:
             KNOWN.setdefault(digest, read_code(place, digest))
         elif digest not in KNOWN:
             raise ConfigError(f"_target_={target}: its code {place} was not found")
+    import_together([KNOWN[digest] for digest in wanted.values()])
 
 
 def code_of(sweep: SweepFolder) -> dict[str, str]:
@@ -82,9 +84,9 @@ def read_code(place: Path, digest: str) -> OwnCode:
         ConfigError: the copy does not have this digest.
     """
     try:
-        paths = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix == ".py")
+        paths = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix in {".py", COMPILED})
         files = {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}
-        if digest_of({name: blanked(content.decode("utf-8-sig")) for name, content in files.items()}) == digest:
+        if digest_of({name: text_of(name, content) for name, content in files.items()}) == digest:
             return OwnCode(digest, files)
         why = "its digest is different"
     except (OSError, ValueError, SyntaxError) as e:

@@ -127,3 +127,32 @@ def test_warnings_as_errors_end_neither_commands_nor_uploads(ready, tmp_path):
     assert done.returncode == 0, done.stderr
     done = end(start(*SMALL, **strict))
     assert (done.returncode, "MLflow run" in done.stdout) == (0, True), done.stderr
+
+
+ENDLESS = "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        while True: pass\n"
+
+
+@pytest.mark.slow(seconds=15)
+def test_endless_step_of_own_code_is_named_after_five_seconds(ready, workdir):
+    (workdir / "conf" / "model").mkdir(parents=True)
+    (workdir / "endless.py").write_text(ENDLESS)
+    (workdir / "forever.py").write_text("while True: pass\n")
+    (workdir / "conf" / "model" / "endless.yaml").write_text("_target_: endless.Net\n")
+    (workdir / "conf" / "model" / "forever.yaml").write_text("_target_: forever.Net\n")
+    bomb = "".join(f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 9)}]\n" for n in range(9))
+    (workdir / "conf" / "model" / "bomb.yaml").write_text(f"_target_: endless.Net\nx0: &x0 [1]\n{bomb}")
+    commands = {
+        "checking model=endless": ("model=endless",),
+        "importing forever": ("model=forever",),
+        "reading option files": ("model=bomb",),
+        "reading option files of sweep": ("-m", "model=bomb,lenet5"),
+    }
+    processes = {}
+    for what, words in commands.items():
+        typed = (*words, "dataset=digits")
+        processes[what] = start(*typed, outputs=ready, cwd=workdir, cold=True)
+    for what, process in processes.items():
+        lines = iter(process.stderr.readline, "")
+        assert any(line.startswith(what.removesuffix(" of sweep")) for line in lines), what
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130

@@ -145,7 +145,11 @@ def test_folders_without_own_options_are_not_config_dirs(conf, monkeypatch, capf
 
 def test_classes_are_not_imported_from_folder_that_others_can_change(conf, main):
     conf.parent.chmod(0o777)
-    assert "beside_conf" in main("activation=beside", "dataset=digits", status=2).stderr
+    ended = main("activation=beside", "dataset=digits", status=2)
+    assert "beside_conf" in ended.stderr
+    assert f"{conf.parent} can be changed by other users; run: chmod go-w {conf.parent}\n" in ended.stderr
+    conf.parent.chmod(0o755)
+    main("activation=beside", "--cfg", "job", status=0)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
+import shutil
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import get_type_hints
 
@@ -13,6 +18,7 @@ from lenet_exp.code_text import blanked
 from lenet_exp.config.own_code import KNOWN, UNSAVED, identity_of, import_class_module, refresh
 from lenet_exp.config.targets import find_class
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.code_folder import load_code
 
 NET = (
     "import torch\nfrom parts import shared\nclass Net(torch.nn.Module):\n    width, deep = shared.WIDTH, shared.deep\n"
@@ -163,3 +169,148 @@ def test_other_encoding_and_link_out_of_folder_are_refused(root, tmp_path_factor
     (root / "late.py").symlink_to(elsewhere)
     with pytest.raises(ConfigError, match=r"late\.py is a symbolic link"):
         identity_of("mine.Net")
+
+
+COMPILED = """
+#include <Python.h>
+static struct PyModuleDef module = {{PyModuleDef_HEAD_INIT, "{name}", NULL, -1, NULL}};
+PyMODINIT_FUNC PyInit_{name}(void) {{
+    PyObject *found = PyModule_Create(&module);
+    PyModule_AddIntConstant(found, "WIDTH", {width});
+    return found;
+}}
+"""
+
+
+def compile_module(root: Path, name: str, width: int) -> None:
+    """Compile a module that defines WIDTH, as a user would with Cython or pybind11."""
+    headers = sysconfig.get_path("include")
+    compiler = shutil.which("cc")
+    if compiler is None or not Path(headers, "Python.h").is_file():
+        pytest.skip("no C compiler or no headers of Python")
+    source = root / f"{name}.c"
+    source.write_text(COMPILED.format(name=name, width=width))
+    flags = ["-shared", "-fPIC", f"-I{headers}"]
+    flags += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    library = root / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    library.unlink(missing_ok=True)  # a new file, because this process may have loaded the present one
+    subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
+    refresh()
+
+
+def test_compiled_module_is_copied_and_each_version_stays_available(root):
+    write(root, {"mine.py": "import fast\nclass Net:\n    width = fast.WIDTH\n"})
+    versions = []
+    for width in (2, 3):
+        compile_module(root, "fast", width)
+        versions.append(identity_of("mine.Net"))
+    for file in root.glob("fast*"):
+        file.unlink()
+    (root / "mine.py").unlink()
+    assert [find_class("mine.Net", object, code).width for code in (*versions, *versions)] == [2, 3, 2, 3]
+
+
+def test_compiled_module_is_preferred_to_python_file_of_same_name(root):
+    write(root, {"mine.py": "import fast\nclass Net:\n    width = fast.WIDTH\n", "fast.py": "WIDTH = 1\n"})
+    compile_module(root, "fast", 5)
+    code = identity_of("mine.Net")
+    assert find_class("mine.Net", object, code).width == 5
+    assert {Path(name).name for name in KNOWN[code].files} > {"fast.py", "mine.py"}
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import importlib\nlate = importlib.import_module('late')",
+        "import importlib.util as other, importlib as lib\nlate = lib.import_module('late')",
+        "from importlib import import_module as load\nlate = load(name='late')",
+        "late = __import__('late')",
+        "late = __import__('parts', fromlist=['late']).late",
+        "import importlib\nlate = importlib.import_module('.late', 'parts')",
+    ],
+)
+def test_import_by_function_with_literal_name_uses_the_copy(root, imports):
+    file = "parts/late.py" if "parts" in imports else "late.py"
+    versions = []
+    for y in (2, 3):
+        write(root, {"mine.py": f"{imports}\nclass Net:\n    y = late.Y\n", file: f"Y = {y}\n"})
+        versions.append(identity_of("mine.Net"))
+    assert [find_class("mine.Net", object, code).y for code in (*versions, *versions)] == [2, 3, 2, 3]
+    assert "late" not in sys.modules
+
+
+def test_import_of_a_computed_name_is_named_with_its_line(root, caplog):
+    lines = ("import importlib", "importlib.import_module('json')", "importlib.import_module('la' + 'te')")
+    write(root, {"mine.py": "\n".join((*lines, "class Net: ..."))})
+    identity_of("mine.Net")
+    assert [record.getMessage() for record in caplog.records if f"{root / 'mine.py'}, line 3: " in record.getMessage()]
+    assert len(caplog.records) == 1
+
+
+SHARED_STATE = {
+    "state.py": "calls = []\n",
+    "mine.py": "import state\nclass Net:\n    calls = state.calls\n",
+    "losses.py": "import state\nclass Loss:\n    calls = state.calls\n",
+}
+
+
+def test_shared_module_belongs_to_the_version_of_the_run(root, outputs):
+    """Two versions of a network use the same loss, as in a notebook in which a user edits the network."""
+    write(root, SHARED_STATE)
+    shared = []
+    for version in (1, 2, 1):
+        write(root, {"mine.py": f"{SHARED_STATE['mine.py']}    version = {version}\n"})
+        codes = {target: identity_of(target) for target in ("mine.Net", "losses.Loss")}
+        load_code(codes, outputs)
+        net, loss = (find_class(target, object, code) for target, code in codes.items())
+        assert (net.version, net.calls is loss.calls) == (version, True)
+        shared.append(net.calls)
+    assert shared[0] is shared[2] is not shared[1]
+
+
+def test_classes_of_different_folders_do_not_share_modules(tmp_path, monkeypatch, outputs):
+    for name, value in (("first", 1), ("second", 2)):
+        write(tmp_path, {f"{name}/{name}_net.py": "import part\nclass Net:\n    x = part.X\n"})
+        write(tmp_path, {f"{name}/part.py": f"X = {value}\n"})
+        monkeypatch.syspath_prepend(str(tmp_path / name))
+    codes = {f"{name}_net.Net": identity_of(f"{name}_net.Net") for name in ("first", "second")}
+    load_code(codes, outputs)
+    assert [find_class(target, object, code).x for target, code in codes.items()] == [1, 2]
+
+
+def test_submodule_imports_others_from_the_copy_in_the_outputs_folder(root, outputs):
+    """Python's own finder would find the submodule in that folder."""
+    code = identity_of("mine.Net")
+    write(root, {"late.py": "Y = 100\n"})
+    folder = outputs / "code" / code
+    write(folder, {name: content.decode() for name, content in KNOWN[code].files.items()})
+    assert find_class("mine.Net", object, code).deep.er.later() == 2
+
+
+@pytest.mark.parametrize("changed", ["mine.py", "parts", "parts/shared.py", "."])
+def test_code_that_others_can_change_is_refused_with_repair(root, changed):
+    for name in {changed, "late.py"}:
+        (root / name).chmod((root / name).stat().st_mode | 0o020)
+    refresh()
+    with pytest.raises(ConfigError, match="can be changed by other users") as refused:
+        identity_of("mine.Net")
+    subprocess.run(str(refused.value).partition("run: ")[2], shell=True, check=True)
+    assert set(KNOWN[identity_of("mine.Net")].files) == FILES.keys() - {"unused.py"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("given", ["late.py", "parts", "."])
+def test_code_of_another_user_is_refused(root, given):
+    os.chown(root / given, 12345, -1)
+    refresh()
+    with pytest.raises(ConfigError, match=f"{re.escape(str(root / given))} belongs to another user"):
+        identity_of("mine.Net")
+
+
+def test_editable_install_is_not_checked(root, monkeypatch):
+    """The folder of its code can belong to a colleague."""
+    site = root / "site-packages"
+    write(site / "mine-1.0.dist-info", {"METADATA": "Name: mine\nVersion: 1.0\n", "top_level.txt": "mine\n"})
+    monkeypatch.syspath_prepend(str(site))
+    (root / "late.py").chmod(0o666)
+    assert identity_of("mine.Net") in KNOWN

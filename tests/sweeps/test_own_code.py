@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mlflow import MlflowClient
+from sklearn.datasets import load_digits
 
 import lenet_exp
 from lenet_exp.comparison.design import design_of
@@ -21,6 +24,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs import jobs
 from lenet_exp.runs.run import run_alone
+from tests.config.test_own_code import compile_module
 from tests.conftest import Cli
 from tests.documents.pages import save_files
 from tests.tools.commands import Done, end, refused, start, succeeded
@@ -220,3 +224,71 @@ def test_sweep_of_release_0_2_is_not_resumed_with_other_code(train, cli, ready):
     resumed = cli("-m", f"sweep.resume={sweep.id}", env={"PYTHONPATH": "nets"})
     refused(resumed, "release 0.2 did not store the code of mine.Net", program="train")
     assert {path: path.read_bytes() for path in ready.glob("runs/*/*") if path.is_file()} == before
+
+
+@pytest.mark.slow(seconds=20)
+def test_sweep_trains_and_predicts_with_copied_compiled_module(train, nets, ready, cli):
+    (nets / "parts.py").unlink()
+    for width in (8, 16):
+        compile_module(nets, "parts", width)
+        succeeded(train("-m", "seed=0,1", "sweep.workers=2"))
+    assert widths(ready) == [8] * 2 + [16] * 2
+    shutil.rmtree(nets)
+    succeeded(cli("sweep=last", program="predict"))
+
+
+STATE = {
+    "state.py": "batches = []\n",
+    "counting.py": NET.replace("from parts import WIDTH", "import state\nWIDTH = 8").replace(
+        "        return self", "        state.batches.append(len(x))\n        return self"
+    ),
+    "seen.py": "import state\ndef seen(labels, logits):\n    return float(sum(state.batches))\n",
+    "conf/model/counting.yaml": "_target_: counting.Net\n",
+    "conf/metric/seen.yaml": "_target_: seen.seen\n",
+}
+
+
+def test_network_and_metric_share_the_variables_of_a_module(workdir, main, ready):
+    for name, text in STATE.items():
+        (workdir / name).parent.mkdir(parents=True, exist_ok=True)
+        (workdir / name).write_text(text)
+    succeeded(main(*LINE[:-1], *MORE, "model=counting", "metric=seen"))
+    (run,) = (ready / "runs").iterdir()
+    assert RunFolder(run).record().best_val_metric > 0
+
+
+MOVING = """
+import os
+import torch
+
+os.mkdir("elsewhere")
+os.chdir("elsewhere")
+
+class Net(torch.nn.Module):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        os.makedirs("deeper", exist_ok=True)
+        os.chdir("deeper")
+        self.out = torch.nn.Linear(image_size**2, num_classes)
+
+    def forward(self, x):
+        os.chdir("/")
+        return self.out(x.flatten(1))
+"""
+
+
+def test_network_that_changes_the_working_directory_moves_no_files(workdir, main, empty_store, monkeypatch):
+    """Uses relative paths for the outputs folder, the store, the images, and the model files."""
+    shutil.copytree(empty_store, workdir / "outputs")
+    shutil.copyfile(empty_store / "mlflow.db", workdir / "own.db")
+    (workdir / "conf" / "model").mkdir(parents=True)
+    (workdir / "moving.py").write_text(MOVING)
+    (workdir / "conf" / "model" / "moving.yaml").write_text("_target_: moving.Net\n")
+    digits = load_digits()
+    np.savez(workdir / "x.npz", images=(digits.images * 15).astype("uint8"), labels=digits.target)
+    images = ("dataset=arrays", "dataset.file=x.npz", "dataset.val_size=200", "batch_size=32", "num_epoch=2")
+    succeeded(main(*images, *MORE, "model=moving", "model_path=models", "tracking.uri=sqlite:///own.db"))
+    assert len(list((workdir / "outputs" / "runs").iterdir())) == 1
+    assert len(list((workdir / "models").iterdir())) == 1
+    assert len(runs(MlflowClient(tracking_uri=f"sqlite:///{workdir / 'own.db'}"))) == 1
+    assert [path for path in (workdir / "elsewhere").rglob("*") if path.is_file()] == []

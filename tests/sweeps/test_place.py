@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from lenet_exp.config.own_code import KNOWN
-from lenet_exp.config.targets import find_class
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.work import RemoteWork
@@ -144,5 +143,4 @@ def test_slurm_worker_checks_data_with_copied_code(ready):
     job = lone_job(config)
     save_code([job.config], ready)
     KNOWN.clear()  # as in a process on another machine
-    find_class.cache_clear()
     assert _other_data([job]) == ""

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from lenet_exp.code_packages import FOLDER, import_together
 from lenet_exp.config.class_groups import TARGET
-from lenet_exp.config.own_code import FOLDER, KNOWN, codes, identity_of, with_options, without_identity
+from lenet_exp.config.own_code import KNOWN, codes, identity_of, with_options, without_identity
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.folders.code_folder import load_code, read_code
@@ -64,6 +65,7 @@ def with_trusted_code(of: str, config: Config, trust: Trust, source: Source) -> 
                 f"{of}: loading it would run code that is not part of lenet_exp or torch: {target} ({place}); if you "
                 f"trust this code, add trust={SHA}{digest}, or trust={target} to use your own version of it"
             )
+    import_together([KNOWN[digest] for digest in codes(config).values() if digest in KNOWN])
     return with_options(config, lambda o: without_identity(o) if str(o.get(TARGET)) in local else o)
 
 
