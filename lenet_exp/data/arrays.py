@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from zipfile import is_zipfile
@@ -17,11 +18,27 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.seeds import generator
 
 PAIRS = (("images", "labels"), ("test_images", "test_labels"))
+NAMES = "class_names"
 TEST_SHARE = 10  # if a file has no test images, one in this many images is a test image
 
 
-def read_arrays(file: IO[bytes], part: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of shape (n, height, width) or (n, 3, height, width), uint8, and their labels, int64.
+@dataclass(frozen=True)
+class Arrays:
+    """The content of an .npz file.
+
+    Attributes:
+        images: array of shape (n, height, width) or (n, 3, height, width), uint8.
+        labels: array of shape (n,), int64.
+        class_names: names of the classes, by label; empty if the file has none.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+def read_arrays(file: IO[bytes], part: str, channels: int) -> Arrays:
+    """Return the images and labels in a part of an .npz file, and the names of the classes.
 
     Args:
         file: an opened .npz file.
@@ -37,12 +54,14 @@ def read_arrays(file: IO[bytes], part: str, channels: int) -> tuple[np.ndarray, 
         raise ValueError("must be an .npz file, as written by numpy.savez")
     file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
-        keys = sorted(archive.files)
+        keys = sorted(set(archive.files) - {NAMES})
         pairs = PAIRS[: len(keys) // 2]
         if not pairs or keys != sorted(key for pair in pairs for key in pair):
-            raise ValueError(f"contains {keys}; must contain images, labels, and optionally test_images, test_labels")
+            allowed = f"must contain images, labels, and optionally test_images, test_labels, {NAMES}"
+            raise ValueError(f"contains {sorted(archive.files)}; {allowed}")
         x, y = pairs[-1 if part == "test" else 0]
         images, labels = archive[x], archive[y]
+        class_names = _class_names(archive[NAMES]) if NAMES in archive.files else ()
     kind, shape, color = images.dtype, images.shape, images.shape[3:] == (COLOR,)
     if kind != np.uint8:
         raise ValueError(f"{x} is {kind}; must be uint8, such as (x * 255).astype('uint8') for x from 0 to 1")
@@ -58,7 +77,21 @@ def read_arrays(file: IO[bytes], part: str, channels: int) -> tuple[np.ndarray, 
         count = max(1, len(labels) // TEST_SHARE)
         chosen = np.sort(order[:count] if part == "test" else order[count:])
         images, labels = images[chosen], labels[chosen]
-    return np.array(images, order="C"), labels.astype(np.int64)
+    return Arrays(np.array(images, order="C"), labels.astype(np.int64), class_names)
+
+
+def _class_names(names: np.ndarray) -> tuple[str, ...]:
+    """Check and return the names of the classes.
+
+    Raises:
+        ValueError: they are not a one-dimensional array of distinct, printable texts.
+    """
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise ValueError(f"{NAMES} is {names.dtype}, {names.shape}; must be one text for each class")
+    texts = tuple(map(str, names))
+    if len(set(texts)) < len(texts) or not all(text.strip() and text.isprintable() for text in texts):
+        raise ValueError(f"{NAMES} must be distinct, printable texts that are not empty")
+    return texts
 
 
 def save_arrays(images: object, labels: object) -> tuple[Path, int]:

@@ -42,6 +42,7 @@ class RawImages:
         white: pixel value of white.
         source: folder or function from which the images were read.
         files: SHA-256 digest of the content of each file that was read.
+        class_names: names of the classes, by label, if the files contain them; otherwise, empty.
     """
 
     images: Tensor
@@ -49,6 +50,7 @@ class RawImages:
     white: int
     source: str
     files: dict[str, str] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
 
 def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
@@ -77,7 +79,8 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
 
 
 def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
-    """Return the names of a dataset's classes if they are not set: the names of its folders, or its labels as text.
+    """Return the names of a dataset's classes if they are not set: the names of its folders, the names in its
+    file, or its labels as text.
 
     Raises:
         DataError: the training set was not found, or has too many classes.
@@ -88,9 +91,9 @@ def find_class_names(dataset: Dataset, data_root: str) -> list[str]:
         names = sorted(_class_folders(dataset, root, "train"))
     else:
         # If all images of a class in an .npz file are test images, the class also has a name.
-        labels = READERS[dataset.reader](dataset, root, "all" if dataset.reader is Reader.arrays else "train").labels
-        last = min(int(labels.max()), 2**32) if len(labels) else -1
-        names = range(dataset.first_label, dataset.first_label + last + 1)
+        raw = READERS[dataset.reader](dataset, root, "all" if dataset.reader is Reader.arrays else "train")
+        last = min(int(raw.labels.max()), 2**32) if len(raw.labels) else -1
+        names = raw.class_names or range(dataset.first_label, dataset.first_label + last + 1)
     if not 1 <= len(names) <= MOST_CLASSES:
         raise DataError(
             f"dataset={dataset.name}: the training set has {len(names):,} classes; must have 1 to {MOST_CLASSES:,}"
@@ -204,13 +207,15 @@ def _read_arrays(dataset: Dataset, _: Path, part: Part) -> RawImages:
     try:
         check_regular(path)
         with path.open("rb") as file:
-            images, labels = map(torch.from_numpy, read_arrays(file, part, dataset.channels))
+            arrays = read_arrays(file, part, dataset.channels)
             file.seek(0)
             files = {path.name: hashlib.file_digest(file, "sha256").hexdigest()}
     except Exception as e:  # see read_arrays
         problem = getattr(e, "strerror", None) or first_line(e)
         raise DataError(f"dataset={dataset.name}: cannot use dataset.file={path}: {problem}") from e
-    return RawImages(images, labels - dataset.first_label, 255, str(path), files=files)
+    images = torch.from_numpy(arrays.images)
+    labels = torch.from_numpy(arrays.labels) - dataset.first_label
+    return RawImages(images, labels, 255, str(path), files=files, class_names=arrays.class_names)
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
 from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
+from lenet_exp.amounts import first_of
 from lenet_exp.config.class_groups import TARGET, option_name, options_of
 from lenet_exp.config.compose import quoted, typed
 from lenet_exp.config.fingerprint import fingerprint
@@ -34,6 +36,9 @@ from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.optimizer import scheduled_rates
 
+log = logging.getLogger("lenet_exp")
+
+MOST_NAMED = 12  # maximum number of classes in a message
 # Flags that a class might not accept, and the configuration group that selects the class.
 IGNORED = {"optimizer.momentum": "optimizer", "activation": "model", "regularization.dropout_rate": "model"}
 
@@ -134,6 +139,8 @@ def freeze_jobs(
     for number, (overrides, given) in enumerate(zip(jobs, configs, strict=True)):
         try:
             config = with_class_names(_with_absolute_paths(given))
+            if given.dataset.class_names is None:
+                _log_class_order(config.dataset.name, tuple(config.dataset.class_names or ()))
             digests = data_digests(config)
             config = with_initial_weights(config, digests["validation"], find)
             digest = fingerprint(config, digests, scheduled_rates(config))
@@ -159,6 +166,13 @@ def freeze_jobs(
             )
         )
     return [replace(job, run=run) for job, run in zip(frozen, _run_ids(frozen), strict=True)]
+
+
+@cache
+def _log_class_order(dataset: str, names: tuple[str, ...]) -> None:
+    """Log the names of classes that were read from files, once for each dataset, in the order of their labels."""
+    if not all(name.isdecimal() for name in names):
+        log.info("classes of %s, in the order of their labels: %s", dataset, first_of(names, MOST_NAMED))
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:

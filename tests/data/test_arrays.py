@@ -64,6 +64,24 @@ def test_separate_test_arrays_and_colors_are_used(tmp_path):
     assert (images_of(mine, "test") == COLOR[60:].transpose(0, 3, 1, 2)).all()
 
 
+def test_file_can_name_its_classes(tmp_path):
+    names = [f"class {letter}" for letter in "gfedcba"]
+    np.savez(tmp_path / "x.npz", images=GRAY, labels=LABELS, class_names=names)
+    assert with_class_names(config(tmp_path / "x.npz")).dataset.class_names == names
+    np.savez(tmp_path / "y.npz", images=GRAY, labels=LABELS + 1, class_names=names)
+    assert images_of(config(tmp_path / "y.npz", "dataset.first_label=1"), "train").shape == (90, 6, 9)
+    with pytest.raises(DataError, match="from 1 to 7; labels must be from 0 to 6"):
+        images_of(config(tmp_path / "y.npz"), "train")
+
+
+def test_order_of_named_classes_is_printed(workdir, main, ready):
+    names = ("zero", "one", "two", "three", "four", "five", "six")
+    np.savez(workdir / "x.npz", images=GRAY, labels=LABELS, class_names=names)
+    line = ("dataset=arrays", "dataset.file=x.npz", "dataset.val_size=20", "num_epoch=1", "tracking.plots=false")
+    ended = main(*line, status=0)
+    assert f"classes of arrays, in the order of their labels: {', '.join(names)}\n" in ended.stderr
+
+
 def saved(**arrays: object) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -104,6 +122,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "other keys": (saved(x_train=GRAY, y_train=LABELS),  "'x_train', 'y_train'"),
     "half a test set": (saved(images=GRAY, labels=LABELS, test_images=GRAY), "test_images"),
     "object images": (saved(images=np.array([None] * 100), labels=LABELS), "allow_pickle"),
+    "numbers as class names": (saved(images=GRAY, labels=LABELS, class_names=range(7)), "one text for each class"),
+    "equal class names": (saved(images=GRAY, labels=LABELS, class_names=["a"] * 7), "distinct"),
     "floats": (saved(images=GRAY / 255, labels=LABELS), "(x * 255).astype('uint8')"),
     "int64": (saved(images=GRAY.astype(int), labels=LABELS), "images is int64"),
     "flat images": (saved(images=GRAY.reshape(100, -1), labels=LABELS), "(100, 54)"),
