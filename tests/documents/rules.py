@@ -84,6 +84,8 @@ RULES = (
          "needs Docker or a lab's server",
          Way.elsewhere, covered=("tests/test_deploy.py",), check=files_are_there),
     Rule(r"export MLFLOW_", "needs a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",)),
+    Rule(r"(mlflow experiments create|for name in ada|curl -u teacher|done$)", "needs the teacher's server",
+         Way.elsewhere, covered=("tests/documents/test_classroom.py",)),
     Rule(r"export WEBHOOK=", "sets a variable of the shell", Way.elsewhere, covered=("tests/sweeps/test_hooks.py",)),
     Rule(r"sbatch ", "needs a Slurm cluster", Way.elsewhere, covered=("tests/executors/slurm/test_slurm.py",)),
     Rule(r"optuna-dashboard ", "is another program; another test reads the file with Optuna", Way.elsewhere,
