@@ -54,28 +54,32 @@ def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
 class SlowStep:
     """A step that may never end, such as a check of the user's own code. After 5 s, a line on stderr names it.
 
+    A step can contain itself, as when a command composes a configuration while it reads option files.
+
     Args:
         what: description of the step, such as `checking model=mine`.
     """
 
     def __init__(self, what: str) -> None:
         self._line = f"{what} ({FIRST_SECONDS:g} s so far; press Ctrl-C to stop)"
-        self._ended = threading.Event()
+        self._ends: list[threading.Event] = []  # one for each `with` block that has begun, the innermost last
 
     def __enter__(self) -> Self:
-        self._ended = threading.Event()
-        watch = threading.Thread(target=self._watch, args=[self._ended], name="lenet_exp slow step", daemon=True)
+        ended = threading.Event()
+        self._ends.append(ended)
+        watch = threading.Thread(target=self._watch, args=[ended], name="lenet_exp slow step", daemon=True)
         watch.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        self._ends.pop().set()
 
     def end(self) -> None:
-        """End the step, possibly before the end of the `with` block."""
-        self._ended.set()
+        """End the step before the end of its `with` blocks, if it has begun."""
+        for ended in self._ends:
+            ended.set()
 
     def _watch(self, ended: threading.Event) -> None:
         if not ended.wait(FIRST_SECONDS):
