@@ -23,6 +23,7 @@ ALLOWED = {
     # names from the user's configuration, or names that training/trained/trust.py accepts
     "lenet_exp.config.targets": {"import_module", "importlib.import_module"},
     "lenet_exp.config.own_code": {"import_module", "importlib.import_module"},
+    "lenet_exp.code_packages": {"importlib.import_module"},  # copies of own code, and what they import by literal name
     "lenet_exp.commands.ending": {"exec"},  # an empty string
     "lenet_exp.__main__": {"import_module", "importlib.import_module"},  # its own commands
     "lenet_exp.executors.queues": {"import_module", "importlib.import_module"},  # its own executors
