@@ -51,10 +51,13 @@ def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
         yield item
 
 
+_UNFINISHED: list[threading.Event] = []  # one for each `with` block of a step that has begun, the innermost last
+
+
 class SlowStep:
     """A step that may never end, such as a check of the user's own code. After 5 s, a line on stderr names it.
 
-    A step can contain itself, as when a command composes a configuration while it reads option files.
+    A step can contain itself or other steps. If several are slow, the line names the innermost one.
 
     Args:
         what: description of the step, such as `checking model=mine`.
@@ -67,6 +70,7 @@ class SlowStep:
     def __enter__(self) -> Self:
         ended = threading.Event()
         self._ends.append(ended)
+        _UNFINISHED.append(ended)
         watch = threading.Thread(target=self._watch, args=[ended], name="lenet_exp slow step", daemon=True)
         watch.start()
         return self
@@ -74,7 +78,9 @@ class SlowStep:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ends.pop().set()
+        ended = self._ends.pop()
+        _UNFINISHED.remove(ended)
+        ended.set()
 
     def end(self) -> None:
         """End the step before the end of its `with` blocks, if it has begun."""
@@ -82,7 +88,7 @@ class SlowStep:
             ended.set()
 
     def _watch(self, ended: threading.Event) -> None:
-        if not ended.wait(FIRST_SECONDS):
+        if not ended.wait(FIRST_SECONDS) and _UNFINISHED[-1:] == [ended]:
             print_status(self._line)
 
 

@@ -34,6 +34,7 @@ from lenet_exp.config.package_files import config_groups
 from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, did_you_mean, from_hydra, shortened
 from lenet_exp.machine import let_waiting_threads_sleep
+from lenet_exp.stopping import raise_stop
 from lenet_exp.waiting import READING_OPTIONS
 
 MOST_DIGITS = 4300  # Python's limit for converting text to an integer
@@ -97,6 +98,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
+        raise_stop(e)
         problem = invalid_option_file(arguments.config_dir, overrides) if arguments.config_dir else None
         raise ConfigError(problem or explain_hydra(e)) from e
     if failed:

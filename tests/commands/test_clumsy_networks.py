@@ -142,7 +142,7 @@ def test_endless_step_of_own_code_is_named_after_five_seconds(ready, workdir):
     bomb = "".join(f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 9)}]\n" for n in range(9))
     (workdir / "conf" / "model" / "bomb.yaml").write_text(f"_target_: endless.Net\nx0: &x0 [1]\n{bomb}")
     commands = {
-        "checking model=endless": ("model=endless",),
+        "checking model=net": ("model=endless",),
         "importing forever": ("model=forever",),
         "reading option files": ("model=bomb",),
         "reading option files of sweep": ("-m", "model=bomb,lenet5"),
@@ -154,5 +154,5 @@ def test_endless_step_of_own_code_is_named_after_five_seconds(ready, workdir):
     for what, process in processes.items():
         lines = iter(process.stderr.readline, "")
         assert any(line.startswith(what.removesuffix(" of sweep")) for line in lines), what
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        process.send_signal(signal.SIGTERM)
+        assert end(process).returncode == 143

@@ -229,8 +229,8 @@ def test_arrays_with_a_file_or_a_mask_are_refused(overrides, images, labels, nam
 BRIEF = ("dataset.val_size=200", "batch_size=32", "num_epoch=1", "tracking.plots=false", "num_threads=1")
 
 
-@pytest.mark.slow(seconds=8)
-def test_arrays_are_trained_predicted_and_reproduced(main, ready, workdir):
+@pytest.mark.slow(seconds=18)
+def test_arrays_are_trained_predicted_and_reproduced(main, cli, ready, workdir):
     digits = load_digits()
     np.savez(workdir / "x.npz", images=(digits.images * 15).astype("uint8"), labels=digits.target)
     main("dataset=arrays", "dataset.file=x.npz", *BRIEF, status=0)
@@ -241,7 +241,7 @@ def test_arrays_are_trained_predicted_and_reproduced(main, ready, workdir):
     run = f"run={next(ready.glob('runs/*')).name}"
     main(run, program="reproduce", status=0)
     (workdir / "x.npz").rename(workdir / "moved.npz")
-    lost = main(run, program="reproduce", status=3)
+    lost = cli(run, program="reproduce", status=3)  # this process keeps the images in memory
     assert "x.npz" in lost.stdout
     assert "dataset.file=" in lost.stdout
     main(run, "dataset.file=moved.npz", program="reproduce", status=0)
