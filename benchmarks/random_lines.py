@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -27,7 +28,7 @@ SECONDS = 120  # time limit for a line
 MOST_LINES = 3  # maximum number of lines that explain an invalid request
 SHORT = ("batch_size=128", "num_epoch=1", "tracking.plots=false", "tracking.models=none", "dataset=digits")
 GRIDS = ("seed=1,2", "activation=relu,tanh", "optimizer.lr=0.1,0.01")
-COMMANDS = {"compare": "KNOWN", "export": "FLAGS", "sync": "KNOWN", "reproduce": "KNOWN", "ui": "KNOWN"}
+COMMANDS = ("compare", "export", "sync", "reproduce", "ui")  # each has a dictionary FLAGS
 PREDICT = ("dataset", "trained_model", "sweep", "configurations", "ensemble", "images", "output", "trust")
 SWEEP = ("list", "status", "rm", "stop", "watch", "nope")
 VALUES = """
@@ -58,8 +59,9 @@ class Lines:
         program = pick([*COMMANDS, "predict", "sweep"])
         if program == "sweep":
             return program, [pick(SWEEP), *self._given(["sweep", "run", "dry_run", "experiment"])]
-        table = COMMANDS.get(program)
-        flags = PREDICT if table is None else getattr(import_module(f"lenet_exp.commands.{program}"), table)
+        flags: Iterable[str] = PREDICT
+        if program in COMMANDS:
+            flags = import_module(f"lenet_exp.commands.{program}").FLAGS
         given = self._given(sorted(flags))
         # A server that starts would run until the time limit.
         return program, [*given, "port=nope"] if program == "ui" else given

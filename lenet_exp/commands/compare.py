@@ -64,7 +64,7 @@ FIGURES = (".pdf", ".svg", ".png")
 REQUIRES = dict.fromkeys(("figure", "figure.width", "flags"), FIGURES) | {"columns": (".tex",)}
 MATRIX_FORMATS = (".html", ".md", ".tex", ".csv")
 FORMATS = (".html", ".md", ".tex", ".csv", ".json", *FIGURES)
-KNOWN: dict[str, str | None] = {
+FLAGS: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
     "output": None,
@@ -88,7 +88,7 @@ KNOWN: dict[str, str | None] = {
 
 def compare(arguments: list[str]) -> int:
     """Run `lenet-compare <arguments>` and return its exit status."""
-    values = parse(arguments, KNOWN)
+    values = parse(arguments, FLAGS)
     formats = FORMATS if values["matrix"] is None else MATRIX_FORMATS
     output = None if values["output"] is None else output_path(values["output"], formats)
     for key, kinds in REQUIRES.items():
@@ -98,17 +98,17 @@ def compare(arguments: list[str]) -> int:
     if flags is not None and values["figure"] != "interaction":
         raise ConfigError(f"flags={values['flags']}: requires figure=interaction")
     for key in ("columns", "details"):
-        if values["matrix"] is not None and values[key] != KNOWN[key]:
+        if values["matrix"] is not None and values[key] != FLAGS[key]:
             raise ConfigError(f"{key}={values[key]}: cannot be combined with matrix=")
     columns = None if values["columns"] is None else values["columns"].split(",")
     width = _number("figure.width", values["figure.width"], "a width in centimeters from 4 to 100", 4, most=100)
     expected = "a number of percentage points greater than 0 and less than 100"
     points = _number("confirm", values["confirm"], expected, math.ulp(0), most=math.nextafter(100, 0))
     seeds = _seeds(values["seeds"])
-    if points is None and (alone := next((k for k in ("against", "seeds", "run") if values[k] != KNOWN[k]), None)):
+    if points is None and (alone := next((k for k in ("against", "seeds", "run") if values[k] != FLAGS[k]), None)):
         raise ConfigError(f"{alone}={values[alone]}: requires confirm=; for example, add confirm=0.2")
     allowed = {"confirm", "sweep", "against", "seeds", "run", "tracking.uri"}
-    others = any(values[flag] != default for flag, default in KNOWN.items() if flag not in allowed)
+    others = any(values[flag] != default for flag, default in FLAGS.items() if flag not in allowed)
     if points is not None and (others or "," in (values["sweep"] or "")):
         raise ConfigError(
             f"confirm={values['confirm']}: can be combined only with sweep= (a single sweep), against=, seeds=, run=, "

@@ -24,7 +24,7 @@ from __future__ import annotations
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
-KNOWN: dict[str, str | None] = {
+FLAGS: dict[str, str | None] = {
     "run": None,
     "check": "false",
     "data_root": None,
@@ -36,7 +36,7 @@ KNOWN: dict[str, str | None] = {
 
 def run(arguments: list[str]) -> int:
     """Run `lenet-reproduce <arguments>` and return its exit status."""
-    values = parse(arguments, KNOWN)
+    values = parse(arguments, FLAGS)
     which, uri = values["run"], values["tracking.uri"]
     if not which:
         raise ConfigError(
