@@ -296,7 +296,10 @@ def log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) 
             why = "ran different code" if plan.code and plan.code != request.code else "had different jobs"
             log.info("new sweep, because this command %s in sweep %s", why, old.id)
             if former and any(has_former_defaults(job.config) for job in old.jobs()):
-                log.info("default values changed after release 0.3; to reuse its results, add %s", " ".join(former))
+                log.info(
+                    "default values changed after release 0.3; to reuse the results of that sweep, add %s",
+                    " ".join(former),
+                )
             return
 
 

@@ -88,11 +88,10 @@ def cautions(comparison: Comparison) -> list[str]:
     found += [f"at chance: {AT_CHANCE}"] if any(map(at_chance, comparison.groups)) else []
     if any(map(collapsed, comparison.groups)):
         found.append(f"collapsed: {COLLAPSED}")
-    optimizers = _optimizers_with_one_rate(comparison)
-    if optimizers:
+    if _has_one_rate_per_optimizer(comparison):
         found.append(
-            f"{' and '.join(optimizers)} were trained with one learning rate each, so this compares the rates, too; "
-            f"for a fair comparison, sweep optimizer.lr={RATES} as well, and set best_per=optimizer"
+            "each optimizer was trained with one learning rate, so this compares the rates, too; for a fair "
+            f"comparison, sweep optimizer.lr={RATES} as well, and set best_per=optimizer"
         )
     if any(lead is not None and lead.ahead and lead.low <= 0 and lead.shown for lead in comparison.leads):
         why = "because the tests are more powerful than the intervals"
@@ -105,15 +104,17 @@ def cautions(comparison: Comparison) -> list[str]:
     return found
 
 
-def _optimizers_with_one_rate(comparison: Comparison) -> list[str]:
-    """Return the optimizers that a comparison compares, if each of them was trained with a single learning rate."""
-    if comparison.part or comparison.design.confirms is not None:  # the learning rates were chosen before
-        return []
+def _has_one_rate_per_optimizer(comparison: Comparison) -> bool:
+    """Return whether a comparison compares several optimizers, each with a single learning rate.
+
+    The result is False for a part of a comparison and for a confirmation, whose rates were chosen from several.
+    """
+    if comparison.part or comparison.design.confirms is not None:
+        return False
     rates: dict[str, set[str]] = {}
     for group in comparison.groups:
         rates.setdefault(group.value("optimizer"), set()).add(group.value("optimizer.lr"))
-    several = any(len(values) > 1 for values in rates.values())
-    return [] if several or len(rates) < 2 else list(rates)
+    return len(rates) > 1 and all(len(values) == 1 for values in rates.values())
 
 
 def _typed(found: Advice) -> str:
