@@ -69,7 +69,7 @@ TOGETHER = "Overlapping sweeps"
 RELEASES = "Outputs folders and stores of release 0.3.0"
 
 COMMITS = "tests/folders/test_checkpoints.py"
-DELIVER = "tests/tracking/delivery/test_deliver.py"
+DELIVER = "tests/tracking/run_uploads/test_upload.py"
 BREAKS = {
     "own code": Break(
         promise=CODE,
@@ -94,8 +94,8 @@ BREAKS = {
     ),
     "uploads after answer": Break(
         promise=ANSWER,
-        file="lenet_exp/sweeps/end.py",
-        old='plan.database == database_state(uri) != ""',
+        file="lenet_exp/tracking/uploader/uploads.py",
+        old='entry.database == database_state(self.uri) != ""',
         new="True",
         tests="tests/sweeps/test_answer.py -k rerun_of_sweep_killed",
     ),
@@ -137,8 +137,8 @@ BREAKS = {
     "parent": Break(
         promise=COMPOSED,
         file="lenet_exp/tracking/sweep_runs/parent.py",
-        old="_find(store, sweep, plan) or _create(store, sweep, plan, config)",
-        new="_create(store, sweep, plan, config)",
+        old="_find(store, sweep, plan) or _create(store, sweep, plan)",
+        new="_create(store, sweep, plan)",
         tests="tests/sweeps/test_damage.py -k rerun",
     ),
     "commit": Break(  # the files of the current checkpoint are removed before the next checkpoint is written
@@ -171,9 +171,9 @@ BREAKS = {
     ),
     "lookup": Break(
         promise=COMMITTED,
-        file="lenet_exp/tracking/delivery/deliver.py",
-        old="_find_runs(folder, begun, store) or [_create_run(folder, begun, store)]",
-        new="[_create_run(folder, begun, store)]",
+        file="lenet_exp/tracking/run_uploads/upload.py",
+        old="run_ids = _find_runs(folder, begun, store)",
+        new="run_ids = list[str]()",
         tests=DELIVER,
     ),
     "seal": Break(
@@ -213,30 +213,30 @@ BREAKS = {
     ),
     "killed": Break(
         promise=TRUTH,
-        file="lenet_exp/tracking/delivery/deliver.py",
+        file="lenet_exp/tracking/run_uploads/upload.py",
         old='Outcome.killed: "KILLED"',
         new='Outcome.killed: "FINISHED"',
         tests=DELIVER,
     ),
     "living": Break(  # a run whose process is still alive is reported as killed
         promise=TRUTH,
-        file="lenet_exp/sweeps/repair.py",
-        old="    if folder.begun() is None or owner_of(folder.path) is not None:\n        return False\n    record",
-        new="    if folder.begun() is None:\n        return False\n    record",
-        tests="tests/commands/test_lenet_sweep.py -k repairs",
+        file="lenet_exp/folders/results.py",
+        old="folder.record() is None and owner_of(folder.path) is None:",
+        new="folder.record() is None:",
+        tests="tests/sweeps/test_orphans.py",
     ),
     "warning": Break(
         promise=AWAY,
-        file="lenet_exp/tracking/delivery/store_delivery.py",
+        file="lenet_exp/tracking/stores/connection.py",
         old="        if (once or line) not in self._warned:\n",
         new="        if True:\n",
-        tests="tests/tracking/delivery/test_away.py -k one_warning",
+        tests="tests/tracking/uploader/test_away.py -k one_warning",
     ),
     "delivered": Break(  # an upload is not recorded
         promise=AWAY,
-        file="lenet_exp/tracking/delivery/deliver.py",
-        old="    folder.set_delivered(entry)\n    return entry.run_id",
-        new="    return entry.run_id",
+        file="lenet_exp/tracking/run_uploads/upload.py",
+        old="    if uploaded != entry:\n        folder.set_delivered(uploaded)",
+        new="    pass",
         tests=DELIVER,
     ),
     "backup": Break(
@@ -244,13 +244,13 @@ BREAKS = {
         file="lenet_exp/folders/run_folder.py",
         old="begun=False, epochs=0, ended_ms=None, model=False))",
         new="begun=False, ended_ms=None, model=False))",
-        tests="tests/tracking/delivery/test_restored.py -k backup",
+        tests="tests/tracking/run_uploads/test_restored.py -k backup",
     ),
     "sweeps of a deleted run": Break(
         promise=BACKUP,
         file="lenet_exp/tracking/stores/mlflow_runs.py",
-        old="sweeps=lost.sweeps, former=former, begun=False)",
-        new="sweeps=[], former=former, begun=False)",
+        old="sweeps=lost.sweeps,",
+        new="sweeps=[],",
         tests="tests/sweeps/test_sync.py -k deleted_in_mlflow",
     ),
     "shared": Break(
@@ -472,7 +472,7 @@ BREAKS = {
     "temporary folder": Break(
         promise="training continues with a warning",
         page="docs/how-to/disk.md",
-        file="lenet_exp/tracking/delivery/store_delivery.py",
+        file="lenet_exp/tracking/stores/connection.py",
         old='self._warn(f"{where}; free some disk space, then',
         new='raise error\n            self._warn(f"{where}; free some disk space, then',
         tests="tests/sweeps/test_full_disk.py -k temporary_folder",

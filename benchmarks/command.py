@@ -38,13 +38,13 @@ MARKS = {
     "Python and Hydra": None,
     "torch and the rest of the program": "lenet_exp.commands.train:train_alone",
     "network and optimizer tried": "lenet_exp.runs.jobs:lone_job",
-    "the store checked": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery.opened",
+    "the store checked": "lenet_exp.tracking.uploader.uploads:uploads",
     "data set read, resized, split": "lenet_exp.runs.run:load_training_data",
     "the run's folder and its record": "lenet_exp.runs.run:begin",
     "training and validation": "lenet_exp.runs.training:RunTraining.train",
     "mistakes drawn": "lenet_exp.runs.training:RunTraining._show_mistakes",
     "the result printed": "lenet_exp.reports.terminal.run_summary:print_result",
-    "waiting for delivery": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery.send",
+    "waiting for uploads": "lenet_exp.tracking.uploader.uploads:_complete",
     "the end": "lenet_exp.reports.terminal.run_summary:print_view",
 }
 TIMED = "BENCHMARK_TIMED"  # environment variable with the path of the file to which a process writes its times

@@ -49,8 +49,9 @@ RESULT, VERDICT = "best validation accuracy", r"\S+ wins|\d+ of \d+|no significa
 BESIDE = """\
 import sys, time
 from lenet_exp.commands.train import main
+from contextlib import nullcontext
 from lenet_exp.sweeps import session
-from lenet_exp.tracking.delivery.background import BackgroundDelivery
+from lenet_exp.tracking.uploader import client, uploads
 
 def timed(*arguments, **keywords):
     start = time.perf_counter()
@@ -58,7 +59,8 @@ def timed(*arguments, **keywords):
     print(f"{time.perf_counter() - start:.3f} s of training", file=sys.stderr)
 
 if sys.argv.pop(1) == "without":
-    BackgroundDelivery.ask = lambda self, what, action: None
+    client.start_uploader = lambda: None
+    uploads.uploads = lambda followed: nullcontext()
 drive, session.drive = session.drive, timed
 sys.argv[0] = "lenet-train"
 main()

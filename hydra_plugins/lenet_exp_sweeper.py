@@ -154,7 +154,13 @@ class GridSweeper(Sweeper):
             raise RunsFailed
 
     def load(self) -> None:
-        """Start logging to the terminal, and show a message. The subsequent imports take several seconds."""
+        """Check the store, start logging to the terminal, and show a message. The subsequent imports take seconds."""
+        from lenet_exp.tracking.stores.usable import check_tracking_uri
+        from lenet_exp.tracking.uploader.client import start_uploader
+
+        check_tracking_uri(self.config.tracking.uri)
+        if not self.config.sweep.dry_run:
+            start_uploader()  # it imports mlflow while this process imports torch
         print_waiting("loading PyTorch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -201,8 +207,11 @@ class GridSweeper(Sweeper):
     def launching(self) -> "HydraLaunching":
         """Object that launches the sweep's jobs with the selected launcher."""
         from lenet_exp.sweeps.launching import HydraLaunching
+        from lenet_exp.tracking.uploader.uploads import follow_sweep
 
-        return HydraLaunching(context=self.hydra_context, config=self.config)
+        is_on_this_machine = str(self.config.hydra.launcher._target_).endswith((".LocalLauncher", ".BasicLauncher"))
+        follow = partial(follow_sweep, rests=is_on_this_machine)
+        return HydraLaunching(context=self.hydra_context, config=self.config, follow=follow)
 
 
 class SearchSweeper(GridSweeper):

@@ -64,7 +64,8 @@ def train(
     """
     from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.reports.terminal.progress import log_to_notebook
-    from lenet_exp.runs.run import run_alone
+    from lenet_exp.runs.run import prepare_alone, run_alone
+    from lenet_exp.tracking.uploader.uploads import Followed, uploads
 
     if isinstance(config, Config | dict) and not (images is None and labels is None):
         raise ConfigError("images, labels: require overrides, such as ['num_epoch=10'], instead of a configuration")
@@ -79,7 +80,11 @@ def train(
         return bool(on_epoch(result)) if on_epoch is not None else False
 
     with log_to_notebook():
-        result = run_alone(config, prune=prune)
+        job = prepare_alone(config)
+        followed = Followed(job.folder, config.tracking)
+        with uploads(followed):
+            result = run_alone(job, prune=prune)
+        result = followed.with_run_id(result)
     if on_epoch is not None:
         for epoch in RunFolder(result.folder).history().epochs:  # the last epoch, or all if the run had a result
             if epoch.epoch not in told:
@@ -110,9 +115,12 @@ def sweep(overrides: str | Sequence[str], *, images: object = None, labels: obje
 
     from lenet_exp.reports.terminal.progress import log_to_notebook
     from lenet_exp.sweeps.grid import sweep_here
+    from lenet_exp.tracking.uploader.client import start_uploader
+    from lenet_exp.tracking.uploader.uploads import follow_sweep
 
     with log_to_notebook():
-        done = sweep_here(_listed(overrides, images, labels))
+        start_uploader()
+        done = sweep_here(_listed(overrides, images, labels), follow_sweep)
     if done is None:
         return pd.DataFrame()
     return compare(sweep=done.id)
@@ -156,12 +164,16 @@ def search(
         check_installed()  # before the imports that need Optuna
         from lenet_exp.confirmation.start import confirm_search
         from lenet_exp.searches.start import search_here
+        from lenet_exp.tracking.uploader.client import start_uploader
+        from lenet_exp.tracking.uploader.uploads import follow_sweep
 
         budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
         budgets |= {"seeds": seeds, "confirm": confirm}
         given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
         spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
-        planned, found = search_here([*_listed(overrides), *given, *(f"{flag}={v}" for flag, v in spelt.items())])
+        start_uploader()
+        searched = [f"{flag}={v}" for flag, v in spelt.items()]
+        planned, found = search_here([*_listed(overrides), *given, *searched], follow_sweep)
         confirm_search(planned)
     return found
 
@@ -219,9 +231,19 @@ def compare(
 
     from lenet_exp.reports.columns import ranked_records
     from lenet_exp.sweeps.comparisons import load_comparisons
+    from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    found, _ = load_comparisons(which, filter, tracking_uri, experiment, by=by, only=only, best_per=best_per)
+    found, _ = load_comparisons(
+        which,
+        filter,
+        tracking_uri,
+        experiment,
+        by=by,
+        only=only,
+        best_per=best_per,
+        find_runs=runs_of_filter,
+    )
     table = pd.DataFrame([row for rows in ranked_records(found) for row in rows])
     for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])
@@ -278,10 +300,12 @@ def _studied(
     import pandas as pd
 
     from lenet_exp.sweeps.comparisons import load_comparisons
+    from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
+    comparisons, _ = load_comparisons(which, None, None, "lenet_exp", by=by, find_runs=runs_of_filter)
     rows = []
-    for comparison in load_comparisons(which, None, None, "lenet_exp", by=by)[0]:
+    for comparison in comparisons:
         found = comparison.interactions
         if found is None or not rows_of(found):
             reason = "sweep at least two flags, with at most five values for contrasts, and seed=range(3) in a grid"

@@ -36,18 +36,38 @@ def print_waiting(what: str) -> None:
         print_status(what)
 
 
-def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
-    """Yield items, and print the progress to stderr, first after 5 s and then every 30 s.
+class Counting:
+    """A slow step that counts. The count is printed to stderr, first after 5 s and then every 30 s.
 
     Args:
         what: description of the step, such as `uploading runs`.
     """
-    due = time.monotonic() + FIRST_SECONDS
-    for n, item in enumerate(items):
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._due = time.monotonic() + FIRST_SECONDS
+
+    def show(self, count: int, of: str) -> None:
+        """Print the count if it is time.
+
+        Args:
+            of: the number that the count will reach, such as `60 runs`.
+        """
         raise_discarded()
-        if time.monotonic() > due:
-            print_status(f"{what}: {n} of {len(items)}")
-            due = time.monotonic() + LINE_SECONDS
+        if time.monotonic() > self._due:
+            print_status(f"{self._what}: {count} of {of}")
+            self._due = time.monotonic() + LINE_SECONDS
+
+
+def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
+    """Yield items, and print the progress to stderr, as `Counting` does.
+
+    Args:
+        what: description of the step, such as `uploading runs`.
+    """
+    counting = Counting(what)
+    for n, item in enumerate(items):
+        counting.show(n, str(len(items)))
         yield item
 
 

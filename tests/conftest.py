@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,19 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     logging.getLogger("lenet_exp").propagate = True  # an earlier command in this process may have turned it off
+
+
+@pytest.fixture(autouse=True)
+def _forked_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fork the processes that commands start, which is faster than a new interpreter; end the uploading process."""
+    from lenet_exp import processes
+    from tests.tools.warm import start_module
+
+    monkeypatch.setattr(processes, "start_module", start_module)
+    yield
+    client = sys.modules.get("lenet_exp.tracking.uploader.client")
+    if client is not None:
+        client.close_uploader()
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ LAYERS = (
     "reproduction",
     "runs",
     "prediction",
+    "tracking.uploader",
     "tracking.sweep_runs",
-    "tracking.delivery",
+    "tracking.run_uploads",
     "tracking.models",
     "tracking.stores",
     "reports.files",
@@ -52,6 +53,7 @@ GROUND = {
     "files",
     "machine",
     "outputs",
+    "processes",
     "seeds",
     "stopping",
     "waiting",
@@ -136,6 +138,19 @@ def test_layer_imports_no_layer_above(above):
 def test_imports_have_no_cycles():
     list(TopologicalSorter(GRAPH).static_order())  # raises CycleError with the circle
     assert GRAPH
+
+
+def test_only_commands_and_readers_of_mlflow_import_tracking():
+    """Training, runs, sweeps, searches, and executors write folders, which the uploading process follows."""
+    users = {layer(module) for module, found in GRAPH.items() if any("lenet_exp.tracking" in name for name in found)}
+    expected = {"commands", "hydra_plugins", "api", "ui", "removal", "reproduction", "prediction"}
+    assert {name for name in users if not name.startswith("tracking")} == expected
+
+
+def test_only_tracking_and_user_interface_import_mlflow():
+    importing = re.compile(r"^\s*(from|import) mlflow\b", re.MULTILINE)
+    found = {layer(module) for module, file in FILES.items() if importing.search(file.read_text())}
+    assert {name for name in found if not name.startswith("tracking")} == {"ui"}
 
 
 @pytest.mark.parametrize("cluster", ["ray", "slurm"])

@@ -131,6 +131,7 @@ def compare(arguments: list[str]) -> int:
     from lenet_exp.reports.files.matrix import matrix_of
     from lenet_exp.reports.terminal.leaderboard import print_comparison, print_datasets
     from lenet_exp.sweeps.comparisons import load_comparisons
+    from lenet_exp.tracking.stores.find_runs import runs_of_filter
 
     comparisons, source = load_comparisons(
         values["sweep"],
@@ -140,6 +141,7 @@ def compare(arguments: list[str]) -> int:
         by=values["by"] or "",
         only=values["only"],
         best_per=values["best_per"],
+        find_runs=runs_of_filter,
     )
     if values["matrix"] is not None:
         return _matrix(matrix_of(comparisons, values["matrix"]), output)

@@ -15,9 +15,9 @@
 For sweep=, give 'last', the sweep's ID (or its first few characters), its MLflow run ID, or its folder.
 rm keeps runs that another sweep uses and runs whose model is registered.
 MLflow can restore deleted runs until you run mlflow gc.
-The list, status, watch, and stop commands first check for sweeps and runs whose processes have died, and mark them as
-killed on disk and in MLflow.
-To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
+The list, status, watch, and stop commands first check for sweeps whose processes have died, and mark them and their
+runs as killed. To update MLflow, and to upload results that it missed, run lenet-sync.
+To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
@@ -62,7 +62,6 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.sweeps.follow import allocation_status, follow
     from lenet_exp.sweeps.repair import repair, repair_all, try_repair
     from lenet_exp.sweeps.stop import stop_sweep
-    from lenet_exp.sweeps.stores import Stores
 
     if action == "list":
         log_unfinished(outputs_dir())
@@ -73,13 +72,12 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
         print_list(found)
         return 0
     sweep = find_sweep(str(values["sweep"]))
-    stores = Stores(sweep.outputs)
     if action == "stop":
-        try_repair(sweep, stores)
+        try_repair(sweep)
         return stop_sweep(sweep)
     if action == "watch":
         follow(sweep)
-    repair(sweep, stores)
+    repair(sweep)
     print_status(sweep)
     if words := allocation_status(sweep):
         print(words)

@@ -7,11 +7,14 @@
   lenet-sync champion=<id>   make the model of an MLflow run the champion for its network and dataset, even if the
                              champion was validated on other images
   lenet-sync again=true      upload everything again, after the store was restored from a backup
+  lenet-sync follow=true     upload the last sweep, or the one in sweep=, while it runs; use this beside a sweep whose
+                             machine has no route to the store
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
-Nothing is stored twice in MLflow. Sweeps and runs that are still running are skipped, because they upload their own
-results. Sweeps and runs whose processes have died are marked as killed on disk and in MLflow; you can resume them.
+Nothing is stored twice in MLflow. Without follow=true, sweeps and runs that are still running are skipped, because
+they upload their own results. Sweeps and runs whose processes have died are marked as killed on disk and in MLflow;
+you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if results are missing.
 """
@@ -28,6 +31,7 @@ FLAGS: dict[str, str | None] = {
     "run": None,
     "champion": None,
     "again": "false",
+    "follow": "false",
     "tracking.uri": None,
 }
 
@@ -39,18 +43,21 @@ def run(arguments: list[str]) -> int:
     run = values["run"]
     uri = values["tracking.uri"]
     again = values["again"] == "true"
+    follows = values["follow"] == "true"
     selected = [flag for flag in ("sweep", "run", "champion") if values[flag] is not None]
     if len(selected) > 1:
         raise ConfigError(f"{' and '.join(f'{flag}=' for flag in selected)} are set; set only one of them")
     if again and values["champion"] is not None:
         raise ConfigError("again=true and champion= are set; set only one of them")
 
+    if follows and (run is not None or values["champion"] is not None):
+        raise ConfigError("follow=true: requires a sweep; set sweep= instead of run= or champion=")
+
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.reports.terminal.progress import log_to_console
-    from lenet_exp.sweeps.stores import Stores
-    from lenet_exp.sweeps.sync import Sync
     from lenet_exp.tracking.stores.usable import check_store
+    from lenet_exp.tracking.uploader.sync import Stores, Sync
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
@@ -61,9 +68,11 @@ def run(arguments: list[str]) -> int:
         check_store(uri)
     if values["champion"] is not None:
         return _make_champion(values["champion"], uri)
-    if which is not None:
-        sweep = find_sweep(which)
+    if which is not None or follows:
+        sweep = find_sweep(which or "last")
         sync = Sync(Stores(sweep.outputs, uri), again=again)
+        if follows:
+            sync.follow(sweep)
         sync.sync_sweeps([sweep])
     elif run is not None:
         folder = find_run(run)
@@ -74,6 +83,7 @@ def run(arguments: list[str]) -> int:
         sync = Sync(Stores(outputs_dir(), uri), again=again)
         sync.sync_sweeps(all_sweeps(outputs_dir()))
         sync.sync_runs(all_runs(outputs_dir()))
+    sync.close()
     if sync.owned:
         print(f"skipped, still running: {sync.owned}")
     print(f"uploaded: {sync.delivered}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
-from contextlib import ExitStack
 from typing import Any
 
 from omegaconf import DictConfig
@@ -28,7 +26,13 @@ def train(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     config = typed(cfg)
+    from lenet_exp.tracking.stores.usable import check_tracking_uri
+    from lenet_exp.tracking.uploader.client import start_uploader
+
     check_flags(config)  # invalid flags are reported before torch is loaded
+    check_tracking_uri(config.tracking.uri)
+    if not config.sweep.dry_run:
+        start_uploader()  # it imports mlflow while this process imports torch
     print_waiting("loading PyTorch")
     from lenet_exp.reports.terminal.progress import log_to_console
 
@@ -45,55 +49,46 @@ def train(cfg: DictConfig) -> float:
 
         print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
         return math.nan
-    if "mlflow" in sys.modules:
-        return train_alone(config)
-    from lenet_exp.tracking.delivery.own_process import SubprocessDelivery
-
-    with SubprocessDelivery() as delivery:  # the upload process imports mlflow while this process imports torch
-        return train_alone(config, deliver=delivery.opened)
+    return train_alone(config)
 
 
-def train_alone(
-    config: Any, *, name: str | None = None, default_threads: int | None = None, deliver: Any = None
-) -> float:
+def train_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
     """Train one run, print its result, and return the best value of its metric.
 
     Args:
         config: configuration of the run.
         name: name of the run; None for the default name.
         default_threads: number of threads if the configuration does not set it; None for the default of `run_alone`.
-        deliver: function that starts the upload of results; None for the default of `run_alone`.
 
     Raises:
         RunsFailed: the run failed or diverged.
     """
-    from lenet_exp.reports.terminal.progress import uploading
     from lenet_exp.reports.terminal.run_summary import print_failure, print_result, print_view
-    from lenet_exp.runs.run import run_alone
+    from lenet_exp.runs.run import prepare_alone, run_alone
+    from lenet_exp.tracking.uploader.uploads import Followed, uploads
 
+    job = prepare_alone(config, name)
+    followed = Followed(job.folder, config.tracking)
     started, answered = list[Any](), list[Any]()
 
     def answer(result: Any) -> None:
         answered.append(result)  # first, because a signal can arrive while the result is printed
         print_result(result)
-        uploads.enter_context(uploading())
 
-    try:
-        with ExitStack() as uploads:
-            given = {"on_start": started.append, "on_result": answer} | ({"deliver": deliver} if deliver else {})
-            result = run_alone(config, name=name, default_threads=default_threads, **given)
-    except (KeyboardInterrupt, Terminated):
-        if answered:
-            print(f"to upload the result to MLflow, run: lenet-sync run={answered[0].folder.name[:8]}")
-        elif started and name is None:
-            print(f"to resume, rerun the same command{' without sweep.force=true' if config.sweep.force else ''}")
-        raise
-    except Exception as e:
-        if isinstance(e, UserError) or not started:
+    with uploads(followed):
+        try:
+            result = run_alone(job, default_threads=default_threads, on_start=started.append, on_result=answer)
+        except (KeyboardInterrupt, Terminated):
+            if started and not answered and name is None:
+                without = " without sweep.force=true" if config.sweep.force else ""
+                print(f"to resume, rerun the same command{without}")
             raise
-        print_failure(e, started[0])  # the traceback is in the run's log
-        raise RunsFailed from e
-    print_view(result, config)
+        except Exception as e:
+            if isinstance(e, UserError) or not started:
+                raise
+            print_failure(e, started[0])  # the traceback is in the run's log
+            raise RunsFailed from e
+    print_view(followed.with_run_id(result), config)
     if not result.outcome.ended_well:
         raise RunsFailed
     return result.value
@@ -101,4 +96,9 @@ def train_alone(
 
 def main() -> None:
     """Run the `lenet-train` command."""
-    run_app("lenet-train", "train", train)
+    from lenet_exp.tracking.uploader.client import close_uploader
+
+    try:
+        run_app("lenet-train", "train", train)
+    finally:
+        close_uploader()

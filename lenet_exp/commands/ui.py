@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import default_uri, full_uri, hide_password, sqlite_path, store_name, store_uri
+from lenet_exp.addresses import default_uri, full_uri, sqlite_path, store_name, store_uri
 from lenet_exp.commands.literal import parse, run_command
-from lenet_exp.errors import ConfigError, did_you_mean, printable
+from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
     from lenet_exp.folders.sweep_folder import SweepFolder
+    from lenet_exp.ui.pages import LinkedPages
 
 USAGE = """
 lenet-ui: start the MLflow UI and print links to the runs of a sweep. Press Ctrl-C to stop the server.
@@ -44,47 +41,6 @@ FLAGS: dict[str, str | None] = {
     "tracking.uri": None,
     "experiment": None,
 }
-EXPERIMENT = "lenet_exp"
-ALL = "all"
-
-
-@dataclass
-class LinkedPages:
-    """The pages of MLflow's UI that `lenet-ui` links to.
-
-    Attributes:
-        client: client of the store.
-        sweep_run: MLflow run of the shown sweep, or None to show an experiment.
-        experiment_id: ID of the experiment to show if there is no sweep.
-    """
-
-    client: MlflowClient
-    sweep_run: Run | None
-    experiment_id: str
-
-    def print_links(self, address: str) -> None:
-        """Print links to the pages of the server at `address`."""
-        from lenet_exp.ui.links import experiment_links, sweep_links
-
-        if self.sweep_run is None:
-            links = experiment_links(self.client, address, self.experiment_id)
-        else:
-            links = sweep_links(self.client, address, self.sweep_run)
-
-        for link in links:
-            print(f"{printable(link.shows)}:\n  {printable(link.url)}", flush=True)
-
-    def change_to(self, sweep: SweepFolder | None) -> bool:
-        """Show this sweep from now on. Return False if it is already shown or not in the store."""
-        later_run = _sweep_run(self.client, sweep)
-        if later_run is None:
-            return False
-
-        if self.sweep_run is not None and self.sweep_run.info.run_id == later_run.info.run_id:
-            return False
-
-        self.sweep_run = later_run
-        return True
 
 
 def run(arguments: list[str]) -> int:
@@ -92,6 +48,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, FLAGS)
     port = _port(values["port"])
     from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.ui.pages import ALL, linked_pages
 
     log_to_console()
     requested = values["sweep"]
@@ -102,7 +59,7 @@ def run(arguments: list[str]) -> int:
         _create_default_store()
 
     uri = store or _store_of(sweep)
-    pages = _linked_pages(uri, sweep, requested, experiment)
+    pages = linked_pages(uri, sweep, requested, experiment)
     database = sqlite_path(uri)
     if database is None:
         pages.print_links(store_name(uri).rstrip("/"))
@@ -168,7 +125,7 @@ def _sweep(requested: str | None, uri: str | None, experiment: str | None) -> Sw
     for sweep in all_sweeps(outputs_dir()):
         plan = sweep.started()
         has_experiment = experiment in (None, plan.experiment)
-        has_store = not uri or store_name(uri) in plan.mlflow_runs
+        has_store = not uri or store_name(uri) in sweep.delivered().run_ids()
         if has_experiment and has_store:
             return sweep
     return None
@@ -185,77 +142,11 @@ def _create_default_store() -> None:
     """Create the default store if it is a missing database in an existing folder, so that it can be shown empty."""
     from lenet_exp.config.schema import StoreAddress
     from lenet_exp.tracking.stores.store import open_store
+    from lenet_exp.ui.pages import EXPERIMENT
 
     database = sqlite_path(default_uri())
     if database is not None and database.parent.is_dir() and not database.exists():
         open_store(StoreAddress(uri=default_uri(), experiment=EXPERIMENT))
-
-
-def _linked_pages(uri: str, sweep: SweepFolder | None, requested: str | None, experiment: str | None) -> LinkedPages:
-    """Return the pages to link to: those of a sweep or, if there is none or all are requested, of an experiment.
-
-    Raises:
-        ConfigError: the store does not contain the requested sweep or the experiment.
-    """
-    from lenet_exp.tracking.stores.store import answering, connect
-
-    client = connect(uri)
-    with answering(uri):
-        if requested == ALL:
-            sweep_run = None
-        elif sweep is None and requested is not None:
-            sweep_run = _active_sweep_run(client, requested)
-        else:
-            sweep_run = _sweep_run(client, sweep)
-
-        if sweep_run is not None:
-            return LinkedPages(client, sweep_run, experiment_id="")
-        if requested not in (None, ALL):
-            where = hide_password(uri)
-            raise ConfigError(f"sweep={requested}: not found in {where}; set tracking.uri= to another store")
-        return LinkedPages(client, None, experiment_id=_experiment_id(client, experiment or EXPERIMENT))
-
-
-def _sweep_run(client: MlflowClient, sweep: SweepFolder | None) -> Run | None:
-    """Return the MLflow run of a sweep, or None if the store does not contain it."""
-    if sweep is None:
-        return None
-
-    # Accept the run IDs from any store, because the name of a store changes when its folder is moved.
-    for run_id in sweep.started().mlflow_runs.values():
-        sweep_run = _active_sweep_run(client, run_id)
-        if sweep_run is not None:
-            return sweep_run
-    return None
-
-
-def _active_sweep_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return the MLflow run with this ID, or None if it is missing, deleted, or not the run of a sweep."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        mlflow_run = client.get_run(run_id)
-    except MlflowException:
-        return None
-
-    is_sweep = mlflow_run.data.tags.get("kind") == "sweep"
-    is_active = mlflow_run.info.lifecycle_stage == "active"
-    return mlflow_run if is_sweep and is_active else None
-
-
-def _experiment_id(client: MlflowClient, name: str) -> str:
-    """Return the ID of an experiment.
-
-    Raises:
-        ConfigError: the store does not contain the experiment.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None and experiment.lifecycle_stage == "active":
-        return experiment.experiment_id
-
-    names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
-    choices = f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
-    raise ConfigError(f"experiment={name}: not found in the store{choices}")
 
 
 def _port(value: str | None) -> int:

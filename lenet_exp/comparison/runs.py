@@ -178,7 +178,16 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 def configuration(config: Config) -> dict[str, str]:
     """Return the flags that define a job's configuration in a comparison: all except seeds and execution flags."""
-    flags, _ = flags_and_seed(params(_effective(config)))
+    return configuration_of(_effective(config))
+
+
+def configuration_of(effective_config: Config) -> dict[str, str]:
+    """Return the flags that define a configuration in a comparison, as `configuration` does.
+
+    Args:
+        effective_config: configuration as in the record of a run.
+    """
+    flags, _ = flags_and_seed(params(effective_config))
     return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
 
 

@@ -263,7 +263,7 @@ class StoreAddress:
 class Tracking(StoreAddress):
     """Flags for logging to MLflow."""
 
-    models: LoggedModels = setting("runs whose best model is logged: all, best (only the sweep's best run), or none")
+    models: LoggedModels = setting("runs whose best model is logged: best (of each configuration), all, or none")
     plots: bool = setting("log plots: learning curves, confusion matrix, misclassified images, and comparisons")
     tags: Option = setting("custom tags for the run; for example, tracking.tags.note=first")
 

@@ -35,8 +35,8 @@ def find_sweep(which: str, flag: str = "sweep") -> SweepFolder:
         return SweepFolder(named[0])
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
-        plan = sweep.started()
-        if which == "last" or (len(which) >= 4 and sweep.id.startswith(which)) or which in plan.mlflow_runs.values():
+        is_named = len(which) >= 4 and sweep.id.startswith(which)
+        if which == "last" or is_named or which in sweep.delivered().run_ids().values():
             return sweep
     if which == "last":
         there = "run lenet-train -m first, or set LENET_EXP_OUTPUTS to another folder"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -12,11 +12,12 @@ from lenet_exp.config.image_shape import Normalization
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName, EpochChoice
-from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.digests import redacted, verified
 from lenet_exp.folders.stored import Stored, from_stored, to_json, without_secrets
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.score import accuracy_error, check_packed
+
+WORDS = {"engine_why", "compiled"}  # entries of `execution` that are only descriptions
 
 
 class Outcome(StrEnum):
@@ -321,55 +322,17 @@ class Progress:
         return len(self.ends)
 
 
-@dataclass(frozen=True)
-class DeliveredRun(Stored):
-    """The part of a run that an MLflow store has received.
+def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
+    """Return the entries of a record's `execution` and `versions` that affect the run's exact results.
 
-    Attributes:
-        store: name of the store (see `addresses.store_name`).
-        run_id: ID of the MLflow run.
-        epochs: number of epochs that the store has received.
-        ended_ms: end time of the run according to the store, in milliseconds since 1970; None while the store shows
-            the run as running.
-        model: whether the store has received the best model.
-        sweeps: IDs of the MLflow runs of the sweeps that include this run.
-        reason: one-line reason why the run did not finish, as reported to the store; empty if the run finished.
-        former: IDs of earlier MLflow runs that a user deleted, and of surplus ones for the same folder; they are
-            ignored even if they are restored.
-        begun: whether the store has received the data from the run's start: parameters, datasets, and sweeps.
-        users: users whom the MLflow run names.
+    Results of the torch engine depend on torch's version and on all entries of `execution` except descriptions. Results
+    of the native engine depend only on its kernels' arithmetic.
     """
-
-    store: str
-    run_id: str
-    epochs: int = 0
-    ended_ms: int | None = None
-    model: bool = False
-    sweeps: list[str] = field(default_factory=list)
-    reason: str = ""
-    former: list[str] = field(default_factory=list)
-    begun: bool = True
-    users: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Delivered(Stored):
-    """The content of delivered.json: one entry for each MLflow store that has received a part of the run."""
-
-    mlflow_runs: list[DeliveredRun] = field(default_factory=list)
-
-    def run_in(self, store: str) -> DeliveredRun | None:
-        """Return the entry for a store, or None if there is no such entry."""
-        return next((run for run in self.mlflow_runs if run.store == store), None)
-
-    def run_id(self, store: str) -> str | None:
-        """Return the ID of the MLflow run in a store, or None if the store has received nothing."""
-        run = self.run_in(store)
-        return run.run_id if run is not None else None
-
-    def with_run(self, run: DeliveredRun) -> Delivered:
-        """Return a copy in which the given entry replaces any earlier entry for the same store."""
-        return replace(self, mlflow_runs=[*(other for other in self.mlflow_runs if other.store != run.store), run])
+    found = {"engine": EngineName.torch.value, **execution}  # release 0.1 had only this engine
+    if found["engine"] == EngineName.native:
+        return {key: found[key] for key in ("engine", "kernel", "augmentation") if key in found}
+    found = {key: value for key, value in found.items() if key not in WORDS}
+    return found | ({"torch": versions["torch"]} if "torch" in versions else {})
 
 
 def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:

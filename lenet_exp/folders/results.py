@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import RESULTS, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_plan import SweepPlan
 
+COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 REUSED = RESULTS | {Outcome.pruned}  # outcomes that a later start reports as "already trained"
 
 
@@ -25,14 +28,14 @@ class RunResult:
     Attributes:
         folder: path of the run folder.
         record: record of the run, with its outcome, best accuracy, best epoch, and digests.
-        mlflow_run_id: ID of the run in MLflow; None if the store was unavailable or another process uploads the run.
+        mlflow_run_id: ID of the run in MLflow; None if it was not uploaded.
         repeated: whether the run had already been trained, so that its saved result was returned.
     """
 
     folder: Path
     record: Record
-    mlflow_run_id: str | None
     repeated: bool
+    mlflow_run_id: str | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -131,6 +134,21 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     return JobResult(job, outcome, reason, record, repeated=(earlier and outcome in REUSED) or again, earlier=earlier)
 
 
+def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
+    """Return how many jobs of a sweep ended with each outcome, and the progress of a search."""
+    by_outcome = Counter(result.outcome for result in results)
+    values: dict[str, float] = {f"runs_{name}": by_outcome[name] for name in COUNTED}
+    if by_outcome[Outcome.pruned]:
+        values["runs_pruned"] = by_outcome[Outcome.pruned]
+    values["runs_missing"] = len(results) - sum(values.values())
+    values["runs"] = len(results)
+    if plan.search is not None:
+        values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
+        if plan.search.best_value is not None:
+            values["best_value"] = plan.search.best_value
+    return values
+
+
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
     """Return the finished job with the best value of the metric (the first in a tie), or None if no job finished."""
     finished = [r for r in results if r.outcome is Outcome.finished]
@@ -171,6 +189,29 @@ def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
     elif record is not None and (record.outcome, outcome) == (Outcome.killed, Outcome.failed):
         folder.finish(replace(record, outcome=outcome, reason=reason))
     return begun is not None
+
+
+def end_killed_run(folder: RunFolder) -> None:
+    """If a run's process died, mark the run as killed in its folder."""
+    if folder.begun() is not None and folder.record() is None and owner_of(folder.path) is None:
+        with folder.claim():
+            conclude_dead_run(folder, Outcome.killed, "its process died")
+
+
+def end_killed_sweep(sweep: SweepFolder) -> bool:
+    """Mark a sweep whose process died as killed, together with its unfinished runs.
+
+    Return whether the sweep was still marked as running. The caller must own the sweep.
+    """
+    plan = sweep.started()
+    if plan.outcome is not Outcome.running:
+        return False
+    jobs = sweep.jobs()
+    for job in {job.run: job for job in jobs}.values():
+        end_killed_run(job.folder)
+    results = job_results(sweep, jobs, plan.started_ms)
+    sweep.end(Outcome.killed, counted=counts(plan, results))
+    return True
 
 
 def _value(record: Record | None) -> float:

@@ -7,20 +7,18 @@ record.json           outcome and all data needed to reproduce the result; writt
 run.log               the run's log, with the traceback if it failed
 delivered.json        the part of the run that each MLflow store has received
 test.json             the test accuracy, once lenet-predict has evaluated the run
-abandoned.json        MLflow runs from abandoned attempts, which the next upload closes
+abandoned.json        MLflow runs from abandoned attempts, in folders from release 0.3
 lock, owner.json      the current owner of the run (owner.py)
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,14 +27,19 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from lenet_exp.errors import DamagedError
-from lenet_exp.files import DISK_ERRORS, remove, remove_temporary_files, write_atomic, write_json
+from lenet_exp.files import DISK_ERRORS, remove, write_atomic, write_json
 from lenet_exp.folders.checkpoints import END, Checkpoints, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
+from lenet_exp.folders.delivered import (
+    Delivered,
+    DeliveredRun,
+    read_delivered,
+    upload_lock,
+    write_delivered,
+)
 from lenet_exp.folders.digests import AGAIN, record_with_digests, verified, verified_with_history, with_digest
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
-    Delivered,
-    DeliveredRun,
     History,
     Progress,
     Record,
@@ -55,6 +58,7 @@ log = logging.getLogger("lenet_exp")
 
 HIDDEN_SECONDS = 60.0  # NFS can cache a folder's names for this long (acdirmax)
 OTHER = "it was changed after it was written"
+KEPT = {"lock", "owner.json", "run.log", DELIVERED, "abandoned.json"}  # when a run starts over
 CACHED_RUNS = 50_000  # maximum number of cached runs per process, 15 kB each
 
 
@@ -90,33 +94,21 @@ class RunFolder:
         """Own the run folder for the duration of a `with` block. If another process owns it, wait for the process."""
         return own(self.path, "this run")
 
-    @contextmanager
-    def delivery_lock(self) -> Iterator[None]:
-        """Prevent other processes on this machine from uploading the run for the duration of a `with` block.
-
-        The process that uploads a run is not always the process that trains it.
-        """
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            remove_temporary_files(self.path, only=DELIVERED)
-            yield
-        finally:
-            os.close(descriptor)
+    def upload_lock(self) -> AbstractContextManager[None]:
+        """Prevent other processes on this machine from uploading the run for the duration of a `with` block."""
+        return upload_lock(self.path)
 
     def start(self, begun: Record) -> Checkpoints:
         """Start the run over: empty the folder except for the log, and write job.json.
 
         Args:
-            begun: record of the run, without an outcome.
+            begun: record of the run, without an outcome. Its start time tells the next upload that
+                the entries in delivered.json are about an earlier attempt.
         """
-        abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
         # record.json is removed first, because it is invalid without its history.
         for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):
-            if old.name not in {"lock", "owner.json", "run.log"}:
+            if old.name not in KEPT:
                 remove(old)
-        if abandoned:
-            write_json(self.path / "abandoned.json", [to_json(run) for run in abandoned])
         self.begin(begun)
         return Checkpoints(self.path)
 
@@ -308,26 +300,31 @@ class RunFolder:
 
     def delivered(self) -> Delivered:
         """Return the part of the run that each MLflow store has received; empty if unknown."""
-        what_now = "it will be rebuilt from MLflow"
-        return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
+        return read_delivered(self.path, Delivered) or Delivered()
 
     def set_delivered(self, run: DeliveredRun) -> None:
         """Record which part of the run an MLflow store has received."""
-        write_json(self.path / DELIVERED, to_json(self.delivered().with_run(run)))
+        write_delivered(self.path, self.delivered().with_run(run))
 
     def forget_upload(self, store: str) -> None:
         """Record that an MLflow store may lack any result of this run, so that the next upload sends all of them."""
-        with self.delivery_lock():
+        with self.upload_lock():
             uploaded = self.delivered().run_in(store)
             if uploaded is not None:
                 self.set_delivered(replace(uploaded, begun=False, epochs=0, ended_ms=None, model=False))
 
-    def has_no_metrics(self) -> bool:
-        """Return whether no MLflow store has metrics from this run, so that starting over cannot log a metric twice."""
-        return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
+    def has_no_metrics(self, created_ms: int) -> bool:
+        """Return whether no MLflow store has metrics from an attempt at this run, so that starting
+        over cannot log a metric twice.
+
+        Args:
+            created_ms: start time of the attempt, in milliseconds since 1970.
+        """
+        entries = self.delivered().mlflow_runs
+        return all(entry.epochs == 0 for entry in entries if entry.created_ms in (0, created_ms))
 
     def abandoned(self) -> list[DeliveredRun]:
-        """Return the MLflow runs from abandoned attempts at this run, which the next upload closes."""
+        """Return the MLflow runs from abandoned attempts at this run that release 0.3 recorded."""
         what_now = "MLflow may show earlier attempts as RUNNING"
         return read_or_none(self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), what_now) or []
 

@@ -1,7 +1,8 @@
 """A sweep on disk: outputs/sweeps/<sweep ID>/. Rerunning the command of a sweep resumes the sweep.
 
 jobs.jsonl     the frozen jobs, one per line; a sweep can add jobs while it runs
-sweep.json     the settings, the number of jobs, the MLflow run, and the number of starts
+sweep.json     the settings, the number of jobs, and the number of starts
+delivered.json the part of the sweep that each MLflow store has received (delivered.py)
 stop           request to stop the sweep
 active/<n>     job n is being trained
 ended/<n>      job n has ended (JSON: the reason why it failed before it had a record, or null)
@@ -19,7 +20,7 @@ import json
 import os
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,15 @@ from lenet_exp.config.schema import REMOVED, without_removed
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
+from lenet_exp.folders.delivered import (
+    DeliveredSweep,
+    DeliveredSweeps,
+    delivered_by_release_0_3,
+    mark_unreported,
+    read_delivered,
+    upload_lock,
+    write_delivered,
+)
 from lenet_exp.folders.digests import verified, with_digest
 from lenet_exp.folders.job import Job, job_from_json, job_to_json
 from lenet_exp.folders.owner import Owner, own, owner_of
@@ -81,6 +91,7 @@ class SweepFolder:
         lost = kept is None and (self.path / "sweep.json").exists()
         plan = replace(kept or SweepPlan(created_ms=now_ms(), remade=lost), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=now_ms(), outcome=Outcome.running, stopped_by="")
+        plan = replace(plan, other=mark_unreported(plan.other))
         self._write(plan)
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
@@ -117,33 +128,40 @@ class SweepFolder:
         """Return whether sweep.json has a digest, which reveals edits. Files from earlier releases have no digest."""
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
-    def end(self, outcome: Outcome, stopped_by: str = "") -> None:
-        """Record the outcome of this start of the sweep, which can then be reported to the stores.
+    def end(self, outcome: Outcome, stopped_by: str = "", *, counted: Mapping[str, float]) -> None:
+        """Record the outcome of this start of the sweep.
 
         Args:
             stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
+            counted: numbers of jobs with each outcome; see `results.counts`.
         """
-        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms(), database="")
-
-    def mark_reported(self, store: str) -> None:
-        """Record that the end of the sweep was reported to an MLflow store."""
-        self.save(untold=[name for name in self.started().untold if name != store])
-
-    def mark_unreported(self, store: str) -> None:
-        """Record that the end of the sweep must still be reported to an MLflow store.
-
-        Call this method before any other change to the store.
-        """
-        untold = self.started().untold
-        if store not in untold:
-            self.save(untold=[*untold, store])
-
-    def forget_report(self, store: str) -> None:
-        """Record that an MLflow store may lack the report and the end of the sweep, so that they are sent again."""
         plan = self.started()
-        run_id = plan.mlflow_runs.get(store)
-        self.save(shown={shown_in: digest for shown_in, digest in plan.shown.items() if shown_in != run_id})
-        self.mark_unreported(store)
+        ended_ms = now_ms()
+        counts = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counted}}
+        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=ended_ms, counted=counts)
+
+    def upload_lock(self) -> AbstractContextManager[None]:
+        """Prevent other processes on this machine from uploading the sweep for the duration of a `with` block."""
+        return upload_lock(self.path)
+
+    def delivered(self) -> DeliveredSweeps:
+        """Return the part of the sweep that each MLflow store has received; empty if unknown."""
+        delivered = read_delivered(self.path, DeliveredSweeps)
+        if delivered is not None:
+            return delivered
+        plan = self.kept_plan()
+        return DeliveredSweeps() if plan is None else delivered_by_release_0_3(plan)
+
+    def set_delivered(self, entry: DeliveredSweep) -> None:
+        """Record which part of the sweep an MLflow store has received."""
+        write_delivered(self.path, self.delivered().with_run(entry))
+
+    def forget_upload(self, store: str) -> None:
+        """Record that an MLflow store may lack the report and the end of the sweep, so that they are sent again."""
+        with self.upload_lock():
+            entry = self.delivered().run_in(store)
+            if entry is not None:
+                self.set_delivered(replace(entry, ended=0, shown="", database=""))
 
     def save(self, **changed: Any) -> None:
         """Change fields of sweep.json. A file that became corrupt after this process wrote it is replaced."""

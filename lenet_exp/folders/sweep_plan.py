@@ -75,7 +75,6 @@ class SweepPlan(Stored):
     Attributes:
         created_ms, started_ms: times of the first and the last start, in milliseconds since 1970.
         starts: number of times the sweep was started.
-        mlflow_runs: ID of the sweep's own MLflow run in each store, keyed by store name.
         forced_ms: time of the last start, in milliseconds since 1970, if that start was forced (`sweep.force`);
             otherwise, 0. Runs that began before this time are retrained.
         retrained: whether a forced start retrained runs, whose earlier results may have been seen.
@@ -83,27 +82,23 @@ class SweepPlan(Stored):
         tracking_uri: name of the sweep's MLflow store; None means mlflow.db in the outputs folder.
         outcome: state of the sweep: running, finished, failed, or killed.
         stopped_by: name of the signal that stopped the sweep; empty if the sweep was not stopped by a signal.
-        shown: digest of the description of each MLflow run, keyed by the ID of the MLflow run.
         remade: whether a start of the sweep replaced a corrupt sweep.json.
         ended_ms: time at which the sweep last ended, in milliseconds since 1970.
-        untold: names of the stores that have not yet received the current start or the end of the sweep.
         confirms: ID of the sweep whose leader this sweep tests on new seeds; None if this sweep is not a confirmation.
         points: lead, in percentage points, that the test is planned to detect; None if this sweep is not a
             confirmation.
         confirmed: result of the test; None until all runs have ended.
-        counted: number of jobs with each outcome at the end of each start, and the time of that end (`ended_ms`).
+        counted: for each start, its number as text, the number of jobs with each outcome at its end, and the time of
+            that end (`ended_ms`).
         directory: working directory of the command; empty in files from older releases.
         search: settings and progress of the search; None for a grid.
         code: digest of the copied code of each own class (see `code_folder`), by the path of the class.
         users: users who have started the sweep.
         tags: values of `tracking.tags` at all starts, keyed by dotted name.
-        database: state of the SQLite database (see `database_state`) when all uploads were complete; empty if they are
-            not complete.
     """
 
     created_ms: int
     starts: int = 0
-    mlflow_runs: dict[str, str] = field(default_factory=dict)
     forced_ms: int = 0
     retrained: bool = False
     runs: int = 0
@@ -115,10 +110,8 @@ class SweepPlan(Stored):
     started_ms: int = 0
     outcome: Outcome = Outcome.running
     stopped_by: str = ""
-    shown: dict[str, str] = field(default_factory=dict)
     remade: bool = False
     ended_ms: int = 0
-    untold: list[str] = field(default_factory=list)
     confirms: str | None = None
     points: float | None = None
     confirmed: bool | None = None
@@ -128,4 +121,3 @@ class SweepPlan(Stored):
     code: dict[str, str] = field(default_factory=dict)
     users: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
-    database: str = ""

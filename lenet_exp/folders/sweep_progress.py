@@ -25,6 +25,8 @@ OWNER_SECONDS = 10.0  # interval between lookups of a run's owner, which can cre
 # and the time that a run spends outside its epochs.
 SWEEP_SECONDS, RUN_SECONDS = 10.0, 0.3
 
+UPLOAD_SHARE = 0.05  # maximum fraction of the machine's time for uploads during training
+
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
 

@@ -65,7 +65,7 @@ class PendingRemoval:
 
     def move_run(self, folder: RunFolder) -> Owner | None:
         """Move a run folder here. If a running process owns the folder, return that owner and move nothing."""
-        with folder.delivery_lock():
+        with folder.upload_lock():
             return self._take(folder.path, "runs")
 
     def mark_mlflow_done(self) -> None:

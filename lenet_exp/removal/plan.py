@@ -187,7 +187,7 @@ def _open_stores(plan: Plan) -> None:
     """Open the stores that are recorded in the folders, and keep the runs whose models are registered."""
     names = dict.fromkeys(name for folder in (*plan.all_going(), *plan.all_staying()) for name in ids_in(folder))
     for sweep in plan.all_sweeps():
-        names |= dict.fromkeys(sweep.started().mlflow_runs)
+        names |= dict.fromkeys(sweep.delivered().run_ids())
     for name in names:
         if missing_database(name) is not None:
             plan.notes.append(f"{name}: database not found; nothing will be deleted there")

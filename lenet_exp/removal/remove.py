@@ -118,7 +118,7 @@ def _leave_sweeps(plan: Plan, change: Changes) -> None:
     Call this function before changing MLflow; otherwise, an upload could nest the runs under the removed sweeps again.
     """
     for folder in plan.all_staying():
-        with folder.delivery_lock():
+        with folder.upload_lock():
             entry = folder.delivered().run_in(change.store.name)
             if entry is not None and change.removed & {*entry.sweeps}:
                 sweeps = [sweep for sweep in entry.sweeps if sweep not in change.removed]

@@ -19,7 +19,7 @@ from lenet_exp.tracking.stores.store import Store, answering, connect, ignored, 
 from lenet_exp.tracking.stores.usable import check_store
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from lenet_exp.tracking.stores.store import Run
 
 MOST = 50_000  # maximum number of model versions or experiments to read
 SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # tags that link a run to sweeps
@@ -50,7 +50,7 @@ def ids_in(folder: RunFolder) -> dict[str, list[str]]:
     """Return the IDs of a run folder's MLflow runs, keyed by store name. Runs from earlier attempts are included."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
-        found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
+        found.setdefault(entry.store, []).extend([entry.run_id, *entry.former, *entry.abandoned])
     return found
 
 
@@ -94,7 +94,11 @@ def changes_in(
         sweeps: sweeps to remove.
     """
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
-    parents = {s.started().mlflow_runs[store.name]: s for s in sweeps if store.name in s.started().mlflow_runs}
+    parents: dict[str, SweepFolder] = {}
+    for sweep in sweeps:
+        sweep_run = sweep.delivered().run_id(store.name)
+        if sweep_run is not None:
+            parents[sweep_run] = sweep
     found = _find(store, [*folders, *parents])
     delete: list[Run] = []
     leave: list[Run] = []

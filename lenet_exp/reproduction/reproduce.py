@@ -13,7 +13,6 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reproduction.repeatable import RepeatableRun, repeatable
 from lenet_exp.reproduction.reproduce_result import ReproduceResult, ReproduceStatus, compare_trainings, not_comparable
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.epoch import EpochResult
 
@@ -67,7 +66,6 @@ def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
 
     found = run(
         ready.job,
-        NoDelivery(),
         default_threads=ready.job.config.num_threads or 1,
         forced_ms=now_ms() if whole else 0,
         prune=enough,

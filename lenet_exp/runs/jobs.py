@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
-from lenet_exp.addresses import frozen_uri, hide_password, missing_database, store_uri
+from lenet_exp.addresses import frozen_uri, hide_password
 from lenet_exp.amounts import first_of
 from lenet_exp.config.class_groups import TARGET, option_name, options_of
 from lenet_exp.config.compose import quoted, typed
@@ -24,13 +24,12 @@ from lenet_exp.config.targets import keywords, taken
 from lenet_exp.data.images import data_digests, train_count, with_class_names
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.files import user_path
-from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.code_folder import load_code
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import bits_depend_on
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.initial_weights import Found, find_weights, with_initial_weights
-from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.check import check_batches, check_config
 from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
@@ -62,7 +61,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-    """Check all jobs of a sweep and its MLflow store, even in a dry run.
+    """Check all jobs of a sweep, even in a dry run.
 
     Args:
         jobs: overrides of each job.
@@ -81,10 +80,6 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
         except UserError as e:
             raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
     check_one_sweep(configs)
-    tracking = configs[0].tracking
-    uri = store_uri(tracking.uri)
-    if tracking.uri is not None or missing_database(uri) is None:  # the default store is created in the outputs folder
-        check_store(uri)
 
 
 def check_one_sweep(configs: Sequence[Config]) -> None:

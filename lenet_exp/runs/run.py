@@ -6,22 +6,20 @@ import gc
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.own_code import codes
-from lenet_exp.config.schema import Config, EngineName, Tracking
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
-from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.code_folder import load_code, save_code
 from lenet_exp.folders.given_weights import given_weights
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Record, describe_differences
+from lenet_exp.folders.records import Record, bits_depend_on, describe_differences
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, now_ms, versions
@@ -33,8 +31,6 @@ from lenet_exp.runs.former_defaults import log_former_run
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import RunTraining
 from lenet_exp.stopping import graceful
-from lenet_exp.tracking.delivery.background import open_background_delivery
-from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, describe_execution, use_threads
@@ -47,47 +43,49 @@ OnStart = Callable[[RunFolder], None]
 OnResult = Callable[[RunResult], None]
 
 
-def run_alone(
-    config: Config,
-    *,
-    name: str | None = None,
-    default_threads: int | None = None,
-    on_start: OnStart = lambda folder: None,
-    on_result: OnResult = lambda result: None,
-    prune: Callable[[EpochResult], bool] = lambda result: False,
-    deliver: Callable[[Tracking, Path], Delivery] = open_background_delivery,
-) -> RunResult:
-    """Train one configuration outside a sweep, or return its saved result.
+def prepare_alone(config: Config, name: str | None = None) -> Job:
+    """Check a configuration that is trained outside a sweep, and return its job.
 
     Args:
         config: configuration to train.
-        name: name of the MLflow run; by default, the dataset, activation, and optimizer.
-        default_threads: number of threads for `num_threads=null`; by default, the number of cores.
-        on_start, on_result, prune: see `run`.
-        deliver: function that opens the MLflow store; called after all checks have passed. By default, this process
-            uploads the run in the background.
+        name: name of the run; by default, the dataset, activation, and optimizer.
 
     Raises:
-        ConfigError, DataError, StoreError: the configuration is invalid, or the data or the store cannot be used;
-            nothing has been trained.
-        BaseException: training failed or was interrupted; see `run`.
+        ConfigError, DataError: the configuration is invalid, or the data cannot be used.
     """
     job = lone_job(config, name)
     log_former_run(job)
     check_outputs(job.outputs)
-    _model_file(job)  # report an unwritable path before creating a store
+    _model_file(job)  # report an unwritable path before anything else starts
     save_code([job.config], job.outputs)
-    delivery = deliver(config.tracking, job.outputs)
-    forced_ms = now_ms() if config.sweep.force else 0
+    return job
+
+
+def run_alone(
+    job: Job,
+    *,
+    default_threads: int | None = None,
+    on_start: OnStart = lambda folder: None,
+    on_result: OnResult = lambda result: None,
+    prune: Callable[[EpochResult], bool] = lambda result: False,
+) -> RunResult:
+    """Train a job outside a sweep, or return its saved result.
+
+    Args:
+        job: job from `prepare_alone`.
+        default_threads: number of threads for `num_threads=null`; by default, the number of cores.
+        on_start, on_result, prune: see `run`.
+
+    Raises:
+        BaseException: training failed or was interrupted; see `run`.
+    """
+    forced_ms = now_ms() if job.config.sweep.force else 0
     threads = default_threads or cpu_count()
-    return run(
-        job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, on_result=on_result, prune=prune
-    )
+    return run(job, default_threads=threads, forced_ms=forced_ms, on_start=on_start, on_result=on_result, prune=prune)
 
 
 def run(
     job: Job,
-    delivery: Delivery,
     *,
     default_threads: int,
     forced_ms: int = 0,
@@ -100,11 +98,10 @@ def run(
 
     Args:
         job: job to train.
-        delivery: object that uploads the run to MLflow.
         default_threads: number of threads for `num_threads=null`, unless an earlier attempt used a different number.
         forced_ms: time in milliseconds since 1970; a run that started before this time is retrained.
         on_start: function called with the run folder once it is ready, before training.
-        on_result: function called with the result before it is uploaded to MLflow.
+        on_result: function called with the result.
         prune: function called with the result of every epoch except the last, and again with the results of epochs from
             an earlier attempt. If it returns True, the run ends as `pruned` and can be resumed later.
         display: display of the sweep, if the run trains in the sweep's own process; by default, the run has its own
@@ -134,9 +131,9 @@ def run(
             elif model_file is not None and record.best_epoch is not None:
                 log.warning("%s: weights for model_path are missing; to retrain, set sweep.force=true", job.name)
             _tell_other_execution(job.config, device, record)
-            result = RunResult(folder.path, record, None, repeated=True)
+            result = RunResult(folder.path, record, repeated=True)
             on_result(result)
-            return replace(result, mlflow_run_id=delivery.send(folder))
+            return result
         threads = earlier.execution.get("num_threads") if earlier is not None else None
         threads = use_threads(config.num_threads, threads if isinstance(threads, int) else None, default_threads)
         chosen = _engine(job, earlier, device, threads)
@@ -163,19 +160,15 @@ def run(
                     lane=lane,
                     data=data,
                     checkpoints=checkpoints,
-                    delivery=delivery,
                     model_file=model_file,
                     display=display,
                     prune=prune,
                 ).train()
-        except BaseException:
-            delivery.send(folder)
-            raise
         finally:
             gc.set_threshold(*rarely)
-        result = RunResult(folder.path, record, None, repeated=False)
+        result = RunResult(folder.path, record, repeated=False)
         on_result(result)
-        return replace(result, mlflow_run_id=delivery.send(folder))
+        return result
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
@@ -230,7 +223,7 @@ def _begin(job: Job, earlier: Record | None, new: Record, lane: Lane, *, forced_
         if checkpoints.restore(lane):
             log.info("%s: resuming in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
             return earlier.begun, checkpoints
-        if folder.has_no_metrics():
+        if folder.has_no_metrics(earlier.created_ms):
             new, attempt = replace(earlier.begun, continued_from="", inherited_epochs=0), checkpoints
     elif earlier is not None:
         was = describe_differences(other)

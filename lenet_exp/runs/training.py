@@ -1,4 +1,4 @@
-"""Training of a run: connects the training loop to the run folder, the terminal, MLflow, and `model_path`."""
+"""Training of a run: connects the training loop to the run folder, the terminal, and `model_path`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, stop_signal
-from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
@@ -37,7 +36,6 @@ class RunTraining:
         lane: state of the run during training.
         data: training data on the lane's device.
         checkpoints: checkpoints of the run.
-        delivery: object that uploads the run to MLflow.
         model_file: file for the best weights; None if `model_path` is not set.
         display: display that shows the progress.
         prune: function called with the result of every epoch except the last, and again with the results of epochs from
@@ -49,7 +47,6 @@ class RunTraining:
     lane: Lane
     data: TrainingData
     checkpoints: Checkpoints
-    delivery: Delivery
     model_file: ModelFile | None
     display: Display
     prune: Callable[[EpochResult], bool] = lambda result: False
@@ -66,7 +63,6 @@ class RunTraining:
         """
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
-        self.delivery.live(self.folder)
         outcome, reason, end_state = Outcome.failed, "", ""
         history: History | None = None
         try:
@@ -175,7 +171,6 @@ class RunTraining:
                 self.model_file.replace(best.weights, so_far)
             if not self._ended() and self.checkpoints.due():
                 self._commit()
-                self.delivery.live(self.folder)
             if not self._ended() and self.prune(result):
                 self._commit()
                 return Outcome.pruned, f"after epoch {result.epoch}"

@@ -23,7 +23,7 @@ from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import StudyDatabase, open_database
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import SweepRequest, sweep_session
+from lenet_exp.sweeps.session import Follow, SweepRequest, sweep_session
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
         databases.append(open_database(planned.sweep.path, planned.study_name, planned.objective.directions))
         return known_jobs(planned, databases[0].trials)
 
-    with sweep_session(planned.sweep, open_jobs, planned.config, request) as session:
+    with sweep_session(planned.sweep, open_jobs, planned.config, request, follow=launching.follow) as session:
         launcher, environment = launching.launcher(session)
         with contextlib.closing(databases[0]) as database:
             SearchRun(planned, session, database).run(launcher, environment)
@@ -110,7 +110,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
     return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
-def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
+def search_here(overrides: Sequence[str], follow: Follow) -> tuple[PlannedSearch, SearchResult]:
     """Start or resume a search in processes on this machine, in the same folder as `hydra/sweeper=search`.
 
     Errors are raised before training starts.
@@ -118,6 +118,7 @@ def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
     Args:
         overrides: overrides as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`. With
             `sweep.dry_run=true`, the plan is printed and nothing is trained.
+        follow: see `Launching`.
 
     Returns:
         The plan and the result. The best configuration is not confirmed yet.
@@ -130,7 +131,7 @@ def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
     with composing():
         planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)
         with contextlib.suppress(RunsFailed):  # the result shows which runs failed
-            train_search(planned, command_line(), Launching())
+            train_search(planned, command_line(), Launching(follow=follow))
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
     found = plan.search if plan is not None else None
     if plan is None or found is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lenet_exp.addresses import default_uri, store_name, store_uri
@@ -22,7 +22,9 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import missing_digests
 from lenet_exp.sweeps.confirms import confirmation_result
-from lenet_exp.tracking.stores.find_runs import runs_of_filter
+
+# Returns the runs in a store, an experiment, and a filter, and the flags that their sweeps varied.
+FindRuns = Callable[[str, str, str], tuple[list[ComparedRun], list[str]]]
 
 log = logging.getLogger("lenet_exp")
 
@@ -35,6 +37,8 @@ def load_comparisons(
     by: str = EpochChoice.best,
     only: str | None = None,
     best_per: str | None = None,
+    *,
+    find_runs: FindRuns,
 ) -> tuple[list[Comparison], RunSource]:
     """Compare the runs of one or more sweeps, or the runs that match a filter.
 
@@ -45,6 +49,8 @@ def load_comparisons(
         experiment: MLflow experiment of the runs.
         by: epoch whose accuracy is compared: `best` or `last`.
         only, best_per: the part of the comparisons; see `select_part`.
+        find_runs: function that returns the runs in a store that match a filter, and the flags that their sweeps
+            varied; see `find_runs.runs_of_filter`.
 
     Returns:
         The comparisons, and the source of their runs.
@@ -57,7 +63,7 @@ def load_comparisons(
         raise ConfigError("sweep= and filter= are both set; set only one of them")
     uri = uri or default_uri()
     if filter_string is not None:
-        runs, swept = runs_of_filter(uri, experiment, filter_string)
+        runs, swept = find_runs(uri, experiment, filter_string)
         title = filter_string.strip() or f"all runs of {experiment}"
         design: Design | None = Design(filter=title)
         search, source = None, RunSource(title, store=store_name(uri))
@@ -66,7 +72,9 @@ def load_comparisons(
             raise ConfigError(
                 f"no sweep found in {outputs_dir()}; to compare runs that are not part of a sweep, set filter="
             )
-        runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
+        runs, swept, design, search, source = runs_of_sweeps(
+            (sweep or "last").split(","), lambda query: find_runs(uri, experiment, query), store_name(uri)
+        )
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
     found = compare_runs(runs, swept, epoch, design, search=search)
@@ -74,7 +82,7 @@ def load_comparisons(
 
 
 def runs_of_sweeps(
-    which: Sequence[str], uri: str, experiment: str
+    which: Sequence[str], find: Callable[[str], tuple[list[ComparedRun], list[str]]], store: str
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
     """Return the runs, swept flags, design, search, and source of one or more sweeps.
 
@@ -83,8 +91,8 @@ def runs_of_sweeps(
 
     Args:
         which: IDs, folders, or MLflow run IDs of the sweeps.
-        uri: address of the MLflow store.
-        experiment: MLflow experiment of the runs.
+        find: function that returns the runs in the store that match a filter, and the flags that their sweeps varied.
+        store: name of the store.
 
     Raises:
         UserError: a sweep was not found.
@@ -100,10 +108,10 @@ def runs_of_sweeps(
         except ConfigError:
             if not is_mlflow_run_id(name.strip()):
                 raise
-            found, flags = runs_of_filter(uri, experiment, f"tags.sweeps LIKE '%{name.strip()}%'")
+            found, flags = find(f"tags.sweeps LIKE '%{name.strip()}%'")
             if not found:
                 raise
-            sources.append(RunSource(f"sweep {name.strip()}", store=store_name(uri)))
+            sources.append(RunSource(f"sweep {name.strip()}", store=store))
             searches.append(None)
         else:
             plan = sweep.started()
@@ -137,5 +145,6 @@ def source_of(sweep: SweepFolder) -> RunSource:
     """Return the source of a local sweep, for use in reports."""
     plan = sweep.started()
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
-    store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # the outputs folder has moved
+    stores = sweep.delivered().run_ids()
+    store = own if own in stores else next(iter(stores), None)  # the outputs folder has moved
     return RunSource(plan.command, plan.command, store)

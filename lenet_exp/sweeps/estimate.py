@@ -14,15 +14,14 @@ import torch
 from lenet_exp.addresses import SQLITE, store_uri
 from lenet_exp.amounts import duration, megabytes, number_of
 from lenet_exp.comparison.power import detectable
-from lenet_exp.config.schema import LENET5, Config, LoggedModels, Tracking
+from lenet_exp.config.schema import LENET5, Config, LoggedModels
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.checkpoints import keeps_state
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SearchPlan
-from lenet_exp.folders.sweep_progress import RUN_SECONDS, SWEEP_SECONDS
+from lenet_exp.folders.sweep_progress import RUN_SECONDS, SWEEP_SECONDS, UPLOAD_SHARE
 from lenet_exp.machine import cpu_count
-from lenet_exp.tracking.delivery.background import SHARE
 from lenet_exp.training.engine import engine_of, native_shapes
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
@@ -71,7 +70,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     at_once = min(workers, max(1, cpu_count() // threads))  # more workers than cores are not faster
     seconds = makespan((run + RUN_SECONDS for run in _seconds(list(todo.values()), default)), at_once)
-    seconds = SWEEP_SECONDS + seconds + _remaining_upload_seconds(config.tracking, len(todo), seconds)
+    seconds = SWEEP_SECONDS + seconds + _remaining_upload_seconds(list(todo.values()), len(todo), seconds)
     how = "estimated from a few steps, with uploads to MLflow"
     lines.append(f"  about {duration(seconds)} on {_places(workers, threads)} ({how})")
     lines.append(f"  about {megabytes(_bytes(list(todo.values()), len(todo)))} MB of disk space in {jobs[0].outputs}")
@@ -106,29 +105,41 @@ def _bytes(jobs: Sequence[Job], runs: int) -> int:
     if not (jobs[0].outputs / "mlflow.db").exists():
         total += DATABASE_BYTES
     a_model = MODEL_BYTES + 2 * weights
-    return round(total + runs * a_run + _logged_models(tracking, runs) * a_model)
+    return round(total + runs * a_run + _logged_models(jobs, runs) * a_model)
 
 
-def _logged_models(tracking: Tracking, runs: int) -> int:
-    """Return the number of models that a sweep with this number of runs logs to MLflow."""
-    if tracking.models is LoggedModels.best:
-        return 1
-    return runs if tracking.models is LoggedModels.all else 0
+def _logged_models(jobs: Sequence[Job], runs: int) -> int:
+    """Return the number of models that a sweep with these jobs logs to MLflow.
+
+    Args:
+        jobs: jobs of the runs, or examples of them.
+        runs: number of runs.
+    """
+    models = jobs[0].config.tracking.models
+    if models is LoggedModels.none:
+        return 0
+    is_complete = len(jobs) == runs  # a search has a new configuration in almost every run
+    return len(_configurations(jobs)) if models is LoggedModels.best and is_complete else runs
 
 
-def _remaining_upload_seconds(tracking: Tracking, runs: int, training: float) -> float:
+def _configurations(jobs: Sequence[Job]) -> set[tuple[tuple[str, str], ...]]:
+    """Return the swept flags of each configuration, without the seed and the split."""
+    return {tuple((k, v) for k, v in job.swept.items() if k not in {"seed", "split_seed"}) for job in jobs}
+
+
+def _remaining_upload_seconds(jobs: Sequence[Job], runs: int, training: float) -> float:
     """Return the time of the uploads that remain after training, in seconds.
 
     Args:
-        tracking: flags of the runs.
+        jobs: jobs of the runs, or examples of them.
         runs: number of runs.
         training: duration of training in seconds. Uploads take a small share of the machine's time in the meantime.
     """
     a_run = UPLOAD_SECONDS
-    if tracking.plots:
+    if jobs[0].config.tracking.plots:
         a_run += PICTURES_SECONDS
-    uploads = runs * a_run + _logged_models(tracking, runs) * MODEL_SECONDS
-    return max(0.0, uploads - SHARE * cpu_count() * training)
+    uploads = runs * a_run + _logged_models(jobs, runs) * MODEL_SECONDS
+    return max(0.0, uploads - UPLOAD_SHARE * cpu_count() * training)
 
 
 def _shows(jobs: Sequence[Job]) -> list[str]:
@@ -167,7 +178,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     training = min(limits)
     runs = round(training * workers / trial)
-    seconds = training + _remaining_upload_seconds(config.tracking, runs, training)
+    seconds = training + _remaining_upload_seconds(corners, runs, training)
     outputs = corners[0].outputs
     places = f"{_places(workers, threads)}, with uploads to MLflow"
     return [

@@ -22,6 +22,7 @@ from lenet_exp.executors.queues import cancel, queued
 from lenet_exp.folders.code_folder import code_of
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
 from lenet_exp.outputs import check_outputs
@@ -29,8 +30,9 @@ from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_e
 from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.end import is_complete, print_complete
 from lenet_exp.sweeps.estimate import estimate_lines
+from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.launching import Launching
-from lenet_exp.sweeps.session import SweepRequest, log_earlier_sweep, missing_jobs, sweep_session
+from lenet_exp.sweeps.session import Follow, SweepRequest, log_earlier_sweep, missing_jobs, sweep_session
 
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # `sweep.*` flags that determine the jobs
 
@@ -63,7 +65,7 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
         configs: configuration of each job.
 
     Raises:
-        ConfigError, DataError, StoreError: a job is invalid, or its data or the MLflow store cannot be used.
+        ConfigError, DataError: a job is invalid, or its data cannot be used.
     """
     code = code_of(find_sweep(confirms)) if (confirms := configs[0].sweep.confirms) else {}
     refresh()
@@ -114,10 +116,13 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         log.info(
             "sweep of %s; all already trained; outputs in %s", number_of(len(plan.jobs), "run"), plan.sweep.outputs
         )
-        if not print_complete(plan.sweep, plan.jobs, plan.config):
+        with launching.follow(plan.sweep, plan.config.tracking):
+            results = print_complete(plan.sweep, plan.jobs)
+        run_hook(plan.sweep, results, plan.config, outcome=Outcome.finished, seconds=0.0)
+        if not all(result.outcome.ended_well for result in results):
             raise RunsFailed
         return
-    with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request) as session:
+    with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request, follow=launching.follow) as session:
         if missing := missing_jobs(plan.jobs, plan.sweep.started().forced_ms):
             for words in engine_words(missing):
                 log.info("%s", words)
@@ -127,11 +132,12 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
             log.info("canceled Slurm jobs %s, which are no longer needed", ", ".join(allocations))
 
 
-def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
+def sweep_here(overrides: Sequence[str], follow: Follow) -> SweepFolder | None:
     """Train the missing runs of a grid in processes on this machine, in the same sweep folder as `lenet-train -m`.
 
     Args:
         overrides: overrides as on the command line, such as `activation=relu,selu` and `seed=range(3)`.
+        follow: see `Launching`.
 
     Returns:
         The sweep folder; None with `sweep.dry_run=true`, which only prints the plan.
@@ -149,5 +155,5 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         configs = compose_jobs(jobs, QuickComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)
         with contextlib.suppress(RunsFailed):  # the comparison shows which runs failed
-            train_grid(plan, Launching())
+            train_grid(plan, Launching(follow=follow))
     return None if plan.config.sweep.dry_run else plan.sweep

@@ -65,7 +65,7 @@ def _summary(
 ) -> dict[str, Json]:
     """Return the summary of a sweep, which the command receives."""
     plan, store = sweep.started(), store_name(store_uri(config.tracking.uri, sweep.outputs))
-    run_id = plan.mlflow_runs.get(store) if store.startswith("http") else None
+    run_id = sweep.delivered().run_id(store) if store.startswith("http") else None
     # The terminal shows no verdict for a stopped search, either.
     compared = [] if plan.search is not None and plan.stopped_by else compare_sweep(sweep, results)
     said = [f"{c.dataset}: {verdict(c)}" if len(compared) > 1 else verdict(c) for c in compared]

@@ -12,7 +12,6 @@ from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 
@@ -22,7 +21,6 @@ log = logging.getLogger("lenet_exp")
 def run_job(
     sweep: SweepFolder,
     job: Job,
-    delivery: Delivery,
     prune: Callable[[EpochResult], bool] = lambda result: False,
     *,
     interruptible: bool = False,
@@ -33,7 +31,6 @@ def run_job(
     Args:
         sweep: folder of the sweep.
         job: job to run.
-        delivery: object that uploads the run to MLflow.
         prune: function that decides whether to prune the run after an epoch; see `lenet_exp.runs.run.run`.
         interruptible: whether an interrupted job remains open. If so, the process that interrupted it decides how to
             continue.
@@ -56,7 +53,6 @@ def run_job(
         forced_ms = sweep.started().forced_ms
         result = run(
             job,
-            delivery,
             default_threads=SWEEP_THREADS,
             forced_ms=forced_ms,
             on_start=on_start,

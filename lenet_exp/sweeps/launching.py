@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,22 +14,36 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_exp.config.params import shown
-from lenet_exp.config.schema import Config, Sweep
+from lenet_exp.config.schema import Config, Sweep, Tracking
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.devices import worker_devices
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
-from lenet_exp.sweeps.session import Session
+from lenet_exp.sweeps.session import Follow, Session
 from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import cores_of
 
 log = logging.getLogger("lenet_exp")
 
 
+def not_followed(sweep: SweepFolder, tracking: Tracking) -> AbstractContextManager[None]:
+    """Return a context for a sweep that nothing follows."""
+    return nullcontext()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Launching:
-    """Launches jobs in processes on this machine, as specified by the `sweep.*` flags."""
+    """Launches jobs in processes on this machine, as specified by the `sweep.*` flags.
+
+    Attributes:
+        follow: function that returns a context in which a sweep is trained. It receives the sweep folder, which may not
+            exist yet, and the values of `tracking.*`.
+    """
+
+    follow: Follow = not_followed
 
     def check(self, jobs: Sequence[Job], config: Config) -> None:
         """Check that jobs can be launched. A sweep calls this method before it writes any files.
@@ -53,7 +67,7 @@ class Launching:
         session.train(jobs, *self.launcher(session), like=jobs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HydraLaunching(Launching):
     """Launches jobs with the launcher that is selected in Hydra: one of lenet_exp or, for a grid, basic.
 
@@ -90,10 +104,10 @@ class HydraLaunching(Launching):
         if ignored := [f"sweep.{f}" for f in ("workers", "max_failures", "time_limit") if getattr(flags, f)]:
             log.warning("hydra/launcher=basic ignores %s; set hydra/launcher=local", ", ".join(ignored))
         sweep, display = session.sweep, session.display
-        with display.sweep(), watching(sweep, session.jobs, session.background, display, uploads=False):
+        with display.sweep(), watching(sweep, session.jobs, display, elsewhere=False):
             for job in jobs:
                 with suppress(Exception):  # saved in the record of the run, or in the sweep folder
-                    run_job(sweep, job, session.background, display=display)
+                    run_job(sweep, job, display=display)
 
     @property
     def _in_this_process(self) -> bool:

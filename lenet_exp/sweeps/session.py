@@ -1,18 +1,18 @@
-"""A session of a sweep: trains the missing runs, and closes the sweep's MLflow run however the session ends."""
+"""A session of a sweep: trains the missing runs, and saves the sweep's outcome however the session ends."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Config, Tracking
 from lenet_exp.config.tags import flat
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.drive import drive
@@ -36,12 +36,9 @@ from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import end_sweep
 from lenet_exp.sweeps.hooks import run_hook
 from lenet_exp.sweeps.job import one_line
-from lenet_exp.sweeps.repair import OWN_RUN, settle
+from lenet_exp.sweeps.repair import settle
 from lenet_exp.sweeps.watcher import watching
 from lenet_exp.sweeps.workers import work_spec
-from lenet_exp.tracking.delivery.background import BackgroundDelivery
-from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweep_runs.parent import open_parent
 from lenet_exp.training.engine import compile_ahead, native_shapes
 from lenet_exp.training.native.layout import NativeShape
 
@@ -67,15 +64,16 @@ class SweepRequest:
     code: dict[str, str] = field(default_factory=dict)
 
 
+Follow = Callable[[SweepFolder, Tracking], AbstractContextManager[None]]
+
+
 class Session:
     """One session of a sweep, from the start of a command to its end; opened by `sweep_session`."""
 
-    def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: StoreDelivery) -> None:
+    def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config) -> None:
         self.sweep = sweep
         self.jobs = jobs
         self.config = config
-        self.delivery = delivery
-        self.background = BackgroundDelivery(delivery)
         self.display = Display()
         self.started_ms = sweep.started().started_ms
         self._settled = False
@@ -129,7 +127,6 @@ class Session:
             return record is not None and record.outcome is Outcome.diverged
 
         all_known = jobs is like
-        self.background.models, self.background.rests = True, launcher.on_this_machine
         devices: list[int] = []
         with self.display.sweep():
             if launcher.on_this_machine:
@@ -140,7 +137,7 @@ class Session:
                     jobs = _compile_as_created(jobs)
             work = work_spec(self.sweep, like, environment, all_known=all_known, answer=answer, devices=devices)
             executor = launcher.executor(work)
-            with watching(self.sweep, self.jobs, self.background, self.display, uploads=True):
+            with watching(self.sweep, self.jobs, self.display, elsewhere=True):
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def results(self) -> list[JobResult]:
@@ -148,16 +145,20 @@ class Session:
         return job_results(self.sweep, self.jobs, self.started_ms)
 
     def settle(self) -> None:
-        """Stop uploading in the background, and close runs whose process died. Call this after all jobs have ended."""
+        """Close runs whose process died. Call this after all jobs have ended."""
         if not self._settled:
             self._settled = True
-            self.background.close()
-            settle(self.sweep, self.jobs, self.delivery)
+            settle(self.sweep, self.jobs)
 
 
 @contextmanager
 def sweep_session(
-    sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, request: SweepRequest
+    sweep: SweepFolder,
+    jobs: list[Job] | Callable[[], list[Job]],
+    config: Config,
+    request: SweepRequest,
+    *,
+    follow: Follow,
 ) -> Iterator[Session]:
     """Start or resume a sweep for the duration of a `with` block, and end the sweep when the block ends.
 
@@ -167,18 +168,17 @@ def sweep_session(
             sweep.
         config: configuration of one job; its `sweep.*` and `tracking.*` flags apply to the sweep.
         request: sweep as requested by the user.
+        follow: function that returns a context in which the sweep is trained; see `Launching`.
 
     Raises:
         ConfigError: the outputs folder cannot be written to; nothing has been started.
-        StoreError: the MLflow store cannot be used; nothing has been started.
         RunsFailed: a run did not finish; the sweep has ended.
     """
     outputs = sweep.outputs
     check_outputs(outputs)
     save_code([config, *(job.config for job in (jobs if isinstance(jobs, list) else []))], outputs)
-    # The store is opened first, so that nothing is written if it cannot be used.
-    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
-    with ExitStack() as after, sweep.claim():
+    # In this order, the command of `sweep.on_end` runs after the context of `follow` has ended.
+    with ExitStack() as after, follow(sweep, config.tracking), sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
         kept = sweep.kept_plan()
         again = kept is not None
@@ -190,9 +190,7 @@ def sweep_session(
         retrained = had or (config.sweep.force and any(job.folder.record() for job in jobs))
         fields = _plan_fields(request, config, kept)
         sweep.start(jobs, forced_ms=forced_ms, retrained=retrained, runs=len(jobs), **fields)
-        sweep.mark_unreported(delivery.name)
-        delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
-        session = Session(sweep, jobs, config, delivery)
+        session = Session(sweep, jobs, config)
         after.enter_context(log_to_file(sweep.path / "sweep.log"))
         start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
         seconds, results = 0.0, list[JobResult]()
@@ -213,7 +211,7 @@ def sweep_session(
         finally:
             session.settle()
             seconds, results = time.perf_counter() - start, session.results()
-            all_finished = end_sweep(sweep, results, delivery, outcome=outcome, stopped_by=stopped_by, seconds=seconds)
+            all_finished = end_sweep(sweep, results, outcome=outcome, stopped_by=stopped_by, seconds=seconds)
     if not all_finished:
         raise RunsFailed
 
@@ -243,8 +241,6 @@ def _compile_as_created(jobs: Iterable[Job | None]) -> Iterator[Job | None]:
 
 
 def _begin(session: Session, again: bool) -> None:
-    if session.delivery.store is not None:
-        session.delivery.look_up([job.folder for job in session.jobs])
     done = [job for job in session.jobs if job.folder.checked_result() is not None]
     finished = {job.number for job in done}
     plan = session.sweep.started()
@@ -262,7 +258,6 @@ def _begin(session: Session, again: bool) -> None:
         if job.folder.needs_cleanup():
             with job.folder.claim():
                 job.folder.clean_up()
-        session.background.send(job.folder)  # so that MLflow nests these runs under the sweep's run
 
 
 def _plan_fields(request: SweepRequest, config: Config, kept: SweepPlan | None) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from lenet_exp.executors.work import Ask, EpochReport, RemoteWork, WorkSpec
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
-from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 
@@ -76,9 +75,9 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[Shared
 
 
 def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
-    """Train one job. The sweep's own process uploads the run and decides whether to prune it."""
+    """Train one job. The sweep's own process decides whether to prune it."""
 
     def prune(epoch: EpochResult) -> bool:
         return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.value, epoch.val_loss)))
 
-    return run_job(SweepFolder(Path(sweep)), job, NoDelivery(), prune, interruptible=interruptible)
+    return run_job(SweepFolder(Path(sweep)), job, prune, interruptible=interruptible)

@@ -23,6 +23,7 @@ import lenet_exp
 from lenet_exp.reports.page.deciding_images import deciding_images
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.sweeps.comparisons import load_comparisons
+from lenet_exp.tracking.stores.find_runs import runs_of_filter
 from lenet_exp.training.score import unpacked
 from tests.tools.commands import SMALL, lenet_train, refused, start, succeeded
 from tests.tools.stores import client, runs
@@ -66,7 +67,7 @@ def test_rerun_of_finished_sweep_does_not_redraw_comparison(here, tmp_path):
 
 
 def test_page_shows_images_on_which_the_two_best_differ_most(here):
-    (found,), _ = load_comparisons(sweeps(here)[0], None, None, "lenet_exp")
+    (found,), _ = load_comparisons(sweeps(here)[0], None, None, "lenet_exp", find_runs=runs_of_filter)
     right = [sum(unpacked(run.provenance.best_right).astype(int) for run in group.finished) for group in found.groups]
     apart = sorted(map(tuple, np.transpose(right)), key=lambda pair: -abs(int(pair[0]) - int(pair[1])))[:10]
     shown = deciding_images(found)
@@ -99,8 +100,8 @@ def test_several_sweeps_and_an_mlflow_filter_give_same_table(here, by, metric):
 
 
 def test_folders_and_store_give_same_provenance(here):
-    (folders,), _ = load_comparisons(",".join(sweeps(here)), None, None, "lenet_exp")
-    (store,), _ = load_comparisons(None, "", None, "lenet_exp")
+    (folders,), _ = load_comparisons(",".join(sweeps(here)), None, None, "lenet_exp", find_runs=runs_of_filter)
+    (store,), _ = load_comparisons(None, "", None, "lenet_exp", find_runs=runs_of_filter)
     from_folders, from_store = facts(folders), facts(store)
     assert {"SHA-256", "Split seed", "Epochs", "Batch size", "Engine", "Versions", "Machine"} <= set(from_folders)
     for name, text in from_folders.items():

@@ -18,15 +18,13 @@ from lenet_exp.executors.host import PlaceInfo
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import PlacePlan
 from lenet_exp.folders import checkpoints, run_folder, sweep_folder
-from lenet_exp.folders.bits import bits_depend_on
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner
-from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.records import Outcome, bits_depend_on
+from lenet_exp.folders.results import JobResult, counts
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
-from lenet_exp.tracking.delivery import class_accuracy
+from lenet_exp.tracking.run_uploads import class_accuracy
 from lenet_exp.tracking.stores.points import BEST_METRICS, EPOCH_METRICS
-from lenet_exp.tracking.sweep_runs.parent import counts
 from lenet_exp.training import execution
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.score import Calibration, Score

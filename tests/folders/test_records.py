@@ -13,10 +13,10 @@ import pytest
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import REMOVED, Config, without_removed
+from lenet_exp.folders.delivered import Delivered, UploadsOfRelease03, delivered_by_release_0_3
 from lenet_exp.folders.job import job_from_json, job_to_json
 from lenet_exp.folders.records import (
     FINAL_FIELDS,
-    Delivered,
     History,
     record_from_json,
     record_to_json,
@@ -81,15 +81,29 @@ def unknown(value: object) -> set[str]:
     return found.union(*map(unknown, value)) if isinstance(value, list) else found
 
 
+# Fields of sweep.json that moved to delivered.json in the sweep folder.
+OF_RELEASE_0_3 = {field.name for field in fields(UploadsOfRelease03)} - {"other"}
+
+
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("name", STORED)
 def test_objects_of_earlier_releases_are_read_and_written_back(name, release):
     of, to = STORED[name]
     assert stored(release)[name]
     for value in stored(release)[name]:
-        assert unknown(of(value)) <= {"digest", "margin"}
+        assert unknown(of(value)) <= {"digest", "margin", *OF_RELEASE_0_3}
         again = json.loads(json.dumps(to(of(value))))
         assert within(without_removed_flags(without_digest(value)), again)
+
+
+def test_uploads_recorded_by_release_0_3_are_known():
+    read, _ = STORED["SweepPlan"]
+    for value in stored("0.3")["SweepPlan"]:
+        entries = delivered_by_release_0_3(read(value)).mlflow_runs
+        assert {entry.store: entry.run_id for entry in entries} == value["mlflow_runs"]
+        ended = {entry.store for entry in entries if entry.ended == value["starts"]}
+        assert ended == set(value["mlflow_runs"]) - set(value["untold"])
+        assert [entry.shown for entry in entries] == [value["shown"].get(entry.run_id, "") for entry in entries]
 
 
 def test_unfinished_run_is_stored_without_final_fields():

@@ -12,7 +12,8 @@ import torch
 
 from lenet_exp.errors import DamagedError
 from lenet_exp.folders.checkpoints import Checkpoints
-from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, Record
+from lenet_exp.folders.delivered import Delivered, DeliveredRun
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.training.lane import Best
 from tests.tools.records import a_record
@@ -53,18 +54,16 @@ def test_edited_job_file_is_corrupt(folder, caplog):
 
 
 def test_restart_empties_folder_but_keeps_log_and_mlflow_runs(folder):
-    entries = [DeliveredRun("sqlite:///x", str(n) * 32) for n in range(2)]
-    for entry in entries:
-        folder.start(BEGUN)
-        folder.set_delivered(entry)
-        Checkpoints(folder.path).write_results(BEST)
-        folder.log_file.write_text("a line\n")
-        (folder.path / "rest").mkdir()
+    entry = DeliveredRun("sqlite:///x", "1" * 32)
+    folder.start(BEGUN)
+    folder.set_delivered(entry)
+    Checkpoints(folder.path).write_results(BEST)
+    folder.log_file.write_text("a line\n")
+    (folder.path / "rest").mkdir()
     folder.start(replace(BEGUN, name="m"))
-    assert folder.abandoned() == entries
-    assert folder.delivered() == Delivered()
+    assert folder.delivered() == Delivered([entry])
     assert folder.begun().name == "m"
-    assert content(folder) == ["abandoned.json", "job.json", "run.log"]
+    assert content(folder) == ["delivered.json", "job.json", "run.log"]
 
 
 def test_killed_run_has_no_result_and_can_resume(folder):
@@ -89,11 +88,15 @@ def test_finished_run_keeps_record_history_and_best_model(folder):
 
 
 def test_run_folder_knows_whether_mlflow_has_metrics(folder):
-    assert folder.has_no_metrics()
-    folder.set_delivered(DeliveredRun("a", "1", epochs=0))
-    assert folder.has_no_metrics()
-    folder.set_delivered(DeliveredRun("b", "2", epochs=1))
-    assert not folder.has_no_metrics()
+    assert folder.has_no_metrics(7)
+    folder.set_delivered(DeliveredRun("a", "1", epochs=0, created_ms=7))
+    assert folder.has_no_metrics(7)
+    folder.set_delivered(DeliveredRun("a", "1", epochs=1, created_ms=6))  # about an earlier attempt
+    assert folder.has_no_metrics(7)
+    folder.set_delivered(DeliveredRun("b", "2", epochs=1, created_ms=7))
+    assert not folder.has_no_metrics(7)
+    folder.set_delivered(DeliveredRun("b", "2", epochs=1))  # release 0.3 did not store the time
+    assert not folder.has_no_metrics(7)
 
 
 def test_unreadable_record_is_not_called_corrupt(folder, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import DamagedError
+from lenet_exp.folders.delivered import DeliveredSweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
@@ -33,12 +34,13 @@ def without_digest(text: str) -> str:
 def test_sweep_folder_returns_stored_jobs_and_plan(tmp_path):
     jobs = [job(n) for n in range(3)]
     SweepFolder(tmp_path).start(jobs, **REQUEST)
-    SweepFolder(tmp_path).save(mlflow_runs={"here": "0" * 32})
+    SweepFolder(tmp_path).set_delivered(DeliveredSweep("here", "0" * 32))
     sweep = SweepFolder(tmp_path)
     assert sweep.jobs() == jobs
     plan = sweep.started()
     assert {name: getattr(plan, name) for name in REQUEST} == REQUEST
-    assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")
+    assert (plan.starts, plan.outcome) == (1, "running")
+    assert sweep.delivered().run_ids() == {"here": "0" * 32}
 
 
 def test_job_is_active_until_the_end_and_error_is_kept(tmp_path):
@@ -62,14 +64,16 @@ def test_restart_replaces_jobs_and_clears_events(tmp_path):
     sweep.end_job(1, "an error")
     for name in ("workers.log", "workers-n1.log"):
         (sweep.path / name).write_text("old")
-    sweep.save(mlflow_runs={"here": "1"}, outcome=Outcome.killed)
+    sweep.set_delivered(DeliveredSweep("here", "1"))
+    sweep.save(outcome=Outcome.killed)
     sweep.start(list(reversed(jobs)), **REQUEST | {"command": "lenet-train -m seed=2,1"})
     assert sweep.jobs() == list(reversed(jobs))
     assert (sweep.active(), sweep.ended(), sweep.error(1)) == ([], [], None)
     assert not list(sweep.path.glob("*.log"))
     plan = sweep.started()
     assert (plan.starts, plan.outcome, plan.created_ms) == (2, "running", created)
-    assert (plan.mlflow_runs, plan.command) == ({"here": "1"}, "lenet-train -m seed=2,1")
+    assert plan.command == "lenet-train -m seed=2,1"
+    assert sweep.delivered().run_ids() == {"here": "1"}
 
 
 def test_link_in_place_of_folder_leaves_target_unchanged(tmp_path):
@@ -108,13 +112,13 @@ def test_sweep_id_depends_on_experiment_and_set_of_runs():
 def test_sweep_file_corrupted_during_sweep_is_rewritten_by_owner(tmp_path, caplog):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **REQUEST)
-    sweep.save(mlflow_runs={"here": "1"})
+    sweep.save(confirmed=True)
     (tmp_path / "sweep.json").write_bytes(b"")
     with pytest.raises(DamagedError, match=r"sweep\.json is corrupt"):
         SweepFolder(tmp_path).save(outcome=Outcome.killed)
     sweep.save(outcome=Outcome.finished)
     plan = SweepFolder(tmp_path).started()
-    assert (plan.command, plan.mlflow_runs, plan.outcome) == (REQUEST["command"], {"here": "1"}, "finished")
+    assert (plan.command, plan.confirmed, plan.outcome) == (REQUEST["command"], True, "finished")
     assert caplog.text.count("sweep.json is corrupt") == 1
 
 

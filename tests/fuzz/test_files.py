@@ -23,6 +23,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.terminal.sweep_status import print_list, print_status
 from lenet_exp.sweeps.comparisons import load_comparisons
 from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.stores.find_runs import runs_of_filter
 from tests.fuzz.test_lines import check
 from tests.tools.commands import MINE, SMALL, lenet_train
 
@@ -105,7 +106,7 @@ def read_everything(whole: Whole) -> None:
     found: list[Callable[[], object]] = [
         lambda: print_list(all_sweeps(outputs)),
         lambda: print_status(find_sweep(sweep.id)),
-        lambda: load_comparisons(sweep.id, None, None, "lenet_exp"),
+        lambda: load_comparisons(sweep.id, None, None, "lenet_exp", find_runs=runs_of_filter),
         lambda: find_sweep("last"),
         lambda: find_sweep(sweep.id).jobs(),
         sweep.owner,

@@ -10,7 +10,7 @@ from typing import Any
 import mlflow
 
 from lenet_exp.commands import sweep
-from tests.tools.strikes import points, watched
+from tests.tools.strikes import STRIKE, TRACE, points, watched
 
 FILES = ((os, "rename"), (os, "replace"), (os, "rmdir"), (os, "unlink"), (shutil, "rmtree"))
 CALLS = ("log_batch", "delete_tag", "delete_logged_model", "delete_run")  # of MlflowClient
@@ -18,7 +18,7 @@ CALLS = ("log_batch", "delete_tag", "delete_logged_model", "delete_run")  # of M
 
 def main() -> None:
     """Run lenet-sweep, which dies at the chosen point."""
-    reached = points()
+    reached = points(TRACE, STRIKE)
     for module, name in FILES:
         setattr(module, name, watched(getattr(module, name), lambda *a, name=name: _file(name, *a), reached))
     for name in CALLS:

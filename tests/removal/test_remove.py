@@ -16,7 +16,8 @@ from mlflow.entities import ViewType
 
 from lenet_exp.files import remove
 from lenet_exp.folders.checkpoints import write_history
-from lenet_exp.folders.records import DeliveredRun, History
+from lenet_exp.folders.delivered import DeliveredRun
+from lenet_exp.folders.records import History
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.removal.pending import pending_removals
@@ -43,7 +44,7 @@ class Swept:
         self._kept = folder / "kept"
         shutil.copytree(empty_store, self.outputs)
         for line in (CHAMPION, FIRST, SECOND):
-            succeeded(lenet_train(*line, outputs=self.outputs))
+            succeeded(lenet_train(*line, "tracking.models=all", outputs=self.outputs))
         self.second, self.first = all_sweeps(self.outputs)
         self.runs = {job.config.seed: job.run for sweep in (self.first, self.second) for job in sweep.jobs()}
         shutil.copytree(self.outputs, self._kept)
@@ -86,9 +87,13 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def state(swept: Swept) -> dict[str, Any]:
-    """Return the store and the files that a removal leaves, without times of deletion."""
-    store, files = client(swept.outputs), tree(swept.outputs)
-    return {"store": everything(store), "files": {k: v for k, v in files.items() if not k.startswith("mlartifacts")}}
+    """Return the store and the files that a removal leaves, without times of deletion and changes of the database."""
+    store = client(swept.outputs)
+    files = {name: text for name, text in tree(swept.outputs).items() if not name.startswith("mlartifacts")}
+    for name, text in files.items():
+        if name.endswith("delivered.json"):
+            files[name] = re.sub(rb'"database": "[^"]*"', b"", text)
+    return {"store": everything(store), "files": files}
 
 
 def lines_that(verb: str, done: Done) -> list[str]:

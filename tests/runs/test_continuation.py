@@ -18,7 +18,6 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.score import unpacked
 from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
@@ -45,7 +44,7 @@ def trained(
     """Train a run without MLflow."""
     config = compose([*LINE, *line])
     job = lone_job(replace(config, model=model or config.model))
-    return run(job, NoDelivery(), default_threads=1, forced_ms=forced_ms, prune=prune)
+    return run(job, default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
 def epochs(result: RunResult) -> list[tuple[float | str, ...]]:
@@ -190,7 +189,7 @@ def test_run_whose_final_state_cannot_be_written_is_finished(outputs, caplog):
         (folder.path / "end.safetensors").mkdir()
 
     job = lone_job(compose([*LINE, "num_epoch=2"]))
-    first = run(job, NoDelivery(), default_threads=1, on_start=block)
+    first = run(job, default_threads=1, on_start=block)
     stored = RunFolder(first.folder).record()
     assert (stored.outcome, stored.reason, stored.end_state) == (Outcome.finished, "", "")
     assert [text for text in caplog.messages if "final training state not kept" in text]

@@ -17,7 +17,7 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.uploader.uploads import Followed, uploads
 from lenet_exp.training.native import target
 from lenet_exp.training.native.build import build
 from lenet_exp.training.native.library import describe_kernels, kernels
@@ -66,8 +66,8 @@ def trained(*more: str, engine: EngineName | None = None, prune_at: int | None =
     job = lone_job(config)
     if engine is not None:
         job = replace(job, engine=engine)
-    delivery = StoreDelivery(config.tracking)
-    return run(job, delivery, default_threads=1, prune=lambda result: result.epoch == prune_at)
+    with uploads(Followed(job.folder, config.tracking)):
+        return run(job, default_threads=1, prune=lambda result: result.epoch == prune_at)
 
 
 def only_record(done: Done, outputs: Path) -> Any:

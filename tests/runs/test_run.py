@@ -22,7 +22,7 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.uploader.uploads import Followed, uploads
 from lenet_exp.training.epoch import EpochResult
 from tests.tools.commands import MINE, ROOT, SMALL, end, lenet_train, start
 from tests.tools.configs import compose
@@ -40,8 +40,9 @@ def trained(
     forced_ms: int = 0,
 ) -> RunResult:
     config = compose(list(line))
-    job, delivery = lone_job(config), StoreDelivery(config.tracking)
-    return run(job, delivery, default_threads=1, forced_ms=forced_ms, prune=prune)
+    job = lone_job(config)
+    with uploads(Followed(job.folder, config.tracking)):
+        return run(job, default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
 def test_pruned_run_has_no_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
@@ -177,8 +178,8 @@ def test_data_changed_since_job_creation_is_refused(ready, caplog):
     job = lone_job(config)
     job.config.split_seed = 1
     with pytest.raises(DataError, match="changed"):
-        run(job, StoreDelivery(config.tracking), default_threads=1)
-    assert runs(client(ready)) == []
+        run(job, default_threads=1)
+    assert job.folder.begun() is None
 
 
 def test_failed_run_prints_one_line_and_logs_traceback(main, ready):

@@ -136,14 +136,16 @@ def test_failed_run_resumes_from_last_checkpoint_in_same_mlflow_run(ready):
     assert run.data.tags["weights_digest"] == ended["relu"].data.tags["weights_digest"]  # the layer is a ReLU
 
 
-def test_tracking_models_best_uploads_only_best_model(ready):
-    line = (*QUICK, "optimizer.lr=0.01,0.0001", "tracking.models=best")
+def test_tracking_models_best_uploads_best_model_of_each_configuration(ready):
+    line = (*QUICK, "optimizer.lr=0.01,0.0001", "seed=0,1", "tracking.models=best")
     for _ in "ab":  # the rerun adds no model
         succeeded(lenet_train("-m", *line, outputs=ready))
-        (model,) = models(client(ready))
-    best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
-    assert model.source_run_id == best.info.run_id
-    linked = {m.key: m.value for m in model.metrics}
-    assert linked["val_accuracy"] == best.data.metrics["best_val_accuracy"]
+        logged = {model.source_run_id: model for model in models(client(ready))}
+        assert len(logged) == 2
+    for lr in ("0.01", "0.0001"):
+        rivals = [run for run in runs(client(ready)) if run.data.params["optimizer.lr"] == lr]
+        best = max(rivals, key=lambda run: run.data.metrics["best_val_accuracy"])
+        linked = {m.key: m.value for m in logged[best.info.run_id].metrics}
+        assert linked["val_accuracy"] == best.data.metrics["best_val_accuracy"]
     assert lenet_train(*QUICK, "seed=7", "tracking.models=best", outputs=ready).returncode == 0
-    assert len(models(client(ready))) == 2  # a single run is the best run
+    assert len(models(client(ready))) == 3  # a single run is the best run

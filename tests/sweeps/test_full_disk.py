@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lenet_exp.commands import train
+from lenet_exp import processes
 from lenet_exp.training.trained.weights import load_weights, weights_digest
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, lenet_train, start, succeeded
@@ -21,6 +20,7 @@ from tests.tools.counts import counts
 from tests.tools.disks import fill, small_disk
 from tests.tools.stores import client, models, runs
 from tests.tools.until import until
+from tests.tools.warm import start_module
 
 LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 
@@ -105,19 +105,12 @@ def test_run_on_disks_of_many_sizes_stores_no_false_record(tmp_path: Path, ready
     assert len(digests) == 1
 
 
-def main() -> None:
-    """Run lenet-train in a process that has not chosen its temporary folder yet."""
-    tempfile.tempdir = None
-    train.main()
-
-
 @pytest.mark.slow(seconds=9)
 def test_full_temporary_folder_delays_only_upload_of_models(disk: Path, ready: Path, main: Cli):
     fill(disk, left_kb=100)
     full = {"TMPDIR": str(disk), "HOME": str(disk)}
     command = (*LINE, "engine=torch")
-    module = "tests.sweeps.test_full_disk"
-    done = succeeded(end(start(*command, outputs=ready, env=full, module=module)))
+    done = succeeded(end(start(*command, outputs=ready, env=full, cold=True)))
     assert counts(done) == ({"finished": 2}, 2, 0)
     assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
     store = client(ready)
@@ -126,15 +119,12 @@ def test_full_temporary_folder_delays_only_upload_of_models(disk: Path, ready: P
 
     succeeded(main(program="sync"))
 
-    assert [str(model.status) for model in models(store)] == ["READY"] * 2
+    assert [str(model.status) for model in models(store)] == ["READY"]
 
 
 def test_model_that_cannot_be_exported_for_lack_of_space_is_uploaded_later(ready, main, monkeypatch):
-    def fail(*_: object) -> bytes:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "archive")
-
     with monkeypatch.context() as patch:
-        patch.setattr("lenet_exp.training.trained.exported.export_trained", fail)
+        patch.setattr(processes, "start_module", lambda module: start_module("tests.tools.failing_export"))
         done = succeeded(lenet_train(*SMALL, "tracking.plots=false", outputs=ready))
     assert (done.stderr.count(os.strerror(errno.ENOSPC)), "lenet-sync" in done.stderr) == (1, True)
     store = client(ready)

@@ -1,7 +1,7 @@
 """After SIGKILL at any point and a rerun, the results equal those of an undisturbed run.
 
-The kills come at each kind of point where a run or a sweep writes something (tests/tools/strikes.py; a quarter of them
-in CI), and at random times while workers train.
+The kills come at each kind of point where a run or a sweep writes something, or where its uploading process changes
+MLflow (tests/tools/strikes.py; a quarter of them in CI), and at random times while workers train.
 `python -m benchmarks.kills` repeats the random kills a hundred times.
 """
 
@@ -18,7 +18,7 @@ import pytest
 from benchmarks.kills import VICTIMS, batter, differences, run_calmly
 from tests.tools.commands import SMALL, Done, end, start
 from tests.tools.stores import client, files, models, points, runs
-from tests.tools.strikes import STRIKE, TRACE
+from tests.tools.strikes import STRIKE, TRACE, UPLOADER_STRIKE, UPLOADER_TRACE
 from tests.tools.warm import Process
 
 QUICK = (*SMALL, "num_threads=1", "tracking.plots=false")
@@ -40,16 +40,18 @@ class Calm:
         self.line = line
         self._folder = folder
         self._empty = empty_store
-        trace = folder / "trace"
-        done = self._start(folder / "outputs", **{TRACE: str(trace)})
+        traces = {TRACE: folder / "trace", UPLOADER_TRACE: folder / "uploader_trace"}
+        done = self._start(folder / "outputs", **{name: str(path) for name, path in traces.items()})
         assert done.returncode == 0, done.stderr
-        self.points = trace.read_text().splitlines()
+        self.points = traces[TRACE].read_text().splitlines()
+        self.uploader_points = traces[UPLOADER_TRACE].read_text().splitlines()
         self.left = left(folder / "outputs")
 
-    def struck(self, number: int) -> dict[str, Any]:
-        """Return the results after a kill at a point and a rerun."""
+    def struck(self, number: int, *, uploader: bool = False) -> dict[str, Any]:
+        """Return the results after a kill of the command or of its uploading process at a point, and a rerun."""
         outputs = self._folder / f"struck-{number}"
-        assert self._start(outputs, **{STRIKE: str(number)}).returncode == -9
+        done = self._start(outputs, **{UPLOADER_STRIKE if uploader else STRIKE: str(number)})
+        assert done.returncode == (0 if uploader else -9), done.stderr
         again = self._start(outputs)
         assert again.returncode == 0, again.stderr
         found = left(outputs)
@@ -100,10 +102,11 @@ def calm(empty_store, tmp_path_factory):
     return run
 
 
-def differing(line: Calm, numbers: list[int]) -> list[str]:
+def differing(line: Calm, numbers: list[int], *, uploader: bool = False) -> list[str]:
     """Return the points at which a kill changes the final results."""
     assert numbers
-    return [f"{n}: {line.points[n]}" for n in numbers if line.struck(n) != line.left]
+    points = line.uploader_points if uploader else line.points
+    return [f"{n}: {points[n]}" for n in numbers if line.struck(n, uploader=uploader) != line.left]
 
 
 def of_each_kind(points: list[str], middle: int, end: int) -> list[int]:
@@ -127,24 +130,28 @@ def test_run_killed_at_any_point_ends_like_undisturbed_run(calm, step):
     """The kills come before, during and after checkpoints and uploads, at the start and at the end."""
     points = calm(RUN).points
     states = "replace state-N-N.safetensors"
-    assert {states, "replace history.json", "replace delivered.json"} <= set(points)
+    assert {states, "replace history.json"} <= set(points)
     kinds = of_each_kind(points, points.index("replace history.json") + 1, last(points, states))
-    committed = [n for n in kinds if points[n - 1] in ("replace history.json", "replace delivered.json")]
+    committed = [n for n in kinds if points[n - 1] == "replace history.json"]
     assert differing(calm(RUN), sorted({*kinds[::step], *committed})) == []
 
 
-@pytest.mark.by_hand
-def test_run_killed_during_model_upload_has_model_once(calm):
-    run = calm(MODEL)
-    assert run.left["models"] == 1
-    of_the_model = [n for n, point in enumerate(run.points) if "model" in point or "log_outputs" in point]
-    assert differing(run, [*of_the_model, of_the_model[-1] + 1]) == []
+@FEW_OR_ALL
+@pytest.mark.parametrize("line", [MODEL, SWEEP], ids=["run", "sweep"])
+def test_command_whose_uploader_was_killed_ends_like_undisturbed_command(calm, line, step):
+    """The kills come before and after each kind of change in MLflow, also during the upload of the model."""
+    points = calm(line).uploader_points
+    assert {"MlflowClient.create_run", "MlflowClient.set_terminated", "replace delivered.json"} <= set(points)
+    kinds = of_each_kind(points, 0, last(points, "MlflowClient.set_terminated"))
+    assert differing(calm(line), kinds[::step], uploader=True) == []
 
 
 @FEW_OR_ALL
 def test_sweep_killed_at_any_point_ends_like_undisturbed_sweep(calm, step):
-    sweep, run = calm(SWEEP), calm(RUN)
-    first_job, after_the_last_run = sweep.points.index("replace job.json"), last(sweep.points, "unlink N") + 1
+    sweep = calm(SWEEP)
+    run = calm(RUN)
+    first_job = sweep.points.index("replace job.json")
+    after_the_last_run = last(sweep.points, "unlink N") + 1
     kinds = of_each_kind(sweep.points, first_job, after_the_last_run)
     own = [n for n in kinds if not first_job <= n < after_the_last_run or sweep.points[n] not in run.points]
     assert {"replace jobs.jsonl", "replace sweep.json"} <= {sweep.points[n] for n in own}

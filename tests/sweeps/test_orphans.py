@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from lenet_exp.sweeps import repair
-from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from tests.searches.searched import only_sweep
 from tests.tools.waiting import WAITS, waiting
 
@@ -16,5 +15,5 @@ def test_run_that_outlives_its_sweep_is_not_changed(ready, tmp_path, monkeypatch
     with waiting("-m", *WAITS, "sweep.workers=1", "seed=0", outputs=ready, tmp_path=tmp_path):
         sweep = only_sweep(ready)
         (job,) = sweep.jobs()
-        repair.settle(sweep, [job], NoDelivery())
+        repair.settle(sweep, [job])
         assert job.folder.record() is None

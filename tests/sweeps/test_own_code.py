@@ -23,7 +23,7 @@ from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs import jobs
-from lenet_exp.runs.run import run_alone
+from lenet_exp.runs.run import prepare_alone, run_alone
 from tests.config.test_own_code import compile_module
 from tests.conftest import Cli
 from tests.documents.pages import save_files
@@ -197,10 +197,10 @@ def test_run_of_release_0_2_stays_and_needs_trust(nets, main, ready, monkeypatch
     config = replace(config, model={"_target_": "mine.Net", "maps": 1})
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "with_code", lambda config: config)
-        before = run_alone(config)
+        before = run_alone(prepare_alone(config))
     assert not list(ready.glob("code/*"))
 
-    again = run_alone(config)
+    again = run_alone(prepare_alone(config))
     assert (again.folder != before.folder, again.repeated) == (True, False)
     assert RunFolder(before.folder).checked_result() == before.record
 

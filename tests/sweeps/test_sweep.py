@@ -114,7 +114,7 @@ def test_sweep_prints_one_line_per_job_if_stderr_is_not_terminal(swept):
 
 def test_plan_and_jobs_are_stored_in_sweep_folder_and_mlflow(swept):
     plan = json.loads((swept.folder.path / "sweep.json").read_text())
-    assert list(plan["mlflow_runs"].values()) == [swept.parent.info.run_id]
+    assert list(swept.folder.delivered().run_ids().values()) == [swept.parent.info.run_id]
     assert plan["overrides"][-2:] == [DECAY, "+tracking.tags.x=1"]
     assert (plan["starts"], plan["outcome"]) == (1, "finished")
     path = swept.store.download_artifacts(swept.parent.info.run_id, "jobs.json")

@@ -30,8 +30,9 @@ def lenet_sync(*arguments: str, outputs: Path, **environment: str) -> Done:
 
 @pytest.mark.slow(seconds=5)
 def test_results_lost_by_store_are_uploaded_again(main, ready, empty_store, tmp_path, monkeypatch):
-    assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2").returncode == 0
-    assert main(*LINE, "seed=3").returncode == 0
+    line = (*LINE, "tracking.models=all")
+    assert main("-m", "hydra/launcher=basic", *line, "seed=1,2").returncode == 0
+    assert main(*line, "seed=3").returncode == 0
     assert main(program="sync").stdout == NOTHING
     store = client(ready)
     first, alone = (next(run for run in runs(store) if run.data.params["seed"] == seed) for seed in "13")

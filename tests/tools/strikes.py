@@ -1,8 +1,9 @@
 """SIGKILL at a chosen point of a command: right before it creates or deletes a file, or updates the store.
 
-`main` is lenet-train with a checkpoint and an upload after each epoch. Background uploads run at once, which fixes the
-order of the points. The points exclude the middle of store calls, a sweep's live progress, log lines, and the empty
-files that mark active jobs.
+`main` is lenet-train with a checkpoint after each epoch. The points of its own process are those of files. The
+uploading process (struck_uploader.py) has points of its own, which are its calls to the store and its changes of
+delivered.json; their number depends on how often it finds a new checkpoint. The points exclude the middle of store
+calls, a sweep's live progress, log lines, and the empty files that mark active jobs.
 """
 
 from __future__ import annotations
@@ -11,44 +12,40 @@ import functools
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
-
+from lenet_exp import processes
 from lenet_exp.commands import train
 from lenet_exp.folders import checkpoints
-from lenet_exp.tracking.delivery import store_delivery as delivery
-from lenet_exp.tracking.delivery.background import BackgroundDelivery
 
 TRACE = "LENET_EXP_TEST_TRACE"  # a file for the points, one per line
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0
+UPLOADER_TRACE = "LENET_EXP_TEST_UPLOADER_TRACE"  # the same for the uploading process
+UPLOADER_STRIKE = "LENET_EXP_TEST_UPLOADER_STRIKE"
 FILES = ("replace", "unlink")  # of os
 _STUDY = """
     create_new_study create_new_trial set_study_user_attr set_trial_intermediate_value set_trial_user_attr
     set_trial_system_attr set_trial_state_values
 """
-_CALLS = """
-    create_experiment create_run log_batch log_inputs log_artifact update_run set_terminated create_logged_model
-    log_model_artifacts finalize_logged_model log_outputs create_registered_model create_model_version
-    set_registered_model_alias
-"""
 STUDY = _STUDY.split()  # of Optuna's RDBStorage, in a search
-CALLS = _CALLS.split()  # of MlflowClient
 
 
 def main() -> None:
     """Run lenet-train, which dies at the chosen point."""
-    checkpoints.CHECKPOINT_SECONDS = delivery.LIVE_SECONDS = 0.0
-    BackgroundDelivery.ask = lambda self, what, action: self._closed or action()
-    reached = points()
-    for name in FILES:
-        setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
-    for name in CALLS:
-        call = getattr(mlflow.MlflowClient, name)
-        setattr(mlflow.MlflowClient, name, watched(call, lambda *_, name=name: f"MlflowClient.{name}", reached))
+    checkpoints.CHECKPOINT_SECONDS = 0.0
+    start_module = processes.start_module
+
+    def start_struck(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        module = module.replace("lenet_exp.tracking.uploader.process", "tests.tools.struck_uploader")
+        return start_module(module, *arguments, **options)
+
+    processes.start_module = start_struck
+    reached = points(TRACE, STRIKE)
+    watch_files(reached)
     if "hydra/sweeper=search" in sys.argv:
         from optuna.storages import RDBStorage
 
@@ -56,6 +53,12 @@ def main() -> None:
             call = getattr(RDBStorage, name)
             setattr(RDBStorage, name, watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached))
     train.main()
+
+
+def watch_files(reached: Callable[[str], None]) -> None:
+    """Call a function right before each change of a file in the outputs folder."""
+    for name in FILES:
+        setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
 
 
 def watched(function: Callable[..., Any], what: Callable[..., str | None], reached: Callable[[str], None]) -> Any:
@@ -78,10 +81,15 @@ def _file(name: str, *arguments: Any) -> str | None:
     return f"{name} {re.sub(r'[0-9]+', 'N', path.name)}"
 
 
-def points() -> Callable[[str], None]:
+def points(traced: str, struck: str) -> Callable[[str], None]:
+    """Return a function that records a point, and kills this process at the chosen one.
+
+    Args:
+        traced, struck: names of the environment variables with the file for the points, and with the point's number.
+    """
     number = -1
-    at = int(os.environ.get(STRIKE, "-2"))
-    trace = os.environ.get(TRACE, os.devnull)
+    at = int(os.environ.get(struck, "-2"))
+    trace = os.environ.get(traced, os.devnull)
 
     def reached(point: str) -> None:
         nonlocal number

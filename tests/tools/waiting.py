@@ -27,12 +27,20 @@ def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subproce
     pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
     try:
         assert select.select([pipe], [], [], 300)[0], "training did not get there"
+        _wait_for_first_upload(outputs)
         yield process
     finally:
         process.kill()
         process.communicate()
         os.close(pipe)
         reached.unlink()
+
+
+def _wait_for_first_upload(outputs: Path) -> None:
+    """Wait until the uploading process has created the MLflow run of a run, but not for ever: a store can be away."""
+    deadline = time.monotonic() + 20
+    while not list(outputs.glob("runs/*/delivered.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def wait_until_left(folder: Path) -> None:

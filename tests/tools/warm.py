@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from lenet_exp import processes
+
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = ("torch", "torch.export", "matplotlib.figure", "mlflow.pytorch", "scipy.stats", "pandas")
 LATE = (  # modules that LARGE imports late
@@ -52,13 +54,15 @@ class Process:
         stdout: int | IO[Any] = subprocess.PIPE,
         stderr: int | IO[Any] = subprocess.PIPE,
         start_new_session: bool = False,
+        text: bool = True,
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         theirs: list[int] = []
-        self.stdin = _end(stdin, theirs, "w")
-        self.stdout = _end(stdout, theirs, "r")
-        self.stderr = _end(stderr, theirs, "r")
+        kind = "" if text else "b"
+        self.stdin = _end(stdin, theirs, f"w{kind}")
+        self.stdout = _end(stdout, theirs, f"r{kind}")
+        self.stderr = _end(stderr, theirs, f"r{kind}")
         self._told, tell = os.pipe()
         request = {
             "module": module,
@@ -66,6 +70,7 @@ class Process:
             "env": dict(env),
             "cwd": str(cwd or Path.cwd()),
             "session": start_new_session,
+            "server": server_name(),
         }
         server = _server()
         socket.send_fds(server, [json.dumps(request).encode()], [*theirs, tell])
@@ -117,10 +122,10 @@ class Process:
         return self.returncode
 
 
-def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[str] | None:
+def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[Any] | None:
     """Return this process's end of a standard stream; append the command's end to `theirs`."""
     if what == subprocess.PIPE:
-        ours, other = os.pipe() if mode == "r" else reversed(os.pipe())
+        ours, other = os.pipe() if mode.startswith("r") else reversed(os.pipe())
         theirs.append(other)
         return os.fdopen(ours, mode)
     if what == subprocess.DEVNULL:
@@ -130,10 +135,33 @@ def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[str] | None:
     return None
 
 
+def start_module(module: str, *arguments: str, quiet: bool = True) -> Process:
+    """Start a module as `lenet_exp.processes.start_module` does, but in a forked process."""
+    return Process(
+        module,
+        [module, *arguments],
+        env=os.environ,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=False,
+    )
+
+
+_name_of_server: list[str] = []  # in a forked command: the name of the process that forked it
+
+
+def server_name() -> str:
+    """Return the name of the abstract socket of the process that forks commands, without its first character."""
+    if _name_of_server:
+        return _name_of_server[0]
+    return f"lenet_exp-warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+
+
 @functools.cache
 def _server() -> socket.socket:
     """Connect to the process that forks commands; the first pytest process starts it for all."""
-    name = f"\0lenet_exp-warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"  # an abstract socket
+    name = f"\0{server_name()}"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with listener, contextlib.suppress(OSError):  # already bound by another pytest process
         listener.bind(name)
@@ -166,8 +194,10 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
         if wake in ready:
             os.read(wake, 4096)
             while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                with os.fdopen(running.pop(ended[0]), "w") as tell:
-                    tell.write(str(os.waitstatus_to_exitcode(ended[1])))
+                tell = running.pop(ended[0])
+                with contextlib.suppress(OSError):  # the process that asked has died
+                    os.write(tell, str(os.waitstatus_to_exitcode(ended[1])).encode())
+                os.close(tell)
         if listener in ready:
             asking.append(listener.accept()[0])
             asking[-1].send(b"ready")
@@ -193,11 +223,14 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
             running[pid] = tell_to
             for descriptor in standard:
                 os.close(descriptor)
-            server.send(str(pid).encode())
+            with contextlib.suppress(OSError):
+                server.send(str(pid).encode())
 
 
 def _become(request: dict[str, Any]) -> None:
     """Run the module's `main` in this process."""
+    _name_of_server.append(request["server"])
+    processes.start_module = start_module
     if request["session"]:
         os.setsid()
     os.environ.clear()

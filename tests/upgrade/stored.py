@@ -12,6 +12,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RELEASES = ("0.3",)  # releases with an archive
+MOVED = ("mlflow_runs", "shown", "untold", "database")  # fields of sweep.json that are now in delivered.json
 FILES = {"job.json": "Record", "record.json": "Record", "history.json": "History", "delivered.json": "Delivered"}
 FILES |= {"test.json": "TestResult", "sweep.json": "SweepPlan", "jobs.jsonl": "Job"}
 
@@ -44,6 +45,8 @@ def _add(found: dict[str, list[dict[str, Any]]], kind: str, value: dict[str, Any
         "Delivered": [("mlflow_runs", "DeliveredRun")],
         "SweepPlan": [("search", "SearchPlan")],
     }
+    if kind == "SweepPlan":
+        _add(found, "UploadsOfRelease03", {name: value[name] for name in MOVED if name in value})
     for key, part in inner.get(kind, ()):
         parts = value.get(key)
         for one in parts if isinstance(parts, list) else [parts] if parts else ():

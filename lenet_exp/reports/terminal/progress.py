@@ -25,7 +25,7 @@ from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
 from lenet_exp.reports.words.search_words import best_words, ended_words, progress_line, search_line
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
+from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS, print_status
 
 NAME = 24  # maximum number of characters in a run's name next to its bar
 FEW_WRONG = 3  # maximum number of failed or diverged runs shown, latest first
@@ -101,13 +101,22 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 
 @contextmanager
 def uploading() -> Iterator[Callable[[str], None]]:
-    """Flush stdout, and in a terminal, show that results are being uploaded, for the duration of a `with` block.
+    """Flush stdout, and show that results are being uploaded, for the duration of a `with` block.
 
-    Call the returned function to show how many results have been uploaded.
+    Call the returned function to show how many results have been uploaded. If the output is not a terminal, the count
+    is printed first after 5 s and then every 30 s.
     """
     print(end="", flush=True)  # readers of a pipe need the results before the upload, too
     if not console.is_terminal:  # a notebook would show the status, too
-        yield lambda count: None
+        due = time.monotonic() + FIRST_SECONDS
+
+        def print_count(count: str) -> None:
+            nonlocal due
+            if time.monotonic() > due:
+                print_status(f"uploading to MLflow: {count}")
+                due = time.monotonic() + LINE_SECONDS
+
+        yield print_count
         return
     end = "press Ctrl-C to quit, and run lenet-sync later"
     with console.status(f"uploading to MLflow; {end}") as status:

@@ -19,6 +19,7 @@ from lenet_exp.config.params import params
 from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
+from lenet_exp.tracking.models.exporter import Export, export_model
 from lenet_exp.tracking.models.logged import download_record
 from lenet_exp.tracking.models.model import registered_name
 from lenet_exp.tracking.models.shipped import log_shipped, shipped_record
@@ -41,7 +42,9 @@ TRY_SECONDS = 2.0  # time during which to retry if another process is writing at
 log = logging.getLogger("lenet_exp")
 
 
-def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
+def register_if_best(
+    store: Store, record: Record, run_id: str, model_id: str, *, export: Export = export_model
+) -> bool:
     """Make a run's model the champion, if the model is better than the current champion.
 
     The first champion to beat is the model that is bundled with the package for the dataset, if such a model exists.
@@ -53,6 +56,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
         record: the run's record.
         run_id: ID of the MLflow run.
         model_id: ID of the run's logged model.
+        export: function that exports the bundled model, if it must be uploaded.
 
     Returns:
         Whether the run's model is the champion now.
@@ -68,7 +72,9 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
         started = time.monotonic()
         while True:
             try:
-                return retry_until_granted(lambda: _register_if_best(store, name, record, run_id, model_id=model_id))
+                return retry_until_granted(
+                    lambda: _register_if_best(store, name, record, run_id, model_id=model_id, export=export)
+                )
             except MlflowException as e:
                 if e.error_code == "PERMISSION_DENIED":
                     break
@@ -140,7 +146,7 @@ def make_champion(store: Store, run_id: str) -> str:
     return name
 
 
-def _register_if_best(store: Store, name: str, record: Record, run_id: str, model_id: str) -> bool:
+def _register_if_best(store: Store, name: str, record: Record, run_id: str, *, model_id: str, export: Export) -> bool:
     present, versions = champion(store.client, name), _versions(store, name)
     mine = _version_of(versions, run_id, record)
     if mine is None:
@@ -150,7 +156,7 @@ def _register_if_best(store: Store, name: str, record: Record, run_id: str, mode
         is_first = _make_model(store, name, run_id)
         known = {version.tags.get("fingerprint") for version in versions}
         if shipped is not None and is_first and shipped.fingerprint not in known:
-            present = _settle(store, name, _register(store, name, *log_shipped(store, shipped)))
+            present = _settle(store, name, _register(store, name, *log_shipped(store, shipped, export)))
             if not _beats(record, present):
                 return False
         mine = _register(store, name, record, run_id, model_id=model_id)

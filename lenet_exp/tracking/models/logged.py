@@ -15,7 +15,6 @@ from lenet_exp.files import from_json
 from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.models.model import WEIGHTS
-from lenet_exp.tracking.stores.patience import calling
 from lenet_exp.training.trained.weights import load_weights
 
 if TYPE_CHECKING:
@@ -98,15 +97,13 @@ def _check_size(size: int) -> None:
 def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
     from mlflow import artifacts
 
-    with calling():
-        listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
+    listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
     there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
     if there is None:
         raise UserError(f"{name}: its model has no {WEIGHTS} (release 0.1 saved none); give its run folder instead")
     try:
         _check_size(there.file_size or 0)
-        with calling():
-            file = artifacts.download_artifacts(f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri)
+        file = artifacts.download_artifacts(f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri)
         return read_weights(Path(file))[0]
     except (ValueError, OSError) as e:
         raise UserError(f"{name}: its {WEIGHTS} cannot be read ({first_line(e)})") from e

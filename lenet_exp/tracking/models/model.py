@@ -10,9 +10,9 @@ data/model.pt2, ...   for serving by MLflow, with a signature and a dynamic batc
 from __future__ import annotations
 
 import json
-import logging
 import re
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,7 @@ from lenet_exp.config.image_shape import ImageShape
 from lenet_exp.config.metric import Metric
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import LENET5, Config
-from lenet_exp.errors import first_line
-from lenet_exp.files import DISK_ERRORS, write_atomic
+from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_to_json
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import Arrays, save_arrays
@@ -36,16 +35,16 @@ if TYPE_CHECKING:
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
 EXAMPLE_SIZE = 2  # number of images in the example; a single image would fix the exported batch size at 1
-log = logging.getLogger("lenet_exp")
 
 
-def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, archive: bytes | None = None) -> str:
+def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, export: Callable[[], bytes]) -> str:
     """Upload a run's best weights as a logged model, and return the ID of the logged model.
 
     If a crash interrupted an earlier upload, complete that upload.
 
     Args:
-        archive: result of `exported` for these weights; None to export the network here.
+        export: function that returns a `.pt2` archive of the network with these weights; empty if torch cannot export
+            the network.
     """
     from mlflow.entities import LoggedModelStatus
 
@@ -56,7 +55,8 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str, *, arc
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         path.mkdir()
-        if archive := exported(record.config, weights) if archive is None else archive:
+        archive = export()
+        if archive:
             write_model_files(path, record.config, archive, model.model_id, run_id=run_id)
         save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_to_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
@@ -96,27 +96,6 @@ def registered_name(dataset: str, config: Config | None = None) -> str:
     return f"{name}-{dataset}" + ("" if metric.is_accuracy else f"-{metric.name}")
 
 
-def exported(config: Config, weights: Arrays) -> bytes:
-    """Return a `.pt2` archive of a configuration's network with these weights.
-
-    If torch cannot export the network, log a warning and return no bytes.
-
-    Raises:
-        OSError: the disk is full, so the same network can be exported later.
-    """
-    import torch
-
-    from lenet_exp.training.trained.exported import export_trained
-
-    try:
-        return export_trained(config, {name: torch.from_numpy(array) for name, array in weights.items()})
-    except Exception as e:  # torch cannot export every network of a user's own
-        if isinstance(e, OSError) and e.errno in DISK_ERRORS:
-            raise
-        log.warning("MLflow cannot serve model=%s: torch.export failed: %s", option_name(config.model), first_line(e))
-        return b""
-
-
 def write_model_files(path: Path, config: Config, archive: bytes, model_id: str, run_id: str) -> None:
     """Create the folder from which MLflow serves a model: the exported network, its signature, and an input example.
 
@@ -124,7 +103,7 @@ def write_model_files(path: Path, config: Config, archive: bytes, model_id: str,
     does not import torch.
 
     Args:
-        archive: the exported network; see `exported`.
+        archive: the exported network; see `exporter.export_model`.
 
     Raises:
         OSError: the folder cannot be written to, for example because the disk is full.

@@ -17,7 +17,7 @@ from lenet_exp.folders.run_folder import run_id as folder_id
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import now_ms
 from lenet_exp.tracking.models.load import TrainedModel
-from lenet_exp.tracking.stores.mlflow_runs import log_files
+from lenet_exp.tracking.stores.batch import log_files
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.score import Score
@@ -96,7 +96,7 @@ def log_sweep_test(
         The ID of the sweep's MLflow run; None if there is no such run or the upload failed.
     """
     address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
-    run = sweep.started().mlflow_runs.get(store_name(address))
+    run = sweep.delivered().run_id(store_name(address))
     if run is None:
         return None
     with or_warned(address):

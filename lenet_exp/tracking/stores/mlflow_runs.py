@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lenet_exp.config.params import text
 from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
-from lenet_exp.folders.records import DeliveredRun, Outcome
+from lenet_exp.folders.delivered import DeliveredRun
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import user
+from lenet_exp.tracking.stores.batch import strings
 from lenet_exp.tracking.stores.store import Store, ignored, runs_by_id
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 USERS = "users"  # tag with the names of all users of a run or sweep, separated by commas
 REPLACED = "replaced"  # value of the tag `kind` for a run that was replaced by another run
@@ -44,35 +39,60 @@ def _is_active(store: Store, run_id: str) -> bool:
     return False
 
 
-def close_abandoned(folder: RunFolder, store: Store) -> None:
-    """End the MLflow runs of earlier attempts to train a run, because they would otherwise remain RUNNING forever."""
-    for entry in folder.abandoned():
-        if entry.store != store.name or not alive(store, entry.run_id):
+def close_abandoned(folder: RunFolder, entry: DeliveredRun, store: Store) -> None:
+    """End the MLflow runs of earlier attempts to train a run, because they would otherwise remain RUNNING forever.
+
+    Args:
+        entry: the store's entry for the current attempt.
+    """
+    by_release_0_3 = [run.run_id for run in folder.abandoned() if run.store == store.name]
+    for run_id in dict.fromkeys([*by_release_0_3, *entry.abandoned]):
+        if not alive(store, run_id):
             continue
-        if store.client.get_run(entry.run_id).info.status == "RUNNING":
-            set_tags(store, entry.run_id, {"outcome": Outcome.killed})
-            store.client.set_terminated(entry.run_id, "KILLED")
+        if store.client.get_run(run_id).info.status == "RUNNING":
+            set_tags(store, run_id, {"outcome": Outcome.killed})
+            store.client.set_terminated(run_id, "KILLED")
 
 
-def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplus: list[str]) -> DeliveredRun:
+def replacement_entry(lost: DeliveredRun | None, store: str, run_ids: Sequence[str], created_ms: int) -> DeliveredRun:
     """Return the entry for a run folder's new MLflow run.
 
     Args:
-        lost: entry for the deleted MLflow run that the new run replaces; None if the new run replaces no run. The new
-            run joins the same sweeps.
+        lost: entry that the new one replaces, because its MLflow run was deleted or it is about an earlier attempt;
+            None if there is none. The new run joins the same sweeps.
         store: name of the store.
-        run_id: ID of the new MLflow run.
-        surplus: IDs of other MLflow runs for this folder in the store.
+        run_ids: ID of the new MLflow run, and those of other MLflow runs for this folder in the store.
+        created_ms: start time of the attempt at the run.
     """
+    run_id = run_ids[0]
     if lost is None:
-        return DeliveredRun(store, run_id, former=surplus, begun=False)
-    former = [run for run in dict.fromkeys([*surplus, *lost.former, lost.run_id]) if run != run_id]
-    return DeliveredRun(store, run_id, sweeps=lost.sweeps, former=former, begun=False)
+        former = list(run_ids[1:])
+        return DeliveredRun(store, run_id, created_ms=created_ms, former=former, begun=False)
+    candidates = [*run_ids[1:], *lost.former, lost.run_id]
+    former = [other for other in dict.fromkeys(candidates) if other not in (run_id, "")]
+    return DeliveredRun(
+        store,
+        run_id,
+        created_ms=created_ms,
+        sweeps=lost.sweeps,
+        former=former,
+        begun=False,
+        abandoned=lost.abandoned,
+    )
+
+
+def sweep_tags(sweeps: Sequence[str]) -> dict[str, Json]:
+    """Return the tags of a run that is part of sweeps. MLflow nests the run under the first sweep.
+
+    Args:
+        sweeps: MLflow run IDs of the sweeps.
+    """
+    return {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]}
 
 
 def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
-    """Tag an MLflow run with the sweeps that contain it. MLflow nests the run under the first sweep."""
-    set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
+    """Tag an MLflow run with the sweeps that contain it."""
+    set_tags(store, run_id, sweep_tags(sweeps))
 
 
 def add_user(store: Store, run_id: str, name: str) -> None:
@@ -100,27 +120,6 @@ def set_tags(store: Store, run_id: str, tags: Mapping[str, Json], users: Mapping
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(merged(tags, users or {})).items()])
-
-
-def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
-    """Upload files as artifacts of an MLflow run.
-
-    Args:
-        files: content of the files by name.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, content in files.items():
-            (Path(scratch) / name).write_bytes(content)
-        client.log_artifacts(run_id, scratch)
-
-
-def strings(tags: Mapping[str, Json]) -> dict[str, str]:
-    """Convert the values of tags to strings.
-
-    MLflow's REST API accepts only strings, but MLflow's SQL store accepts any type. Without this conversion, errors
-    would appear only with a server.
-    """
-    return {str(k): text(v) for k, v in tags.items()}
 
 
 @dataclass(frozen=True)

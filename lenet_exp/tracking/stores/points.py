@@ -1,4 +1,4 @@
-"""Creates and logs a run's MLflow metrics for its epochs, its steps, and its best epoch."""
+"""Creates a run's MLflow metrics for its epochs, its steps, and its best epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.epoch import EpochResult
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ EPOCH_METRICS = (
     "images_per_second",
 )
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
-BATCH = 1000  # maximum number of metrics that MLflow accepts in one request
 DIGEST = 36  # number of characters to which MLflow truncates the digest of a dataset
 
 
@@ -78,10 +76,3 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
         for name in EPOCH_METRICS[:4]:
             split = "train" if name.startswith("train") else "validation"
             yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))
-
-
-def log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
-    """Log metrics to an MLflow run, in batches of the maximum size that MLflow accepts."""
-    waiting = list(points)
-    for start in range(0, len(waiting), BATCH):
-        store.client.log_batch(run_id, metrics=waiting[start : start + BATCH])

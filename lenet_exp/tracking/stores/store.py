@@ -19,13 +19,13 @@ from lenet_exp.config.schema import StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.stores.patience import TimedClient
 from lenet_exp.tracking.stores.refused import why_refused
+from lenet_exp.tracking.stores.time_limit import CallLimit, LimitedClient
 from lenet_exp.tracking.stores.usable import check_artifacts, check_store, open_sqlite
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run as Run  # also for removal/, which does not import mlflow
 
 
 REQUEST_SECONDS = 6  # timeout for a request, so that the wait for a server that does not respond is less than 10 s
@@ -69,12 +69,13 @@ class Store:
         return store_name(self.uri)
 
 
-def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
+def open_store(tracking: StoreAddress, outputs: Path | None = None, limit: CallLimit | None = None) -> Store:
     """Connect to a store, and create its database and experiment if they do not exist.
 
     Args:
         tracking: address of the store and name of the experiment.
         outputs: the outputs folder; by default, this process's outputs folder.
+        limit: time limit for calls to the store; None for no limit.
 
     Raises:
         StoreError: the store cannot be used, it belongs to a different MLflow version, or the experiment was deleted.
@@ -88,6 +89,8 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
         if database is not None:
             _create_sqlite(database)
         client = _client(uri)
+        if limit is not None:
+            client = cast("MlflowClient", LimitedClient(client, limit))
         experiment_id = _experiment_id(client, tracking.experiment, uri)
         return Store(uri, client, experiment_id, outputs)
 
@@ -108,7 +111,7 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _client(uri: str) -> MlflowClient:
-    return cast("MlflowClient", TimedClient(import_mlflow().MlflowClient(tracking_uri=uri)))
+    return cast("MlflowClient", import_mlflow().MlflowClient(tracking_uri=uri))
 
 
 @contextmanager

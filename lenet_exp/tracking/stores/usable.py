@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
-from lenet_exp.addresses import SQLITE, hide_password, sqlite_path
+from lenet_exp.addresses import SQLITE, hide_password, missing_database, sqlite_path, store_uri
 from lenet_exp.config.check import check_address
 from lenet_exp.errors import StoreError
 from lenet_exp.files import check_regular
@@ -43,6 +43,22 @@ def check_store(uri: str, *, write: bool = True) -> None:
                 pass
     except OSError as e:
         _refuse(uri, f"cannot be {'written' if write else 'read'} ({e.strerror})")
+
+
+def check_tracking_uri(uri: str | None, outputs: Path | None = None) -> None:
+    """Check the store that `tracking.uri` specifies, before training and without MLflow.
+
+    Args:
+        uri: value of `tracking.uri`; None for the store in the outputs folder, which is created if it does not exist.
+        outputs: the outputs folder; by default, this process's outputs folder.
+
+    Raises:
+        ConfigError: the address is invalid.
+        StoreError: the database file or its folder cannot be used.
+    """
+    address = store_uri(uri, outputs)
+    if uri is not None or missing_database(address) is None:
+        check_store(address)
 
 
 def open_sqlite(uri: str, database: Path) -> None:

@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lenet_exp.amounts import number_of
-from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.files import Json
+from lenet_exp.folders.delivered import DeliveredSweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.results import JobResult, best_of
+from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_plan import SweepPlan
+from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.machine import git_state, host, versions
+from lenet_exp.reports.escape import html
 from lenet_exp.reports.words.search_words import best_words, ended_words, how
-from lenet_exp.tracking.delivery.deliver import STATUS
-from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.models.code import log_code
+from lenet_exp.tracking.run_uploads.upload import NOTE, STATUS
+from lenet_exp.tracking.stores.batch import log_metrics
 from lenet_exp.tracking.stores.mlflow_runs import Origin, add_user, alive, create_run, set_tags
-from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
 
-COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 LONGEST = 500  # maximum number of characters in a list of values
 
 
-def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
+def open_parent(store: Store, sweep: SweepFolder) -> str:
     """Open or create the MLflow run of a sweep, set it to RUNNING, and return its ID."""
     plan = sweep.started()
-    run_id = plan.mlflow_runs.get(store.name)
-    if run_id is not None and alive(store, run_id):
+    entry = sweep.delivered().run_in(store.name)
+    if entry is not None and alive(store, entry.run_id):
+        run_id = entry.run_id
         store.client.update_run(run_id, status="RUNNING")
         for name in plan.users:
             add_user(store, run_id, name)
     else:
-        run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
-        sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
+        run_id = _find(store, sweep, plan) or _create(store, sweep, plan)
+        store.seen.add(run_id)
+        # If the outputs folder was moved, the name of its database has changed, but not the report in it.
+        same_run = [other for other in sweep.delivered().mlflow_runs if other.run_id == run_id]
+        shown = same_run[0].shown if same_run else ""
+        entry = DeliveredSweep(store.name, run_id, shown=shown)
+        sweep.set_delivered(entry)
     _log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
-    users = config.tracking.tags
-    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts}, users)
+    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts}, plan.tags)
+    sweep.set_delivered(replace(entry, started=plan.starts, ended=0, database=""))
     return run_id
+
+
+def describe_parent(store: Store, sweep: SweepFolder, progress: SweepProgress) -> None:
+    """Show the progress of a running sweep as the description of its MLflow run, until its report replaces it."""
+    entry = sweep.delivered().run_in(store.name)
+    if entry is None:
+        return
+    text = f"running: {ended_words(progress.plan, progress.results)}"
+    best = best_words(progress.plan, progress.results)
+    if best:
+        text += f"; best so far: {best}"
+    sweep.set_delivered(replace(entry, shown=""))
+    set_tags(store, entry.run_id, {NOTE: f"<div>{html(text)}</div>"})
 
 
 def _log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
@@ -73,61 +92,37 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
     return found
 
 
-def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
-    """Log the counts and jobs of a sweep to its MLflow run, and end the MLflow run. Repeated calls change nothing."""
+def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], *, is_reported: bool) -> None:
+    """Log the counts and jobs of a sweep to its MLflow run, and end the MLflow run. Repeated calls change nothing.
+
+    Args:
+        is_reported: whether the MLflow run has the report. If not, the next upload repeats both.
+    """
     from mlflow.entities import Metric
 
     plan = sweep.started()
-    run_id = plan.mlflow_runs.get(store.name)
-    if run_id is None:
+    entry = sweep.delivered().run_in(store.name)
+    if entry is None:
         return
-    outcome, ended_ms = plan.outcome, plan.ended_ms
+    run_id = entry.run_id
+    tags: dict[str, Json] = {"sweep_progress": ended_words(plan, results)}
     best = best_words(plan, results)
-    set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
+    if best:
+        tags["sweep_best"] = best
+    set_tags(store, run_id, tags)
+
     # Each session of the sweep has one metric point. Earlier points are logged again in case the store has lost them.
-    counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
-    sweep.save(counted=counted)
-    for start, points in counted.items():
+    for start, points in plan.counted.items():
         at = int(points["ended_ms"])
         log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     log_code(store, run_id, [result.job.config for result in results])
-    set_tags(store, run_id, {"outcome": outcome})
+    set_tags(store, run_id, {"outcome": plan.outcome})
     if plan.search is not None:  # the number of runs has changed
         store.client.update_run(run_id, name=_name(plan))
-    store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
-    sweep.mark_reported(store.name)
-
-
-def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
-    """Return the metrics for the MLflow run of a sweep: the runs for each outcome, and the progress of a search."""
-    found = Counter(r.outcome for r in results)
-    values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
-    values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
-    values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
-    if plan.search is not None:
-        values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
-        values |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
-    return values
-
-
-def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> UploadCount:
-    """Count the results of a sweep that have not been uploaded to a store, based on upload records in the folders."""
-    plan, runs = sweep.started(), {r.job.run: r for r in results}
-    parent = plan.mlflow_runs.get(store)
-    wanted = models_of(results)
-    left = UploadCount(sweeps=int(parent is None or store in plan.untold))
-    for run, result in runs.items():
-        left += remaining_uploads(result.job.folder, store, model=run in wanted, parent=parent)
-    return left
-
-
-def models_of(results: Sequence[JobResult]) -> set[str]:
-    """Return the IDs of the runs in a sweep whose best models must be uploaded, as `tracking.models` specifies."""
-    models = results[0].job.config.tracking.models if results else LoggedModels.none
-    if models is LoggedModels.best:
-        return {best.job.run} if (best := best_of(results)) is not None else set()
-    return {r.job.run for r in results if r.outcome is Outcome.finished and models is LoggedModels.all}
+    store.client.set_terminated(run_id, STATUS[plan.outcome], end_time=plan.ended_ms)
+    if is_reported:
+        sweep.set_delivered(replace(entry, ended=plan.starts))
 
 
 def _name(plan: SweepPlan) -> str:
@@ -151,7 +146,7 @@ def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
     return None
 
 
-def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -> str:
+def _create(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str:
     own = {
         "kind": "sweep",
         "sweep_folder": str(sweep.path),
@@ -162,7 +157,7 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         "host": host(),
     }
     origin = Origin(plan.command, versions(), git_state(), plan.users)
-    return create_run(store, _name(plan), plan.created_ms, own=own, users=config.tracking.tags, origin=origin)
+    return create_run(store, _name(plan), plan.created_ms, own=own, users=plan.tags, origin=origin)
 
 
 def _listed(result: JobResult, store: Store) -> dict[str, Json]:

@@ -22,9 +22,9 @@ from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.words.phrases import points_words
-from lenet_exp.tracking.delivery.deliver import passed_over_run
 from lenet_exp.tracking.models.champion import champion
 from lenet_exp.tracking.models.model import registered_name
+from lenet_exp.tracking.run_uploads.upload import passed_over_run
 from lenet_exp.tracking.stores.mlflow_runs import alive, set_tags
 from lenet_exp.tracking.stores.store import Store
 
@@ -49,12 +49,12 @@ def report_sweep(
         with_pictures: whether to also upload the HTML report and the figures.
     """
     plan = sweep.started()
-    run_id = plan.mlflow_runs.get(store.name)
-    if run_id is None:
+    entry = sweep.delivered().run_in(store.name)
+    if entry is None:
         return
+    run_id = entry.run_id
     digest, with_all = (_digest(results, plan, pictures) for pictures in (with_pictures, True))
-    shown = plan.shown.get(run_id)
-    if shown in (digest, with_all):
+    if entry.shown in (digest, with_all):
         return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
@@ -65,7 +65,7 @@ def report_sweep(
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = final_description(comparisons, _links_of(store, results), report)
     set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST]})
-    sweep.save(shown=plan.shown | {run_id: digest})
+    sweep.set_delivered(replace(entry, shown=digest))
 
 
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
@@ -77,11 +77,12 @@ def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
     """Tag the MLflow runs of a confirmation sweep and of the tested sweep with the result of the confirmation."""
-    tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
-    its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
-    set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
-    if its_run is not None and alive(store, its_run):
-        set_tags(store, its_run, {"confirmed": "; ".join(_answers(store, sweep))})
+    tested = SweepFolder(sweep.path.parent / str(plan.confirms))
+    tested_run = tested.delivered().run_id(store.name)
+    answer = "yes" if plan.confirmed else "no"
+    set_tags(store, run_id, {"confirms": tested_run or plan.confirms, "confirmed": answer})
+    if tested_run is not None and alive(store, tested_run):
+        set_tags(store, tested_run, {"confirmed": "; ".join(_answers(store, sweep))})
 
 
 def _answers(store: Store, sweep: SweepFolder) -> list[str]:
@@ -93,7 +94,8 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
     for other in reversed(all_sweeps(sweep.outputs)):
         plan = other.started()
         if plan.confirms == confirms and plan.confirmed is not None:
-            answer, run_id = "yes" if plan.confirmed else "no", plan.mlflow_runs.get(store.name, other.id)
+            answer = "yes" if plan.confirmed else "no"
+            run_id = other.delivered().run_id(store.name) or other.id
             points = points_words(plan.points or 0.0)
             found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({points}, {run_id})")
     return found

@@ -15,7 +15,8 @@ from mlflow.models import Model
 
 import lenet_exp
 from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.tracking.models.model import EXPORTED, exported, write_model_files
+from lenet_exp.tracking.models.exporter import export_network
+from lenet_exp.tracking.models.model import EXPORTED, write_model_files
 from lenet_exp.training.check import check_config
 from lenet_exp.training.network import build_network, network_of, rebuild
 from lenet_exp.training.trained.weights import as_arrays
@@ -103,7 +104,7 @@ def test_exported_network_computes_same_logits(activation, tmp_path):
     images = torch.randn(7, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     config = configure(f"activation={activation}", "regularization.dropout_rate=0.5")
     weights = as_arrays(build_network(config.activation, 0.0, weights=torch.Generator().manual_seed(1)).state_dict())
-    write_model_files(tmp_path / "model", config, exported(config, weights), "m-1", run_id="run1")
+    write_model_files(tmp_path / "model", config, export_network(config, weights)[0], "m-1", run_id="run1")
     network = rebuild(config, {k: torch.from_numpy(v) for k, v in weights.items()})
     loaded = torch.export.load(tmp_path / "model" / EXPORTED)
     with torch.inference_mode():
@@ -112,11 +113,11 @@ def test_exported_network_computes_same_logits(activation, tmp_path):
     assert (model.model_id, model.run_id) == ("m-1", "run1")
 
 
-def test_network_that_torch_cannot_export_has_no_archive(caplog):
+def test_network_that_torch_cannot_export_has_no_archive():
     config = replace(configure(), model={"_target_": "tests.tools.networks.Branch"})
     check_config(config)
-    assert exported(config, as_arrays(network_of(config).state_dict())) == b""
-    assert "torch.export" in caplog.text
+    archive, warning = export_network(config, as_arrays(network_of(config).state_dict()))
+    assert (archive, "torch.export" in warning) == (b"", True)
 
 
 def test_only_a_full_disk_delays_the_export(monkeypatch):
@@ -131,10 +132,10 @@ def test_only_a_full_disk_delays_the_export(monkeypatch):
         monkeypatch.setattr("lenet_exp.training.trained.exported.export_trained", export_trained)
 
     fail(errno.ENOENT)
-    assert exported(config, weights) == b""
+    assert export_network(config, weights)[0] == b""
     fail(errno.ENOSPC)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        exported(config, weights)
+        export_network(config, weights)
 
 
 def test_model_contains_no_files_of_working_directory(tmp_path, monkeypatch):
@@ -143,7 +144,7 @@ def test_model_contains_no_files_of_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = configure()
     weights = as_arrays(build_network(config.activation, 0.0).state_dict())
-    write_model_files(tmp_path / "model", config, exported(config, weights), "m-1", run_id="run1")
+    write_model_files(tmp_path / "model", config, export_network(config, weights)[0], "m-1", run_id="run1")
     made = {str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*") if path.is_file()}
     described = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
     assert made == described | {EXPORTED, "input_example.json", "serving_input_example.json"}

@@ -14,7 +14,15 @@ LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.models=none")
 @pytest.mark.slow(seconds=15)
 def test_concurrent_sweeps_of_new_experiment_duplicate_nothing(server, tmp_path):
     store, folders, experiment = MlflowClient(server[1]), [tmp_path / name for name in "abc"], "together"
-    sweep = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+    sweep = (
+        "-m",
+        "hydra/launcher=basic",
+        *SMALL,
+        "num_epoch=1",
+        "num_threads=1",
+        "tracking.plots=false",
+        "tracking.models=all",
+    )
     where = (f"tracking.uri={server[1]}", f"tracking.experiment={experiment}", f"dataset.name={experiment}")
     started = [start(*sweep, *where, f"seed={2 * n},{2 * n + 1}", outputs=path) for n, path in enumerate(folders)]
     for process, path in zip(started, folders, strict=True):

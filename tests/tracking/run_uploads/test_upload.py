@@ -1,4 +1,4 @@
-"""`deliver` is idempotent: after any interruption, nothing is duplicated or lost."""
+"""`upload_run` is idempotent: after any interruption, nothing is duplicated or lost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from lenet_exp.files import write_json
 from lenet_exp.folders.checkpoints import write_history
 from lenet_exp.folders.records import Outcome, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.delivery import deliver as delivery
-from lenet_exp.tracking.delivery.deliver import deliver
+from lenet_exp.tracking.models.exporter import export_model
+from lenet_exp.tracking.run_uploads import upload as uploading
+from lenet_exp.tracking.run_uploads.upload import RunUpload, upload_run
 from lenet_exp.tracking.stores.store import Store
 from tests.tools.stores import client, everything, files, models, points, runs
 
@@ -35,6 +36,11 @@ def put_back(folder: RunFolder, whole: dict[str, str]) -> None:
     (folder.path / "job.json").unlink(missing_ok=True)
 
 
+def upload(folder: RunFolder, store: Store, *, model: bool = False) -> str:
+    """Upload the run, and return its MLflow run ID."""
+    return upload_run(folder, store, RunUpload(export=export_model if model else None))
+
+
 def restart(store: Store) -> Store:
     """Return the store as another process opens it."""
     return replace(store, seen=set())
@@ -42,19 +48,19 @@ def restart(store: Store) -> Store:
 
 @pytest.mark.parametrize("notes", ["with delivered.json", "without"])
 def test_repeated_upload_changes_nothing(folder, store, ready, notes):
-    run_id = deliver(folder, store)
+    run_id = upload(folder, store, model=True)
     before = everything(client(ready))
     if notes == "without":
         (folder.path / "delivered.json").unlink()
-    assert deliver(folder, store) == run_id
+    assert upload(folder, store, model=True) == run_id
     assert everything(client(ready)) == before
     assert len(runs(client(ready))) == 1
     assert len(models(client(ready))) == 1
 
 
 def test_crash_after_creation_of_mlflow_run_creates_no_duplicate(folder, store, ready):
-    created = delivery._create_run(folder, folder.begun(), store)  # then SIGKILL
-    assert deliver(folder, store, model=False) == created
+    created = uploading._create_run(folder, folder.begun(), store, None)  # then SIGKILL
+    assert upload(folder, store) == created
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer"] == "adam"
@@ -64,15 +70,15 @@ def test_crash_after_creation_of_mlflow_run_creates_no_duplicate(folder, store, 
 def test_crash_between_points_and_delivered_json_creates_no_duplicates(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
-    run_id = deliver(folder, store, model=False)
+    run_id = upload(folder, store)
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     assert files(client(ready), run_id) == {"config.yaml"}
     noted = (folder.path / "delivered.json").read_text()
     put_back(folder, whole)
-    deliver(folder, store, model=False)
+    upload(folder, store)
     before = everything(client(ready))
     (folder.path / "delivered.json").write_text(noted)  # as before the upload of epochs 2 and 3
-    assert deliver(folder, store, model=False) == run_id
+    assert upload(folder, store) == run_id
     assert everything(client(ready)) == before
     assert [step for step, _, _ in points(client(ready), run_id)["val_loss"]] == [1, 2, 3]
 
@@ -81,8 +87,8 @@ def test_partial_model_upload_is_completed(folder, store, ready, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store.client, "log_model_artifacts", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            deliver(folder, store)
-    deliver(folder, store)
+            upload(folder, store, model=True)
+    upload(folder, store, model=True)
     (model,) = models(client(ready))
     (run,) = runs(client(ready))
     assert str(model.status) == "READY"
@@ -95,18 +101,18 @@ def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     cut(folder, 1)
     ended_ms = record.created_ms + 1
     folder.finish(replace(record, outcome=Outcome.killed, reason="SIGINT", epochs=1, ended_ms=ended_ms))
-    run_id = deliver(folder, store)
+    run_id = upload(folder, store, model=True)
     killed = client(ready).get_run(run_id)
     assert (killed.info.status, killed.info.end_time) == ("KILLED", ended_ms)
     assert (killed.data.tags["outcome"], killed.data.tags["reason"]) == ("killed", "SIGINT")
     assert set(points(client(ready), run_id)) & {"best_val_accuracy", "best_epoch"} == set()
     assert models(client(ready)) == []
     folder.resume()
-    assert deliver(folder, store) == run_id
+    assert upload(folder, store, model=True) == run_id
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     put_back(folder, whole)
     folder.finish(replace(record, resumed=1))
-    assert deliver(folder, restart(store)) == run_id
+    assert upload(folder, restart(store), model=True) == run_id
     (run,) = runs(client(ready))
     assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)
     assert [run.data.tags[name] for name in ("outcome", "reason", "resumed")] == ["finished", "", "1"]
@@ -119,11 +125,14 @@ def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
 def test_run_that_starts_over_closes_old_mlflow_run_and_gets_new(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
-    before, begun = deliver(folder, store), folder.begun()
+    before, begun = upload(folder, store, model=True), folder.begun()
     folder.start(replace(begun, created_ms=begun.created_ms + 1))
-    after = deliver(folder, store)
+    after = upload(folder, store, model=True)
     states = {run.info.run_id: (run.info.status, run.data.tags.get("outcome")) for run in runs(client(ready))}
     assert states == {before: ("KILLED", "killed"), after: ("RUNNING", None)}
     put_back(folder, whole)
-    assert deliver(folder, store, model=False) == after
+    folder.finish(replace(folder.record(), created_ms=begun.created_ms + 1))
+    assert upload(folder, store) == after
     assert [step for step, _, _ in points(client(ready), after)["val_loss"]] == [1, 2, 3]
+    (entry,) = folder.delivered().mlflow_runs
+    assert (entry.run_id, entry.abandoned) == (after, [before])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from functools import partial
 
 import pytest
 
-from lenet_exp.sweeps import repair
+from lenet_exp import processes
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import champions, client, content, differences, models, runs
+from tests.tools.warm import start_module
 from tests.tracking.stores.test_store import counts
 
 pytestmark = pytest.mark.slow(seconds=4)
 
-LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "seed=1,2")
+TRACKING = ("tracking.plots=false", "tracking.models=all")
+LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", *TRACKING, "seed=1,2")
 
 
 def synced(main, *arguments):
@@ -76,7 +79,8 @@ def test_sync_again_adds_everything_that_older_backup_lacks(main, trained):
 def test_sync_uploads_report_that_failed_at_end_of_sweep(main, ready, monkeypatch):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
     with monkeypatch.context() as patch:
-        patch.setattr(repair, "report_sweep", lambda store, **options: 1 / 0)
+        fail = partial(start_module, "tests.tools.failing_report")
+        patch.setattr(processes, "start_module", lambda module: fail())
         done = main(*LINE)
     assert (done.returncode, counts(done.stderr.splitlines()[-1])) == (0, [1])
     (parent,) = runs(client(ready), "sweep")

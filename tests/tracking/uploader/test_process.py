@@ -28,7 +28,7 @@ def uploader_of(process: subprocess.Popen[str]) -> int:
         for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
             for pid in children.read_text().split():
                 with contextlib.suppress(OSError):  # another child, which has ended
-                    if b"lenet_exp.tracking.delivery.own_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    if b"lenet_exp.tracking.uploader.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
                         return int(pid)
         return None
 
@@ -105,7 +105,7 @@ def test_unreachable_store_gives_one_warning_and_run_finishes(outputs):
 def test_uploading_process_starts_without_torch():
     """The uploading process imports mlflow while the run's process imports torch."""
     code = (
-        "import sys, lenet_exp.reports.terminal.progress, lenet_exp.tracking.delivery.own_process\n"
+        "import sys, lenet_exp.reports.terminal.progress, lenet_exp.tracking.uploader.process\n"
         "print([name for name in ('torch', 'mlflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

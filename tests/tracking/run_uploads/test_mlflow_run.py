@@ -19,7 +19,7 @@ from lenet_exp.folders.records import Record, record_from_json, record_to_json
 from lenet_exp.folders.sweep_plan import SearchPlan, SweepPlan
 from lenet_exp.machine import git_state, host, versions
 from lenet_exp.runs.jobs import freeze_jobs
-from lenet_exp.tracking.delivery.class_accuracy import class_points, metric_names
+from lenet_exp.tracking.run_uploads.class_accuracy import class_points, metric_names
 from lenet_exp.tracking.sweep_runs.parent import swept_params
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.configs import compose

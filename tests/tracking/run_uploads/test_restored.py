@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from functools import partial
 
 import pytest
 
-from lenet_exp.tracking.delivery import deliver as delivery
 from tests.tools.stores import client, everything, runs
-from tests.tracking.delivery.test_deliver import contents, cut, put_back, restart
-
-deliver = partial(delivery.deliver, model=False)
+from tests.tracking.run_uploads.test_upload import contents, cut, put_back, restart, upload
 
 
 @pytest.fixture
 def restored(folder, store):
     """Delete the MLflow run, upload a replacement, restore the deleted run, and return both run IDs."""
-    first = deliver(folder, store)
+    first = upload(folder, store)
     store.client.delete_run(first)
-    second = deliver(folder, restart(store))
+    second = upload(folder, restart(store))
     assert second != first
     store.client.restore_run(first)
     return first, second
@@ -30,26 +26,26 @@ def test_restored_mlflow_run_is_marked_as_replaced(folder, store, ready, restore
     first, second = restored
     assert len(runs(client(ready))) == 2
     store.client.update_run(first, status="RUNNING")  # as if it had been deleted while it trained
-    assert deliver(folder, restart(store)) == second
+    assert upload(folder, restart(store)) == second
     assert [run.info.run_id for run in runs(client(ready))] == [second]
     (old,) = runs(client(ready), "replaced")
     assert (old.info.run_id, old.info.status, old.data.tags["replaced_by"]) == (first, "KILLED", second)
-    assert deliver(folder, restart(store)) == second
+    assert upload(folder, restart(store)) == second
 
 
 def test_epochs_missing_in_backup_are_uploaded_again(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
-    run_id = deliver(folder, store)
+    run_id = upload(folder, store)
     with closing(sqlite3.connect(ready / "mlflow.db")) as database, closing(sqlite3.connect(":memory:")) as backup:
         database.backup(backup)
         put_back(folder, whole)
-        deliver(folder, store)
+        upload(folder, store)
         before = everything(client(ready))
         backup.backup(database)
     assert everything(client(ready)) != before
-    assert deliver(folder, restart(store)) == run_id  # which does not notice what is missing
+    assert upload(folder, restart(store)) == run_id  # which does not notice what is missing
     assert everything(client(ready)) != before
     folder.forget_upload(store.name)
-    assert deliver(folder, restart(store)) == run_id
+    assert upload(folder, restart(store)) == run_id
     assert everything(client(ready)) == before

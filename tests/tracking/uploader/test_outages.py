@@ -18,12 +18,16 @@ import pytest
 from mlflow import MlflowClient
 
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.models.exporter import export_model
+from lenet_exp.tracking.run_uploads.upload import RunUpload
+from lenet_exp.tracking.stores.connection import StoreConnection
+from lenet_exp.tracking.stores.time_limit import CallLimit
+from lenet_exp.tracking.sweep_runs.upload import send_run
 from tests.tools.commands import SMALL, end, free_port, start, succeeded
 from tests.tools.configs import compose
 from tests.tools.stores import champions, content, differences, points, runs
 from tests.tools.until import until
-from tests.tracking.delivery.test_deliver import contents, cut, put_back
+from tests.tracking.run_uploads.test_upload import contents, cut, put_back
 
 pytestmark = pytest.mark.slow(seconds=7)
 
@@ -92,15 +96,16 @@ def test_hanging_store_delays_no_epoch_and_end_uploads_the_rest(outputs, server,
     assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
 
 
-def test_run_with_slow_store_ends_soon_and_sync_uploads_the_rest(main, outputs, server, proxy):
+def test_interrupted_uploads_to_slow_store_are_completed_by_sync(main, outputs, server, proxy):
     line = (*SMALL, "num_epoch=3", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=slow")
     proxy.set("slow")
     process = start(*line, outputs=outputs)
-    next(text for text in process.stderr if text.startswith("epoch 3/"))
-    trained = time.monotonic()
+    next(text for text in process.stdout if text.startswith("run folder"))
+    process.send_signal(signal.SIGINT)
+    interrupted = time.monotonic()
     done = end(process)
-    assert time.monotonic() - trained < 10
-    assert (done.returncode, "lenet-sync" in done.stderr) == (0, True), done.stderr
+    assert time.monotonic() - interrupted < 10
+    assert (done.returncode, "lenet-sync run=" in done.stderr) == (130, True), done.stderr
     proxy.set("pass")
     assert main(program="sync").returncode == 0
     (run,) = runs(MlflowClient(server[1]), experiment="slow")
@@ -139,7 +144,7 @@ def test_random_faults_leave_undisturbed_content(main, outputs, server, proxy, u
     copied(database, backups[0])
     with monkeypatch.context() as patch:
         patch.setenv(*HASTY)
-        delivery = StoreDelivery(tracking, in_sweep=True)
+        connection = StoreConnection(tracking, outputs, CallLimit())
         for _ in range(10):
             step = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
             if step == "deliver":
@@ -148,9 +153,10 @@ def test_random_faults_leave_undisturbed_content(main, outputs, server, proxy, u
                 epochs = draw.randint(0, 3)
                 if epochs < 3:
                     cut(folder, epochs)
-                delivery.send(folder, model=epochs == 3 and draw.random() < 0.3, last=True)
+                export = export_model if epochs == 3 and draw.random() < 0.3 else None
+                send_run(connection, folder, RunUpload(export=export), last=True)
             elif step == "restart":
-                delivery = StoreDelivery(tracking, in_sweep=True)
+                connection = StoreConnection(tracking, outputs, CallLimit())
             elif step == "back up":
                 backups.append(tmp_path / f"{len(backups)}.db")
                 copied(database, backups[-1])

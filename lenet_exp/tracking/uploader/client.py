@@ -1,0 +1,142 @@
+"""Starts the uploading process of this Python process, and exchanges messages with it.
+
+This module imports little, so that the uploading process starts early. One uploading process serves all calls of a
+Python process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import subprocess
+import threading
+import time
+
+from lenet_exp import processes
+from lenet_exp.stopping import raise_discarded
+from lenet_exp.tracking.uploader.protocol import Answer, AnswerKind, Request, RequestKind, from_line, to_line
+
+STUCK_SECONDS = 16.0  # a call to a store that takes longer than this cannot be interrupted
+SILENT_SECONDS = 30.0  # an uploading process that sends nothing for this long hangs
+CLOSE_SECONDS = 10.0  # maximum time for the uploading process to finish the upload in progress
+TICK_SECONDS = 0.1
+
+log = logging.getLogger("lenet_exp")
+
+
+class Uploader:
+    """The uploading process, as the training process sees it."""
+
+    def __init__(self) -> None:
+        self.environment = mlflow_environment()
+        self.pid = os.getpid()
+        self.started = time.monotonic()
+        self.has_warned = False
+        self._process: subprocess.Popen[bytes] = processes.start_module("lenet_exp.tracking.uploader.process")
+        self._answers: dict[str, queue.Queue[Answer]] = {}  # keyed by the path of the run or sweep
+        self._is_lost = threading.Event()
+        self._last_message = self.started
+        self._has_begun = False
+        self._call_seconds = 0.0
+        threading.Thread(target=self._read, name="uploader", daemon=True).start()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the uploading process has exited."""
+        return self._is_lost.is_set()
+
+    def send(self, request: Request) -> None:
+        """Send a request to the uploading process, if it still exists."""
+        if request.kind is RequestKind.follow:
+            self._answers[request.path] = queue.Queue()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(to_line(request))
+            self._process.stdin.flush()
+
+    def answer(self, path: str, deadline: float) -> Answer | None:
+        """Return the next answer about a run or a sweep, or None if there is none before a deadline (`time.monotonic`),
+        the process has exited, or it hangs."""
+        while True:
+            raise_discarded()
+            try:
+                return self._answers[path].get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                if self.is_lost or self.hangs() or time.monotonic() > deadline:
+                    return None
+
+    def hangs(self) -> bool:
+        """Return whether the process is in a call to a store that never ends, or sends no messages any more."""
+        silent = time.monotonic() - self._last_message
+        return self._call_seconds > STUCK_SECONDS or silent > SILENT_SECONDS
+
+    def warn_if_lost(self) -> None:
+        """Warn once if the process has exited on its own."""
+        if self.is_lost and not self.has_warned:
+            self.has_warned = True
+            status = self._process.wait()
+            log.warning("the upload process exited (status %d); run lenet-sync to upload the rest", status)
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """End the process: let it finish the upload in progress for some seconds, and kill it then."""
+        self.has_warned = True
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        if not self._has_begun:  # it still imports mlflow
+            seconds = 0.0
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self) -> None:
+        """Read the messages of the process until it exits. Runs in a thread."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._last_message = time.monotonic()
+            answer = from_line(Answer, line)
+            if answer.kind is AnswerKind.alive:
+                self._call_seconds = answer.seconds
+                continue
+            self._has_begun = True
+            if answer.kind is AnswerKind.log:
+                log.log(answer.level, "%s", answer.text)
+            elif answer.path in self._answers:
+                self._answers[answer.path].put(answer)
+        self._is_lost.set()
+
+
+_current: Uploader | None = None  # the uploading process of this Python process
+
+
+def start_uploader() -> Uploader:
+    """Return the uploading process of this Python process. It is started if there is none yet.
+
+    Call this function early, so that the process imports mlflow while this one imports torch.
+    """
+    global _current
+    usable = _current is not None and not _current.is_lost and _current.pid == os.getpid()
+    if _current is None or not usable or _current.environment != mlflow_environment():
+        if _current is not None and _current.pid == os.getpid():
+            _current.close()
+        _current = Uploader()
+    return _current
+
+
+@atexit.register
+def close_uploader(seconds: float = CLOSE_SECONDS) -> None:
+    """End the uploading process of this Python process, if there is one; see `Uploader.close`."""
+    global _current
+    if _current is not None and _current.pid == os.getpid():
+        _current.close(seconds)
+    _current = None
+
+
+def mlflow_environment() -> dict[str, str]:
+    """Return the environment variables for MLflow, which contain passwords."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}

@@ -1,0 +1,206 @@
+"""Follows run and sweep folders while other processes train, and uploads what has changed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Protocol
+
+from lenet_exp.config.schema import LoggedModels
+from lenet_exp.errors import DamagedError
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_progress import SweepMonitor
+from lenet_exp.tracking.models.exporter import Export
+from lenet_exp.tracking.run_uploads.remaining import UploadCount, remaining_uploads
+from lenet_exp.tracking.run_uploads.upload import RunUpload, passed_over_run
+from lenet_exp.tracking.stores.connection import StoreConnection
+from lenet_exp.tracking.sweep_runs.upload import Show, SweepUpload, log, send_run
+
+LIVE_SECONDS = 4.0  # minimum time between two uploads of a run that is being trained
+MOST_CHECKED = 100  # maximum number of jobs to check in one look
+DESCRIBED_SECONDS = 30.0  # time between two descriptions of a sweep's progress
+
+
+class Follower(Protocol):
+    """Uploads of one run or sweep."""
+
+    def look(self) -> bool:
+        """Upload one thing that has changed, if any, and return whether something was uploaded."""
+
+    def complete(self, show: Show) -> UploadCount:
+        """Upload everything that the store lacks, after training, and return what is still missing."""
+
+
+class RunFollower:
+    """Uploads of a run that does not belong to a sweep.
+
+    Args:
+        folder: folder of the run.
+        connection: connection to the store.
+        export: function that exports a run's best model.
+        user: user who trains the run; None if there is no such user.
+        models: value of `tracking.models`.
+        parent: MLflow run ID of a sweep that contains the run; None if no sweep does.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        connection: StoreConnection,
+        export: Export,
+        user: str | None,
+        *,
+        models: LoggedModels,
+        parent: str | None = None,
+    ) -> None:
+        self._folder = folder
+        self._connection = connection
+        self._wants_model = models is not LoggedModels.none
+        self._live = RunUpload(parent=parent, user=user)
+        self._final = RunUpload(parent=parent, user=user, export=export if self._wants_model else None)
+        self._parent = parent
+        self._stamp = ""
+        self._not_before = 0.0
+
+    def look(self) -> bool:
+        """Upload the last checkpoint, if there is a new one and the previous upload is not too recent."""
+        if time.monotonic() < self._not_before:
+            return False
+        stamp = run_stamp(self._folder.path)
+        if stamp == self._stamp or self._folder.begun() is None:
+            return False
+        self._stamp = stamp
+        send_run(self._connection, self._folder, self._live)
+        self._not_before = time.monotonic() + LIVE_SECONDS
+        return True
+
+    def complete(self, show: Show) -> UploadCount:
+        """Upload everything that the store lacks, and return what is still missing."""
+        show(0, 1)
+        if self._folder.begun() is not None:
+            sent = send_run(self._connection, self._folder, self._final, last=True)
+            if sent is not None:
+                self._warn_passed_over()
+        return remaining_uploads(self._folder, self._connection.name, model=self._wants_model, parent=self._parent)
+
+    def _warn_passed_over(self) -> None:
+        line = self._connection.attempt(str(self._folder.path), lambda store: passed_over_run(self._folder, store))
+        if line:
+            log.warning("%s", line)
+
+
+class SweepFollower:
+    """Uploads of a sweep: its own MLflow run, and its runs, both while they train and when they have ended.
+
+    Args:
+        sweep: folder of the sweep, which may not exist yet.
+        upload: upload of the sweep to the store.
+    """
+
+    def __init__(self, sweep: SweepFolder, upload: SweepUpload) -> None:
+        self._sweep = sweep
+        self._upload = upload
+        self._start = 0  # the start of the sweep that is followed
+        self._monitor: SweepMonitor | None = None
+        self._jobs: list[Job] = []
+        self._ended: set[int] = set()  # numbers of the ended jobs whose runs were uploaded
+        self._checked = 0  # number of the first job that may have been trained before this start and is not uploaded
+        self._stamps: dict[int, str] = {}  # state of the run of each job at its last upload
+        self._not_before: dict[int, float] = {}
+        self._described_at = time.monotonic()
+
+    def look(self) -> bool:
+        """Upload one thing that has changed: how the sweep goes, the last checkpoint of a run, or a run that ended."""
+        plan = self._sweep.kept_plan() if (self._sweep.path / "sweep.json").exists() else None
+        if plan is None or plan.outcome is not Outcome.running:  # it has not started yet, or `complete` follows
+            return False
+        if plan.starts != self._start:
+            self._begin(plan.starts)
+            return True
+        if time.monotonic() - self._described_at > DESCRIBED_SECONDS and self._monitor is not None:
+            self._described_at = time.monotonic()
+            self._upload.describe(self._monitor.progress())
+            return True
+        return self._upload_active() or self._upload_ended() or self._upload_earlier()
+
+    def complete(self, show: Show) -> UploadCount:
+        """Upload everything that the store lacks, and return what is still missing."""
+        if not (self._sweep.path / "sweep.json").exists():
+            return UploadCount()
+        return self._upload.complete(show)
+
+    def _begin(self, start: int) -> None:
+        """Show a new start of the sweep in its MLflow run."""
+        self._start = start
+        self._jobs = self._sweep.jobs()
+        self._monitor = SweepMonitor(self._sweep, self._jobs, owners=False)
+        self._ended.clear()
+        self._stamps.clear()
+        self._checked = 0
+        self._upload.open()
+
+    def _upload_active(self) -> bool:
+        """Upload the last checkpoint of the running job whose last upload is the longest ago."""
+        now = time.monotonic()
+        due = [number for number in self._sweep.active() if self._not_before.get(number, 0.0) <= now]
+        for number in sorted(due, key=lambda number: self._not_before.get(number, 0.0)):
+            job = self._job(number)
+            if job is not None and self._upload_changed(number, job.folder):
+                return True
+        return False
+
+    def _upload_changed(self, number: int, folder: RunFolder) -> bool:
+        stamp = run_stamp(folder.path)
+        if stamp == self._stamps.get(number, "") or folder.begun() is None:
+            return False
+        self._stamps[number] = stamp
+        self._upload.run(folder)
+        self._not_before[number] = time.monotonic() + LIVE_SECONDS
+        return True
+
+    def _upload_ended(self) -> bool:
+        for number in self._sweep.ended():
+            if number in self._ended:
+                continue
+            job = self._job(number)
+            if job is None:
+                continue
+            self._ended.add(number)
+            if job.folder.record() is not None:
+                self._upload.run(job.folder)
+                return True
+        return False
+
+    def _upload_earlier(self) -> bool:
+        """Upload a run that was trained before this start of the sweep, so that MLflow nests it under the sweep."""
+        for job in self._jobs[self._checked : self._checked + MOST_CHECKED]:
+            self._checked += 1
+            if job.folder.record() is not None and job.number not in self._ended:
+                self._ended.add(job.number)
+                self._upload.run(job.folder)
+                return True
+        return False
+
+    def _job(self, number: int) -> Job | None:
+        """Return a job by its number; None if it is not in the sweep folder yet."""
+        if number >= len(self._jobs):
+            try:
+                self._jobs[:] = self._sweep.jobs()
+            except DamagedError:
+                return None
+        return self._jobs[number] if number < len(self._jobs) else None
+
+
+def run_stamp(folder: Path) -> str:
+    """Return a text that changes with each checkpoint and with the end of a run."""
+    stamps = []
+    for name in ("job.json", "history.json", "record.json"):
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            continue
+        stamps.append(f"{name} {status.st_ino} {status.st_mtime_ns}")
+    return "; ".join(stamps)

@@ -1,0 +1,260 @@
+"""The uploading process of a Python process that trains. It is the only one of them that imports mlflow.
+
+    training process: client.Uploader                     uploading process: main
+        stdin   Request   -->                                 reads run and sweep folders   -->   MLflow
+        stdout  Answer    <--                                 writes delivered.json
+
+The uploading process has a session of its own and ignores signals. When its stdin ends or its parent dies, it finishes
+the upload in progress and exits within 10 s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+from lenet_exp.config.schema import LoggedModels, StoreAddress
+from lenet_exp.errors import UserError, first_line
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_progress import UPLOAD_SHARE
+from lenet_exp.machine import cpu_count
+from lenet_exp.stopping import limit_gc
+from lenet_exp.tracking.models.exporter import ModelExporter
+from lenet_exp.tracking.stores.connection import StoreConnection
+from lenet_exp.tracking.stores.store import REQUEST_SECONDS, import_mlflow, request_seconds
+from lenet_exp.tracking.stores.time_limit import CALL_SECONDS, CallLimit
+from lenet_exp.tracking.sweep_runs.upload import SweepUpload
+from lenet_exp.tracking.uploader.follow import Follower, RunFollower, SweepFollower
+from lenet_exp.tracking.uploader.protocol import (
+    Answer,
+    AnswerKind,
+    FolderKind,
+    FolderToFollow,
+    Request,
+    RequestKind,
+    from_line,
+    to_line,
+)
+
+EXIT_SECONDS = 10.0  # maximum time from the end of stdin until the process exits
+WAITED_CALL_SECONDS = 8.0  # maximum duration of a call while the command waits for its end
+LOOK_SECONDS = 0.3  # time between two looks at the folders if nothing has changed
+WATCH_SECONDS = 1.0  # time between two messages about the call in progress
+
+log = logging.getLogger("lenet_exp")
+
+
+class CommandEnded(Exception):
+    """Raised between two uploads if the training process no longer waits for them."""
+
+
+class Connection:
+    """The connection to the training process, through stdin and stdout."""
+
+    def __init__(self) -> None:
+        self._answers = os.dup(1)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)  # a library that prints must not disturb the messages
+        self._lock = threading.Lock()
+        self.requests: queue.Queue[Request] = queue.Queue()
+        self.patience = 1.0  # factor by which the user's time limit for MLflow's requests exceeds the default
+        self.has_ended = threading.Event()
+
+    def send(self, answer: Answer) -> None:
+        """Send an answer to the training process, if it still exists."""
+        line = to_line(answer)
+        with self._lock:
+            try:
+                while line:
+                    line = line[os.write(self._answers, line) :]
+            except OSError:
+                self.has_ended.set()
+
+    def read(self, limit: CallLimit) -> None:
+        """Read requests until stdin ends or the parent dies. Runs in a thread.
+
+        Args:
+            limit: time limit of calls, which is shortened when the command waits for the uploads.
+        """
+        parent = os.getppid()
+        rest = b""
+        while os.getppid() == parent:
+            self.send(Answer(AnswerKind.alive, seconds=limit.elapsed()))
+            if not select.select([0], [], [], WATCH_SECONDS)[0]:
+                continue
+            chunk = os.read(0, 1 << 16)
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                request = from_line(Request, line)
+                if request.kind is RequestKind.complete:
+                    limit.shorten(WAITED_CALL_SECONDS * self.patience)
+                self.requests.put(request)
+        self.has_ended.set()
+        time.sleep(EXIT_SECONDS)
+        os._exit(0)
+
+
+class ConnectionHandler(logging.Handler):
+    """A log handler that sends log lines to the training process."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(logging.INFO)
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a log record."""
+        self._connection.send(Answer(AnswerKind.log, text=record.getMessage(), level=record.levelno))
+
+
+class UploadProcess:
+    """The work of the uploading process.
+
+    Args:
+        connection: connection to the training process.
+        limit: time limit of calls to stores.
+    """
+
+    def __init__(self, connection: Connection, limit: CallLimit) -> None:
+        self._connection = connection
+        self._limit = limit
+        self._exporter = ModelExporter()
+        self._stores: dict[tuple[str | None, str, str], StoreConnection] = {}
+        self._followers: dict[str, Follower] = {}
+        self._rests = True
+
+    def run(self) -> None:
+        """Upload what the training process requests, until its messages end."""
+        pause = 0.0
+        while not self._connection.has_ended.is_set():
+            try:
+                request = self._connection.requests.get(timeout=max(pause, 0.01))
+            except queue.Empty:
+                pause = self._look()
+                continue
+            self._handle(request)
+        self._exporter.close()
+
+    def _handle(self, request: Request) -> None:
+        if request.follow is not None:
+            self._follow(request.path, request.follow)
+        elif request.kind is RequestKind.complete:
+            self._complete(request.path)
+        else:
+            self._followers.pop(request.path, None)
+
+    def _follow(self, path: str, what: FolderToFollow) -> None:
+        """Open the store of a run or sweep, and follow its folder."""
+        error = ""
+        try:
+            store = self._store(what)
+            self._followers[path] = self._follower(Path(path), what, store)
+            self._rests = what.rests
+        except UserError as e:
+            error = str(e)
+        self._connection.send(Answer(AnswerKind.opened, path, text=error))
+
+    def _store(self, what: FolderToFollow) -> StoreConnection:
+        """Return the connection to the store of a run or sweep, which is opened if it is not open yet.
+
+        Raises:
+            StoreError: the store responds but cannot be used.
+        """
+        key = (what.uri, what.experiment, what.outputs)
+        if key not in self._stores:
+            address = StoreAddress(uri=what.uri, experiment=what.experiment)
+            store = StoreConnection(address, Path(what.outputs), self._limit)
+            store.open()
+            self._stores[key] = store
+        return self._stores[key]
+
+    def _follower(self, path: Path, what: FolderToFollow, store: StoreConnection) -> Follower:
+        export = self._exporter.export
+        if what.kind is FolderKind.sweep:
+            sweep = SweepFolder(path)
+            return SweepFollower(sweep, SweepUpload(sweep, store, export, what.user))
+        models = LoggedModels(what.models)
+        return RunFollower(RunFolder(path), store, export, what.user, models=models)
+
+    def _look(self) -> float:
+        """Upload one thing that has changed, and return the seconds to rest after it.
+
+        The process rests so that it takes at most a small share of the machine's time from training.
+        """
+        for follower in self._followers.values():
+            start = time.process_time()
+            try:
+                has_uploaded = follower.look()
+            except Exception:  # a folder that is being written, moved, or removed; `complete` tries again
+                log.debug("following", exc_info=True)
+                has_uploaded = False
+            if has_uploaded:
+                busy = time.process_time() - start
+                share = max(0.0, 1 / (UPLOAD_SHARE * cpu_count()) - 1)  # ratio of a pause to the upload before it
+                return share * busy if self._rests else 0.0
+        return LOOK_SECONDS
+
+    def _show(self, path: str, done: int, of: int) -> None:
+        """Report how many runs have been uploaded.
+
+        Raises:
+            CommandEnded: the command has ended, so nothing more is uploaded.
+        """
+        if self._connection.has_ended.is_set():
+            raise CommandEnded
+        self._connection.send(Answer(AnswerKind.progress, path, done=done, of=of))
+
+    def _complete(self, path: str) -> None:
+        """Upload everything of a run or sweep that its store lacks, and report what is missing."""
+        follower = self._followers.pop(path, None)
+        left: list[int] | None = None
+        if follower is not None:
+            try:
+                count = follower.complete(partial(self._show, path))
+                left = [count.runs, count.models, count.sweeps]
+            except CommandEnded:
+                return
+            except Exception as e:  # the folder was moved or removed, or is corrupt
+                log.debug("completing", exc_info=True)
+                log.warning("%s: cannot be uploaded (%s)", path, e)
+        self._limit.seconds = CALL_SECONDS * self._connection.patience
+        self._connection.send(Answer(AnswerKind.completed, path, left=left))
+
+
+def main() -> None:
+    """Run the uploading process."""
+    limit_gc()
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, signal.SIG_IGN)  # the training process handles them
+    connection = Connection()
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    log.addHandler(ConnectionHandler(connection))
+    limit = CallLimit()
+    threading.Thread(target=connection.read, args=(limit,), name="requests", daemon=True).start()
+    import_mlflow()
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    connection.patience = max(1.0, request_seconds() / REQUEST_SECONDS)
+    limit.seconds = CALL_SECONDS * connection.patience
+    status = 0
+    try:
+        UploadProcess(connection, limit).run()
+    except Exception as e:
+        log.warning("the upload process failed: %s: %s", type(e).__name__, first_line(e))
+        status = 1
+    finally:
+        os._exit(status)  # do not wait for a store that hangs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The states of `StoreConnection`: when a process uses its store and when it skips it."""
+
+from __future__ import annotations
+
+import pytest
+
+from lenet_exp.config.schema import Tracking
+from lenet_exp.tracking.stores import connection
+from lenet_exp.tracking.stores.connection import AWAY_SECONDS, WAITED_SECONDS, StoreConnection
+from lenet_exp.tracking.stores.store import StoreUnavailable
+from lenet_exp.tracking.stores.time_limit import CallLimit
+
+
+class World:
+    """A simulated clock, a store that may be unreachable, and the number of attempts."""
+
+    def __init__(self) -> None:
+        self.now, self.away, self.tried, self.opened = 1000.0, None, 0, 0
+
+    def open_store(self, *_: object, **__: object) -> object:
+        if self.away is not None:
+            raise StoreUnavailable(self.away)
+        self.opened += 1
+        return object()
+
+    def asks(self, connected: StoreConnection, *, last: bool, error: Exception | None = None) -> bool:
+        """Return whether the connection used the store."""
+        before = self.tried
+
+        def action(store: object) -> bool:
+            self.tried += 1
+            if error is not None:
+                raise error
+            return True
+
+        connected.attempt("this", action, last=last)
+        return self.tried > before
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(connection, "open_store", world.open_store)
+    monkeypatch.setattr(connection.time, "monotonic", lambda: world.now)
+    return world
+
+
+def warnings(caplog) -> int:
+    return sum(record.levelname == "WARNING" for record in caplog.records)
+
+
+def fails(world, connected, words):
+    world.away = words
+    world.asks(connected, last=True, error=OSError(words))
+    world.away = None
+
+
+def test_failing_store_gets_only_last_uploads_and_one_warning(world, tmp_path, caplog):
+    connected = StoreConnection(Tracking(), tmp_path, CallLimit())
+    for _ in range(2):
+        fails(world, connected, "Connection refused")
+        assert not world.asks(connected, last=False)
+        world.now += AWAY_SECONDS
+    fails(world, connected, "Connection refused")
+    assert world.asks(connected, last=True)
+    assert world.asks(connected, last=False)  # the store has answered
+    assert warnings(caplog) == 1
+
+
+@pytest.mark.parametrize("words", ["Read timed out", "database is locked"])
+def test_store_that_timed_out_is_skipped_even_for_last_uploads(world, tmp_path, words):
+    connected = StoreConnection(Tracking(), tmp_path, CallLimit())
+    fails(world, connected, words)
+    assert not world.asks(connected, last=True)
+    world.now += WAITED_SECONDS
+    assert not world.asks(connected, last=False)
+    assert world.asks(connected, last=True)
+
+
+def test_error_of_one_run_affects_only_that_run_and_warns_once(world, tmp_path, caplog):
+    connected = StoreConnection(Tracking(), tmp_path, CallLimit())
+    for _ in range(2):
+        assert world.asks(connected, last=False, error=ValueError("too long"))
+    assert warnings(caplog) == 1
+    assert world.asks(connected, last=False)
