@@ -62,17 +62,20 @@ def train(
     Raises:
         UserError: the configuration is invalid, or the data or the store cannot be used.
     """
-    from lenet_exp.folders.run_folder import RunFolder
-    from lenet_exp.reports.terminal.progress import log_to_notebook
-    from lenet_exp.runs.run import prepare_alone, run_alone
-    from lenet_exp.tracking.uploader.uploads import Followed, uploads
-
     if isinstance(config, Config | dict) and not (images is None and labels is None):
         raise ConfigError("images, labels: require overrides, such as ['num_epoch=10'], instead of a configuration")
     if isinstance(config, dict):
         config = composing.typed(config)
     elif not isinstance(config, Config):
         config = composing.compose(_listed(config, images, labels))
+    from lenet_exp.tracking.uploader.client import start_uploader
+
+    start_uploader()  # it imports mlflow while this process imports torch
+    from lenet_exp.folders.run_folder import RunFolder
+    from lenet_exp.reports.terminal.progress import log_to_notebook
+    from lenet_exp.runs.run import prepare_alone, run_alone
+    from lenet_exp.tracking.uploader.uploads import Followed, uploads
+
     told: set[int] = set()
 
     def prune(result: EpochResult) -> bool:

@@ -9,10 +9,10 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from lenet_exp.files import remove_temporary_files, write_json
 from lenet_exp.folders.damage import read_or_none
@@ -63,26 +63,46 @@ class DeliveredRun(Stored):
     abandoned: list[str] = field(default_factory=list)
 
 
+class Entry(Protocol):
+    """The part of an entry that is the same for runs and sweeps."""
+
+    @property
+    def store(self) -> str:
+        """The name of the store."""
+
+    @property
+    def run_id(self) -> str:
+        """The ID of the MLflow run."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Entries(Generic[E]):
+    """The entries of a delivered.json, one for each store."""
+
+    mlflow_runs: list[E]
+
+    def run_in(self, store: str) -> E | None:
+        """Return the entry for a store, or None if there is no such entry."""
+        return next((entry for entry in self.mlflow_runs if entry.store == store), None)
+
+    def run_id(self, store: str) -> str | None:
+        """Return the ID of the MLflow run in a store, or None if the store has received nothing."""
+        entry = self.run_in(store)
+        return entry.run_id if entry is not None else None
+
+    def other_runs(self, store: str) -> list[E]:
+        """Return the entries for all other stores."""
+        return [entry for entry in self.mlflow_runs if entry.store != store]
+
+
 @dataclass(frozen=True)
-class Delivered(Stored):
+class Delivered(Entries[DeliveredRun], Stored):
     """The content of delivered.json in a run folder: one entry for each store that has received
     a part of the run."""
 
     mlflow_runs: list[DeliveredRun] = field(default_factory=list)
-
-    def run_in(self, store: str) -> DeliveredRun | None:
-        """Return the entry for a store, or None if there is no such entry."""
-        return next((run for run in self.mlflow_runs if run.store == store), None)
-
-    def run_id(self, store: str) -> str | None:
-        """Return the ID of the MLflow run in a store, or None if the store has received nothing."""
-        run = self.run_in(store)
-        return run.run_id if run is not None else None
-
-    def with_run(self, run: DeliveredRun) -> Delivered:
-        """Return a copy in which the given entry replaces any earlier entry for the same store."""
-        others = [other for other in self.mlflow_runs if other.store != run.store]
-        return replace(self, mlflow_runs=[*others, run])
 
 
 @dataclass(frozen=True)
@@ -109,28 +129,14 @@ class DeliveredSweep(Stored):
 
 
 @dataclass(frozen=True)
-class DeliveredSweeps(Stored):
+class DeliveredSweeps(Entries[DeliveredSweep], Stored):
     """The content of delivered.json in a sweep folder: one entry for each store."""
 
     mlflow_runs: list[DeliveredSweep] = field(default_factory=list)
 
-    def run_in(self, store: str) -> DeliveredSweep | None:
-        """Return the entry for a store, or None if there is no such entry."""
-        return next((run for run in self.mlflow_runs if run.store == store), None)
-
-    def run_id(self, store: str) -> str | None:
-        """Return the ID of the sweep's MLflow run in a store, or None if there is none."""
-        run = self.run_in(store)
-        return run.run_id if run is not None else None
-
     def run_ids(self) -> dict[str, str]:
         """Return the ID of the sweep's MLflow run in each store, keyed by the store's name."""
         return {run.store: run.run_id for run in self.mlflow_runs}
-
-    def with_run(self, run: DeliveredSweep) -> DeliveredSweeps:
-        """Return a copy in which the given entry replaces any earlier entry for the same store."""
-        others = [other for other in self.mlflow_runs if other.store != run.store]
-        return replace(self, mlflow_runs=[*others, run])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -304,7 +304,9 @@ class RunFolder:
 
     def set_delivered(self, run: DeliveredRun) -> None:
         """Record which part of the run an MLflow store has received."""
-        write_delivered(self.path, self.delivered().with_run(run))
+        delivered = self.delivered()
+        entries = [*delivered.other_runs(run.store), run]
+        write_delivered(self.path, replace(delivered, mlflow_runs=entries))
 
     def forget_upload(self, store: str) -> None:
         """Record that an MLflow store may lack any result of this run, so that the next upload sends all of them."""

@@ -154,7 +154,9 @@ class SweepFolder:
 
     def set_delivered(self, entry: DeliveredSweep) -> None:
         """Record which part of the sweep an MLflow store has received."""
-        write_delivered(self.path, self.delivered().with_run(entry))
+        delivered = self.delivered()
+        entries = [*delivered.other_runs(entry.store), entry]
+        write_delivered(self.path, replace(delivered, mlflow_runs=entries))
 
     def forget_upload(self, store: str) -> None:
         """Record that an MLflow store may lack the report and the end of the sweep, so that they are sent again."""

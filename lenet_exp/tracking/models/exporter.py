@@ -41,14 +41,19 @@ class ModelExporter:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """Start the process if there is none, so that it imports torch before the first export."""
+        if self._process is None:
+            self._process = processes.start_module("lenet_exp.tracking.models.exporter")
+
     def export(self, source: Path) -> bytes:
         """Return a `.pt2` archive of a trained network; see `export_model`.
 
         Raises:
             OSError: the process died, or the disk is full, so the same network can be exported later.
         """
-        if self._process is None:
-            self._process = processes.start_module("lenet_exp.tracking.models.exporter")
+        self.start()
+        assert self._process is not None
         try:
             return self._ask(self._process, source)
         except (BrokenPipeError, EOFError, ValueError) as e:
@@ -147,6 +152,8 @@ def main() -> None:
     limit_gc()
     requests = sys.stdin.buffer
     answers = _protected_stdout()
+    import lenet_exp.training.trained.exported  # noqa: F401  # before the first request, because torch takes seconds
+
     for line in requests:
         source = Path(json.loads(line)["source"])
         archive = b""

@@ -104,33 +104,16 @@ def passed_over_run(folder: RunFolder, store: Store) -> str:
 def _open_run(folder: RunFolder, begun: Record, store: Store, what: RunUpload) -> DeliveredRun:
     """Return the entry of the run's MLflow run, which is created if necessary and nested under its sweeps."""
     entry = _entry_of_attempt(folder, begun, store)
-    is_new = False
     if entry is None or not alive(store, entry.run_id):  # the run or the database was deleted
-        former = entry if entry is not None else _former_attempt(folder, store)
-        run_ids = _find_runs(folder, begun, store)
-        is_new = not run_ids
-        if is_new:
-            run_ids = [_create_run(folder, begun, store, what.parent)]
-        entry = replacement_entry(former, store.name, run_ids, begun.created_ms)
-        if is_new:
-            entry = replace(entry, users=[begun.user] if begun.user else [])
-            if what.parent is not None and not entry.sweeps:
-                entry = replace(entry, sweeps=[what.parent])
-            elif entry.sweeps:
-                is_new = False  # its tags lack the sweeps of the MLflow run that it replaces
+        entry = _found_or_created(folder, begun, store, what, former=entry)
         store.seen.add(entry.run_id)
         folder.set_delivered(entry)
-
+    elif not entry.begun:
+        entry = _restored(entry, begun, store)
     if not entry.begun:
-        for name in entry.users:
-            if name != begun.user:
-                add_user(store, entry.run_id, name)
         close_abandoned(folder, entry, store)
-        sweeps = _alive_sweeps(entry, store)
-        if sweeps and not is_new:
-            join_sweeps(store, entry.run_id, sweeps)
-        entry = replace(entry, sweeps=sweeps)
     close_former(entry, store)
+
     if what.parent is not None and what.parent not in entry.sweeps:
         entry = replace(entry, sweeps=[*_alive_sweeps(entry, store), what.parent])
         join_sweeps(store, entry.run_id, entry.sweeps)
@@ -140,6 +123,40 @@ def _open_run(folder: RunFolder, begun: Record, store: Store, what: RunUpload) -
         entry = replace(entry, users=[*entry.users, what.user])
         folder.set_delivered(entry)
     return entry
+
+
+def _found_or_created(
+    folder: RunFolder, begun: Record, store: Store, what: RunUpload, *, former: DeliveredRun | None
+) -> DeliveredRun:
+    """Return an entry for an MLflow run that was already created for a run folder, or for a new one.
+
+    Args:
+        former: entry of the MLflow run that was deleted; None if there is none.
+    """
+    former = former if former is not None else _former_attempt(folder, store)
+    run_ids = _find_runs(folder, begun, store)
+    if run_ids:
+        entry = replacement_entry(former, store.name, run_ids, begun.created_ms)
+        return _restored(entry, begun, store)
+
+    sweeps = [] if former is None else _alive_sweeps(former, store)
+    if what.parent is not None and what.parent not in sweeps:
+        sweeps.append(what.parent)
+    run_id = _create_run(folder, begun, store, sweeps)
+    entry = replacement_entry(former, store.name, [run_id], begun.created_ms)
+    users = [begun.user] if begun.user else []
+    return replace(entry, sweeps=sweeps, users=users)
+
+
+def _restored(entry: DeliveredRun, begun: Record, store: Store) -> DeliveredRun:
+    """Add the sweeps and users to an MLflow run that may lack them, and return its entry without deleted sweeps."""
+    for name in entry.users:
+        if name != begun.user:
+            add_user(store, entry.run_id, name)
+    sweeps = _alive_sweeps(entry, store)
+    if sweeps:
+        join_sweeps(store, entry.run_id, sweeps)
+    return replace(entry, sweeps=sweeps)
 
 
 def _entry_of_attempt(folder: RunFolder, begun: Record, store: Store) -> DeliveredRun | None:
@@ -183,7 +200,7 @@ def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
     return [str(run.info.run_id) for run in runs]
 
 
-def _create_run(folder: RunFolder, begun: Record, store: Store, parent: str | None) -> str:
+def _create_run(folder: RunFolder, begun: Record, store: Store, sweeps: list[str]) -> str:
     own: dict[str, Json] = {
         "kind": "run",
         "fingerprint": begun.fingerprint,
@@ -191,8 +208,8 @@ def _create_run(folder: RunFolder, begun: Record, store: Store, parent: str | No
         "created_ms": begun.created_ms,
         "host": begun.host,
     }
-    if parent is not None:
-        own |= sweep_tags([parent])
+    if sweeps:
+        own |= sweep_tags(sweeps)
     users = begun.config.tracking.tags
     origin = Origin(begun.command, begun.versions, begun.git, [begun.user])
     return create_run(store, begun.name, begun.created_ms, own=own, users=users, origin=origin)

@@ -90,6 +90,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None, limit: CallL
             _create_sqlite(database)
         client = _client(uri)
         if limit is not None:
+            limit.patience = max(1.0, _request_seconds() / REQUEST_SECONDS)
             client = cast("MlflowClient", LimitedClient(client, limit))
         experiment_id = _experiment_id(client, tracking.experiment, uri)
         return Store(uri, client, experiment_id, outputs)
@@ -181,10 +182,9 @@ def import_mlflow() -> ModuleType:
     return mlflow
 
 
-def request_seconds() -> float:
+def _request_seconds() -> float:
     """Return the time limit for a request, in seconds: the user's setting for MLflow or, if there is no setting,
     `REQUEST_SECONDS`."""
-    import_mlflow()
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
     return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get() or REQUEST_SECONDS)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CALL_SECONDS = 60.0  # maximum duration of a call, unless the user sets a longer time for requests
+CALL_SECONDS = 60.0  # maximum duration of a call while a command trains, or in lenet-sync
+WAITED_SECONDS = 8.0  # maximum duration of a call while a command waits for its uploads
 
 
 class StoreTimeout(Exception):
@@ -26,14 +27,20 @@ class StoreTimeout(Exception):
 class CallLimit:
     """The time limit for calls to stores, for a process whose main thread makes all calls.
 
-    Args:
-        seconds: maximum duration of a call.
+    Attributes:
+        patience: factor by which all limits are longer, because the user set a longer time limit for MLflow's requests.
     """
 
-    def __init__(self, seconds: float = CALL_SECONDS) -> None:
-        self.seconds = seconds
+    def __init__(self) -> None:
+        self.patience = 1.0
+        self._usual_seconds = CALL_SECONDS
         self._started: float | None = None
         signal.signal(signal.SIGALRM, self._interrupt)
+
+    @property
+    def seconds(self) -> float:
+        """The maximum duration of a call."""
+        return self._usual_seconds * self.patience
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -50,19 +57,27 @@ class CallLimit:
             self._started = None
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def shorten(self, seconds: float) -> None:
-        """Set a shorter limit, also for the call in progress. Any thread can call this method."""
-        if seconds >= self.seconds:
-            return
-        self.seconds = seconds
-        left = seconds - self.elapsed()
-        if self._started is not None:
+    def shorten(self) -> None:
+        """Limit calls to the time for which a command waits, including the call in progress.
+
+        Any thread can call this method.
+        """
+        self._usual_seconds = WAITED_SECONDS
+        started = self._started
+        if started is not None:
+            left = started + self.seconds - time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, max(0.01, left))
 
-    def elapsed(self) -> float:
-        """Return the duration of the call in progress, in seconds; 0 if there is none."""
+    def relax(self) -> None:
+        """Allow calls the usual time again."""
+        self._usual_seconds = CALL_SECONDS
+
+    def overdue(self) -> float:
+        """Return for how many seconds the call in progress has exceeded its limit; 0 if it has not."""
         started = self._started
-        return 0.0 if started is None else time.monotonic() - started
+        if started is None:
+            return 0.0
+        return max(0.0, time.monotonic() - started - self.seconds)
 
     def _interrupt(self, signum: int, frame: object) -> None:
         if self._started is not None:

@@ -14,7 +14,7 @@ from lenet_exp.folders.results import JobResult, best_of, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepProgress
-from lenet_exp.tracking.models.exporter import Export
+from lenet_exp.tracking.models.exporter import ModelExporter
 from lenet_exp.tracking.run_uploads.remaining import UploadCount, models_of, remaining_sweep_uploads
 from lenet_exp.tracking.run_uploads.upload import RunUpload, passed_over_run, upload_run
 from lenet_exp.tracking.stores.connection import StoreConnection
@@ -54,14 +54,16 @@ class SweepUpload:
     Args:
         sweep: folder of the sweep.
         connection: connection to the store.
-        export: function that exports a run's best model.
+        exporter: exporter of the best models.
         user: user who trains the sweep, for the runs' lists of users; None if there is no such user.
     """
 
-    def __init__(self, sweep: SweepFolder, connection: StoreConnection, export: Export, user: str | None) -> None:
+    def __init__(
+        self, sweep: SweepFolder, connection: StoreConnection, exporter: ModelExporter, user: str | None
+    ) -> None:
         self._sweep = sweep
         self._connection = connection
-        self._export = export
+        self._exporter = exporter
         self._user = user
 
     def run(self, folder: RunFolder) -> str | None:
@@ -108,9 +110,12 @@ class SweepUpload:
         if parent is None:
             return
         wanted = models_of(results)
+        store = self._connection.name
+        if any(_lacks_model(with_record[run].job.folder, store) for run in wanted):
+            self._exporter.start()  # it imports torch while runs are uploaded
         for number, (run, result) in enumerate(with_record.items()):
             show(number, len(with_record))
-            export = self._export if run in wanted else None
+            export = self._exporter.export if run in wanted else None
             send_run(self._connection, result.job.folder, RunUpload(parent, self._user, export))
         show(len(with_record), len(with_record))
         self._report(results)
@@ -151,3 +156,9 @@ class SweepUpload:
         if entry is not None:
             state = database_state(self._connection.uri)
             self._sweep.set_delivered(replace(entry, database=state))
+
+
+def _lacks_model(folder: RunFolder, store: str) -> bool:
+    """Return whether a store has not received the model of a run."""
+    entry = folder.delivered().run_in(store)
+    return entry is None or not entry.model

@@ -19,7 +19,7 @@ from lenet_exp import processes
 from lenet_exp.stopping import raise_discarded
 from lenet_exp.tracking.uploader.protocol import Answer, AnswerKind, Request, RequestKind, from_line, to_line
 
-STUCK_SECONDS = 16.0  # a call to a store that takes longer than this cannot be interrupted
+STUCK_SECONDS = 8.0  # a call to a store that exceeds its time limit by this much cannot be interrupted
 SILENT_SECONDS = 30.0  # an uploading process that sends nothing for this long hangs
 CLOSE_SECONDS = 10.0  # maximum time for the uploading process to finish the upload in progress
 TICK_SECONDS = 0.1
@@ -40,7 +40,7 @@ class Uploader:
         self._is_lost = threading.Event()
         self._last_message = self.started
         self._has_begun = False
-        self._call_seconds = 0.0
+        self._overdue_seconds = 0.0
         threading.Thread(target=self._read, name="uploader", daemon=True).start()
 
     @property
@@ -71,7 +71,7 @@ class Uploader:
     def hangs(self) -> bool:
         """Return whether the process is in a call to a store that never ends, or sends no messages any more."""
         silent = time.monotonic() - self._last_message
-        return self._call_seconds > STUCK_SECONDS or silent > SILENT_SECONDS
+        return self._overdue_seconds > STUCK_SECONDS or silent > SILENT_SECONDS
 
     def warn_if_lost(self) -> None:
         """Warn once if the process has exited on its own."""
@@ -101,7 +101,7 @@ class Uploader:
             self._last_message = time.monotonic()
             answer = from_line(Answer, line)
             if answer.kind is AnswerKind.alive:
-                self._call_seconds = answer.seconds
+                self._overdue_seconds = answer.seconds
                 continue
             self._has_begun = True
             if answer.kind is AnswerKind.log:

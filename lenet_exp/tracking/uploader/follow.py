@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from pathlib import Path
 from typing import Protocol
@@ -13,15 +15,17 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import SweepMonitor
-from lenet_exp.tracking.models.exporter import Export
+from lenet_exp.tracking.models.exporter import ModelExporter
 from lenet_exp.tracking.run_uploads.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.run_uploads.upload import RunUpload, passed_over_run
 from lenet_exp.tracking.stores.connection import StoreConnection
-from lenet_exp.tracking.sweep_runs.upload import Show, SweepUpload, log, send_run
+from lenet_exp.tracking.sweep_runs.upload import Show, SweepUpload, send_run
 
 LIVE_SECONDS = 4.0  # minimum time between two uploads of a run that is being trained
 MOST_CHECKED = 100  # maximum number of jobs to check in one look
 DESCRIBED_SECONDS = 30.0  # time between two descriptions of a sweep's progress
+
+log = logging.getLogger("lenet_exp")
 
 
 class Follower(Protocol):
@@ -40,28 +44,25 @@ class RunFollower:
     Args:
         folder: folder of the run.
         connection: connection to the store.
-        export: function that exports a run's best model.
+        exporter: exporter of the best model.
         user: user who trains the run; None if there is no such user.
         models: value of `tracking.models`.
-        parent: MLflow run ID of a sweep that contains the run; None if no sweep does.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         connection: StoreConnection,
-        export: Export,
+        exporter: ModelExporter,
         user: str | None,
         *,
         models: LoggedModels,
-        parent: str | None = None,
     ) -> None:
         self._folder = folder
         self._connection = connection
         self._wants_model = models is not LoggedModels.none
-        self._live = RunUpload(parent=parent, user=user)
-        self._final = RunUpload(parent=parent, user=user, export=export if self._wants_model else None)
-        self._parent = parent
+        self._live = RunUpload(user=user)
+        self._final = RunUpload(user=user, export=exporter.export if self._wants_model else None)
         self._stamp = ""
         self._not_before = 0.0
 
@@ -84,7 +85,7 @@ class RunFollower:
             sent = send_run(self._connection, self._folder, self._final, last=True)
             if sent is not None:
                 self._warn_passed_over()
-        return remaining_uploads(self._folder, self._connection.name, model=self._wants_model, parent=self._parent)
+        return remaining_uploads(self._folder, self._connection.name, model=self._wants_model)
 
     def _warn_passed_over(self) -> None:
         line = self._connection.attempt(str(self._folder.path), lambda store: passed_over_run(self._folder, store))
@@ -110,7 +111,7 @@ class SweepFollower:
         self._checked = 0  # number of the first job that may have been trained before this start and is not uploaded
         self._stamps: dict[int, str] = {}  # state of the run of each job at its last upload
         self._not_before: dict[int, float] = {}
-        self._described_at = time.monotonic()
+        self._described_at = -math.inf
 
     def look(self) -> bool:
         """Upload one thing that has changed: how the sweep goes, the last checkpoint of a run, or a run that ended."""
@@ -140,6 +141,7 @@ class SweepFollower:
         self._ended.clear()
         self._stamps.clear()
         self._checked = 0
+        self._described_at = -math.inf
         self._upload.open()
 
     def _upload_active(self) -> bool:

@@ -29,8 +29,8 @@ from lenet_exp.machine import cpu_count
 from lenet_exp.stopping import limit_gc
 from lenet_exp.tracking.models.exporter import ModelExporter
 from lenet_exp.tracking.stores.connection import StoreConnection
-from lenet_exp.tracking.stores.store import REQUEST_SECONDS, import_mlflow, request_seconds
-from lenet_exp.tracking.stores.time_limit import CALL_SECONDS, CallLimit
+from lenet_exp.tracking.stores.store import import_mlflow
+from lenet_exp.tracking.stores.time_limit import CallLimit
 from lenet_exp.tracking.sweep_runs.upload import SweepUpload
 from lenet_exp.tracking.uploader.follow import Follower, RunFollower, SweepFollower
 from lenet_exp.tracking.uploader.protocol import (
@@ -45,7 +45,6 @@ from lenet_exp.tracking.uploader.protocol import (
 )
 
 EXIT_SECONDS = 10.0  # maximum time from the end of stdin until the process exits
-WAITED_CALL_SECONDS = 8.0  # maximum duration of a call while the command waits for its end
 LOOK_SECONDS = 0.3  # time between two looks at the folders if nothing has changed
 WATCH_SECONDS = 1.0  # time between two messages about the call in progress
 
@@ -56,8 +55,8 @@ class CommandEnded(Exception):
     """Raised between two uploads if the training process no longer waits for them."""
 
 
-class Connection:
-    """The connection to the training process, through stdin and stdout."""
+class Channel:
+    """The messages to and from the training process, through stdout and stdin."""
 
     def __init__(self) -> None:
         self._answers = os.dup(1)
@@ -65,7 +64,6 @@ class Connection:
         os.dup2(devnull, 1)  # a library that prints must not disturb the messages
         self._lock = threading.Lock()
         self.requests: queue.Queue[Request] = queue.Queue()
-        self.patience = 1.0  # factor by which the user's time limit for MLflow's requests exceeds the default
         self.has_ended = threading.Event()
 
     def send(self, answer: Answer) -> None:
@@ -87,7 +85,7 @@ class Connection:
         parent = os.getppid()
         rest = b""
         while os.getppid() == parent:
-            self.send(Answer(AnswerKind.alive, seconds=limit.elapsed()))
+            self.send(Answer(AnswerKind.alive, seconds=limit.overdue()))
             if not select.select([0], [], [], WATCH_SECONDS)[0]:
                 continue
             chunk = os.read(0, 1 << 16)
@@ -97,35 +95,35 @@ class Connection:
             for line in lines:
                 request = from_line(Request, line)
                 if request.kind is RequestKind.complete:
-                    limit.shorten(WAITED_CALL_SECONDS * self.patience)
+                    limit.shorten()
                 self.requests.put(request)
         self.has_ended.set()
         time.sleep(EXIT_SECONDS)
         os._exit(0)
 
 
-class ConnectionHandler(logging.Handler):
+class ChannelHandler(logging.Handler):
     """A log handler that sends log lines to the training process."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, channel: Channel) -> None:
         super().__init__(logging.INFO)
-        self._connection = connection
+        self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a log record."""
-        self._connection.send(Answer(AnswerKind.log, text=record.getMessage(), level=record.levelno))
+        self._channel.send(Answer(AnswerKind.log, text=record.getMessage(), level=record.levelno))
 
 
 class UploadProcess:
     """The work of the uploading process.
 
     Args:
-        connection: connection to the training process.
+        channel: messages to and from the training process.
         limit: time limit of calls to stores.
     """
 
-    def __init__(self, connection: Connection, limit: CallLimit) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel, limit: CallLimit) -> None:
+        self._channel = channel
         self._limit = limit
         self._exporter = ModelExporter()
         self._stores: dict[tuple[str | None, str, str], StoreConnection] = {}
@@ -135,9 +133,9 @@ class UploadProcess:
     def run(self) -> None:
         """Upload what the training process requests, until its messages end."""
         pause = 0.0
-        while not self._connection.has_ended.is_set():
+        while not self._channel.has_ended.is_set():
             try:
-                request = self._connection.requests.get(timeout=max(pause, 0.01))
+                request = self._channel.requests.get(timeout=max(pause, 0.01))
             except queue.Empty:
                 pause = self._look()
                 continue
@@ -161,7 +159,7 @@ class UploadProcess:
             self._rests = what.rests
         except UserError as e:
             error = str(e)
-        self._connection.send(Answer(AnswerKind.opened, path, text=error))
+        self._channel.send(Answer(AnswerKind.opened, path, text=error))
 
     def _store(self, what: FolderToFollow) -> StoreConnection:
         """Return the connection to the store of a run or sweep, which is opened if it is not open yet.
@@ -178,12 +176,11 @@ class UploadProcess:
         return self._stores[key]
 
     def _follower(self, path: Path, what: FolderToFollow, store: StoreConnection) -> Follower:
-        export = self._exporter.export
         if what.kind is FolderKind.sweep:
             sweep = SweepFolder(path)
-            return SweepFollower(sweep, SweepUpload(sweep, store, export, what.user))
+            return SweepFollower(sweep, SweepUpload(sweep, store, self._exporter, what.user))
         models = LoggedModels(what.models)
-        return RunFollower(RunFolder(path), store, export, what.user, models=models)
+        return RunFollower(RunFolder(path), store, self._exporter, what.user, models=models)
 
     def _look(self) -> float:
         """Upload one thing that has changed, and return the seconds to rest after it.
@@ -209,9 +206,9 @@ class UploadProcess:
         Raises:
             CommandEnded: the command has ended, so nothing more is uploaded.
         """
-        if self._connection.has_ended.is_set():
+        if self._channel.has_ended.is_set():
             raise CommandEnded
-        self._connection.send(Answer(AnswerKind.progress, path, done=done, of=of))
+        self._channel.send(Answer(AnswerKind.progress, path, done=done, of=of))
 
     def _complete(self, path: str) -> None:
         """Upload everything of a run or sweep that its store lacks, and report what is missing."""
@@ -226,8 +223,8 @@ class UploadProcess:
             except Exception as e:  # the folder was moved or removed, or is corrupt
                 log.debug("completing", exc_info=True)
                 log.warning("%s: cannot be uploaded (%s)", path, e)
-        self._limit.seconds = CALL_SECONDS * self._connection.patience
-        self._connection.send(Answer(AnswerKind.completed, path, left=left))
+        self._limit.relax()
+        self._channel.send(Answer(AnswerKind.completed, path, left=left))
 
 
 def main() -> None:
@@ -235,20 +232,18 @@ def main() -> None:
     limit_gc()
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)  # the training process handles them
-    connection = Connection()
+    channel = Channel()
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    log.addHandler(ConnectionHandler(connection))
+    log.addHandler(ChannelHandler(channel))
     limit = CallLimit()
-    threading.Thread(target=connection.read, args=(limit,), name="requests", daemon=True).start()
+    threading.Thread(target=channel.read, args=(limit,), name="requests", daemon=True).start()
     import_mlflow()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    connection.patience = max(1.0, request_seconds() / REQUEST_SECONDS)
-    limit.seconds = CALL_SECONDS * connection.patience
     status = 0
     try:
-        UploadProcess(connection, limit).run()
+        UploadProcess(channel, limit).run()
     except Exception as e:
         log.warning("the upload process failed: %s: %s", type(e).__name__, first_line(e))
         status = 1

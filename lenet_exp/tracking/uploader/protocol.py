@@ -31,7 +31,7 @@ class AnswerKind(StrEnum):
     """A kind of report from an uploading process.
 
     `opened` and `completed` answer requests, `progress` counts the uploads of a request to complete. `log` is a log
-    line, and `alive` reports the duration of the call to the store that is in progress.
+    line, and `alive` reports for how long a call to the store has exceeded its time limit.
     """
 
     opened = "opened"
@@ -90,7 +90,7 @@ class Answer:
         level: level of `log`.
         done, of: number of uploaded runs, and number of runs, of `progress`.
         left: numbers of runs, models, and sweeps that are missing after `completed`; None if unknown.
-        seconds: duration of the call in progress, of `alive`.
+        seconds: time by which the call in progress exceeds its limit, of `alive`.
     """
 
     kind: AnswerKind

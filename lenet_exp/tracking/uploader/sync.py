@@ -31,7 +31,7 @@ from lenet_exp.tracking.run_uploads.remaining import (
 )
 from lenet_exp.tracking.run_uploads.upload import RunUpload
 from lenet_exp.tracking.stores.connection import StoreConnection
-from lenet_exp.tracking.stores.time_limit import CALL_SECONDS, CallLimit
+from lenet_exp.tracking.stores.time_limit import CallLimit
 from lenet_exp.tracking.sweep_runs.upload import SweepUpload, send_run
 from lenet_exp.tracking.uploader.follow import SweepFollower
 from lenet_exp.waiting import Counting
@@ -57,7 +57,7 @@ class Stores:
         self._outputs = outputs
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
         self.given = self._uri is not None
-        self._limit = CallLimit(CALL_SECONDS)
+        self._limit = CallLimit()
         self._connections: dict[tuple[str, str], StoreConnection | None] = {}
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
@@ -159,7 +159,7 @@ class Sync:
         connection = self.stores.connection(jobs[0].config.tracking, sweep.started().tracking_uri)
         if connection is None:
             return None
-        return SweepFollower(sweep, SweepUpload(sweep, connection, self._exporter.export, user=None))
+        return SweepFollower(sweep, SweepUpload(sweep, connection, self._exporter, user=None))
 
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
         """Return whether a run was completely uploaded, but only to stores other than the one in its configuration.
@@ -212,7 +212,7 @@ class Sync:
 
         before = {run: folder.delivered().run_in(store) for run, folder in folders.items()}
         ended_before = self._ended_run(sweep, store)
-        upload = SweepUpload(sweep, connection, self._exporter.export, user=None)
+        upload = SweepUpload(sweep, connection, self._exporter, user=None)
         counting = Counting(f"uploading runs of sweep {sweep.id}")
         self.left += upload.complete(lambda done, of: counting.show(done, number_of(of, "run")))
         for run, folder in folders.items():

@@ -59,7 +59,7 @@ def test_repeated_upload_changes_nothing(folder, store, ready, notes):
 
 
 def test_crash_after_creation_of_mlflow_run_creates_no_duplicate(folder, store, ready):
-    created = uploading._create_run(folder, folder.begun(), store, None)  # then SIGKILL
+    created = uploading._create_run(folder, folder.begun(), store, [])  # then SIGKILL
     assert upload(folder, store) == created
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
