@@ -11,6 +11,7 @@ from pathlib import Path
 from lenet_exp.addresses import missing_database
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.executors.queues import queued
+from lenet_exp.folders.delivered import is_uploading
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -166,12 +167,14 @@ def _check(sweep: SweepFolder) -> None:
     """Check that a sweep can be removed.
 
     Raises:
-        ConfigError: the sweep is running or in Slurm's queue, or another sweep confirms it.
+        ConfigError: the sweep is running, being uploaded, or in Slurm's queue, or another sweep confirms it.
     """
     stop = f"stop it first: lenet-sweep stop sweep={sweep.id}"
     owner = sweep.owner()
     if owner is not None:
         raise ConfigError(f"sweep {sweep.id} is still running ({owner.host}, process {owner.pid}); {stop}")
+    if is_uploading(sweep.path):
+        raise ConfigError(f"sweep {sweep.id} is being uploaded; wait until the upload has ended, or press Ctrl-C there")
     waiting = queued(sweep.path)
     if waiting:
         raise ConfigError(f"sweep {sweep.id} has jobs {', '.join(waiting)} in Slurm's queue; {stop}")

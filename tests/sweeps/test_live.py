@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from lenet_exp.machine import host
 from tests.tools.commands import end, start
@@ -16,6 +18,12 @@ from tests.tools.until import until
 from tests.tools.waiting import WAITS, waiting
 
 
+def _epochs(outputs: Path, run: Run) -> list[int]:
+    """Return the epochs that MLflow's curve of a run contains."""
+    curves = points(client(outputs), run.info.run_id)
+    return [step for step, _, _ in curves.get("val_accuracy", [])]
+
+
 @pytest.mark.slow(seconds=20)
 def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_path):
     with waiting("-m", *WAITS, "sweep.workers=1", "seed=0,1", outputs=ready, tmp_path=tmp_path) as process:
@@ -23,6 +31,8 @@ def test_running_sweep_is_listed_watched_stopped_and_resumed(main, ready, tmp_pa
         until(parents, process)
         (live,) = parents()
         assert live.info.status == "RUNNING"
+        until(lambda: "running: 0 of 2" in parents()[0].data.tags.get("mlflow.note.content", ""), process)
+        until(lambda: [_epochs(ready, run) for run in runs(client(ready))] == [[1]], process)
         assert live.data.metrics == {}
         (folder,) = (ready / "sweeps").iterdir()
         (row,) = [text for text in main("list", program="sweep").stdout.splitlines() if folder.name in text]

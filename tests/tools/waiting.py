@@ -13,34 +13,35 @@ from pathlib import Path
 from lenet_exp.folders.owner import owner_of
 from tests.sweeps.layers import REACHED
 from tests.tools.commands import MINE, SMALL, start
+from tests.tools.until import until
 
 QUICK = (*SMALL, "tracking.plots=false", "tracking.models=none")
 WAITS = (f"--config-dir={MINE}", *QUICK, "num_epoch=3", "num_threads=1", "activation=waits")
 
 
 @contextmanager
-def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a command whose training waits in its second epoch for a signal."""
+def waiting(
+    *arguments: str, outputs: Path, tmp_path: Path, is_uploaded: bool = True
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command whose training waits in its second epoch for a signal.
+
+    Args:
+        is_uploaded: whether to wait until MLflow shows a run, too.
+    """
     reached = tmp_path / "reached"
     os.mkfifo(reached)
     process = start(*arguments, outputs=outputs, env={REACHED: str(reached)})
     pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
     try:
         assert select.select([pipe], [], [], 300)[0], "training did not get there"
-        _wait_for_first_upload(outputs)
+        if is_uploaded:
+            until(lambda: list(outputs.glob("runs/*/delivered.json")), process)
         yield process
     finally:
         process.kill()
         process.communicate()
         os.close(pipe)
         reached.unlink()
-
-
-def _wait_for_first_upload(outputs: Path) -> None:
-    """Wait until the uploading process has created the MLflow run of a run, but not for ever: a store can be away."""
-    deadline = time.monotonic() + 20
-    while not list(outputs.glob("runs/*/delivered.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def wait_until_left(folder: Path) -> None:

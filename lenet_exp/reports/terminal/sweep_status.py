@@ -9,6 +9,7 @@ from datetime import datetime
 from lenet_exp.amounts import number_of
 from lenet_exp.config.class_groups import option_name
 from lenet_exp.config.metric import Metric
+from lenet_exp.folders.delivered import is_uploading
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, job_results
@@ -83,7 +84,11 @@ def print_status(sweep: SweepFolder) -> None:
 
 def _state(sweep: SweepFolder, outcome: str) -> str:
     owner = sweep.owner()
-    return f"running ({owner.host}, process {owner.pid})" if owner else outcome
+    if owner is not None:
+        return f"running ({owner.host}, process {owner.pid})"
+    if is_uploading(sweep.path):
+        return f"{outcome}; uploading; results are final"
+    return outcome
 
 
 def _why(plan: SweepPlan) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.commands import SMALL, end, start, succeeded
+from tests.tools.commands import ROOT, SMALL, end, start, succeeded
 from tests.tools.stores import client, files, models, points, runs
 from tests.tools.until import alive, until
 
@@ -51,6 +51,47 @@ def test_single_run_is_uploaded_without_mlflow_in_training_process(ready):
     assert len(points(client(ready), run.info.run_id)["val_accuracy"]) == 2
     assert files(client(ready), run.info.run_id) >= {"learning_curves.svg", "confusion_matrix.svg", "record.json"}
     assert len(models(client(ready))) == 1
+
+
+NOTES_IMPORTS = """
+import os, sys
+
+what = " ".join(sys.orig_argv)
+uploads = "lenet_exp.tracking" in what
+
+
+def note(name):
+    with open(os.environ["LENET_EXP_TEST_NOTES"], "a") as file:
+        file.write(f"{name}: {what}\\n")
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "mlflow":
+            note("imports mlflow")
+
+
+note("uploads" if uploads else "trains")
+if not uploads:
+    sys.meta_path.insert(0, Finder)
+"""
+
+
+def test_no_process_of_a_sweep_that_trains_imports_mlflow(ready, tmp_path):
+    """Each interpreter notes how it was started, and whether it imports mlflow although it does not upload."""
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "sitecustomize.py").write_text(NOTES_IMPORTS)
+    notes = tmp_path / "notes"
+    environment = {"PYTHONPATH": f"{tmp_path / 'hooks'}:{ROOT}", "LENET_EXP_TEST_NOTES": str(notes)}
+    line = ("-m", *QUICK, "seed=0,1", "sweep.workers=2")
+    succeeded(end(start(*line, outputs=ready, cold=True, env=environment)))
+    started = notes.read_text().splitlines()
+    assert [text for text in started if text.startswith("imports")] == []
+    assert sum("lenet_exp.executors.local.worker" in text for text in started) == 2
+    assert sum("lenet_exp train" in text for text in started) == 1
+    assert sum("uploader.process" in text for text in started) == 1
+    assert [run.info.status for run in runs(client(ready))] == ["FINISHED"] * 2
 
 
 def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
