@@ -2,8 +2,8 @@
 
     uploading process: ModelExporter   -- path -->   export process: main   -- archive -->
 
-The process starts with the first export. It imports torch and, if a run has a network of the user's own, the copy of
-its code in the outputs folder.
+The process starts once, before the first export. It imports torch and, if a run has a network of the user's own, the
+copy of its code in the outputs folder.
 """
 
 from __future__ import annotations

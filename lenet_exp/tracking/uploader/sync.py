@@ -82,14 +82,13 @@ class Stores:
         place = self.place(tracking, kept)
         if place not in self._connections:
             address = StoreAddress(uri=self._uri or kept or tracking.uri, experiment=tracking.experiment)
-            connection: StoreConnection | None = StoreConnection(address, self._outputs, self._limit)
+            connection = StoreConnection(address, self._outputs, self._limit)
+            self._connections[place] = connection
             try:
-                assert connection is not None
                 connection.open()
             except UserError as e:
                 log.warning("%s", e)
-                connection = None
-            self._connections[place] = connection
+                self._connections[place] = None
         return self._connections[place]
 
 
