@@ -49,14 +49,18 @@ class Calm:
 
     def struck(self, number: int, *, uploader: bool = False) -> dict[str, Any]:
         """Return the results after a kill of the command or of its uploading process at a point, and a rerun."""
-        outputs = self._folder / f"struck-{number}"
-        done = self._start(outputs, **{UPLOADER_STRIKE if uploader else STRIKE: str(number)})
+        victim = UPLOADER_STRIKE if uploader else STRIKE
+        # A new name for each kill, because this process keeps connections to the databases that it has read.
+        outputs = self._folder / f"{victim.lower()}-{number}"
+
+        done = self._start(outputs, **{victim: str(number)})
         assert done.returncode == (0 if uploader else -9), done.stderr
         again = self._start(outputs)
         assert again.returncode == 0, again.stderr
-        found = left(outputs)
+
+        results = left(outputs)
         shutil.rmtree(outputs)
-        return found
+        return results
 
     def _start(self, outputs: Path, **environment: str) -> Done:
         if not outputs.exists():
@@ -102,11 +106,19 @@ def calm(empty_store, tmp_path_factory):
     return run
 
 
-def differing(line: Calm, numbers: list[int], *, uploader: bool = False) -> list[str]:
-    """Return the points at which a kill changes the final results."""
+def differing(line: Calm, numbers: list[int], *, uploader: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the points at which a kill changes the final results, each with the pairs of results that differ."""
     assert numbers
     points = line.uploader_points if uploader else line.points
-    return [f"{n}: {points[n]}" for n in numbers if line.struck(n, uploader=uploader) != line.left]
+    differences = {}
+    for number in numbers:
+        after_kill = line.struck(number, uploader=uploader)
+        names = line.left.keys() | after_kill.keys()
+        changed = {name: (line.left.get(name), after_kill.get(name)) for name in names}
+        changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+        if changed:
+            differences[f"{number}: {points[number]}"] = changed
+    return differences
 
 
 def of_each_kind(points: list[str], middle: int, end: int) -> list[int]:
@@ -133,7 +145,7 @@ def test_run_killed_at_any_point_ends_like_undisturbed_run(calm, step):
     assert {states, "replace history.json"} <= set(points)
     kinds = of_each_kind(points, points.index("replace history.json") + 1, last(points, states))
     committed = [n for n in kinds if points[n - 1] == "replace history.json"]
-    assert differing(calm(RUN), sorted({*kinds[::step], *committed})) == []
+    assert differing(calm(RUN), sorted({*kinds[::step], *committed})) == {}
 
 
 @FEW_OR_ALL
@@ -143,7 +155,7 @@ def test_command_whose_uploader_was_killed_ends_like_undisturbed_command(calm, l
     points = calm(line).uploader_points
     assert {"MlflowClient.create_run", "MlflowClient.set_terminated", "replace delivered.json"} <= set(points)
     kinds = of_each_kind(points, 0, last(points, "MlflowClient.set_terminated"))
-    assert differing(calm(line), kinds[::step], uploader=True) == []
+    assert differing(calm(line), kinds[::step], uploader=True) == {}
 
 
 @FEW_OR_ALL
@@ -155,7 +167,7 @@ def test_sweep_killed_at_any_point_ends_like_undisturbed_sweep(calm, step):
     kinds = of_each_kind(sweep.points, first_job, after_the_last_run)
     own = [n for n in kinds if not first_job <= n < after_the_last_run or sweep.points[n] not in run.points]
     assert {"replace jobs.jsonl", "replace sweep.json"} <= {sweep.points[n] for n in own}
-    assert differing(sweep, own[::step]) == []
+    assert differing(sweep, own[::step]) == {}
 
 
 @pytest.mark.by_hand
