@@ -83,8 +83,9 @@ def upload_run(folder: RunFolder, store: Store, what: RunUpload) -> str:
         entry = _open_run(folder, begun, store, what)
         record = folder.record()
         if record is None and entry.ended_ms is not None:  # the run was killed and then resumed
-            store.client.update_run(entry.run_id, status="RUNNING")
             entry = replace(entry, ended_ms=None)
+            folder.set_delivered(entry)  # first, so that the end is uploaded again if this upload fails halfway
+            store.client.update_run(entry.run_id, status="RUNNING")
         entry = _upload_results(folder, begun, record, store=store, entry=entry)
         if record is not None and what.export is not None:
             entry = _upload_model(folder, record, store, entry, export=what.export)

@@ -122,6 +122,28 @@ def test_killed_run_resumes_in_same_mlflow_run(folder, store, ready):
     assert len(models(client(ready))) == 1
 
 
+def test_run_that_could_not_be_reopened_ends_when_it_is_uploaded_again(folder, store, ready, monkeypatch):
+    run_id = upload(folder, store)
+    whole = contents(folder)
+    cut(folder, 1)
+
+    update_run = store.client.update_run
+
+    def lose_response(*arguments, **keywords):
+        update_run(*arguments, **keywords)
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "update_run", lose_response)
+        with pytest.raises(ConnectionError):
+            upload(folder, store)
+    assert client(ready).get_run(run_id).info.status == "RUNNING"
+
+    put_back(folder, whole)
+    assert upload(folder, store) == run_id
+    assert client(ready).get_run(run_id).info.status == "FINISHED"
+
+
 def test_run_that_starts_over_closes_old_mlflow_run_and_gets_new(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
