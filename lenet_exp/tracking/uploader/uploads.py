@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import user
 from lenet_exp.reports.terminal.progress import uploading
+from lenet_exp.stopping import Terminated
 from lenet_exp.tracking.run_uploads.remaining import UploadCount, remaining_sweep_uploads, remaining_uploads
 from lenet_exp.tracking.stores.usable import check_tracking_uri, database_state
 from lenet_exp.tracking.uploader.client import Uploader, close_uploader, start_uploader
@@ -34,6 +36,7 @@ from lenet_exp.tracking.uploader.protocol import (
     RequestKind,
 )
 
+INTERRUPTED_SECONDS = 20.0  # maximum wait for uploads after a signal has stopped the training
 CHECK_SECONDS = 3.0  # maximum time from the start of the uploading process for which training waits for a server
 
 log = logging.getLogger("lenet_exp")
@@ -146,7 +149,8 @@ class Followed:
 def uploads(followed: Followed) -> Iterator[None]:
     """Upload a run or a sweep while it trains in a `with` block, and wait for the rest of the uploads after the block.
 
-    If the block raises a UserError before anything was trained, nothing is waited for.
+    If the block raises a UserError before anything was trained, nothing is waited for. After a signal that stopped the
+    training, the wait ends after 20 s.
 
     Raises:
         ConfigError, StoreError: the store cannot be used, as far as this is known before training.
@@ -165,6 +169,9 @@ def uploads(followed: Followed) -> Iterator[None]:
             uploader.send(Request(RequestKind.forget, followed.path))
         else:
             _complete(uploader, followed)
+        raise
+    except (KeyboardInterrupt, Terminated):
+        _complete(uploader, followed, seconds=INTERRUPTED_SECONDS)
         raise
     except BaseException:
         _complete(uploader, followed)
@@ -200,16 +207,21 @@ def _wait_for_server(uploader: Uploader, path: str) -> None:
             return
 
 
-def _complete(uploader: Uploader, followed: Followed) -> None:
-    """Wait until the uploading process has uploaded everything, and log what is missing."""
+def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf) -> None:
+    """Wait until the uploading process has uploaded everything, and log what is missing.
+
+    Args:
+        seconds: maximum time to wait.
+    """
     if followed.is_up_to_date():
         uploader.send(Request(RequestKind.forget, followed.path))
         followed.print_view()
         return
     uploader.send(Request(RequestKind.complete, followed.path))
+    deadline = time.monotonic() + seconds
     try:
         with uploading() as show:
-            left = _wait(uploader, followed.path, show)
+            left = _wait(uploader, followed.path, show, deadline)
     except BaseException:
         close_uploader(seconds=1.0)
         warn_remaining(followed)
@@ -222,11 +234,11 @@ def _complete(uploader: Uploader, followed: Followed) -> None:
     followed.print_view()
 
 
-def _wait(uploader: Uploader, path: str, show: Callable[[str], None]) -> UploadCount | None:
+def _wait(uploader: Uploader, path: str, show: Callable[[str], None], deadline: float) -> UploadCount | None:
     """Wait for the end of the uploads, and return what is missing; None if that is unknown, because the uploading
-    process died or hangs."""
-    while True:
-        answer = uploader.answer(path, deadline=math.inf)
+    process died or hangs, or because of the deadline."""
+    while time.monotonic() < deadline:
+        answer = uploader.answer(path, deadline)
         if answer is None:
             return None
         if answer.kind is AnswerKind.opened and answer.text:
@@ -237,6 +249,7 @@ def _wait(uploader: Uploader, path: str, show: Callable[[str], None]) -> UploadC
             show(f"{answer.done} of {number_of(answer.of, 'run')}")
         if answer.kind is AnswerKind.completed:
             return None if answer.left is None else UploadCount(*answer.left)
+    return None
 
 
 def warn_remaining(followed: Followed) -> None:
