@@ -35,6 +35,7 @@ LATE = (  # modules that LARGE imports late
     "torch._dynamo",
     "torch._export.non_strict_utils",
     "torch._inductor.config",
+    "networkx",
     "matplotlib.backends.backend_agg",
 )
 LONGEST_REQUEST = 1 << 20

@@ -63,7 +63,7 @@ class Channel:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 1)  # a library that prints must not disturb the messages
         self._lock = threading.Lock()
-        self.requests: queue.Queue[Request] = queue.Queue()
+        self.requests: queue.Queue[Request | None] = queue.Queue()  # None: the messages have ended
         self.has_ended = threading.Event()
 
     def send(self, answer: Answer) -> None:
@@ -98,6 +98,7 @@ class Channel:
                     limit.shorten()
                 self.requests.put(request)
         self.has_ended.set()
+        self.requests.put(None)
         time.sleep(EXIT_SECONDS)
         os._exit(0)
 
@@ -139,7 +140,8 @@ class UploadProcess:
             except queue.Empty:
                 pause = self._look()
                 continue
-            self._handle(request)
+            if request is not None:
+                self._handle(request)
         self._exporter.close()
 
     def _handle(self, request: Request) -> None:
