@@ -1,10 +1,11 @@
 """A sweep that is repeatedly killed (kill -9) and rerun ends with the same results as an undisturbed sweep.
 
-Each kill happens at a random time and affects the sweep's main process, one of its workers, or all of these processes.
-At the end, MLflow must have a FINISHED run for each job and no RUNNING runs. No point of a curve may be duplicated, and
-each weights digest must be the same as in an undisturbed sweep.
+Each kill happens at a random time and affects the sweep's main process, one of its workers, its uploading process, or
+several of these processes. At the end, MLflow must have a FINISHED run for each job and no RUNNING runs. No point of a
+curve may be duplicated, and each weights digest must be the same as in an undisturbed sweep.
 
     python -m benchmarks.kills --kills 100 --log kills.log
+    python -m benchmarks.kills --kills 30 --victims uploader 'sweep and uploader'
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ LINES = {
         "regularization.dropout_rate=0.2",
     ),
 }
-VICTIMS = ("sweep", "worker", "all")
+VICTIMS = ("sweep", "worker", "uploader", "sweep and uploader", "all")
+UPLOADER = b"lenet_exp.tracking.uploader.process"
+TRAINING_SECONDS = 1.5  # maximum time from the start of the training to a kill
+UPLOADING_SECONDS = 8.0  # the same for a kill of the uploading process, which first imports mlflow
 
 
 def main() -> None:
@@ -57,6 +61,7 @@ def main() -> None:
     options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
     options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
     options.add_argument("--line", choices=LINES, default="network", help="what is swept (default network)")
+    options.add_argument("--victims", choices=VICTIMS, nargs="+", default=VICTIMS, help="what is killed (default all)")
     options.add_argument("--seed", type=int, default=0, help="of the victims and moments (default 0)")
     options.add_argument("--log", type=Path, metavar="FILE", help="write what was killed there, too")
     asked = options.parse_args()
@@ -69,7 +74,7 @@ def main() -> None:
         line = (*LINES[asked.line], f"num_epoch={asked.epochs}")
         rng = random.Random(asked.seed)
         calm = run_calmly(partial(start, line), Path(scratch) / "calm")
-        batter(partial(start, line), Path(scratch) / "battered", rng.choices(VICTIMS, k=asked.kills), rng, tell)
+        batter(partial(start, line), Path(scratch) / "battered", rng.choices(asked.victims, k=asked.kills), rng, tell)
         wrong = differences(Path(scratch) / "battered", calm)
         tell(
             "\n".join(wrong) or f"{len(calm)} runs FINISHED, none RUNNING, no point doubled, all weights digests equal"
@@ -110,30 +115,37 @@ def batter(
     rng: random.Random,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Kill a sweep repeatedly and rerun it until it is finished.
+    """Kill a sweep repeatedly and rerun it until it is finished and no upload was disturbed.
 
     Args:
         start: function that starts the sweep in an outputs folder.
         outputs: the outputs folder.
-        victims: for each kill, which processes to kill: `sweep`, `worker`, or `all`.
+        victims: for each kill, which processes to kill, from `VICTIMS`.
         rng: random number generator for the times of the kills.
         tell: function that prints a line about each kill.
     """
     done = 0
     while True:
         sweep = start(outputs)
+        lost_uploader = False
         while done < len(victims):
-            if not _wait(sweep, rng.uniform(0, 1.5), training=rng.random() < 0.9):
-                break
             victim = victims[done]
+            if victim == "uploader" and lost_uploader:
+                victim = "sweep"  # a sweep has only one uploading process
+            longest = UPLOADING_SECONDS if "uploader" in victim else TRAINING_SECONDS
+            if not _wait(sweep, rng.uniform(0, longest), training=rng.random() < 0.9):
+                break
             struck = _kill(sweep, victim)
             done += bool(struck)
             tell(f"kill {done}: {victim}, processes {struck}, {_finished(outputs)} runs finished")
-            if victim != "worker":
+            if victim == "uploader":
+                lost_uploader = True
+            elif victim != "worker":
                 break
+
         if done >= len(victims) or sweep.poll() is not None:
             sweep.wait()
-        if sweep.poll() == 0:
+        if sweep.poll() == 0 and not lost_uploader:
             if done < len(victims):
                 raise RuntimeError(f"the sweep ended after {done} of {len(victims)} kills; give it more epochs")
             return
@@ -186,7 +198,7 @@ def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
     Args:
         training: whether to wait first until the sweep has started to train.
     """
-    while training and sweep.poll() is None and not started_by(sweep.pid):
+    while training and sweep.poll() is None and not workers_of(sweep):
         time.sleep(0.05)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and sweep.poll() is None:
@@ -207,10 +219,35 @@ def started_by(process: int) -> list[int]:
     return found
 
 
+def uploader_of(sweep: Process) -> list[int]:
+    """Return the ID of the uploading process of a sweep, if it is running."""
+    return [process for process in started_by(sweep.pid) if UPLOADER in command_of(process)]
+
+
+def workers_of(sweep: Process) -> list[int]:
+    """Return the IDs of the workers of a sweep that are running."""
+    return [process for process in started_by(sweep.pid) if UPLOADER not in command_of(process)]
+
+
+def command_of(process: int) -> bytes:
+    """Return the command line of a process, or no bytes if the process has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def _kill(sweep: Process, victim: str) -> list[int]:
-    """Kill the main process of a sweep, a worker, or all processes, and return the IDs of the killed processes."""
-    workers = started_by(sweep.pid)
-    struck = {"sweep": [sweep.pid], "worker": workers[:1], "all": [sweep.pid, *workers]}[victim]
+    """Kill some processes of a sweep, and return their IDs."""
+    workers = workers_of(sweep)
+    uploader = uploader_of(sweep)
+    struck = {
+        "sweep": [sweep.pid],
+        "worker": workers[:1],
+        "uploader": uploader,
+        "sweep and uploader": [sweep.pid, *uploader],
+        "all": [sweep.pid, *workers, *uploader],
+    }[victim]
     for pid in struck:
         try:
             os.killpg(pid, signal.SIGKILL)  # each process has its own process group

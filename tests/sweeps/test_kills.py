@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.kills import VICTIMS, batter, differences, run_calmly
+from benchmarks.kills import batter, differences, run_calmly
 from tests.tools.commands import SMALL, Done, end, start
 from tests.tools.stores import client, files, models, points, runs
 from tests.tools.strikes import STRIKE, TRACE, UPLOADER_STRIKE, UPLOADER_TRACE
@@ -183,5 +183,5 @@ def test_repeatedly_killed_sweep_ends_like_undisturbed_sweep(empty_store, tmp_pa
     undisturbed = run_calmly(sweep, tmp_path / "calm")
     assert len(undisturbed) == 4
     assert min(trained for _, trained in undisturbed.values()) < EPOCHS  # patience ended some runs
-    batter(sweep, tmp_path / "battered", VICTIMS, random.Random(1))
+    batter(sweep, tmp_path / "battered", ("sweep", "worker", "all"), random.Random(1))
     assert differences(tmp_path / "battered", undisturbed) == []
