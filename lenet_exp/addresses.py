@@ -10,6 +10,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
 
 SQLITE = "sqlite:///"
+DATABASES = ("postgresql", "mysql", "mssql")  # database servers that MLflow's client can use
 HIDDEN = "***"
 
 
@@ -48,6 +49,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
+def is_database(uri: str) -> bool:
+    """Return whether an address is one of a database server, such as `postgresql://host/db`."""
+    scheme, separator, _ = uri.partition("://")
+    return separator != "" and scheme.partition("+")[0] in DATABASES
+
+
 def missing_database(uri: str) -> Path | None:
     """Return the path of the file that an SQLite address refers to, if the file does not exist; otherwise, None."""
     database = sqlite_path(uri)
@@ -65,13 +72,19 @@ def frozen_uri(uri: str | None) -> str | None:
 def store_name(uri: str) -> str:
     """Return the name that identifies a store in files and messages: the store's address without secrets.
 
-    The name contains no query, and the name of an HTTP server contains no user. A store name that is passed as `uri` is
-    returned unchanged.
+    The name contains no query, and the name of an HTTP server contains no user. In the name of a
+    database server, `***` replaces the user and the password, so that users of one database share
+    the name. A store name that is passed as `uri` is returned unchanged, except that the digest is
+    removed from a name that release 0.2 recorded, such as `postgresql://***@host/db#1a2b3c4d`.
     """
     address = hide_password(uri).partition("?")[0]
     if uri.startswith(("http://", "https://")):
         address = address.replace(f"{HIDDEN}@", "", 1)
         return uri if address == uri else address.rstrip("/")
+    if is_database(uri):
+        address = _DIGEST.sub("", address)
+        if address != uri:  # `***` marks the address as incomplete, so that it is not opened
+            address = _USER_PLACE.sub(f"://{HIDDEN}@", address, count=1)
     return address
 
 
@@ -94,7 +107,9 @@ def hide_password(text: str) -> str:
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 
 
+_DIGEST = re.compile(r"#[0-9a-f]{8}$")
+_USER_PLACE = re.compile(r"://(?:\*\*\*@)?")
 # Hydra can quote a colon as `\:`. A password with an unquoted slash is never sent to a server, so it is not matched.
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
 # Errors from requests show the address without the server: `url: /path?query`.
-_QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")
+_QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),:;\]}>]*(?:\s|$))""")

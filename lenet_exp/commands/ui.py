@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import default_uri, full_uri, sqlite_path, store_name, store_uri
+from lenet_exp.addresses import (
+    SQLITE,
+    default_uri,
+    full_uri,
+    hide_password,
+    is_database,
+    sqlite_path,
+    sqlite_uri,
+    store_name,
+    store_uri,
+)
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
@@ -35,6 +44,8 @@ give others access, run mlflow server.
 The outputs folder is $LENET_EXP_OUTPUTS if set, otherwise ./outputs.
 """
 
+SERVERS = ("http://", "https://")
+
 FLAGS: dict[str, str | None] = {
     "sweep": None,
     "port": "5000",
@@ -59,23 +70,32 @@ def run(arguments: list[str]) -> int:
         _create_default_store()
 
     uri = store or _store_of(sweep)
+    if not uri.startswith((SQLITE, *SERVERS)) and not is_database(uri):
+        shown = f"tracking.uri={hide_password(uri)}"
+        raise ConfigError(f"{shown}: lenet-ui cannot show this store; use its own pages")
+
     pages = linked_pages(uri, sweep, requested, experiment)
-    database = sqlite_path(uri)
-    if database is None:
+    if uri.startswith(SERVERS):
         pages.print_links(store_name(uri).rstrip("/"))
         return 0
 
     def change_to_latest_sweep() -> bool:
         return requested is None and pages.change_to(_sweep(None, store, experiment))
 
-    _serve(pages, database, port, change_to_latest_sweep)
+    _serve(pages, uri, port, change_to_latest_sweep)
     return 0
 
 
-def _serve(pages: LinkedPages, database: Path, port: int, change_to_latest_sweep: Callable[[], bool]) -> None:
+def _serve(
+    pages: LinkedPages,
+    uri: str,
+    port: int,
+    change_to_latest_sweep: Callable[[], bool],
+) -> None:
     """Run MLflow's server and print links to its pages until a signal arrives.
 
     Args:
+        uri: address of the SQLite file or the database server.
         change_to_latest_sweep: changes the pages to a sweep that was started later, and returns whether there is one.
     """
     from lenet_exp.stopping import graceful
@@ -84,10 +104,17 @@ def _serve(pages: LinkedPages, database: Path, port: int, change_to_latest_sweep
     used_port = free_port(port)
     if port and used_port != port:
         print(f"port {port} is in use; using port {used_port} instead", file=sys.stderr)
-    print(f"starting the MLflow UI for {database} ...", file=sys.stderr)
+
+    database = sqlite_path(uri)
+    if database is None:
+        artifacts = outputs_dir() / "mlartifacts"
+    else:
+        uri = sqlite_uri(database)  # the server runs in another working directory
+        artifacts = database.parent / "mlartifacts"
+    print(f"starting the MLflow UI for {database or store_name(uri)} ...", file=sys.stderr)
 
     # Signals are recorded and do not raise an exception, which a library could catch and discard.
-    with graceful(), serving(database, used_port) as server:
+    with graceful(), serving(uri, artifacts, used_port) as server:
         if not server.wait(server.responds):
             return
 

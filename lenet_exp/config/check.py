@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from omegaconf import MISSING
 
-from lenet_exp.addresses import hide_password
+from lenet_exp.addresses import DATABASES, hide_password, is_database
 from lenet_exp.config.class_groups import TARGET
 from lenet_exp.config.image_shape import COLOR, GRAY, MOST_CLASSES
 from lenet_exp.config.metric import BUILT_IN, DIRECTIONS, Metric
@@ -34,7 +34,8 @@ from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.machine import cpu_count
 
 STORES = ("sqlite:///", "http://", "https://")
-DATABASES = ("postgresql", "mysql", "mssql")  # databases that only an MLflow server can use
+DATABRICKS = "databricks"  # MLflow accepts this scheme also without `://`
+PLUGINS = "mlflow.tracking_store"  # entry points of packages that add schemes to MLflow
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LONGEST_NAME = 200  # bytes; file systems allow 255 for a file name, and MLflow allows 250 for a tag name
@@ -159,10 +160,14 @@ def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> N
 def check_address(uri: str | None) -> None:
     """Check the address of an MLflow store.
 
+    Addresses of Databricks and of MLflow's plugins are not checked any further.
+
     Raises:
         ConfigError: the address is invalid.
     """
-    if uri is None:
+    if uri is None or uri == DATABRICKS:
+        return
+    if not uri.startswith(STORES) and _is_of_plugin(uri):
         return
     shown = f"tracking.uri={hide_password(uri)}"
     try:
@@ -177,15 +182,26 @@ def check_address(uri: str | None) -> None:
             "be written as %2F"
         ) from None
     scheme = parts.scheme
+    if is_database(uri) or scheme == DATABRICKS:
+        return
     if not uri.startswith(STORES):
-        fix = ""
+        starts = [*STORES, *(f"{name}://" for name in DATABASES)]
+        expected = f"{', '.join(starts[:-1])}, or {starts[-1]}"
         if scheme in ("", "file"):
             fix = "; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"
-        elif scheme.partition("+")[0] in DATABASES:
-            fix = "; for a database, run mlflow server --backend-store-uri and set tracking.uri to its address"
-        raise ConfigError(f"{shown}: must start with sqlite:///, http://, or https://{fix}")
+        else:
+            fix = did_you_mean(f"{scheme.partition('+')[0]}://", starts)
+        raise ConfigError(f"{shown}: must start with {expected}{fix}")
     if scheme != "sqlite" and (not host or port == 0 or re.search(r"\s", uri)):
         raise ConfigError(f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
+
+
+def _is_of_plugin(uri: str) -> bool:
+    """Return whether a plugin of MLflow handles an address."""
+    from importlib.metadata import entry_points
+
+    scheme = uri.partition(":")[0]
+    return scheme in entry_points(group=PLUGINS).names
 
 
 def _check_schedule(config: Config) -> None:

@@ -255,7 +255,7 @@ class Training:
 class StoreAddress:
     """Flags that select the MLflow store and experiment."""
 
-    uri: str | None = setting("URI of the MLflow store (null: mlflow.db in the outputs folder)")
+    uri: str | None = setting("URI of a server or database (null: mlflow.db in the outputs folder)")
     experiment: str = setting("name of the MLflow experiment")
 
 

@@ -58,7 +58,7 @@ def open_stored(name: str, outputs: Path) -> Store:
     """Open the store with the given name, as recorded in run and sweep folders.
 
     Raises:
-        ConfigError: the store is a database without a server.
+        ConfigError: the address is invalid.
         StoreError: the store does not respond or cannot be written to.
     """
     uri = full_uri(name)

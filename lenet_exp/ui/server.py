@@ -110,11 +110,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(database: Path, port: int) -> Iterator[Server]:
+def serving(uri: str, artifacts: Path, port: int) -> Iterator[Server]:
     """Run `mlflow server` for the duration of a `with` block. On exit, stop the server and its child processes.
 
     Args:
-        database: absolute path of the SQLite database.
+        uri: address of the database. The path of an SQLite file must be absolute.
+        artifacts: absolute path of the folder for new artifacts.
         port: port of 127.0.0.1 on which the server listens.
     """
     password = secrets.token_urlsafe(12)
@@ -126,11 +127,11 @@ def serving(database: Path, port: int) -> Iterator[Server]:
         users = sqlite_uri(Path(private, "users.db"))
         authentication.write_text(AUTHENTICATION.format(users=users, user=USER, password=password))
         process = subprocess.Popen(
-            _command(database, port),
+            _command(artifacts, port),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(database, authentication, password),
+            env=_environment(uri, authentication, password),
             cwd="/",  # uvicorn imports from the working directory first
             start_new_session=True,  # a Ctrl-C in the terminal reaches only lenet-ui
         )
@@ -140,20 +141,20 @@ def serving(database: Path, port: int) -> Iterator[Server]:
             _stop(process)
 
 
-def _command(database: Path, port: int) -> list[str]:
+def _command(artifacts: Path, port: int) -> list[str]:
     address = f"{HOST}:{port}"
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--app-name", APP_NAME]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     # Other hosts and origins are refused, so that a page from another site cannot send requests through a browser.
     command += ["--allowed-hosts", address, "--cors-allowed-origins", f"http://{address}"]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning"]
-    command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
+    command += ["--artifacts-destination", artifacts.as_uri()]
     return command
 
 
-def _environment(database: Path, authentication: Path, password: str) -> dict[str, str]:
+def _environment(uri: str, authentication: Path, password: str) -> dict[str, str]:
     return os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": sqlite_uri(database),
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument, because every user can see those
         "MLFLOW_AUTH_CONFIG_PATH": str(authentication),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,  # these two have priority over the file and could be set for another server
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,

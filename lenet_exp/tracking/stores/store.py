@@ -14,11 +14,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from lenet_exp.addresses import hide_password, missing_database, sqlite_path, sqlite_uri, store_name, store_uri
+from lenet_exp.addresses import (
+    hide_password,
+    is_database,
+    missing_database,
+    sqlite_path,
+    sqlite_uri,
+    store_name,
+    store_uri,
+)
 from lenet_exp.config.schema import StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.stores.database import open_database
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.time_limit import CallLimit, LimitedClient
 from lenet_exp.tracking.stores.usable import check_artifacts, check_store, open_sqlite
@@ -72,6 +81,9 @@ class Store:
 def open_store(tracking: StoreAddress, outputs: Path | None = None, limit: CallLimit | None = None) -> Store:
     """Connect to a store, and create its database and experiment if they do not exist.
 
+    Without an MLflow server, the artifacts of a new experiment are saved in `mlartifacts`, in the
+    folder of the SQLite file or, for a database server, in the outputs folder.
+
     Args:
         tracking: address of the store and name of the experiment.
         outputs: the outputs folder; by default, this process's outputs folder.
@@ -88,11 +100,14 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None, limit: CallL
     with _explained(uri):
         if database is not None:
             _create_sqlite(database)
-        client = _client(uri)
-        if limit is not None:
+        if limit is None:
+            client = _client(uri, outputs)
+        else:
             limit.patience = max(1.0, _request_seconds() / REQUEST_SECONDS)
+            with limit.call():
+                client = _client(uri, outputs)
             client = cast("MlflowClient", LimitedClient(client, limit))
-        experiment_id = _experiment_id(client, tracking.experiment, uri)
+        experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
         return Store(uri, client, experiment_id, outputs)
 
 
@@ -106,13 +121,16 @@ def connect(uri: str) -> MlflowClient:
         raise StoreError(f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
     with answering(uri):
-        client = _client(uri)
+        client = _client(uri, outputs_dir())
         client.search_experiments(max_results=1)
         return client
 
 
-def _client(uri: str) -> MlflowClient:
-    return cast("MlflowClient", import_mlflow().MlflowClient(tracking_uri=uri))
+def _client(uri: str, outputs: Path) -> MlflowClient:
+    mlflow = import_mlflow()
+    if is_database(uri):
+        open_database(uri, _artifacts_uri(outputs), _request_seconds())
+    return cast("MlflowClient", mlflow.MlflowClient(tracking_uri=uri))
 
 
 @contextmanager
@@ -141,7 +159,7 @@ def _explained(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, ParseError, SQLAlchemyError, OSError) as e:
+    except (MlflowException, ParseError, SQLAlchemyError, OSError, ImportError) as e:
         shown, text = hide_password(uri), str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise StoreError(
@@ -152,7 +170,8 @@ def _explained(uri: str) -> Iterator[None]:
         refused = why_refused(uri, e)
         if refused is not None:
             raise StoreError(f"tracking.uri={shown}: {refused}") from e
-        raise StoreUnavailable(first_line(e)) from e
+        cause = getattr(e, "orig", None) or e  # SQLAlchemy's message begins with a class name
+        raise StoreUnavailable(first_line(cause)) from e
     except ValueError as e:
         if "MLFLOW_" not in str(e):
             raise
@@ -173,7 +192,7 @@ def import_mlflow() -> ModuleType:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    for noisy in ("mlflow", "alembic", "alembic.runtime.migration"):
+    for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # This logger prints tracebacks for errors that are also raised: more than 100 lines if SQLite is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -217,20 +236,30 @@ def _create_sqlite(path: Path) -> None:
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
         open_sqlite(sqlite_uri(path), aside)
-        SqlAlchemyStore(sqlite_uri(aside), _artifacts_uri(path)).engine.dispose()
+        SqlAlchemyStore(sqlite_uri(aside), _artifacts_uri(path.parent)).engine.dispose()
         os.replace(aside, path)
 
 
-def _artifacts_uri(database: Path) -> str:
-    return (database.absolute().parent / "mlartifacts").as_uri()
+def _artifacts_uri(folder: Path) -> str:
+    return (folder.absolute() / "mlartifacts").as_uri()
 
 
-def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+def _new_artifacts_uri(name: str, uri: str, outputs: Path) -> str | None:
+    """Return the artifact location for a new experiment; None if the server chooses it."""
+    database = sqlite_path(uri)
+    if database is not None:
+        return f"{_artifacts_uri(database.parent)}/{_path_safe(name)}"
+    if is_database(uri):  # MLflow would choose a folder in the working directory
+        return f"{_artifacts_uri(outputs)}/{_path_safe(name)}"
+    return None
+
+
+def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> str:
     from mlflow.exceptions import MlflowException
 
-    found, database = client.get_experiment_by_name(name), sqlite_path(uri)
+    found = client.get_experiment_by_name(name)
     if found is None:
-        location = None if database is None else f"{_artifacts_uri(database)}/{_path_safe(name)}"
+        location = _new_artifacts_uri(name, uri, outputs)
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
@@ -245,7 +274,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
             f"mlflow experiments restore --experiment-id {found.experiment_id}"
         )
     check_artifacts(name, found.artifact_location)
-    if database is None:
+    if sqlite_path(uri) is None and not is_database(uri):
         _check_writable(client, name, uri, found.experiment_id)
     return found.experiment_id
 

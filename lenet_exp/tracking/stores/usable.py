@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
-from lenet_exp.addresses import SQLITE, hide_password, missing_database, sqlite_path, store_uri
+from lenet_exp.addresses import (
+    SQLITE,
+    hide_password,
+    is_database,
+    missing_database,
+    sqlite_path,
+    store_uri,
+)
 from lenet_exp.config.check import check_address
 from lenet_exp.errors import StoreError
 from lenet_exp.files import check_regular
+from lenet_exp.tracking.stores.database import check_database
 
 
 def check_store(uri: str, *, write: bool = True) -> None:
@@ -24,9 +32,12 @@ def check_store(uri: str, *, write: bool = True) -> None:
 
     Raises:
         ConfigError: the address is invalid.
-        StoreError: the database file or its folder cannot be used.
+        StoreError: the database file or its folder cannot be used, the address of a database server
+            is incomplete, or its driver is not installed.
     """
     check_address(uri)
+    if is_database(uri):
+        check_database(uri)
     database = sqlite_path(uri)
     if database is None:
         return
@@ -54,7 +65,7 @@ def check_tracking_uri(uri: str | None, outputs: Path | None = None) -> None:
 
     Raises:
         ConfigError: the address is invalid.
-        StoreError: the database file or its folder cannot be used.
+        StoreError: the store cannot be used, see `check_store`.
     """
     address = store_uri(uri, outputs)
     if uri is not None or missing_database(address) is None:

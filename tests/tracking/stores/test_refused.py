@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 import pytest
 
 import lenet_exp
+from lenet_exp.config.check import check_address
 from lenet_exp.errors import UserError, printable
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.stores.store import open_store
 from tests.tools.commands import SECRET, SMALL, refused, succeeded
 from tests.tools.configs import compose
 from tests.tools.servers import erring_server
-from tests.tracking.stores.test_store import counts
+from tests.tracking.stores.test_store import counts, leaks
 
 REFUSED = {  # what is typed, and a part of the message
     "tracking.experiment='  '": "tracking.experiment=",
@@ -31,7 +33,11 @@ REFUSED = {  # what is typed, and a part of the message
     "tracking.uri=sqlite:////etc/passwd": "tracking.uri=sqlite:////etc/passwd",
     "tracking.uri=sqlite:////tmp": "not a regular file",
     "tracking.uri=sqlite:////proc/mlflow.db": "tracking.uri=sqlite:////proc/mlflow.db",
-    "tracking.uri=mysql+pymysql://host/db": "mlflow server --backend-store-uri",
+    "tracking.uri=postgres://host/db": "did you mean postgresql://?",
+    "tracking.uri=sqlite+pysqlite:///mlflow.db": "did you mean sqlite:///?",
+    "tracking.uri=uc:catalog": "postgresql://",
+    "tracking.uri=postgresql:db": "did you mean postgresql://?",
+    "tracking.uri='postgresql://***@host/db'": "MLFLOW_TRACKING_URI",
     "dataset.name=a/b": "dataset.name=a/b",
     "dataset.name=../x": "dataset.name=../x",
     "dataset.name=": "dataset.name=",
@@ -104,33 +110,83 @@ def test_server_with_foreign_answers_gives_one_line_error(answer, main, outputs)
     assert counts(last) == [1, 1]
 
 
-DATABASE = f"postgresql://me:{SECRET}@host/db"
-COMMANDS = {
-    "train": ["dataset=digits"],
-    "predict": ["dataset=digits"],
-    "compare": [],
-    "export": ["format=pt2"],
-    "reproduce": ["run=champion:digits"],
-    "sync": [],
-    "ui": [],
-    "sweep": ["list"],
-}
+ACCEPTED = (
+    "databricks",
+    "databricks://profile",
+    "mssql+pyodbc:///?odbc_connect=a",
+    "mysql+pymysql://me:pw@host:3306/db",
+    "postgresql:///db?host=/run/postgresql",
+)
 
 
-@pytest.mark.parametrize("program", COMMANDS)
-def test_database_without_server_gives_one_line_error(program, main, outputs, monkeypatch):
-    typed = [main(*COMMANDS[program], f"tracking.uri={DATABASE}", program=program)] if program != "sweep" else []
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", DATABASE)
-    for done in (*typed, main(*COMMANDS[program], program=program)):
-        line = refused(done, "mlflow server --backend-store-uri", program=program)
-        assert line.startswith(f"lenet-{program}: tracking.uri=postgresql://***@host/db: must start with sqlite:///, ")
+@pytest.mark.parametrize("uri", ACCEPTED)
+def test_addresses_that_mlflow_accepts_are_accepted(uri):
+    check_address(uri)
+
+
+def test_addresses_of_mlflow_plugins_are_accepted(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="must start with"):
+        check_address("lab-store:runs")
+    (tmp_path / "plugin-1.dist-info").mkdir()
+    entry_points = tmp_path / "plugin-1.dist-info" / "entry_points.txt"
+    entry_points.write_text("[mlflow.tracking_store]\nlab-store = plugin:Store\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check_address("lab-store:runs")
+
+
+DRIVERS = [("psycopg2", "psycopg2-binary"), ("psycopg", "'psycopg[binary]'")]
+
+
+@pytest.mark.parametrize(("driver", "package"), DRIVERS)
+def test_missing_driver_gives_one_line_error(main, outputs, monkeypatch, driver, package):
+    monkeypatch.setitem(sys.modules, driver, None)
+    uri = f"tracking.uri=postgresql+{driver}://me:{SECRET}@host/db"
+    fix = f"pip install {package}"
+    for program, *arguments in (
+        ["train", "dataset=digits"],
+        ["train", "-m", "dataset=digits", "seed=1,2"],
+        ["sync"],
+    ):
+        line = refused(main(*arguments, uri, program=program), fix, program=program)
         assert SECRET not in line
     assert not outputs.exists()
 
 
-def test_functions_refuse_database_without_server(ready):
+DATABASE = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:9/db"  # no server listens on this port
+COMMANDS = {
+    "predict": ["dataset=digits"],
+    "compare": ["filter="],
+    "export": ["format=pt2"],
+    "reproduce": ["run=champion:digits"],
+    "ui": [],
+}
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_unreachable_database_gives_one_line_error(program, main, outputs, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", DATABASE)
+    for typed in ([], [f"tracking.uri={DATABASE}"]):
+        done = main(*COMMANDS[program], *typed, program=program)
+        line = refused(done, "Connection refused", program=program)
+        shown = "tracking.uri=postgresql+psycopg://***@127.0.0.1:9/db"
+        assert line.startswith(f"lenet-{program}: {shown}: unreachable")
+        assert SECRET not in line
+    assert not outputs.exists()
+
+
+def test_run_without_reachable_database_is_trained_with_one_warning(main, outputs):
+    uri = f"tracking.uri={DATABASE}"
+    done = succeeded(main(*SMALL, "num_epoch=1", "tracking.plots=false", uri))
+    assert done.stderr.count("cannot be written (Connection refused)") == 1
+    assert counts(done.stderr.splitlines()[-1]) == [1, 1]
+    done = main(uri, program="sync")
+    assert (done.returncode, done.stderr.count("refused")) == (1, 1)
+    assert leaks(outputs) == []
+
+
+def test_functions_refuse_unreachable_database(ready):
     for function in (lenet_exp.load, lambda name, **more: lenet_exp.compare(filter=name, **more)):
-        with pytest.raises(UserError, match="mlflow server --backend-store-uri"):
+        with pytest.raises(UserError, match="unreachable"):
             function("lenet5-digits", tracking_uri=DATABASE)
 
 
@@ -146,5 +202,5 @@ def test_outputs_uploaded_to_database_by_release_0_2_stay_readable(main, ready):
     for program, *arguments in (["compare"], ["sweep", "list"], ["predict", "sweep=last"], ["sync"]):
         succeeded(main(*arguments, program=program))
     for program, *arguments in (["ui"], ["sweep", "rm", "sweep=last"], ["train", "-m", "sweep.resume=last"]):
-        line = refused(main(*arguments, program=program), "mlflow server --backend-store-uri", program=program)
-        assert line.startswith(f"lenet-{program}: tracking.uri={name}: ")
+        line = refused(main(*arguments, program=program), "MLFLOW_TRACKING_URI", program=program)
+        assert line.startswith(f"lenet-{program}: tracking.uri=postgresql://***@host/db: ")

@@ -94,6 +94,7 @@ def counts(line: str) -> list[int]:
         ("is it http://? http://host/#/runs?a=b", "is it http://? http://host/#/runs?a=b"),
         ("postgresql+psycopg2://me:p%2Fw@host/db", "postgresql+psycopg2://***@host/db"),
         ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?***"),
+        ("postgresql://host/db?password=pw: why", "postgresql://host/db?***: why"),
         (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://***@127.0.0.1\:9"),
         ("['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']", "['a=http://***@a', 'b=http://***@b,http://***@c']"),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
@@ -113,9 +114,16 @@ SAME = (
         "http://host:5000?token=a",
     ),
     ("http://host:5001",),
-    ("postgresql://***@host/db", "postgresql://me:pw@host/db?password=pw"),
-    ("postgresql://***@host/db#1a2b3c4d",),  # a name that release 0.2 recorded
-    ("mssql+pyodbc://***@/#1a2b3c4d",),
+    (
+        "postgresql://***@host/db",
+        "postgresql://me:pw@host/db?password=pw",
+        "postgresql://you:@host/db",
+        "postgresql://host/db?user=me",
+        "postgresql://***@host/db#1a2b3c4d",  # a name that release 0.2 recorded
+    ),
+    ("postgresql://host/db",),
+    ("postgresql+psycopg://***@host/db", "postgresql+psycopg://me@host/db"),
+    ("mssql+pyodbc://***@/#1a2b3c4d", "mssql+pyodbc:///?odbc_connect=UID%3Dme"),
     ("sqlite:////home/me/a:b@c/mlflow.db", "sqlite:////home/me/a:b@c/mlflow.db?timeout=3"),
 )
 
