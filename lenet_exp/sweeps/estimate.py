@@ -41,7 +41,7 @@ DATABASE_BYTES = 1e6  # a new database
 SWEEP_PICTURES_BYTES = 1.2e6  # the comparison page and figures of a sweep
 # Seconds to upload a run to a database on this machine, measured on two quiet cores.
 UPLOAD_SECONDS = 0.05
-PICTURES_SECONDS = 0.5
+PICTURES_SECONDS = 0.02
 MODEL_SECONDS = 0.3
 
 
