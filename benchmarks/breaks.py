@@ -69,6 +69,7 @@ TOGETHER = "Overlapping sweeps"
 RELEASES = "Outputs folders and stores of release 0.3.0"
 
 COMMITS = "tests/folders/test_checkpoints.py"
+UPLOADING_PROCESS = "lenet_exp/tracking/uploader/process.py"
 DELIVER = "tests/tracking/run_uploads/test_upload.py"
 BREAKS = {
     "own code": Break(
@@ -98,6 +99,29 @@ BREAKS = {
         old='entry.database == database_state(self.uri) != ""',
         new="True",
         tests="tests/sweeps/test_answer.py -k rerun_of_sweep_killed",
+    ),
+    "mlflow in training": Break(  # the process that trains imports mlflow
+        promise="the only one of them that imports mlflow",
+        page=UPLOADING_PROCESS,
+        file="lenet_exp/tracking/uploader/client.py",
+        old="        self.pid = os.getpid()\n",
+        new="        self.pid = os.getpid()\n        import mlflow  # noqa: F401\n",
+        tests="tests/tracking/uploader/test_process.py -k imports_mlflow",
+    ),
+    "orphaned uploads": Break(  # the uploading process outlives the command
+        promise="exits within 10 s",
+        page=UPLOADING_PROCESS,
+        file=UPLOADING_PROCESS,
+        old="        self.has_ended.set()\n        self.requests.put(None)\n        time.sleep(EXIT_SECONDS)\n",
+        new="        time.sleep(1e6)\n",
+        tests="tests/tracking/uploader/test_process.py -k leaves_no_uploading_process",
+    ),
+    "reopened run": Break(  # a run stays RUNNING if its uploads fail after it was reopened
+        promise=TRUTH,
+        file="lenet_exp/tracking/run_uploads/upload.py",
+        old="            folder.set_delivered(entry)  # first,",
+        new="            # first,",
+        tests=DELIVER,
     ),
     "continued bits": Break(
         promise="A run with `schedule=constant` that",
