@@ -98,7 +98,7 @@ BREAKS = {
         file="lenet_exp/tracking/uploader/uploads.py",
         old='entry.database == database_state(self.uri) != ""',
         new="True",
-        tests="tests/sweeps/test_answer.py -k rerun_of_sweep_killed",
+        tests="tests/sweeps/test_answer.py -k only_if_database_changed",
     ),
     "mlflow in training": Break(  # the process that trains imports mlflow
         promise="the only one of them that imports mlflow",
