@@ -245,9 +245,9 @@ BREAKS = {
     "living": Break(  # a run whose process is still alive is reported as killed
         promise=TRUTH,
         file="lenet_exp/folders/results.py",
-        old="folder.record() is None and owner_of(folder.path) is None:",
-        new="folder.record() is None:",
-        tests="tests/sweeps/test_orphans.py",
+        old="folder.record() is None and owner_of(folder.path) is None:\n        with folder.claim():\n",
+        new="folder.record() is None:\n        if True:\n",
+        tests="tests/sweeps/test_orphans.py tests/commands/test_lenet_sweep.py",
     ),
     "warning": Break(
         promise=AWAY,
@@ -272,9 +272,9 @@ BREAKS = {
     ),
     "sweeps of a deleted run": Break(
         promise=BACKUP,
-        file="lenet_exp/tracking/stores/mlflow_runs.py",
-        old="sweeps=lost.sweeps,",
-        new="sweeps=[],",
+        file="lenet_exp/tracking/run_uploads/upload.py",
+        old="sweeps = [] if former is None else _alive_sweeps(former, store)",
+        new="sweeps = list[str]()",
         tests="tests/sweeps/test_sync.py -k deleted_in_mlflow",
     ),
     "shared": Break(

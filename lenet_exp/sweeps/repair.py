@@ -65,9 +65,8 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job]) -> None:
     while active_runs & living and time.monotonic() < deadline:
         time.sleep(0.1)
         living = _living(open_jobs)
-    for run, job in open_jobs.items():
-        if run not in living:
-            end_killed_run(job.folder)
+    for job in open_jobs.values():
+        end_killed_run(job.folder)
 
 
 def _living(jobs: dict[str, Job]) -> set[str]:

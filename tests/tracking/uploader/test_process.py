@@ -107,12 +107,22 @@ def test_run_survives_killed_uploader_and_sync_uploads_results(ready):
     assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == list(range(1, 61))
 
 
-@pytest.mark.parametrize("which", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.by_hand)])
-def test_ended_run_leaves_no_uploading_process(ready, which):
-    """SIGTERM goes to the whole process group, which must end the run like SIGTERM to the run's process."""
+@pytest.mark.parametrize(
+    ("which", "existing"),
+    [
+        (signal.SIGTERM, "history.json"),
+        (signal.SIGKILL, "delivered.json"),
+        pytest.param(signal.SIGKILL, "history.json", marks=pytest.mark.by_hand),
+    ],
+)
+def test_ended_run_leaves_no_uploading_process(ready, which, existing):
+    """SIGTERM goes to the whole process group, which must end the run like SIGTERM to the run's process.
+
+    When the run has its first history.json, the uploading process still imports mlflow.
+    """
     process = start(*LONG, outputs=ready, cold=True, start_new_session=True)
     pid = uploader_of(process)
-    until(lambda: list(ready.glob("runs/*/history.json")))
+    until(lambda: list(ready.glob(f"runs/*/{existing}")))
     if which == signal.SIGTERM:
         os.killpg(process.pid, which)
     else:
