@@ -200,10 +200,15 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
                     os.write(tell, str(os.waitstatus_to_exitcode(ended[1])).encode())
                 os.close(tell)
         if listener in ready:
-            asking.append(listener.accept()[0])
-            asking[-1].send(b"ready")
+            client = listener.accept()[0]
+            asking.append(client)
+            with contextlib.suppress(OSError):  # the process that asks has died
+                client.send(b"ready")
         for server in [asked for asked in asking if asked in ready]:
-            message, descriptors, _, _ = socket.recv_fds(server, LONGEST_REQUEST, 4)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(server, LONGEST_REQUEST, 4)
+            except ConnectionResetError:  # a process was killed before it read an answer
+                message = b""
             if not message:
                 asking.remove(server)
                 server.close()
