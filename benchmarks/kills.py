@@ -61,7 +61,7 @@ def main() -> None:
     options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
     options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
     options.add_argument("--line", choices=LINES, default="network", help="what is swept (default network)")
-    options.add_argument("--victims", choices=VICTIMS, nargs="+", default=VICTIMS, help="what is killed (default all)")
+    options.add_argument("--victims", choices=VICTIMS, nargs="+", default=VICTIMS, help="what is killed (default: any)")
     options.add_argument("--seed", type=int, default=0, help="of the victims and moments (default 0)")
     options.add_argument("--log", type=Path, metavar="FILE", help="write what was killed there, too")
     asked = options.parse_args()

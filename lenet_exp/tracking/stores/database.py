@@ -94,6 +94,18 @@ def open_database(uri: str, artifacts: str, seconds: float) -> None:
             time.sleep(1)  # another process is creating the tables
 
 
+def version_error(uri: str) -> StoreError:
+    """Return the error for a store whose tables belong to a different version of MLflow."""
+    import mlflow
+
+    shown = hide_password(uri)
+    return StoreError(
+        f"tracking.uri={shown}: created by a different version of MLflow than "
+        f"{mlflow.__version__}. If that version is newer, install it; if it is older, back up the "
+        f"database, then run: mlflow db upgrade {shown}"
+    )
+
+
 def _driver(uri: str) -> str:
     """Return the name of the driver that SQLAlchemy uses for an address."""
     from importlib.metadata import version
@@ -130,7 +142,6 @@ def _check_version(connection: Connection, uri: str) -> None:
     Raises:
         StoreError: the tables belong to a different version of MLflow.
     """
-    import mlflow
     from mlflow.store.db.base_sql_model import Base
     from sqlalchemy import inspect, text
 
@@ -141,9 +152,4 @@ def _check_version(connection: Connection, uri: str) -> None:
 
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision is not None:
-        shown = hide_password(uri)
-        raise StoreError(
-            f"tracking.uri={shown}: created by a different version of MLflow than "
-            f"{mlflow.__version__}. If that version is newer, install it; if it is older, back up "
-            f"the database, then run: mlflow db upgrade {shown}"
-        )
+        raise version_error(uri)

@@ -27,7 +27,7 @@ from lenet_exp.config.schema import StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.stores.database import open_database
+from lenet_exp.tracking.stores.database import open_database, version_error
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.time_limit import CallLimit, LimitedClient
 from lenet_exp.tracking.stores.usable import check_artifacts, check_store, open_sqlite
@@ -152,7 +152,7 @@ def answering(uri: str) -> Iterator[None]:
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
     """Convert MLflow's errors to StoreUnavailable or StoreError for the duration of a `with` block."""
-    mlflow = import_mlflow()
+    import_mlflow()
     from google.protobuf.json_format import ParseError  # raised if the server is not an MLflow server
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -160,16 +160,12 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, ParseError, SQLAlchemyError, OSError, ImportError) as e:
-        shown, text = hide_password(uri), str(e)
+        text = str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
-            raise StoreError(
-                f"tracking.uri={shown}: created by a different version of MLflow than {mlflow.__version__}. If "
-                "that version is newer, install it; if it is older, back up the database, then run: mlflow db upgrade "
-                f"{shown}"
-            ) from e
+            raise version_error(uri) from e
         refused = why_refused(uri, e)
         if refused is not None:
-            raise StoreError(f"tracking.uri={shown}: {refused}") from e
+            raise StoreError(f"tracking.uri={hide_password(uri)}: {refused}") from e
         cause = getattr(e, "orig", None) or e  # SQLAlchemy's message begins with a class name
         raise StoreUnavailable(first_line(cause)) from e
     except ValueError as e:

@@ -235,8 +235,10 @@ def _complete(uploader: Uploader, followed: Followed, seconds: float = math.inf)
 
 
 def _wait(uploader: Uploader, path: str, show: Callable[[str], None], deadline: float) -> UploadCount | None:
-    """Wait for the end of the uploads, and return what is missing; None if that is unknown, because the uploading
-    process died or hangs, or because of the deadline."""
+    """Wait for the end of the uploads, and return what is missing.
+
+    The result is None if that is unknown: the process died or hangs, or the deadline has passed.
+    """
     while time.monotonic() < deadline:
         answer = uploader.answer(path, deadline)
         if answer is None:
