@@ -27,13 +27,17 @@ def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]
     """
     values = [np.asarray(runs) for runs in configurations]
     pooled = _deviation(np.concatenate([_differences(v) for v in values])) if values else 0.0
-    found = []
+    outliers = []
     for i, runs in enumerate(values):
-        for run in range(len(runs)) if len(runs) >= FEWEST else ():
+        if len(runs) < FEWEST:
+            continue
+        for run, value in enumerate(runs):
             others = np.delete(runs, run)
-            if np.median(others) - runs[run] > FAR * max(pooled, _deviation(_differences(others)), 1e-9):
-                found.append((i, run))
-    return found
+            distance = np.median(others) - value
+            # The second estimate compares all pairs of runs, so few runs may need it.
+            if distance > FAR * max(pooled, 1e-9) and distance > FAR * _deviation(_differences(others)):
+                outliers.append((i, run))
+    return outliers
 
 
 def _differences(runs: Floats) -> Floats:
